@@ -1,0 +1,259 @@
+"""One configuration per stage; the defaults are the paper's, and a run is what differs from them.
+
+[open] marks what the paper leaves open: the reading given is a default, and each has its own key.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bccdist.errors import ConfigurationError
+from bccdist.files import digest_of, read_json, write_json
+
+Setting = Literal["unet", "resnet34", "resnet34_ds", "resnet34_linear"]
+SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
+MaskDownsampling = Literal["nearest-exact", "majority", "max"]
+AreaUnit = Literal["physical", "nominal"]
+Psi = Literal["psi_0", "psi_1", "psi_2", "psi_3", "psi_4", "merged"]
+NUM_BLOCKS = 5
+"""Decoder blocks, k in the paper's eq. 1 and 2."""
+PATCH_PX = 512
+CELL_PX = 256
+"""Half a patch: neighbouring patches of a heatmap are this far apart (section 2.4)."""
+
+
+def psi_name(block: int) -> Psi:
+    """The name of the output of decoder block `block`, 0 to 4."""
+    names: tuple[Psi, ...] = ("psi_0", "psi_1", "psi_2", "psi_3", "psi_4")
+    return names[block]
+
+
+def pixel_px(psi: str) -> int:
+    """The edge of one pixel of an output in target-frame pixels: 16 for psi_0, 1 for psi_4 and merged."""
+    return 1 if psi == "merged" else 1 << (NUM_BLOCKS - 1 - int(psi.removeprefix("psi_")))
+
+
+def outputs_of(setting: Setting) -> tuple[Psi, ...]:
+    """The outputs that a setting yields, the final one last: only heads that the loss reached."""
+    every = tuple(psi_name(block) for block in range(NUM_BLOCKS))
+    if setting == "resnet34_ds":
+        return every
+    if setting == "resnet34_linear":
+        return (*every, "merged")
+    return ("psi_4",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """How slides become patches."""
+
+    target_mpp: float = 0.92
+    """um per pixel that the network sees: 10x of the paper's scanner. [open]"""
+    mpp_tolerance: float = 0.1
+    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    stride_px: int = 256
+    """Distance of training patches. [open]"""
+    validation_stride_px: int = 512
+    """Distance of Validation I patches. [open]"""
+    min_tissue_fraction: float = 0.01
+    """Patches with a smaller share of tissue are left out. [open]"""
+    jpeg_quality: int = 90
+    """Of the stored patch, with full colour resolution (4:4:4)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(self.target_mpp > 0, "target_mpp", self.target_mpp, "above 0")
+        _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
+        for name in ("stride_px", "validation_stride_px"):
+            _require(0 < getattr(self, name) <= PATCH_PX, name, getattr(self, name), f"1 to {PATCH_PX}")
+        _require(0 <= self.min_tissue_fraction <= 1, "min_tissue_fraction", self.min_tissue_fraction, "0 to 1")
+        _require(1 <= self.jpeg_quality <= 100, "jpeg_quality", self.jpeg_quality, "1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceConfig:
+    """Table 2: draws per member of each pool and epoch; a ratio of the paper's counts by default."""
+
+    tumor_free: float = 175_771 / 175_771
+    """Patches with under 0.05 % of their pixels in Tumornest."""
+    tumor: float = 30_000 / 9_537
+    """Patches with at least 0.05 % in Tumornest."""
+    tumor_dense: float = 10_000 / 5_528
+    """Patches with at least 10 % in Tumornest, drawn in addition."""
+    stroma: float = 20_000 / 9_096
+    """Patches with at least 0.05 % in Stroma, drawn in addition."""
+    normal: float = 20_000 / 9_458
+    """Patches with at least 0.05 % in Normal (look-alikes), drawn in addition."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative ratios."""
+        for name, ratio in asdict(self).items():
+            _require(0 <= ratio < float("inf"), name, ratio, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Ranges of the random changes to training patches (section 2.3). [open: all ranges]"""
+
+    enabled: bool = True
+    """Off, patches are used as they are."""
+    rotation_deg: float = 360.0
+    """Angles are uniform from 0 to this."""
+    scale: tuple[float, float] = (0.8, 1.25)
+    """Magnification, log-uniform."""
+    blur_sigma_px: float = 1.5
+    """Gaussian smoothing, uniform from 0 to this."""
+    stain: float = 0.15
+    """Haematoxylin, eosin and residual densities are each multiplied by 1 -/+ this."""
+    brightness: float = 0.05
+    """Added to every optical density, -/+."""
+    elastic_px: float = 8.0
+    """Standard deviation of the displacement at the nodes of the elastic field."""
+    elastic_grid: int = 8
+    """Nodes of the elastic field along an edge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How one setting is trained."""
+
+    setting: Setting = "resnet34_ds"
+    """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
+    width: int = 64
+    """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
+    focal_gamma: float = 2.0
+    """0 is cross-entropy."""
+    mask_downsampling: MaskDownsampling = "nearest-exact"
+    """Pi_l of eq. 1. [open]"""
+    merge_weight_std: float = 0.1
+    """Standard deviation of the linear merge's weights at the start. [open]"""
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    """Table 2."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes to training patches."""
+    learning_rate: float = 5e-4
+    """Of Adam, in the first epochs."""
+    lr_factor: float = 0.8
+    """Multiplies the learning rate ..."""
+    lr_every_epochs: int = 5
+    """... each time that so many epochs are done."""
+    epochs: int = 40
+    """At most this many."""
+    global_batch: int = 64
+    """Patches per optimiser step over all ranks, whatever their number."""
+    micro_batch: int = 16
+    """Patches per forward pass of a rank; more are accumulated."""
+    max_steps: int | None = None
+    """Steps per epoch at most; None is the whole epoch. For trials."""
+    keep_best: int = 5
+    """Epochs kept for the selection, by IoU on Validation I (section 2.5)."""
+    num_workers: int = 4
+    """Loader processes per rank."""
+    seed: int = 0
+    """Of weights, draws and augmentation."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(self.setting in SETTINGS, "setting", self.setting, f"one of {', '.join(SETTINGS)}")
+        _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
+        _require(self.focal_gamma >= 0, "focal_gamma", self.focal_gamma, "at least 0")
+        for name in ("epochs", "global_batch", "micro_batch", "keep_best", "lr_every_epochs"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1 or None")
+        _require(self.num_workers >= 0, "num_workers", self.num_workers, "at least 0")
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+    def rank_batch(self, world_size: int) -> int:
+        """Patches per step of one rank.
+
+        Raises:
+            ConfigurationError: the global batch does not divide among the ranks.
+        """
+        _require(
+            self.global_batch % world_size == 0, "global_batch", self.global_batch, f"a multiple of {world_size} ranks"
+        )
+        return self.global_batch // world_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferConfig:
+    """How heatmaps are made."""
+
+    target_mpp: float = 0.92
+    """um per pixel that the network sees; must be what it was trained on."""
+    mpp_tolerance: float = 0.1
+    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    batch: int = 8
+    """Patches per forward pass."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(self.target_mpp > 0, "target_mpp", self.target_mpp, "above 0")
+        _require(self.batch >= 1, "batch", self.batch, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """How epoch and thresholds are chosen (section 2.5)."""
+
+    beta: float = 1.5
+    """Of F_beta."""
+    probability_step: float = 0.05
+    """t_p runs from this to 1 minus this. [open]"""
+    area_step_um2: float = 1280.0
+    """t_A runs over the multiples of this ... [open]"""
+    num_area_steps: int = 16
+    """... up to so many. [open]"""
+    area_unit: AreaUnit = "physical"
+    """physical: um2 by the slide's um/px. nominal: 1 um/px, as the paper seems to count. [open]"""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(self.beta > 0, "beta", self.beta, "above 0")
+        _require(0 < self.probability_step < 1, "probability_step", self.probability_step, "between 0 and 1")
+        _require(self.area_step_um2 > 0, "area_step_um2", self.area_step_um2, "above 0")
+        _require(self.num_area_steps >= 1, "num_area_steps", self.num_area_steps, "at least 1")
+
+
+StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig
+
+
+def _require(condition: bool, name: str, got: Any, expected: str) -> None:
+    if not condition:
+        raise ConfigurationError(f"{name} is {got!r}, expected {expected}")
+
+
+def config_digest(config: StageConfig) -> str:
+    """Twelve hex digits that name a configuration."""
+    return digest_of(asdict(config))
+
+
+def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
+    """Write a stage's configuration to its folder, or check that the one there is the same.
+
+    Args:
+        path: the folder's config.json.
+        config: the configuration of this run.
+        context: what else names the work, such as the digest of the manifest.
+
+    Returns:
+        The digest of configuration and context.
+
+    Raises:
+        ConfigurationError: the folder was made with another configuration; the message lists the differences.
+    """
+    values = json.loads(json.dumps({**asdict(config), **context}))
+    digest = digest_of(values)
+    if not path.exists():
+        write_json(path, {**values, "digest": digest})
+        return digest
+    there = read_json(path)
+    if there.get("digest") != digest:
+        keys = sorted(key for key in {*values, *there} - {"digest"} if there.get(key) != values.get(key))
+        differences = "; ".join(f"{key}: there {there.get(key)!r}, here {values.get(key)!r}" for key in keys)
+        raise ConfigurationError(
+            f"{path.parent} was made with another configuration ({differences}); "
+            "nothing was changed: give the same configuration or another folder"
+        )
+    return digest

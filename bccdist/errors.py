@@ -1,0 +1,41 @@
+"""Errors whose message is made for the user: what, which, got against expected, what to do."""
+
+
+class BccdistError(Exception):
+    """An error that the user can act on; launchers print its message without a traceback."""
+
+
+class ManifestError(BccdistError, ValueError):
+    """A manifest has faults; the message lists all of them."""
+
+
+class ConfigurationError(BccdistError, ValueError):
+    """A configuration is invalid, or differs from the one that made the files at hand."""
+
+
+class SlideError(BccdistError, OSError):
+    """A slide cannot be opened, read or placed on the um/px scale."""
+
+
+class AnnotationError(BccdistError, ValueError):
+    """An annotation cannot be read or does not fit its slide."""
+
+
+class ShardError(BccdistError, OSError):
+    """A shard set is missing, unfinished or damaged."""
+
+
+class CheckpointError(BccdistError, OSError):
+    """A checkpoint is missing, damaged or belongs to another network."""
+
+
+class DistributedError(BccdistError, RuntimeError):
+    """Ranks cannot be resolved from the environment, or disagree."""
+
+
+class LedgerError(BccdistError, ValueError):
+    """A section ledger is missing, unfinished or contradicts itself."""
+
+
+class StageFailedError(BccdistError, RuntimeError):
+    """A stage went through, but some of its slides failed; the message names them and their reasons."""

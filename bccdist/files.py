@@ -1,0 +1,79 @@
+"""Files that are whole or absent: atomic writes, digests, JSON."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A unique temporary path beside `path`; moved to `path` on success, removed on error.
+
+    The folder of `path` is made if it is missing. Two writers of one path cannot mix: the last one wins whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex}")
+    try:
+        yield partial
+        _flush_to_disk(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` atomically, as indented JSON with sorted keys."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in the JSON file `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_of_file(path: Path) -> str:
+    """The SHA-256 of the file's bytes, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Twelve hex digits that name a JSON value; equal values have equal digests, whatever their key order."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+_FINGERPRINT_BLOCK_BYTES = 1 << 16
+_FINGERPRINT_BLOCKS = 8
+
+
+def fingerprint_of_file(path: Path) -> str:
+    """Twelve hex digits from a file's size and eight blocks spread over it.
+
+    It tells slides apart in milliseconds where a full hash of gigabytes takes minutes. It is an identity for
+    "is this the file that was read before", not a proof against tampering.
+    """
+    size_bytes = path.stat().st_size
+    digest = hashlib.sha256(str(size_bytes).encode())
+    last_offset = max(0, size_bytes - _FINGERPRINT_BLOCK_BYTES)
+    with path.open("rb") as file:
+        for block in range(_FINGERPRINT_BLOCKS):
+            file.seek(last_offset * block // (_FINGERPRINT_BLOCKS - 1))
+            digest.update(file.read(_FINGERPRINT_BLOCK_BYTES))
+    return digest.hexdigest()[:12]

@@ -1,0 +1,106 @@
+"""The section ledger: one row per slide, section, setting, epoch and psi (paper, section 2.4).
+
+A row holds what every later question needs: the curve of the largest region over all thresholds, so that
+no heatmap is read again. `SCHEMA` is the contract; its version stands in the file's metadata.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from bccdist.errors import LedgerError
+from bccdist.files import atomic_path
+
+SCHEMA_VERSION = "1"
+_COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
+    ("slide_id", pa.string(), "the slide, as in slides.csv"),
+    ("section_id", pa.string(), "the section, as in sections.csv, or slide_id-sN for found ones"),
+    ("part", pa.string(), "Training, Validation I, Validation II or Test"),
+    ("setting", pa.string(), "unet, resnet34, resnet34_ds or resnet34_linear"),
+    ("epoch", pa.int32(), "the weights' epoch; the first is 1"),
+    ("psi", pa.string(), "psi_0 to psi_4, or merged"),
+    ("is_final", pa.bool_(), "whether this psi is the setting's own output"),
+    ("x_level0_px", pa.int64(), "left edge of the section's box"),
+    ("y_level0_px", pa.int64(), "top edge of the section's box"),
+    ("width_level0_px", pa.int64(), "width of the section's box"),
+    ("height_level0_px", pa.int64(), "height of the section's box"),
+    ("label", pa.string(), "Tumor or Normal; null where nobody labelled it"),
+    ("labelled_by", pa.string(), "who set the label"),
+    ("labelled_at", pa.string(), "when the label was set"),
+    ("prefilled", pa.string(), "what a model had filled in before"),
+    ("tissue_um2", pa.float64(), "area of tissue in the box"),
+    ("coverage", pa.float64(), "share of the tissue that was read and predicted, 0 to 1; below 1 means review"),
+    ("mpp", pa.float64(), "um per target-frame pixel (10x) of this slide"),
+    ("pixel_px", pa.int32(), "edge of one heatmap pixel in target-frame pixels"),
+    ("largest_region_px", pa.list_(pa.uint32()), "at each of 256 levels: heatmap pixels in the largest region"),
+    ("max_probability", pa.float32(), "highest probability in the section"),
+    ("p99_probability", pa.float32(), "99th percentile of the section's tissue pixels"),
+    ("read_s", pa.float64(), "seconds spent on reading the slide"),
+    ("network_s", pa.float64(), "seconds spent in the network, for the slide"),
+    ("weights_digest", pa.string(), "first 12 hex digits of the weights' SHA-256"),
+    ("config_digest", pa.string(), "names configuration and manifest"),
+    ("slide_fingerprint", pa.string(), "names the slide's file"),
+    ("phantom", pa.bool_(), "true for drawn slides: not tissue"),
+)
+SCHEMA = pa.schema(
+    [pa.field(name, kind, metadata={"description": text}) for name, kind, text in _COLUMNS],
+    metadata={"bccdist.schema": "sections", "bccdist.schema_version": SCHEMA_VERSION},
+)
+KEY = ("slide_id", "section_id", "setting", "epoch", "psi")
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ledger rows atomically.
+
+    Raises:
+        LedgerError: a row lacks a column, has an unknown one, or a value of another type.
+    """
+    rows = list(rows)
+    for row in rows:
+        if set(row) != set(SCHEMA.names):
+            raise LedgerError(f"{path}: a row differs from the schema in {sorted(set(row) ^ set(SCHEMA.names))}")
+    try:
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise LedgerError(f"{path}: a value does not fit the schema: {error}") from error
+    write_table(path, table)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a parquet table atomically."""
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read_rows(path: Path) -> pa.Table:
+    """The ledger rows of one file, or of all parquet files below a folder.
+
+    Raises:
+        LedgerError: there is none, or it has another schema.
+    """
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files or not all(file.exists() for file in files):
+        raise LedgerError(f"{path}: no section ledger there; run the inference stage first")
+    for file in files:
+        version = (pq.read_schema(file).metadata or {}).get(b"bccdist.schema_version")
+        if version != SCHEMA_VERSION.encode():
+            raise LedgerError(f"{file}: ledger schema version is {version!r}, expected {SCHEMA_VERSION!r}")
+    return ds.dataset([str(file) for file in files], schema=SCHEMA).to_table()
+
+
+def merge(folder: Path, target: Path) -> pa.Table:
+    """Gather all rows below `folder` into one sorted file `target`, and return them.
+
+    Raises:
+        LedgerError: a row's key occurs twice.
+    """
+    table = read_rows(folder).sort_by([(name, "ascending") for name in KEY])
+    num_keys = table.group_by(list(KEY)).aggregate([]).num_rows
+    if num_keys != table.num_rows:
+        raise LedgerError(f"{folder}: {table.num_rows} rows but {num_keys} keys {KEY}: a section stands there twice")
+    write_table(target, table)
+    return table

@@ -1,0 +1,146 @@
+"""Every path of a study is a property here; nobody else joins strings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ShardSetPaths:
+    """The files of one shard set (shards/FORMAT.md)."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: its presence means that the set is whole."""
+        return self.root / "manifest.json"
+
+    @property
+    def index(self) -> Path:
+        """One row a patch."""
+        return self.root / "index.parquet"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the set is being built with; written first."""
+        return self.root / "config.json"
+
+    def tar(self, slide_id: str) -> Path:
+        """The WebDataset tar that holds the patches of one slide."""
+        return self.root / "tars" / f"{slide_id}.tar"
+
+    def rows(self, slide_id: str) -> Path:
+        """The index rows of one slide; written after its tar, so its presence means that the slide is done."""
+        return self.root / "rows" / f"{slide_id}.parquet"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one training run: one setting of one study."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The merged configuration, with its digest."""
+        return self.root / "config.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit and machine of the run's newest start."""
+        return self.root / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch and psi: losses, confusion counts, IoU."""
+        return self.root / "metrics.parquet"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def last(self) -> Path:
+        """The newest training state: weights, optimiser, position."""
+        return self.root / "checkpoints" / "last.pt"
+
+    def events(self, rank: int) -> Path:
+        """The JSON lines that one rank wrote."""
+        return self.root / "events" / f"rank-{rank}.jsonl"
+
+    def weights(self, epoch: int) -> Path:
+        """The network after `epoch` (the first is 1), kept while it is one of the best."""
+        return self.root / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of one study: a manifest taken through all stages."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """What the study is made of: its manifest, and whether it is a phantom."""
+        return self.root / "study.json"
+
+    @property
+    def shards(self) -> ShardSetPaths:
+        """The shard set."""
+        return ShardSetPaths(self.root / "shards")
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the training runs, one a setting."""
+        return self.root / "runs"
+
+    def run(self, setting: str) -> RunPaths:
+        """The training run of one setting."""
+        return RunPaths(self.runs / setting)
+
+    @property
+    def sections(self) -> Path:
+        """The section ledger: every slide's rows in one file."""
+        return self.root / "sections.parquet"
+
+    @property
+    def ledger(self) -> Path:
+        """The folder of the ledger's rows, a file per setting, epoch and slide."""
+        return self.root / "ledger"
+
+    def ledger_rows(self, setting: str, epoch: int, slide_id: str) -> Path:
+        """The ledger's rows of one slide; written after its heatmap, so its presence means done."""
+        return self.ledger / setting / f"epoch-{epoch:03d}" / f"{slide_id}.parquet"
+
+    def heatmap(self, setting: str, epoch: int, slide_id: str) -> Path:
+        """The OME-Zarr of one slide."""
+        return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ome.zarr"
+
+    def failure(self, stage: str, slide_id: str) -> Path:
+        """Why a stage could not process a slide; removed once it could."""
+        return self.root / "failures" / stage / f"{slide_id}.json"
+
+    @property
+    def tables(self) -> Path:
+        """Selection, tables and their parquet."""
+        return self.root / "tables"
+
+    @property
+    def selection(self) -> Path:
+        """The chosen (epoch, t_p, t_A) per setting."""
+        return self.tables / "selection.parquet"
+
+    @property
+    def grid(self) -> Path:
+        """The whole selection grid: counts per setting, epoch, t_p and t_A."""
+        return self.tables / "grid.parquet"
+
+    def overlay(self, setting: str, slide_id: str) -> Path:
+        """The picture of one slide with heatmap, section boxes and verdicts."""
+        return self.root / "overlays" / setting / f"{slide_id}.png"
+
+    @property
+    def logs(self) -> Path:
+        """Submitit's folder: one log per job and task."""
+        return self.root / "logs"

@@ -1,0 +1,1 @@
+"""Slides, manifests, annotations and tissue (paper, section 2.1)."""

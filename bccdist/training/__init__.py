@@ -1,0 +1,1 @@
+"""Balancing, augmentation, losses and the distributed training loop (paper, section 2.3)."""

@@ -1,0 +1,1 @@
+"""Launchers: flags to configuration to submitted jobs."""

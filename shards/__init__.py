@@ -1,0 +1,1 @@
+"""Builds and checks WebDataset shard sets (see FORMAT.md)."""
