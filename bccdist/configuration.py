@@ -94,7 +94,7 @@ class BalanceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Ranges of the random changes to training patches (section 2.3). [open: all ranges]"""
+    """Ranges of the random changes to training patches (section 2.3); all of them [open]."""
 
     enabled: bool = True
     """Off, patches are used as they are."""
@@ -116,10 +116,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How one setting is trained."""
+    """How a setting is trained; the same for all four."""
 
-    setting: Setting = "resnet34_ds"
-    """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
     width: int = 64
     """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
     focal_gamma: float = 2.0
@@ -155,7 +153,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        _require(self.setting in SETTINGS, "setting", self.setting, f"one of {', '.join(SETTINGS)}")
         _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
         _require(self.focal_gamma >= 0, "focal_gamma", self.focal_gamma, "at least 0")
         for name in ("epochs", "global_batch", "micro_batch", "keep_best", "lr_every_epochs"):

@@ -33,6 +33,10 @@ class DistributedError(BccdistError, RuntimeError):
     """Ranks cannot be resolved from the environment, or disagree."""
 
 
+class HeatmapError(BccdistError, OSError):
+    """A heatmap is missing, unfinished or damaged."""
+
+
 class LedgerError(BccdistError, ValueError):
     """A section ledger is missing, unfinished or contradicts itself."""
 

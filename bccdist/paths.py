@@ -56,11 +56,6 @@ class RunPaths:
         return self.root / "metrics.parquet"
 
     @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.root / "tensorboard"
-
-    @property
     def last(self) -> Path:
         """The newest training state: weights, optimiser, position."""
         return self.root / "checkpoints" / "last.pt"

@@ -22,7 +22,6 @@ KindMasks = dict[Kind, NDArray[np.bool_]]
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")
 _GEOJSON_SUFFIXES = (".geojson", ".json")
 _LARGEST_ASPECT_DEVIATION = 0.01
-_SUBPIXEL_BITS = 4
 
 
 def read_annotation(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
@@ -116,23 +115,51 @@ def _valid_area(path: Path, number: int, geometry: dict[str, Any]) -> shapely.Ge
 
 
 def _rasterise(polygons: list[tuple[Kind, shapely.Geometry]], slide: Slide) -> KindMasks:
-    shape = (slide.height_px, slide.width_px)
-    masks = {kind: np.zeros(shape, dtype=np.uint8) for kind in Kind}
+    masks = {kind: np.zeros((slide.height_px, slide.width_px), dtype=bool) for kind in Kind}
     for kind, polygon in polygons:
         for part in shapely.get_parts(polygon):
             if part.geom_type == "Polygon":
-                _fill(masks[kind], part, slide.resolution.downsample)
-    return {kind: mask.astype(bool) for kind, mask in masks.items()}
+                fill_polygon(masks[kind], part, downsample=slide.resolution.downsample)
+    return masks
 
 
-def _fill(mask: NDArray[np.uint8], polygon: shapely.Polygon, downsample: float) -> None:
-    """Add a polygon with holes, given in level-0 px, to a mask in the target frame."""
-    scale = (1 << _SUBPIXEL_BITS) / downsample
-    half_pixel = (1 << _SUBPIXEL_BITS) / 2
-    rings = [
-        np.rint(np.asarray(ring.coords)[:, :2] * scale - half_pixel).astype(np.int32)
-        for ring in (polygon.exterior, *polygon.interiors)
-    ]
-    filled = np.zeros_like(mask)
-    cv2.fillPoly(filled, rings, 1, shift=_SUBPIXEL_BITS)
-    np.maximum(mask, filled, out=mask)
+def fill_polygon(mask: NDArray[np.bool_], polygon: shapely.Polygon, *, downsample: float) -> None:
+    """Set the pixels of a mask whose centres lie inside a polygon.
+
+    Every edge toggles, in each row that it crosses, all pixels to its right; holes come out by themselves.
+
+    Args:
+        mask: bool [h, w] in the target frame, changed in place.
+        polygon: with or without holes, in level-0 px.
+        downsample: level-0 pixels per target pixel.
+    """
+    rings = [np.asarray(ring.coords)[:, :2] / downsample for ring in (polygon.exterior, *polygon.interiors)]
+    x_min, y_min = np.maximum(np.floor(rings[0].min(axis=0)), 0).astype(int)
+    x_max, y_max = np.minimum(np.ceil(rings[0].max(axis=0)), mask.shape[::-1]).astype(int)
+    if x_min >= x_max or y_min >= y_max:
+        return
+    window = mask[y_min:y_max, x_min:x_max]
+    toggles = np.zeros((window.shape[0], window.shape[1] + 1), dtype=np.int32)
+    for ring in rings:
+        rows, cols = _crossings(ring - (x_min, y_min), num_rows=window.shape[0])
+        np.add.at(toggles, (rows, np.clip(cols, 0, window.shape[1])), 1)
+    window |= (np.cumsum(toggles[:, :-1], axis=1) & 1).astype(bool)
+
+
+def _crossings(ring: NDArray[np.float64], *, num_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row of pixels that an edge crosses: the row, and the first column whose centre is not left of it.
+
+    Args:
+        ring: closed, (x, y) in pixels, [n, 2].
+        num_rows: rows from 0 on are of interest.
+    """
+    x, y = ring[:-1].T
+    x_next, y_next = ring[1:].T
+    # A row belongs to an edge if its centre line lies in [lower end, upper end).
+    first = np.clip(np.ceil(np.minimum(y, y_next) - 0.5), 0, num_rows).astype(np.int64)
+    last = np.clip(np.ceil(np.maximum(y, y_next) - 0.5), 0, num_rows).astype(np.int64)
+    edge = np.repeat(np.arange(len(x)), last - first)
+    rows = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
+    slope = (x_next - x)[edge] / (y_next - y)[edge]
+    crossing = x[edge] + (rows + 0.5 - y[edge]) * slope
+    return rows, np.ceil(crossing - 0.5).astype(np.int64)

@@ -308,7 +308,8 @@ def _section_faults(slides: list[SlideRecord], sections: list[SectionRecord]) ->
 def _patient_faults(slides: list[SlideRecord], sections: list[SectionRecord]) -> list[str]:
     part_of = {slide.slide_id: slide.part for slide in slides}
     parts: dict[str, set[Part]] = {}
-    for record in (*slides, *sections):
+    records: list[SlideRecord | SectionRecord] = [*slides, *sections]
+    for record in records:
         if record.patient_id and record.slide_id in part_of:
             parts.setdefault(record.patient_id, set()).add(part_of[record.slide_id])
     return [

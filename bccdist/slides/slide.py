@@ -124,6 +124,11 @@ class Slide:
         """Close the file."""
         self._handle.close()
 
+    def reopen(self) -> None:
+        """Open the file anew: after a failed read OpenSlide refuses every other one."""
+        self._handle.close()
+        self._handle = _open(self.path)
+
     def read(self, box_px: Box) -> NDArray[np.uint8]:
         """The pixels of a box of the target frame.
 
@@ -148,9 +153,10 @@ class Slide:
         location = (round(box_px.x * resolution.downsample), round(box_px.y * resolution.downsample))
         size = (round(box_px.width * resolution.resize), round(box_px.height * resolution.resize))
         image = self._read_level(location, resolution.level, size)
-        if size != (box_px.width, box_px.height):
-            image = cv2.resize(image, (box_px.width, box_px.height), interpolation=cv2.INTER_AREA)
-        return image
+        if size == (box_px.width, box_px.height):
+            return image
+        resized = cv2.resize(image, (box_px.width, box_px.height), interpolation=cv2.INTER_AREA)
+        return np.asarray(resized, dtype=np.uint8)
 
     def _read_level(self, location_level0_px: tuple[int, int], level: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         try:
@@ -175,11 +181,15 @@ class Slide:
             uint8 RGB [cell_px, cols * cell_px, 3] for each row of cells.
         """
         for row, flags in enumerate(needed):
-            band = np.full((cell_px, needed.shape[1] * cell_px, 3), WHITE, dtype=np.uint8)
-            for start, end in runs(flags):
-                box_px = Box(start * cell_px, row * cell_px, (end - start) * cell_px, cell_px)
-                band[:, start * cell_px : end * cell_px] = self.read(box_px)
-            yield band
+            yield self.read_cell_row(row, flags, cell_px=cell_px)
+
+    def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> NDArray[np.uint8]:
+        """One row of cells: uint8 RGB [cell_px, cols * cell_px, 3]; cells that are not `needed` [cols] are white."""
+        band = np.full((cell_px, needed.size * cell_px, 3), WHITE, dtype=np.uint8)
+        for start, end in runs(needed):
+            box_px = Box(start * cell_px, row * cell_px, (end - start) * cell_px, cell_px)
+            band[:, start * cell_px : end * cell_px] = self.read(box_px)
+        return band
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].

@@ -50,7 +50,9 @@ def find_sections(tissue: NDArray[np.bool_]) -> list[Box]:
     """The connected pieces of tissue in reading order, as boxes in the tissue mask's pixels."""
     gap_px = max(1, round(MERGE_GAP_UM / TISSUE_MPP))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap_px, gap_px))
-    merged = cv2.morphologyEx(tissue.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    # Without a margin, closing would stretch a piece near the border up to it.
+    padded = cv2.morphologyEx(np.pad(tissue.astype(np.uint8), gap_px), cv2.MORPH_CLOSE, kernel)
+    merged = np.ascontiguousarray(padded[gap_px:-gap_px, gap_px:-gap_px])
     num_labels, labels, stats, _ = cv2.connectedComponentsWithStats(merged, connectivity=8)
     areas_px = np.bincount(labels[tissue], minlength=num_labels)
     boxes = [

@@ -1,0 +1,168 @@
+"""Overlays, a picture per slide and setting: `python analysis/overlays.py STUDY SLIDES_CSV [--parts test val1]`.
+
+The heatmap of the chosen model lies over the tissue; boxes are coloured by label, tags say label and verdict
+(paper, Figures 2, 6 and 7).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import pandas as pd
+import tyro
+from numpy.typing import NDArray
+
+from analysis.choices import Choice, read_choices
+from analysis.command import run
+from analysis.overlay_drawing import Picture, PictureBox, SectionMark, write_picture
+from analysis.section_rows import load_ledger
+from analysis.verdict_table import all_verdicts
+from bccdist.errors import HeatmapError, SlideError, StageFailedError
+from bccdist.heatmaps.curve import level_of
+from bccdist.heatmaps.store import Heatmap
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
+from bccdist.slides.slide import Slide
+
+PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 1400, 1600
+"""A slide is drawn as large as fits into this, but not finer than it was scanned."""
+_BAND_TARGET_PX = 1024
+
+
+def draw_overlays(study_root: Path, manifest_path: Path, parts: list[Part]) -> list[Path]:
+    """Draw every slide of some parts that the chosen models were applied to.
+
+    Returns:
+        The pictures' paths.
+
+    Raises:
+        LedgerError: nothing was selected, or no slide of these parts was inferred.
+        StageFailedError: some slides or heatmaps cannot be read; all others are drawn.
+    """
+    paths = StudyPaths(study_root)
+    manifest = read_manifest(manifest_path)
+    choices = {choice.setting: choice for choice in read_choices(paths)}
+    verdicts = all_verdicts(load_ledger(paths), list(choices.values()), parts)
+    drawn, failures = [], []
+    for (setting, slide_id), rows in verdicts.groupby(["setting", "slide_id"]):
+        try:
+            drawn.append(draw_slide(paths, manifest, choices[str(setting)], str(slide_id), rows))
+        except (SlideError, HeatmapError) as error:
+            failures.append(f"  - {setting}: {error}")
+    if failures:
+        raise StageFailedError(f"{len(failures)} overlay(s) not drawn, {len(drawn)} drawn:\n" + "\n".join(failures))
+    return drawn
+
+
+def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: str, verdicts: pd.DataFrame) -> Path:
+    """Draw one slide with the heatmap of one chosen model; returns the picture's path.
+
+    Raises:
+        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+        HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
+    """
+    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
+    if heatmap.attributes.weights_digest != choice.weights_digest:
+        raise HeatmapError(
+            f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "
+            "were chosen; run the inference stage again, or the selection"
+        )
+    tissue, um_per_px = _read_tissue(manifest.slide(slide_id), heatmap)
+    shape = (tissue.shape[0], tissue.shape[1])
+    probability, mask_share = shrink_heatmap(heatmap, shape, level=level_of(choice.t_p))
+    picture = Picture(
+        tissue=tissue,
+        probability=probability,
+        mask_share=mask_share,
+        um_per_px=um_per_px,
+        t_p=choice.t_p,
+        sections=section_marks(verdicts, px_per_level0_px=shape[1] / heatmap.attributes.size_level0_px[0]),
+        title=slide_id,
+        subtitle=f"{verdicts['part'].iloc[0]}   {choice.setting}, epoch {choice.epoch}, {heatmap.outputs[-1]}   "
+        f"t_p {choice.t_p:.2f}   t_A {choice.t_a_um2:.0f} \u00b5m\u00b2 ({choice.area_unit})",
+        phantom=heatmap.attributes.phantom,
+    )
+    path = paths.overlay(choice.setting, slide_id)
+    write_picture(path, picture)
+    return path
+
+
+def picture_mpp(size_level0_px: tuple[int, int], mpp_level0: float) -> float:
+    """Um per pixel at which a slide of this width and height fits the picture."""
+    width_px, height_px = size_level0_px
+    return mpp_level0 * max(1.0, width_px / PICTURE_WIDTH_PX, height_px / PICTURE_HEIGHT_PX)
+
+
+def _read_tissue(record: SlideRecord, heatmap: Heatmap) -> tuple[NDArray[np.uint8], float]:
+    """The whole slide, RGB [h, w, 3], and its um per pixel."""
+    with Slide(record.path, target_mpp=heatmap.attributes.mpp, mpp=record.mpp) as slide:
+        if tuple(slide.level0_size) != heatmap.attributes.size_level0_px:
+            raise SlideError(
+                f"{record.path}: it has {slide.level0_size} level-0 px, but the heatmap {heatmap.path} was made of "
+                f"{heatmap.attributes.size_level0_px}; give the manifest that the study was made with"
+            )
+        mpp = picture_mpp(slide.level0_size, slide.resolution.mpp_level0)
+        return slide.thumbnail(mpp), mpp
+
+
+def shrink_heatmap(
+    heatmap: Heatmap, shape: tuple[int, int], *, level: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The final output at the size of a picture, read in bands so that memory stays bounded.
+
+    Args:
+        heatmap: of the slide.
+        shape: height and width of the picture.
+        level: stored value that belongs to the mask.
+
+    Returns:
+        Two float32 [height, width]: the mean probability, and the share of pixels that reach `level`, 0 to 1.
+    """
+    probability, mask_share = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    width_px, height_px = heatmap.attributes.size_target_px
+    target_px_per_row = height_px / shape[0]
+    rows_per_band = max(1, int(_BAND_TARGET_PX / target_px_per_row))
+    for start in range(0, shape[0], rows_per_band):
+        end = min(start + rows_per_band, shape[0])
+        y, y_end = round(start * target_px_per_row), round(end * target_px_per_row)
+        values = heatmap.read(heatmap.outputs[-1], Box(0, y, width_px, max(1, y_end - y)))
+        size = (shape[1], end - start)
+        probability[start:end] = cv2.resize(values.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
+        mask_share[start:end] = cv2.resize((values >= level).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return probability, mask_share
+
+
+def section_marks(verdicts: pd.DataFrame, *, px_per_level0_px: float) -> tuple[SectionMark, ...]:
+    """The sections of a slide at the scale of its picture."""
+    return tuple(
+        SectionMark(
+            box=PictureBox(*(row[f"{side}_level0_px"] * px_per_level0_px for side in ("x", "y", "width", "height"))),
+            label=None if pd.isna(row["label"]) else row["label"],
+            verdict=row["verdict"],
+            correct=None if pd.isna(row["correct"]) else bool(row["correct"]),
+        )
+        for row in verdicts.to_dict("records")
+    )
+
+
+def main(
+    study: Annotated[Path, tyro.conf.Positional],
+    manifest: Annotated[Path, tyro.conf.Positional],
+    parts: tuple[str, ...] = (Part.TEST.short,),
+) -> None:
+    """Draw the slides that the chosen models were applied to.
+
+    Args:
+        study: The study's folder.
+        manifest: The slides.csv that the study was made with.
+        parts: Which parts: train, val1, val2, test.
+    """
+    for path in draw_overlays(study, manifest, [Part.parse(part) for part in parts]):
+        print(path)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,106 @@
+"""Table 5, each decoder block as the output (paper, section 3.1): `python analysis/table5.py STUDY`.
+
+Every block is judged at the thresholds that were chosen for the final output, on the Test part. The accuracies
+are cut after four digits, as the paper's are; the other figures are rounded. The single blocks of the linear
+merge are no segmentations (they are for looking at), so the default is the deeply supervised setting alone.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pyarrow as pa
+import tyro
+
+from analysis.choices import Choice, read_choices
+from analysis.command import run
+from analysis.section_rows import load_ledger, rows_of
+from analysis.table_writing import Table, cut, rounded
+from analysis.verdict_table import no_rows, section_verdicts, summarise
+from bccdist.configuration import Setting
+from bccdist.errors import LedgerError
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+
+_SECTION = ["slide_id", "section_id"]
+
+
+def build_table5(ledger_rows: pa.Table, choice: Choice) -> Table:
+    """The table of one chosen model.
+
+    Raises:
+        LedgerError: Test was not inferred with it, or an output misses sections.
+    """
+    verdicts = section_verdicts(rows_of(ledger_rows, [Part.TEST], final_only=False), choice)
+    if verdicts.empty:
+        raise no_rows([Part.TEST], [choice])
+    final = verdicts[verdicts["is_final"]].set_index(_SECTION)["verdict"]
+    frame = pd.DataFrame([_block_row(block, final, choice) for _, block in verdicts.groupby("psi")])
+    return Table(
+        name="table5",
+        title=f"Table 5. Each decoder block of {choice.setting} on Test (t_p {choice.t_p:.2f}, "
+        f"t_A {choice.t_a_um2:.0f} um2; accuracy cut, not rounded).",
+        frame=frame,
+        printed=_printed(frame, choice.beta),
+    )
+
+
+def _block_row(block: pd.DataFrame, final: pd.Series, choice: Choice) -> dict[str, object]:
+    verdict = block.set_index(_SECTION)["verdict"]
+    if set(verdict.index) != set(final.index):
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: {block['psi'].iloc[0]} has {len(verdict)} Test sections and the "
+            f"final output {len(final)}; the ledger was mixed: run the inference stage again"
+        )
+    return {
+        "setting": choice.setting,
+        "psi": block["psi"].iloc[0],
+        "is_final": bool(block["is_final"].iloc[0]),
+        **summarise(block, choice.beta),
+        "num_changed": int((verdict != final.reindex(verdict.index)).sum()),
+    }
+
+
+def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "output": frame["psi"],
+            "accuracy": cut(frame["accuracy"], 4),
+            "sensitivity": rounded(frame["sensitivity"], 3),
+            "specificity": rounded(frame["specificity"], 3),
+            f"F_{beta:g}": rounded(frame["f_beta"], 3),
+            "FN": frame["fn"].astype(str),
+            "FP": frame["fp"].astype(str),
+            "review": frame["num_review"].astype(str),
+            "verdicts changed": frame["num_changed"].astype(str),
+        }
+    )
+
+
+def write_table5(study_root: Path, setting: Setting = "resnet34_ds") -> Table:
+    """Build and write Table 5.
+
+    Raises:
+        LedgerError: nothing was selected for the setting, or Test was not inferred.
+    """
+    paths = StudyPaths(study_root)
+    choices = {choice.setting: choice for choice in read_choices(paths)}
+    if setting not in choices:
+        raise LedgerError(f"{paths.selection}: nothing was selected for {setting}, only for {', '.join(choices)}")
+    table = build_table5(load_ledger(paths), choices[setting])
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional], setting: Setting = "resnet34_ds") -> None:
+    """Print and write Table 5.
+
+    Args:
+        study: The study's folder.
+        setting: The setting whose outputs are compared.
+    """
+    print(write_table5(study, setting).markdown)
+
+
+if __name__ == "__main__":
+    run(main)

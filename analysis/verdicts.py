@@ -1,0 +1,62 @@
+"""The decision on a section from its curve of largest regions (paper, section 2.4).
+
+A section is Tumor if any connected region of probability >= t_p has an area >= t_A. A section whose tissue was
+not read whole can be Tumor, but never Normal: it is up for review.
+"""
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bccdist.configuration import AreaUnit
+
+
+class Verdict(StrEnum):
+    """What is said about a section."""
+
+    TUMOR = "Tumor"
+    NORMAL = "Normal"
+    REVIEW = "review"
+
+
+def region_area_um2(
+    curves: NDArray[np.uint32],
+    level: int | NDArray[np.int64],
+    *,
+    mpp: NDArray[np.float64],
+    pixel_px: NDArray[np.int64],
+    area_unit: AreaUnit,
+) -> NDArray[np.float64]:
+    """The area of each section's largest region at one or several levels of stored probability.
+
+    Args:
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each level.
+        level: from `curve.level_of(t_p)`; one, or [k].
+        mpp: float [n], um per target-frame pixel.
+        pixel_px: int [n], edge of a heatmap pixel in target-frame pixels.
+        area_unit: physical counts with the slide's um/px, nominal with 1 um/px.
+
+    Returns:
+        float64 um2, [n] or [n, k].
+    """
+    edge_um = pixel_px * (mpp if area_unit == "physical" else 1.0)
+    pixel_um2 = np.asarray(edge_um, dtype=np.float64) ** 2
+    num_pixels = curves[:, level].astype(np.float64)
+    return num_pixels * (pixel_um2 if num_pixels.ndim == 1 else pixel_um2[:, None])
+
+
+def has_tumor(area_um2: NDArray[np.float64], t_a_um2: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether a region of the largest area `area_um2` is left after smaller ones than t_A are dropped."""
+    return np.asarray((area_um2 >= t_a_um2) & (area_um2 > 0), dtype=bool)
+
+
+def verdicts_of(called_tumor: NDArray[np.bool_], coverage: NDArray[np.float64]) -> NDArray[np.str_]:
+    """The verdict on each section, as `Verdict`'s words.
+
+    Args:
+        called_tumor: bool [n], from `has_tumor`.
+        coverage: float [n], share of the tissue that was read and predicted.
+    """
+    otherwise = np.where(coverage < 1, Verdict.REVIEW.value, Verdict.NORMAL.value)
+    return np.where(called_tumor, Verdict.TUMOR.value, otherwise)

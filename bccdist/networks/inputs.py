@@ -1,0 +1,15 @@
+"""From stored pixels to the network's input."""
+
+import torch
+from torch import Tensor
+
+MEAN_RGB = (0.485, 0.456, 0.406)
+STD_RGB = (0.229, 0.224, 0.225)
+"""ImageNet's statistics, so that an encoder trained there sees what it knows. [open]"""
+
+
+def to_network_input(images_NHW3: Tensor) -> Tensor:
+    """uint8 RGB [n, h, w, 3] to normalised float32 [n, 3, h, w], channels last in memory."""
+    mean = torch.tensor(MEAN_RGB, device=images_NHW3.device).mul(255)
+    std = torch.tensor(STD_RGB, device=images_NHW3.device).mul(255)
+    return images_NHW3.float().sub(mean).div(std).permute(0, 3, 1, 2)

@@ -1,0 +1,124 @@
+"""The deeply supervised UNet in its four settings (paper, section 2.2 and eq. 1 and 2).
+
+Shape suffixes: N patches, C channels, H and W pixels of the map at hand; the 2 classes are (Normal, Tumor).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bccdist.configuration import NUM_BLOCKS, Psi, Setting, outputs_of, psi_name
+from bccdist.networks.encoders import PlainEncoder, ResNet34Encoder, conv_bn_relu
+
+ScoreMaps = dict[Psi, Tensor]
+"""For each output the scores [n, 2, h, w] before the softmax, coarsest first, the final one last."""
+NUM_CLASSES = 2
+COARSEST_PX = 32
+"""Input sides must be multiples of this."""
+
+
+class DecoderBlock(nn.Module):
+    """Bilinear x2, the skip beside it, two 3x3 convolutions of equal width."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+        """Build; `skip_channels` is 0 for the last block, which has no skip."""
+        super().__init__()
+        self.convs = nn.Sequential(
+            conv_bn_relu(in_channels + skip_channels, out_channels), conv_bn_relu(out_channels, out_channels)
+        )
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """[n, in, h, w] to [n, out, 2h, 2w]."""
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        if skip is not None:
+            x = torch.cat([x, skip], dim=1)
+        return self.convs(x)  # type: ignore[no-any-return]
+
+
+class DeeplySupervisedUNet(nn.Module):
+    """Encoder, decoder, and a score map after each block that the setting uses.
+
+    Attributes:
+        setting: one of the paper's four.
+        width: filters of the first encoder block.
+        outputs: the names of what `forward` returns, the final one last.
+        merge_weights: eq. 2's w, one per block, coarsest first; only in `resnet34_linear`.
+    """
+
+    def __init__(self, setting: Setting, *, width: int = 64, merge_weight_std: float = 0.1) -> None:
+        """Build with random weights: He's for convolutions, `merge_weight_std` for eq. 2's w."""
+        super().__init__()
+        self.setting = setting
+        self.width = width
+        self.outputs = outputs_of(setting)
+        self.encoder: PlainEncoder | ResNet34Encoder = (
+            PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
+        )
+        *skips, deepest = self.encoder.channels
+        widths = [deepest >> (block + 1) for block in range(NUM_BLOCKS)]
+        self.blocks = nn.ModuleList(
+            DecoderBlock(in_channels, skip, out_channels)
+            for in_channels, skip, out_channels in zip([deepest, *widths], [*reversed(skips), 0], widths, strict=False)
+        )
+        self.heads = nn.ModuleDict(
+            {
+                psi_name(block): nn.Conv2d(channels, NUM_CLASSES, 1)
+                for block, channels in enumerate(widths)
+                if psi_name(block) in self.outputs
+            }
+        )
+        if "merged" in self.outputs:
+            self.merge_weights = nn.Parameter(torch.empty(NUM_BLOCKS))
+        self._initialise(merge_weight_std)
+
+    def _initialise(self, merge_weight_std: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is None:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if "merged" in self.outputs:
+            nn.init.normal_(self.merge_weights, std=merge_weight_std)
+
+    def forward(self, x_N3HW: Tensor) -> ScoreMaps:
+        """Score maps of a batch.
+
+        Args:
+            x_N3HW: float, normalised (`bccdist.networks.inputs`); sides are multiples of 32.
+
+        Returns:
+            psi_l at [n, 2, h / 2**(4 - l), w / 2**(4 - l)], merged at [n, 2, h, w].
+        """
+        *skips, x = self.encoder(x_N3HW)
+        scores: ScoreMaps = {}
+        for block, (decode, skip) in enumerate(zip(self.blocks, [*reversed(skips), None], strict=True)):
+            x = decode(x, skip)
+            if (psi := psi_name(block)) in self.heads:
+                scores[psi] = self.heads[psi](x)
+        if "merged" in self.outputs:
+            scores["merged"] = linear_merge(list(scores.values()), self.merge_weights)
+        return scores
+
+
+def linear_merge(scores: list[Tensor], weights: Tensor) -> Tensor:
+    """Eq. 2 before its softmax: the weighted sum of all score maps, each brought to full size.
+
+    Args:
+        scores: score maps [n, 2, h_l, w_l], coarsest first.
+        weights: [k].
+
+    Returns:
+        [n, 2, h, w] in the size of the last map.
+    """
+    size = scores[-1].shape[-2:]
+    full = [F.interpolate(score, size=size, mode="bilinear", align_corners=False) for score in scores[:-1]]
+    terms = [weight * score for weight, score in zip(weights, [*full, scores[-1]], strict=True)]
+    return torch.stack(terms).sum(dim=0)
+
+
+def tumor_probability(scores: Tensor) -> Tensor:
+    """Softmax over (Normal, Tumor), of which Tumor: [n, 2, h, w] to [n, h, w]."""
+    return torch.sigmoid(scores[:, 1] - scores[:, 0])
+
+
+def num_parameters(module: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,51 @@
+"""Networks on disk: safetensors with what is needed to build them again; no pickle is read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from bccdist.configuration import SETTINGS, Setting
+from bccdist.errors import CheckpointError
+from bccdist.files import atomic_path, sha256_of_file
+from bccdist.networks.unet import DeeplySupervisedUNet
+
+
+def save_network(path: Path, network: DeeplySupervisedUNet, metadata: Mapping[str, str]) -> None:
+    """Write weights and metadata atomically; setting and width are added to the metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    full_metadata = {**metadata, "setting": network.setting, "width": str(network.width)}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata=full_metadata)
+
+
+def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
+    """The network at `path`, on the CPU and in evaluation mode, with the file's metadata.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not one of ours.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no weights there; train the setting first, or name an epoch that was kept")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
+    setting, width = metadata.get("setting", ""), metadata.get("width", "")
+    if setting not in SETTINGS or not width.isdigit():
+        raise CheckpointError(f"{path}: its metadata {metadata} name no setting and width; it was not written here")
+    network = DeeplySupervisedUNet(cast("Setting", setting), width=int(width))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its tensors do not fit {setting} of width {width}: {error}") from error
+    return network.eval(), metadata
+
+
+def weights_digest(path: Path) -> str:
+    """The first twelve hex digits of the file's SHA-256."""
+    return sha256_of_file(path)[:12]

@@ -1,0 +1,42 @@
+"""A study: one manifest taken through all stages, in one folder."""
+
+from pathlib import Path
+
+from bccdist.errors import ConfigurationError
+from bccdist.files import read_json, write_json
+from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import Manifest, read_manifest
+
+
+def claim_study(study_root: Path, manifest_path: Path) -> Manifest:
+    """Check a manifest and make a study of it; the same manifest may come again.
+
+    Raises:
+        ManifestError: the manifest has faults.
+        ConfigurationError: the folder is a study of another manifest.
+    """
+    manifest = read_manifest(manifest_path)
+    study_file = StudyPaths(study_root).study
+    if not study_file.exists():
+        write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
+    elif (there := read_json(study_file)["manifest"]) != str(manifest.path):
+        raise ConfigurationError(
+            f"{study_root} is a study of {there}, not of {manifest.path}; give another folder with --study"
+        )
+    return manifest
+
+
+def open_study(study_root: Path) -> Manifest:
+    """The manifest of a study.
+
+    Raises:
+        ConfigurationError: the folder is no study.
+        ManifestError: the manifest has faults by now.
+    """
+    study_file = StudyPaths(study_root).study
+    if not study_file.exists():
+        raise ConfigurationError(
+            f"{study_root} is no study: {study_file.name} is not there; "
+            "begin with `python jobs/launch_shards.py --manifest slides.csv --study FOLDER`"
+        )
+    return read_manifest(Path(read_json(study_file)["manifest"]))

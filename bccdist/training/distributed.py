@@ -1,0 +1,155 @@
+"""Ranks: who am I, how many are we, where do we meet. Resolved here and nowhere else."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from bccdist.errors import DistributedError
+from bccdist.files import read_json, write_json
+
+_SCHEMES = {
+    "torchrun": ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    "Slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+    "submitit on local processes": (
+        "SUBMITIT_LOCAL_GLOBALID",
+        "SUBMITIT_LOCAL_LOCALID",
+        "SUBMITIT_LOCAL_NTASKS",
+        "SUBMITIT_LOCAL_NTASKS",
+    ),
+}
+_JOB_VARIABLES = (
+    "TORCHELASTIC_RUN_ID",
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "SLURM_RESTART_COUNT",
+    "SUBMITIT_LOCAL_JOB_ID",
+)
+_MEETING_TIMEOUT_S = 300.0
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The place of this process among its peers."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    job_key: str = "single"
+    """The same for all ranks of one start of one job, and for no other."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank speaks and writes for all."""
+        return self.rank == 0
+
+
+def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
+    """Ranks from the variables that torchrun, Slurm or submitit set; one process where none did.
+
+    Raises:
+        DistributedError: a scheme is half set; the message names what was found.
+    """
+    for scheme, names in _SCHEMES.items():
+        found = {name: environment[name] for name in names if name in environment}
+        if not {names[0], names[2]} & set(found):
+            continue
+        if not set(names[:3]) <= set(found):
+            missing = sorted(set(names[:3]) - set(found))
+            raise DistributedError(f"{scheme}: found {found}, but {', '.join(missing)} is not set; unset or set all")
+        rank, local_rank, world_size = (int(found[name]) for name in names[:3])
+        if not 0 <= rank < world_size:
+            raise DistributedError(f"{scheme}: rank is {rank}, expected 0 to {world_size - 1}: {found}")
+        return Ranks(
+            rank=rank,
+            local_rank=local_rank,
+            world_size=world_size,
+            local_world_size=int(found.get(names[3], world_size)),
+            job_key="-".join(environment.get(name, "") for name in _JOB_VARIABLES),
+        )
+    return Ranks()
+
+
+def choose_device(ranks: Ranks) -> torch.device:
+    """This rank's GPU where there is one, else the CPU with its share of the cores."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+        return device
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size))
+    return torch.device("cpu")
+
+
+@contextmanager
+def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[None]:
+    """Join the ranks: NCCL between GPUs, gloo between CPUs. One rank needs no group.
+
+    The first rank opens a store on a free port and leaves its address in `folder`, which all ranks see; the
+    file's name holds the start of the job, so a requeued job never meets its own past.
+
+    Raises:
+        DistributedError: the first rank left no address in time.
+    """
+    if ranks.world_size == 1:
+        yield
+        return
+    meeting = folder / f"meeting-{ranks.job_key}.json"
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=_meet(meeting, ranks), rank=ranks.rank, world_size=ranks.world_size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+        if ranks.is_first:
+            meeting.unlink(missing_ok=True)
+
+
+def _meet(meeting: Path, ranks: Ranks) -> TCPStore:
+    if ranks.is_first:
+        host = "127.0.0.1" if ranks.world_size == ranks.local_world_size else socket.gethostname()
+        store = TCPStore(host, 0, ranks.world_size, is_master=True, wait_for_workers=False)
+        write_json(meeting, {"host": host, "port": store.port})
+        return store
+    deadline = time.monotonic() + _MEETING_TIMEOUT_S
+    while not meeting.exists():
+        if time.monotonic() > deadline:
+            raise DistributedError(
+                f"rank {ranks.rank} of {ranks.world_size}: rank 0 left no address at {meeting} within "
+                f"{_MEETING_TIMEOUT_S:.0f} s; see rank 0's log"
+            )
+        time.sleep(_POLL_S)
+    address = read_json(meeting)
+    return TCPStore(address["host"], address["port"], ranks.world_size, is_master=False)
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, on every rank; changed in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def average_batch_statistics(network: nn.Module) -> None:
+    """Make the running means and variances of all ranks equal: their average."""
+    if not dist.is_initialized():
+        return
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer.div_(dist.get_world_size())

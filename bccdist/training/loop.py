@@ -1,0 +1,338 @@
+"""The training of one setting: epochs of balanced, augmented patches over all ranks (paper, section 2.3)."""
+
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import bccdist
+from bccdist.configuration import AugmentConfig, Setting, TrainConfig, claim_config
+from bccdist.errors import DistributedError
+from bccdist.files import write_json
+from bccdist.networks.inputs import to_network_input
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks.weights import save_network
+from bccdist.parts import Part
+from bccdist.paths import RunPaths, StudyPaths
+from bccdist.training.checkpoints import load_state, save_state
+from bccdist.training.distributed import (
+    Ranks,
+    average_batch_statistics,
+    barrier,
+    choose_device,
+    process_group,
+    resolve_ranks,
+    sum_over_ranks,
+)
+from bccdist.training.epoch_plan import EpochPlan, plan_epoch
+from bccdist.training.events import EventLog
+from bccdist.training.losses import losses
+from bccdist.training.metrics import MetricsRow, best_epochs, epoch_rows, write_metrics
+from bccdist.training.pools import POOLS
+from bccdist.training.progress import Progress
+from bccdist.training.samples import Patches, PatchReader, training_loader, validation_loader
+from bccdist.training.shard_set import ShardSet, read_set
+from bccdist.training.validation import ValidationResult, validate
+
+Batch = tuple[Tensor, Tensor]
+"""RGB uint8 [n, h, w, 3] and mask uint8 [n, h, w]."""
+_PARTS = (Part.TRAINING, Part.VALIDATION_1)
+_CHANNELS_LAST_MULTIPLE = 16
+"""With fewer channels the CPU's strided 1x1 convolution corrupts memory in channels_last (seen with torch 2.13)."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """All that one rank holds while it trains."""
+
+    config: TrainConfig
+    config_digest: str
+    paths: RunPaths
+    ranks: Ranks
+    device: torch.device
+    shard_set: ShardSet
+    reader: PatchReader
+    network: DeeplySupervisedUNet
+    parallel: nn.Module
+    """The network, wrapped in DDP where there are several ranks."""
+    optimizer: torch.optim.Optimizer
+    events: EventLog
+    metrics: list[MetricsRow]
+
+    def say(self, text: str) -> None:
+        """Print a line of progress, once for all ranks."""
+        if self.ranks.is_first:
+            print(text, flush=True)  # noqa: T201
+
+
+def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
+    """Train one setting to its last epoch, from where the run folder says that it stands.
+
+    Args:
+        study_root: folder of the study; its shard set must be finished.
+        setting: one of the paper's four.
+        config: of the run.
+
+    Raises:
+        BccdistError: shards are missing, the run folder has another configuration, ranks do not fit, or the
+            loss is not finite.
+    """
+    ranks = resolve_ranks(os.environ)
+    config.rank_batch(ranks.world_size)
+    device = choose_device(ranks)
+    study = StudyPaths(study_root)
+    paths = study.run(setting)
+    with process_group(ranks, paths.root, device):
+        run = _prepare(paths, setting, config, ranks, device, read_set(study.shards.root))
+        first_epoch = _resume(run)
+        run.say(_opening_line(run, first_epoch))
+        for epoch in range(first_epoch, config.epochs + 1):
+            _train_epoch(run, epoch)
+        run.events.write("done", epochs=config.epochs)
+        run.events.close()
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The rate of Adam: times 0.8 every 5 epochs; the first epoch is 1."""
+    return config.learning_rate * config.lr_factor ** ((epoch - 1) // config.lr_every_epochs)
+
+
+def _prepare(
+    paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, device: torch.device, shard_set: ShardSet
+) -> Run:
+    digest = _claim(paths, ranks, config, setting=setting, shard_set=shard_set.digest)
+    torch.manual_seed(config.seed)
+    network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
+    network.to(device)
+    if config.width % _CHANNELS_LAST_MULTIPLE == 0:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parallel: nn.Module = network
+    if ranks.world_size > 1:
+        parallel = DistributedDataParallel(network, broadcast_buffers=False)
+    return Run(
+        config=config,
+        config_digest=digest,
+        paths=paths,
+        ranks=ranks,
+        device=device,
+        shard_set=shard_set,
+        reader=PatchReader(shard_set),
+        network=network,
+        parallel=parallel,
+        optimizer=torch.optim.Adam(network.parameters(), lr=config.learning_rate),
+        events=EventLog(paths.events(ranks.rank)),
+        metrics=[],
+    )
+
+
+def _claim(paths: RunPaths, ranks: Ranks, config: TrainConfig, **context: str) -> str:
+    """The run's digest; the first rank writes the folder's configuration before the others check it."""
+    if ranks.is_first:
+        claim_config(paths.config, config, **context)
+        write_json(paths.environment, _environment(ranks))
+    barrier()
+    return claim_config(paths.config, config, **context)
+
+
+def _environment(ranks: Ranks) -> dict[str, str | int]:
+    return {
+        "bccdist": bccdist.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.node(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "world_size": ranks.world_size,
+    }
+
+
+def _resume(run: Run) -> int:
+    """Restore the newest state where there is one; returns the epoch to begin with."""
+    epochs_done, run.metrics = load_state(
+        run.paths.last,
+        network=run.network,
+        optimizer=run.optimizer,
+        config_digest=run.config_digest,
+        device=run.device,
+    )
+    return epochs_done + 1
+
+
+def _opening_line(run: Run, first_epoch: int) -> str:
+    config = run.config
+    num_training, num_validation = (len(_rows_of(run, part)) for part in _PARTS)
+    phantom = "PHANTOM DATA, " if run.shard_set.is_phantom else ""
+    return (
+        f"{phantom}{run.network.setting}, width {config.width}: epochs {first_epoch} to {config.epochs}, "
+        f"{num_training} training and {num_validation} validation patches, "
+        f"{run.ranks.world_size} rank(s) on {run.device.type}"
+    )
+
+
+def _train_epoch(run: Run, epoch: int) -> None:
+    """One epoch: steps, validation, files."""
+    start_s = time.monotonic()
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(run.config, epoch)
+    plan, rows = _plan(run, epoch)
+    train_losses = _train_steps(run, epoch, plan, rows)
+    patches_per_s = plan.num_steps * plan.global_batch / (time.monotonic() - start_s)
+    average_batch_statistics(run.network)
+    validation = _validate(run)
+    run.metrics += epoch_rows(
+        run.network.setting,
+        epoch,
+        validation,
+        train_losses,
+        learning_rate=learning_rate(run.config, epoch),
+        seconds=time.monotonic() - start_s,
+        patches_per_s=patches_per_s,
+    )
+    _save_epoch(run, epoch)
+    _report_epoch(run, epoch)
+
+
+def _rows_of(run: Run, part: Part) -> NDArray[np.int64]:
+    """The rows of the index that belong to one part."""
+    return np.flatnonzero(run.shard_set.index["part"] == part)
+
+
+def _plan(run: Run, epoch: int) -> tuple[EpochPlan, NDArray[np.int64]]:
+    """The epoch's draws, and the rows of the index that they count in."""
+    rows = _rows_of(run, Part.TRAINING)
+    members = {pool: run.shard_set.index[f"pool_{pool}"].to_numpy()[rows] for pool in POOLS}
+    plan = plan_epoch(
+        members,
+        run.config.balance,
+        seed=run.config.seed,
+        epoch=epoch,
+        global_batch=run.config.global_batch,
+        max_steps=run.config.max_steps,
+    )
+    return plan, rows
+
+
+def _train_steps(run: Run, epoch: int, plan: EpochPlan, rows: NDArray[np.int64]) -> dict[str, float]:
+    """All optimiser steps of an epoch; returns the mean loss of each supervised output."""
+    run.parallel.train()
+    loader = training_loader(
+        Patches(reader=run.reader, augment_config=run.config.augment, seed=run.config.seed, epoch=epoch),
+        plan,
+        rows,
+        micro_batch=run.config.micro_batch,
+        rank=run.ranks.rank,
+        world_size=run.ranks.world_size,
+        num_workers=run.config.num_workers,
+    )
+    progress = Progress(epoch=epoch, num_epochs=run.config.epochs, plan=plan, say=run.say)
+    totals: dict[str, float] = {}
+    batches = iter(loader)
+    for step in range(1, plan.num_steps + 1):
+        step_losses = _train_step(run, batches)
+        _refuse_non_finite(run, step_losses, f"epoch {epoch}, step {step}")
+        run.optimizer.step()
+        totals = {psi: totals.get(psi, 0.0) + loss for psi, loss in step_losses.items()}
+        run.events.write("step", epoch=epoch, step=step, losses=step_losses)
+        progress.report(step, step_losses)
+    return {psi: total / plan.num_steps for psi, total in totals.items()}
+
+
+def _train_step(run: Run, batches: Iterator[Batch]) -> dict[str, float]:
+    """Gradients of one global batch, in micro-batches; returns the mean losses over all ranks."""
+    share = run.config.rank_batch(run.ranks.world_size)
+    num_micro = -(-share // run.config.micro_batch)
+    sums: dict[str, Tensor] = {}
+    run.optimizer.zero_grad(set_to_none=True)
+    for number, (images, masks) in enumerate(islice(batches, num_micro), start=1):
+        with _synchronised_if(run.parallel, number == num_micro):
+            parts = _losses(run, images, masks)
+            weighted = {psi: loss * (len(images) / share) for psi, loss in parts.items()}
+            torch.stack(list(weighted.values())).sum().backward()  # type: ignore[no-untyped-call]
+        sums = {psi: sums.get(psi, 0.0) + loss.detach() for psi, loss in weighted.items()}
+    means = sum_over_ranks(torch.stack(list(sums.values()))) / run.ranks.world_size
+    return dict(zip(sums, means.tolist(), strict=True))
+
+
+def _synchronised_if(parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Only the last micro-batch of a step exchanges gradients between ranks."""
+    if last or not isinstance(parallel, DistributedDataParallel):
+        return nullcontext()
+    return parallel.no_sync()
+
+
+def _refuse_non_finite(run: Run, step_losses: dict[str, float], where: str) -> None:
+    """Stop all ranks before the optimiser's step; the mean is the same on all, so all of them stop."""
+    if not all(math.isfinite(loss) for loss in step_losses.values()):
+        raise DistributedError(
+            f"{run.network.setting}, {where}: the loss is not finite: {step_losses}; no rank made this step. "
+            "Lower the learning rate, or look for damaged patches with `python shards/check.py`"
+        )
+
+
+def _losses(run: Run, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    scores = run.parallel(to_network_input(images.to(run.device, non_blocking=True)))
+    masks = masks.to(run.device, non_blocking=True)
+    config = run.config
+    return losses(run.network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
+
+
+def _validate(run: Run) -> ValidationResult:
+    """Validation I, shared out over the ranks and added up."""
+    loader = validation_loader(
+        Patches(reader=run.reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=0),
+        _rows_of(run, Part.VALIDATION_1),
+        batch=run.config.micro_batch,
+        rank=run.ranks.rank,
+        world_size=run.ranks.world_size,
+        num_workers=run.config.num_workers,
+    )
+    return validate(run.network, loader, run.config, run.device)
+
+
+def _save_epoch(run: Run, epoch: int) -> None:
+    """The first rank writes weights, metrics and state, and drops weights that are no longer among the best."""
+    if run.ranks.is_first:
+        kept = best_epochs(run.metrics, run.config.keep_best)
+        if epoch in kept:
+            save_network(run.paths.weights(epoch), run.network, _weights_metadata(run, epoch))
+        write_metrics(run.paths.metrics, run.metrics)
+        save_state(
+            run.paths.last,
+            network=run.network,
+            optimizer=run.optimizer,
+            epoch=epoch,
+            metrics=run.metrics,
+            config_digest=run.config_digest,
+        )
+        for dropped in set(range(1, epoch + 1)) - set(kept):
+            run.paths.weights(dropped).unlink(missing_ok=True)
+    barrier()
+
+
+def _weights_metadata(run: Run, epoch: int) -> dict[str, str]:
+    return {
+        "epoch": str(epoch),
+        "config_digest": run.config_digest,
+        "target_mpp": str(run.shard_set.target_mpp),
+        "phantom": str(run.shard_set.is_phantom).lower(),
+        "bccdist": bccdist.__version__,
+    }
+
+
+def _report_epoch(run: Run, epoch: int) -> None:
+    row = run.metrics[-1]
+    run.events.write("epoch", epoch=epoch, iou=row["iou"], seconds=row["seconds"])
+    run.say(
+        f"epoch {epoch}/{run.config.epochs}: Validation I IoU of {row['psi']} {row['iou']:.3f}, "
+        f"{row['patches_per_s']:.1f} patches/s, {row['seconds']:.0f} s"
+    )

@@ -1,0 +1,75 @@
+"""Focal loss, the targets Pi_l, and deep supervision (paper, section 2.3 and eq. 1)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bccdist.configuration import MaskDownsampling, Setting
+from bccdist.networks.unet import ScoreMaps
+
+
+def focal_loss(scores: Tensor, target: Tensor, *, gamma: float) -> Tensor:
+    """Mean over pixels of -(1 - p_t)^gamma log p_t for a softmax over two classes (Lin et al. 2017).
+
+    Args:
+        scores: [n, 2, h, w], before the softmax.
+        target: the true class 0 or 1, [n, h, w], of any whole or boolean type.
+        gamma: 0 is cross-entropy.
+
+    Returns:
+        A scalar, computed in float32 at least.
+    """
+    margin = scores[:, 1] - scores[:, 0]
+    margin = margin if margin.dtype == torch.float64 else margin.float()
+    margin = torch.where(target.bool(), margin, -margin)
+    log_p_t = F.logsigmoid(margin)
+    if gamma == 0:
+        return -log_p_t.mean()
+    return -(torch.sigmoid(-margin).pow(gamma) * log_p_t).mean()
+
+
+def downsample_mask(mask: Tensor, size: tuple[int, int], method: MaskDownsampling) -> Tensor:
+    """Pi_l: a hard mask at the size of a score map.
+
+    Args:
+        mask: 0 or 1, uint8 [n, h, w].
+        size: rows and columns of the result; they divide h and w.
+        method: `nearest-exact` takes the pixel beside the cell's centre, `majority` what more than half of the
+            cell is, `max` Tumor where any of the cell is.
+
+    Returns:
+        uint8 [n, *size].
+    """
+    if tuple(mask.shape[-2:]) == size:
+        return mask
+    planes = mask[:, None].float()
+    if method == "nearest-exact":
+        return F.interpolate(planes, size=size, mode="nearest-exact")[:, 0].to(mask.dtype)
+    pool = F.adaptive_max_pool2d if method == "max" else F.adaptive_avg_pool2d
+    return (pool(planes, size)[:, 0] > 0.5).to(mask.dtype)
+
+
+def supervised_outputs(setting: Setting, scores: ScoreMaps) -> ScoreMaps:
+    """The score maps that the loss reaches: every psi with deep supervision, else the final output alone."""
+    if setting == "resnet34_ds":
+        return scores
+    final = next(reversed(scores))
+    return {final: scores[final]}
+
+
+def losses(
+    setting: Setting, scores: ScoreMaps, mask: Tensor, *, gamma: float, method: MaskDownsampling
+) -> dict[str, Tensor]:
+    """The focal loss of each supervised output; the training loss is their plain sum (eq. 1).
+
+    Args:
+        setting: one of the paper's four.
+        scores: what the network returned.
+        mask: 1 where Tumornest, uint8 [n, h, w] in the input's size.
+        gamma: of the focal loss.
+        method: Pi_l.
+    """
+    return {
+        psi: focal_loss(score, downsample_mask(mask, (score.shape[-2], score.shape[-1]), method), gamma=gamma)
+        for psi, score in supervised_outputs(setting, scores).items()
+    }

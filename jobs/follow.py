@@ -1,0 +1,68 @@
+"""Watch jobs from the terminal that submitted them."""
+
+import time
+from pathlib import Path
+
+from bccdist.errors import StageFailedError
+from jobs.cluster import ClusterConfig, Jobs
+
+_POLL_S = 0.5
+
+
+def hand_over(stage: str, jobs: Jobs, config: ClusterConfig) -> Jobs:
+    """On Slurm say what was submitted and return; locally stay until it is done, showing what it prints.
+
+    Raises:
+        StageFailedError: a local job failed.
+    """
+    if config.resolved == "slurm":
+        print(f"{stage}: submitted {', '.join(str(job.job_id) for job in jobs)}; logs in {_log(jobs[0]).parent}")
+        return jobs
+    print(f"{stage}: {len(jobs)} local job(s); logs in {_log(jobs[0]).parent.parent}", flush=True)
+    try:
+        _echo_until_done(stage, jobs)
+    except KeyboardInterrupt:
+        for job in jobs:
+            job.cancel()
+        raise
+    _refuse_failed(stage, jobs)
+    return []
+
+
+def _log(job: object) -> Path:
+    """The first rank's log."""
+    return Path(job.paths.stdout)  # type: ignore[attr-defined]
+
+
+def _echo_until_done(stage: str, jobs: Jobs) -> None:
+    shown = [0] * len(jobs)
+    running = True
+    while running:
+        running = not all(job.done() for job in jobs)
+        for number, job in enumerate(jobs):
+            label = stage if len(jobs) == 1 else f"{stage} {number + 1}/{len(jobs)}"
+            shown[number] += _echo_new_lines(_log(job), shown[number], label, everything=not running)
+        if running:
+            time.sleep(_POLL_S)
+
+
+def _echo_new_lines(log: Path, offset: int, label: str, *, everything: bool) -> int:
+    """Print whole new lines; returns how many bytes were shown."""
+    if not log.exists():
+        return 0
+    with log.open("rb") as file:
+        file.seek(offset)
+        new = file.read()
+    if not everything:
+        new = new[: new.rfind(b"\n") + 1]
+    for line in new.decode(errors="replace").splitlines():
+        if not line.startswith("submitit "):
+            print(f"[{label}] {line}", flush=True)
+    return len(new)
+
+
+def _refuse_failed(stage: str, jobs: Jobs) -> None:
+    failed = [job for job in jobs if job.exception() is not None]
+    if failed:
+        logs = ", ".join(str(_log(job)) for job in failed)
+        raise StageFailedError(f"{stage}: {len(failed)} of {len(jobs)} job(s) failed; see above, and the logs: {logs}")

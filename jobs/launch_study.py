@@ -1,0 +1,52 @@
+"""All stages in order, for any list of settings: `python jobs/launch_study.py --manifest slides.csv`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from bccdist.configuration import SETTINGS, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
+from bccdist.parts import Part
+from jobs.cluster import Jobs
+from jobs.command_line import LauncherArguments, run_launcher
+from jobs.stages import (
+    launch_inference,
+    launch_selection,
+    launch_shards,
+    launch_tables,
+    launch_training,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyArguments(LauncherArguments):
+    """Shards, training, validation heatmaps, selection, Test heatmaps, tables."""
+
+    manifest: Path = tyro.MISSING
+    """slides.csv; sections.csv and kinds.toml lie beside it."""
+    settings: tuple[Setting, ...] = SETTINGS
+    """Any of the paper's four."""
+    shards: ShardConfig = field(default_factory=ShardConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    infer: InferConfig = field(default_factory=InferConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+
+
+def launch_study(arguments: StudyArguments) -> None:
+    """Submit all stages; each waits for the ones before it."""
+    launch, infer = arguments.launch, arguments.infer
+    cut = launch_shards(launch, arguments.manifest, arguments.shards, after=[])
+    validated: Jobs = []
+    for setting in arguments.settings:
+        trained = launch_training(launch, setting, arguments.train, after=cut)
+        parts = (Part.VALIDATION_1, Part.VALIDATION_2)
+        validated += launch_inference(launch, setting, parts, "best", infer, after=trained)
+    selected = launch_selection(launch, arguments.select, after=validated)
+    tested: Jobs = []
+    for setting in arguments.settings:
+        tested += launch_inference(launch, setting, (Part.TEST,), "chosen", infer, after=selected)
+    launch_tables(launch, after=tested)
+
+
+if __name__ == "__main__":
+    run_launcher(StudyArguments, launch_study)

@@ -1,0 +1,26 @@
+"""Train one setting: `python jobs/launch_train.py --setting resnet34_ds --partition gpu`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from bccdist.configuration import Setting, TrainConfig
+from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.stages import launch_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments(LauncherArguments):
+    """Train one of the paper's four settings on a study's shards."""
+
+    setting: Setting = "resnet34_ds"
+    """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
+    config: Annotated[TrainConfig, FLAT] = field(default_factory=TrainConfig)
+
+
+def main(arguments: TrainArguments) -> None:
+    """Submit the stage."""
+    launch_training(arguments.launch, arguments.setting, arguments.config, after=[])
+
+
+if __name__ == "__main__":
+    run_launcher(TrainArguments, main)

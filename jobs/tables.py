@@ -1,0 +1,20 @@
+"""Everything that is drawn and counted from a finished study; the job's entry point."""
+
+from pathlib import Path
+
+from analysis.overlays import draw_overlays
+from analysis.summary import print_summary
+from bccdist.heatmaps import ledger
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+
+
+def write_tables(study_root: Path, manifest_path: Path) -> None:
+    """Merge the ledger, write and print all tables, and draw the Test slides."""
+    paths = StudyPaths(study_root)
+    ledger.merge(paths.ledger, paths.sections)
+    print_summary(study_root)
+    pictures = draw_overlays(study_root, manifest_path, [Part.TEST])
+    if pictures:
+        print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")
+    print(f"tables in {paths.tables}\nsection ledger {paths.sections}")

@@ -1,0 +1,137 @@
+"""The rows file of one slide: its part of the index, and what it was made from.
+
+It is written after the slide's tar, so its presence means that the slide is done. A slide whose file, annotation,
+sections, kinds or configuration has changed since is not done any more.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bccdist.configuration import ShardConfig, config_digest
+from bccdist.errors import ShardError
+from bccdist.files import atomic_path, digest_of, fingerprint_of_file, sha256_of_file
+from bccdist.parts import Part
+from bccdist.paths import ShardSetPaths
+from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.training.pools import POOLS, pool_members
+from bccdist.training.shard_set import FORMAT_VERSION, SCHEMA, read_index
+
+TILED_PARTS = (Part.TRAINING, Part.VALIDATION_1)
+"""The parts that are stored as patches; slides of the others are read directly."""
+_IDENTITY_KEY = b"bccdist.identity"
+_TAR_KEY = b"bccdist.tar"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a slide's patches are made from; while it is the same, they need not be made again."""
+
+    format_version: str
+    config_digest: str
+    slide_fingerprint: str
+    annotation_sha256: str
+    manifest_digest: str
+    """Names what the manifest says of this slide, as far as it reaches the patches: labels, for one, do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarRecord:
+    """The tar of one slide, as it was written."""
+
+    path: str
+    """Relative to the set's folder."""
+    bytes: int
+    sha256: str
+    num_patches: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideRows:
+    """The content of a rows file."""
+
+    identity: Identity
+    tar: TarRecord
+    table: pa.Table
+
+
+def identity_of(record: SlideRecord, manifest: Manifest, config: ShardConfig) -> Identity:
+    """What the patches of a slide would be made from now.
+
+    Raises:
+        OSError: the slide or its annotation cannot be read.
+    """
+    sections = [(s.section_id, s.box_level0_px) for s in manifest.sections_of(record.slide_id)]
+    return Identity(
+        format_version=FORMAT_VERSION,
+        config_digest=config_digest(config),
+        slide_fingerprint=fingerprint_of_file(record.path),
+        annotation_sha256="" if record.annotation is None else sha256_of_file(record.annotation),
+        manifest_digest=digest_of([record.slide_id, record.part, record.mpp, sections, _described_kinds(manifest)]),
+    )
+
+
+def _described_kinds(manifest: Manifest) -> list[Any]:
+    tables: tuple[Mapping[Any, Any], ...] = (manifest.kinds.names, manifest.kinds.mask_values)
+    return [sorted((str(word), str(kind)) for word, kind in table.items()) for table in tables]
+
+
+def tabulate(rows: Iterable[Mapping[str, Any]], *, tar: str) -> pa.Table:
+    """The rows of one slide as a table of the index, with the pools of Table 2."""
+    rows = list(rows)
+    shares = {name: np.array([row[f"{name}_fraction"] for row in rows]) for name in ("tumornest", "stroma", "normal")}
+    pools = pool_members(**shares)
+    complete = [
+        {**row, "tar": tar, **{f"pool_{name}": bool(pools[name][number]) for name in POOLS}}
+        for number, row in enumerate(rows)
+    ]
+    return pa.Table.from_pylist(complete, schema=SCHEMA)
+
+
+def write_rows(path: Path, rows: SlideRows) -> None:
+    """Write a rows file atomically."""
+    metadata = {
+        **(SCHEMA.metadata or {}),
+        _IDENTITY_KEY: json.dumps(asdict(rows.identity), sort_keys=True),
+        _TAR_KEY: json.dumps(asdict(rows.tar), sort_keys=True),
+    }
+    with atomic_path(path) as partial:
+        pq.write_table(rows.table.replace_schema_metadata(metadata), partial, compression="zstd")
+
+
+def read_rows(path: Path) -> SlideRows:
+    """The content of a rows file.
+
+    Raises:
+        ShardError: it cannot be read, or does not say what it was made from.
+    """
+    table = read_index(path)
+    metadata = table.schema.metadata or {}
+    try:
+        identity = Identity(**json.loads(metadata[_IDENTITY_KEY]))
+        tar = TarRecord(**json.loads(metadata[_TAR_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShardError(
+            f"{path}: does not say what it was made from ({error!r}); delete it and build again"
+        ) from error
+    return SlideRows(identity=identity, tar=tar, table=table)
+
+
+def done_rows(paths: ShardSetPaths, slide_id: str, identity: Identity) -> SlideRows | None:
+    """The rows of a slide that is done with this identity and whose tar is there; else None.
+
+    Raises:
+        ShardError: its rows file cannot be read.
+    """
+    if not paths.rows(slide_id).exists():
+        return None
+    rows = read_rows(paths.rows(slide_id))
+    tar = paths.root / rows.tar.path
+    is_done = rows.identity == identity and tar.exists() and tar.stat().st_size == rows.tar.bytes
+    return rows if is_done else None

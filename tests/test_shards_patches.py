@@ -1,0 +1,157 @@
+"""Patches show the slide's pixels, each read once, and their rows say what lies under them."""
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from small_study import NORMAL, STROMA, TUMORNEST, tissue_picture, write_manifest, write_mask, write_slide
+
+from bccdist.configuration import ShardConfig
+from bccdist.errors import ShardError
+from bccdist.slides.geometry import Box, patch_grid
+from bccdist.slides.manifest import read_manifest
+from bccdist.slides.slide import Slide
+from shards.patches import Sample, open_slide, read_patches, read_samples, survey_slide
+
+
+def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[Sample]:
+    manifest = read_manifest(write_manifest(folder, [("a", part)]))
+    record = manifest.slide("a")
+    with open_slide(record, config) as slide:
+        return list(read_samples(slide, survey_slide(slide, record, manifest, config), jpeg_quality=95))
+
+
+@pytest.mark.parametrize("stride_px", [256, 512, 200, 100, 511])
+def test_patches_show_the_slide_and_each_pixel_is_read_once(
+    tmp_path: Path, stride_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tissue_picture(1340, 860, seed=0)
+    write_slide(tmp_path / "a.tif", picture)
+    padded = np.full((2048, 2048, 3), 255, dtype=np.uint8)
+    padded[:860, :1340] = picture
+    read_px = np.zeros((2048, 2048), dtype=int)
+    read = Slide.read
+
+    def counting_read(slide: Slide, box_px: Box) -> object:
+        read_px[box_px.slices()] += 1
+        return read(slide, box_px)
+
+    monkeypatch.setattr(Slide, "read", counting_read)
+    boxes = patch_grid(1340, 860, patch_px=512, stride_px=stride_px)
+    with Slide(tmp_path / "a.tif", target_mpp=0.92) as slide:
+        patches = list(read_patches(slide, boxes))
+    assert [box for box, _ in patches] == boxes
+    assert all(np.array_equal(image, padded[box.slices()]) for box, image in patches)
+    assert read_px[:860, :1340].max() == 1
+
+
+def test_only_cells_under_kept_patches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_slide(tmp_path / "a.tif", tissue_picture(2560, 1536, seed=0))
+    boxes: list[Box] = []
+    read = Slide.read
+
+    def noting_read(slide: Slide, box_px: Box) -> object:
+        boxes.append(box_px)
+        return read(slide, box_px)
+
+    monkeypatch.setattr(Slide, "read", noting_read)
+    with Slide(tmp_path / "a.tif", target_mpp=0.92) as slide:
+        kept = [Box(0, 0, 512, 512), Box(1024, 1024, 512, 512)]
+        images = dict(read_patches(slide, kept))
+        assert all(np.array_equal(images[box], read(slide, box)) for box in kept)
+    assert sum(box.area for box in boxes) == 2 * 512 * 512
+
+
+def test_fractions_and_members_say_what_the_mask_says(tmp_path: Path) -> None:
+    mask = np.zeros((512, 768), dtype=np.uint8)
+    mask[:128, :256] = TUMORNEST
+    mask[128:130, :256] = STROMA
+    mask[500:, 512:] = NORMAL
+    picture = tissue_picture(768, 512, seed=0)
+    write_slide(tmp_path / "a.tif", picture)
+    write_mask(tmp_path / "a.png", mask)
+    first, second = _samples(tmp_path, ShardConfig())
+    kinds = ("tumornest", "stroma", "normal")
+    assert [first.row[f"{kind}_fraction"] for kind in kinds] == [0.125, 512 / 512**2, 0]
+    assert [second.row[f"{kind}_fraction"] for kind in kinds] == [0, 0, 12 * 256 / 512**2]
+    assert first.key == "a_x000000_y000000"
+    assert second.key == "a_x000512_y000000"
+    assert json.loads(second.members["json"]) == {
+        "slide_id": "a",
+        "section_id": "a-s0",
+        "part": "Training",
+        "origin_level0_px": [512, 0],
+        "mpp": pytest.approx(0.92),
+        "fractions": {
+            "tumornest": 0,
+            "stroma": 0,
+            "normal": 12 * 256 / 512**2,
+            "tissue": pytest.approx((768 * 0.9 - 256) / 512, abs=0.02),
+        },
+    }
+    decoded = Image.open(io.BytesIO(first.members["mask.png"]))
+    assert decoded.mode == "1"
+    assert np.array_equal(np.asarray(decoded), mask[:, :512] == TUMORNEST)
+    image = Image.open(io.BytesIO(first.members["jpg"]))
+    assert image.mode == "RGB"
+    assert np.abs(np.asarray(image).astype(int) - picture[:, :512]).mean() < 2
+
+
+def test_colour_is_stored_at_full_resolution(tmp_path: Path) -> None:
+    write_slide(tmp_path / "a.tif", tissue_picture(600, 512, seed=0))
+    write_mask(tmp_path / "a.png", np.zeros((512, 600), dtype=np.uint8))
+    image = Image.open(io.BytesIO(_samples(tmp_path, ShardConfig())[0].members["jpg"]))
+    sampling = {tuple(layer[1:3]) for layer in image.layer}  # type: ignore[attr-defined]
+    assert sampling == {(1, 1)}
+
+
+def test_a_slide_smaller_than_a_patch_is_white_and_normal_beyond_its_border(tmp_path: Path) -> None:
+    picture = tissue_picture(300, 200, seed=0)
+    write_slide(tmp_path / "a.tif", picture)
+    write_mask(tmp_path / "a.png", np.full((200, 300), TUMORNEST, dtype=np.uint8))
+    (sample,) = _samples(tmp_path, ShardConfig())
+    assert sample.row["tumornest_fraction"] == 300 * 200 / 512**2
+    mask = cv2.imdecode(np.frombuffer(sample.members["mask.png"], np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    assert mask.shape == (512, 512)
+    assert (mask[:200, :300] == 255).all()
+    assert not mask[200:].any()
+    assert not mask[:, 300:].any()
+    image = cv2.imdecode(np.frombuffer(sample.members["jpg"], np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert image is not None
+    assert image[216:].min() > 250
+    assert np.abs(image[:200, :300].astype(int) - picture).mean() < 2
+
+
+@pytest.mark.parametrize(("part", "xs"), [("train", [0, 256, 512, 768]), ("val1", [0, 512, 1024])])
+def test_stride_follows_the_part(tmp_path: Path, part: str, xs: list[int]) -> None:
+    write_slide(tmp_path / "a.tif", tissue_picture(1280, 512, seed=0))
+    write_mask(tmp_path / "a.png", np.zeros((512, 1280), dtype=np.uint8))
+    samples = _samples(tmp_path, ShardConfig(), part=part)
+    assert [sample.row["x_level0_px"] // 2 for sample in samples] == xs
+
+
+def test_patches_with_too_little_tissue_are_left_out(tmp_path: Path) -> None:
+    picture = np.full((512, 2048, 3), 240, dtype=np.uint8)
+    picture[:, :640] = tissue_picture(1024, 512, seed=0)[:, :640]
+    write_slide(tmp_path / "a.tif", picture)
+    write_mask(tmp_path / "a.png", np.zeros((512, 2048), dtype=np.uint8))
+    few = _samples(tmp_path, ShardConfig(min_tissue_fraction=0.5))
+    more = _samples(tmp_path, ShardConfig(min_tissue_fraction=0.1))
+    every = _samples(tmp_path, ShardConfig(min_tissue_fraction=0.0))
+    assert [[sample.row["x_level0_px"] // 2 for sample in samples] for samples in (few, more, every)] == [
+        [0, 256],
+        [0, 256, 512],
+        [0, 256, 512],
+    ]
+
+
+def test_a_slide_without_tissue_is_refused(tmp_path: Path) -> None:
+    write_slide(tmp_path / "a.tif", np.full((600, 1000, 3), 240, dtype=np.uint8))
+    write_mask(tmp_path / "a.png", np.zeros((600, 1000), dtype=np.uint8))
+    with pytest.raises(ShardError, match=r"none of the 6 patches of a has a share of tissue .* out of Training"):
+        _samples(tmp_path, ShardConfig())
