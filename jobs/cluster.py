@@ -4,7 +4,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -67,6 +67,12 @@ class ClusterConfig:
         gpus = self.gpus_per_node if self.resolved == "slurm" else _num_local_gpus()
         return self.ranks_per_node or max(1, gpus)
 
+    def with_threads(self, task: StageTask, *, num_processes: int) -> StageTask:
+        """The task with its share of this machine's cores; on Slurm the scheduler deals them out."""
+        if self.resolved == "slurm":
+            return task
+        return replace(task, threads=max(1, len(os.sched_getaffinity(0)) // num_processes))
+
 
 def read_site(name: str) -> ClusterConfig:
     """The defaults of slurm/<name>.toml.
@@ -91,18 +97,19 @@ def submit_training(task: StageTask, config: ClusterConfig, logs: Path, *, after
     """One job of nodes x ranks."""
     ranks = config.training_ranks_per_node
     executor = _executor(config, logs, task.name, after, ranks=ranks, nodes=config.nodes, gpus=config.gpus_per_node)
-    return [executor.submit(task)]
+    return [executor.submit(config.with_threads(task, num_processes=ranks))]
 
 
 def submit_single(task: StageTask, config: ClusterConfig, logs: Path, *, after: Jobs) -> Jobs:
     """One job of one process without a GPU."""
-    return [_executor(config, logs, task.name, after).submit(task)]
+    return [_executor(config, logs, task.name, after).submit(config.with_threads(task, num_processes=1))]
 
 
 def submit_array(tasks: Sequence[StageTask], config: ClusterConfig, logs: Path, *, after: Jobs, gpus: int = 0) -> Jobs:
     """One array; each element is a process of its own with `gpus` GPUs."""
     executor = _executor(config, logs, tasks[0].name, after, gpus=gpus)
-    return cast("Jobs", executor.map_array(_run, list(tasks)))
+    threaded = [config.with_threads(task, num_processes=len(tasks)) for task in tasks]
+    return cast("Jobs", executor.map_array(_run, threaded))
 
 
 def _run(task: StageTask) -> None:

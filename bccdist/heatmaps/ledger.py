@@ -53,8 +53,13 @@ SCHEMA = pa.schema(
 KEY = ("slide_id", "section_id", "setting", "epoch", "psi")
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, metadata: Mapping[str, str] | None = None) -> None:
     """Write ledger rows atomically.
+
+    Args:
+        path: the parquet file.
+        rows: one mapping a row, with every column of the schema.
+        metadata: kept in the file beside the schema's version.
 
     Raises:
         LedgerError: a row lacks a column, has an unknown one, or a value of another type.
@@ -67,7 +72,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise LedgerError(f"{path}: a value does not fit the schema: {error}") from error
-    write_table(path, table)
+    write_table(path, table.replace_schema_metadata({**SCHEMA.metadata, **(metadata or {})}))
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -1,6 +1,5 @@
 """Ranks: who am I, how many are we, where do we meet. Resolved here and nowhere else."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -81,12 +80,11 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
 
 
 def choose_device(ranks: Ranks) -> torch.device:
-    """This rank's GPU where there is one, else the CPU with its share of the cores."""
+    """This rank's GPU where there is one, else the CPU."""
     if torch.cuda.is_available():
         device = torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
         torch.cuda.set_device(device)
         return device
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size))
     return torch.device("cpu")
 
 

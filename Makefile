@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the environment in .venv first.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null && echo $$name && break; done)
+CONSTRAINTS ?= constraints.txt
+BIN = .venv/bin
+
+.PHONY: env demo test test-slow lint format verify-paper clean
+
+env: .venv/ready
+
+.venv/ready: pyproject.toml $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later was found; install one or set PYTHON="; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) lacks venv; installing Debian's package for it"; \
+		apt-get install --yes --quiet python3-venv || { echo "error: install python3-venv, then again"; exit 1; }; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/python jobs/demo.py
+
+test: env
+	$(BIN)/python -m pytest
+
+test-slow: env
+	$(BIN)/python -m pytest --run-slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+verify-paper: env
+	$(BIN)/python jobs/verify_paper.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info

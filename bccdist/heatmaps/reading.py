@@ -1,0 +1,83 @@
+"""A slide as rows of cells, past the parts of the file that are damaged."""
+
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bccdist.configuration import CELL_PX
+from bccdist.errors import SlideError
+from bccdist.slides.geometry import Box
+from bccdist.slides.slide import WHITE, Slide
+
+
+@dataclass(kw_only=True)
+class ReadingTally:
+    """What reading one slide took, counted while it goes on."""
+
+    read_s: float = 0.0
+    num_unread_cells: int = 0
+    unread_reason: str = ""
+    """Why the first of the unread cells could not be read."""
+
+
+class CellRow(NamedTuple):
+    """One row of cells of a slide."""
+
+    pixels: NDArray[np.uint8]
+    """RGB [256, cols * 256, 3]; white where not needed or not readable."""
+    unread: NDArray[np.bool_]
+    """[cols]: needed, but not readable."""
+
+
+def blank_row(num_cols: int) -> CellRow:
+    """A row of cells outside the slide: white, and nothing unread."""
+    pixels = np.full((CELL_PX, num_cols * CELL_PX, 3), WHITE, dtype=np.uint8)
+    return CellRow(pixels, np.zeros(num_cols, dtype=bool))
+
+
+def readable_rows(slide: Slide, needed: NDArray[np.bool_], tally: ReadingTally) -> Generator[CellRow, None, None]:
+    """The slide's rows of cells from the top, each source pixel read once; one row is read ahead in a thread.
+
+    Args:
+        slide: left to the thread until the last row is out.
+        needed: bool [rows, cols], at least one row: the cells to read.
+        tally: counts on.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="slide-reader") as reader:
+        ahead = reader.submit(_read_row, slide, 0, needed[0], tally)
+        for row in range(1, len(needed) + 1):
+            cell_row = ahead.result()
+            if row < len(needed):
+                ahead = reader.submit(_read_row, slide, row, needed[row], tally)
+            yield cell_row
+
+
+def _read_row(slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally) -> CellRow:
+    started = perf_counter()
+    try:
+        cell_row = CellRow(slide.read_cell_row(row, needed, cell_px=CELL_PX), np.zeros(needed.size, dtype=bool))
+    except SlideError as error:
+        tally.unread_reason = tally.unread_reason or str(error)
+        slide.reopen()
+        cell_row = _read_cell_by_cell(slide, row, needed)
+    tally.num_unread_cells += int(cell_row.unread.sum())
+    tally.read_s += perf_counter() - started
+    return cell_row
+
+
+def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_]) -> CellRow:
+    """A row in which something is damaged: the cells around the damage are still good."""
+    cell_row = blank_row(needed.size)
+    for col in np.flatnonzero(needed).tolist():
+        box_px = Box(col * CELL_PX, row * CELL_PX, CELL_PX, CELL_PX)
+        try:
+            cell_row.pixels[:, box_px.x : box_px.x_end] = slide.read(box_px)
+        except SlideError:
+            cell_row.unread[col] = True
+            slide.reopen()
+    return cell_row

@@ -1,0 +1,291 @@
+"""The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bccdist import __version__
+from bccdist.configuration import CELL_PX, InferConfig, Setting, outputs_of
+from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.failures import write_failure
+from bccdist.files import fingerprint_of_file
+from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, is_heatmap_done, sections_digest
+from bccdist.heatmaps.ledger import write_rows
+from bccdist.heatmaps.predict import PredictionTally, predict_rows
+from bccdist.heatmaps.sections import section_rows
+from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers, writing_heatmap
+from bccdist.networks.weights import load_network, weights_digest
+from bccdist.paths import StudyPaths
+from bccdist.slides.geometry import cell_shape, tissue_cells
+from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, sections_of, tissue_mask
+
+STAGE = "infer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What all slides of one call share."""
+
+    manifest: Manifest
+    paths: StudyPaths
+    setting: Setting
+    config: InferConfig
+    networks: Mapping[int, nn.Module]
+    """By epoch; on the device, in evaluation mode."""
+    weights_digests: Mapping[int, str]
+    """By epoch."""
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SlideWork:
+    """What is asked for, and what of it is still to be done, for one slide."""
+
+    record: SlideRecord
+    sections: Sequence[SectionRecord]
+    identities: Mapping[int, Identity]
+    """By epoch."""
+    epochs_to_predict: Sequence[int]
+    epochs_to_enter: Sequence[int]
+    """Into the ledger; also those whose heatmap is there already."""
+
+
+def infer_slides(
+    manifest_path: Path,
+    slide_ids: Sequence[str],
+    study_root: Path,
+    setting: Setting,
+    epochs: Sequence[int],
+    config: InferConfig,
+) -> None:
+    """Make the heatmaps and ledger rows of some slides; what is done already is left as it is.
+
+    A slide is read once for all epochs. One that fails leaves a failure file and the others go on.
+
+    Args:
+        manifest_path: the study's slides.csv.
+        slide_ids: which slides.
+        study_root: the study's folder.
+        setting: whose weights.
+        epochs: which of the kept ones.
+        config: how.
+
+    Raises:
+        ManifestError: a slide is unknown.
+        CheckpointError: weights are missing or damaged.
+        ConfigurationError: the weights were trained at another resolution, or a result that is there was made
+            from something else; then nothing is done.
+        StageFailedError: slides failed; the message names them.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    paths = StudyPaths(study_root)
+    weights = {epoch: paths.run(setting).weights(epoch) for epoch in epochs}
+    job = _Job(
+        manifest=read_manifest(manifest_path),
+        paths=paths,
+        setting=setting,
+        config=config,
+        networks={epoch: _load(path, setting, config, device) for epoch, path in weights.items()},
+        weights_digests={epoch: weights_digest(path) for epoch, path in weights.items()},
+        device=device,
+    )
+    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in slide_ids}
+    failures: dict[str, OSError] = {}
+    for number, (slide_id, work) in enumerate(plan.items(), start=1):
+        outcome = work if isinstance(work, OSError) else _try_slide(job, work)
+        if isinstance(outcome, OSError):
+            failures[slide_id] = outcome
+        _keep_failure(job.paths.failure(STAGE, slide_id), slide_id, outcome)
+        # The job's log is its standard output.
+        print(f"slide {number}/{len(plan)} {slide_id}: {_as_line(outcome)}", flush=True)  # noqa: T201
+    if failures:
+        raise StageFailedError(_failure_message(failures, num_slides=len(plan)))
+
+
+def _load(path: Path, setting: Setting, config: InferConfig, device: torch.device) -> nn.Module:
+    """The network at `path`, on the device, if it was trained for what is asked."""
+    network, metadata = load_network(path)
+    expected = {"setting": setting, "target_mpp": f"{config.target_mpp:g}"}
+    got = {"setting": metadata["setting"], "target_mpp": f"{float(metadata.get('target_mpp', 'nan')):g}"}
+    if got != expected:
+        raise ConfigurationError(
+            f"{path}: these weights were trained for {got}, but {expected} is asked for; "
+            "give the configuration of the training"
+        )
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def _plan_slide(job: _Job, record: SlideRecord) -> _SlideWork | OSError:
+    """What is to be done for a slide, or why its file or its results cannot be read.
+
+    Raises:
+        ConfigurationError: a result that is there was made from something else.
+    """
+    try:
+        return _work_of(job, record)
+    except OSError as error:
+        return error
+
+
+def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
+    sections = job.manifest.sections_of(record.slide_id)
+    fingerprint = fingerprint_of_file(record.path)
+    identities = {
+        epoch: Identity(
+            weights_digest=digest,
+            config_digest=inference_digest(job.config, record),
+            slide_fingerprint=fingerprint,
+            sections_digest=sections_digest(record, sections),
+        )
+        for epoch, digest in job.weights_digests.items()
+    }
+    to_enter = [
+        epoch
+        for epoch, identity in identities.items()
+        if not are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
+    ]
+    to_predict = [
+        epoch
+        for epoch in to_enter
+        if not is_heatmap_done(job.paths.heatmap(job.setting, epoch, record.slide_id), identities[epoch])
+    ]
+    return _SlideWork(
+        record=record,
+        sections=sections,
+        identities=identities,
+        epochs_to_predict=to_predict,
+        epochs_to_enter=to_enter,
+    )
+
+
+def _try_slide(job: _Job, work: _SlideWork) -> str | OSError:
+    """What was done for a slide, or why it failed: one bad slide does not end the job."""
+    try:
+        return _infer_slide(job, work)
+    except OSError as error:
+        return error
+
+
+def _infer_slide(job: _Job, work: _SlideWork) -> str:
+    """Heatmaps, then ledger rows of one slide.
+
+    Returns:
+        what was done, for the log.
+    """
+    started = perf_counter()
+    if not work.epochs_to_enter:
+        return "done before"
+    record, config = work.record, job.config
+    tally = PredictionTally(network_s=[0.0] * len(work.epochs_to_predict))
+    with Slide(record.path, target_mpp=config.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
+        tissue = tissue_mask(slide)
+        sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
+        if work.epochs_to_predict:
+            _write_heatmaps(job, work, slide, tissue, tally)
+    for epoch in work.epochs_to_enter:
+        heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
+        write_rows(
+            job.paths.ledger_rows(job.setting, epoch, record.slide_id),
+            section_rows(heatmap, sections, tissue, part=record.part),
+            metadata=work.identities[epoch].as_metadata,
+        )
+        remove_leftovers(heatmap.path)
+    return _outcome(len(sections), tally, perf_counter() - started)
+
+
+def _write_heatmaps(
+    job: _Job,
+    work: _SlideWork,
+    slide: Slide,
+    tissue: NDArray[np.bool_],
+    tally: PredictionTally,
+) -> None:
+    """One pass over the slide; a heatmap for each epoch that has none."""
+    outputs = outputs_of(job.setting)
+    size_px, mpp = (slide.width_px, slide.height_px), slide.resolution.mpp
+    shape = cell_shape(*size_px, cell_px=CELL_PX)
+    cells = tissue_cells(tissue, shape=shape, pixels_per_cell=CELL_PX * mpp / TISSUE_MPP)
+    networks = [job.networks[epoch] for epoch in work.epochs_to_predict]
+    heatmap_paths = [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in work.epochs_to_predict]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(writing_heatmap(path, outputs=outputs, size_target_px=size_px, mpp=mpp))
+            for path in heatmap_paths
+        ]
+        rows = predict_rows(
+            slide, cells, networks, outputs=outputs, batch=job.config.batch, device=job.device, tally=tally
+        )
+        stack.enter_context(closing(rows))
+        coverage = []
+        for row in rows:
+            coverage.append(row.coverage)
+            for writer, maps in zip(writers, row.maps, strict=True):
+                writer.append(maps)
+        for writer, epoch, network_s in zip(writers, work.epochs_to_predict, tally.network_s, strict=True):
+            attributes = replace(_attributes(job, work, slide, epoch, tally), network_s=network_s)
+            writer.finish(attributes, coverage=np.stack(coverage), tissue_cells=cells)
+
+
+def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, tally: PredictionTally) -> HeatmapAttributes:
+    identity = work.identities[epoch]
+    return HeatmapAttributes(
+        slide_id=work.record.slide_id,
+        setting=job.setting,
+        epoch=epoch,
+        outputs=outputs_of(job.setting),
+        mpp=slide.resolution.mpp,
+        downsample=slide.resolution.downsample,
+        size_level0_px=slide.level0_size,
+        size_target_px=(slide.width_px, slide.height_px),
+        phantom=work.record.scanner == PHANTOM_SCANNER,
+        num_patches=tally.num_patches,
+        num_unread_cells=tally.reading.num_unread_cells,
+        unread_reason=tally.reading.unread_reason,
+        read_s=tally.reading.read_s,
+        software=f"bccdist {__version__}",
+        weights_digest=identity.weights_digest,
+        config_digest=identity.config_digest,
+        slide_fingerprint=identity.slide_fingerprint,
+    )
+
+
+def _outcome(num_sections: int, tally: PredictionTally, total_s: float) -> str:
+    """What a slide took, in one line."""
+    num_networks = len(tally.network_s)
+    if not num_networks:
+        return f"{num_sections} sections from heatmaps that were there, {total_s:.1f} s"
+    times = f" x {num_networks} epochs" if num_networks > 1 else ""
+    unread = f", {tally.reading.num_unread_cells} cells UNREADABLE" if tally.reading.num_unread_cells else ""
+    return (
+        f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
+        f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s{unread}"
+    )
+
+
+def _keep_failure(path: Path, slide_id: str, outcome: str | OSError) -> None:
+    """Write why a slide failed, or remove what an earlier failure left."""
+    if isinstance(outcome, OSError):
+        write_failure(path, stage=STAGE, slide_id=slide_id, error=outcome)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _as_line(outcome: str | OSError) -> str:
+    return f"FAILED: {outcome}" if isinstance(outcome, OSError) else outcome
+
+
+def _failure_message(failures: Mapping[str, OSError], *, num_slides: int) -> str:
+    reasons = "\n".join(f"  - {slide_id}: {error}" for slide_id, error in failures.items())
+    return (
+        f"{len(failures)} of {num_slides} slides failed; the others are done. "
+        f"Mend or remove these and run the inference again:\n{reasons}"
+    )

@@ -1,0 +1,345 @@
+"""One OME-Zarr per slide, setting and epoch: its heatmaps, what they cover, and how they were made.
+
+    {slide_id}.ome.zarr/     group; OME-NGFF 0.5 metadata of the setting's own output; attribute `bccdist`
+      psi_4/0, psi_4/1, ...  group per output with its own metadata; uint8 [h, w], each level half the one before
+      coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there, 4 is full
+      tissue_cells           uint8 [rows, cols]: 1 where the cell holds tissue
+
+A value / 255 is the Tumor probability. Arrays are sharded, so a slide is a few dozen files. A store is written
+under another name and moved into place when it is whole: a folder with the final name is never half done.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import cv2
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from bccdist.configuration import Psi, pixel_px
+from bccdist.errors import HeatmapError
+from bccdist.slides.geometry import Box, cell_shape
+
+NGFF_VERSION = "0.5"
+CHUNK_PIXELS = 512
+SHARD_ROWS = 4096
+"""Pixel rows per shard; a shard is as wide as the slide, and one is held in memory per pyramid level."""
+COARSEST_PIXELS = 1024
+"""The pyramid ends at the first level whose longer side is at most this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapAttributes:
+    """How a heatmap was made; the attribute `bccdist` of its store."""
+
+    slide_id: str
+    setting: str
+    epoch: int
+    outputs: tuple[Psi, ...]
+    """The final one last."""
+    mpp: float
+    """um per target-frame pixel."""
+    downsample: float
+    """Level-0 pixels per target-frame pixel."""
+    size_level0_px: tuple[int, int]
+    """Width and height."""
+    size_target_px: tuple[int, int]
+    """Width and height."""
+    weights_digest: str
+    config_digest: str
+    slide_fingerprint: str
+    phantom: bool
+    num_patches: int = 0
+    num_unread_cells: int = 0
+    unread_reason: str = ""
+    read_s: float = 0.0
+    network_s: float = 0.0
+    software: str = ""
+    meaning: str = "value / 255 = Tumor probability"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The attributes from what JSON made of them."""
+        as_tuples: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**as_tuples)
+
+
+def lattice_shape(size_target_px: tuple[int, int], psi: str) -> tuple[int, int]:
+    """Height and width in pixels of an output over a slide of this width and height."""
+    width, height = size_target_px
+    return cell_shape(width, height, cell_px=pixel_px(psi))
+
+
+def pyramid_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """The [h, w] of each level, halving and rounding up."""
+    shapes = [shape]
+    while max(shapes[-1]) > COARSEST_PIXELS:
+        height, width = shapes[-1]
+        shapes.append((-(-height // 2), -(-width // 2)))
+    return shapes
+
+
+def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The means of 2 x 2 pixels; a last odd row or column counts twice."""
+    height, width = pixels.shape
+    even = np.pad(pixels, ((0, height % 2), (0, width % 2)), mode="edge")
+    size = (even.shape[1] // 2, even.shape[0] // 2)
+    return np.asarray(cv2.resize(even, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def ngff_metadata(psi: str, *, num_levels: int, mpp: float, folder: str = "") -> dict[str, Any]:
+    """The OME-NGFF attribute `ome` of one output.
+
+    The frame is the slide in um, with its zero in the middle of the first target-frame pixel, as viewers that
+    place pixel centres expect it: so the outputs lie on one another, and on the slide.
+
+    Args:
+        psi: the output's name.
+        num_levels: of its pyramid.
+        mpp: um per target-frame pixel.
+        folder: prefix of the levels' paths.
+    """
+    datasets = []
+    for level in range(num_levels):
+        scale = mpp * pixel_px(psi) * 2**level
+        offset = (scale - mpp) / 2
+        transformations = [
+            {"type": "scale", "scale": [scale, scale]},
+            {"type": "translation", "translation": [offset, offset]},
+        ]
+        datasets.append({"path": f"{folder}{level}", "coordinateTransformations": transformations})
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in ("y", "x")]
+    return {
+        "version": NGFF_VERSION,
+        "multiscales": [{"name": f"Tumor probability, {psi}", "type": "mean", "axes": axes, "datasets": datasets}],
+    }
+
+
+class _LevelWriter:
+    """One level of a pyramid: gathers rows until a row of shards is full, and passes their halves on."""
+
+    def __init__(self, array: zarr.Array[Any], coarser: Self | None) -> None:
+        self._array = array
+        self._coarser = coarser
+        self._buffer = np.zeros((min(SHARD_ROWS, array.shape[0]), array.shape[1]), dtype=np.uint8)
+        self._num_gathered = 0
+        self._num_written = 0
+
+    def append(self, rows: NDArray[np.uint8]) -> None:
+        while len(rows):
+            taken = rows[: len(self._buffer) - self._num_gathered]
+            self._buffer[self._num_gathered : self._num_gathered + len(taken)] = taken
+            self._num_gathered += len(taken)
+            rows = rows[len(taken) :]
+            if self._num_gathered == len(self._buffer):
+                self._flush()
+
+    def finish(self) -> None:
+        """Write what is left, in this level and all coarser ones."""
+        self._flush()
+        if self._coarser is not None:
+            self._coarser.finish()
+
+    def _flush(self) -> None:
+        rows = self._buffer[: self._num_gathered]
+        if not len(rows):
+            return
+        self._array[self._num_written : self._num_written + len(rows)] = rows
+        if self._coarser is not None:
+            self._coarser.append(halve(rows))
+        self._num_written += len(rows)
+        self._num_gathered = 0
+
+
+class HeatmapWriter:
+    """Takes a heatmap row by row; made by `writing_heatmap`."""
+
+    def __init__(
+        self, partial: Path, final: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
+    ) -> None:
+        """Begin an empty store at `partial`, to be moved to `final`."""
+        self._partial = partial
+        self._final = final
+        self._group = zarr.open_group(partial, mode="w-", zarr_format=3)
+        self._shapes = {psi: lattice_shape(size_target_px, psi) for psi in outputs}
+        self._levels = {psi: self._pyramid(psi, mpp) for psi in outputs}
+        self._num_rows = dict.fromkeys(outputs, 0)
+        last = outputs[-1]
+        num_levels = len(pyramid_shapes(self._shapes[last]))
+        self._ome = ngff_metadata(last, num_levels=num_levels, mpp=mpp, folder=f"{last}/")
+
+    def _pyramid(self, psi: Psi, mpp: float) -> _LevelWriter:
+        """The arrays of one output; returns the finest level, which feeds the others."""
+        shapes = pyramid_shapes(self._shapes[psi])
+        group = self._group.create_group(psi)
+        group.attrs["ome"] = ngff_metadata(psi, num_levels=len(shapes), mpp=mpp)
+        writer: _LevelWriter | None = None
+        for level in reversed(range(len(shapes))):
+            writer = _LevelWriter(_create_array(group, str(level), shapes[level]), writer)
+        return cast("_LevelWriter", writer)
+
+    def append(self, maps: Mapping[Psi, NDArray[np.uint8]]) -> None:
+        """Add the next row of cells of every output; what lies outside the slide is cut off.
+
+        Args:
+            maps: uint8 [256 / pixel_px, at least the heatmap's width] for each output.
+        """
+        for psi, pixels in maps.items():
+            height, width = self._shapes[psi]
+            inside = pixels[: height - self._num_rows[psi], :width]
+            self._levels[psi].append(inside)
+            self._num_rows[psi] += len(inside)
+
+    def finish(
+        self, attributes: HeatmapAttributes, *, coverage: NDArray[np.uint8], tissue_cells: NDArray[np.bool_]
+    ) -> None:
+        """Write what is left and move the store into place.
+
+        Args:
+            attributes: how the heatmap was made.
+            coverage: uint8 [rows, cols] of cells.
+            tissue_cells: bool [rows, cols].
+
+        Raises:
+            HeatmapError: rows are missing, or another process has put a heatmap there meanwhile.
+        """
+        missing = [psi for psi, (height, _) in self._shapes.items() if self._num_rows[psi] != height]
+        if missing:
+            raise HeatmapError(f"{self._final}: not all rows of {', '.join(missing)} were written; nothing is kept")
+        for writer in self._levels.values():
+            writer.finish()
+        _create_array(self._group, "coverage", coverage.shape)[:] = coverage
+        _create_array(self._group, "tissue_cells", tissue_cells.shape)[:] = tissue_cells.astype(np.uint8)
+        self._group.attrs.update({"ome": self._ome, "bccdist": asdict(attributes)})
+        try:
+            self._partial.replace(self._final)
+        except OSError as error:
+            raise HeatmapError(
+                f"{self._final}: cannot be put in place: {error}; is another job at work here?"
+            ) from error
+
+
+@contextmanager
+def writing_heatmap(
+    path: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
+) -> Iterator[HeatmapWriter]:
+    """A writer for the store at `path`, which is there once `finish` was called, and not before.
+
+    Args:
+        path: the folder to be; what is there is never overwritten.
+        outputs: the final one last.
+        size_target_px: width and height of the slide in the target frame.
+        mpp: um per target-frame pixel.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex}")
+    try:
+        yield HeatmapWriter(partial, path, outputs=outputs, size_target_px=size_target_px, mpp=mpp)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of the heatmap at `path` left beside it."""
+    for partial in path.parent.glob(f"{path.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _create_array(group: zarr.Group, name: str, shape: tuple[int, ...]) -> zarr.Array[Any]:
+    """A uint8 array whose shards are as wide as itself; chunks that are 0 all over are not stored."""
+    whole_chunks = [-(-length // CHUNK_PIXELS) * CHUNK_PIXELS for length in shape]
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype="uint8",
+        chunks=(CHUNK_PIXELS, CHUNK_PIXELS),
+        shards=(min(SHARD_ROWS, whole_chunks[0]), whole_chunks[1]),
+        compressors=ZstdCodec(level=1),
+        fill_value=0,
+        dimension_names=("y", "x"),
+    )
+
+
+class Heatmap:
+    """A heatmap on disk, opened for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store at `path`.
+
+        Raises:
+            HeatmapError: there is none, or it is not one of ours.
+        """
+        self.path = path
+        try:
+            self._group = zarr.open_group(path, mode="r", zarr_format=3)
+            self.attributes = HeatmapAttributes.from_json(cast("dict[str, Any]", self._group.attrs["bccdist"]))
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            raise HeatmapError(
+                f"{path}: no heatmap there, or a damaged one ({type(error).__name__}: {error}); "
+                "remove the folder and run the inference again"
+            ) from error
+
+    @property
+    def outputs(self) -> tuple[Psi, ...]:
+        """The names of what is stored, the final output last."""
+        return self.attributes.outputs
+
+    @property
+    def coverage(self) -> NDArray[np.uint8]:
+        """Patches averaged over each cell: uint8 [rows, cols], 4 is full."""
+        return self._pixels("coverage")
+
+    @property
+    def tissue_cells(self) -> NDArray[np.bool_]:
+        """The cells that hold tissue: bool [rows, cols]."""
+        return self._pixels("tissue_cells").astype(bool)
+
+    @property
+    def box_target_px(self) -> Box:
+        """The whole slide."""
+        return Box(0, 0, *self.attributes.size_target_px)
+
+    def read(self, psi: Psi, box_target_px: Box) -> NDArray[np.uint8]:
+        """The pixels of an output that touch a box.
+
+        Args:
+            psi: one of `outputs`.
+            box_target_px: in the target frame; what lies outside the slide is cut off.
+
+        Returns:
+            uint8 [h, w]; one pixel is `pixel_px(psi)` target pixels wide.
+
+        Raises:
+            HeatmapError: the output is not stored, or is damaged.
+        """
+        if psi not in self.outputs:
+            raise HeatmapError(f"{self.path}: holds {', '.join(self.outputs)}, but {psi} is asked for")
+        return self._pixels(f"{psi}/0", self.lattice_box(psi, box_target_px).slices())
+
+    def lattice_box(self, psi: Psi, box_target_px: Box) -> Box:
+        """The box that `read` returns, in pixels of the output."""
+        return box_target_px.intersection(self.box_target_px).scaled(1 / pixel_px(psi))
+
+    def overview(self, psi: Psi, *, longest: int = COARSEST_PIXELS) -> NDArray[np.uint8]:
+        """The whole slide in the finest stored level whose longer side is at most `longest`: uint8 [h, w]."""
+        shapes = pyramid_shapes(lattice_shape(self.attributes.size_target_px, psi))
+        level = next((level for level, shape in enumerate(shapes) if max(shape) <= longest), len(shapes) - 1)
+        return self._pixels(f"{psi}/{level}")
+
+    def _pixels(self, name: str, inside: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.uint8]:
+        try:
+            return np.asarray(cast("zarr.Array[Any]", self._group[name])[inside], dtype=np.uint8)
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise HeatmapError(
+                f"{self.path}: cannot read {name}: {type(error).__name__}: {error}; "
+                "remove the folder and run the inference again"
+            ) from error

@@ -1,0 +1,61 @@
+"""Done work is recognised by what it was made from, and other work is refused by name."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bccdist.configuration import InferConfig
+from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, sections_digest
+from bccdist.heatmaps.ledger import write_rows
+from bccdist.parts import Label, Part
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import SectionRecord, SlideRecord
+
+_RECORD = SlideRecord(slide_id="a", part=Part.TEST, path=Path("a.tif"))
+_SECTION = SectionRecord(slide_id="a", section_id="a-0", label=Label.TUMOR, box_level0_px=Box(0, 0, 9, 9))
+_IDENTITY = Identity(weights_digest="w", config_digest="c", slide_fingerprint="f", sections_digest="s")
+
+
+def test_the_batch_is_not_part_of_the_digest() -> None:
+    digest = inference_digest(InferConfig(batch=1), _RECORD)
+    assert inference_digest(InferConfig(batch=64), _RECORD) == digest
+    assert inference_digest(InferConfig(target_mpp=1.0), _RECORD) != digest
+    assert inference_digest(InferConfig(mpp_tolerance=0.2), _RECORD) != digest
+    assert inference_digest(InferConfig(), replace(_RECORD, mpp=0.5)) != digest
+
+
+def test_a_changed_label_or_box_is_another_digest() -> None:
+    digest = sections_digest(_RECORD, [_SECTION])
+    assert sections_digest(_RECORD, [replace(_SECTION)]) == digest
+    assert sections_digest(_RECORD, [replace(_SECTION, label=Label.NORMAL)]) != digest
+    assert sections_digest(_RECORD, [replace(_SECTION, box_level0_px=Box(0, 0, 9, 8))]) != digest
+    assert sections_digest(replace(_RECORD, part=Part.TRAINING), [_SECTION]) != digest
+
+
+def test_rows_are_done_for_their_own_identity(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    assert not are_rows_done(path, _IDENTITY)
+    write_rows(path, [], metadata=_IDENTITY.as_metadata)
+    assert are_rows_done(path, _IDENTITY)
+    assert not are_rows_done(path, replace(_IDENTITY, sections_digest="corrected"))
+
+
+@pytest.mark.parametrize("name", [name for name in asdict(_IDENTITY) if name != "sections_digest"])
+def test_rows_of_something_else_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.parquet"
+    write_rows(path, [], metadata=_IDENTITY.as_metadata)
+    other = Identity(**{**asdict(_IDENTITY), name: "other"})
+    with pytest.raises(ConfigurationError, match=f"{name}: there {asdict(_IDENTITY)[name]}, here other"):
+        are_rows_done(path, other)
+
+
+def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"slide_id": ["a"]}), tmp_path / "foreign.parquet")
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
+    for name in ("foreign", "damaged"):
+        with pytest.raises(LedgerError, match="remove it"):
+            are_rows_done(tmp_path / f"{name}.parquet", _IDENTITY)

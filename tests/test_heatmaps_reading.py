@@ -1,0 +1,44 @@
+"""Rows of cells give the slide back, and damage stays where it is."""
+
+from pathlib import Path
+
+import numpy as np
+from heatmap_slides import MPP, damage_tile, grey_picture, write_slide
+
+from bccdist.heatmaps.reading import ReadingTally, readable_rows
+from bccdist.slides.slide import Slide
+
+
+def test_a_sound_slide_comes_back(tmp_path: Path) -> None:
+    picture = grey_picture(700, 520)
+    path = write_slide(tmp_path / "a.tif", picture)
+    needed = np.ones((3, 3), dtype=bool)
+    needed[0, 1] = False
+    tally = ReadingTally()
+    with Slide(path, target_mpp=MPP) as slide:
+        rows = list(readable_rows(slide, needed, tally))
+    read = np.concatenate([row.pixels for row in rows])[:520, :700, 1]
+    assert (read[:256, 256:512] == 255).all()
+    read[:256, 256:512] = picture[:256, 256:512]
+    assert (read == picture).all()
+    assert not any(row.unread.any() for row in rows)
+    assert (tally.num_unread_cells, tally.unread_reason) == (0, "")
+    assert tally.read_s > 0
+
+
+def test_damage_costs_its_own_cells_only(tmp_path: Path) -> None:
+    picture = grey_picture(1024, 768)
+    path = write_slide(tmp_path / "a.tif", picture)
+    damage_tile(path, 5)
+    damage_tile(path, 7)
+    tally = ReadingTally()
+    with Slide(path, target_mpp=MPP) as slide:
+        rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally))
+    assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, True], [False] * 4]
+    read = np.concatenate([row.pixels for row in rows])[..., 0]
+    sound = np.ones(picture.shape, dtype=bool)
+    sound[256:512, 256:512] = sound[256:512, 768:] = False
+    assert (read[sound] == picture[sound]).all()
+    assert (read[~sound] == 255).all()
+    assert tally.num_unread_cells == 2
+    assert "damaged or truncated" in tally.unread_reason
