@@ -22,8 +22,8 @@ from analysis.verdicts import Verdict
 from bccdist.files import atomic_path
 from bccdist.parts import Label
 
-LOWEST_SHOWN = 0.1
-"""Probabilities below this leave the tissue as it is."""
+SHOWN_FROM = 0.5
+"""Probabilities below this share of t_p leave the tissue as it is."""
 _DPI = 100
 _LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 24, 122, 100, 70
 _LEAST_WIDTH_PX = 900
@@ -91,7 +91,7 @@ def draw(picture: Picture) -> Figure:
     height, width = picture.probability.shape
     figure, axes = _tissue_axes(width, height)
     axes.imshow(picture.tissue, interpolation="nearest")
-    axes.imshow(_heat_layer(picture.probability), interpolation="nearest")
+    axes.imshow(_heat_layer(picture.probability, picture.t_p), interpolation="nearest")
     if picture.mask_share.max(initial=0) > 0.5:
         axes.contour(picture.mask_share, levels=[0.5], colors=_MASK_COLOUR, linewidths=1.1)
     for section in picture.sections:
@@ -122,17 +122,17 @@ def _colours() -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("tumor probability", _HEAT_STOPS)
 
 
-def _opacity(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+def _opacity(probability: NDArray[np.float32], lowest: float) -> NDArray[np.float32]:
     """How much a probability hides the tissue."""
-    strength = np.clip((probability - LOWEST_SHOWN) / (1 - LOWEST_SHOWN), 0, 1)
+    strength = np.clip((probability - lowest) / (1 - lowest), 0, 1)
     opacity = _LEAST_OPAQUE + (_MOST_OPAQUE - _LEAST_OPAQUE) * strength
-    return np.where(probability >= LOWEST_SHOWN, opacity, 0).astype(np.float32)
+    return np.where(probability >= lowest, opacity, 0).astype(np.float32)
 
 
-def _heat_layer(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+def _heat_layer(probability: NDArray[np.float32], t_p: float) -> NDArray[np.float32]:
     """RGBA [h, w, 4], transparent where no tumor is suspected."""
     layer = _colours()(probability).astype(np.float32)
-    layer[..., 3] = _opacity(probability)
+    layer[..., 3] = _opacity(probability, SHOWN_FROM * t_p)
     return np.asarray(layer, dtype=np.float32)
 
 
@@ -212,7 +212,7 @@ def _draw_colour_bar(figure: Figure, axes: Axes, t_p: float) -> None:
     """The colours, blank where the tissue is left as it is, with t_p marked."""
     probability = np.linspace(0, 1, 256)
     seen = _colours()(probability)
-    seen[probability < LOWEST_SHOWN] = 1
+    seen[probability < SHOWN_FROM * t_p] = 1
     place = axes.get_position()
     bar_height = min(place.height, 360 / figure.bbox.height)
     left = 1 - (_RIGHT_PX - 42) / figure.bbox.width

@@ -175,10 +175,8 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
-    """How heatmaps are made."""
+    """How heatmaps are made; the um/px that the network sees stands in its weights."""
 
-    target_mpp: float = 0.92
-    """um per pixel that the network sees; must be what it was trained on."""
     mpp_tolerance: float = 0.1
     """Relative deviation up to which a pyramid level is used without resampling. [open]"""
     batch: int = 8
@@ -186,7 +184,7 @@ class InferConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        _require(self.target_mpp > 0, "target_mpp", self.target_mpp, "above 0")
+        _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
         _require(self.batch >= 1, "batch", self.batch, "at least 1")
 
 

@@ -15,7 +15,18 @@ from jobs.command_line import LauncherArguments, run_launcher
 from jobs.launch_study import StudyArguments, launch_study
 
 SETTINGS: tuple[Setting, ...] = ("resnet34_ds",)
-TRAIN = TrainConfig(width=16, epochs=4, global_batch=8, micro_batch=4, max_steps=60, learning_rate=2e-3, num_workers=0)
+TRAIN = TrainConfig(
+    width=16,
+    epochs=3,
+    global_batch=8,
+    micro_batch=4,
+    max_steps=60,
+    learning_rate=2e-3,
+    lr_factor=0.4,
+    lr_every_epochs=1,
+    keep_best=2,
+    num_workers=0,
+)
 """A narrow network and few steps; the paper's are 64 filters and 40 epochs of 3,996 steps of 64 patches."""
 
 

@@ -21,11 +21,11 @@ _IDENTITY = Identity(weights_digest="w", config_digest="c", slide_fingerprint="f
 
 
 def test_the_batch_is_not_part_of_the_digest() -> None:
-    digest = inference_digest(InferConfig(batch=1), _RECORD)
-    assert inference_digest(InferConfig(batch=64), _RECORD) == digest
-    assert inference_digest(InferConfig(target_mpp=1.0), _RECORD) != digest
-    assert inference_digest(InferConfig(mpp_tolerance=0.2), _RECORD) != digest
-    assert inference_digest(InferConfig(), replace(_RECORD, mpp=0.5)) != digest
+    digest = inference_digest(InferConfig(batch=1), _RECORD, target_mpp=0.92)
+    assert inference_digest(InferConfig(batch=64), _RECORD, target_mpp=0.92) == digest
+    assert inference_digest(InferConfig(), _RECORD, target_mpp=1.0) != digest
+    assert inference_digest(InferConfig(mpp_tolerance=0.2), _RECORD, target_mpp=0.92) != digest
+    assert inference_digest(InferConfig(), replace(_RECORD, mpp=0.5), target_mpp=0.92) != digest
 
 
 def test_a_changed_label_or_box_is_another_digest() -> None:

@@ -177,13 +177,11 @@ def test_another_configuration_is_refused_and_nothing_changes(study: _Study, cha
 
 
 def test_weights_for_something_else_are_refused(study: _Study) -> None:
-    with pytest.raises(ConfigurationError, match=r"target_mpp.*0\.92.*target_mpp.*0\.5"):
-        study.infer(target_mpp=0.5)
     study.metadata["setting"] = "unet"
     with pytest.raises(ConfigurationError, match="unet"):
         study.infer()
     study.metadata.pop("target_mpp")
-    with pytest.raises(ConfigurationError, match="nan"):
+    with pytest.raises(ConfigurationError, match="target_mpp"):
         study.infer()
 
 

@@ -39,13 +39,13 @@ class Identity:
         return {IDENTITY_KEY: json.dumps(asdict(self), sort_keys=True)}
 
 
-def inference_digest(config: InferConfig, record: SlideRecord) -> str:
+def inference_digest(config: InferConfig, record: SlideRecord, *, target_mpp: float) -> str:
     """Names all that shapes a heatmap beside weights and slide; the batch does not."""
     return digest_of(
         {
             "method": METHOD_VERSION,
             "stride_px": CELL_PX,
-            "target_mpp": config.target_mpp,
+            "target_mpp": target_mpp,
             "mpp_tolerance": config.mpp_tolerance,
             "mpp_override": record.mpp,
         }

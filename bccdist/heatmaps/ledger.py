@@ -42,7 +42,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("read_s", pa.float64(), "seconds spent on reading the slide"),
     ("network_s", pa.float64(), "seconds spent in the network, for the slide"),
     ("weights_digest", pa.string(), "first 12 hex digits of the weights' SHA-256"),
-    ("config_digest", pa.string(), "names configuration and manifest"),
+    ("config_digest", pa.string(), "names all that shapes a heatmap beside weights and slide"),
     ("slide_fingerprint", pa.string(), "names the slide's file"),
     ("phantom", pa.bool_(), "true for drawn slides: not tissue"),
 )

@@ -41,6 +41,8 @@ class _Job:
     config: InferConfig
     networks: Mapping[int, nn.Module]
     """By epoch; on the device, in evaluation mode."""
+    target_mpp: float
+    """That the networks were trained at, um per pixel."""
     weights_digests: Mapping[int, str]
     """By epoch."""
     device: torch.device
@@ -82,19 +84,21 @@ def infer_slides(
     Raises:
         ManifestError: a slide is unknown.
         CheckpointError: weights are missing or damaged.
-        ConfigurationError: the weights were trained at another resolution, or a result that is there was made
-            from something else; then nothing is done.
+        ConfigurationError: the weights belong to another setting, or a result that is there was made from
+            something else; then nothing is done.
         StageFailedError: slides failed; the message names them.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paths = StudyPaths(study_root)
     weights = {epoch: paths.run(setting).weights(epoch) for epoch in epochs}
+    loaded = {epoch: _load(path, setting, device) for epoch, path in weights.items()}
     job = _Job(
         manifest=read_manifest(manifest_path),
         paths=paths,
         setting=setting,
         config=config,
-        networks={epoch: _load(path, setting, config, device) for epoch, path in weights.items()},
+        networks={epoch: network for epoch, (network, _) in loaded.items()},
+        target_mpp=_same_target_mpp({epoch: target_mpp for epoch, (_, target_mpp) in loaded.items()}),
         weights_digests={epoch: weights_digest(path) for epoch, path in weights.items()},
         device=device,
     )
@@ -111,17 +115,23 @@ def infer_slides(
         raise StageFailedError(_failure_message(failures, num_slides=len(plan)))
 
 
-def _load(path: Path, setting: Setting, config: InferConfig, device: torch.device) -> nn.Module:
-    """The network at `path`, on the device, if it was trained for what is asked."""
+def _load(path: Path, setting: Setting, device: torch.device) -> tuple[nn.Module, float]:
+    """The network at `path`, on the device, and the um per pixel that it was trained at."""
     network, metadata = load_network(path)
-    expected = {"setting": setting, "target_mpp": f"{config.target_mpp:g}"}
-    got = {"setting": metadata["setting"], "target_mpp": f"{float(metadata.get('target_mpp', 'nan')):g}"}
-    if got != expected:
+    if metadata["setting"] != setting or "target_mpp" not in metadata:
         raise ConfigurationError(
-            f"{path}: these weights were trained for {got}, but {expected} is asked for; "
-            "give the configuration of the training"
+            f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
         )
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, float(metadata["target_mpp"])
+
+
+def _same_target_mpp(by_epoch: Mapping[int, float]) -> float:
+    """The one resolution of all networks, which share the patches."""
+    first, *others = set(by_epoch.values())
+    if others:
+        raise ConfigurationError(f"the epochs were trained at different um per pixel: {dict(by_epoch)}")
+    return first
 
 
 def _plan_slide(job: _Job, record: SlideRecord) -> _SlideWork | OSError:
@@ -142,7 +152,7 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     identities = {
         epoch: Identity(
             weights_digest=digest,
-            config_digest=inference_digest(job.config, record),
+            config_digest=inference_digest(job.config, record, target_mpp=job.target_mpp),
             slide_fingerprint=fingerprint,
             sections_digest=sections_digest(record, sections),
         )
@@ -186,7 +196,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str:
         return "done before"
     record, config = work.record, job.config
     tally = PredictionTally(network_s=[0.0] * len(work.epochs_to_predict))
-    with Slide(record.path, target_mpp=config.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
+    with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide)
         sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
         if work.epochs_to_predict:

@@ -119,7 +119,7 @@ def _prepare(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parallel: nn.Module = network
     if ranks.world_size > 1:
-        parallel = DistributedDataParallel(network, broadcast_buffers=False)
+        parallel = DistributedDataParallel(network)
     return Run(
         config=config,
         config_digest=digest,
