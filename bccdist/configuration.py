@@ -220,12 +220,14 @@ def _require(condition: bool, name: str, got: Any, expected: str) -> None:
 
 
 def config_digest(config: StageConfig) -> str:
-    """Twelve hex digits that name a configuration."""
-    return digest_of(asdict(config))
+    """Twelve hex digits that name what decides the outcome in a configuration."""
+    return digest_of(_without_pace(asdict(config)))
 
 
 def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     """Write a stage's configuration to its folder, or check that the one there is the same.
+
+    What changes only how fast a stage is (`num_workers`) may differ; it is recorded as it was at first.
 
     Args:
         path: the folder's config.json.
@@ -239,16 +241,21 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
         ConfigurationError: the folder was made with another configuration; the message lists the differences.
     """
     values = json.loads(json.dumps({**asdict(config), **context}))
-    digest = digest_of(values)
+    digest = digest_of(_without_pace(values))
     if not path.exists():
         write_json(path, {**values, "digest": digest})
         return digest
     there = read_json(path)
     if there.get("digest") != digest:
-        keys = sorted(key for key in {*values, *there} - {"digest"} if there.get(key) != values.get(key))
+        keys = sorted(key for key in _without_pace({**values, **there}) if there.get(key) != values.get(key))
         differences = "; ".join(f"{key}: there {there.get(key)!r}, here {values.get(key)!r}" for key in keys)
         raise ConfigurationError(
             f"{path.parent} was made with another configuration ({differences}); "
             "nothing was changed: give the same configuration or another folder"
         )
     return digest
+
+
+def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys that decide what comes out."""
+    return {key: value for key, value in values.items() if key not in ("num_workers", "digest")}

@@ -119,6 +119,11 @@ def _run(task: StageTask) -> None:
 def _executor(
     config: ClusterConfig, logs: Path, name: str, after: Jobs, *, ranks: int = 1, nodes: int = 1, gpus: int = 0
 ) -> submitit.AutoExecutor:
+    if config.resolved == "slurm" and not shutil.which("srun"):
+        raise ConfigurationError(
+            "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
+            "give --cluster local, or log in where sbatch and srun are"
+        )
     executor = submitit.AutoExecutor(folder=logs / "%j", cluster=config.resolved)
     parameters: dict[str, Any] = {
         "name": name,

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import submitit
+
 from bccdist.errors import StageFailedError
 from jobs.cluster import ClusterConfig, Jobs
 
@@ -16,9 +18,9 @@ def hand_over(stage: str, jobs: Jobs, config: ClusterConfig) -> Jobs:
         StageFailedError: a local job failed.
     """
     if config.resolved == "slurm":
-        print(f"{stage}: submitted {', '.join(str(job.job_id) for job in jobs)}; logs in {_log(jobs[0]).parent}")
+        print(f"{stage}: submitted {', '.join(str(job.job_id) for job in jobs)}; logs in {_logs(jobs[0])[0].parent}")
         return jobs
-    print(f"{stage}: {len(jobs)} local job(s); logs in {_log(jobs[0]).parent.parent}", flush=True)
+    print(f"{stage}: {len(jobs)} local job(s); logs in {_logs(jobs[0])[0].parent.parent}", flush=True)
     try:
         _echo_until_done(stage, jobs)
     except KeyboardInterrupt:
@@ -29,9 +31,9 @@ def hand_over(stage: str, jobs: Jobs, config: ClusterConfig) -> Jobs:
     return []
 
 
-def _log(job: object) -> Path:
-    """The first rank's log."""
-    return Path(job.paths.stdout)  # type: ignore[attr-defined]
+def _logs(job: submitit.Job[None]) -> list[Path]:
+    """One per rank, the first rank's first."""
+    return [Path(job.task(rank).paths.stdout) for rank in range(job.num_tasks)]
 
 
 def _echo_until_done(stage: str, jobs: Jobs) -> None:
@@ -41,7 +43,7 @@ def _echo_until_done(stage: str, jobs: Jobs) -> None:
         running = not all(job.done() for job in jobs)
         for number, job in enumerate(jobs):
             label = stage if len(jobs) == 1 else f"{stage} {number + 1}/{len(jobs)}"
-            shown[number] += _echo_new_lines(_log(job), shown[number], label, everything=not running)
+            shown[number] += _echo_new_lines(_logs(job)[0], shown[number], label, everything=not running)
         if running:
             time.sleep(_POLL_S)
 
@@ -63,6 +65,16 @@ def _echo_new_lines(log: Path, offset: int, label: str, *, everything: bool) -> 
 
 def _refuse_failed(stage: str, jobs: Jobs) -> None:
     failed = [job for job in jobs if job.exception() is not None]
+    for job in failed:
+        for log in _logs(job)[1:]:
+            _echo_errors(log, stage)
     if failed:
-        logs = ", ".join(str(_log(job)) for job in failed)
+        logs = ", ".join(str(_logs(job)[0]) for job in failed)
         raise StageFailedError(f"{stage}: {len(failed)} of {len(jobs)} job(s) failed; see above, and the logs: {logs}")
+
+
+def _echo_errors(log: Path, stage: str) -> None:
+    """The last words of a rank that is not shown while it runs."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    for line in [line for line in lines if "rror" in line][-3:]:
+        print(f"[{stage}, {log.name}] {line}", flush=True)

@@ -1,0 +1,60 @@
+"""What all tests share: which of them run, and where the real slides are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REQUIRE_ALL = "BCCDIST_REQUIRE_ALL_TESTS"
+"""Set in CI: a test that would be left out fails instead."""
+SHARED_DATA = "BCCDIST_SHARED_DATA"
+"""Folder of the real slides and fixtures; by default beside the repository."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --run-slow."""
+    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
+    leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
+    no_data = pytest.mark.skip(reason=f"needs real slides, and {shared_data_folder()} is not there; set {SHARED_DATA}")
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--run-slow") and REQUIRE_ALL not in os.environ:
+            item.add_marker(leave_out_slow)
+        if "shared_data" in item.keywords and not shared_data_folder().is_dir() and REQUIRE_ALL not in os.environ:
+            item.add_marker(no_data)
+
+
+def shared_data_folder() -> Path:
+    """Where the real slides are, if anywhere."""
+    return Path(os.environ.get(SHARED_DATA, REPOSITORY.parent / "shared" / "data"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say clearly what was left out."""
+    num_without_data = sum(
+        "needs real slides" in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
+    )
+    if num_without_data:
+        terminalreporter.write_line(
+            f"NOTE: {num_without_data} test(s) on real slides were left out: {shared_data_folder()} is not there",
+            yellow=True,
+        )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that start processes give each one core."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OPENCV_FOR_THREADS_NUM", "1")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real slides and fixtures; tests that use it carry the mark `shared_data`."""
+    folder = shared_data_folder()
+    assert folder.is_dir(), f"{folder} is not there; set {SHARED_DATA}"
+    return folder
