@@ -6,7 +6,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, write_json
@@ -63,7 +63,7 @@ class ShardConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        _require(self.target_mpp > 0, "target_mpp", self.target_mpp, "above 0")
+        _require(0 < self.target_mpp < float("inf"), "target_mpp", self.target_mpp, "above 0")
         _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
         for name in ("stride_px", "validation_stride_px"):
             _require(0 < getattr(self, name) <= PATCH_PX, name, getattr(self, name), f"1 to {PATCH_PX}")
@@ -113,6 +113,16 @@ class AugmentConfig:
     elastic_grid: int = 8
     """Nodes of the elastic field along an edge."""
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(0 <= self.rotation_deg <= 360, "rotation_deg", self.rotation_deg, "0 to 360")
+        low, high = self.scale
+        _require(0 < low <= high < float("inf"), "scale", self.scale, "two numbers above 0, the smaller one first")
+        _require(0 <= self.stain < 1, "stain", self.stain, "at least 0 and below 1")
+        for name in ("blur_sigma_px", "brightness", "elastic_px"):
+            _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
+        _require(self.elastic_grid >= 1, "elastic_grid", self.elastic_grid, "at least 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -154,7 +164,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
-        _require(self.focal_gamma >= 0, "focal_gamma", self.focal_gamma, "at least 0")
+        for name in ("focal_gamma", "merge_weight_std"):
+            _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
+        for name in ("learning_rate", "lr_factor"):
+            _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
+        known = get_args(MaskDownsampling)
+        _require(self.mask_downsampling in known, "mask_downsampling", self.mask_downsampling, f"one of {known}")
         for name in ("epochs", "global_batch", "micro_batch", "keep_best", "lr_every_epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1 or None")
@@ -205,10 +220,12 @@ class SelectConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        _require(self.beta > 0, "beta", self.beta, "above 0")
-        _require(0 < self.probability_step < 1, "probability_step", self.probability_step, "between 0 and 1")
-        _require(self.area_step_um2 > 0, "area_step_um2", self.area_step_um2, "above 0")
+        for name in ("beta", "area_step_um2"):
+            _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
+        _require(0 < self.probability_step <= 0.5, "probability_step", self.probability_step, "above 0, at most 0.5")
         _require(self.num_area_steps >= 1, "num_area_steps", self.num_area_steps, "at least 1")
+        known = get_args(AreaUnit)
+        _require(self.area_unit in known, "area_unit", self.area_unit, f"one of {known}")
 
 
 StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig

@@ -68,7 +68,20 @@ def fingerprint_of_file(path: Path) -> str:
 
     It tells slides apart in milliseconds where a full hash of gigabytes takes minutes. It is an identity for
     "is this the file that was read before", not a proof against tampering.
+
+    A folder counts with all files below it, an MRXS slide with its folder of data. Of other formats of several
+    files, such as DICOM, only the named file counts: their folder may hold other slides too.
     """
+    folder = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
+    if not folder.is_dir():
+        return _fingerprint_of_plain_file(path)
+    members = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    if path.is_file():
+        members["."] = path
+    return digest_of({name: _fingerprint_of_plain_file(file) for name, file in members.items()})
+
+
+def _fingerprint_of_plain_file(path: Path) -> str:
     size_bytes = path.stat().st_size
     digest = hashlib.sha256(str(size_bytes).encode())
     last_offset = max(0, size_bytes - _FINGERPRINT_BLOCK_BYTES)

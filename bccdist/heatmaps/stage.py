@@ -122,8 +122,7 @@ def _load(path: Path, setting: Setting, device: torch.device) -> tuple[nn.Module
         raise ConfigurationError(
             f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
         )
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, float(metadata["target_mpp"])
+    return network.to(device), float(metadata["target_mpp"])
 
 
 def _same_target_mpp(by_epoch: Mapping[int, float]) -> float:

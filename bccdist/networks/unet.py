@@ -13,8 +13,9 @@ from bccdist.networks.encoders import PlainEncoder, ResNet34Encoder, conv_bn_rel
 ScoreMaps = dict[Psi, Tensor]
 """For each output the scores [n, 2, h, w] before the softmax, coarsest first, the final one last."""
 NUM_CLASSES = 2
-COARSEST_PX = 32
-"""Input sides must be multiples of this."""
+_CHANNELS_LAST_MULTIPLE = 16
+"""On the CPU, torch 2.13's backward pass of a strided 1x1 convolution over fewer channels than this corrupts the
+heap when memory is channels_last; such narrow networks keep their channels first."""
 
 
 class DecoderBlock(nn.Module):
@@ -42,6 +43,7 @@ class DeeplySupervisedUNet(nn.Module):
         setting: one of the paper's four.
         width: filters of the first encoder block.
         outputs: the names of what `forward` returns, the final one last.
+        memory_format: in which the network is fast, and safe; it brings its input there by itself.
         merge_weights: eq. 2's w, one per block, coarsest first; only in `resnet34_linear`.
     """
 
@@ -51,6 +53,8 @@ class DeeplySupervisedUNet(nn.Module):
         self.setting = setting
         self.width = width
         self.outputs = outputs_of(setting)
+        is_wide = width % _CHANNELS_LAST_MULTIPLE == 0
+        self.memory_format = torch.channels_last if is_wide else torch.contiguous_format
         self.encoder: PlainEncoder | ResNet34Encoder = (
             PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
         )
@@ -70,6 +74,7 @@ class DeeplySupervisedUNet(nn.Module):
         if "merged" in self.outputs:
             self.merge_weights = nn.Parameter(torch.empty(NUM_BLOCKS))
         self._initialise(merge_weight_std)
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def _initialise(self, merge_weight_std: float) -> None:
         for module in self.modules():
@@ -87,7 +92,7 @@ class DeeplySupervisedUNet(nn.Module):
         Returns:
             psi_l at [n, 2, h / 2**(4 - l), w / 2**(4 - l)], merged at [n, 2, h, w].
         """
-        *skips, x = self.encoder(x_N3HW)
+        *skips, x = self.encoder(x_N3HW.contiguous(memory_format=self.memory_format))
         scores: ScoreMaps = {}
         for block, (decode, skip) in enumerate(zip(self.blocks, [*reversed(skips), None], strict=True)):
             x = decode(x, skip)

@@ -37,7 +37,9 @@ def read_annotation(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
     """
     suffix = path.suffix.lower()
     if suffix in _GEOJSON_SUFFIXES:
-        return _rasterise(_read_geojson(path, kinds), slide)
+        polygons = _read_geojson(path, kinds)
+        _refuse_outside(path, polygons, slide)
+        return _rasterise(polygons, slide)
     if suffix in _MASK_SUFFIXES:
         return _read_mask_image(path, slide, kinds)
     known = ", ".join(_GEOJSON_SUFFIXES + _MASK_SUFFIXES)
@@ -45,9 +47,14 @@ def read_annotation(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
 
 
 def _read_mask_image(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.ndim != 2:
-        raise AnnotationError(f"{path}: expected a single-channel mask image, got {_describe(values)}")
+    try:
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise AnnotationError(f"{path}: OpenCV refuses it: {error.err}; save it at a lower resolution") from error
+    if values is None or values.ndim != 2 or values.dtype.kind not in "ui":
+        raise AnnotationError(
+            f"{path}: expected a mask image with one channel of whole numbers, got {_describe(values)}"
+        )
     height, width = values.shape
     aspect = (width / height) / (slide.level0_size[0] / slide.level0_size[1])
     if abs(aspect - 1) > _LARGEST_ASPECT_DEVIATION:
@@ -65,7 +72,7 @@ def _read_mask_image(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
 
 
 def _describe(image: NDArray[Any] | None) -> str:
-    return "no image" if image is None else f"shape {image.shape}"
+    return "no readable image" if image is None else f"shape {image.shape} of {image.dtype}"
 
 
 def _refuse_unknown(path: Path, found: Iterable[Any], known: Mapping[Any, Kind | None], table: str) -> None:
@@ -83,13 +90,15 @@ def _read_geojson(path: Path, kinds: Kinds) -> list[tuple[Kind, shapely.Geometry
     except ValueError as error:
         raise AnnotationError(f"{path}: not valid JSON: {error}") from error
     features = content.get("features", [content]) if isinstance(content, dict) else content
+    if not isinstance(features, list):
+        raise AnnotationError(f"{path}: expected GeoJSON with a list of features, got {type(features).__name__}")
     named = [(_class_name(path, number, feature), feature) for number, feature in enumerate(features)]
     _refuse_unknown(path, {name for name, _ in named}, kinds.names, "names")
     polygons = []
     for number, (name, feature) in enumerate(named):
         kind = kinds.names[name]
         if kind is not None:
-            polygons.append((kind, _valid_area(path, number, feature["geometry"])))
+            polygons.append((kind, _valid_area(path, number, feature.get("geometry"))))
     return polygons
 
 
@@ -102,22 +111,33 @@ def _class_name(path: Path, number: int, feature: Any) -> str:
         ) from None
 
 
-def _valid_area(path: Path, number: int, geometry: dict[str, Any]) -> shapely.Geometry:
+def _valid_area(path: Path, number: int, geometry: Any) -> shapely.Geometry:
     """A polygon or multipolygon; self-crossings are repaired, anything without area is refused."""
     try:
         shape = shapely.geometry.shape(geometry)
+        repaired = shape if shape.is_valid else shapely.make_valid(shape)
     except (ValueError, AttributeError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
         raise AnnotationError(f"{path}: feature {number} has no readable geometry: {error}") from error
-    repaired = shape if shape.is_valid else shapely.make_valid(shape)
     if repaired.area <= 0:
         raise AnnotationError(f"{path}: feature {number} is a {shape.geom_type} without area, expected a polygon")
     return repaired
 
 
+def _refuse_outside(path: Path, polygons: list[tuple[Kind, shapely.Geometry]], slide: Slide) -> None:
+    slide_area = shapely.box(0, 0, *slide.level0_size)
+    num_outside = sum(not polygon.intersects(slide_area) for _, polygon in polygons)
+    if num_outside:
+        raise AnnotationError(
+            f"{path}: {num_outside} of {len(polygons)} polygons lie outside the slide's {slide.level0_size[0]} x "
+            f"{slide.level0_size[1]} level-0 px: it belongs to another slide, or is not in level-0 px"
+        )
+
+
 def _rasterise(polygons: list[tuple[Kind, shapely.Geometry]], slide: Slide) -> KindMasks:
     masks = {kind: np.zeros((slide.height_px, slide.width_px), dtype=bool) for kind in Kind}
     for kind, polygon in polygons:
-        for part in shapely.get_parts(polygon):
+        # Twice: a repaired polygon can be a collection that holds a multipolygon.
+        for part in shapely.get_parts(shapely.get_parts(polygon)):
             if part.geom_type == "Polygon":
                 fill_polygon(masks[kind], part, downsample=slide.resolution.downsample)
     return masks

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bccdist.errors import ManifestError
 from bccdist.files import digest_of
@@ -129,44 +129,87 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: anything is wrong; one message lists every fault.
     """
     path = path.resolve()
-    problems: list[str] = []
-    slides = _read_records(path, _parse_slide, ("slide_id", "part", "path"), problems)
     sections_path = path.with_name("sections.csv")
-    sections: list[SectionRecord] = []
+    problems: list[str] = []
+    slide_rows = _read_rows(path, ("slide_id", "part", "path"), problems)
+    section_rows: list[_Row] = []
     if sections_path.exists():
-        sections = _read_records(sections_path, _parse_section, ("slide_id", "section_id", "label"), problems)
+        section_rows = _read_rows(sections_path, ("slide_id", "section_id", "label"), problems)
+    slides = _parse_rows(slide_rows, _parse_slide, path.parent, problems)
+    sections = _parse_rows(section_rows, _parse_section, path.parent, problems)
     kinds = _read_kinds(path.with_name("kinds.toml"), problems)
-    problems += _slide_faults(slides) + _section_faults(slides, sections) + _patient_faults(slides, sections)
+    problems += _repetition_faults(slide_rows, "slide_id") + _repetition_faults(section_rows, "section_id")
+    problems += _unknown_slide_faults(slide_rows, section_rows)
+    problems += _slide_faults(slides) + _box_faults(sections) + _patient_faults(slides, sections)
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise ManifestError(f"{path}: {len(problems)} fault(s) in the manifest:\n{listed}")
     return Manifest(path=path, slides=tuple(slides), sections=tuple(sections), kinds=kinds)
 
 
-def _read_records(
-    path: Path,
-    parse: Callable[[dict[str, str], Path], Record],
-    required: tuple[str, ...],
-    problems: list[str],
-) -> list[Record]:
-    """The parsed rows of a CSV file; what cannot be parsed goes to `problems`."""
+class _Row(NamedTuple):
+    """A row of a CSV file as it stands there."""
+
+    place: str
+    """File and line, for messages."""
+    header: list[str]
+    fields: list[str]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The fields by their columns."""
+        return dict(zip(self.header, self.fields, strict=False))
+
+
+def _read_rows(path: Path, required: tuple[str, ...], problems: list[str]) -> list[_Row]:
+    """The rows of a CSV file that are not blank; what is wrong with the whole file goes to `problems`."""
     if not path.is_file():
         problems.append(f"{path} is not there; give the path of a slides.csv")
         return []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in required if column not in (reader.fieldnames or ())]
-        if missing:
-            problems.append(f"{path.name}: required column(s) missing: {', '.join(missing)}")
-            return []
-        records = []
-        for line, row in enumerate(reader, start=2):
-            try:
-                records.append(parse({key: (value or "").strip() for key, value in row.items() if key}, path.parent))
-            except ValueError as error:
-                problems.append(f"{path.name}, line {line}: {error}")
-    if not records and not problems:
+    lines = _read_lines(path, problems)
+    if not lines:
+        return []
+    (_, header), *rows = lines
+    missing = [column for column in required if column not in header]
+    repeated = _repeated(column for column in header if column)
+    if missing:
+        problems.append(f"{path.name}: required column(s) missing: {', '.join(missing)}; its header has {header}")
+    if repeated:
+        problems.append(f"{path.name}: column(s) named more than once: {', '.join(repeated)}")
+    if not rows:
         problems.append(f"{path.name}: no rows under the header")
+    if missing or repeated:
+        return []
+    return [_Row(place=f"{path.name}, line {line}", header=header, fields=fields) for line, fields in rows]
+
+
+def _read_lines(path: Path, problems: list[str]) -> list[tuple[int, list[str]]]:
+    """Line number and fields of each line that is not blank; none if the file is no CSV."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader if any(fields)]
+        except (UnicodeDecodeError, csv.Error) as error:
+            problems.append(f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}")
+            return []
+    if not lines:
+        problems.append(f"{path.name}: it is empty")
+    return lines
+
+
+def _parse_rows(
+    rows: list[_Row], parse: Callable[[dict[str, str], Path], Record], folder: Path, problems: list[str]
+) -> list[Record]:
+    """The parsed rows; what cannot be parsed goes to `problems`."""
+    records = []
+    for row in rows:
+        if len(row.fields) != len(row.header):
+            problems.append(f"{row.place}: {len(row.fields)} fields, expected {len(row.header)} as in the header")
+            continue
+        try:
+            records.append(parse(row.values, folder))
+        except (ValueError, OSError) as error:
+            problems.append(f"{row.place}: {error}")
     return records
 
 
@@ -182,7 +225,7 @@ def _parse_slide(row: dict[str, str], folder: Path) -> SlideRecord:
         mpp=_positive_number(row, "mpp"),
         patient_id=row.get("patient_id", ""),
         scanner=row.get("scanner", ""),
-        extra={key: value for key, value in row.items() if key not in _SLIDE_COLUMNS},
+        extra={key: value for key, value in row.items() if key and key not in _SLIDE_COLUMNS},
     )
 
 
@@ -198,7 +241,7 @@ def _parse_section(row: dict[str, str], _folder: Path) -> SectionRecord:
         labelled_at=row.get("labelled_at", ""),
         prefilled=row.get("prefilled", ""),
         patient_id=row.get("patient_id", ""),
-        extra={key: value for key, value in row.items() if key not in _SECTION_COLUMNS},
+        extra={key: value for key, value in row.items() if key and key not in _SECTION_COLUMNS},
     )
 
 
@@ -279,30 +322,36 @@ def _repeated(values: Iterable[str]) -> list[str]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
+def _repetition_faults(rows: list[_Row], column: str) -> list[str]:
+    names = (row.values.get(column, "") for row in rows)
+    return [f"{column} {name!r} occurs more than once" for name in _repeated(name for name in names if name)]
+
+
+def _unknown_slide_faults(slide_rows: list[_Row], section_rows: list[_Row]) -> list[str]:
+    """Sections on slides that no row names; a row that has other faults names its slide all the same."""
+    known = {row.values.get("slide_id", "") for row in slide_rows}
+    return [
+        f"{row.place}: slide_id {row.values['slide_id']!r} is not in slides.csv"
+        for row in section_rows
+        if known and row.values.get("slide_id", "") not in {*known, ""}
+    ]
+
+
 def _slide_faults(slides: list[SlideRecord]) -> list[str]:
-    faults = [f"slide_id {name!r} occurs more than once" for name in _repeated(s.slide_id for s in slides)]
-    faults += [
+    return [
         f"slide {slide.slide_id!r} is in {slide.part.value} but names no annotation; "
         "Training and Validation I need one"
         for slide in slides
         if slide.part.is_annotated and slide.annotation is None
     ]
-    return faults
 
 
-def _section_faults(slides: list[SlideRecord], sections: list[SectionRecord]) -> list[str]:
-    known = {slide.slide_id for slide in slides}
-    faults = [f"section_id {name!r} occurs more than once" for name in _repeated(s.section_id for s in sections)]
-    faults += [
-        f"section {section.section_id!r} lies on slide {section.slide_id!r}, which slides.csv does not name"
-        for section in sections
-        if known and section.slide_id not in known
+def _box_faults(sections: list[SectionRecord]) -> list[str]:
+    with_box = {section.slide_id for section in sections if section.box_level0_px is not None}
+    without = {section.slide_id for section in sections if section.box_level0_px is None}
+    return [
+        f"slide {name!r}: some of its sections have a box and some have none" for name in sorted(with_box & without)
     ]
-    mixed = {s.slide_id for s in sections if s.box_level0_px is None} & {
-        s.slide_id for s in sections if s.box_level0_px is not None
-    }
-    faults += [f"slide {name!r}: some of its sections have a box and some have none" for name in sorted(mixed)]
-    return faults
 
 
 def _patient_faults(slides: list[SlideRecord], sections: list[SectionRecord]) -> list[str]:

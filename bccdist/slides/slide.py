@@ -5,6 +5,7 @@ working mpp. Where there is none, the coarsest finer level is resampled to the t
 coarser than the target is refused, and so is one whose mpp is missing or absurd: the manifest can set it.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class Slide:
         """Open `path`.
 
         Args:
-            path: a file, or a folder for the formats that are one.
+            path: a file; of a slide in several files (DICOM, MRXS) the one that OpenSlide opens.
             target_mpp: um per pixel of the target frame.
             tolerance: relative deviation up to which a level is used without resampling.
             mpp: um per level-0 pixel; overrides what the file says.
@@ -206,6 +207,8 @@ class Slide:
 def _open(path: Path) -> openslide.OpenSlide:
     if not path.exists():
         raise SlideError(f"{path}: the slide is not there")
+    if path.is_dir():
+        raise SlideError(f"{path}: it is a folder, expected a file; of a DICOM slide name one of its .dcm files")
     try:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
@@ -215,15 +218,18 @@ def _open(path: Path) -> openslide.OpenSlide:
 def _level0_mpp(handle: openslide.OpenSlide, override: float | None) -> float:
     """Um per level-0 pixel, from the manifest if it says, else from the file."""
     if override is not None:
+        if not _is_plausible(override):
+            raise SlideError(
+                f"slides.csv says {override:.6g} um/px, expected {_plausible_range()}; correct its column mpp"
+            )
         return override
     texts = [handle.properties.get(name) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)]
     if texts[0] is None or texts[1] is None:
         raise SlideError("the file does not say its um/px; set the column mpp in slides.csv")
-    mpp_x, mpp_y = float(texts[0]), float(texts[1])
-    low, high = PLAUSIBLE_MPP
-    if not (low <= mpp_x <= high and low <= mpp_y <= high):
+    mpp_x, mpp_y = _number(texts[0]), _number(texts[1])
+    if not (_is_plausible(mpp_x) and _is_plausible(mpp_y)):
         raise SlideError(
-            f"the file says {mpp_x:.6g} x {mpp_y:.6g} um/px, expected {low} to {high}; "
+            f"the file says {texts[0]} x {texts[1]} um/px, expected {_plausible_range()}; "
             "set the column mpp in slides.csv to the scanner's true value"
         )
     if not 1 / _LARGEST_ASPECT <= mpp_x / mpp_y <= _LARGEST_ASPECT:
@@ -231,3 +237,21 @@ def _level0_mpp(handle: openslide.OpenSlide, override: float | None) -> float:
             f"its pixels are not square: {mpp_x:.6g} x {mpp_y:.6g} um/px; set the column mpp in slides.csv"
         )
     return (mpp_x + mpp_y) / 2
+
+
+def _number(text: str) -> float:
+    """The number that `text` says; nan, which is not plausible, where it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _is_plausible(mpp: float) -> bool:
+    low, high = PLAUSIBLE_MPP
+    return low <= mpp <= high
+
+
+def _plausible_range() -> str:
+    low, high = PLAUSIBLE_MPP
+    return f"{low} to {high}"

@@ -48,8 +48,6 @@ from bccdist.training.validation import ValidationResult, validate
 Batch = tuple[Tensor, Tensor]
 """RGB uint8 [n, h, w, 3] and mask uint8 [n, h, w]."""
 _PARTS = (Part.TRAINING, Part.VALIDATION_1)
-_CHANNELS_LAST_MULTIPLE = 16
-"""With fewer channels the CPU's strided 1x1 convolution corrupts memory in channels_last (seen with torch 2.13)."""
 
 
 @dataclass(kw_only=True)
@@ -115,8 +113,6 @@ def _prepare(
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     network.to(device)
-    if config.width % _CHANNELS_LAST_MULTIPLE == 0:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parallel: nn.Module = network
     if ranks.world_size > 1:
         parallel = DistributedDataParallel(network)

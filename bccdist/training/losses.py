@@ -19,13 +19,11 @@ def focal_loss(scores: Tensor, target: Tensor, *, gamma: float) -> Tensor:
     Returns:
         A scalar, computed in float32 at least.
     """
+    scores = scores if scores.dtype == torch.float64 else scores.float()
     margin = scores[:, 1] - scores[:, 0]
-    margin = margin if margin.dtype == torch.float64 else margin.float()
     margin = torch.where(target.bool(), margin, -margin)
-    log_p_t = F.logsigmoid(margin)
-    if gamma == 0:
-        return -log_p_t.mean()
-    return -(torch.sigmoid(-margin).pow(gamma) * log_p_t).mean()
+    # (1 - p_t)^gamma by its logarithm: where it underflows, the gradient of a power below 1 would be infinite.
+    return -((gamma * F.logsigmoid(-margin)).exp() * F.logsigmoid(margin)).mean()
 
 
 def downsample_mask(mask: Tensor, size: tuple[int, int], method: MaskDownsampling) -> Tensor:
