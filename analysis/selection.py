@@ -28,6 +28,7 @@ from bccdist.heatmaps import ledger
 from bccdist.heatmaps.curve import level_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.training.metrics import best_epochs as rank_epochs
 
 NUM_BEST_EPOCHS = 5
 SELECTION_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2)
@@ -94,8 +95,7 @@ def best_epochs(paths: RunPaths, num: int) -> list[int]:
     final = final.dropna(subset=["iou"])
     if final.empty:
         raise LedgerError(f"{paths.metrics}: no epoch has an IoU; Validation I needs annotated tumor")
-    ranked = final.sort_values(["iou", "epoch"], ascending=[False, True])
-    return [int(epoch) for epoch in ranked["epoch"].head(num)]
+    return rank_epochs(final.to_dict("records"), num)
 
 
 def prediction_thresholds(config: SelectConfig) -> NDArray[np.float64]:

@@ -112,9 +112,14 @@ class StudyPaths:
         """The OME-Zarr of one slide."""
         return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ome.zarr"
 
+    @property
+    def failures(self) -> Path:
+        """The folder of the failures, by stage."""
+        return self.root / "failures"
+
     def failure(self, stage: str, slide_id: str) -> Path:
         """Why a stage could not process a slide; removed once it could."""
-        return self.root / "failures" / stage / f"{slide_id}.json"
+        return self.failures / stage / f"{slide_id}.json"
 
     @property
     def tables(self) -> Path:

@@ -15,6 +15,7 @@ from jobs.task import StageTask
 
 SITES = Path(__file__).resolve().parent.parent / "slurm"
 Jobs = list[submitit.Job[None]]
+Dependency = Literal["afterok", "afterany"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +102,15 @@ def submit_training(task: StageTask, config: ClusterConfig, logs: Path, *, after
 
 
 def submit_single(task: StageTask, config: ClusterConfig, logs: Path, *, after: Jobs) -> Jobs:
-    """One job of one process without a GPU."""
-    return [_executor(config, logs, task.name, after).submit(config.with_threads(task, num_processes=1))]
+    """One job of one process without a GPU.
+
+    It runs whatever becomes of the jobs before it: it works on what there is, and refuses if that is not enough.
+    """
+    return [
+        _executor(config, logs, task.name, after, dependency="afterany").submit(
+            config.with_threads(task, num_processes=1)
+        )
+    ]
 
 
 def submit_array(tasks: Sequence[StageTask], config: ClusterConfig, logs: Path, *, after: Jobs, gpus: int = 0) -> Jobs:
@@ -117,7 +125,15 @@ def _run(task: StageTask) -> None:
 
 
 def _executor(
-    config: ClusterConfig, logs: Path, name: str, after: Jobs, *, ranks: int = 1, nodes: int = 1, gpus: int = 0
+    config: ClusterConfig,
+    logs: Path,
+    name: str,
+    after: Jobs,
+    *,
+    ranks: int = 1,
+    nodes: int = 1,
+    gpus: int = 0,
+    dependency: Dependency = "afterok",
 ) -> submitit.AutoExecutor:
     if config.resolved == "slurm" and not shutil.which("srun"):
         raise ConfigurationError(
@@ -134,12 +150,12 @@ def _executor(
         "stderr_to_stdout": True,
     }
     if config.resolved == "slurm":
-        parameters |= _slurm_parameters(config, after, ranks=ranks)
+        parameters |= _slurm_parameters(config, after, ranks=ranks, dependency=dependency)
     executor.update_parameters(**parameters)
     return executor
 
 
-def _slurm_parameters(config: ClusterConfig, after: Jobs, *, ranks: int) -> dict[str, Any]:
+def _slurm_parameters(config: ClusterConfig, after: Jobs, *, ranks: int, dependency: Dependency) -> dict[str, Any]:
     named = {key: getattr(config, key) for key in ("partition", "account", "qos", "constraint")}
     parameters: dict[str, Any] = {f"slurm_{key}": value for key, value in named.items() if value is not None}
     parameters |= {
@@ -150,7 +166,7 @@ def _slurm_parameters(config: ClusterConfig, after: Jobs, *, ranks: int) -> dict
     }
     if after:
         ids = ":".join(sorted({str(job.job_id).split("_")[0] for job in after}))
-        parameters["slurm_dependency"] = f"afterok:{ids}"
+        parameters["slurm_dependency"] = f"{dependency}:{ids}"
         parameters["slurm_additional_parameters"] = {"kill_on_invalid_dep": "yes"}
     return parameters
 

@@ -1,14 +1,17 @@
 """All stages in order, for any list of settings: `python jobs/launch_study.py --manifest slides.csv`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
 from bccdist.configuration import SETTINGS, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
+from bccdist.errors import StageFailedError
 from bccdist.parts import Part
 from jobs.cluster import Jobs
 from jobs.command_line import LauncherArguments, run_launcher
+from jobs.epochs import Epochs
 from jobs.stages import (
     launch_inference,
     launch_selection,
@@ -33,19 +36,35 @@ class StudyArguments(LauncherArguments):
 
 
 def launch_study(arguments: StudyArguments) -> None:
-    """Submit all stages; each waits for the ones before it."""
-    launch, infer = arguments.launch, arguments.infer
+    """Submit all stages; each waits for the ones before it.
+
+    Slides whose heatmap fails do not keep the others from their tables.
+
+    Raises:
+        StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
+    """
+    launch = arguments.launch
+    failed: list[StageFailedError] = []
+
+    def infer(setting: Setting, parts: Sequence[Part], epochs: Epochs, after: Jobs) -> Jobs:
+        try:
+            return launch_inference(launch, setting, parts, epochs, arguments.infer, after=after)
+        except StageFailedError as error:
+            failed.append(error)
+            return []
+
     cut = launch_shards(launch, arguments.manifest, arguments.shards, after=[])
     validated: Jobs = []
     for setting in arguments.settings:
         trained = launch_training(launch, setting, arguments.train, after=cut)
-        parts = (Part.VALIDATION_1, Part.VALIDATION_2)
-        validated += launch_inference(launch, setting, parts, "best", infer, after=trained)
+        validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", trained)
     selected = launch_selection(launch, arguments.select, after=validated)
     tested: Jobs = []
     for setting in arguments.settings:
-        tested += launch_inference(launch, setting, (Part.TEST,), "chosen", infer, after=selected)
+        tested += infer(setting, (Part.TEST,), "chosen", selected)
     launch_tables(launch, after=tested)
+    if failed:
+        raise StageFailedError("\n".join(map(str, failed)))
 
 
 if __name__ == "__main__":

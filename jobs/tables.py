@@ -4,6 +4,7 @@ from pathlib import Path
 
 from analysis.overlays import draw_overlays
 from analysis.summary import print_summary
+from bccdist.failures import read_reason
 from bccdist.heatmaps import ledger
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -14,6 +15,8 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     paths = StudyPaths(study_root)
     ledger.merge(paths.ledger, paths.sections)
     print_summary(study_root)
+    for failure in sorted(paths.failures.rglob("*.json")):
+        print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     pictures = draw_overlays(study_root, manifest_path, [Part.TEST])
     if pictures:
         print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")

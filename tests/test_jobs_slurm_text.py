@@ -61,5 +61,5 @@ def test_a_later_stage_waits_for_the_earlier_one(sbatch_folder: Path, launch: La
     launch_selection(launch, SelectConfig(), after=trained)
     texts = [path.read_text() for path in sorted(sbatch_folder.iterdir())]
     assert "dependency" not in texts[0]
-    assert "#SBATCH --dependency=afterok:4711\n" in texts[1]
+    assert "#SBATCH --dependency=afterany:4711\n" in texts[1]
     assert "#SBATCH --kill-on-invalid-dep=yes\n" in texts[1]

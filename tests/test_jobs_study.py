@@ -56,7 +56,12 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
     manifest = _copy(drawn, tmp_path / "data")
     with (manifest.parent / "sections.csv").open("a") as sections:
         sections.write("phantom-test-000,phantom-test-000-glass,0,0,64,64,Normal,nobody,,\n")
+    _damage(manifest, "phantom-test-001")
     paths = StudyPaths(tmp_path / "study")
+    with pytest.raises(StageFailedError, match="infer-resnet34_ds: 1 of 2 job"):
+        launch_study(study_of(manifest, paths.root))
+    assert "NOT IN THE TABLES: phantom-test-001 failed in infer" in capsys.readouterr().out
+    _mend(manifest, "phantom-test-001", drawn)
     launch_study(study_of(manifest, paths.root))
     shown = capsys.readouterr().out
     assert "Table 4" in shown
@@ -92,7 +97,8 @@ def _assert_ledger_is_whole(ledger: pd.DataFrame) -> None:
 def test_a_bad_slide_ends_the_stage_but_not_the_others_and_a_rerun_finishes(
     drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest, bad = _copy_with_damaged_slide(drawn, tmp_path / "data", "phantom-train-001")
+    manifest = _copy(drawn, tmp_path / "data")
+    _damage(manifest, "phantom-train-001")
     study = study_of(manifest, tmp_path / "study")
     paths = StudyPaths(study.study)
     with pytest.raises(StageFailedError, match="1 of 2 job"):
@@ -103,8 +109,7 @@ def test_a_bad_slide_ends_the_stage_but_not_the_others_and_a_rerun_finishes(
     assert paths.shards.rows("phantom-train-000").exists(), "the other slides went through"
     assert not paths.shards.manifest.exists(), "an unfinished set must not look finished"
 
-    bad.unlink()
-    os.link(drawn.parent / "slides" / bad.name, bad)
+    _mend(manifest, "phantom-train-001", drawn)
     launch_shards(study.launch, manifest, study.shards, after=[])
     assert "phantom-train-000: 15 patches, done before" in capsys.readouterr().out
     assert not paths.failure("shards", "phantom-train-001").exists()
@@ -126,10 +131,18 @@ def _copy(drawn: Path, folder: Path) -> Path:
     return folder / drawn.name
 
 
-def _copy_with_damaged_slide(drawn: Path, folder: Path, slide_id: str) -> tuple[Path, Path]:
-    manifest = _copy(drawn, folder)
-    slide = folder / "slides" / f"{slide_id}.tif"
+def _slide(manifest: Path, slide_id: str) -> Path:
+    return manifest.parent / "slides" / f"{slide_id}.tif"
+
+
+def _damage(manifest: Path, slide_id: str) -> None:
+    """Cut a slide off after its first bytes."""
+    slide = _slide(manifest, slide_id)
     content = slide.read_bytes()
     slide.unlink()
     slide.write_bytes(content[:5000])
-    return manifest, slide
+
+
+def _mend(manifest: Path, slide_id: str, drawn: Path) -> None:
+    _slide(manifest, slide_id).unlink()
+    os.link(_slide(drawn, slide_id), _slide(manifest, slide_id))

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bccdist.configuration import Setting
 from bccdist.files import atomic_path
-from bccdist.training.validation import ValidationResult
+
+if TYPE_CHECKING:  # its module imports torch, and the analysis reads these tables without torch
+    from bccdist.training.validation import ValidationResult
 
 MetricsRow = dict[str, Any]
 """One row of metrics.parquet."""
@@ -38,7 +40,7 @@ SCHEMA = pa.schema(
 def epoch_rows(
     setting: Setting,
     epoch: int,
-    validation: ValidationResult,
+    validation: "ValidationResult",
     train_losses: Mapping[str, float],
     **shared: float,
 ) -> list[MetricsRow]:
@@ -69,8 +71,13 @@ def iou(tp: int, fp: int, fn: int) -> float:
     return tp / union if union else math.nan
 
 
-def best_epochs(rows: Sequence[MetricsRow], num: int) -> list[int]:
-    """The epochs of the highest IoU of the final output, best first; the earlier one where two are equal."""
+def best_epochs(rows: Sequence[Mapping[Any, Any]], num: int) -> list[int]:
+    """The epochs of the highest IoU of the final output, best first; the earlier one where two are equal.
+
+    Args:
+        rows: with epoch, is_final and iou, as in metrics.parquet.
+        num: at most so many.
+    """
     final = [row for row in rows if row["is_final"]]
     ranked = sorted(final, key=lambda row: (-1.0 if math.isnan(row["iou"]) else row["iou"], -row["epoch"]))
     return [row["epoch"] for row in reversed(ranked[-num:])]
