@@ -92,7 +92,7 @@ def launch_selection(launch: Launch, config: SelectConfig, *, after: Jobs) -> Jo
 
 
 def launch_tables(launch: Launch, *, after: Jobs) -> Jobs:
-    """All tables, and an overlay picture of each Test slide."""
+    """All tables, and an overlay picture of each slide that has heatmaps of the chosen epoch."""
     manifest = open_study(launch.study)
     task = StageTask(name="tables", function="jobs.tables:write_tables", arguments=(launch.study, manifest.path))
     return hand_over(task.name, submit_single(task, launch.cluster, launch.logs, after=after), launch.cluster)

@@ -9,15 +9,18 @@ from bccdist.heatmaps import ledger
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 
+DRAWN_PARTS = [Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST]
+"""Those whose heatmaps of the chosen epoch are there."""
+
 
 def write_tables(study_root: Path, manifest_path: Path) -> None:
-    """Merge the ledger, write and print all tables, and draw the Test slides."""
+    """Merge the ledger, write and print all tables, and draw the slides."""
     paths = StudyPaths(study_root)
     ledger.merge(paths.ledger, paths.sections)
     print_summary(study_root)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
-    pictures = draw_overlays(study_root, manifest_path, [Part.TEST])
+    pictures = draw_overlays(study_root, manifest_path, DRAWN_PARTS)
     if pictures:
         print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")

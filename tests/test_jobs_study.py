@@ -72,7 +72,7 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
     verdicts = pd.read_parquet(paths.tables / "section_verdicts.parquet").set_index("section_id")["verdict"]
     assert set(verdicts["phantom-test-000-glass"]) == {"review"}, "without tissue a section is never Normal"
     for setting in SETTINGS:
-        assert len(list(paths.overlay(setting, "x").parent.glob("*.png"))) == 2
+        assert len(list(paths.overlay(setting, "x").parent.glob("*.png"))) == 5
 
     expensive = (paths.shards.root / "tars", paths.runs / "resnet34_ds" / "checkpoints", paths.root / "heatmaps")
     before = change_times(*expensive)

@@ -53,7 +53,7 @@ def _read_mask_image(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
         raise AnnotationError(f"{path}: OpenCV refuses it: {error.err}; save it at a lower resolution") from error
     if values is None or values.ndim != 2 or values.dtype.kind not in "ui":
         raise AnnotationError(
-            f"{path}: expected a mask image with one channel of whole numbers, got {_describe(values)}"
+            f"{path}: expected a single-channel mask image, got {_describe(values)}; its values are whole numbers"
         )
     height, width = values.shape
     aspect = (width / height) / (slide.level0_size[0] / slide.level0_size[1])
@@ -72,7 +72,7 @@ def _read_mask_image(path: Path, slide: Slide, kinds: Kinds) -> KindMasks:
 
 
 def _describe(image: NDArray[Any] | None) -> str:
-    return "no readable image" if image is None else f"shape {image.shape} of {image.dtype}"
+    return "no image" if image is None else f"shape {image.shape} of {image.dtype}"
 
 
 def _refuse_unknown(path: Path, found: Iterable[Any], known: Mapping[Any, Kind | None], table: str) -> None:
@@ -173,11 +173,13 @@ def _crossings(ring: NDArray[np.float64], *, num_rows: int) -> tuple[NDArray[np.
         ring: closed, (x, y) in pixels, [n, 2].
         num_rows: rows from 0 on are of interest.
     """
-    x, y = ring[:-1].T
-    x_next, y_next = ring[1:].T
-    # A row belongs to an edge if its centre line lies in [lower end, upper end).
-    first = np.clip(np.ceil(np.minimum(y, y_next) - 0.5), 0, num_rows).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y, y_next) - 0.5), 0, num_rows).astype(np.int64)
+    # Every edge runs down, so that neighbours round alike along a shared edge: no pixel is in both or in neither.
+    runs_down = (ring[:-1, 1] <= ring[1:, 1])[:, None]
+    x, y = np.where(runs_down, ring[:-1], ring[1:]).T
+    x_next, y_next = np.where(runs_down, ring[1:], ring[:-1]).T
+    # A row belongs to an edge if its centre line lies in [upper end, lower end).
+    first = np.clip(np.ceil(y - 0.5), 0, num_rows).astype(np.int64)
+    last = np.clip(np.ceil(y_next - 0.5), 0, num_rows).astype(np.int64)
     edge = np.repeat(np.arange(len(x)), last - first)
     rows = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
     slope = (x_next - x)[edge] / (y_next - y)[edge]

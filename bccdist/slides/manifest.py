@@ -188,10 +188,11 @@ def _read_lines(path: Path, problems: list[str]) -> list[tuple[int, list[str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:
-            lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader if any(fields)]
+            numbered = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
         except (UnicodeDecodeError, csv.Error) as error:
             problems.append(f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}")
             return []
+    lines = [(number, fields) for number, fields in numbered if any(fields)]
     if not lines:
         problems.append(f"{path.name}: it is empty")
     return lines

@@ -48,7 +48,8 @@ def tissue_mask(slide: Slide) -> NDArray[np.bool_]:
 
 def find_sections(tissue: NDArray[np.bool_]) -> list[Box]:
     """The connected pieces of tissue in reading order, as boxes in the tissue mask's pixels."""
-    gap_px = max(1, round(MERGE_GAP_UM / TISSUE_MPP))
+    # An odd width: closing with an even one moves everything by a pixel.
+    gap_px = 2 * round(MERGE_GAP_UM / TISSUE_MPP / 2) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap_px, gap_px))
     # Without a margin, closing would stretch a piece near the border up to it.
     padded = cv2.morphologyEx(np.pad(tissue.astype(np.uint8), gap_px), cv2.MORPH_CLOSE, kernel)

@@ -1,0 +1,234 @@
+"""The defaults are the paper's, what cannot work is refused by name, and a folder keeps to one configuration."""
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pytest
+
+from bccdist.configuration import (
+    CELL_PX,
+    NUM_BLOCKS,
+    PATCH_PX,
+    SETTINGS,
+    AugmentConfig,
+    BalanceConfig,
+    InferConfig,
+    SelectConfig,
+    Setting,
+    ShardConfig,
+    StageConfig,
+    TrainConfig,
+    claim_config,
+    config_digest,
+    outputs_of,
+    pixel_px,
+    psi_name,
+)
+from bccdist.errors import ConfigurationError
+from bccdist.files import read_json
+
+Config = StageConfig | AugmentConfig | BalanceConfig
+
+
+class Refused(NamedTuple):
+    """A value that cannot work."""
+
+    kind: type[Config]
+    key: str
+    value: Any
+    expected: str
+
+
+REFUSED = [
+    Refused(ShardConfig, "target_mpp", 0.0, "above 0"),
+    Refused(ShardConfig, "target_mpp", float("inf"), "above 0"),
+    Refused(ShardConfig, "mpp_tolerance", -0.1, "at least 0 and below 0.5"),
+    Refused(ShardConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
+    Refused(ShardConfig, "stride_px", 0, "1 to 512"),
+    Refused(ShardConfig, "stride_px", 513, "1 to 512"),
+    Refused(ShardConfig, "validation_stride_px", 0, "1 to 512"),
+    Refused(ShardConfig, "min_tissue_fraction", 1.1, "0 to 1"),
+    Refused(ShardConfig, "jpeg_quality", 0, "1 to 100"),
+    Refused(ShardConfig, "jpeg_quality", 101, "1 to 100"),
+    Refused(BalanceConfig, "tumor_dense", -1.0, "at least 0"),
+    Refused(BalanceConfig, "stroma", float("nan"), "at least 0"),
+    Refused(AugmentConfig, "rotation_deg", 361.0, "0 to 360"),
+    Refused(AugmentConfig, "scale", (0.0, 1.0), "two numbers above 0, the smaller one first"),
+    Refused(AugmentConfig, "scale", (1.2, 0.8), "two numbers above 0, the smaller one first"),
+    Refused(AugmentConfig, "blur_sigma_px", -1.0, "at least 0"),
+    Refused(AugmentConfig, "stain", 1.0, "at least 0 and below 1"),
+    Refused(AugmentConfig, "brightness", -0.1, "at least 0"),
+    Refused(AugmentConfig, "elastic_px", float("nan"), "at least 0"),
+    Refused(AugmentConfig, "elastic_grid", 0, "at least 1"),
+    Refused(TrainConfig, "width", 6, "a multiple of 4"),
+    Refused(TrainConfig, "width", 0, "a multiple of 4"),
+    Refused(TrainConfig, "focal_gamma", -1.0, "at least 0"),
+    Refused(TrainConfig, "mask_downsampling", "nearest", "one of ('nearest-exact', 'majority', 'max')"),
+    Refused(TrainConfig, "merge_weight_std", -0.1, "at least 0"),
+    Refused(TrainConfig, "learning_rate", 0.0, "above 0"),
+    Refused(TrainConfig, "learning_rate", float("nan"), "above 0"),
+    Refused(TrainConfig, "lr_factor", 0.0, "above 0"),
+    Refused(TrainConfig, "lr_every_epochs", 0, "at least 1"),
+    Refused(TrainConfig, "epochs", 0, "at least 1"),
+    Refused(TrainConfig, "global_batch", 0, "at least 1"),
+    Refused(TrainConfig, "micro_batch", 0, "at least 1"),
+    Refused(TrainConfig, "max_steps", 0, "at least 1 or None"),
+    Refused(TrainConfig, "keep_best", 0, "at least 1"),
+    Refused(TrainConfig, "num_workers", -1, "at least 0"),
+    Refused(TrainConfig, "seed", -1, "at least 0"),
+    Refused(InferConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
+    Refused(InferConfig, "batch", 0, "at least 1"),
+    Refused(SelectConfig, "beta", 0.0, "above 0"),
+    Refused(SelectConfig, "probability_step", 0.0, "above 0, at most 0.5"),
+    Refused(SelectConfig, "probability_step", 0.6, "above 0, at most 0.5"),
+    Refused(SelectConfig, "area_step_um2", 0.0, "above 0"),
+    Refused(SelectConfig, "num_area_steps", 0, "at least 1"),
+    Refused(SelectConfig, "area_unit", "um2", "one of ('physical', 'nominal')"),
+]
+STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig()]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.key}={case.value}")
+def test_what_cannot_work_is_refused_with_key_got_and_expected(case: Refused) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        case.kind(**{case.key: case.value})
+    assert str(error.value) == f"{case.key} is {case.value!r}, expected {case.expected}"
+
+
+def test_the_defaults_of_training_are_the_papers() -> None:
+    config = TrainConfig()
+    assert (config.learning_rate, config.lr_factor, config.lr_every_epochs) == (5e-4, 0.8, 5)
+    assert (config.epochs, config.global_batch, config.micro_batch, config.keep_best) == (40, 64, 16, 5)
+    assert (config.width, config.focal_gamma, config.mask_downsampling) == (64, 2.0, "nearest-exact")
+    assert config.max_steps is None
+    assert config.augment.enabled
+    assert (config.augment.rotation_deg, config.augment.scale, config.augment.blur_sigma_px) == (360, (0.8, 1.25), 1.5)
+
+
+def test_the_defaults_of_the_other_stages_are_the_papers() -> None:
+    assert (PATCH_PX, CELL_PX, NUM_BLOCKS) == (512, 256, 5)
+    assert (ShardConfig().target_mpp, ShardConfig().mpp_tolerance, ShardConfig().stride_px) == (0.92, 0.1, 256)
+    assert InferConfig().mpp_tolerance == ShardConfig().mpp_tolerance
+    assert (SelectConfig().beta, SelectConfig().probability_step) == (1.5, 0.05)
+    assert (SelectConfig().area_step_um2, SelectConfig().area_unit) == (1280, "physical")
+
+
+def test_the_balance_gives_the_draws_of_table_2() -> None:
+    before = {"tumor_free": 175_771, "tumor": 9_537, "tumor_dense": 5_528, "stroma": 9_096, "normal": 9_458}
+    ratios = asdict(BalanceConfig())
+    draws = {name: round(ratios[name] * count) for name, count in before.items()}
+    assert draws == {
+        "tumor_free": 175_771, "tumor": 30_000, "tumor_dense": 10_000, "stroma": 20_000, "normal": 20_000
+    }  # fmt: skip
+    assert sum(draws.values()) == 255_771
+
+
+@pytest.mark.parametrize(
+    ("setting", "outputs"),
+    [
+        ("unet", ("psi_4",)),
+        ("resnet34", ("psi_4",)),
+        ("resnet34_ds", ("psi_0", "psi_1", "psi_2", "psi_3", "psi_4")),
+        ("resnet34_linear", ("psi_0", "psi_1", "psi_2", "psi_3", "psi_4", "merged")),
+    ],
+)
+def test_a_setting_yields_the_outputs_that_its_loss_reaches(setting: Setting, outputs: tuple[str, ...]) -> None:
+    assert outputs_of(setting) == outputs
+
+
+def test_the_four_settings_are_the_papers() -> None:
+    assert get_args(Setting) == SETTINGS == ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
+
+
+def test_a_pixel_of_an_output_is_as_large_as_its_lattice_is_coarse() -> None:
+    assert [pixel_px(psi_name(block)) for block in range(NUM_BLOCKS)] == [16, 8, 4, 2, 1]
+    assert [PATCH_PX // pixel_px(psi_name(block)) for block in range(NUM_BLOCKS)] == [32, 64, 128, 256, 512]
+    assert pixel_px("merged") == 1
+    assert all(CELL_PX % pixel_px(psi_name(block)) == 0 for block in range(NUM_BLOCKS))
+
+
+@pytest.mark.parametrize(("world_size", "expected"), [(1, 64), (2, 32), (4, 16), (64, 1)])
+def test_the_global_batch_is_shared_among_the_ranks(world_size: int, expected: int) -> None:
+    assert TrainConfig().rank_batch(world_size) == expected
+
+
+@pytest.mark.parametrize("world_size", [3, 5, 128])
+def test_ranks_that_do_not_divide_the_global_batch_are_refused(world_size: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"global_batch is 64, expected a multiple of {world_size} ranks"):
+        TrainConfig().rank_batch(world_size)
+
+
+def another_value(key: str, value: Any) -> Any:
+    """A valid value of the key that is not `value`."""
+    others = {
+        "mask_downsampling": "max",
+        "area_unit": "nominal",
+        "max_steps": 7,
+        "balance": BalanceConfig(stroma=1.0),
+        "augment": AugmentConfig(scale=(0.9, 1.25)),
+    }
+    if key in others:
+        return others[key]
+    return value / 2 if isinstance(value, float) else value // 2 or 1
+
+
+@pytest.mark.parametrize("config", STAGES, ids=lambda config: type(config).__name__)
+def test_a_digest_is_the_same_for_equal_values_and_changes_with_each_key(config: StageConfig) -> None:
+    digest = config_digest(config)
+    assert config_digest(type(config)()) == digest
+    keys = [field.name for field in fields(config)]
+    changed = {key: replace(config, **{key: another_value(key, getattr(config, key))}) for key in keys}
+    same = [key for key in keys if config_digest(changed[key]) == digest]
+    assert same == (["num_workers"] if isinstance(config, TrainConfig) else [])
+
+
+@pytest.mark.parametrize("config", STAGES, ids=lambda config: type(config).__name__)
+def test_the_digest_in_the_folder_names_the_values_in_the_folder(config: StageConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    digest = claim_config(path, config)
+    assert digest == config_digest(config)
+    written = read_json(path)
+    assert written.pop("digest") == digest
+    assert written == json.loads(json.dumps(asdict(config)))
+
+
+def test_runs_may_differ_in_loader_workers(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    digest = claim_config(path, TrainConfig(num_workers=4))
+    assert claim_config(path, TrainConfig(num_workers=0)) == digest
+    assert read_json(path)["num_workers"] == 4
+
+
+def test_a_folder_accepts_its_own_configuration_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "config.json"
+    digest = claim_config(path, TrainConfig(seed=3), setting="unet")
+    content = path.read_bytes()
+    assert claim_config(path, TrainConfig(seed=3), setting="unet") == digest
+    assert path.read_bytes() == content
+    assert read_json(path)["digest"] == digest
+    assert read_json(path)["seed"] == 3
+    assert read_json(path)["setting"] == "unet"
+
+
+def test_another_configuration_is_refused_with_both_values_and_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, TrainConfig(seed=3), setting="unet", shards="abc")
+    content = path.read_bytes()
+    with pytest.raises(ConfigurationError) as error:
+        claim_config(path, TrainConfig(seed=3, epochs=2, num_workers=0), setting="resnet34", shards="abc")
+    message = str(error.value)
+    assert "epochs: there 40, here 2" in message
+    assert "setting: there 'unet', here 'resnet34'" in message
+    assert str(tmp_path) in message
+    assert "nothing was changed" in message
+    assert not any(word in message for word in ("seed", "shards", "digest", "num_workers"))
+    assert path.read_bytes() == content
+
+
+def test_a_key_that_only_one_side_has_is_a_difference(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, InferConfig(), weights="abc")
+    with pytest.raises(ConfigurationError, match="weights: there 'abc', here None"):
+        claim_config(path, InferConfig())

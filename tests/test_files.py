@@ -1,0 +1,162 @@
+"""Files are whole or absent, digests name content, and a slide of several files is known by all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bccdist.files import (
+    atomic_path,
+    digest_of,
+    fingerprint_of_file,
+    read_json,
+    sha256_of_file,
+    write_json,
+    write_text,
+)
+
+LARGE = bytes(range(256)) * 4000
+
+
+def write_then_fail(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError("power cut")
+
+
+def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_then_fail(tmp_path / "new" / "file.txt")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_then_fail(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with atomic_path(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_two_writers_do_not_mix_and_the_last_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with atomic_path(path) as first:
+        first.write_text("first")
+        with atomic_path(path) as second:
+            second.write_text("second")
+            assert first != second
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_comes_back_and_its_bytes_do_not_depend_on_key_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    write_json(first, {"a": [1, 2.5], "b": None, "c": "Größe"})
+    write_json(second, {"c": "Größe", "b": None, "a": [1, 2.5]})
+    assert read_json(first) == {"a": [1, 2.5], "b": None, "c": "Größe"}
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "file.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256_is_the_known_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_digests_name_values_whatever_their_key_order() -> None:
+    assert digest_of({"a": 1, "b": {"c": 2, "d": 3}}) == digest_of({"b": {"d": 3, "c": 2}, "a": 1})
+    values = [{"a": 1}, {"a": "1"}, {"a": [1]}, {"b": 1}, {"a": None}, [1], 1]
+    assert len({digest_of(value) for value in values}) == len(values)
+
+
+def test_digests_of_earlier_versions_hold() -> None:
+    assert digest_of({"b": [1, 2.5], "a": None}) == "e57f5d378654"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(bytes(range(256)) * 1000, "e303c5c74842"), (b"small", "13e5af5b93ae"), (b"", "5feceb66ffc8")],
+    ids=["larger than a block", "smaller than a block", "empty"],
+)
+def test_fingerprints_of_earlier_versions_hold(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "slide.tif"
+    path.write_bytes(content)
+    assert fingerprint_of_file(path) == expected
+
+
+@pytest.mark.parametrize("offset", [0, len(LARGE) // 7, len(LARGE) - 1], ids=["start", "inside", "end"])
+def test_a_fingerprint_changes_with_content_and_size_but_not_with_the_name(tmp_path: Path, offset: int) -> None:
+    path, changed, longer, renamed = (tmp_path / name for name in ("a.tif", "changed.tif", "longer.tif", "b.tif"))
+    path.write_bytes(LARGE)
+    renamed.write_bytes(LARGE)
+    changed.write_bytes(LARGE[:offset] + bytes([LARGE[offset] ^ 1]) + LARGE[offset + 1 :])
+    longer.write_bytes(LARGE + b"\0")
+    assert fingerprint_of_file(renamed) == fingerprint_of_file(path)
+    assert len({fingerprint_of_file(file) for file in (path, changed, longer)}) == 3
+
+
+def write_mrxs(folder: Path, name: str = "slide") -> Path:
+    """A file beside a folder of the same stem, as 3DHISTECH's scanners write it."""
+    data = folder / name
+    (data / "deeper").mkdir(parents=True)
+    (data / "Data0000.dat").write_bytes(b"tiles")
+    (data / "deeper" / "Data0001.dat").write_bytes(b"more tiles")
+    path = folder / f"{name}.mrxs"
+    path.write_bytes(b"thumbnail")
+    return path
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "the named file": lambda folder: (folder / "slide.mrxs").write_bytes(b"another"),
+    "a file of the data": lambda folder: (folder / "slide" / "Data0000.dat").write_bytes(b"tilex"),
+    "a deeper file": lambda folder: (folder / "slide" / "deeper" / "Data0001.dat").write_bytes(b"more tilex"),
+    "one more file": lambda folder: (folder / "slide" / "Data0002.dat").write_bytes(b""),
+    "a file less": lambda folder: (folder / "slide" / "Data0000.dat").unlink(),
+    "another name": lambda folder: (folder / "slide" / "Data0000.dat").rename(folder / "slide" / "Data0009.dat"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_an_mrxs_slide_is_known_by_its_data_too(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    path = write_mrxs(tmp_path)
+    before = fingerprint_of_file(path)
+    (tmp_path / "neighbour.txt").write_text("not of this slide")
+    assert fingerprint_of_file(path) == before
+    change(tmp_path)
+    assert fingerprint_of_file(path) != before
+
+
+def test_an_mrxs_slide_may_be_moved_and_renamed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    there = write_mrxs(tmp_path / "elsewhere", "other")
+    assert fingerprint_of_file(write_mrxs(tmp_path)) == fingerprint_of_file(there)
+
+
+def test_a_folder_is_known_by_all_files_below_it(tmp_path: Path) -> None:
+    folder = write_mrxs(tmp_path).with_suffix("")
+    before = fingerprint_of_file(folder)
+    (folder / "deeper" / "Data0001.dat").write_bytes(b"less")
+    assert fingerprint_of_file(folder) != before
+
+
+def test_a_missing_slide_has_no_fingerprint(tmp_path: Path) -> None:
+    for name in ("gone.tif", "gone.mrxs"):
+        with pytest.raises(FileNotFoundError, match=name):
+            fingerprint_of_file(tmp_path / name)

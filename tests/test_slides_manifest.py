@@ -1,0 +1,257 @@
+"""A manifest is read whole, or refused with one message that lists every fault."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bccdist.errors import ManifestError
+from bccdist.parts import Kind, Label, Part
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
+
+SLIDES = "slide_id,part,path,annotation,mpp,patient_id,scanner\n"
+SECTIONS = "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px,patient_id\n"
+
+
+def write_manifest(folder: Path, slides: str | bytes, sections: str | None = None, kinds: str | None = None) -> Path:
+    """The files of a manifest, with a slide a.tif and an annotation a.geojson, both empty."""
+    for name in ("a.tif", "a.geojson"):
+        (folder / name).write_bytes(b"")
+    for name, content in (("slides.csv", slides), ("sections.csv", sections), ("kinds.toml", kinds)):
+        if content is not None:
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder / "slides.csv"
+
+
+def faults(path: Path) -> list[str]:
+    """The faults that the message lists, checked against the number that it gives."""
+    with pytest.raises(ManifestError) as error:
+        read_manifest(path)
+    head, *listed = str(error.value).split("\n  - ")
+    assert head == f"{path.resolve()}: {len(listed)} fault(s) in the manifest:"
+    return listed
+
+
+def test_every_kind_of_fault_at_once_is_one_message(tmp_path: Path) -> None:
+    slides = (
+        "good,Test,a.tif,,,p1,\n"
+        "part,Validation III,a.tif,,,,\n"
+        "twice,Test,a.tif,,,,\n"
+        "twice,Test,a.tif,,,,\n"
+        "gone,Test,gone.tif,,,,\n"
+        "pathless,Test,,,,,\n"
+        "mpp,Test,a.tif,,-0.5,,\n"
+        "an.id,Test,a.tif,,,,\n"
+        "bare,Training,a.tif,,,,\n"
+        "lost,Training,a.tif,lost.geojson,,,\n"
+        "patient,val2,a.tif,,,p1,\n"
+        "mixed,Test,a.tif,,,,\n"
+        "ragged,Test,a.tif\n"
+    )
+    sections = (
+        "good,good-0,Tumor,,,,,\n"
+        "nowhere,nowhere-0,Tumor,,,,,\n"
+        "good,good-1,Normal,,,,,\n"
+        "good,good-1,Normal,,,,,\n"
+        "good,good-2,Benign,,,,,\n"
+        "good,good-3,Normal,1,2,3,,\n"
+        "good,good-4,Normal,1,2,0,4,\n"
+        "good,good-5,Normal,1,2,3,4,too,many\n"
+        "mixed,mixed-0,Normal,1,2,3,4,\n"
+        "mixed,mixed-1,Normal,,,,,\n"
+    )
+    expected = [
+        r"slides\.csv, line 3: unknown part 'Validation III'; known parts: 'Training' \(train\)",
+        r"slides\.csv, line 6: path 'gone\.tif' is not there \(looked at .*/gone\.tif\)",
+        r"slides\.csv, line 7: path is empty",
+        r"slides\.csv, line 8: mpp is '-0\.5', expected a number above 0",
+        r"slides\.csv, line 9: slide_id is 'an\.id'; use letters",
+        r"slides\.csv, line 11: annotation 'lost\.geojson' is not there",
+        r"slides\.csv, line 14: 3 fields, expected 7 as in the header",
+        r"sections\.csv, line 6: label is 'Benign', expected one of Tumor, Normal",
+        r"sections\.csv, line 7: the box .* is not four whole numbers",
+        r"sections\.csv, line 8: the box \(1, 2, 0, 4\) has a negative corner or no area",
+        r"sections\.csv, line 9: 9 fields, expected 8 as in the header",
+        r"kinds\.toml: unknown table\(s\) \['classes'\]; known: names, mask_values",
+        r"slide_id 'twice' occurs more than once",
+        r"section_id 'good-1' occurs more than once",
+        r"sections\.csv, line 3: slide_id 'nowhere' is not in slides\.csv",
+        r"slide 'bare' is in Training but names no annotation",
+        r"slide 'mixed': some of its sections have a box and some have none",
+        r"patient 'p1' is in more than one part: Test, Validation II",
+    ]
+    listed = faults(write_manifest(tmp_path, SLIDES + slides, SECTIONS + sections, "[classes]\nx = 'Stroma'\n"))
+    for pattern in expected:
+        assert sum(bool(re.match(pattern, fault)) for fault in listed) == 1, (pattern, listed)
+    assert len(listed) == len(expected)
+
+
+def test_a_whole_manifest_is_read(tmp_path: Path) -> None:
+    slides = "a,train,a.tif,a.geojson,0.46,p1,S360\nb,Validation II,a.tif,,,p2,\n"
+    sections = "a,a-0,Tumor,1,2,3,4,p1\nb,b-0,Normal,,,,,p2\nb,b-1,Tumor,,,,,\n"
+    manifest = read_manifest(write_manifest(tmp_path, SLIDES + slides, SECTIONS + sections))
+    first, second = manifest.slides
+    assert (first.slide_id, first.part, first.mpp, first.patient_id) == ("a", Part.TRAINING, 0.46, "p1")
+    assert (first.path, first.annotation) == (tmp_path / "a.tif", tmp_path / "a.geojson")
+    assert (second.part, second.mpp, second.annotation) == (Part.VALIDATION_2, None, None)
+    assert manifest.slides_of([Part.VALIDATION_2]) == [second]
+    assert manifest.slide("b") == second
+    assert [section.section_id for section in manifest.sections_of("b")] == ["b-0", "b-1"]
+    assert manifest.sections_of("a")[0].box_level0_px == Box(1, 2, 3, 4)
+    assert manifest.sections_of("b")[0].box_level0_px is None
+    assert manifest.sections_of("b")[0].label is Label.NORMAL
+    assert manifest.kinds == DEFAULT_KINDS
+    with pytest.raises(ManifestError, match="no slide 'c' among its 2 slides"):
+        manifest.slide("c")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("train", Part.TRAINING), ("VAL1", Part.VALIDATION_1), ("val2", Part.VALIDATION_2)]
+)
+def test_parts_go_by_short_names_too(tmp_path: Path, name: str, part: Part) -> None:
+    assert read_manifest(write_manifest(tmp_path, f"{SLIDES}a,{name},a.tif,a.geojson,,,\n")).slides[0].part is part
+
+
+def test_sections_may_be_missing(tmp_path: Path) -> None:
+    assert read_manifest(write_manifest(tmp_path, "slide_id,part,path\na,Test,a.tif\n")).sections == ()
+
+
+def test_unknown_columns_are_kept(tmp_path: Path) -> None:
+    slides = "slide_id,part,path,stain,block\na,Test,a.tif,H&E,7\n"
+    sections = "slide_id,section_id,label,note\na,a-0,Tumor,unsure\n"
+    manifest = read_manifest(write_manifest(tmp_path, slides, sections))
+    assert manifest.slides[0].extra == {"stain": "H&E", "block": "7"}
+    assert manifest.sections[0].extra == {"note": "unsure"}
+
+
+@pytest.mark.parametrize(("scanner", "expected"), [("phantom", True), ("S360", False), ("", False)])
+def test_a_drawn_slide_makes_a_phantom(tmp_path: Path, scanner: str, *, expected: bool) -> None:
+    manifest = read_manifest(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\nb,Test,a.tif,,,,{scanner}\n"))
+    assert manifest.is_phantom is expected
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("data", "scans"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "scans" / "b.tif").write_bytes(b"")
+    rows = f"a,Test,a.tif,,,,\nb,Test,../scans/b.tif,,,,\nc,Test,{tmp_path / 'scans' / 'b.tif'},,,,\n"
+    write_manifest(tmp_path / "data", SLIDES + rows)
+    monkeypatch.chdir(tmp_path / "scans")
+    manifest = read_manifest(Path("../data/slides.csv"))
+    assert manifest.path == tmp_path / "data" / "slides.csv"
+    there = [tmp_path / "data" / "a.tif", tmp_path / "scans" / "b.tif", tmp_path / "scans" / "b.tif"]
+    assert [slide.path.resolve() for slide in manifest.slides] == there
+    assert all(slide.path.is_absolute() for slide in manifest.slides)
+
+
+def test_spreadsheets_leave_marks_that_do_no_harm(tmp_path: Path) -> None:
+    rows = "\ufeffslide_id, part ,path\r\n\r\n a ,Test,a.tif\r\n,,\r\n"
+    manifest = read_manifest(write_manifest(tmp_path, rows))
+    assert [(slide.slide_id, slide.part) for slide in manifest.slides] == [("a", Part.TEST)]
+
+
+def test_a_comma_in_quotes_belongs_to_the_field(tmp_path: Path) -> None:
+    manifest = read_manifest(write_manifest(tmp_path, 'slide_id,part,path,note\na,Test,a.tif,"one, two"\n'))
+    assert manifest.slides[0].extra == {"note": "one, two"}
+
+
+class Unreadable(NamedTuple):
+    """A file that is no manifest, and what is said about it."""
+
+    content: str | bytes
+    says: str
+
+
+UNREADABLE = {
+    "empty": Unreadable("", r"slides\.csv: it is empty"),
+    "blank": Unreadable("\n \n", r"slides\.csv: it is empty"),
+    "header alone": Unreadable(SLIDES, r"slides\.csv: no rows under the header"),
+    "column missing": Unreadable("slide_id,path\na,a.tif\n", r"slides\.csv: required column\(s\) missing: part;"),
+    "semicolons": Unreadable(
+        "slide_id;part;path\na;Test;a.tif\n", r"required .* slide_id, part, path; .*'slide_id;part"
+    ),
+    "column twice": Unreadable("slide_id,part,path,path\na,Test,a.tif,b.tif\n", "named more than once: path"),
+    "Latin-1": Unreadable("slide_id,part,path\na,Test,Größe.tif\n".encode("latin-1"), "not readable as CSV in UTF-8"),
+    "UTF-16": Unreadable("slide_id,part,path\na,Test,a.tif\n".encode("utf-16"), "not readable as CSV in UTF-8"),
+    "open quote": Unreadable('slide_id,part,path\na,Test,"a.tif\nb,Test,a.tif\n', "not readable as CSV in UTF-8"),
+    "long field": Unreadable(f"slide_id,part,path\na,Test,{'a' * 140_000}\n", "field larger than field limit"),
+    "long path": Unreadable(f"slide_id,part,path\na,Test,{'a' * 5_000}\n", r"slides\.csv, line 2: .*too long"),
+    "too many fields": Unreadable("slide_id,part,path\na,Test,a.tif,b.tif\n", "line 2: 4 fields, expected 3"),
+    "too few fields": Unreadable("slide_id,part,path\na,Test\n", "line 2: 2 fields, expected 3"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_is_no_manifest_is_one_clear_fault(tmp_path: Path, case: Unreadable) -> None:
+    (fault,) = faults(write_manifest(tmp_path, case.content))
+    assert re.search(case.says, fault), fault
+
+
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path / "slides.csv")
+    assert fault.endswith("slides.csv is not there; give the path of a slides.csv")
+
+
+def test_line_numbers_count_blank_lines_and_lines_within_quotes(tmp_path: Path) -> None:
+    (fault,) = faults(write_manifest(tmp_path, 'slide_id,part,path,note\n\na,Test,a.tif,"x\ny"\nb,No,a.tif,\n'))
+    assert fault.startswith("slides.csv, line 5: unknown part 'No'")
+
+
+def test_a_faulty_slide_does_not_make_its_sections_faulty(tmp_path: Path) -> None:
+    (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}a,Test,gone.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n"))
+    assert "gone.tif" in fault
+
+
+def test_unreadable_slides_do_not_make_sections_faulty(tmp_path: Path) -> None:
+    (fault,) = faults(write_manifest(tmp_path, "", f"{SECTIONS}a,a-0,Tumor,,,,,\n"))
+    assert "slides.csv: it is empty" in fault
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "", "-a", "ä", "a b"])
+def test_names_that_cannot_be_files_or_keys_are_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}{name},Test,a.tif,,,,\n"))
+    assert f"slide_id is {name!r}" in fault
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "0,46", "20x"])
+def test_what_is_no_mpp_is_refused(tmp_path: Path, text: str) -> None:
+    (fault,) = faults(write_manifest(tmp_path, f'{SLIDES}a,Test,a.tif,,"{text}",,\n'))
+    assert f"mpp is {text!r}, expected a number above 0" in fault
+
+
+@pytest.mark.parametrize("box", ["-1,0,5,5", "0,0,5,0", "0,0,5.5,5", "1,2,3,", "a,b,c,d"])
+def test_what_is_no_box_is_refused(tmp_path: Path, box: str) -> None:
+    (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,{box},\n"))
+    assert "the box" in fault
+
+
+def test_a_patient_of_sections_counts_too(tmp_path: Path) -> None:
+    slides = f"{SLIDES}a,Test,a.tif,,,,\nb,val2,a.tif,,,,\n"
+    sections = f"{SECTIONS}a,a-0,Tumor,,,,,p9\nb,b-0,Tumor,,,,,p9\n"
+    (fault,) = faults(write_manifest(tmp_path, slides, sections))
+    assert fault == "patient 'p9' is in more than one part: Test, Validation II"
+
+
+def test_kinds_give_names_and_values_a_meaning(tmp_path: Path) -> None:
+    kinds = "[names]\nBCC = 'Tumornest'\nInk = 'none'\n[mask_values]\n0 = 'none'\n7 = 'Stroma'\n"
+    read = read_manifest(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", kinds=kinds)).kinds
+    assert read.names == {**DEFAULT_KINDS.names, "BCC": Kind.TUMORNEST, "Ink": None}
+    assert read.mask_values == {0: None, 7: Kind.STROMA}
+
+
+@pytest.mark.parametrize(
+    "kinds", ["names = 3", "[names]\nBCC = 'Tumor'", "[names]\nBCC = 1", "[mask_values]\nx = 'none'", "[names"]
+)
+def test_faulty_kinds_are_a_fault(tmp_path: Path, kinds: str) -> None:
+    (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", kinds=kinds))
+    assert fault.startswith("kinds.toml: ")
+
+
+def test_the_digest_names_the_content(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n")
+    digest = read_manifest(path).digest
+    assert read_manifest(path).digest == digest
+    write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Normal,,,,,\n")
+    assert read_manifest(path).digest != digest
