@@ -36,7 +36,7 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
     setting, width = metadata.get("setting", ""), metadata.get("width", "")
-    if setting not in SETTINGS or not width.isdigit():
+    if setting not in SETTINGS or not width.isdecimal():
         raise CheckpointError(f"{path}: its metadata {metadata} name no setting and width; it was not written here")
     network = DeeplySupervisedUNet(cast("Setting", setting), width=int(width))
     try:

@@ -48,9 +48,10 @@ def load_state(
         return 0, []
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        found_digest = state["config_digest"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged training state: {error}; delete it to start over") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: damaged training state: {reason}; delete it to start over") from error
+    found_digest = state.get("config_digest") if isinstance(state, dict) else None
     if found_digest != config_digest:
         raise CheckpointError(f"{path}: belongs to configuration {found_digest}, this run's is {config_digest}")
     network.load_state_dict(state["network"])

@@ -27,6 +27,7 @@ _SCHEMES = {
 }
 _JOB_VARIABLES = (
     "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
     "SLURM_JOB_ID",
     "SLURM_STEP_ID",
     "SLURM_RESTART_COUNT",
@@ -34,6 +35,7 @@ _JOB_VARIABLES = (
 )
 _MEETING_TIMEOUT_S = 300.0
 _POLL_S = 0.1
+_PROBE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Ranks:
     local_rank: int = 0
     world_size: int = 1
     local_world_size: int = 1
+    """Ranks on this machine; 1 where nobody says how many."""
     job_key: str = "single"
     """The same for all ranks of one start of one job, and for no other."""
 
@@ -57,7 +60,7 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
     """Ranks from the variables that torchrun, Slurm or submitit set; one process where none did.
 
     Raises:
-        DistributedError: a scheme is half set; the message names what was found.
+        DistributedError: a scheme is half set or makes no sense; the message names what was found.
     """
     for scheme, names in _SCHEMES.items():
         found = {name: environment[name] for name in names if name in environment}
@@ -66,6 +69,8 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
         if not set(names[:3]) <= set(found):
             missing = sorted(set(names[:3]) - set(found))
             raise DistributedError(f"{scheme}: found {found}, but {', '.join(missing)} is not set; unset or set all")
+        if not all(value.isdecimal() for value in found.values()):
+            raise DistributedError(f"{scheme}: found {found}, expected whole numbers")
         rank, local_rank, world_size = (int(found[name]) for name in names[:3])
         if not 0 <= rank < world_size:
             raise DistributedError(f"{scheme}: rank is {rank}, expected 0 to {world_size - 1}: {found}")
@@ -73,7 +78,7 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
             rank=rank,
             local_rank=local_rank,
             world_size=world_size,
-            local_world_size=int(found.get(names[3], world_size)),
+            local_world_size=int(found.get(names[3], 1)),
             job_key="-".join(environment.get(name, "") for name in _JOB_VARIABLES),
         )
     return Ranks()
@@ -103,11 +108,12 @@ def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[
         return
     meeting = folder / f"meeting-{ranks.job_key}.json"
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=_meet(meeting, ranks), rank=ranks.rank, world_size=ranks.world_size)
     try:
+        dist.init_process_group(backend, store=_meet(meeting, ranks), rank=ranks.rank, world_size=ranks.world_size)
         yield
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
         if ranks.is_first:
             meeting.unlink(missing_ok=True)
 
@@ -119,15 +125,29 @@ def _meet(meeting: Path, ranks: Ranks) -> TCPStore:
         write_json(meeting, {"host": host, "port": store.port})
         return store
     deadline = time.monotonic() + _MEETING_TIMEOUT_S
-    while not meeting.exists():
+    while (address := _address_at(meeting)) is None:
         if time.monotonic() > deadline:
             raise DistributedError(
-                f"rank {ranks.rank} of {ranks.world_size}: rank 0 left no address at {meeting} within "
+                f"rank {ranks.rank} of {ranks.world_size}: rank 0 left no address that answers at {meeting} within "
                 f"{_MEETING_TIMEOUT_S:.0f} s; see rank 0's log"
             )
         time.sleep(_POLL_S)
-    address = read_json(meeting)
-    return TCPStore(address["host"], address["port"], ranks.world_size, is_master=False)
+    return TCPStore(*address, ranks.world_size, is_master=False)
+
+
+def _address_at(meeting: Path) -> tuple[str, int] | None:
+    """The host and port that the first rank left, once somebody listens there.
+
+    A start that was killed leaves its file behind, and a job that is tried again can have the same key: then the
+    port is closed, until the first rank of this start has put its own address there.
+    """
+    try:
+        left = read_json(meeting)
+        address = (left["host"], left["port"])
+        with socket.create_connection(address, timeout=_PROBE_TIMEOUT_S):
+            return address
+    except OSError:
+        return None
 
 
 def barrier() -> None:

@@ -4,8 +4,9 @@ import math
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig, claim_config
-from bccdist.errors import DistributedError
+from bccdist.errors import DistributedError, ShardError
 from bccdist.files import write_json
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -35,7 +36,7 @@ from bccdist.training.distributed import (
     resolve_ranks,
     sum_over_ranks,
 )
-from bccdist.training.epoch_plan import EpochPlan, plan_epoch
+from bccdist.training.epoch_plan import EpochPlan, pixel_unbalance, plan_epoch
 from bccdist.training.events import EventLog
 from bccdist.training.losses import losses
 from bccdist.training.metrics import MetricsRow, best_epochs, epoch_rows, write_metrics
@@ -93,17 +94,24 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
     paths = study.run(setting)
     with process_group(ranks, paths.root, device):
         run = _prepare(paths, setting, config, ranks, device, read_set(study.shards.root))
-        first_epoch = _resume(run)
-        run.say(_opening_line(run, first_epoch))
-        for epoch in range(first_epoch, config.epochs + 1):
-            _train_epoch(run, epoch)
-        run.events.write("done", epochs=config.epochs)
-        run.events.close()
+        with closing(run.events):
+            _train_to_the_end(run)
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
     """The rate of Adam: times 0.8 every 5 epochs; the first epoch is 1."""
     return config.learning_rate * config.lr_factor ** ((epoch - 1) // config.lr_every_epochs)
+
+
+def _train_to_the_end(run: Run) -> None:
+    first_epoch = _resume(run)
+    if first_epoch > run.config.epochs:
+        run.say(f"{run.network.setting}: all {run.config.epochs} epochs are done in {run.paths.root}; nothing to do")
+        return
+    run.say(_opening_line(run, first_epoch))
+    for epoch in range(first_epoch, run.config.epochs + 1):
+        _train_epoch(run, epoch)
+    run.events.write("done", epochs=run.config.epochs)
 
 
 def _prepare(
@@ -113,9 +121,6 @@ def _prepare(
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     network.to(device)
-    parallel: nn.Module = network
-    if ranks.world_size > 1:
-        parallel = DistributedDataParallel(network)
     return Run(
         config=config,
         config_digest=digest,
@@ -125,11 +130,25 @@ def _prepare(
         shard_set=shard_set,
         reader=PatchReader(shard_set),
         network=network,
-        parallel=parallel,
+        parallel=_in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters(), lr=config.learning_rate),
         events=EventLog(paths.events(ranks.rank)),
         metrics=[],
     )
+
+
+def _in_parallel(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """The network as all ranks train it: gradients are averaged; each rank keeps its own running statistics.
+
+    Were they sent around, every step would begin with those of the first rank, and the data of the others would
+    be lost to them; so they are averaged at the end of the epoch.
+    """
+    if ranks.world_size == 1:
+        return network
+    with warnings.catch_warnings():
+        # torch 2.13 deprecates the option for one that the earlier versions do not have.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 def _claim(paths: RunPaths, ranks: Ranks, config: TrainConfig, **context: str) -> str:
@@ -193,14 +212,21 @@ def _train_epoch(run: Run, epoch: int) -> None:
         learning_rate=learning_rate(run.config, epoch),
         seconds=time.monotonic() - start_s,
         patches_per_s=patches_per_s,
+        phantom=run.shard_set.is_phantom,
     )
     _save_epoch(run, epoch)
     _report_epoch(run, epoch)
 
 
 def _rows_of(run: Run, part: Part) -> NDArray[np.int64]:
-    """The rows of the index that belong to one part."""
-    return np.flatnonzero(run.shard_set.index["part"] == part)
+    """The rows of the index that belong to one part; an error where there are none."""
+    rows = np.flatnonzero(run.shard_set.index["part"] == part)
+    if not len(rows):
+        raise ShardError(
+            f"{run.shard_set.root}: no patches of {part}, expected some to train with; give slides.csv slides of "
+            "that part and run the shards stage again"
+        )
+    return rows
 
 
 def _plan(run: Run, epoch: int) -> tuple[EpochPlan, NDArray[np.int64]]:
@@ -215,6 +241,8 @@ def _plan(run: Run, epoch: int) -> tuple[EpochPlan, NDArray[np.int64]]:
         global_batch=run.config.global_batch,
         max_steps=run.config.max_steps,
     )
+    unbalance = pixel_unbalance(run.shard_set.index["tumornest_fraction"].to_numpy()[rows], plan.draws)
+    run.events.write("plan", epoch=epoch, num_draws=len(plan.draws), num_steps=plan.num_steps, unbalance=unbalance)
     return plan, rows
 
 

@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("learning_rate", pa.float64()),
         ("seconds", pa.float64()),
         ("patches_per_s", pa.float64()),
+        ("phantom", pa.bool_()),
     ],
     metadata={"bccdist.schema": "metrics", "bccdist.schema_version": "1"},
 )

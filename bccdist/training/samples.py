@@ -1,5 +1,6 @@
 """Patches read from shards by offset, in the order that the plan says."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,8 @@ class PatchReader:
         index = shard_set.index
         self._tars: list[str] = index["tar"].tolist()
         self._keys: list[str] = index["key"].tolist()
-        self._images = index[["image_offset", "image_bytes"]].to_numpy()
-        self._masks = index[["mask_offset", "mask_bytes"]].to_numpy()
+        self._places = {kind: index[[f"{kind}_offset", f"{kind}_bytes"]].to_numpy() for kind in ("image", "mask")}
+        self._digests = {kind: index[f"{kind}_sha256"].to_numpy("S64") for kind in ("image", "mask")}
         self._files: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -47,19 +48,21 @@ class PatchReader:
             RGB [h, w, 3] and mask [h, w], 1 where Tumornest.
 
         Raises:
-            ShardError: the bytes at the offset are no image.
+            ShardError: the tar is not there, or the bytes are not those that the index names.
         """
-        image = self._decode(row, self._images[row], cv2.IMREAD_COLOR_RGB)
-        mask = self._decode(row, self._masks[row], cv2.IMREAD_GRAYSCALE)
+        image = self._decode(row, "image", cv2.IMREAD_COLOR_RGB)
+        mask = self._decode(row, "mask", cv2.IMREAD_GRAYSCALE)
         return image, (mask > 0).astype(np.uint8)
 
-    def _decode(self, row: int, offset_and_bytes: NDArray[np.int64], flags: int) -> NDArray[np.uint8]:
-        offset, num_bytes = (int(value) for value in offset_and_bytes)
+    def _decode(self, row: int, kind: str, flags: int) -> NDArray[np.uint8]:
+        offset, num_bytes = (int(value) for value in self._places[kind][row])
         data = os.pread(self._file(self._tars[row]), num_bytes, offset)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if len(data) == num_bytes else None
+        # A JPEG with wrong bytes inside decodes without complaint, to a picture that is grey in part.
+        is_whole = hashlib.sha256(data).hexdigest().encode() == self._digests[kind][row]
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole else None
         if image is None:
             raise ShardError(
-                f"{self._root / self._tars[row]}: patch {self._keys[row]} at byte {offset} cannot be decoded; "
+                f"{self._root / self._tars[row]}: the {kind} of patch {self._keys[row]} at byte {offset} is damaged; "
                 f"run `python shards/check.py {self._root}` and build the slide again"
             )
         return np.asarray(image, dtype=np.uint8)

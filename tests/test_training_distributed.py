@@ -1,0 +1,210 @@
+"""Ranks are found in the environment, meet in a folder, and train together as one rank would alone."""
+
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+from training_step import GLOBAL_BATCH, gradients, largest_difference
+
+from bccdist.errors import DistributedError
+from bccdist.files import read_json, write_json
+from bccdist.training import distributed, loop
+from bccdist.training.distributed import (
+    Ranks,
+    average_batch_statistics,
+    barrier,
+    choose_device,
+    process_group,
+    resolve_ranks,
+    sum_over_ranks,
+)
+
+CPU = torch.device("cpu")
+TWO = Ranks(world_size=2, local_world_size=2, job_key="tried-again")
+
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "abc"}
+SLURM = {
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NTASKS": "4",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_JOB_ID": "77",
+    "SLURM_STEP_ID": "0",
+}
+LOCAL = {
+    "SUBMITIT_LOCAL_GLOBALID": "1",
+    "SUBMITIT_LOCAL_LOCALID": "1",
+    "SUBMITIT_LOCAL_NTASKS": "2",
+    "SUBMITIT_LOCAL_JOB_ID": "4242",
+}
+
+
+def _numbers(ranks: Ranks) -> tuple[int, int, int, int]:
+    return ranks.rank, ranks.local_rank, ranks.world_size, ranks.local_world_size
+
+
+def test_without_a_launcher_there_is_one_rank() -> None:
+    assert resolve_ranks({"HOME": "/root", "SLURM_JOB_ID": "77"}) == Ranks()
+    assert Ranks().is_first
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [(TORCHRUN, (5, 1, 8, 4)), (SLURM, (3, 1, 4, 2)), (LOCAL, (1, 1, 2, 2)), (TORCHRUN | SLURM, (5, 1, 8, 4))],
+    ids=["torchrun", "Slurm", "submitit", "torchrun in Slurm"],
+)
+def test_ranks_of_each_scheme(environment: dict[str, str], expected: tuple[int, ...]) -> None:
+    ranks = resolve_ranks(environment)
+    assert _numbers(ranks) == expected
+    assert not ranks.is_first
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, SLURM, LOCAL], ids=["torchrun", "Slurm", "submitit"])
+def test_all_ranks_of_a_start_share_a_key_and_no_other_start_has_it(environment: dict[str, str]) -> None:
+    rank_name = next(iter(environment))
+    key = resolve_ranks(environment).job_key
+    assert resolve_ranks(environment | {rank_name: "0"}).job_key == key
+    for name, value in {"TORCHELASTIC_RUN_ID": "abd", "SLURM_JOB_ID": "78", "SUBMITIT_LOCAL_JOB_ID": "4243"}.items():
+        assert resolve_ranks(environment | {name: value}).job_key != key
+    for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"):
+        assert resolve_ranks(environment | {name: "1"}).job_key != key
+
+
+def test_unknown_ranks_per_node_are_not_taken_for_one_node() -> None:
+    without = {name: value for name, value in SLURM.items() if name != "SLURM_NTASKS_PER_NODE"}
+    assert resolve_ranks(without).local_world_size < resolve_ranks(without).world_size
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, SLURM, LOCAL], ids=["torchrun", "Slurm", "submitit"])
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_half_set_environment_is_refused_with_what_was_found(environment: dict[str, str], missing: int) -> None:
+    names = list(environment)[:3]
+    half = {name: value for name, value in environment.items() if name != names[missing]}
+    with pytest.raises(DistributedError) as caught:
+        resolve_ranks(half)
+    found = next(name for name in names if name != names[missing])
+    assert f"{names[missing]} is not set; unset or set all" in str(caught.value)
+    assert f"'{found}': '{half[found]}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("rank", "size"), [("8", "8"), ("9", "8"), ("0", "0")])
+def test_a_rank_outside_the_world_is_refused(rank: str, size: str) -> None:
+    with pytest.raises(DistributedError, match=rf"torchrun: rank is {rank}, expected 0 to {int(size) - 1}: "):
+        resolve_ranks(TORCHRUN | {"RANK": rank, "WORLD_SIZE": size})
+
+
+@pytest.mark.parametrize("value", ["-1", "first", "", "1.5"])
+def test_a_rank_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(DistributedError, match=rf"torchrun: found .*'{value}'.*, expected whole numbers"):
+        resolve_ranks(TORCHRUN | {"RANK": value})
+
+
+def test_one_rank_needs_no_group(tmp_path: Path) -> None:
+    values = torch.tensor([1.0, 2.0])
+    with process_group(Ranks(), tmp_path, CPU):
+        assert not dist.is_initialized()
+        assert sum_over_ranks(values).tolist() == [1.0, 2.0]
+        average_batch_statistics(nn.BatchNorm2d(1))
+        barrier()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_without_a_gpu_ranks_compute_on_the_cpu() -> None:
+    assert choose_device(Ranks(local_rank=3)) == CPU
+
+
+def test_a_first_rank_that_never_comes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_MEETING_TIMEOUT_S", 0.3)
+    write_json(tmp_path / "meeting-another.json", {"host": "127.0.0.1", "port": 1})
+    with (
+        pytest.raises(DistributedError, match=r"rank 1 of 2: rank 0 left no address .*tried-again.json within"),
+        process_group(replace(TWO, rank=1), tmp_path, CPU),
+    ):
+        pass
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _running_mean(ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """Of a normalisation that has seen two batches of this rank: before and after averaging."""
+    conv, norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)
+    nn.init.ones_(conv.weight)
+    network = nn.Sequential(conv, norm)
+    parallel = loop._in_parallel(network, ranks).train()
+    for number in range(2):
+        parallel(torch.full((1, 1, 2, 2), 10.0 * ranks.rank + number))
+    own = network.state_dict()["1.running_mean"].clone()
+    average_batch_statistics(network)
+    return own, network.state_dict()["1.running_mean"]
+
+
+def _work(rank: int, folder: Path) -> None:
+    """What each of the two processes does."""
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    ranks = replace(TWO, rank=rank, local_rank=rank)
+    if ranks.is_first:
+        time.sleep(1)  # the other rank looks at what a killed start left behind
+    with process_group(ranks, folder, CPU):
+        results: dict[str, Any] = {
+            "sum": sum_over_ranks(torch.tensor([rank + 1.0, 10.0])),
+            "gradients": gradients(ranks, micro_batch=1),
+            "running_mean": _running_mean(ranks),
+        }
+        barrier()
+        results["meeting"] = read_json(folder / f"meeting-{TWO.job_key}.json")
+        barrier()
+    torch.save(results, folder / f"rank-{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder in which two processes met, over a killed start's address, and what each of them found."""
+    folder = tmp_path_factory.mktemp("meeting")
+    write_json(folder / f"meeting-{TWO.job_key}.json", {"host": "127.0.0.1", "port": _closed_port()})
+    write_json(folder / "meeting-another.json", {"host": "127.0.0.1", "port": _closed_port()})
+    spawn(_work, args=(folder,), nprocs=2)
+    return folder, [torch.load(folder / f"rank-{rank}.pt") for rank in range(2)]
+
+
+Found = tuple[Path, list[dict[str, Any]]]
+
+
+def test_ranks_meet_over_the_address_of_a_killed_start(two_ranks: Found) -> None:
+    folder, found = two_ranks
+    assert found[0]["meeting"] == found[1]["meeting"]
+    assert sorted(path.name for path in folder.glob("meeting-*")) == ["meeting-another.json"]  # its own is gone
+
+
+def test_sums_go_over_all_ranks(two_ranks: Found) -> None:
+    assert [results["sum"].tolist() for results in two_ranks[1]] == [[3.0, 20.0]] * 2
+
+
+def test_gradients_and_losses_of_two_ranks_are_those_of_one(two_ranks: Found) -> None:
+    expected, expected_losses = gradients(Ranks(), micro_batch=GLOBAL_BATCH)
+    for results in two_ranks[1]:
+        found, losses = results["gradients"]
+        assert losses == pytest.approx(expected_losses, rel=1e-5)
+        assert largest_difference(found, expected) < 1e-5
+
+
+def test_every_rank_adds_its_data_to_the_batch_statistics(two_ranks: Found) -> None:
+    # Momentum 0.1: 0.9 * (0.1 * first) + 0.1 * second.
+    own = [0.09 * first + 0.1 * (first + 1) for first in (0.0, 10.0)]
+    for rank, results in enumerate(two_ranks[1]):
+        before, after = results["running_mean"]
+        assert before.item() == pytest.approx(own[rank])
+        assert after.item() == pytest.approx(sum(own) / 2)

@@ -1,0 +1,57 @@
+"""One optimiser step's gradients on a known global batch, for the tests of ranks and of micro-batches."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bccdist.configuration import TrainConfig
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.training import loop
+from bccdist.training.distributed import Ranks
+
+GLOBAL_BATCH = 4
+Gradients = dict[str, Tensor]
+
+
+def gradients(ranks: Ranks, *, micro_batch: int) -> tuple[Gradients, dict[str, float]]:
+    """Of one training step on this rank's share of the batch, and the losses that it reports.
+
+    Batch statistics are those of evaluation: in training, every micro-batch of every rank is normalised by itself.
+    """
+    torch.manual_seed(0)
+    network = DeeplySupervisedUNet("resnet34_ds", width=4).eval()
+    run = SimpleNamespace(
+        config=TrainConfig(width=4, global_batch=GLOBAL_BATCH, micro_batch=micro_batch),
+        ranks=ranks,
+        device=torch.device("cpu"),
+        network=network,
+        parallel=loop._in_parallel(network, ranks),
+        optimizer=torch.optim.Adam(network.parameters()),
+    )
+    share = GLOBAL_BATCH // ranks.world_size
+    images, masks = (part[ranks.rank * share : (ranks.rank + 1) * share] for part in _global_batch())
+    batches = ((images[at : at + micro_batch], masks[at : at + micro_batch]) for at in range(0, share, micro_batch))
+    losses = loop._train_step(cast("loop.Run", run), batches)
+    return {name: cast("Tensor", weight.grad) for name, weight in network.named_parameters()}, losses
+
+
+def _global_batch() -> tuple[Tensor, Tensor]:
+    """Images and masks of 64 px, each patch with another share of tumor."""
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (GLOBAL_BATCH, 64, 64, 3), dtype=np.uint8))
+    masks = torch.zeros(GLOBAL_BATCH, 64, 64, dtype=torch.uint8)
+    for number in range(GLOBAL_BATCH):
+        masks[number, : 16 * number] = 1
+    return images, masks
+
+
+def largest_difference(found: Gradients, expected: Gradients) -> float:
+    """Relative to each gradient's largest value."""
+    assert list(found) == list(expected)
+    return max(
+        float((found[name] - gradient).abs().max() / gradient.abs().max().clamp(min=1e-6))
+        for name, gradient in expected.items()
+    )
