@@ -13,6 +13,7 @@ env: .venv/ready
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) lacks venv; installing Debian's package for it"; \
 		apt-get install --yes --quiet python3-venv || { echo "error: install python3-venv, then again"; exit 1; }; }
+	@echo "making the environment in .venv: a minute or two, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
