@@ -197,8 +197,8 @@ def test_gradients_and_losses_of_two_ranks_are_those_of_one(two_ranks: Found) ->
     expected, expected_losses = gradients(Ranks(), micro_batch=GLOBAL_BATCH)
     for results in two_ranks[1]:
         found, losses = results["gradients"]
-        assert losses == pytest.approx(expected_losses, rel=1e-5)
-        assert largest_difference(found, expected) < 1e-5
+        assert losses == pytest.approx(expected_losses, rel=1e-10)
+        assert largest_difference(found, expected) < 1e-10
 
 
 def test_every_rank_adds_its_data_to_the_batch_statistics(two_ranks: Found) -> None:

@@ -20,9 +20,11 @@ def gradients(ranks: Ranks, *, micro_batch: int) -> tuple[Gradients, dict[str, f
     """Of one training step on this rank's share of the batch, and the losses that it reports.
 
     Batch statistics are those of evaluation: in training, every micro-batch of every rank is normalised by itself.
+    Numbers are float64, so that the order of sums, which differs with ranks and threads, does not matter.
     """
     torch.manual_seed(0)
-    network = DeeplySupervisedUNet("resnet34_ds", width=4).eval()
+    network = DeeplySupervisedUNet("resnet34_ds", width=4).eval().double()
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     run = SimpleNamespace(
         config=TrainConfig(width=4, global_batch=GLOBAL_BATCH, micro_batch=micro_batch),
         ranks=ranks,
