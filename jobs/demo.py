@@ -17,13 +17,13 @@ from jobs.launch_study import StudyArguments, launch_study
 SETTINGS: tuple[Setting, ...] = ("resnet34_ds",)
 TRAIN = TrainConfig(
     width=16,
-    epochs=3,
+    epochs=4,
     global_batch=8,
     micro_batch=4,
     max_steps=60,
     learning_rate=2e-3,
-    lr_factor=0.4,
-    lr_every_epochs=1,
+    lr_factor=0.1,
+    lr_every_epochs=3,
     keep_best=2,
     num_workers=0,
 )
