@@ -2,12 +2,13 @@
 
 The five best epochs of a setting by IoU on Validation I, times a grid of t_p and t_A, are judged by F_beta over
 the labelled sections of Validation I + II. Ties go to the higher accuracy, the higher specificity, the smaller
-t_A; then, for a definite answer, to the earlier epoch and the smaller t_p.
+t_A; then, for a definite answer, to the epoch with the higher IoU and the smaller t_p.
 
 A section for `review` (its tissue was not read whole, and what was read shows no tumor) is neither right nor
 wrong: it is left out of the confusion and counted in a column of its own.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ _RANKED = {
     "accuracy": False,
     "specificity": False,
     "t_a_um2": True,
-    "epoch": True,
+    "iou_rank": True,
     "t_p": True,
 }
 """What decides between cells, in this order, and whether less is better."""
@@ -76,7 +77,8 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
         candidates = _candidates(paths.run(setting), labelled.where(_equals(labelled, "setting", setting)))
         grid = setting_grid(candidates, config)
         grids.append(grid)
-        chosen.append(_describe(best_cell(grid), candidates, config))
+        ranking = best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
+        chosen.append(_describe(best_cell(grid, ranking), candidates, config))
     return pd.concat(grids, ignore_index=True), pd.DataFrame(chosen)
 
 
@@ -141,10 +143,11 @@ def _epoch_grid(rows: SectionRows, epoch: int, config: SelectConfig) -> pd.DataF
     return frame
 
 
-def best_cell(grid: pd.DataFrame) -> dict[str, Any]:
-    """The chosen row of one setting's grid, by column."""
+def best_cell(grid: pd.DataFrame, epoch_ranking: Sequence[int]) -> dict[str, Any]:
+    """The chosen row of one setting's grid, by column; `epoch_ranking` has the best epoch by IoU first."""
     # Equal counts in another order of operations may differ in the last bit; that is not a difference.
     ranked = grid.round(dict.fromkeys(("f_beta", "accuracy", "specificity"), _DIGITS_THAT_DIFFER))
+    ranked["iou_rank"] = [list(epoch_ranking).index(epoch) for epoch in grid["epoch"]]
     order = ranked.sort_values(list(_RANKED), ascending=list(_RANKED.values()), na_position="last").index
     return {str(name): value for name, value in grid.loc[order[0]].items()}
 

@@ -96,6 +96,9 @@ def test_whole_grid_is_quick(tmp_path: Path) -> None:
     assert selection["setting"].tolist() == list(SETTINGS)
 
 
+EPOCH_RANKING = [7, 3, 1]
+
+
 def cells(*changes: dict[str, float]) -> pd.DataFrame:
     plain = {"f_beta": 0.9, "accuracy": 0.9, "specificity": 0.9, "t_a_um2": 2560.0, "epoch": 3, "t_p": 0.5}
     return pd.DataFrame([{**plain, **change} for change in changes])
@@ -107,8 +110,9 @@ def cells(*changes: dict[str, float]) -> pd.DataFrame:
         ({"accuracy": 0.99}, {"f_beta": 0.91}),
         ({"specificity": 0.99}, {"accuracy": 0.91}),
         ({"t_a_um2": 1280.0}, {"specificity": 0.91}),
-        ({"epoch": 1}, {"t_a_um2": 1280.0}),
-        ({"t_p": 0.05}, {"epoch": 1}),
+        ({"epoch": 7}, {"t_a_um2": 1280.0}),
+        ({"epoch": 1}, {"epoch": 7}),
+        ({"t_p": 0.05}, {"epoch": 7}),
         ({}, {"t_p": 0.05}),
         ({"f_beta": float("nan"), "accuracy": 0.99}, {"f_beta": 0.0}),
         ({"f_beta": 0.9 + 1e-15}, {"accuracy": 0.91}),
@@ -116,7 +120,7 @@ def cells(*changes: dict[str, float]) -> pd.DataFrame:
 )
 def test_ties(loser: dict[str, float], winner: dict[str, float]) -> None:
     for grid in (cells(loser, winner), cells(winner, loser)):
-        chosen = best_cell(grid)
+        chosen = best_cell(grid, EPOCH_RANKING)
         assert {name: chosen[name] for name in winner} == winner
 
 
