@@ -74,10 +74,11 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
     _require_both_labels(labelled)
     grids, chosen = [], []
     for setting in labelled.settings:
-        candidates = _candidates(paths.run(setting), labelled.where(_equals(labelled, "setting", setting)))
+        ranking = best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
+        mine = labelled.where(_equals(labelled, "setting", setting))
+        candidates = _candidates(paths.run(setting), mine, ranking)
         grid = setting_grid(candidates, config)
         grids.append(grid)
-        ranking = best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
         chosen.append(_describe(best_cell(grid, ranking), candidates, config))
     return pd.concat(grids, ignore_index=True), pd.DataFrame(chosen)
 
@@ -152,9 +153,8 @@ def best_cell(grid: pd.DataFrame, epoch_ranking: Sequence[int]) -> dict[str, Any
     return {str(name): value for name, value in grid.loc[order[0]].items()}
 
 
-def _candidates(run_paths: RunPaths, rows: SectionRows) -> SectionRows:
+def _candidates(run_paths: RunPaths, rows: SectionRows, best: list[int]) -> SectionRows:
     """The rows of the setting's best epochs that have been inferred."""
-    best = best_epochs(run_paths, NUM_BEST_EPOCHS)
     inferred = set(rows.frame["epoch"])
     missing = [epoch for epoch in best if epoch not in inferred]
     if len(missing) == len(best):

@@ -174,7 +174,7 @@ def test_other_settings_supervise_the_final_output_alone(setting: Setting, batch
     images, mask = batch
     scores = _scores(setting, images)
     final = outputs_of(setting)[-1]
-    assert list(supervised_outputs(setting, scores)) == [final]
+    assert list(supervised_outputs(setting)) == [final]
     found = losses(setting, scores, mask, gamma=2, method="nearest-exact")
     assert list(found) == [final]
     torch.testing.assert_close(found[final], focal_loss(scores[final], mask, gamma=2))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bccdist.configuration import MaskDownsampling, Setting
+from bccdist.configuration import MaskDownsampling, Psi, Setting, outputs_of
 from bccdist.networks.unet import ScoreMaps
 
 
@@ -47,12 +47,10 @@ def downsample_mask(mask: Tensor, size: tuple[int, int], method: MaskDownsamplin
     return (pool(planes, size)[:, 0] > 0.5).to(mask.dtype)
 
 
-def supervised_outputs(setting: Setting, scores: ScoreMaps) -> ScoreMaps:
-    """The score maps that the loss reaches: every psi with deep supervision, else the final output alone."""
-    if setting == "resnet34_ds":
-        return scores
-    final = next(reversed(scores))
-    return {final: scores[final]}
+def supervised_outputs(setting: Setting) -> tuple[Psi, ...]:
+    """The outputs that the loss reaches: every psi with deep supervision, else the final output alone."""
+    outputs = outputs_of(setting)
+    return outputs if setting == "resnet34_ds" else outputs[-1:]
 
 
 def losses(
@@ -68,6 +66,10 @@ def losses(
         method: Pi_l.
     """
     return {
-        psi: focal_loss(score, downsample_mask(mask, (score.shape[-2], score.shape[-1]), method), gamma=gamma)
-        for psi, score in supervised_outputs(setting, scores).items()
+        psi: focal_loss(
+            scores[psi],
+            downsample_mask(mask, (scores[psi].shape[-2], scores[psi].shape[-1]), method),
+            gamma=gamma,
+        )
+        for psi in supervised_outputs(setting)
     }

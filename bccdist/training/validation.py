@@ -10,7 +10,7 @@ from bccdist.configuration import MaskDownsampling, Psi, TrainConfig
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, ScoreMaps
 from bccdist.training.distributed import sum_over_ranks
-from bccdist.training.losses import downsample_mask, losses
+from bccdist.training.losses import downsample_mask, losses, supervised_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def validate(
         device: of the network.
     """
     network.eval()
-    supervised = network.outputs if network.setting == "resnet34_ds" else network.outputs[-1:]
+    supervised = supervised_outputs(network.setting)
     counts = torch.zeros(len(network.outputs), 4, dtype=torch.int64, device=device)
     loss_sums = torch.zeros(len(supervised) + 1, dtype=torch.float64, device=device)
     for images, cpu_masks in batches:
