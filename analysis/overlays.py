@@ -43,7 +43,7 @@ def draw_overlays(study_root: Path, manifest_path: Path, parts: list[Part]) -> l
         StageFailedError: some slides or heatmaps cannot be read; all others are drawn.
     """
     paths = StudyPaths(study_root)
-    manifest = read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path, files_must_exist=False)
     choices = {choice.setting: choice for choice in read_choices(paths)}
     verdicts = all_verdicts(load_ledger(paths), list(choices.values()), parts)
     drawn, failures = [], []

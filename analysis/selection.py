@@ -71,6 +71,9 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
         LedgerError: no labelled sections of either kind, no metrics, or epochs that saw different sections.
     """
     labelled = rows.where(rows.is_labelled)
+    num_unlabelled = len(sections_in(rows.frame) - sections_in(labelled.frame))
+    if num_unlabelled:
+        print(f"note: {num_unlabelled} section(s) of Validation I + II have no label and are left out")
     _require_both_labels(labelled)
     grids, chosen = [], []
     for setting in labelled.settings:

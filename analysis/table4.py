@@ -11,7 +11,7 @@ from analysis.command import run
 from analysis.section_rows import load_ledger, sections_in
 from analysis.table3 import printed_figures
 from analysis.table_writing import Table
-from analysis.verdict_table import all_verdicts, build_verdict_table, summarise
+from analysis.verdict_table import all_verdicts, build_verdict_table, summarise, unlabelled_notes
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 
@@ -51,8 +51,7 @@ def _notes(verdicts: pd.DataFrame, choices: list[Choice], frame: pd.DataFrame) -
     missing = [choice.setting for choice in choices if choice.setting not in set(frame["setting"])]
     if missing:
         notes.append(f"No Test sections in the ledger yet for: {', '.join(missing)}.")
-    if frame["num_unlabelled"].any():
-        notes.append(f"Sections without a label are left out: {frame['num_unlabelled'].max()}.")
+    notes += unlabelled_notes(frame)
     sections = [sections_in(rows) for _, rows in verdicts.groupby("setting")]
     if any(keys != sections[0] for keys in sections):
         notes.append("The settings were not judged on the same sections: finish the inference stage to compare them.")

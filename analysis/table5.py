@@ -16,7 +16,7 @@ from analysis.choices import Choice, read_choices
 from analysis.command import run
 from analysis.section_rows import load_ledger, rows_of
 from analysis.table_writing import Table, cut, rounded
-from analysis.verdict_table import no_rows, section_verdicts, summarise
+from analysis.verdict_table import no_rows, section_verdicts, summarise, unlabelled_notes
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
@@ -42,6 +42,7 @@ def build_table5(ledger_rows: pa.Table, choice: Choice) -> Table:
         f"t_A {choice.t_a_um2:.0f} um2; accuracy cut, not rounded).",
         frame=frame,
         printed=_printed(frame, choice.beta),
+        notes=unlabelled_notes(frame),
     )
 
 

@@ -107,6 +107,12 @@ def summarise(verdicts: pd.DataFrame, beta: float) -> dict[str, object]:
     }
 
 
+def unlabelled_notes(summaries: pd.DataFrame) -> tuple[str, ...]:
+    """The note below a table from whose figures sections without a label were left out."""
+    num = int(summaries["num_unlabelled"].max())
+    return (f"Sections without a label are left out: {num}.",) if num else ()
+
+
 def _require_weights(frame: pd.DataFrame, choice: Choice) -> None:
     others = sorted(set(frame["weights_digest"]) - {choice.weights_digest})
     if others:

@@ -4,7 +4,7 @@
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,8 @@ Setting = Literal["unet", "resnet34", "resnet34_ds", "resnet34_linear"]
 SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
 MaskDownsampling = Literal["nearest-exact", "majority", "max"]
 AreaUnit = Literal["physical", "nominal"]
+ImageCoding = Literal["jpeg", "png"]
+JpegChroma = Literal["444", "422", "420"]
 Psi = Literal["psi_0", "psi_1", "psi_2", "psi_3", "psi_4", "merged"]
 NUM_BLOCKS = 5
 """Decoder blocks, k in the paper's eq. 1 and 2."""
@@ -58,8 +60,12 @@ class ShardConfig:
     """Distance of Validation I patches. [open]"""
     min_tissue_fraction: float = 0.01
     """Patches with a smaller share of tissue are left out. [open]"""
+    image_coding: ImageCoding = "jpeg"
+    """Of the stored patch: jpeg, or png where it must be lossless at five times the size."""
     jpeg_quality: int = 90
-    """Of the stored patch, with full colour resolution (4:4:4)."""
+    """1 to 100."""
+    jpeg_chroma: JpegChroma = "444"
+    """444 keeps the full resolution of colour, 420 a quarter of it."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -69,6 +75,29 @@ class ShardConfig:
             _require(0 < getattr(self, name) <= PATCH_PX, name, getattr(self, name), f"1 to {PATCH_PX}")
         _require(0 <= self.min_tissue_fraction <= 1, "min_tissue_fraction", self.min_tissue_fraction, "0 to 1")
         _require(1 <= self.jpeg_quality <= 100, "jpeg_quality", self.jpeg_quality, "1 to 100")
+        for name, known in (("image_coding", get_args(ImageCoding)), ("jpeg_chroma", get_args(JpegChroma))):
+            _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawCounts:
+    """Draws per epoch of each pool of Table 2; None takes the ratio of `BalanceConfig` times the pool's patches."""
+
+    tumor_free: int | None = None
+    """Patches with under 0.05 % of their pixels in Tumornest."""
+    tumor: int | None = None
+    """Patches with at least 0.05 % in Tumornest."""
+    tumor_dense: int | None = None
+    """Patches with at least 10 % in Tumornest, drawn in addition."""
+    stroma: int | None = None
+    """Patches with at least 0.05 % in Stroma, drawn in addition."""
+    normal: int | None = None
+    """Patches with at least 0.05 % in Normal (look-alikes), drawn in addition."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative counts."""
+        for name, count in asdict(self).items():
+            _require(count is None or count >= 0, f"draws.{name}", count, "at least 0 or None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +114,32 @@ class BalanceConfig:
     """Patches with at least 0.05 % in Stroma, drawn in addition."""
     normal: float = 20_000 / 9_458
     """Patches with at least 0.05 % in Normal (look-alikes), drawn in addition."""
+    draws: DrawCounts = field(default_factory=DrawCounts)
+    """Counts instead of ratios; a pool has one or the other."""
 
     def __post_init__(self) -> None:
-        """Refuse negative ratios."""
-        for name, ratio in asdict(self).items():
+        """Refuse negative ratios, and a pool with both a ratio of its own and a count."""
+        counts = asdict(self.draws)
+        defaults = {each.name: each.default for each in fields(self)}
+        for name, count in counts.items():
+            ratio = getattr(self, name)
             _require(0 <= ratio < float("inf"), name, ratio, "at least 0")
+            is_one = count is None or ratio == defaults[name]
+            _require(is_one, name, ratio, f"no ratio of its own, because draws.{name} is {count}")
+
+    def num_draws(self, pool: str, *, num_members: int) -> int:
+        """Draws per epoch of a pool with so many patches.
+
+        Raises:
+            ConfigurationError: a count above 0 is given for a pool without patches.
+        """
+        count: int | None = getattr(self.draws, pool)
+        if count is None:
+            ratio: float = getattr(self, pool)
+            return round(ratio * num_members)
+        expected = "0 or None, because no training patch is in the pool"
+        _require(num_members > 0 or count == 0, f"draws.{pool}", count, expected)
+        return count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,16 +226,18 @@ class TrainConfig:
         _require(self.num_workers >= 0, "num_workers", self.num_workers, "at least 0")
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
 
-    def rank_batch(self, world_size: int) -> int:
-        """Patches per step of one rank.
+    def check_ranks(self, world_size: int) -> None:
+        """Refuse so many ranks that some would have no patch of a step.
 
         Raises:
-            ConfigurationError: the global batch does not divide among the ranks.
+            ConfigurationError: there are more ranks than patches in the global batch.
         """
         _require(
-            self.global_batch % world_size == 0, "global_batch", self.global_batch, f"a multiple of {world_size} ranks"
+            self.global_batch >= world_size,
+            "global_batch",
+            self.global_batch,
+            f"at least {world_size}: one patch for each rank",
         )
-        return self.global_batch // world_size
 
 
 @dataclass(frozen=True, kw_only=True)

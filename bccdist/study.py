@@ -27,7 +27,7 @@ def claim_study(study_root: Path, manifest_path: Path) -> Manifest:
 
 
 def open_study(study_root: Path) -> Manifest:
-    """The manifest of a study.
+    """The manifest of a study; its files were there when it was claimed, and one that has gone since fails alone.
 
     Raises:
         ConfigurationError: the folder is no study.
@@ -39,4 +39,4 @@ def open_study(study_root: Path) -> Manifest:
             f"{study_root} is no study: {study_file.name} is not there; "
             "begin with `python jobs/launch_shards.py --manifest slides.csv --study FOLDER`"
         )
-    return read_manifest(Path(read_json(study_file)["manifest"]))
+    return read_manifest(Path(read_json(study_file)["manifest"]), files_must_exist=False)

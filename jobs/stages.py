@@ -57,7 +57,7 @@ def launch_shards(launch: Launch, manifest_path: Path, config: ShardConfig, *, a
 def launch_training(launch: Launch, setting: Setting, config: TrainConfig, *, after: Jobs) -> Jobs:
     """One setting, over all ranks."""
     open_study(launch.study)
-    config.rank_batch(launch.cluster.training_ranks_per_node * launch.cluster.nodes)
+    config.check_ranks(launch.cluster.training_ranks_per_node * launch.cluster.nodes)
     task = StageTask(
         name=f"train-{setting}", function="bccdist.training.loop:train", arguments=(launch.study, setting, config)
     )

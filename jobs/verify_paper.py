@@ -6,7 +6,7 @@ makes the exit code 1.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -81,10 +81,11 @@ def _network_checks() -> Iterator[Check]:
 def _balance_checks() -> Iterator[Check]:
     from bccdist.training.epoch_plan import draw_pool
 
-    ratios = asdict(BalanceConfig())
+    balance = BalanceConfig()
     total = 0
     for pool, (before, draws) in TABLE_2.items():
-        drawn = draw_pool(np.arange(before), ratios[pool], np.random.default_rng(0))
+        num_draws = balance.num_draws(pool, num_members=before)
+        drawn = draw_pool(np.arange(before), num_draws, np.random.default_rng(0))
         times = np.bincount(drawn, minlength=before)
         total += len(drawn)
         yield Check(what=f"draws of pool {pool}", source="Table 2", expected=f"{draws:,}", got=f"{len(drawn):,}")

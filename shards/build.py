@@ -4,8 +4,12 @@ The order of writing says what is done: the slide's tar, then its rows file, and
 and the set's manifest.json (shards/finish.py).
 """
 
+import os
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -13,9 +17,10 @@ import pyarrow.compute as pc
 from bccdist.configuration import ShardConfig, claim_config
 from bccdist.errors import BccdistError, StageFailedError
 from bccdist.failures import write_failure
-from bccdist.files import atomic_path, sha256_of_file
+from bccdist.files import atomic_path
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
+from shards.coding import member_extensions
 from shards.patches import open_slide, read_samples, survey_slide
 from shards.rows import SlideRows, TarRecord, done_rows, identity_of, tabulate, write_rows
 from shards.tars import write_tar
@@ -33,7 +38,8 @@ def build_slides(manifest_path: Path, slide_ids: Sequence[str], study_root: Path
         ConfigurationError: the set was begun with another configuration.
         StageFailedError: some slides failed; it names them and says why.
     """
-    manifest = read_manifest(manifest_path)
+    # A slide that has gone since the launch fails alone, when it is opened.
+    manifest = read_manifest(manifest_path, files_must_exist=False)
     study = StudyPaths(study_root)
     claim_config(study.shards.config, config)
     reasons: dict[str, str] = {}
@@ -42,14 +48,30 @@ def build_slides(manifest_path: Path, slide_ids: Sequence[str], study_root: Path
         try:
             outcome = build_slide(manifest.slide(slide_id), manifest, study.shards, config)
             failure.unlink(missing_ok=True)
-        except (BccdistError, OSError) as error:
-            write_failure(failure, stage=STAGE, slide_id=slide_id, error=error)
-            reasons[slide_id] = str(error)
-            outcome = f"failed: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever a slide is poisoned with, the others go on
+            reasons[slide_id] = _reason(error)
+            outcome = f"failed: {reasons[slide_id]}"
+            _keep_failure(failure, slide_id, error)
         print(f"slide {number}/{len(slide_ids)} {slide_id}: {outcome}", flush=True)
     if reasons:
         listed = "\n".join(f"  - {slide_id}: {reason}" for slide_id, reason in reasons.items())
         raise StageFailedError(f"shards: {len(reasons)} of {len(slide_ids)} slide(s) failed:\n{listed}")
+
+
+def _reason(error: Exception) -> str:
+    """What the user reads of an error; one that nobody foresaw is printed with its traceback, too."""
+    if isinstance(error, BccdistError | OSError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _keep_failure(path: Path, slide_id: str, error: Exception) -> None:
+    """Write why a slide failed; on a full disk it stands in the log alone."""
+    try:
+        write_failure(path, stage=STAGE, slide_id=slide_id, error=error)
+    except OSError as full:
+        print(f"slide {slide_id}: the reason of its failure could not be written to {path}: {full}", flush=True)
 
 
 def build_slide(record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) -> str:
@@ -69,20 +91,26 @@ def build_slide(record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, c
     paths.manifest.unlink(missing_ok=True)
     paths.rows(record.slide_id).unlink(missing_ok=True)
     tar = paths.tar(record.slide_id)
-    with open_slide(record, config) as slide, atomic_path(tar) as partial:
+    with _threads() as pool, open_slide(record, config, pool) as slide, atomic_path(tar) as partial:
         survey = survey_slide(slide, record, manifest, config)
-        rows = write_tar(partial, read_samples(slide, survey, jpeg_quality=config.jpeg_quality))
-    tar_record = _record_tar(tar, root=paths.root, num_patches=len(rows))
+        rows, sha256 = write_tar(
+            partial, read_samples(slide, survey, config, pool), member_extensions(config.image_coding)
+        )
+    tar_record = TarRecord(
+        path=tar.relative_to(paths.root).as_posix(), bytes=tar.stat().st_size, sha256=sha256, num_patches=len(rows)
+    )
     table = tabulate(rows, tar=tar_record.path)
     write_rows(paths.rows(record.slide_id), SlideRows(identity=identity, tar=tar_record, table=table))
     num_tumor = pc.sum(table["pool_tumor"]).as_py()
     return f"{len(rows)} patches, {num_tumor} with tumor, {time.perf_counter() - started_s:.1f} s"
 
 
-def _record_tar(path: Path, *, root: Path, num_patches: int) -> TarRecord:
-    return TarRecord(
-        path=path.relative_to(root).as_posix(),
-        bytes=path.stat().st_size,
-        sha256=sha256_of_file(path),
-        num_patches=num_patches,
-    )
+@contextmanager
+def _threads() -> Iterator[Executor]:
+    """The threads that decode and encode, one for each core of this process; after an error none goes on."""
+    num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="patches")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -9,15 +9,17 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import tyro
 
 from bccdist.errors import ShardError
 from bccdist.files import sha256_of_file
 from bccdist.paths import ShardSetPaths
-from bccdist.training.shard_set import read_index, read_set_manifest
+from bccdist.training.shard_set import read_set_manifest
+from shards.coding import member_extensions
 from shards.tars import Member, members_of
 
-_MEMBERS = {"image": "jpg", "mask": "mask.png"}
+_ROWS_AT_ONCE = 10_000
 
 
 def check_set(root: Path, *, deep: bool = True) -> list[str]:
@@ -35,7 +37,8 @@ def check_set(root: Path, *, deep: bool = True) -> list[str]:
         return [*faults, str(error)]
     index_faults = list(_index_faults(paths, manifest))
     tar_faults = list(_tar_faults(paths, manifest, deep=deep))
-    sample_faults = list(_sample_faults(paths)) if deep and not index_faults else []
+    extensions = member_extensions(manifest["config"]["image_coding"])
+    sample_faults = list(_sample_faults(paths, extensions)) if deep and not index_faults else []
     return [*faults, *index_faults, *tar_faults, *sample_faults]
 
 
@@ -66,15 +69,18 @@ def _tar_faults(paths: ShardSetPaths, manifest: Mapping[str, Any], *, deep: bool
             yield f"{path.relative_to(paths.root)}: not part of the set; delete it"
 
 
-def _sample_faults(paths: ShardSetPaths) -> Iterator[str]:
-    index = read_index(paths.index)
-    for tar in index["tar"].unique().to_pylist():
-        path = paths.root / tar
-        if path.exists():
-            yield from _faults_in_tar(path, index.filter(pc.equal(index["tar"], tar)))
+def _sample_faults(paths: ShardSetPaths, extensions: Mapping[str, str]) -> Iterator[str]:
+    """What the index says of each patch, held against its tar; a part of the index is in memory at a time."""
+    with pq.ParquetFile(paths.index) as index:
+        for batch in index.iter_batches(_ROWS_AT_ONCE):
+            rows = pa.Table.from_batches([batch])
+            for tar in rows["tar"].unique().to_pylist():
+                path = paths.root / tar
+                if path.exists():
+                    yield from _faults_in_tar(path, rows.filter(pc.equal(rows["tar"], tar)), extensions)
 
 
-def _faults_in_tar(path: Path, rows: pa.Table) -> Iterator[str]:
+def _faults_in_tar(path: Path, rows: pa.Table, extensions: Mapping[str, str]) -> Iterator[str]:
     try:
         members = members_of(path)
     except tarfile.TarError as error:
@@ -82,7 +88,7 @@ def _faults_in_tar(path: Path, rows: pa.Table) -> Iterator[str]:
         return
     with path.open("rb") as file:
         for row in rows.to_pylist():
-            for name, extension in _MEMBERS.items():
+            for name, extension in extensions.items():
                 member = f"{row['key']}.{extension}"
                 place = Member(row[f"{name}_offset"], row[f"{name}_bytes"])
                 file.seek(place.offset)

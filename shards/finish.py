@@ -1,74 +1,115 @@
-"""Finishes a shard set: merges the rows of all slides into the index, and writes manifest.json last."""
+"""Finishes a shard set: streams the rows of all slides into the index, and writes manifest.json last."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bccdist.configuration import ShardConfig, claim_config, config_digest
+from bccdist.configuration import BalanceConfig, ShardConfig, claim_config, config_digest
 from bccdist.errors import ShardError
 from bccdist.failures import read_reason
 from bccdist.files import atomic_path, sha256_of_file, write_json
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
-from bccdist.training.pools import POOLS
+from bccdist.training.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
+from bccdist.training.pools import NO_PATCHES, POOLS, PoolTotals, pool_totals
 from bccdist.training.shard_set import FORMAT_VERSION, SCHEMA
 from shards.build import STAGE
-from shards.rows import TILED_PARTS, SlideRows, done_rows, identity_of
+from shards.rows import TILED_PARTS, SlideRows, TarRecord, done_rows, identity_of
+
+_ROWS_PER_GROUP = 100_000
+"""A row group of the index has about so many rows, whatever the number of slides."""
+_FEW_VALUES = ["slide_id", "section_id", "part", "tar", "mpp_read"]
+"""Columns whose values repeat, so that a dictionary makes them small."""
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What is known of the slides that were seen so far."""
+
+    tars: list[TarRecord] = field(default_factory=list)
+    totals: dict[str, PoolTotals] = field(default_factory=lambda: dict.fromkeys(TILED_PARTS, NO_PATCHES))
+    """By part."""
+    faults: list[str] = field(default_factory=list)
 
 
 def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig) -> None:
-    """Write index.parquet and manifest.json of a set whose slides are all done.
+    """Write index.parquet and manifest.json of a set whose slides are all done; remove what broken-off writers left.
 
     Raises:
         ManifestError: the manifest has faults.
         ConfigurationError: the set was begun with another configuration.
         ShardError: slides are missing, failed or changed since, or Training has no patch with tumor.
     """
-    manifest = read_manifest(manifest_path)
+    # A slide that has gone since it was built is one of the faults that are listed.
+    manifest = read_manifest(manifest_path, files_must_exist=False)
     study = StudyPaths(study_root)
     claim_config(study.shards.config, config)
-    slides = _gather(manifest, study, config)
-    index = pa.concat_tables([slide.table.replace_schema_metadata(SCHEMA.metadata) for slide in slides])
-    _refuse_tumor_free(index, manifest)
+    found = _Found()
     with atomic_path(study.shards.index) as partial:
-        pq.write_table(index.combine_chunks(), partial, compression="zstd")
+        _write_index(partial, _done_tables(manifest, study, config, found))
+        _refuse_faults(study.shards, found.faults)
+        _refuse_tumor_free(found.totals[Part.TRAINING], manifest)
+    _remove_leftovers(study.shards)
     content = {
         "format": "bccdist shard set",
         "format_version": FORMAT_VERSION,
         "config": {**asdict(config), "digest": config_digest(config)},
         "manifest_digest": manifest.digest,
         "phantom": manifest.is_phantom,
-        "index": _describe_index(study.shards, index),
-        "tars": [asdict(slide.tar) for slide in slides],
-        "parts": {part.value: _describe_part(index, part) for part in TILED_PARTS},
-        "training_unbalance": unbalance(_rows_of(index, Part.TRAINING)),
+        "index": _describe_index(study.shards, found),
+        "tars": [asdict(tar) for tar in found.tars],
+        "parts": {part.value: _describe_part(found.totals[part]) for part in TILED_PARTS},
+        "training_epoch": _describe_epoch(found.totals[Part.TRAINING]),
     }
     write_json(study.shards.manifest, content)
 
 
-def _gather(manifest: Manifest, study: StudyPaths, config: ShardConfig) -> list[SlideRows]:
-    """The rows of every slide, by slide_id, so that neither workers nor the manifest's order show in the index."""
-    done: list[SlideRows] = []
-    faults: list[str] = []
+def _done_tables(manifest: Manifest, study: StudyPaths, config: ShardConfig, found: _Found) -> Iterator[pa.Table]:
+    """The rows of every slide, one after the other; what was found is noted on the way.
+
+    They come by slide_id, so that neither workers nor the manifest's order show in the index.
+    """
     for record in sorted(manifest.slides_of(TILED_PARTS), key=lambda record: record.slide_id):
         try:
             rows = done_rows(study.shards, record.slide_id, identity_of(record, manifest, config))
         except OSError as error:
-            faults.append(f"{record.slide_id}: {error}")
+            found.faults.append(f"{record.slide_id}: {error}")
             continue
         if rows is None:
             reason = read_reason(study.failure(STAGE, record.slide_id))
-            faults.append(f"{record.slide_id}: {reason or 'not built, or changed since it was built'}")
-        else:
-            done.append(rows)
-    _refuse_faults(study.shards, faults)
-    return done
+            found.faults.append(f"{record.slide_id}: {reason or 'not built, or changed since it was built'}")
+            continue
+        found.tars.append(rows.tar)
+        found.totals[record.part] += _totals_of(rows)
+        yield rows.table
+
+
+def _totals_of(rows: SlideRows) -> PoolTotals:
+    members = {pool: rows.table[f"pool_{pool}"].to_numpy() for pool in POOLS}
+    return pool_totals(members, rows.table["tumornest_fraction"].to_numpy())
+
+
+def _write_index(path: Path, tables: Iterable[pa.Table]) -> None:
+    """All tables in one file; no more than one row group of them is held at a time."""
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_FEW_VALUES) as writer:
+        waiting: list[pa.Table] = []
+        for table in tables:
+            waiting.append(table.replace_schema_metadata(SCHEMA.metadata))
+            if sum(each.num_rows for each in waiting) >= _ROWS_PER_GROUP:
+                _write_group(writer, waiting)
+                waiting.clear()
+        _write_group(writer, waiting)
+
+
+def _write_group(writer: pq.ParquetWriter, tables: Sequence[pa.Table]) -> None:
+    if tables:
+        table = pa.concat_tables(tables).combine_chunks()
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
 def _refuse_faults(paths: ShardSetPaths, faults: Sequence[str]) -> None:
@@ -80,39 +121,44 @@ def _refuse_faults(paths: ShardSetPaths, faults: Sequence[str]) -> None:
         )
 
 
-def _refuse_tumor_free(index: pa.Table, manifest: Manifest) -> None:
-    training = _rows_of(index, Part.TRAINING)
-    if not _count(training, "pool_tumor"):
+def _refuse_tumor_free(training: PoolTotals, manifest: Manifest) -> None:
+    if not training.num_patches["tumor"]:
         raise ShardError(
-            f"{manifest.path}: none of the {training.num_rows} training patches has 0.05 % or more of its pixels in "
-            "Tumornest, so nothing can be learned; check the annotations of the Training slides, and in kinds.toml "
+            f"{manifest.path}: none of the {training.num_distinct} training patches has 0.05 % or more of its pixels "
+            "in Tumornest, so nothing can be learned; check the annotations of the Training slides, and in kinds.toml "
             "which of their names or values mean Tumornest"
         )
 
 
-def _rows_of(index: pa.Table, part: Part) -> pa.Table:
-    return index.filter(pc.equal(index["part"], part.value))
+def _remove_leftovers(paths: ShardSetPaths) -> None:
+    """Every slide is done and no writer has business here: partial files were left by writers that were broken off."""
+    for path in sorted(paths.root.rglob("*.partial-*")):
+        print(f"{path}: left by a writer that was broken off; removed", flush=True)
+        path.unlink(missing_ok=True)
 
 
-def _count(rows: pa.Table, column: str) -> int:
-    return int(pc.sum(rows[column], min_count=0).as_py())
-
-
-def _describe_index(paths: ShardSetPaths, index: pa.Table) -> dict[str, Any]:
+def _describe_index(paths: ShardSetPaths, found: _Found) -> dict[str, Any]:
     return {
         "path": paths.index.name,
         "bytes": paths.index.stat().st_size,
         "sha256": sha256_of_file(paths.index),
-        "num_patches": index.num_rows,
+        "num_patches": sum(totals.num_distinct for totals in found.totals.values()),
     }
 
 
-def _describe_part(index: pa.Table, part: Part) -> dict[str, Any]:
-    rows = _rows_of(index, part)
-    return {"num_patches": rows.num_rows, "pools": {name: _count(rows, f"pool_{name}") for name in POOLS}}
+def _describe_part(totals: PoolTotals) -> dict[str, Any]:
+    return {"num_patches": totals.num_distinct, "pools": dict(totals.num_patches)}
 
 
-def unbalance(rows: pa.Table) -> float:
-    """Tumor-free pixels per tumor pixel of the patches (Table 2); pixels of overlaps count as often as they occur."""
-    tumor_patches = float(pc.sum(rows["tumornest_fraction"]).as_py())
-    return (float(rows.num_rows) - tumor_patches) / tumor_patches
+def _describe_epoch(training: PoolTotals) -> dict[str, Any]:
+    """What an epoch of the default balance draws from the set, and the pixel unbalances of Table 2's last row."""
+    balance = BalanceConfig()
+    draws = draws_of_pools(training.num_patches, balance)
+    for pool in empty_pools(training.num_patches, balance):
+        print(f"pool {pool} of Table 2 holds no training patch, so nothing would be drawn from it", flush=True)
+    return {
+        "draws": draws,
+        "num_draws": sum(draws.values()),
+        "unbalance_before": unbalance_before(training),
+        "unbalance_after": expected_unbalance(training, draws),
+    }

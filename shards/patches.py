@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,15 +16,20 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.errors import ShardError
 from bccdist.parts import Kind, Part
-from bccdist.slides.annotations import KindMasks, read_annotation
+from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import Section, sections_of, tissue_mask
+from shards.coding import encode_empty_mask, encode_image, encode_mask, member_extensions
 from shards.grid import needed_cells, section_under, tissue_shares
 
-_MOST_CELLS_ACROSS = PATCH_PX // CELL_PX + 1
+_MOST_BANDS = PATCH_PX // CELL_PX + 1
 """Rows of cells that a patch reaches into, wherever it lies."""
+_PATCHES_A_TASK = 8
+_MOST_PENDING_TASKS = 8
+"""That wait for a thread, or for their turn in the tar."""
+_FRACTIONS = ("tumornest", "stroma", "normal", "tissue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +37,7 @@ class Survey:
     """What is known of a slide before its pixels are read."""
 
     record: SlideRecord
-    kinds: KindMasks
+    annotation: Annotation
     sections: Sequence[Section]
     tissue_fractions: Mapping[Box, float]
     """The patches to store, in the target frame, row by row, with their share of tissue."""
@@ -43,18 +49,29 @@ class Sample:
 
     key: str
     members: Mapping[str, bytes]
-    """Content by extension: jpg, json, mask.png."""
+    """Content by extension: jpg or png, json, mask.png."""
     row: Mapping[str, Any]
     """The columns of the index that are known without the tar."""
 
 
-def open_slide(record: SlideRecord, config: ShardConfig) -> Slide:
-    """A slide of the manifest in the target frame.
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A row of cells of a slide: its pixels and its annotated areas."""
+
+    top_px: int
+    pixels: NDArray[np.uint8]
+    """RGB [256, width, 3], white where not needed."""
+    masks: KindMasks
+    """[256, width] each; of those kinds alone that are annotated here."""
+
+
+def open_slide(record: SlideRecord, config: ShardConfig, pool: Executor | None = None) -> Slide:
+    """A slide of the manifest in the target frame, decoded by the threads of `pool`.
 
     Raises:
         SlideError: it cannot be opened, or has no usable scale.
     """
-    return Slide(record.path, target_mpp=config.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp)
+    return Slide(record.path, target_mpp=config.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp, pool=pool)
 
 
 def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: ShardConfig) -> Survey:
@@ -64,7 +81,7 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         ShardError: the slide's part is not stored as patches, or the slide has no tissue.
         SlideError, AnnotationError: the slide or its annotation cannot be read.
     """
-    if not record.part.is_annotated or record.annotation is None:
+    if not record.part.is_annotated or not record.annotations:
         raise ShardError(f"{record.slide_id} is in {record.part.value}; only Training and Validation I become patches")
     stride_px = config.stride_px if record.part is Part.TRAINING else config.validation_stride_px
     tissue = tissue_mask(slide)
@@ -82,52 +99,109 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
             f"{record.part.value} if it is empty"
         )
     sections = sections_of(slide, record.slide_id, tissue, manifest.sections_of(record.slide_id))
-    kinds = read_annotation(record.annotation, slide, manifest.kinds)
-    return Survey(record=record, kinds=kinds, sections=sections, tissue_fractions=kept)
+    annotation = read_annotations(record.annotations, slide, manifest.kinds)
+    return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
 
 
-def read_samples(slide: Slide, survey: Survey, *, jpeg_quality: int) -> Iterator[Sample]:
-    """The patches of a surveyed slide, row by row, ready for the tar.
+def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Executor) -> Iterator[Sample]:
+    """The patches of a surveyed slide, row by row, ready for the tar; each source pixel is read once.
+
+    The threads of `pool` decode a row of cells while they encode the patches of the row above.
 
     Raises:
         SlideError: the scanner's data cannot be decoded.
     """
-    for box, image in read_patches(slide, list(survey.tissue_fractions)):
-        tumornest = _cut(survey.kinds[Kind.TUMORNEST], box)
-        row = _describe(slide, survey, box)
-        jpeg, png = _encode_jpeg(image, quality=jpeg_quality), _encode_png(tumornest)
-        yield Sample(
-            key=row["key"],
-            members={"jpg": jpeg, "json": _sidecar(row), "mask.png": png},
-            row={**row, **_contents("image", jpeg), **_contents("mask", png)},
-        )
+    pending: deque[Future[list[Sample]]] = deque()
+    for bands, boxes_px in patch_rows(slide, survey.annotation, list(survey.tissue_fractions)):
+        for start in range(0, len(boxes_px), _PATCHES_A_TASK):
+            rows = [_describe(slide, survey, box_px) for box_px in boxes_px[start : start + _PATCHES_A_TASK]]
+            pending.append(pool.submit(_make_samples, bands, boxes_px[start : start + _PATCHES_A_TASK], rows, config))
+            if len(pending) > _MOST_PENDING_TASKS:
+                yield from pending.popleft().result()
+    for samples in pending:
+        yield from samples.result()
 
 
-def read_patches(slide: Slide, boxes_px: Sequence[Box]) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
-    """The pixels of overlapping patches, each source pixel read once.
+def patch_rows(
+    slide: Slide, annotation: Annotation, boxes_px: Sequence[Box]
+) -> Iterator[tuple[list[Band], list[Box]]]:
+    """The patches that begin at the same height, with the rows of cells that they lie in.
 
     Args:
         slide: an open slide.
+        annotation: its annotated areas.
         boxes_px: patches in the target frame, by y.
 
-    Yields:
-        The patch and its pixels: uint8 RGB [512, 512, 3], white outside the slide.
+    Raises:
+        SlideError: the scanner's data cannot be decoded.
     """
-    bands = slide.read_cell_rows(needed_cells(boxes_px, cell_px=CELL_PX), cell_px=CELL_PX)
-    window: deque[NDArray[np.uint8]] = deque(maxlen=_MOST_CELLS_ACROSS)
-    bottom_px = 0
+    bands = read_bands(slide, annotation, needed_cells(boxes_px, cell_px=CELL_PX))
+    window: deque[Band] = deque(maxlen=_MOST_BANDS)
     for y, row in groupby(boxes_px, key=lambda box: box.y):
-        while bottom_px < y + PATCH_PX:
+        while not window or window[-1].top_px + CELL_PX < y + PATCH_PX:
             window.append(next(bands))
-            bottom_px += CELL_PX
-        strip = np.concatenate(list(window))
-        strip = strip[len(strip) - (bottom_px - y) :]
-        for box in row:
-            yield box, strip[:PATCH_PX, box.x : box.x_end]
+        yield list(window), list(row)
+
+
+def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Iterator[Band]:
+    """A slide from top to bottom, a row of cells at a time; `needed` [rows, cols] says which cells to read."""
+    for row, pixels in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
+        band_px = Box(0, row * CELL_PX, pixels.shape[1], CELL_PX)
+        masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
+        yield Band(top_px=band_px.y, pixels=pixels, masks=masks)
+
+
+def cut_image(bands: Sequence[Band], box_px: Box) -> NDArray[np.uint8]:
+    """The pixels of a patch out of the rows of cells that it lies in: uint8 RGB [512, 512, 3]."""
+    return np.concatenate([band.pixels[part] for band, part in _parts_of(bands, box_px)])
+
+
+def cut_mask(bands: Sequence[Band], box_px: Box, kind: Kind) -> NDArray[np.bool_]:
+    """Where a patch is annotated as `kind`: bool [512, 512]."""
+    mask = np.zeros((box_px.height, box_px.width), dtype=bool)
+    for band, part in _parts_of(bands, box_px):
+        if kind in band.masks:
+            top = band.top_px + part[0].start - box_px.y
+            mask[top : top + part[0].stop - part[0].start] = band.masks[kind][part]
+    return mask
+
+
+def share_of(bands: Sequence[Band], box_px: Box, kind: Kind) -> float:
+    """The share of a patch's pixels that are annotated as `kind`; nothing is copied for it."""
+    parts = [(band.masks[kind], part) for band, part in _parts_of(bands, box_px) if kind in band.masks]
+    return sum(cv2.countNonZero(mask.view(np.uint8)[part]) for mask, part in parts) / box_px.area
+
+
+def _parts_of(bands: Sequence[Band], box_px: Box) -> list[tuple[Band, tuple[slice, slice]]]:
+    """The rows of cells that a patch lies in, and which part of each is the patch's, from top to bottom."""
+    shared = [(band, Box(box_px.x, band.top_px, box_px.width, CELL_PX).intersection(box_px)) for band in bands]
+    return [(band, part._replace(y=part.y - band.top_px).slices()) for band, part in shared if part.area]
+
+
+def _make_samples(
+    bands: Sequence[Band], boxes_px: Sequence[Box], rows: Sequence[Mapping[str, Any]], config: ShardConfig
+) -> list[Sample]:
+    """Cut and encode some patches; `rows` are their columns that do not depend on their pixels."""
+    return [_make_sample(bands, box_px, row, config) for box_px, row in zip(boxes_px, rows, strict=True)]
+
+
+def _make_sample(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], config: ShardConfig) -> Sample:
+    shares = {f"{kind.lower()}_fraction": share_of(bands, box_px, kind) for kind in Kind}
+    row = {**about, **shares}
+    has_tumor = row["tumornest_fraction"] > 0
+    contents = {
+        "image": encode_image(cut_image(bands, box_px), config),
+        "mask": encode_mask(cut_mask(bands, box_px, Kind.TUMORNEST)) if has_tumor else encode_empty_mask(),
+        "json": _sidecar(row),
+    }
+    for name, content in contents.items():
+        row |= {f"{name}_bytes": len(content), f"{name}_sha256": hashlib.sha256(content).hexdigest()}
+    members = {extension: contents[name] for name, extension in member_extensions(config.image_coding).items()}
+    return Sample(key=row["key"], members=members, row=row)
 
 
 def _describe(slide: Slide, survey: Survey, box_px: Box) -> dict[str, Any]:
-    """The columns of a patch that say where it lies and what it shows."""
+    """The columns of a patch that say where it lies."""
     record, downsample = survey.record, slide.resolution.downsample
     x_level0_px, y_level0_px = round(box_px.x * downsample), round(box_px.y * downsample)
     return {
@@ -137,22 +211,9 @@ def _describe(slide: Slide, survey: Survey, box_px: Box) -> dict[str, Any]:
         "part": record.part.value,
         "x_level0_px": x_level0_px,
         "y_level0_px": y_level0_px,
-        "mpp": slide.resolution.mpp,
-        **{f"{kind.lower()}_fraction": _share(survey.kinds[kind], box_px) for kind in Kind},
+        "mpp_read": slide.resolution.mpp,
         "tissue_fraction": survey.tissue_fractions[box_px],
     }
-
-
-def _share(mask: NDArray[np.bool_], box_px: Box) -> float:
-    return np.count_nonzero(mask[box_px.slices()]) / box_px.area
-
-
-def _cut(mask: NDArray[np.bool_], box_px: Box) -> NDArray[np.bool_]:
-    """The mask under a patch; outside the slide it is False."""
-    inside = mask[box_px.slices()]
-    patch = np.zeros((box_px.height, box_px.width), dtype=bool)
-    patch[: inside.shape[0], : inside.shape[1]] = inside
-    return patch
 
 
 def _sidecar(row: Mapping[str, Any]) -> bytes:
@@ -162,28 +223,7 @@ def _sidecar(row: Mapping[str, Any]) -> bytes:
         "section_id": row["section_id"],
         "part": row["part"],
         "origin_level0_px": [row["x_level0_px"], row["y_level0_px"]],
-        "mpp": row["mpp"],
-        "fractions": {name: row[f"{name}_fraction"] for name in ("tumornest", "stroma", "normal", "tissue")},
+        "mpp_read": row["mpp_read"],
+        "fractions": {name: row[f"{name}_fraction"] for name in _FRACTIONS},
     }
     return json.dumps(content, sort_keys=True, allow_nan=False).encode()
-
-
-def _encode_jpeg(image: NDArray[np.uint8], *, quality: int) -> bytes:
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    ]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    return encoded.tobytes()
-
-
-def _encode_png(mask: NDArray[np.bool_]) -> bytes:
-    """One bit a pixel."""
-    _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    return encoded.tobytes()
-
-
-def _contents(name: str, content: bytes) -> dict[str, Any]:
-    return {f"{name}_bytes": len(content), f"{name}_sha256": hashlib.sha256(content).hexdigest()}

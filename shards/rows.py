@@ -36,7 +36,7 @@ class Identity:
     format_version: str
     config_digest: str
     slide_fingerprint: str
-    annotation_sha256: str
+    annotation_digest: str
     manifest_digest: str
     """Names what the manifest says of this slide, as far as it reaches the patches: labels, for one, do not."""
 
@@ -72,7 +72,7 @@ def identity_of(record: SlideRecord, manifest: Manifest, config: ShardConfig) ->
         format_version=FORMAT_VERSION,
         config_digest=config_digest(config),
         slide_fingerprint=fingerprint_of_file(record.path),
-        annotation_sha256="" if record.annotation is None else sha256_of_file(record.annotation),
+        annotation_digest=digest_of([sha256_of_file(path) for path in record.annotations]),
         manifest_digest=digest_of([record.slide_id, record.part, record.mpp, sections, _described_kinds(manifest)]),
     )
 

@@ -92,6 +92,9 @@ def test_review_and_unlabelled_sections_are_no_errors(tmp_path: Path) -> None:
     assert row[5:] == ["3", "0", "1", "3", "2", "9", "2"]
     assert "without a label are left out: 1" in table.markdown
     verdicts = pd.read_parquet(paths.tables / "section_verdicts.parquet").set_index("section_id")
+    table_5 = write_table5(paths.root).markdown
+    assert "without a label are left out: 1" in table_5
+    assert "Sections without a label" not in write_table3(paths.root).markdown
     assert verdicts["correct"].isna().sum() == 3
     assert verdicts.loc["new", "verdict"] == "Tumor"
     assert verdicts["verdict"].value_counts().to_dict() == {"Tumor": 5, "Normal": 3, "review": 2}

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PACKAGES = ("bccdist", "shards", "jobs", "analysis")
+PACKAGES = ("bccdist", "shards", "jobs", "analysis", "benchmarks")
 MAY_IMPORT = {
     "bccdist": {"bccdist"},
     "shards": {"shards", "bccdist"},
     "analysis": {"analysis", "bccdist"},
     "jobs": {"jobs", "shards", "analysis", "bccdist"},
+    "benchmarks": {"benchmarks", "jobs", "shards", "analysis", "bccdist"},
 }
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc", "manager", "base", "core"}
-SCRIPT_FOLDERS = ("jobs", "analysis", "shards")
+SCRIPT_FOLDERS = ("jobs", "analysis", "shards", "benchmarks")
 """A script there has its folder first on sys.path."""
 LAUNCHERS = sorted(path.name for path in (REPOSITORY / "jobs").glob("launch_*.py"))
 MOST_START_CPU_S = 4.0
@@ -99,7 +100,7 @@ def test_imports_point_one_way(package: str) -> None:
         f"{name} imports {imported}"
         for name in names
         for imported in imports_anywhere(name)
-        if imported.split(".")[0] in {*PACKAGES, "tests", "benchmarks"} - MAY_IMPORT[package]
+        if imported.split(".")[0] in {*PACKAGES, "tests"} - MAY_IMPORT[package]
     }
     assert not wrong
 
@@ -161,7 +162,7 @@ def test_a_launcher_starts_at_once_and_without_torch(launcher: str, tmp_path: Pa
 def test_no_file_names_a_folder_of_one_machine() -> None:
     roots = [f"/{name}/" for name in ("work", "root", "home", "Users", "mnt")]
     suffixes = {".py", ".md", ".toml", ".yml", ".yaml", ".txt", ".sh", ".cfg", ".ipynb", ""}
-    folders = [*PACKAGES, "slurm", "tests", "benchmarks", ".ci", "docs"]
+    folders = [*PACKAGES, "slurm", "tests", ".ci", "docs"]
     files = [path for path in REPOSITORY.iterdir() if path.is_file()]
     files += [path for folder in folders for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
     named = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
+import tyro
 
 from bccdist.configuration import (
     CELL_PX,
@@ -14,6 +15,7 @@ from bccdist.configuration import (
     SETTINGS,
     AugmentConfig,
     BalanceConfig,
+    DrawCounts,
     InferConfig,
     SelectConfig,
     Setting,
@@ -117,8 +119,7 @@ def test_the_defaults_of_the_other_stages_are_the_papers() -> None:
 
 def test_the_balance_gives_the_draws_of_table_2() -> None:
     before = {"tumor_free": 175_771, "tumor": 9_537, "tumor_dense": 5_528, "stroma": 9_096, "normal": 9_458}
-    ratios = asdict(BalanceConfig())
-    draws = {name: round(ratios[name] * count) for name, count in before.items()}
+    draws = {pool: BalanceConfig().num_draws(pool, num_members=size) for pool, size in before.items()}
     assert draws == {
         "tumor_free": 175_771, "tumor": 30_000, "tumor_dense": 10_000, "stroma": 20_000, "normal": 20_000
     }  # fmt: skip
@@ -149,15 +150,45 @@ def test_a_pixel_of_an_output_is_as_large_as_its_lattice_is_coarse() -> None:
     assert all(CELL_PX % pixel_px(psi_name(block)) == 0 for block in range(NUM_BLOCKS))
 
 
-@pytest.mark.parametrize(("world_size", "expected"), [(1, 64), (2, 32), (4, 16), (64, 1)])
-def test_the_global_batch_is_shared_among_the_ranks(world_size: int, expected: int) -> None:
-    assert TrainConfig().rank_batch(world_size) == expected
+@pytest.mark.parametrize("world_size", [1, 3, 64])
+def test_any_number_of_ranks_up_to_the_global_batch_is_accepted(world_size: int) -> None:
+    TrainConfig().check_ranks(world_size)
 
 
-@pytest.mark.parametrize("world_size", [3, 5, 128])
-def test_ranks_that_do_not_divide_the_global_batch_are_refused(world_size: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"global_batch is 64, expected a multiple of {world_size} ranks"):
-        TrainConfig().rank_batch(world_size)
+def test_more_ranks_than_patches_in_a_step_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="global_batch is 64, expected at least 65: one patch for each rank"):
+        TrainConfig().check_ranks(65)
+
+
+def test_a_pool_is_drawn_by_its_ratio_or_by_its_count() -> None:
+    balance = BalanceConfig(stroma=1.5, draws=DrawCounts(tumor=30, normal=0))
+    sizes = {"tumor_free": 9, "tumor": 4, "tumor_dense": 2, "stroma": 3, "normal": 5}
+    draws = {pool: balance.num_draws(pool, num_members=size) for pool, size in sizes.items()}
+    assert draws == {"tumor_free": 9, "tumor": 30, "tumor_dense": 4, "stroma": 4, "normal": 0}
+
+
+def test_a_pool_with_both_a_ratio_and_a_count_is_refused() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        BalanceConfig(tumor=2.0, draws=DrawCounts(tumor=30_000))
+    assert str(error.value) == "tumor is 2.0, expected no ratio of its own, because draws.tumor is 30000"
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"draws.normal is -1, expected at least 0 or None"):
+        DrawCounts(normal=-1)
+
+
+def test_a_count_is_given_on_the_command_line() -> None:
+    words = ["--balance.draws.tumor", "30000", "--balance.stroma", "1.5"]
+    expected = BalanceConfig(stroma=1.5, draws=DrawCounts(tumor=30_000))
+    assert tyro.cli(TrainConfig, args=words).balance == expected
+
+
+def test_a_count_for_an_empty_pool_is_refused() -> None:
+    balance = BalanceConfig(draws=DrawCounts(stroma=10, normal=0))
+    assert balance.num_draws("normal", num_members=0) == balance.num_draws("tumor", num_members=0) == 0
+    with pytest.raises(ConfigurationError, match=r"draws.stroma is 10, expected 0 or None, because no training patch"):
+        balance.num_draws("stroma", num_members=0)
 
 
 def another_value(key: str, value: Any) -> Any:
@@ -165,6 +196,8 @@ def another_value(key: str, value: Any) -> Any:
     others = {
         "mask_downsampling": "max",
         "area_unit": "nominal",
+        "image_coding": "png",
+        "jpeg_chroma": "420",
         "max_steps": 7,
         "balance": BalanceConfig(stroma=1.0),
         "augment": AugmentConfig(scale=(0.9, 1.25)),

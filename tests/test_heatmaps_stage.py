@@ -191,6 +191,13 @@ def test_an_unknown_slide_is_refused(study: _Study) -> None:
     assert study.num_calls() == 0
 
 
+def test_a_slide_that_has_gone_fails_alone(study: _Study) -> None:
+    study.slide("a").unlink()
+    with pytest.raises(StageFailedError, match=r"1 of 2 slides failed(.|\n)*a: .*No such file"):
+        study.infer()
+    assert len(study.rows("b")) == 2
+
+
 def test_one_bad_slide_does_not_end_the_job(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
     good = study.slide("a").read_bytes()
     study.slide("a").write_bytes(b"no slide at all")

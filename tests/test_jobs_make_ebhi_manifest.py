@@ -22,6 +22,6 @@ def test_the_manifest_holds_all_slides_and_sections(shared_data: Path, tmp_path:
     assert len(manifest.sections) == 198
     assert {section.label for section in manifest.sections} == set(Label)
     assert all(section.box_level0_px for section in manifest.sections)
-    assert all((slide.annotation is not None) == slide.part.is_annotated for slide in manifest.slides)
+    assert all(bool(slide.annotations) == slide.part.is_annotated for slide in manifest.slides)
     assert manifest.kinds.mask_values == {0: None, 1: Kind.NORMAL, 2: Kind.TUMORNEST, 3: None}
     assert not manifest.is_phantom

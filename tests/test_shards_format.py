@@ -55,7 +55,7 @@ def _padded(path: Path, x: int, y: int, *, fill: int) -> np.ndarray:
 
 def test_the_lines_of_the_document_run(finished: SmallStudy) -> None:
     blocks = re.findall(r"```python\n(.*?)```", FORMAT, flags=re.DOTALL)
-    code = "\n".join([*blocks, "print('JPEG', jpeg[:3])"])
+    code = "\n".join([*blocks, "print('JPEG', image[:3])"])
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=finished.shards.root, capture_output=True, text=True, check=False
     )

@@ -2,27 +2,40 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from small_study import NORMAL, STROMA, TUMORNEST, tissue_picture, write_manifest, write_mask, write_slide
 
 from bccdist.configuration import ShardConfig
 from bccdist.errors import ShardError
+from bccdist.parts import Kind
+from bccdist.slides.annotations import KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
-from bccdist.slides.manifest import read_manifest
+from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
 from bccdist.slides.slide import Slide
-from shards.patches import Sample, open_slide, read_patches, read_samples, survey_slide
+from shards.patches import Sample, cut_image, cut_mask, open_slide, patch_rows, read_samples, survey_slide
 
 
 def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[Sample]:
     manifest = read_manifest(write_manifest(folder, [("a", part)]))
     record = manifest.slide("a")
-    with open_slide(record, config) as slide:
-        return list(read_samples(slide, survey_slide(slide, record, manifest, config), jpeg_quality=95))
+    with ThreadPoolExecutor(2) as pool, open_slide(record, config, pool) as slide:
+        return list(read_samples(slide, survey_slide(slide, record, manifest, config), config, pool))
+
+
+def _patches(slide: Slide, boxes: list[Box], mask: Path) -> dict[Box, tuple[NDArray[np.uint8], KindMasks]]:
+    annotation = read_annotations([mask], slide, DEFAULT_KINDS)
+    return {
+        box: (cut_image(bands, box), {kind: cut_mask(bands, box, kind) for kind in Kind})
+        for bands, row in patch_rows(slide, annotation, boxes)
+        for box in row
+    }
 
 
 @pytest.mark.parametrize("stride_px", [256, 512, 200, 100, 511])
@@ -33,37 +46,45 @@ def test_patches_show_the_slide_and_each_pixel_is_read_once(
     write_slide(tmp_path / "a.tif", picture)
     padded = np.full((2048, 2048, 3), 255, dtype=np.uint8)
     padded[:860, :1340] = picture
+    values = np.zeros((2048, 2048), dtype=np.uint8)
+    values[:860, :1340] = np.random.default_rng(0).integers(0, 4, (86, 134)).repeat(10, axis=0).repeat(10, axis=1)
+    write_mask(tmp_path / "a.png", values[:860, :1340])
     read_px = np.zeros((2048, 2048), dtype=int)
-    read = Slide.read
+    read_into = Slide.read_into
 
-    def counting_read(slide: Slide, box_px: Box) -> object:
+    def counting(slide: Slide, image: NDArray[np.uint8], box_px: Box) -> None:
         read_px[box_px.slices()] += 1
-        return read(slide, box_px)
+        read_into(slide, image, box_px)
 
-    monkeypatch.setattr(Slide, "read", counting_read)
+    monkeypatch.setattr(Slide, "read_into", counting)
     boxes = patch_grid(1340, 860, patch_px=512, stride_px=stride_px)
     with Slide(tmp_path / "a.tif", target_mpp=0.92) as slide:
-        patches = list(read_patches(slide, boxes))
-    assert [box for box, _ in patches] == boxes
-    assert all(np.array_equal(image, padded[box.slices()]) for box, image in patches)
+        patches = _patches(slide, boxes, tmp_path / "a.png")
+    assert list(patches) == boxes
+    kind_values = {Kind.TUMORNEST: TUMORNEST, Kind.STROMA: STROMA, Kind.NORMAL: NORMAL}
+    for box, (image, masks) in patches.items():
+        assert np.array_equal(image, padded[box.slices()])
+        for kind, value in kind_values.items():
+            assert np.array_equal(masks[kind], values[box.slices()] == value)
     assert read_px[:860, :1340].max() == 1
 
 
 def test_only_cells_under_kept_patches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_slide(tmp_path / "a.tif", tissue_picture(2560, 1536, seed=0))
+    write_mask(tmp_path / "a.png", np.zeros((1536, 2560), dtype=np.uint8))
     boxes: list[Box] = []
-    read = Slide.read
+    read_into = Slide.read_into
 
-    def noting_read(slide: Slide, box_px: Box) -> object:
+    def noting(slide: Slide, image: NDArray[np.uint8], box_px: Box) -> None:
         boxes.append(box_px)
-        return read(slide, box_px)
+        read_into(slide, image, box_px)
 
-    monkeypatch.setattr(Slide, "read", noting_read)
+    monkeypatch.setattr(Slide, "read_into", noting)
     with Slide(tmp_path / "a.tif", target_mpp=0.92) as slide:
         kept = [Box(0, 0, 512, 512), Box(1024, 1024, 512, 512)]
-        images = dict(read_patches(slide, kept))
-        assert all(np.array_equal(images[box], read(slide, box)) for box in kept)
-    assert sum(box.area for box in boxes) == 2 * 512 * 512
+        patches = _patches(slide, kept, tmp_path / "a.png")
+        assert sum(box.area for box in boxes) == 2 * 512 * 512
+        assert all(np.array_equal(patches[box][0], slide.read(box)) for box in kept)
 
 
 def test_fractions_and_members_say_what_the_mask_says(tmp_path: Path) -> None:
@@ -85,7 +106,7 @@ def test_fractions_and_members_say_what_the_mask_says(tmp_path: Path) -> None:
         "section_id": "a-s0",
         "part": "Training",
         "origin_level0_px": [512, 0],
-        "mpp": pytest.approx(0.92),
+        "mpp_read": pytest.approx(0.92),
         "fractions": {
             "tumornest": 0,
             "stroma": 0,
@@ -107,6 +128,15 @@ def test_colour_is_stored_at_full_resolution(tmp_path: Path) -> None:
     image = Image.open(io.BytesIO(_samples(tmp_path, ShardConfig())[0].members["jpg"]))
     sampling = {tuple(layer[1:3]) for layer in image.layer}  # type: ignore[attr-defined]
     assert sampling == {(1, 1)}
+
+
+def test_a_lossless_set_holds_the_slides_own_pixels(tmp_path: Path) -> None:
+    picture = tissue_picture(600, 512, seed=0)
+    write_slide(tmp_path / "a.tif", picture)
+    write_mask(tmp_path / "a.png", np.zeros((512, 600), dtype=np.uint8))
+    first = _samples(tmp_path, ShardConfig(image_coding="png"))[0]
+    assert set(first.members) == {"png", "mask.png", "json"}
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(first.members["png"]))), picture[:, :512])
 
 
 def test_a_slide_smaller_than_a_patch_is_white_and_normal_beyond_its_border(tmp_path: Path) -> None:

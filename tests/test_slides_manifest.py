@@ -1,6 +1,7 @@
 """A manifest is read whole, or refused with one message that lists every fault."""
 
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,15 +10,15 @@ import pytest
 from bccdist.errors import ManifestError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
+from bccdist.slides.manifest import DEFAULT_KINDS, MOST_LISTED_FAULTS, inspect_manifest, read_manifest
 
 SLIDES = "slide_id,part,path,annotation,mpp,patient_id,scanner\n"
 SECTIONS = "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px,patient_id\n"
 
 
 def write_manifest(folder: Path, slides: str | bytes, sections: str | None = None, kinds: str | None = None) -> Path:
-    """The files of a manifest, with a slide a.tif and an annotation a.geojson, both empty."""
-    for name in ("a.tif", "a.geojson"):
+    """The files of a manifest, with slides a.tif, b.tif ... and annotations a.geojson, b.geojson, all empty."""
+    for name in (*(f"{letter}.tif" for letter in "abcdefghij"), "a.geojson", "b.geojson"):
         (folder / name).write_bytes(b"")
     for name, content in (("slides.csv", slides), ("sections.csv", sections), ("kinds.toml", kinds)):
         if content is not None:
@@ -37,18 +38,21 @@ def faults(path: Path) -> list[str]:
 def test_every_kind_of_fault_at_once_is_one_message(tmp_path: Path) -> None:
     slides = (
         "good,Test,a.tif,,,p1,\n"
-        "part,Validation III,a.tif,,,,\n"
-        "twice,Test,a.tif,,,,\n"
-        "twice,Test,a.tif,,,,\n"
+        "part,Validation III,b.tif,,,,\n"
+        "twice,Test,c.tif,,,,\n"
+        "twice,Test,c.tif,,,,\n"
         "gone,Test,gone.tif,,,,\n"
         "pathless,Test,,,,,\n"
-        "mpp,Test,a.tif,,-0.5,,\n"
-        "an.id,Test,a.tif,,,,\n"
-        "bare,Training,a.tif,,,,\n"
-        "lost,Training,a.tif,lost.geojson,,,\n"
-        "patient,val2,a.tif,,,p1,\n"
-        "mixed,Test,a.tif,,,,\n"
-        "ragged,Test,a.tif\n"
+        "mpp,Test,d.tif,,-0.5,,\n"
+        "an.id,Test,e.tif,,,,\n"
+        "bare,Training,f.tif,,,,\n"
+        "lost,Training,g.tif,lost.geojson,,,\n"
+        "patient,val2,h.tif,,,p1,\n"
+        "mixed,Test,i.tif,,,,\n"
+        "ragged,Test,j.tif\n"
+        "hole,Training,g.tif,a.geojson;;b.geojson,,,\n"
+        "double,Training,g.tif,a.geojson; a.geojson,,,\n"
+        "again,Test,./i.tif,,,,\n"
     )
     sections = (
         "good,good-0,Tumor,,,,,\n"
@@ -70,6 +74,9 @@ def test_every_kind_of_fault_at_once_is_one_message(tmp_path: Path) -> None:
         r"slides\.csv, line 9: slide_id is 'an\.id'; use letters",
         r"slides\.csv, line 11: annotation 'lost\.geojson' is not there",
         r"slides\.csv, line 14: 3 fields, expected 7 as in the header",
+        r"slides\.csv, line 15: annotation is 'a\.geojson;;b\.geojson': a path beside a ';' is empty",
+        r"slides\.csv, line 16: annotation names a file more than once: a\.geojson",
+        r"slides 'mixed', 'again' are one file: .*/i\.tif",
         r"sections\.csv, line 6: label is 'Benign', expected one of Tumor, Normal",
         r"sections\.csv, line 7: the box .* is not four whole numbers",
         r"sections\.csv, line 8: the box \(1, 2, 0, 4\) has a negative corner or no area",
@@ -89,22 +96,26 @@ def test_every_kind_of_fault_at_once_is_one_message(tmp_path: Path) -> None:
 
 
 def test_a_whole_manifest_is_read(tmp_path: Path) -> None:
-    slides = "a,train,a.tif,a.geojson,0.46,p1,S360\nb,Validation II,a.tif,,,p2,\n"
+    slides = (
+        "a,train,a.tif,a.geojson,0.46,p1,S360\nb,Validation II,b.tif,,,p2,\nc,val1,c.tif,a.geojson; b.geojson,,,\n"
+    )
     sections = "a,a-0,Tumor,1,2,3,4,p1\nb,b-0,Normal,,,,,p2\nb,b-1,Tumor,,,,,\n"
     manifest = read_manifest(write_manifest(tmp_path, SLIDES + slides, SECTIONS + sections))
-    first, second = manifest.slides
+    first, second, third = manifest.slides
     assert (first.slide_id, first.part, first.mpp, first.patient_id) == ("a", Part.TRAINING, 0.46, "p1")
-    assert (first.path, first.annotation) == (tmp_path / "a.tif", tmp_path / "a.geojson")
-    assert (second.part, second.mpp, second.annotation) == (Part.VALIDATION_2, None, None)
+    assert (first.path, first.annotations) == (tmp_path / "a.tif", (tmp_path / "a.geojson",))
+    assert (second.part, second.mpp, second.annotations) == (Part.VALIDATION_2, None, ())
+    assert third.annotations == (tmp_path / "a.geojson", tmp_path / "b.geojson")
     assert manifest.slides_of([Part.VALIDATION_2]) == [second]
     assert manifest.slide("b") == second
     assert [section.section_id for section in manifest.sections_of("b")] == ["b-0", "b-1"]
+    assert manifest.sections_of("c") == manifest.sections_of("nowhere") == []
     assert manifest.sections_of("a")[0].box_level0_px == Box(1, 2, 3, 4)
     assert manifest.sections_of("b")[0].box_level0_px is None
     assert manifest.sections_of("b")[0].label is Label.NORMAL
     assert manifest.kinds == DEFAULT_KINDS
-    with pytest.raises(ManifestError, match="no slide 'c' among its 2 slides"):
-        manifest.slide("c")
+    with pytest.raises(ManifestError, match="no slide 'd' among its 3 slides"):
+        manifest.slide("d")
 
 
 @pytest.mark.parametrize(
@@ -128,20 +139,21 @@ def test_unknown_columns_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("scanner", "expected"), [("phantom", True), ("S360", False), ("", False)])
 def test_a_drawn_slide_makes_a_phantom(tmp_path: Path, scanner: str, *, expected: bool) -> None:
-    manifest = read_manifest(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\nb,Test,a.tif,,,,{scanner}\n"))
+    manifest = read_manifest(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\nb,Test,b.tif,,,,{scanner}\n"))
     assert manifest.is_phantom is expected
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("data", "scans"):
         (tmp_path / name).mkdir()
-    (tmp_path / "scans" / "b.tif").write_bytes(b"")
-    rows = f"a,Test,a.tif,,,,\nb,Test,../scans/b.tif,,,,\nc,Test,{tmp_path / 'scans' / 'b.tif'},,,,\n"
+    for name in ("b.tif", "c.tif"):
+        (tmp_path / "scans" / name).write_bytes(b"")
+    rows = f"a,Test,a.tif,,,,\nb,Test,../scans/b.tif,,,,\nc,Test,{tmp_path / 'scans' / 'c.tif'},,,,\n"
     write_manifest(tmp_path / "data", SLIDES + rows)
     monkeypatch.chdir(tmp_path / "scans")
     manifest = read_manifest(Path("../data/slides.csv"))
     assert manifest.path == tmp_path / "data" / "slides.csv"
-    there = [tmp_path / "data" / "a.tif", tmp_path / "scans" / "b.tif", tmp_path / "scans" / "b.tif"]
+    there = [tmp_path / "data" / "a.tif", tmp_path / "scans" / "b.tif", tmp_path / "scans" / "c.tif"]
     assert [slide.path.resolve() for slide in manifest.slides] == there
     assert all(slide.path.is_absolute() for slide in manifest.slides)
 
@@ -228,7 +240,7 @@ def test_what_is_no_box_is_refused(tmp_path: Path, box: str) -> None:
 
 
 def test_a_patient_of_sections_counts_too(tmp_path: Path) -> None:
-    slides = f"{SLIDES}a,Test,a.tif,,,,\nb,val2,a.tif,,,,\n"
+    slides = f"{SLIDES}a,Test,a.tif,,,,\nb,val2,b.tif,,,,\n"
     sections = f"{SECTIONS}a,a-0,Tumor,,,,,p9\nb,b-0,Tumor,,,,,p9\n"
     (fault,) = faults(write_manifest(tmp_path, slides, sections))
     assert fault == "patient 'p9' is in more than one part: Test, Validation II"
@@ -249,9 +261,118 @@ def test_faulty_kinds_are_a_fault(tmp_path: Path, kinds: str) -> None:
     assert fault.startswith("kinds.toml: ")
 
 
-def test_the_digest_names_the_content(tmp_path: Path) -> None:
-    path = write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n")
+CHANGED = {
+    "a label": (f"{SLIDES}a,train,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Normal,,,,,\n", None),
+    "no label": (f"{SLIDES}a,train,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,,,,,,\n", None),
+    "another file": (f"{SLIDES}a,train,b.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
+    "another annotation": (f"{SLIDES}a,train,a.tif,b.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
+    "another kind": (
+        f"{SLIDES}a,train,a.tif,a.geojson,,,\n",
+        f"{SECTIONS}a,a-0,Tumor,,,,,\n",
+        "[names]\nX = 'none'\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED.keys())
+def test_the_digest_names_the_content(tmp_path: Path, changed: tuple[str, str, str | None]) -> None:
+    slides, sections = f"{SLIDES}a,train,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n"
+    path = write_manifest(tmp_path, slides, sections)
     digest = read_manifest(path).digest
     assert read_manifest(path).digest == digest
-    write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Normal,,,,,\n")
+    write_manifest(tmp_path, *changed)
     assert read_manifest(path).digest != digest
+
+
+def test_a_data_set_that_moves_keeps_its_digest(tmp_path: Path) -> None:
+    digests = []
+    for name in ("here", "there"):
+        folder = tmp_path / name / "data"
+        folder.mkdir(parents=True)
+        (tmp_path / name / "scan.tif").write_bytes(b"")
+        slides = f"{SLIDES}a,train,a.tif,a.geojson;b.geojson,,,\nb,Test,../scan.tif,,,,\n"
+        digests.append(read_manifest(write_manifest(folder, slides, f"{SECTIONS}a,a-0,Tumor,,,,,\n")).digest)
+    assert digests[0] == digests[1]
+
+
+def test_a_section_may_wait_for_its_label(tmp_path: Path) -> None:
+    sections = f"{SECTIONS}a,a-0,,1,2,3,4,\na,a-1,Tumor,5,6,7,8,\n"
+    manifest = read_manifest(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", sections))
+    assert [section.label for section in manifest.sections] == [None, Label.TUMOR]
+
+
+class OneFile(NamedTuple):
+    """How two slides come to name one file."""
+
+    second_path: str
+    links: dict[str, str]
+    """Names of links and what they point to."""
+
+
+ONE_FILE = {
+    "the same path": OneFile("a.tif", {}),
+    "another way to it": OneFile("../{folder}/./a.tif", {}),
+    "its absolute path": OneFile("{root}/a.tif", {}),
+    "a link to it": OneFile("link.tif", {"link.tif": "a.tif"}),
+    "through a linked folder": OneFile("linked/a.tif", {"linked": "."}),
+}
+
+
+@pytest.mark.parametrize("case", ONE_FILE.values(), ids=ONE_FILE.keys())
+def test_one_file_under_two_names_is_a_fault(tmp_path: Path, case: OneFile) -> None:
+    for name, target in case.links.items():
+        (tmp_path / name).symlink_to(target)
+    second = case.second_path.format(folder=tmp_path.name, root=tmp_path)
+    path = write_manifest(tmp_path, f"{SLIDES}first,Test,a.tif,,,,\nsecond,Test,{second},,,,\nc,Test,c.tif,,,,\n")
+    (fault,) = faults(path)
+    assert fault == f"slides 'first', 'second' are one file: {tmp_path / 'a.tif'}"
+    if not case.links:
+        with pytest.raises(ManifestError, match="are one file"):
+            read_manifest(path, files_must_exist=False)
+
+
+def test_files_need_not_be_there_when_a_job_reads_the_manifest_again(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, f"{SLIDES}a,train,gone.tif,gone.geojson,,,\nb,Test,b.tif,,,,\n")
+    manifest = read_manifest(path, files_must_exist=False)
+    assert manifest.slide("a").path == tmp_path / "gone.tif"
+    with pytest.raises(ManifestError, match=r"path 'gone\.tif' is not there"):
+        read_manifest(path)
+
+
+def test_other_faults_stay_faults_when_files_need_not_be_there(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, f"{SLIDES}a,train,gone.tif,,,,\n")
+    with pytest.raises(ManifestError, match="names no annotation"):
+        read_manifest(path, files_must_exist=False)
+
+
+@pytest.mark.parametrize("num", [MOST_LISTED_FAULTS, MOST_LISTED_FAULTS + 1, 3000])
+def test_a_wrong_folder_does_not_fill_the_screen(tmp_path: Path, num: int) -> None:
+    path = write_manifest(tmp_path, SLIDES + "".join(f"s{row},Test,gone/{row}.tif,,,,\n" for row in range(num)))
+    with pytest.raises(ManifestError, match=f"{num} fault") as error:
+        read_manifest(path)
+    _, *listed = str(error.value).splitlines()
+    rest = [f"  ... and {num - MOST_LISTED_FAULTS} more"] if num > MOST_LISTED_FAULTS else []
+    assert listed[MOST_LISTED_FAULTS:] == rest
+    assert len(inspect_manifest(path)[1]) == num
+
+
+def test_an_inspection_goes_on_with_the_good_rows(tmp_path: Path) -> None:
+    slides = "a,Test,a.tif,,,,\na,Test,b.tif,,,,\nb,Test,gone.tif,,,,\nc,train,c.tif,,,,\nd,nowhere,d.tif,,,,\n"
+    manifest, listed = inspect_manifest(write_manifest(tmp_path, SLIDES + slides, f"{SECTIONS}a,a-0,?,,,,,\n"))
+    assert [(slide.slide_id, slide.path.name) for slide in manifest.slides] == [("a", "a.tif"), ("c", "c.tif")]
+    assert manifest.sections == ()
+    assert len(listed) == 5
+    assert inspect_manifest(tmp_path / "nothing.csv")[0].slides == ()
+
+
+def test_reading_and_looking_up_do_not_scan_all_rows_for_each_slide(tmp_path: Path) -> None:
+    num_slides, num_sections = 10_000, 50_000
+    slides = "".join(f"s{row},Test,{row}.tif,,0.46,p{row},S360\n" for row in range(num_slides))
+    sections = "".join(f"s{row % num_slides},t{row},Normal,1,2,3,4,\n" for row in range(num_sections))
+    path = write_manifest(tmp_path, SLIDES + slides, SECTIONS + sections)
+    start_s = time.process_time()
+    manifest = read_manifest(path, files_must_exist=False)
+    assert sum(len(manifest.sections_of(slide.slide_id)) for slide in manifest.slides) == num_sections
+    assert [manifest.slide(f"s{row}").mpp for row in range(num_slides)] == [0.46] * num_slides
+    # A scan of all rows for each slide would compare 500 million times.
+    assert time.process_time() - start_s < 5

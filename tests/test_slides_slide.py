@@ -15,7 +15,8 @@ from synthetic_slides import smooth_colours, smooth_picture, write_slide
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
-from bccdist.slides.slide import PLAUSIBLE_MPP, WHITE, Slide, choose_resolution
+from bccdist.slides.level import WHITE
+from bccdist.slides.slide import PLAUSIBLE_MPP, Slide, choose_resolution
 
 TARGET_MPP = 0.92
 WIDTH_PX, HEIGHT_PX = 1600, 1000
@@ -175,14 +176,13 @@ def test_rows_of_cells_equal_a_read_of_the_needed_cells(slides: Path) -> None:
 def test_rows_of_cells_read_each_source_pixel_once(slides: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Slide(slides / "fits.tif", target_mpp=TARGET_MPP) as slide:
         times_read = np.zeros((slide.height_px, slide.width_px), dtype=int)
-        read_level = slide._read_level
+        read_into = slide._source.read_into
 
-        def counting(location_level0_px: tuple[int, int], level: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-            x, y = (place // 2 for place in location_level0_px)
-            times_read[y : y + size[1], x : x + size[0]] += 1
-            return read_level(location_level0_px, level, size)
+        def counting(image: NDArray[np.uint8], box_px: Box) -> None:
+            times_read[box_px.slices()] += 1
+            read_into(image, box_px)
 
-        monkeypatch.setattr(slide, "_read_level", counting)
+        monkeypatch.setattr(slide._source, "read_into", counting)
         list(slide.read_cell_rows(NEEDED, cell_px=256))
     needed_px = np.kron(NEEDED, np.ones((256, 256), dtype=int))[: slide.height_px, : slide.width_px]
     assert np.array_equal(times_read, needed_px)

@@ -18,8 +18,8 @@ from bccdist.slides.tissue import (
     MERGE_GAP_UM,
     SMALLEST_SECTION_UM2,
     TISSUE_MPP,
-    box_in_tissue_frame,
     find_sections,
+    found_boxes,
     reading_order,
     sections_of,
     tissue_mask,
@@ -101,15 +101,6 @@ def test_a_piece_is_its_own_box_wherever_it_lies(x: int, y: int, width: int, hei
     assert find_sections(masked(box)) == [box]
 
 
-def test_near_pieces_are_one_section_and_far_ones_are_two() -> None:
-    for gap_px, expected in ((int(GAP_PX) - 4, 1), (int(GAP_PX) + 4, 2)):
-        left, right = Box(20, 30, 40, 40), Box(60 + gap_px, 30, 40, 40)
-        found = find_sections(masked(left, right))
-        assert len(found) == expected
-        assert found[0].x == 20
-        assert found[-1].x_end == right.x_end
-
-
 def test_debris_is_dropped() -> None:
     edge_px = int(np.sqrt(SMALLEST_SECTION_UM2) / TISSUE_MPP)
     assert find_sections(masked(Box(50, 50, edge_px, edge_px))) == []
@@ -119,6 +110,65 @@ def test_debris_is_dropped() -> None:
 def test_crumbs_that_merge_count_by_their_tissue_not_by_what_lies_between() -> None:
     crumbs = [Box(20 + 10 * number, 20 + 10 * row, 2, 2) for number in range(6) for row in range(6)]
     assert find_sections(masked(*crumbs)) == []
+
+
+@given(gap_px=st.integers(1, 30), is_beside=st.booleans())
+def test_pieces_are_one_section_up_to_the_merge_gap_and_no_farther(gap_px: int, is_beside: bool) -> None:
+    other = Box(50 + gap_px, 30, 20, 20) if is_beside else Box(30, 50 + gap_px, 20, 20)
+    found = find_sections(masked(Box(30, 30, 20, 20), other))
+    assert len(found) == (1 if gap_px <= GAP_PX else 2)
+    assert (found[-1].x_end, found[-1].y_end) == (other.x_end, other.y_end)
+
+
+def test_a_ring_and_what_lies_in_it_are_one_section() -> None:
+    """A pale centre leaves a rim and islands, farther from each other than the merge gap."""
+    ring = Box(20, 10, 120, 100)
+    mask = masked(ring)
+    mask[20:100, 30:130] = False
+    mask[50:70, 70:90] = True
+    assert find_sections(mask) == [ring]
+
+
+def test_pieces_that_share_a_box_are_one_section() -> None:
+    """A section bent around another piece: the verdict on its box would count that piece's tissue, too."""
+    upright, foot, inside = Box(20, 10, 20, 100), Box(20, 90, 120, 20), Box(70, 30, 40, 30)
+    assert find_sections(masked(upright, foot, inside)) == [Box(20, 10, 120, 100)]
+
+
+def test_boxes_that_merely_touch_corners_stay_two_sections() -> None:
+    """Two slanting strips, of whose boxes less than half is shared."""
+    mask = np.zeros((120, 200), dtype=bool)
+    for offset in (0, 60):
+        for step in range(80):
+            mask[10 + step : 20 + step, 10 + offset + step : 30 + offset + step] = True
+    assert find_sections(mask) == [Box(10, 10, 99, 89), Box(70, 10, 99, 89)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (120, 200)])
+@pytest.mark.parametrize("value", [False, True])
+def test_a_mask_of_one_value_is_no_section_or_one(shape: tuple[int, int], value: bool) -> None:
+    is_section = value and shape[0] * shape[1] * TISSUE_MPP**2 >= SMALLEST_SECTION_UM2
+    assert find_sections(np.full(shape, value)) == ([Box(0, 0, shape[1], shape[0])] if is_section else [])
+
+
+@pytest.mark.parametrize("level", [0, 255], ids=["black", "white"])
+def test_a_section_that_touches_padding_ends_there(tmp_path: Path, level: int) -> None:
+    picture = islands_picture(WIDTH_PX, HEIGHT_PX, (0, 80, 600, 320), (720, 120, 480, 320), noise=3.0)
+    picture[:, :200] = picture[:, 1000:] = level
+    with Slide(write_slide(tmp_path / "a.tif", picture, mpp=MPP), target_mpp=MPP) as slide:
+        boxes = found_boxes(slide, tissue_mask(slide))
+    # Within the reach of the median, which mixes tissue, glass and padding where all three meet.
+    assert np.abs(np.array(boxes) - [(200, 80, 400, 320), (720, 120, 280, 320)]).max() <= 4 * TISSUE_MPP / MPP
+    assert (boxes[0].x, boxes[1].x_end) == (200, 1000)
+
+
+def test_mask_boxes_and_ids_do_not_depend_on_the_target_mpp(slide: Slide, tissue: NDArray[np.bool_]) -> None:
+    expected = sections_of(slide, "a", tissue, [])
+    for target_mpp in (2.0, 3.1, 4.0, TISSUE_MPP):
+        with Slide(slide.path, target_mpp=target_mpp) as other:
+            again = tissue_mask(other)
+            assert (again == tissue).all()
+            assert sections_of(other, "a", again, []) == expected
 
 
 def test_a_section_may_have_a_hole() -> None:
@@ -132,6 +182,11 @@ def test_sections_are_read_row_by_row_though_their_tops_differ() -> None:
     lower = [Box(10, 70, 30, 30), Box(80, 80, 30, 30)]
     assert reading_order([*lower, *upper[::-1]]) == upper + lower
     assert find_sections(masked(*lower, *upper)) == upper + lower
+
+
+def test_a_tall_section_between_short_ones_is_read_in_its_place() -> None:
+    row = [Box(10, 10, 30, 15), Box(60, 11, 30, 90), Box(120, 10, 30, 15)]
+    assert reading_order(row[::-1]) == row
 
 
 @given(
@@ -175,8 +230,3 @@ def test_another_number_of_labels_than_of_pieces_is_refused(slide: Slide, tissue
 def test_a_box_outside_the_slide_is_refused(slide: Slide, tissue: NDArray[np.bool_], box: Box) -> None:
     with pytest.raises(SlideError, match=r"section mine-1 reaches outside the slide's 1200 x 640 level-0 px"):
         sections_of(slide, "a", tissue, [record(0, ISLANDS[0]), record(1, box)])
-
-
-def test_a_box_in_the_tissue_frame_holds_the_section_and_stays_inside(slide: Slide) -> None:
-    assert box_in_tissue_frame(Box(80, 81, 320, 200), slide, (160, 300)) == Box(20, 20, 80, 51)
-    assert box_in_tissue_frame(Box(0, 0, WIDTH_PX, HEIGHT_PX), slide, (159, 299)) == Box(0, 0, 299, 159)

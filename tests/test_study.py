@@ -59,10 +59,17 @@ def test_a_faulty_manifest_makes_no_study(tmp_path: Path) -> None:
 
 
 def test_faults_that_came_later_are_found(tmp_path: Path) -> None:
-    claim_study(tmp_path / "study", write_manifest(tmp_path / "data"))
-    (tmp_path / "data" / "a.tif").unlink()
-    with pytest.raises(ManifestError, match=r"a\.tif"):
+    path = write_manifest(tmp_path / "data")
+    claim_study(tmp_path / "study", path)
+    path.write_text("slide_id,part,path\na,Tset,a.tif\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="unknown part 'Tset'"):
         open_study(tmp_path / "study")
+
+
+def test_a_slide_that_has_gone_does_not_close_the_study(tmp_path: Path) -> None:
+    manifest = claim_study(tmp_path / "study", write_manifest(tmp_path / "data"))
+    (tmp_path / "data" / "a.tif").unlink()
+    assert open_study(tmp_path / "study") == manifest
 
 
 def test_a_folder_that_is_no_study_says_how_to_begin(tmp_path: Path) -> None:

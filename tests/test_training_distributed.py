@@ -162,6 +162,7 @@ def _work(rank: int, folder: Path) -> None:
         results: dict[str, Any] = {
             "sum": sum_over_ranks(torch.tensor([rank + 1.0, 10.0])),
             "gradients": gradients(ranks, micro_batch=1),
+            "uneven": gradients(ranks, micro_batch=2, global_batch=3),
             "running_mean": _running_mean(ranks),
         }
         barrier()
@@ -197,6 +198,14 @@ def test_gradients_and_losses_of_two_ranks_are_those_of_one(two_ranks: Found) ->
     expected, expected_losses = gradients(Ranks(), micro_batch=GLOBAL_BATCH)
     for results in two_ranks[1]:
         found, losses = results["gradients"]
+        assert losses == pytest.approx(expected_losses, rel=1e-10)
+        assert largest_difference(found, expected) < 1e-10
+
+
+def test_shares_that_differ_by_a_patch_give_the_mean_over_the_patches(two_ranks: Found) -> None:
+    expected, expected_losses = gradients(Ranks(), micro_batch=3, global_batch=3)
+    for results in two_ranks[1]:
+        found, losses = results["uneven"]
         assert losses == pytest.approx(expected_losses, rel=1e-10)
         assert largest_difference(found, expected) < 1e-10
 

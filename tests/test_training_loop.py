@@ -1,11 +1,14 @@
 """Training leaves a whole run folder, goes on bit for bit where it was stopped, and stops before it does harm."""
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -16,8 +19,9 @@ from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
 from bccdist.errors import ConfigurationError, DistributedError, ShardError
-from bccdist.files import read_json
+from bccdist.files import read_json, sha256_of_file, write_json
 from bccdist.networks.weights import load_network
+from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.training import loop
 from bccdist.training.distributed import _SCHEMES, Ranks
@@ -26,7 +30,7 @@ from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
 from bccdist.training.metrics import SCHEMA, best_epochs
 from bccdist.training.samples import Patches
-from bccdist.training.shard_set import read_set
+from bccdist.training.shard_set import ShardSet, read_set
 from bccdist.training.validation import ValidationResult
 
 CONFIG = TrainConfig(width=4, epochs=3, global_batch=2, micro_batch=1, max_steps=1, num_workers=0)
@@ -119,7 +123,7 @@ def test_the_metrics_of_a_run_have_their_schema(trained: StudyPaths) -> None:
     assert [(row["epoch"], row["psi"]) for row in rows] == [
         (e, psi) for e in (1, 2, 3) for psi in outputs_of("resnet34_ds")
     ]
-    num_validation = int((read_set(trained.shards.root).index["part"] == "Validation I").sum())
+    num_validation = len(read_set(trained.shards.root).part(Part.VALIDATION_1).rows)
     for row in rows:
         side = 32 << int(row["psi"][-1])
         assert sum(row[f"{cell}_px"] for cell in ("tp", "fp", "fn", "tn")) == num_validation * side**2
@@ -270,23 +274,46 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
 
 
 @pytest.mark.parametrize("part", ["Training", "Validation I"])
-def test_a_part_without_patches_is_refused_before_any_step(
-    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    whole = read_set(study.shards.root)
-    without = replace(whole, index=whole.index[whole.index["part"] != part].reset_index(drop=True))
-    monkeypatch.setattr(loop, "read_set", lambda _: without)
-    with pytest.raises(ShardError, match=rf"{study.shards.root}: no patches of {part}, expected some to train with"):
-        train(study.root, "resnet34_ds", SHORT)
-    assert _events(_run_of(study)) == []
-
-
-def test_a_batch_that_ranks_cannot_share_is_refused(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match="global_batch is 2, expected a multiple of 3 ranks"):
+def test_a_part_without_patches_is_refused_before_anything_is_written(study: StudyPaths, part: str) -> None:
+    paths = study.shards
+    table = pq.read_table(paths.index)
+    pq.write_table(table.filter(pc.not_equal(table["part"], part)), paths.index)
+    manifest = read_json(paths.manifest)
+    write_json(paths.manifest, {**manifest, "index": {"sha256": sha256_of_file(paths.index)}})
+    with pytest.raises(ShardError, match=rf"{paths.root}: no patches of {part}, expected some to train with"):
         train(study.root, "resnet34_ds", SHORT)
     assert not study.runs.exists()
+
+
+def test_more_ranks_than_patches_in_a_step_are_refused(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="global_batch is 2, expected at least 3: one patch for each rank"):
+        train(study.root, "resnet34_ds", SHORT)
+    assert not study.runs.exists()
+
+
+def test_the_balance_of_an_epoch_is_recorded(trained: StudyPaths) -> None:
+    first = next(json.loads(line) for line in _run_of(trained).events(0).read_text().splitlines())
+    expected = read_json(trained.shards.manifest)["training_epoch"]
+    assert first["event"] == "plan"
+    assert (first["draws"], first["num_draws"]) == (expected["draws"], expected["num_draws"])
+    assert first["unbalance_before"] == pytest.approx(expected["unbalance_before"])
+    assert first["unbalance_after"] == pytest.approx(expected["unbalance_after"], rel=0.2)  # as drawn
+
+
+def test_an_empty_pool_is_said_and_recorded(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = read_set(study.shards.root)
+    training = whole.part(Part.TRAINING)
+    none = np.zeros(len(training.rows), dtype=np.bool_)
+    without = replace(training, members={**training.members, "normal": none})
+    parts = {Part.TRAINING: without, Part.VALIDATION_1: whole.part(Part.VALIDATION_1)}
+    monkeypatch.setattr(ShardSet, "part", lambda _, part: parts[part])
+    train(study.root, "unet", SHORT)
+    assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in capsys.readouterr().out
+    assert _events(study.run("unet"))[0] == "empty_pool"
 
 
 def test_the_papers_learning_rates() -> None:
@@ -325,6 +352,6 @@ def test_two_ranks_write_one_run(study: StudyPaths) -> None:
     assert not list(run.root.glob("meeting-*"))
     assert read_json(run.environment)["world_size"] == 2
     rows = pq.read_table(run.metrics).to_pylist()
-    num_validation = int((read_set(study.shards.root).index["part"] == "Validation I").sum())
+    num_validation = len(read_set(study.shards.root).part(Part.VALIDATION_1).rows)
     assert sum(rows[-1][f"{cell}_px"] for cell in ("tp", "fp", "fn", "tn")) == num_validation * 512**2
     assert run.weights(2).exists()

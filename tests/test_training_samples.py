@@ -2,10 +2,12 @@
 
 import pickle
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
+from bccdist.paths import ShardSetPaths
 from bccdist.training import samples
 from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.samples import Patches, PatchReader, training_loader, validation_loader
@@ -60,11 +63,12 @@ def _training(
     world_size: int = 1,
     num_workers: int = 0,
     micro_batch: int = 2,
+    first_step: int = 0,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Of the rows from 3 on."""
     rows = np.arange(3, 30)
-    shares = {"rank": rank, "world_size": world_size}
-    return training_loader(patches, plan, rows, micro_batch=micro_batch, num_workers=num_workers, **shares)
+    numbers = {"rank": rank, "world_size": world_size, "num_workers": num_workers, "first_step": first_step}
+    return training_loader(patches, plan, rows, micro_batch=micro_batch, **numbers)
 
 
 def _equal(first: Batches, second: Batches) -> bool:
@@ -82,18 +86,24 @@ def _from_tars(shard_set: ShardSet) -> dict[str, tuple[NDArray[np.uint8], NDArra
     return {key: (_decoded(members[f"{key}.jpg"])[..., ::-1], _decoded(members[f"{key}.mask.png"])) for key in keys}
 
 
+def _keys(shard_set: ShardSet) -> list[str]:
+    keys: list[str] = pq.read_table(ShardSetPaths(shard_set.root).index)["key"].to_pylist()
+    return keys
+
+
 def _decoded(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED), dtype=np.uint8)
 
 
 def test_reading_by_offset_equals_plain_tar_reading(shard_set: ShardSet) -> None:
     reader, by_key = PatchReader(shard_set), _from_tars(shard_set)
-    assert len(by_key) == len(shard_set.index)
-    for row, key in enumerate(shard_set.index["key"]):
+    fractions = shard_set.column("tumornest_fraction")
+    assert len(by_key) == len(fractions)
+    for row, key in enumerate(_keys(shard_set)):
         image, mask = reader.read(row)
         assert np.array_equal(image, by_key[key][0])
         assert np.array_equal(mask * 255, by_key[key][1])
-        assert mask.mean() == pytest.approx(shard_set.index["tumornest_fraction"][row])
+        assert mask.mean() == pytest.approx(fractions[row])
 
 
 def test_a_batch_is_uint8_with_channels_last(shard_set: ShardSet) -> None:
@@ -120,12 +130,38 @@ def test_workers_do_not_change_the_batches(shard_set: ShardSet, augment_config: 
     assert _equal(alone, helped)
 
 
-def test_ranks_share_out_each_step(shard_set: ShardSet) -> None:
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_ranks_share_out_each_step(shard_set: ShardSet, world_size: int) -> None:
     patches, plan = _patches(shard_set, AugmentConfig()), _plan(27)
     whole = list(_training(patches, plan, micro_batch=4))
-    ranks = [list(_training(patches, plan, rank=rank, world_size=2)) for rank in range(2)]
+    ranks = [list(_training(patches, plan, rank=rank, world_size=world_size)) for rank in range(world_size)]
     joined = [tuple(map(torch.cat, zip(*shares, strict=True))) for shares in zip(*ranks, strict=True)]
     assert _equal(whole, joined)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("first_step", [0, 3, 5, 6])
+def test_a_loader_that_starts_later_gives_the_rest_of_the_epoch(
+    shard_set: ShardSet, first_step: int, num_workers: int
+) -> None:
+    patches, plan = _patches(shard_set, AugmentConfig()), _plan(27)
+    loader = _training(patches, plan, micro_batch=3, first_step=first_step, num_workers=num_workers)
+    rest = list(_training(patches, plan, micro_batch=3))[2 * first_step :]
+    assert len(loader) == len(rest)
+    assert _equal(list(loader), rest)
+
+
+def test_the_batches_of_an_epoch_are_made_one_by_one(shard_set: ShardSet) -> None:
+    plan = EpochPlan(draws=np.zeros(10_000_000, dtype=np.int32), global_batch=10, num_steps=1_000_000)
+    loader = _training(_patches(shard_set), plan, micro_batch=3)
+    tracemalloc.start()
+    batches = iter(loader.batch_sampler)  # type: ignore[arg-type]
+    first = [next(batches) for _ in range(4)]
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(loader) == 4_000_000
+    assert [position for batch in first for position, _ in batch] == list(range(10))
+    assert peak_bytes < 100_000
 
 
 def test_a_patch_is_changed_by_its_position(shard_set: ShardSet) -> None:
@@ -168,7 +204,7 @@ def test_more_tars_than_may_be_open(shard_set: ShardSet, monkeypatch: pytest.Mon
 
 def _overwrite(shard_set: ShardSet, row: int, kind: str, *, share: float, num_bytes: int) -> Path:
     """Put zeros into a stored image or mask; its tar."""
-    record = shard_set.index.iloc[row]
+    record = pq.read_table(ShardSetPaths(shard_set.root).index).to_pylist()[row]
     tar = shard_set.root / str(record["tar"])
     with tar.open("r+b") as file:
         file.seek(int(record[f"{kind}_offset"] + share * record[f"{kind}_bytes"]))
@@ -180,7 +216,7 @@ def _overwrite(shard_set: ShardSet, row: int, kind: str, *, share: float, num_by
 @pytest.mark.parametrize("share", [0.0, 0.5], ids=["head", "inside"])
 def test_damaged_bytes_are_an_error_that_names_tar_and_key(changeable: ShardSet, kind: str, share: float) -> None:
     tar = _overwrite(changeable, 17, kind, share=share, num_bytes=20)
-    reader, key = PatchReader(changeable), changeable.index["key"][17]
+    reader, key = PatchReader(changeable), changeable.key(17)
     with pytest.raises(ShardError, match=rf"{tar}: the {kind} of patch {key} at byte \d+ is damaged; run `python sh"):
         reader.read(17)
     reader.read(16)

@@ -11,12 +11,15 @@ from bccdist.configuration import TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training import loop
 from bccdist.training.distributed import Ranks
+from bccdist.training.epoch_plan import share_of
 
 GLOBAL_BATCH = 4
 Gradients = dict[str, Tensor]
 
 
-def gradients(ranks: Ranks, *, micro_batch: int) -> tuple[Gradients, dict[str, float]]:
+def gradients(
+    ranks: Ranks, *, micro_batch: int, global_batch: int = GLOBAL_BATCH
+) -> tuple[Gradients, dict[str, float]]:
     """Of one training step on this rank's share of the batch, and the losses that it reports.
 
     Batch statistics are those of evaluation: in training, every micro-batch of every rank is normalised by itself.
@@ -26,16 +29,17 @@ def gradients(ranks: Ranks, *, micro_batch: int) -> tuple[Gradients, dict[str, f
     network = DeeplySupervisedUNet("resnet34_ds", width=4).eval().double()
     network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     run = SimpleNamespace(
-        config=TrainConfig(width=4, global_batch=GLOBAL_BATCH, micro_batch=micro_batch),
+        config=TrainConfig(width=4, global_batch=global_batch, micro_batch=micro_batch),
         ranks=ranks,
         device=torch.device("cpu"),
         network=network,
         parallel=loop._in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters()),
     )
-    share = GLOBAL_BATCH // ranks.world_size
-    images, masks = (part[ranks.rank * share : (ranks.rank + 1) * share] for part in _global_batch())
-    batches = ((images[at : at + micro_batch], masks[at : at + micro_batch]) for at in range(0, share, micro_batch))
+    share = share_of(global_batch, rank=ranks.rank, world_size=ranks.world_size)
+    images, masks = (part[share.start : share.stop] for part in _global_batch())
+    starts = range(0, len(share), micro_batch)
+    batches = ((images[at : at + micro_batch], masks[at : at + micro_batch]) for at in starts)
     losses = loop._train_step(cast("loop.Run", run), batches)
     return {name: cast("Tensor", weight.grad) for name, weight in network.named_parameters()}, losses
 

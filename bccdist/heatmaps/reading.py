@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
-from bccdist.slides.slide import WHITE, Slide
+from bccdist.slides.level import WHITE
+from bccdist.slides.slide import Slide
 
 
 @dataclass(kw_only=True)

@@ -93,7 +93,7 @@ def infer_slides(
     weights = {epoch: paths.run(setting).weights(epoch) for epoch in epochs}
     loaded = {epoch: _load(path, setting, device) for epoch, path in weights.items()}
     job = _Job(
-        manifest=read_manifest(manifest_path),
+        manifest=read_manifest(manifest_path, files_must_exist=False),
         paths=paths,
         setting=setting,
         config=config,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX, PATCH_PX
 from bccdist.heatmaps.curve import quantise
 from bccdist.slides.geometry import runs
-from bccdist.slides.slide import WHITE
+from bccdist.slides.level import WHITE
 
 FULL_COVERAGE = 4
 """Patches over a cell whose surroundings could all be read."""

@@ -1,19 +1,24 @@
 """The manifest: slides.csv, sections.csv beside it, and kinds.toml for the names that annotations use.
 
-`slides.csv`: slide_id, part, path; optionally annotation, mpp, patient_id, scanner.
-`sections.csv`: slide_id, section_id, label; optionally x_level0_px, y_level0_px, width_level0_px,
-height_level0_px (all four or none), labelled_by, labelled_at, prefilled, patient_id.
+`slides.csv`: slide_id, part, path; optionally annotation (one path, or several with `;` between them), mpp,
+patient_id, scanner.
+`sections.csv`: slide_id, section_id, label (Tumor, Normal, or nothing where nobody has labelled it yet); optionally
+x_level0_px, y_level0_px, width_level0_px, height_level0_px (all four or none), labelled_by, labelled_at, prefilled,
+patient_id.
 Paths are relative to the file that names them. Unknown columns are kept in `extra`.
 """
 
 import csv
+import os
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bccdist.errors import ManifestError
 from bccdist.files import digest_of
@@ -22,29 +27,26 @@ from bccdist.slides.geometry import Box
 
 Record = TypeVar("Record")
 PHANTOM_SCANNER = "phantom"
+MOST_LISTED_FAULTS = 50
+"""A wrong folder makes every row faulty; one message need not show them all."""
 _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
+_LABELS = {label.value: label for label in Label}
 _BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
-_SLIDE_COLUMNS = ("slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner")
-_SECTION_COLUMNS = (
-    "slide_id",
-    "section_id",
-    "label",
-    *_BOX_COLUMNS,
-    "labelled_by",
-    "labelled_at",
-    "prefilled",
-    "patient_id",
+_SLIDE_COLUMNS = frozenset({"slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner"})
+_SECTION_COLUMNS = frozenset(
+    {"slide_id", "section_id", "label", *_BOX_COLUMNS, "labelled_by", "labelled_at", "prefilled", "patient_id"}
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SlideRecord:
     """One row of slides.csv."""
 
     slide_id: str
     part: Part
     path: Path
-    annotation: Path | None = None
+    annotations: tuple[Path, ...] = ()
+    """The files that together annotate the slide."""
     mpp: float | None = None
     """Overrides what the scanner wrote; um per level-0 pixel."""
     patient_id: str = ""
@@ -52,19 +54,24 @@ class SlideRecord:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SectionRecord:
     """One row of sections.csv: one connected piece of tissue and its label."""
 
     slide_id: str
     section_id: str
-    label: Label
+    label: Label | None
+    """None where nobody has labelled it yet."""
     box_level0_px: Box | None = None
     labelled_by: str = ""
     labelled_at: str = ""
     prefilled: str = ""
     patient_id: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+
+
+_FACTS_OF_SLIDE = attrgetter("slide_id", "part", "mpp", "patient_id", "scanner", "extra")
+_FACTS_OF_SECTION = attrgetter(*(each.name for each in fields(SectionRecord)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +102,17 @@ class Manifest:
         """Whether any slide is drawn instead of scanned; every output says so then."""
         return any(slide.scanner == PHANTOM_SCANNER for slide in self.slides)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Names the content of the manifest, not of the slides."""
-        rows = [[repr(record) for record in self.slides], [repr(record) for record in self.sections]]
-        return digest_of([*rows, repr(self.kinds)])
+        """Names the content of the manifest, not of the slides; a data set that moves as a whole keeps it."""
+        slides = [
+            [
+                *_FACTS_OF_SLIDE(slide),
+                *(os.path.relpath(path, self.path.parent) for path in (slide.path, *slide.annotations)),
+            ]
+            for slide in self.slides
+        ]
+        return digest_of([slides, [_FACTS_OF_SECTION(section) for section in self.sections], repr(self.kinds)])
 
     def slides_of(self, parts: Iterable[Part]) -> list[SlideRecord]:
         """The slides of some parts, in the manifest's order."""
@@ -112,138 +125,223 @@ class Manifest:
         Raises:
             ManifestError: there is none.
         """
-        for record in self.slides:
-            if record.slide_id == slide_id:
-                return record
-        raise ManifestError(f"{self.path}: no slide {slide_id!r} among its {len(self.slides)} slides")
+        if slide_id not in self._slide_by_id:
+            raise ManifestError(f"{self.path}: no slide {slide_id!r} among its {len(self.slides)} slides")
+        return self._slide_by_id[slide_id]
 
     def sections_of(self, slide_id: str) -> list[SectionRecord]:
         """The sections of one slide, in the manifest's order."""
-        return [section for section in self.sections if section.slide_id == slide_id]
+        return list(self._sections_by_slide.get(slide_id, ()))
+
+    @cached_property
+    def _slide_by_id(self) -> Mapping[str, SlideRecord]:
+        return {slide.slide_id: slide for slide in self.slides}
+
+    @cached_property
+    def _sections_by_slide(self) -> Mapping[str, list[SectionRecord]]:
+        sections = defaultdict(list)
+        for section in self.sections:
+            sections[section.slide_id].append(section)
+        return dict(sections)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, files_must_exist: bool = True) -> Manifest:
     """Read and check slides.csv at `path`, with sections.csv and kinds.toml beside it where they are.
 
+    Args:
+        path: of slides.csv.
+        files_must_exist: whether a slide or annotation that is not there is a fault. Jobs that run on many nodes
+            leave it out: no file is looked up then, and one that has gone since fails alone when it is opened.
+
     Raises:
-        ManifestError: anything is wrong; one message lists every fault.
+        ManifestError: anything is wrong; one message lists the faults.
+    """
+    manifest, faults = inspect_manifest(path, files_must_exist=files_must_exist)
+    if faults:
+        listed = [f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS]]
+        if len(faults) > MOST_LISTED_FAULTS:
+            listed.append(f"  ... and {len(faults) - MOST_LISTED_FAULTS} more")
+        raise ManifestError("\n".join([f"{manifest.path}: {len(faults)} fault(s) in the manifest:", *listed]))
+    return manifest
+
+
+def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Manifest, list[str]]:
+    """What can be read of a manifest, and everything that is wrong with it.
+
+    Args:
+        path: of slides.csv.
+        files_must_exist: as in `read_manifest`.
+
+    Returns:
+        The manifest of those rows that have no fault of their own, and the faults, one sentence each. Of slides
+        that share a slide_id the first one stays.
     """
     path = path.resolve()
     sections_path = path.with_name("sections.csv")
-    problems: list[str] = []
-    slide_rows = _read_rows(path, ("slide_id", "part", "path"), problems)
-    section_rows: list[_Row] = []
+    files = _Files(path.parent, must_exist=files_must_exist)
+    slides = _read_table(path, ("slide_id", "part", "path"), lambda row: _parse_slide(row, files))
+    sections: _Table[SectionRecord] = _Table()
     if sections_path.exists():
-        section_rows = _read_rows(sections_path, ("slide_id", "section_id", "label"), problems)
-    slides = _parse_rows(slide_rows, _parse_slide, path.parent, problems)
-    sections = _parse_rows(section_rows, _parse_section, path.parent, problems)
-    kinds = _read_kinds(path.with_name("kinds.toml"), problems)
-    problems += _repetition_faults(slide_rows, "slide_id") + _repetition_faults(section_rows, "section_id")
-    problems += _unknown_slide_faults(slide_rows, section_rows)
-    problems += _slide_faults(slides) + _box_faults(sections) + _patient_faults(slides, sections)
-    if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise ManifestError(f"{path}: {len(problems)} fault(s) in the manifest:\n{listed}")
-    return Manifest(path=path, slides=tuple(slides), sections=tuple(sections), kinds=kinds)
+        sections = _read_table(sections_path, ("slide_id", "section_id", "label"), _parse_section)
+    faults = slides.faults + sections.faults
+    kinds = _read_kinds(path.with_name("kinds.toml"), faults)
+    faults += [f"slide_id {name!r} occurs more than once" for name in _repeated(row.slide_id for row in slides.rows)]
+    names = _repeated(row.section_id for row in sections.rows)
+    faults += [f"section_id {name!r} occurs more than once" for name in names]
+    faults += _unknown_slide_faults(slides.rows, sections.rows, place=f"{sections_path.name}, line")
+    faults += _slide_faults(slides.records) + _same_file_faults(slides.records, files)
+    faults += _box_faults(sections.records) + _patient_faults(slides.records, sections.records)
+    first = {slide.slide_id: slide for slide in reversed(slides.records)}
+    slides_once = tuple(slide for slide in slides.records if first[slide.slide_id] is slide)
+    return Manifest(path=path, slides=slides_once, sections=tuple(sections.records), kinds=kinds), faults
 
 
 class _Row(NamedTuple):
-    """A row of a CSV file as it stands there."""
+    """The names in a row of a CSV file, whatever else is wrong with it."""
 
-    place: str
-    """File and line, for messages."""
-    header: list[str]
-    fields: list[str]
-
-    @property
-    def values(self) -> dict[str, str]:
-        """The fields by their columns."""
-        return dict(zip(self.header, self.fields, strict=False))
+    line: int
+    slide_id: str
+    section_id: str
 
 
-def _read_rows(path: Path, required: tuple[str, ...], problems: list[str]) -> list[_Row]:
-    """The rows of a CSV file that are not blank; what is wrong with the whole file goes to `problems`."""
+@dataclass(kw_only=True)
+class _Table(Generic[Record]):
+    """What a CSV file holds, and what is wrong with it."""
+
+    records: list[Record] = field(default_factory=list)
+    """Of the rows that have no fault of their own."""
+    rows: list[_Row] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def _read_table(path: Path, required: tuple[str, ...], parse: Callable[[dict[str, str]], Record]) -> _Table[Record]:
+    """The rows of a CSV file that are not blank; a file that is no CSV is one fault without rows."""
     if not path.is_file():
-        problems.append(f"{path} is not there; give the path of a slides.csv")
-        return []
-    lines = _read_lines(path, problems)
-    if not lines:
-        return []
-    (_, header), *rows = lines
-    missing = [column for column in required if column not in header]
-    repeated = _repeated(column for column in header if column)
-    if missing:
-        problems.append(f"{path.name}: required column(s) missing: {', '.join(missing)}; its header has {header}")
-    if repeated:
-        problems.append(f"{path.name}: column(s) named more than once: {', '.join(repeated)}")
-    if not rows:
-        problems.append(f"{path.name}: no rows under the header")
-    if missing or repeated:
-        return []
-    return [_Row(place=f"{path.name}, line {line}", header=header, fields=fields) for line, fields in rows]
-
-
-def _read_lines(path: Path, problems: list[str]) -> list[tuple[int, list[str]]]:
-    """Line number and fields of each line that is not blank; none if the file is no CSV."""
+        return _Table(faults=[f"{path} is not there; give the path of a slides.csv"])
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
+        numbered = ((reader.line_num, list(map(str.strip, fields))) for fields in reader)
         try:
-            numbered = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
+            return _parse_lines(path.name, (line for line in numbered if any(line[1])), required, parse)
         except (UnicodeDecodeError, csv.Error) as error:
-            problems.append(f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}")
-            return []
-    lines = [(number, fields) for number, fields in numbered if any(fields)]
-    if not lines:
-        problems.append(f"{path.name}: it is empty")
-    return lines
+            fault = f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}"
+            return _Table(faults=[fault])
 
 
-def _parse_rows(
-    rows: list[_Row], parse: Callable[[dict[str, str], Path], Record], folder: Path, problems: list[str]
-) -> list[Record]:
-    """The parsed rows; what cannot be parsed goes to `problems`."""
-    records = []
-    for row in rows:
-        if len(row.fields) != len(row.header):
-            problems.append(f"{row.place}: {len(row.fields)} fields, expected {len(row.header)} as in the header")
+def _parse_lines(
+    name: str,
+    lines: Iterator[tuple[int, list[str]]],
+    required: tuple[str, ...],
+    parse: Callable[[dict[str, str]], Record],
+) -> _Table[Record]:
+    """The rows of the file `name` from its numbered lines, of which the first is the header."""
+    table: _Table[Record] = _Table()
+    _, header = next(lines, (0, []))
+    table.faults += _header_faults(name, header, required)
+    if table.faults:
+        return table
+    for number, texts in lines:
+        values = dict(zip(header, texts, strict=False))
+        table.rows.append(_Row(number, values.get("slide_id", ""), values.get("section_id", "")))
+        if len(texts) != len(header):
+            table.faults.append(f"{name}, line {number}: {len(texts)} fields, expected {len(header)} as in the header")
             continue
         try:
-            records.append(parse(row.values, folder))
+            table.records.append(parse(values))
         except (ValueError, OSError) as error:
-            problems.append(f"{row.place}: {error}")
-    return records
+            table.faults.append(f"{name}, line {number}: {error}")
+    if not table.rows:
+        table.faults.append(f"{name}: no rows under the header")
+    return table
 
 
-def _parse_slide(row: dict[str, str], folder: Path) -> SlideRecord:
-    slide_path = _existing_path(row, "path", folder)
-    if slide_path is None:
+def _header_faults(name: str, header: list[str], required: tuple[str, ...]) -> list[str]:
+    if not header:
+        return [f"{name}: it is empty"]
+    missing = [column for column in required if column not in header]
+    repeated = _repeated(header)
+    faults = []
+    if missing:
+        faults.append(f"{name}: required column(s) missing: {', '.join(missing)}; its header has {header}")
+    if repeated:
+        faults.append(f"{name}: column(s) named more than once: {', '.join(repeated)}")
+    return faults
+
+
+class _Files:
+    """The files that a manifest names, each looked up once or, where they need not exist, not at all."""
+
+    def __init__(self, folder: Path, *, must_exist: bool) -> None:
+        self._folder = folder
+        self._must_exist = must_exist
+        self._identities: dict[Path, Hashable] = {}
+
+    def find(self, column: str, text: str) -> Path:
+        """The path that `text` names.
+
+        Raises:
+            ValueError: it has to be there and is not.
+            OSError: the file system does not say whether it is there.
+        """
+        path = self._folder / text
+        if self._must_exist:
+            try:
+                found = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise ValueError(f"{column} {text!r} is not there (looked at {path})") from None
+            self._identities[path] = (found.st_dev, found.st_ino, found.st_size)
+        return path
+
+    def identity(self, path: Path) -> Hashable:
+        """Equal for two names of one file, links too where files were looked up."""
+        return self._identities.get(path) or os.path.normpath(path)
+
+
+def _parse_slide(row: dict[str, str], files: _Files) -> SlideRecord:
+    if not row["path"]:
         raise ValueError("path is empty")
     return SlideRecord(
         slide_id=_identifier(row, "slide_id"),
         part=Part.parse(row["part"]),
-        path=slide_path,
-        annotation=_existing_path(row, "annotation", folder),
+        path=files.find("path", row["path"]),
+        annotations=_annotations(row.get("annotation", ""), files),
         mpp=_positive_number(row, "mpp"),
         patient_id=row.get("patient_id", ""),
         scanner=row.get("scanner", ""),
-        extra={key: value for key, value in row.items() if key and key not in _SLIDE_COLUMNS},
+        extra=_extra(row, _SLIDE_COLUMNS),
     )
 
 
-def _parse_section(row: dict[str, str], _folder: Path) -> SectionRecord:
-    if row["label"] not in list(Label):
-        raise ValueError(f"label is {row['label']!r}, expected one of {', '.join(Label)}")
+def _annotations(text: str, files: _Files) -> tuple[Path, ...]:
+    if not text:
+        return ()
+    names = [name.strip() for name in text.split(";")]
+    if not all(names):
+        raise ValueError(f"annotation is {text!r}: a path beside a ';' is empty; put one ';' between two paths")
+    repeated = _repeated(names)
+    if repeated:
+        raise ValueError(f"annotation names a file more than once: {', '.join(repeated)}")
+    return tuple(files.find("annotation", name) for name in names)
+
+
+def _parse_section(row: dict[str, str]) -> SectionRecord:
     return SectionRecord(
         slide_id=_identifier(row, "slide_id"),
         section_id=_identifier(row, "section_id"),
-        label=Label(row["label"]),
+        label=_section_label(row["label"]),
         box_level0_px=_section_box(row),
         labelled_by=row.get("labelled_by", ""),
         labelled_at=row.get("labelled_at", ""),
         prefilled=row.get("prefilled", ""),
         patient_id=row.get("patient_id", ""),
-        extra={key: value for key, value in row.items() if key and key not in _SECTION_COLUMNS},
+        extra=_extra(row, _SECTION_COLUMNS),
     )
+
+
+def _extra(row: dict[str, str], known: frozenset[str]) -> dict[str, str]:
+    """The columns that are kept without being known; sorted, because digests name what they print."""
+    unknown = row.keys() - known
+    return {column: row[column] for column in sorted(unknown) if column} if unknown else {}
 
 
 def _identifier(row: dict[str, str], column: str) -> str:
@@ -256,14 +354,12 @@ def _identifier(row: dict[str, str], column: str) -> str:
     return text
 
 
-def _existing_path(row: dict[str, str], column: str, folder: Path) -> Path | None:
-    text = row.get(column, "")
+def _section_label(text: str) -> Label | None:
     if not text:
         return None
-    path = folder / text
-    if not path.exists():
-        raise ValueError(f"{column} {text!r} is not there (looked at {path})")
-    return path
+    if text not in _LABELS:
+        raise ValueError(f"label is {text!r}, expected one of {', '.join(_LABELS)}, or nothing where it is not known")
+    return _LABELS[text]
 
 
 def _positive_number(row: dict[str, str], column: str) -> float | None:
@@ -284,7 +380,7 @@ def _section_box(row: dict[str, str]) -> Box | None:
     if not any(texts):
         return None
     try:
-        box = Box(*(int(text) for text in texts))
+        box = Box(*map(int, texts))
     except ValueError:
         raise ValueError(f"the box {texts} is not four whole numbers ({', '.join(_BOX_COLUMNS)})") from None
     if box.x < 0 or box.y < 0 or box.width <= 0 or box.height <= 0:
@@ -319,22 +415,18 @@ def _parse_kind(text: str) -> Kind | None:
     return Kind(text)
 
 
-def _repeated(values: Iterable[str]) -> list[str]:
-    return [value for value, count in Counter(values).items() if count > 1]
+def _repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once; what has no name is not counted."""
+    return [name for name, count in Counter(names).items() if name and count > 1]
 
 
-def _repetition_faults(rows: list[_Row], column: str) -> list[str]:
-    names = (row.values.get(column, "") for row in rows)
-    return [f"{column} {name!r} occurs more than once" for name in _repeated(name for name in names if name)]
-
-
-def _unknown_slide_faults(slide_rows: list[_Row], section_rows: list[_Row]) -> list[str]:
+def _unknown_slide_faults(slides: list[_Row], sections: list[_Row], *, place: str) -> list[str]:
     """Sections on slides that no row names; a row that has other faults names its slide all the same."""
-    known = {row.values.get("slide_id", "") for row in slide_rows}
+    known = {row.slide_id for row in slides} | {""}
     return [
-        f"{row.place}: slide_id {row.values['slide_id']!r} is not in slides.csv"
-        for row in section_rows
-        if known and row.values.get("slide_id", "") not in {*known, ""}
+        f"{place} {row.line}: slide_id {row.slide_id!r} is not in slides.csv"
+        for row in sections
+        if slides and row.slide_id not in known
     ]
 
 
@@ -343,7 +435,19 @@ def _slide_faults(slides: list[SlideRecord]) -> list[str]:
         f"slide {slide.slide_id!r} is in {slide.part.value} but names no annotation; "
         "Training and Validation I need one"
         for slide in slides
-        if slide.part.is_annotated and slide.annotation is None
+        if slide.part.is_annotated and not slide.annotations
+    ]
+
+
+def _same_file_faults(slides: list[SlideRecord], files: _Files) -> list[str]:
+    """Slides that are one file under two names: it would be trained on or counted twice."""
+    names: defaultdict[Hashable, dict[str, Path]] = defaultdict(dict)
+    for slide in slides:
+        names[files.identity(slide.path)].setdefault(slide.slide_id, slide.path)
+    return [
+        f"slides {', '.join(map(repr, same))} are one file: {next(iter(same.values()))}"
+        for same in names.values()
+        if len(same) > 1
     ]
 
 

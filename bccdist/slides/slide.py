@@ -6,21 +6,22 @@ coarser than the target is refused, and so is one whose mpp is missing or absurd
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import cv2
 import numpy as np
 import openslide
 from numpy.typing import NDArray
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box, runs
+from bccdist.slides.jpeg_level import JpegLevel, open_jpeg_level
+from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, sample_into
 
-WHITE = 255
 PLAUSIBLE_MPP = (0.05, 5.0)
 """Light microscopes scan within these um/px; anything else is a fault of the file."""
 _LARGEST_ASPECT = 1.05
@@ -76,14 +77,25 @@ def choose_resolution(
 
 
 class Slide:
-    """An open slide. Open it in the process that reads, and only there.
+    """An open slide. Open it in the process that reads, and only there; one thread may read at a time.
 
     Attributes:
         resolution: how the target frame lies on the file.
+        level0_size: width and height in level-0 px.
         width_px, height_px: size in the target frame.
+        is_decoded_by_tile: whether the file's JPEG tiles are read directly instead of through OpenSlide.
     """
 
-    def __init__(self, path: Path, *, target_mpp: float, tolerance: float = 0.1, mpp: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        target_mpp: float,
+        tolerance: float = 0.1,
+        mpp: float | None = None,
+        pool: Executor | None = None,
+        by_tile: bool = True,
+    ) -> None:
         """Open `path`.
 
         Args:
@@ -91,11 +103,15 @@ class Slide:
             target_mpp: um per pixel of the target frame.
             tolerance: relative deviation up to which a level is used without resampling.
             mpp: um per level-0 pixel; overrides what the file says.
+            pool: threads that decode; None decodes in the caller's.
+            by_tile: read JPEG tiles directly where the file allows it; False leaves all to OpenSlide.
 
         Raises:
             SlideError: the file cannot be opened, or has no usable scale.
         """
         self.path = path
+        self._pool = pool
+        self._by_tile = by_tile
         self._handle = _open(path)
         try:
             self.resolution = choose_resolution(
@@ -110,6 +126,8 @@ class Slide:
         self.level0_size = self._handle.dimensions
         self.width_px = max(1, round(self.level0_size[0] / self.resolution.downsample))
         self.height_px = max(1, round(self.level0_size[1] / self.resolution.downsample))
+        self._source, self._step = self._open_level(self.resolution.level, step=self.resolution.resize)
+        self.is_decoded_by_tile = isinstance(self._source, JpegLevel)
 
     def __enter__(self) -> Self:
         """The slide itself."""
@@ -123,12 +141,33 @@ class Slide:
 
     def close(self) -> None:
         """Close the file."""
+        _close(self._source)
         self._handle.close()
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What the file says of itself, by OpenSlide's names."""
+        return self._handle.properties
+
+    @property
+    def num_levels(self) -> int:
+        """Levels of the file's pyramid."""
+        return int(self._handle.level_count)
 
     def reopen(self) -> None:
         """Open the file anew: after a failed read OpenSlide refuses every other one."""
-        self._handle.close()
+        self.close()
         self._handle = _open(self.path)
+        self._source, self._step = self._open_level(self.resolution.level, step=self.resolution.resize)
+
+    def _open_level(self, level: int, *, step: float) -> tuple[Level, float]:
+        """A level of the file, or what a decoder makes of it, and how many of its pixels make one of the frame."""
+        plain = OpenSlideLevel(self._handle, level, self.path)
+        direct = open_jpeg_level(self.path, plain, largest_reduction=step, pool=self._pool) if self._by_tile else None
+        if direct is None:
+            return plain, step
+        # Rounded, as 1.84 / 2 * 2 is not a whole number of pixels otherwise.
+        return direct[0], round(step / direct[1], 9)
 
     def read(self, box_px: Box) -> NDArray[np.uint8]:
         """The pixels of a box of the target frame.
@@ -142,34 +181,18 @@ class Slide:
         Raises:
             SlideError: the scanner's data cannot be decoded.
         """
-        image = np.full((box_px.height, box_px.width, 3), WHITE, dtype=np.uint8)
+        image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
+        self.read_into(image, box_px)
+        return image
+
+    def read_into(self, image: NDArray[np.uint8], box_px: Box) -> None:
+        """Write the pixels of a box of the target frame to `image`, as `read` gives them."""
         inside = box_px.intersection(Box(0, 0, self.width_px, self.height_px))
+        if inside != box_px:
+            image[:] = WHITE
         if inside.area:
-            rows, cols = inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()
-            image[rows, cols] = self._read_inside(inside)
-        return image
-
-    def _read_inside(self, box_px: Box) -> NDArray[np.uint8]:
-        resolution = self.resolution
-        location = (round(box_px.x * resolution.downsample), round(box_px.y * resolution.downsample))
-        size = (round(box_px.width * resolution.resize), round(box_px.height * resolution.resize))
-        image = self._read_level(location, resolution.level, size)
-        if size == (box_px.width, box_px.height):
-            return image
-        resized = cv2.resize(image, (box_px.width, box_px.height), interpolation=cv2.INTER_AREA)
-        return np.asarray(resized, dtype=np.uint8)
-
-    def _read_level(self, location_level0_px: tuple[int, int], level: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        try:
-            region = np.asarray(self._handle.read_region(location_level0_px, level, size))
-        except openslide.OpenSlideError as error:
-            raise SlideError(
-                f"{self.path}: cannot decode level {level} at level-0 px {location_level0_px}: {error}; "
-                "the file is damaged or truncated: copy or scan it again"
-            ) from error
-        image = region[..., :3].copy()
-        image[region[..., 3] == 0] = WHITE
-        return image
+            view = inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()
+            sample_into(image[view], self._source, inside, step=(self._step, self._step))
 
     def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[NDArray[np.uint8]]:
         """The slide in rows of cells, each source pixel read once.
@@ -186,22 +209,36 @@ class Slide:
 
     def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> NDArray[np.uint8]:
         """One row of cells: uint8 RGB [cell_px, cols * cell_px, 3]; cells that are not `needed` [cols] are white."""
-        band = np.full((cell_px, needed.size * cell_px, 3), WHITE, dtype=np.uint8)
+        band = np.empty((cell_px, needed.size * cell_px, 3), dtype=np.uint8)
         for start, end in runs(needed):
-            box_px = Box(start * cell_px, row * cell_px, (end - start) * cell_px, cell_px)
-            band[:, start * cell_px : end * cell_px] = self.read(box_px)
+            cols = slice(start * cell_px, end * cell_px)
+            self.read_into(band[:, cols], Box(cols.start, row * cell_px, cols.stop - cols.start, cell_px))
+        for start, end in runs(~needed):
+            band[:, start * cell_px : end * cell_px] = WHITE
         return band
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
 
-        It is read from the coarsest level that is not coarser than `mpp`.
+        It is read in bands from the coarsest level that is not coarser than `mpp`, so that a large slide without a
+        pyramid fits into memory, too.
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         level = self._handle.get_best_level_for_downsample(factor * 1.01)
-        image = self._read_level((0, 0), level, self._handle.level_dimensions[level])
-        size = (max(1, round(self.level0_size[0] / factor)), max(1, round(self.level0_size[1] / factor)))
-        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        source, _ = self._open_level(level, step=factor / self._handle.level_downsamples[level])
+        width, height = (max(1, round(edge / factor)) for edge in self.level0_size)
+        try:
+            image = np.empty((height, width, 3), dtype=np.uint8)
+            step = (source.size_px[0] / width, source.size_px[1] / height)
+            sample_into(image, source, Box(0, 0, width, height), step=step)
+            return image
+        finally:
+            _close(source)
+
+
+def _close(level: Level) -> None:
+    if isinstance(level, JpegLevel):
+        level.close()
 
 
 def _open(path: Path) -> openslide.OpenSlide:
@@ -212,7 +249,8 @@ def _open(path: Path) -> openslide.OpenSlide:
     try:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
-        raise SlideError(f"{path}: OpenSlide cannot open it: {error}; convert it or leave it out") from error
+        advice = advice_on_size(path) or "convert it or leave it out"
+        raise SlideError(f"{path}: OpenSlide cannot open it: {error}; {advice}") from error
 
 
 def _level0_mpp(handle: openslide.OpenSlide, override: float | None) -> float:

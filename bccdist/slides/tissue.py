@@ -1,6 +1,7 @@
 """Where tissue lies, and which connected pieces of it are sections (paper, section 2.1)."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -11,15 +12,15 @@ from bccdist.parts import Label
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SectionRecord
 from bccdist.slides.slide import Slide
+from bccdist.slides.stain import stained
 
 TISSUE_MPP = 8.0
 """um per pixel of the tissue mask."""
 SMALLEST_SECTION_UM2 = 20_000.0
-"""Smaller pieces are debris."""
+"""Sections have at least this much tissue; less is debris."""
 MERGE_GAP_UM = 100.0
 """Pieces that are nearer than this are one section."""
-_LEAST_CHROMA = 12
-_MOST_CHROMA = 20
+_MERGED_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,44 +38,84 @@ class Section:
 def tissue_mask(slide: Slide) -> NDArray[np.bool_]:
     """Tissue at `TISSUE_MPP`: bool [h, w], from the stain's colour.
 
-    H&E colours every tissue, and glass is grey: the spread between a pixel's colour channels tells them apart.
-    The threshold is Otsu's, held to a plausible range so that an empty slide stays empty.
+    It depends on the slide's pixels and its um/px alone, not on the target mpp.
     """
-    image = cv2.medianBlur(slide.thumbnail(TISSUE_MPP), 5)
-    chroma = image.max(axis=2) - image.min(axis=2)
-    otsu, _ = cv2.threshold(chroma, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return np.asarray(chroma > np.clip(otsu, _LEAST_CHROMA, _MOST_CHROMA), dtype=bool)
+    return stained(slide.thumbnail(TISSUE_MPP), mpp=TISSUE_MPP)
 
 
 def find_sections(tissue: NDArray[np.bool_]) -> list[Box]:
-    """The connected pieces of tissue in reading order, as boxes in the tissue mask's pixels."""
-    # An odd width: closing with an even one moves everything by a pixel.
-    gap_px = 2 * round(MERGE_GAP_UM / TISSUE_MPP / 2) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap_px, gap_px))
-    # Without a margin, closing would stretch a piece near the border up to it.
-    padded = cv2.morphologyEx(np.pad(tissue.astype(np.uint8), gap_px), cv2.MORPH_CLOSE, kernel)
-    merged = np.ascontiguousarray(padded[gap_px:-gap_px, gap_px:-gap_px])
-    num_labels, labels, stats, _ = cv2.connectedComponentsWithStats(merged, connectivity=8)
-    areas_px = np.bincount(labels[tissue], minlength=num_labels)
-    boxes = [
-        Box(*(int(value) for value in stats[label, :4]))
-        for label in range(1, num_labels)
-        if areas_px[label] * TISSUE_MPP**2 >= SMALLEST_SECTION_UM2
-    ]
-    return reading_order(boxes)
+    """The pieces of tissue in reading order, as boxes in the tissue mask's pixels.
+
+    Pieces nearer than `MERGE_GAP_UM` are one section, and so are a ring and what lies inside it, and pieces of
+    which the smaller one's box lies for more than half in the larger one's: a verdict is given on a box, and
+    tissue in the boxes of two sections would count for both. What is left with less tissue than
+    `SMALLEST_SECTION_UM2` is debris and no section, though it stays in the mask. A piece at the edge of the scan
+    or of its padding ends there.
+    """
+    groups, group_boxes = _near_groups(tissue)
+    areas_um2 = np.bincount(groups[tissue], minlength=len(group_boxes)) * TISSUE_MPP**2
+    kept = [group for group in range(1, len(group_boxes)) if areas_um2[group] >= SMALLEST_SECTION_UM2]
+    boxes = [_tissue_box(tissue, groups, group, group_boxes[group]) for group in kept]
+    return reading_order(_overlapping_merged(boxes))
+
+
+def _near_groups(tissue: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Box]]:
+    """Pieces of tissue with what is near them: the group of each pixel, int32 [h, w], and the groups' boxes.
+
+    Group 0 is what is far from any tissue.
+    """
+    distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = (distance_px <= MERGE_GAP_UM / TISSUE_MPP / 2).astype(np.uint8)
+    outlines, _ = cv2.findContours(near, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(near, outlines, -1, 1, cv2.FILLED)
+    _, groups, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
+    return np.asarray(groups, dtype=np.int32), [Box(*(int(value) for value in row[:4])) for row in stats]
+
+
+def _tissue_box(tissue: NDArray[np.bool_], groups: NDArray[np.int32], group: int, group_box: Box) -> Box:
+    """The box of a group's tissue, without what is merely near it."""
+    inside = tissue[group_box.slices()] & (groups[group_box.slices()] == group)
+    x, y, width, height = (int(value) for value in cv2.boundingRect(inside.astype(np.uint8)))
+    return Box(group_box.x + x, group_box.y + y, width, height)
+
+
+def _overlapping_merged(boxes: list[Box]) -> list[Box]:
+    """The boxes, those joined of which the smaller lies for more than half in the larger, until there are none."""
+    while pair := _overlapping_pair(boxes):
+        boxes = [box for box in boxes if box not in pair] + [_hull(*pair)]
+    return boxes
+
+
+def _overlapping_pair(boxes: list[Box]) -> tuple[Box, Box] | None:
+    for first, other in combinations(boxes, 2):
+        if first.intersection(other).area > _MERGED_SHARE * min(first.area, other.area):
+            return first, other
+    return None
+
+
+def _hull(first: Box, other: Box) -> Box:
+    x, y = min(first.x, other.x), min(first.y, other.y)
+    return Box(x, y, max(first.x_end, other.x_end) - x, max(first.y_end, other.y_end) - y)
 
 
 def reading_order(boxes: list[Box]) -> list[Box]:
-    """Boxes by row, then from left to right; a box belongs to a row if its middle lies within the row's first box."""
+    """Boxes by row, then from left to right.
+
+    A box belongs to a row if it shares more than half of its height with the row's first box, or that one of its own.
+    """
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=lambda box: (box.y, box.x)):
-        middle = box.y + box.height / 2
-        row = next((row for row in rows if row[0].y <= middle < row[0].y_end), None)
+        row = next((row for row in rows if _side_by_side(row[0], box)), None)
         if row is None:
             rows.append([box])
         else:
             row.append(box)
     return [box for row in rows for box in sorted(row, key=lambda box: box.x)]
+
+
+def _side_by_side(first: Box, other: Box) -> bool:
+    shared_px = min(first.y_end, other.y_end) - max(first.y, other.y)
+    return 2 * shared_px > min(first.height, other.height)
 
 
 def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records: list[SectionRecord]) -> list[Section]:
@@ -88,18 +129,29 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
     if records and records[0].box_level0_px is not None:
         _refuse_outside(slide, records)
         return [_labelled(record, record.box_level0_px) for record in records if record.box_level0_px]
-    factor = TISSUE_MPP / slide.resolution.mpp_level0
-    width, height = slide.level0_size
-    slide_box = Box(0, 0, width, height)
-    boxes = [box.scaled(factor).intersection(slide_box) for box in find_sections(tissue)]
+    boxes = found_boxes(slide, tissue)
     if not records:
-        return [Section(section_id=f"{slide_id}-s{number}", box_level0_px=box) for number, box in enumerate(boxes)]
+        return [
+            Section(section_id=section_id(slide_id, number), box_level0_px=box) for number, box in enumerate(boxes)
+        ]
     if len(records) != len(boxes):
         raise SlideError(
             f"{slide.path}: sections.csv labels {len(records)} sections of {slide_id}, but {len(boxes)} pieces of "
-            "tissue were found; give their boxes in sections.csv"
+            "tissue were found; give their boxes in sections.csv (jobs/find_sections.py writes them to correct)"
         )
     return [_labelled(record, box) for record, box in zip(records, boxes, strict=True)]
+
+
+def section_id(slide_id: str, number: int) -> str:
+    """What a found section is called: its number counts from 0 in reading order."""
+    return f"{slide_id}-s{number}"
+
+
+def found_boxes(slide: Slide, tissue: NDArray[np.bool_]) -> list[Box]:
+    """The pieces of tissue found on a slide, in reading order, as boxes in level-0 px cut to the slide."""
+    factor = TISSUE_MPP / slide.resolution.mpp_level0
+    slide_box = Box(0, 0, *slide.level0_size)
+    return [box.scaled(factor).intersection(slide_box) for box in find_sections(tissue)]
 
 
 def _labelled(record: SectionRecord, box_level0_px: Box) -> Section:
@@ -122,9 +174,3 @@ def _refuse_outside(slide: Slide, records: list[SectionRecord]) -> None:
                 f"{slide.path}: the box {tuple(box)} of section {record.section_id} reaches outside the slide's "
                 f"{width} x {height} level-0 px"
             )
-
-
-def box_in_tissue_frame(box_level0_px: Box, slide: Slide, shape: tuple[int, int]) -> Box:
-    """A section's box in pixels of the tissue mask, cut to the mask's `shape`."""
-    box = box_level0_px.scaled(slide.resolution.mpp_level0 / TISSUE_MPP)
-    return box.intersection(Box(0, 0, shape[1], shape[0]))

@@ -5,17 +5,20 @@ patches make up step s whatever the number of ranks.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig
 from bccdist.errors import ConfigurationError
-from bccdist.training.pools import POOLS
+from bccdist.training.pools import POOLS, PoolTotals
 
 _SHUFFLE_STREAM = len(POOLS)
 """Random streams 0 to 4 belong to the pools."""
+Numbers = NDArray[np.signedinteger[Any]]
+"""Patches by number: int32 where that holds them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +26,28 @@ class EpochPlan:
     """The draws of one epoch, cut into steps.
 
     Attributes:
-        draws: the patch (row of the index) at each position of the epoch, int64 [num_draws].
+        draws: the patch (number among the training patches) at each position of the epoch, [num_draws].
         global_batch: positions per step, over all ranks.
         num_steps: full steps; what is left over is not used.
     """
 
-    draws: NDArray[np.int64]
+    draws: Numbers
     global_batch: int
     num_steps: int
 
     def positions(self, step: int, *, rank: int, world_size: int) -> NDArray[np.int64]:
-        """The positions of the epoch that a rank computes in a step; equally many on every rank."""
-        share = self.global_batch // world_size
-        start = step * self.global_batch + rank * share
-        return np.arange(start, start + share)
+        """The positions of the epoch that a rank computes in a step (the first is 0).
+
+        Any step can be asked for; the shares of the ranks are contiguous and in their order.
+        """
+        share = share_of(self.global_batch, rank=rank, world_size=world_size)
+        start = step * self.global_batch
+        return np.arange(start + share.start, start + share.stop)
+
+
+def share_of(global_batch: int, *, rank: int, world_size: int) -> range:
+    """The places of a step that a rank computes: contiguous, and on no rank more than one more than on another."""
+    return range(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
 
 
 def plan_epoch(
@@ -52,21 +63,17 @@ def plan_epoch(
 
     Args:
         members: for each pool of Table 2 which patches belong to it, bool [num_patches].
-        balance: draws per member of each pool.
+        balance: draws of each pool.
         seed: of the run.
         epoch: the first is 1.
         global_batch: patches per step over all ranks.
         max_steps: cut the shuffled epoch after so many steps.
 
     Raises:
-        ConfigurationError: the epoch is shorter than one step.
+        ConfigurationError: the epoch is shorter than one step, or a count is given for an empty pool.
     """
-    ratios = asdict(balance)
-    drawn = [
-        draw_pool(np.flatnonzero(members[pool]), ratios[pool], _random(seed, epoch, stream))
-        for stream, pool in enumerate(POOLS)
-    ]
-    draws = _random(seed, epoch, _SHUFFLE_STREAM).permutation(np.concatenate(drawn))
+    sizes = {pool: int(np.count_nonzero(members[pool])) for pool in POOLS}
+    draws = _shuffled_draws(members, draws_of_pools(sizes, balance), seed=seed, epoch=epoch)
     num_steps = len(draws) // global_batch
     if num_steps == 0:
         raise ConfigurationError(
@@ -78,26 +85,82 @@ def plan_epoch(
     return EpochPlan(draws=draws, global_batch=global_batch, num_steps=num_steps)
 
 
-def draw_pool(members: NDArray[np.int64], ratio: float, random: np.random.Generator) -> NDArray[np.int64]:
-    """Every member floor(k) times, and the remainder drawn without replacement.
+def draws_of_pools(sizes: Mapping[str, int], balance: BalanceConfig) -> dict[str, int]:
+    """Draws per epoch of each pool with so many patches.
+
+    Raises:
+        ConfigurationError: a count is given for a pool without patches.
+    """
+    return {pool: balance.num_draws(pool, num_members=sizes[pool]) for pool in POOLS}
+
+
+def empty_pools(sizes: Mapping[str, int], balance: BalanceConfig) -> list[str]:
+    """The pools without patches that would be drawn from if there were any."""
+    wanted = [pool for pool in POOLS if getattr(balance.draws, pool) is None and getattr(balance, pool) > 0]
+    return [pool for pool in wanted if not sizes[pool]]
+
+
+def _shuffled_draws(
+    members: Mapping[str, NDArray[np.bool_]], num_draws: Mapping[str, int], *, seed: int, epoch: int
+) -> Numbers:
+    """The draws of all pools, mixed: written into one array and shuffled there, so that millions fit."""
+    kind = np.int32 if len(members[POOLS[0]]) <= np.iinfo(np.int32).max else np.int64
+    draws: Numbers = np.empty(sum(num_draws.values()), dtype=kind)
+    start = 0
+    for stream, pool in enumerate(POOLS):
+        stop = start + num_draws[pool]
+        patches: Numbers = np.flatnonzero(members[pool]).astype(kind)
+        draws[start:stop] = draw_pool(patches, num_draws[pool], _random(seed, epoch, stream))
+        start = stop
+    _random(seed, epoch, _SHUFFLE_STREAM).shuffle(draws)
+    return draws
+
+
+def draw_pool(members: Numbers, num_draws: int, random: np.random.Generator) -> Numbers:
+    """Every member floor(k) times, and the remainder drawn without replacement, where k = num_draws / members.
 
     Args:
-        members: the pool's patches.
-        ratio: draws per member; the number of draws is the nearest whole one.
+        members: the pool's patches; empty only where nothing is drawn.
+        num_draws: so many are returned.
         random: decides the remainder.
     """
-    if len(members) == 0:
-        return members
-    num_draws = round(ratio * len(members))
-    num_whole, num_extra = divmod(num_draws, len(members))
-    extra = random.choice(members, size=num_extra, replace=False)
+    num_whole, num_extra = divmod(num_draws, max(1, len(members)))
+    extra = random.choice(members, size=num_extra, replace=False, shuffle=False) if num_extra else members[:0]
     return np.concatenate([np.tile(members, num_whole), extra])
 
 
-def pixel_unbalance(tumornest_fraction: NDArray[np.float64], draws: NDArray[np.int64]) -> float:
-    """Tumor-free pixels per tumor pixel over some draws (Table 2's last row); infinite without tumor."""
-    tumor = float(tumornest_fraction[draws].sum())
-    return (len(draws) - tumor) / tumor if tumor else float("inf")
+def pixel_unbalance(*, num_patches: float, tumornest_sum: float) -> float:
+    """Tumor-free pixels per tumor pixel (Table 2's last row); infinite without tumor.
+
+    Args:
+        num_patches: the whole area, in patches.
+        tumornest_sum: the tumor area, in patches: the sum of the patches' Tumornest fractions.
+    """
+    return (num_patches - tumornest_sum) / tumornest_sum if tumornest_sum else float("inf")
+
+
+def unbalance_before(totals: PoolTotals) -> float:
+    """Of the patches themselves, each counted once (Table 2, before balancing)."""
+    return pixel_unbalance(num_patches=totals.num_distinct, tumornest_sum=totals.distinct_tumornest_sum)
+
+
+def expected_unbalance(totals: PoolTotals, draws: Mapping[str, int]) -> float:
+    """Of an epoch with so many draws of each pool, every member of a pool equally likely (Table 2, after)."""
+    tumornest_sum = sum(
+        draws[pool] * totals.tumornest_sum[pool] / totals.num_patches[pool] for pool in POOLS if draws[pool]
+    )
+    return pixel_unbalance(num_patches=sum(draws.values()), tumornest_sum=tumornest_sum)
+
+
+def drawn_unbalance(tumornest: NDArray[np.floating[Any]], plan: EpochPlan) -> float:
+    """Of the draws that an epoch happens to have.
+
+    Args:
+        tumornest: share of each training patch's pixels in Tumornest, 0 to 1, [num_patches].
+        plan: of the epoch.
+    """
+    times = np.bincount(plan.draws, minlength=len(tumornest))
+    return pixel_unbalance(num_patches=len(plan.draws), tumornest_sum=float(times @ tumornest))
 
 
 def _random(seed: int, epoch: int, stream: int) -> np.random.Generator:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig, claim_config
-from bccdist.errors import DistributedError, ShardError
+from bccdist.errors import DistributedError
 from bccdist.files import write_json
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -36,14 +34,22 @@ from bccdist.training.distributed import (
     resolve_ranks,
     sum_over_ranks,
 )
-from bccdist.training.epoch_plan import EpochPlan, pixel_unbalance, plan_epoch
+from bccdist.training.epoch_plan import (
+    EpochPlan,
+    drawn_unbalance,
+    draws_of_pools,
+    empty_pools,
+    expected_unbalance,
+    plan_epoch,
+    share_of,
+    unbalance_before,
+)
 from bccdist.training.events import EventLog
 from bccdist.training.losses import losses
 from bccdist.training.metrics import MetricsRow, best_epochs, epoch_rows, write_metrics
-from bccdist.training.pools import POOLS
 from bccdist.training.progress import Progress
 from bccdist.training.samples import Patches, PatchReader, training_loader, validation_loader
-from bccdist.training.shard_set import ShardSet, read_set
+from bccdist.training.shard_set import PartPatches, ShardSet, read_set
 from bccdist.training.validation import ValidationResult, validate
 
 Batch = tuple[Tensor, Tensor]
@@ -61,6 +67,8 @@ class Run:
     ranks: Ranks
     device: torch.device
     shard_set: ShardSet
+    training: PartPatches
+    validation: PartPatches
     reader: PatchReader
     network: DeeplySupervisedUNet
     parallel: nn.Module
@@ -88,7 +96,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
             loss is not finite.
     """
     ranks = resolve_ranks(os.environ)
-    config.rank_batch(ranks.world_size)
+    config.check_ranks(ranks.world_size)
     device = choose_device(ranks)
     study = StudyPaths(study_root)
     paths = study.run(setting)
@@ -109,6 +117,7 @@ def _train_to_the_end(run: Run) -> None:
         run.say(f"{run.network.setting}: all {run.config.epochs} epochs are done in {run.paths.root}; nothing to do")
         return
     run.say(_opening_line(run, first_epoch))
+    _report_empty_pools(run)
     for epoch in range(first_epoch, run.config.epochs + 1):
         _train_epoch(run, epoch)
     run.events.write("done", epochs=run.config.epochs)
@@ -117,6 +126,7 @@ def _train_to_the_end(run: Run) -> None:
 def _prepare(
     paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, device: torch.device, shard_set: ShardSet
 ) -> Run:
+    training, validation = (shard_set.part(part) for part in _PARTS)
     digest = _claim(paths, ranks, config, setting=setting, shard_set=shard_set.digest)
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
@@ -128,6 +138,8 @@ def _prepare(
         ranks=ranks,
         device=device,
         shard_set=shard_set,
+        training=training,
+        validation=validation,
         reader=PatchReader(shard_set),
         network=network,
         parallel=_in_parallel(network, ranks),
@@ -185,13 +197,22 @@ def _resume(run: Run) -> int:
 
 def _opening_line(run: Run, first_epoch: int) -> str:
     config = run.config
-    num_training, num_validation = (len(_rows_of(run, part)) for part in _PARTS)
+    totals = run.training.totals
+    draws = draws_of_pools(totals.num_patches, config.balance)
     phantom = "PHANTOM DATA, " if run.shard_set.is_phantom else ""
     return (
         f"{phantom}{run.network.setting}, width {config.width}: epochs {first_epoch} to {config.epochs}, "
-        f"{num_training} training and {num_validation} validation patches, "
-        f"{run.ranks.world_size} rank(s) on {run.device.type}"
+        f"{totals.num_distinct} training patches with {unbalance_before(totals):.2f} tumor-free pixels per tumor "
+        f"pixel, {sum(draws.values())} draws an epoch with {expected_unbalance(totals, draws):.2f}, "
+        f"{len(run.validation.rows)} validation patches, {run.ranks.world_size} rank(s) on {run.device.type}"
     )
+
+
+def _report_empty_pools(run: Run) -> None:
+    """Say which pools of Table 2 should be drawn from and hold no patch."""
+    for pool in empty_pools(run.training.totals.num_patches, run.config.balance):
+        run.events.write("empty_pool", pool=pool)
+        run.say(f"pool {pool} of Table 2 holds no training patch, so nothing is drawn from it")
 
 
 def _train_epoch(run: Run, epoch: int) -> None:
@@ -199,8 +220,8 @@ def _train_epoch(run: Run, epoch: int) -> None:
     start_s = time.monotonic()
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(run.config, epoch)
-    plan, rows = _plan(run, epoch)
-    train_losses = _train_steps(run, epoch, plan, rows)
+    plan = _plan(run, epoch)
+    train_losses = _train_steps(run, epoch, plan)
     patches_per_s = plan.num_steps * plan.global_batch / (time.monotonic() - start_s)
     average_batch_statistics(run.network)
     validation = _validate(run)
@@ -218,41 +239,36 @@ def _train_epoch(run: Run, epoch: int) -> None:
     _report_epoch(run, epoch)
 
 
-def _rows_of(run: Run, part: Part) -> NDArray[np.int64]:
-    """The rows of the index that belong to one part; an error where there are none."""
-    rows = np.flatnonzero(run.shard_set.index["part"] == part)
-    if not len(rows):
-        raise ShardError(
-            f"{run.shard_set.root}: no patches of {part}, expected some to train with; give slides.csv slides of "
-            "that part and run the shards stage again"
-        )
-    return rows
-
-
-def _plan(run: Run, epoch: int) -> tuple[EpochPlan, NDArray[np.int64]]:
-    """The epoch's draws, and the rows of the index that they count in."""
-    rows = _rows_of(run, Part.TRAINING)
-    members = {pool: run.shard_set.index[f"pool_{pool}"].to_numpy()[rows] for pool in POOLS}
+def _plan(run: Run, epoch: int) -> EpochPlan:
+    """The epoch's draws among the training patches."""
     plan = plan_epoch(
-        members,
+        run.training.members,
         run.config.balance,
         seed=run.config.seed,
         epoch=epoch,
         global_batch=run.config.global_batch,
         max_steps=run.config.max_steps,
     )
-    unbalance = pixel_unbalance(run.shard_set.index["tumornest_fraction"].to_numpy()[rows], plan.draws)
-    run.events.write("plan", epoch=epoch, num_draws=len(plan.draws), num_steps=plan.num_steps, unbalance=unbalance)
-    return plan, rows
+    totals = run.training.totals
+    run.events.write(
+        "plan",
+        epoch=epoch,
+        num_draws=len(plan.draws),
+        num_steps=plan.num_steps,
+        draws=draws_of_pools(totals.num_patches, run.config.balance),
+        unbalance_before=unbalance_before(totals),
+        unbalance_after=drawn_unbalance(run.training.tumornest_fraction, plan),
+    )
+    return plan
 
 
-def _train_steps(run: Run, epoch: int, plan: EpochPlan, rows: NDArray[np.int64]) -> dict[str, float]:
+def _train_steps(run: Run, epoch: int, plan: EpochPlan) -> dict[str, float]:
     """All optimiser steps of an epoch; returns the mean loss of each supervised output."""
     run.parallel.train()
     loader = training_loader(
         Patches(reader=run.reader, augment_config=run.config.augment, seed=run.config.seed, epoch=epoch),
         plan,
-        rows,
+        run.training.rows,
         micro_batch=run.config.micro_batch,
         rank=run.ranks.rank,
         world_size=run.ranks.world_size,
@@ -272,18 +288,23 @@ def _train_steps(run: Run, epoch: int, plan: EpochPlan, rows: NDArray[np.int64])
 
 
 def _train_step(run: Run, batches: Iterator[Batch]) -> dict[str, float]:
-    """Gradients of one global batch, in micro-batches; returns the mean losses over all ranks."""
-    share = run.config.rank_batch(run.ranks.world_size)
-    num_micro = -(-share // run.config.micro_batch)
+    """Gradients of one global batch, in micro-batches; returns the mean losses over all its patches.
+
+    Ranks average their gradients, and their shares can differ by a patch. So a patch counts world_size / global_batch
+    on its rank: then the average is the mean over the patches, whatever the shares.
+    """
+    config, world_size = run.config, run.ranks.world_size
+    share = share_of(config.global_batch, rank=run.ranks.rank, world_size=world_size)
+    num_micro = -(-len(share) // config.micro_batch)
     sums: dict[str, Tensor] = {}
     run.optimizer.zero_grad(set_to_none=True)
     for number, (images, masks) in enumerate(islice(batches, num_micro), start=1):
         with _synchronised_if(run.parallel, number == num_micro):
             parts = _losses(run, images, masks)
-            weighted = {psi: loss * (len(images) / share) for psi, loss in parts.items()}
+            weighted = {psi: loss * (len(images) * world_size / config.global_batch) for psi, loss in parts.items()}
             torch.stack(list(weighted.values())).sum().backward()  # type: ignore[no-untyped-call]
         sums = {psi: sums.get(psi, 0.0) + loss.detach() for psi, loss in weighted.items()}
-    means = sum_over_ranks(torch.stack(list(sums.values()))) / run.ranks.world_size
+    means = sum_over_ranks(torch.stack(list(sums.values()))) / world_size
     return dict(zip(sums, means.tolist(), strict=True))
 
 
@@ -314,7 +335,7 @@ def _validate(run: Run) -> ValidationResult:
     """Validation I, shared out over the ranks and added up."""
     loader = validation_loader(
         Patches(reader=run.reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=0),
-        _rows_of(run, Part.VALIDATION_1),
+        run.validation.rows,
         batch=run.config.micro_batch,
         rank=run.ranks.rank,
         world_size=run.ranks.world_size,

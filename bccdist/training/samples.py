@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,26 +17,34 @@ from torch.utils.data import DataLoader, Dataset
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
 from bccdist.training.augmentation import augment, draw_augmentation
-from bccdist.training.epoch_plan import EpochPlan
-from bccdist.training.shard_set import ShardSet
+from bccdist.training.epoch_plan import EpochPlan, share_of
+from bccdist.training.shard_set import DIGEST_BYTES, ShardSet
 
 _MOST_OPEN_TARS = 64
 Draw = tuple[int, int]
 """(position in the epoch, row of the index)."""
 
 
+class _Members(NamedTuple):
+    """Where the images, or the masks, of all patches lie in their tars, and what they must be."""
+
+    offsets: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+
+
 class PatchReader:
-    """Reads patches by their offsets in the tars; a process opens its own files."""
+    """Reads patches by their offsets in the tars; a process opens its own files.
+
+    What it knows of millions of patches lies in arrays of numbers, which forked loader workers share.
+    """
 
     def __init__(self, shard_set: ShardSet) -> None:
-        """Take over the index; no file is opened yet."""
-        self._root = shard_set.root
-        index = shard_set.index
-        self._tars: list[str] = index["tar"].tolist()
-        self._keys: list[str] = index["key"].tolist()
-        self._places = {kind: index[[f"{kind}_offset", f"{kind}_bytes"]].to_numpy() for kind in ("image", "mask")}
-        self._digests = {kind: index[f"{kind}_sha256"].to_numpy("S64") for kind in ("image", "mask")}
-        self._files: dict[str, int] = {}
+        """Take over what the index says of places; no tar is opened yet."""
+        self._shard_set = shard_set
+        self._tar_codes, self._tars = shard_set.coded_column("tar")
+        self._members = {kind: _members(shard_set, kind) for kind in ("image", "mask")}
+        self._files: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay in the process that opened them."""
@@ -52,27 +61,40 @@ class PatchReader:
         """
         image = self._decode(row, "image", cv2.IMREAD_COLOR_RGB)
         mask = self._decode(row, "mask", cv2.IMREAD_GRAYSCALE)
-        return image, (mask > 0).astype(np.uint8)
+        return image, (mask > 0).view(np.uint8)
 
     def _decode(self, row: int, kind: str, flags: int) -> NDArray[np.uint8]:
-        offset, num_bytes = (int(value) for value in self._places[kind][row])
-        data = os.pread(self._file(self._tars[row]), num_bytes, offset)
-        # A JPEG with wrong bytes inside decodes without complaint, to a picture that is grey in part.
-        is_whole = hashlib.sha256(data).hexdigest().encode() == self._digests[kind][row]
+        members = self._members[kind]
+        offset = int(members.offsets[row])
+        data = os.pread(self._file(int(self._tar_codes[row])), int(members.num_bytes[row]), offset)
+        # An image with wrong bytes inside can decode without complaint: a JPEG then is a picture that is grey in part.
+        is_whole = int.from_bytes(hashlib.sha256(data).digest()[:DIGEST_BYTES]) == int(members.digests[row])
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole else None
         if image is None:
+            root = self._shard_set.root
             raise ShardError(
-                f"{self._root / self._tars[row]}: the {kind} of patch {self._keys[row]} at byte {offset} is damaged; "
-                f"run `python shards/check.py {self._root}` and build the slide again"
+                f"{self._path(row)}: the {kind} of patch {self._shard_set.key(row)} at byte {offset} is damaged; "
+                f"run `python shards/check.py {root}` and build the slide again"
             )
         return np.asarray(image, dtype=np.uint8)
 
-    def _file(self, tar: str) -> int:
-        if tar not in self._files:
+    def _path(self, row: int) -> Path:
+        return self._shard_set.root / self._tars[int(self._tar_codes[row])]
+
+    def _file(self, code: int) -> int:
+        if code not in self._files:
             if len(self._files) >= _MOST_OPEN_TARS:
                 os.close(self._files.pop(next(iter(self._files))))
-            self._files[tar] = _open_tar(self._root / tar)
-        return self._files[tar]
+            self._files[code] = _open_tar(self._shard_set.root / self._tars[code])
+        return self._files[code]
+
+
+def _members(shard_set: ShardSet, kind: str) -> _Members:
+    return _Members(
+        offsets=shard_set.column(f"{kind}_offset"),
+        num_bytes=shard_set.column(f"{kind}_bytes"),
+        digests=shard_set.digest_column(f"{kind}_sha256"),
+    )
 
 
 def _open_tar(path: Path) -> int:
@@ -110,8 +132,9 @@ def training_loader(
     rank: int,
     world_size: int,
     num_workers: int,
+    first_step: int = 0,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The micro-batches of one rank, step by step; a step has ceil(rank batch / micro_batch) of them.
+    """The micro-batches of one rank, step by step; a step has ceil(rank's share / micro_batch) of them.
 
     Args:
         patches: where they come from.
@@ -120,22 +143,54 @@ def training_loader(
         micro_batch: patches at most in one of them.
         rank, world_size: which share of each step.
         num_workers: loader processes; the result does not depend on it.
+        first_step: steps before it are left out; the rest is as it would be with them.
     """
-    batches: list[list[Draw]] = []
-    for step in range(plan.num_steps):
-        positions = plan.positions(step, rank=rank, world_size=world_size)
-        draws = [(int(position), int(rows[plan.draws[position]])) for position in positions]
-        batches += [draws[start : start + micro_batch] for start in range(0, len(draws), micro_batch)]
-    return _loader(patches, batches, num_workers)
+    share = share_of(plan.global_batch, rank=rank, world_size=world_size)
+    steps = range(first_step, plan.num_steps)
+
+    def batches() -> Iterator[list[Draw]]:
+        for step in steps:
+            positions = plan.positions(step, rank=rank, world_size=world_size)
+            draws = zip(positions.tolist(), rows[plan.draws[positions]].tolist(), strict=True)
+            yield from _cut(list(draws), micro_batch)
+
+    return _loader(patches, _Batches(batches, len(steps) * _num_cuts(len(share), micro_batch)), num_workers)
 
 
 def validation_loader(
     patches: Patches, rows: NDArray[np.int64], *, batch: int, rank: int, world_size: int, num_workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Every world_size-th row, each once."""
-    mine = [(0, int(row)) for row in rows[rank::world_size]]
-    return _loader(patches, [mine[start : start + batch] for start in range(0, len(mine), batch)], num_workers)
+    mine = rows[rank::world_size]
+
+    def batches() -> Iterator[list[Draw]]:
+        for start in range(0, len(mine), batch):
+            yield [(0, row) for row in mine[start : start + batch].tolist()]
+
+    return _loader(patches, _Batches(batches, _num_cuts(len(mine), batch)), num_workers)
 
 
-def _loader(patches: Patches, batches: list[list[Draw]], num_workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+@dataclass(frozen=True)
+class _Batches:
+    """The draws of each batch, made when their turn comes: an epoch of millions is never a list."""
+
+    make: Callable[[], Iterator[list[Draw]]]
+    num_batches: int
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self.make()
+
+
+def _cut(draws: list[Draw], most: int) -> Iterator[list[Draw]]:
+    return (draws[start : start + most] for start in range(0, len(draws), most))
+
+
+def _num_cuts(num_draws: int, most: int) -> int:
+    return -(-num_draws // most)
+
+
+def _loader(patches: Patches, batches: _Batches, num_workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
     return DataLoader(patches, batch_sampler=batches, num_workers=num_workers, pin_memory=torch.cuda.is_available())

@@ -1,0 +1,111 @@
+"""Mask images: one value per pixel, of any resolution, over the whole slide."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bccdist.errors import AnnotationError
+from bccdist.parts import Kind
+from bccdist.slides.annotations.names import refuse_unknown_values
+from bccdist.slides.geometry import Box
+from bccdist.slides.slide import Slide
+
+MASK_SUFFIXES = (".png", ".tif", ".tiff")
+_LARGEST_ASPECT_DEVIATION = 0.01
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskImage:
+    """A mask at its own resolution, looked up in the target frame by the nearest centre."""
+
+    values: NDArray[Any]
+    """[h, w], whole numbers, in the file's dtype."""
+    meanings: Mapping[int, Kind | None]
+    """Of the values that occur."""
+    width_px: int
+    height_px: int
+    """Size of the slide in the target frame, which the mask covers."""
+
+    def mark(self, masks: Mapping[Kind, NDArray[np.bool_]], box_px: Box) -> None:
+        """Set what is of each kind in a box of the target frame that lies within the slide; masks are [h, w]."""
+        values = self._values_in(box_px)
+        for value, kind in self.meanings.items():
+            if kind is not None:
+                np.logical_or(masks[kind], values == value, out=masks[kind])
+
+    def _values_in(self, box_px: Box) -> NDArray[Any]:
+        in_rows, in_cols = box_px.slices()
+        if self.values.shape == (self.height_px, self.width_px):
+            return self.values[in_rows, in_cols]
+        rows = _nearest(self.values.shape[0], length=self.height_px)[in_rows]
+        cols = _nearest(self.values.shape[1], length=self.width_px)[in_cols]
+        return self.values[rows].take(cols, axis=1)
+
+    def share_of(self, kind: Kind) -> float:
+        """The share of the slide that is of a kind."""
+        values = [value for value, meaning in self.meanings.items() if meaning is kind]
+        return sum(np.count_nonzero(row == value) for row in self.values for value in values) / self.values.size
+
+
+def is_mask_image(head: bytes) -> bool:
+    """Whether a file that begins so is a PNG or a TIFF."""
+    return head.startswith(_SIGNATURES)
+
+
+def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None]) -> MaskImage:
+    """A PNG or TIFF whose values are kinds and which covers the whole slide.
+
+    Raises:
+        AnnotationError: it is not of one channel of whole numbers, does not fit the slide, or holds values
+            without a meaning.
+    """
+    try:
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise AnnotationError(f"{path}: OpenCV refuses it: {error.err}; save it at a lower resolution") from error
+    if values is None or values.ndim != 2 or values.dtype.kind not in "ui":
+        raise AnnotationError(
+            f"{path}: expected a single-channel mask image, got {_describe(values)}; its values are whole numbers"
+        )
+    height, width = values.shape
+    aspect = (width / height) / (slide.level0_size[0] / slide.level0_size[1])
+    if abs(aspect - 1) > _LARGEST_ASPECT_DEVIATION:
+        raise AnnotationError(
+            f"{path}: {width} x {height} px does not fit the slide's {slide.level0_size[0]} x "
+            f"{slide.level0_size[1]} level-0 px: a mask covers the whole slide"
+        )
+    found = _distinct(values)
+    refuse_unknown_values(path, found, meanings)
+    return MaskImage(
+        values=values,
+        meanings={value: meanings[value] for value in found},
+        width_px=slide.width_px,
+        height_px=slide.height_px,
+    )
+
+
+def _describe(image: NDArray[Any] | None) -> str:
+    return "no image" if image is None else f"shape {image.shape} of {image.dtype}"
+
+
+def _distinct(values: NDArray[Any]) -> list[int]:
+    """The values that occur; of the usual masks, by their histogram, as sorting takes much longer."""
+    if values.dtype != np.uint8:
+        return [int(value) for value in np.unique(values)]
+    return [int(value) for value in np.flatnonzero(cv2.calcHist([values], [0], None, [256], [0, 256]))]
+
+
+def _nearest(num_values: int, *, length: int) -> NDArray[np.int32]:
+    """Which value of a line lies under the centre of each of `length` pixels, as OpenCV resizes it.
+
+    It is computed for the whole line, so that a pixel is the same in every box.
+    """
+    line = np.arange(num_values, dtype=np.int32)[None]
+    nearest = cv2.resize(line, (length, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(nearest[0], dtype=np.int32)

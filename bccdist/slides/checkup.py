@@ -1,0 +1,492 @@
+"""What is wrong with a slide, its annotation and its sections, found in seconds and before any job needs them.
+
+`check_slide` looks at one slide and never raises for what is wrong with it: that becomes findings. `check_set` adds
+what only shows among all slides of a manifest.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from statistics import median_low
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from bccdist.errors import AnnotationError, SlideError
+from bccdist.parts import Kind, Label, Part
+from bccdist.slides.annotations import Annotation, UnknownNamesError, read_annotations
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Kinds, Manifest, SectionRecord, SlideRecord
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, find_sections, sections_of, tissue_mask
+
+PROBE_PX = 256
+"""Edge of the areas that are read on trial, in the target frame."""
+MOST_TISSUE_PROBES = 8
+LARGE_RESIZE = 3.0
+"""From here on a patch costs nine times the pixels that it has."""
+LARGE_OVERVIEW_PX = 250_000_000
+"""Pixels of a level that have to be read for the tissue mask; a pyramid leaves a few ten million."""
+LEAST_SHARE_ON_TISSUE = 0.5
+OUTLYING_MPP = 3.0
+"""A slide's um/px at level 0 over the set's median, or under it."""
+_WHITE_FROM, _BLACK_TO = 250, 5
+_BAND_ROWS = 16
+"""Of the tissue mask, that are rasterised at once."""
+
+
+class Severity(StrEnum):
+    """Whether a finding stops the slide from being used."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Code(StrEnum):
+    """What was found; the names in the report."""
+
+    NOT_OPENED = "not-opened"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    BLANK_TISSUE = "blank-tissue"
+    SLOW_RESAMPLING = "slow-resampling"
+    SLOW_OVERVIEW = "slow-overview"
+    NO_TISSUE = "no-tissue"
+    BAD_ANNOTATION = "bad-annotation"
+    UNKNOWN_NAMES = "unknown-names"
+    NO_TUMORNEST = "no-tumornest"
+    OFF_TISSUE = "off-tissue"
+    BAD_SECTIONS = "bad-sections"
+    OTHER_NUMBER = "other-number-of-sections"
+    EMPTY_SECTION = "empty-section"
+    NO_LABEL = "no-label"
+    OUTLYING_MPP = "outlying-mpp"
+    SAME_FILE = "same-file"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is wrong with a slide."""
+
+    code: Code
+    severity: Severity
+    text: str
+    """What, and what to do; the slide's id stands elsewhere."""
+
+
+@dataclass(kw_only=True)
+class SlideCheckup:
+    """What was found on one slide; a fact is None where the checks did not come so far."""
+
+    slide_id: str
+    part: Part
+    path: str
+    findings: list[Finding] = field(default_factory=list)
+    file_bytes: int | None = None
+    """Of the named file; a slide in several files has more."""
+    vendor: str | None = None
+    num_levels: int | None = None
+    size_level0_px: tuple[int, int] | None = None
+    mpp_level0: float | None = None
+    level: int | None = None
+    """That is read."""
+    resize: float | None = None
+    """Pixels of the read level per target pixel; 1 where the level is used as it is."""
+    mpp: float | None = None
+    """Of the target frame."""
+    size_mm: tuple[float, float] | None = None
+    tissue_mm2: float | None = None
+    num_sections_found: int | None = None
+    num_sections_listed: int = 0
+    """Rows of sections.csv."""
+    num_sections_labelled: int = 0
+    is_labelled_normal: bool = False
+    """Whether it has sections and all are labelled Normal, so that no Tumornest is right."""
+    num_annotation_files: int = 0
+    num_polygons: Mapping[Kind, int] | None = None
+    annotated_um2: Mapping[Kind, float] | None = None
+    share_on_tissue: float | None = None
+    """Of the annotated area."""
+    unknown_names: dict[str, list[str]] = field(default_factory=dict)
+    """Names or values of the annotation without a meaning, by the table of kinds.toml."""
+
+    def add(self, code: Code, severity: Severity, text: str) -> None:
+        """Keep a finding."""
+        self.findings.append(Finding(code=code, severity=severity, text=text))
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are this severe."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+
+def check_slide(
+    record: SlideRecord, sections: Sequence[SectionRecord], kinds: Kinds, *, target_mpp: float, mpp_tolerance: float
+) -> SlideCheckup:
+    """Open a slide, read it on trial, and hold its annotation and sections against its tissue.
+
+    Args:
+        record: the slide.
+        sections: its rows of sections.csv.
+        kinds: what the names in annotations mean.
+        target_mpp: um per pixel that the network sees.
+        mpp_tolerance: relative deviation up to which a level is used without resampling.
+    """
+    checkup = begin_checkup(record, sections)
+    if not record.path.exists():
+        text = f"the slide is not there, looked at {record.path}; correct its path in slides.csv, or take it out"
+        checkup.add(Code.NOT_OPENED, Severity.ERROR, text)
+        return checkup
+    _check_file(checkup, record.path)
+    try:
+        slide = Slide(record.path, target_mpp=target_mpp, tolerance=mpp_tolerance, mpp=record.mpp)
+    except SlideError as error:
+        checkup.add(Code.NOT_OPENED, Severity.ERROR, _without_path(error, record.path))
+        return checkup
+    with slide:
+        _check_scale(checkup, slide)
+        _check_places(checkup, slide, _probes_over_slide(slide))
+        try:
+            tissue = tissue_mask(slide)
+        except SlideError as error:
+            text = f"no overview can be read, so that tissue is not known: {_without_path(error, record.path)}"
+            checkup.add(Code.UNREADABLE, Severity.ERROR, text)
+            return checkup
+        _check_tissue(checkup, slide, tissue)
+        _check_annotations(checkup, slide, tissue, record, kinds)
+        _check_sections(checkup, slide, tissue, sections)
+    return checkup
+
+
+def begin_checkup(record: SlideRecord, sections: Sequence[SectionRecord]) -> SlideCheckup:
+    """A slide's checkup with what the manifest knows of it."""
+    return SlideCheckup(
+        slide_id=record.slide_id,
+        part=record.part,
+        path=str(record.path),
+        num_sections_listed=len(sections),
+        num_sections_labelled=sum(section.label is not None for section in sections),
+        is_labelled_normal={section.label for section in sections} == {Label.NORMAL},
+        num_annotation_files=len(record.annotations),
+    )
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    """The message for a place where the slide is named already."""
+    return str(error).replace(f"{path}: ", "")
+
+
+def _check_file(checkup: SlideCheckup, path: Path) -> None:
+    if not path.is_file():
+        return
+    checkup.file_bytes = path.stat().st_size
+    end = _end_of_tiles(path)
+    if end is not None and end > checkup.file_bytes:
+        text = (
+            f"the file has {checkup.file_bytes:,} bytes, but its tiles reach to byte {end:,}: it was cut off; "
+            "copy it again from the scanner"
+        )
+        checkup.add(Code.TRUNCATED, Severity.ERROR, text)
+
+
+def _end_of_tiles(path: Path) -> int | None:
+    """Where the pixels of a TIFF end, by its own directory; None where there is none that can be read."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            ends = [
+                offset + size
+                for page in tiff.pages
+                for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+    # Whatever tifffile cannot read is for OpenSlide to judge: not every slide is a TIFF, and not every TIFF is whole.
+    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+        return None
+    return max(ends, default=None)
+
+
+def _check_scale(checkup: SlideCheckup, slide: Slide) -> None:
+    resolution, properties = slide.resolution, slide.properties
+    checkup.vendor = properties.get("openslide.vendor", "")
+    checkup.num_levels = slide.num_levels
+    checkup.size_level0_px = slide.level0_size
+    checkup.mpp_level0, checkup.mpp = resolution.mpp_level0, resolution.mpp
+    checkup.level, checkup.resize = resolution.level, resolution.resize
+    width_px, height_px = slide.level0_size
+    checkup.size_mm = (width_px * resolution.mpp_level0 / 1000, height_px * resolution.mpp_level0 / 1000)
+    if resolution.resize >= LARGE_RESIZE:
+        text = (
+            f"no level lies between {resolution.mpp / resolution.resize:.3g} and {resolution.mpp:.3g} um/px, so that "
+            f"{resolution.resize**2:.0f} pixels are read for each one: slow; convert the slide to a full pyramid"
+        )
+        checkup.add(Code.SLOW_RESAMPLING, Severity.WARNING, text)
+    num_px = _overview_px(properties, slide.num_levels, factor=TISSUE_MPP / resolution.mpp_level0)
+    if num_px >= LARGE_OVERVIEW_PX:
+        text = (
+            f"its pyramid has no coarse level: {num_px / 1e6:,.0f} million pixels are read to find the tissue: slow; "
+            "convert the slide to a full pyramid"
+        )
+        checkup.add(Code.SLOW_OVERVIEW, Severity.WARNING, text)
+
+
+def _overview_px(properties: Mapping[str, str], num_levels: int, *, factor: float) -> int:
+    """Pixels of the coarsest level that is not coarser than the tissue mask."""
+    levels = [
+        (float(properties[f"openslide.level[{level}].downsample"]), level)
+        for level in range(num_levels)
+        if level == 0 or float(properties[f"openslide.level[{level}].downsample"]) <= factor * 1.01
+    ]
+    _, level = max(levels)
+    return int(properties[f"openslide.level[{level}].width"]) * int(properties[f"openslide.level[{level}].height"])
+
+
+def _probes_over_slide(slide: Slide) -> dict[str, Box]:
+    """The four corners and the centre, in the target frame."""
+    right, bottom = max(0, slide.width_px - PROBE_PX), max(0, slide.height_px - PROBE_PX)
+    corners = {
+        "top left corner": (0, 0),
+        "top right corner": (right, 0),
+        "bottom left corner": (0, bottom),
+        "bottom right corner": (right, bottom),
+        "centre": (right // 2, bottom // 2),
+    }
+    return {name: Box(x, y, PROBE_PX, PROBE_PX) for name, (x, y) in corners.items()}
+
+
+def _check_places(checkup: SlideCheckup, slide: Slide, places: Mapping[str, Box]) -> dict[str, NDArray[np.uint8]]:
+    """Read some places on trial; what cannot be read is one finding. Returns the images of the others."""
+    images: dict[str, NDArray[np.uint8]] = {}
+    errors: dict[str, str] = {}
+    for name, box_px in places.items():
+        try:
+            images[name] = slide.read(box_px)
+        except SlideError as error:
+            errors[name] = _without_path(error, slide.path)
+            slide.reopen()
+    if errors:
+        first = next(iter(errors.values()))
+        text = f"{len(errors)} of {len(places)} places cannot be read ({', '.join(errors)}): {first}"
+        checkup.add(Code.UNREADABLE, Severity.ERROR, text)
+    return images
+
+
+def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]) -> None:
+    found = find_sections(tissue)
+    checkup.num_sections_found = len(found)
+    checkup.tissue_mm2 = int(tissue.sum()) * TISSUE_MPP**2 / 1e6
+    if not found:
+        severity = Severity.ERROR if checkup.part.is_annotated else Severity.WARNING
+        text = f"no tissue was found; look at the slide, and take it out of {checkup.part.value} if it is empty"
+        checkup.add(Code.NO_TISSUE, severity, text)
+    places = {}
+    for box in found[:MOST_TISSUE_PROBES]:
+        x, y = _deepest(tissue, box)
+        x_px, y_px = (int((edge + 0.5) * TISSUE_MPP / slide.resolution.mpp) for edge in (x, y))
+        probe = Box(max(0, x_px - PROBE_PX // 2), max(0, y_px - PROBE_PX // 2), PROBE_PX, PROBE_PX)
+        downsample = slide.resolution.downsample
+        places[f"tissue at level-0 px ({round(x_px * downsample)}, {round(y_px * downsample)})"] = probe
+    for place, image in _check_places(checkup, slide, places).items():
+        if image.min() >= _WHITE_FROM or image.max() <= _BLACK_TO:
+            colour = "white" if image.min() >= _WHITE_FROM else "black"
+            text = f"the {place} is all {colour} when read: its levels show different things; scan it again"
+            checkup.add(Code.BLANK_TISSUE, Severity.WARNING, text)
+
+
+def _deepest(tissue: NDArray[np.bool_], box: Box) -> tuple[int, int]:
+    """The pixel (x, y) of tissue in a box that is farthest from glass."""
+    padded = np.pad(tissue[box.slices()].astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
+    row, col = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return box.x + int(col), box.y + int(row)
+
+
+def _check_annotations(
+    checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_], record: SlideRecord, kinds: Kinds
+) -> None:
+    annotation = _read_each(checkup, slide, record, kinds)
+    if annotation is None:
+        return
+    checkup.num_polygons, checkup.annotated_um2 = dict(annotation.num_polygons), dict(annotation.areas_um2)
+    is_tumor_free = not checkup.annotated_um2[Kind.TUMORNEST] and not checkup.is_labelled_normal
+    if record.part.is_annotated and is_tumor_free:
+        text = (
+            "its annotation has no Tumornest, so that every pixel counts as Normal, but not all of its sections are "
+            "labelled Normal; complete the annotation or the labels"
+        )
+        checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
+    checkup.share_on_tissue = share_on_tissue(annotation, slide, tissue)
+    if checkup.share_on_tissue is not None and checkup.share_on_tissue < LEAST_SHARE_ON_TISSUE:
+        text = (
+            f"only {checkup.share_on_tissue:.0%} of the annotated area lies on tissue; the annotation belongs to "
+            "another slide, or is shifted: open both together"
+        )
+        checkup.add(Code.OFF_TISSUE, Severity.WARNING, text)
+
+
+def _read_each(checkup: SlideCheckup, slide: Slide, record: SlideRecord, kinds: Kinds) -> Annotation | None:
+    """The annotation of a slide; None where it has none or a file has faults, of which all files' become findings."""
+    severity = Severity.ERROR if record.part.is_annotated else Severity.WARNING
+    read = []
+    for path in record.annotations:
+        try:
+            read.append(read_annotations([path], slide, kinds))
+        except UnknownNamesError as error:
+            names = [str(name) for name in error.unknown]
+            checkup.unknown_names.setdefault(error.table, []).extend(names)
+            text = f"{path.name}: no meaning in [{error.table}] of kinds.toml: {', '.join(map(repr, names))}"
+            checkup.add(Code.UNKNOWN_NAMES, severity, text)
+        except AnnotationError as error:
+            checkup.add(Code.BAD_ANNOTATION, severity, str(error).replace(f"{path}: ", f"{path.name}: "))
+    if not read or len(read) < len(record.annotations):
+        return None
+    return read[0] if len(read) == 1 else read_annotations(record.annotations, slide, kinds)
+
+
+def share_on_tissue(annotation: Annotation, slide: Slide, tissue: NDArray[np.bool_]) -> float | None:
+    """The share of the annotated area that lies on tissue, 0 to 1; None where nothing is annotated.
+
+    It is sampled at the centres of the tissue mask's pixels, in bands, so that nothing of the slide's size is
+    rasterised.
+    """
+    scale = TISSUE_MPP / slide.resolution.mpp
+    rows_px, cols_px = (
+        np.minimum(((np.arange(length) + 0.5) * scale).astype(np.int64), end_px - 1)
+        for length, end_px in zip(tissue.shape, (slide.height_px, slide.width_px), strict=True)
+    )
+    num_annotated = num_on_tissue = 0
+    for start in range(0, len(rows_px), _BAND_ROWS):
+        band_px = rows_px[start : start + _BAND_ROWS]
+        box_px = Box(0, int(band_px[0]), slide.width_px, int(band_px[-1] - band_px[0]) + 1)
+        at_centres = np.ix_(band_px - band_px[0], cols_px)
+        annotated = np.logical_or.reduce([mask[at_centres] for mask in annotation.masks(box_px).values()])
+        num_annotated += int(np.count_nonzero(annotated))
+        num_on_tissue += int(np.count_nonzero(annotated & tissue[start : start + _BAND_ROWS]))
+    return num_on_tissue / num_annotated if num_annotated else None
+
+
+def _check_sections(
+    checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_], records: Sequence[SectionRecord]
+) -> None:
+    num_found = checkup.num_sections_found or 0
+    try:
+        sections = sections_of(slide, checkup.slide_id, tissue, list(records))
+    except SlideError as error:
+        checkup.add(Code.BAD_SECTIONS, Severity.ERROR, _without_path(error, slide.path))
+        return
+    if records and num_found != len(records):
+        text = (
+            f"{len(records)} boxes in sections.csv, but {num_found} pieces of tissue were found; the boxes count: "
+            "check that none is missing"
+        )
+        checkup.add(Code.OTHER_NUMBER, Severity.WARNING, text)
+    factor = slide.resolution.mpp_level0 / TISSUE_MPP
+    frame = Box(0, 0, tissue.shape[1], tissue.shape[0])
+    empty = [
+        section.section_id
+        for section in sections
+        if not tissue[section.box_level0_px.scaled(factor).intersection(frame).slices()].any()
+    ]
+    if empty:
+        text = f"no tissue in the box of {', '.join(empty)}; correct it in sections.csv, or take it out"
+        checkup.add(Code.EMPTY_SECTION, Severity.WARNING, text)
+    _check_labels(checkup, len(sections))
+
+
+def _check_labels(checkup: SlideCheckup, num_sections: int) -> None:
+    num_missing = num_sections - checkup.num_sections_labelled
+    if num_missing <= 0:
+        return
+    severity = Severity.WARNING if checkup.part.is_annotated else Severity.ERROR
+    use = {
+        Part.TRAINING: "no figure needs those of Training; they only tell whether an annotation is complete",
+        Part.VALIDATION_1: "the selection of the thresholds leaves them out",
+        Part.VALIDATION_2: "the selection of the thresholds needs them",
+        Part.TEST: "the figures of Test need them",
+    }[checkup.part]
+    how = "fill them in there" if checkup.num_sections_listed else "jobs/find_sections.py writes rows to fill in"
+    text = f"{num_missing} of {num_sections} section(s) have no label in sections.csv; {use}; {how}"
+    checkup.add(Code.NO_LABEL, severity, text)
+
+
+def check_set(checkups: Sequence[SlideCheckup]) -> dict[str, list[Finding]]:
+    """Add what only shows among all slides of a manifest: another scale than the others', one file twice.
+
+    Returns:
+        What was added, by slide_id.
+    """
+    added: defaultdict[str, list[Finding]] = defaultdict(list)
+    for checkup, finding in (*_outlying_mpp(checkups), *_same_files(checkups)):
+        checkup.findings.append(finding)
+        added[checkup.slide_id].append(finding)
+    return dict(added)
+
+
+def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
+    known = [(checkup, checkup.mpp_level0) for checkup in checkups if checkup.mpp_level0]
+    if len(known) < 3:
+        return
+    usual = median_low(mpp for _, mpp in known)
+    for checkup, mpp in known:
+        if not 1 / OUTLYING_MPP < mpp / usual < OUTLYING_MPP:
+            text = (
+                f"it has {mpp:.3g} um/px at level 0, where the set's median is {usual:.3g}: another objective, or a "
+                "wrong entry of the scanner; if it is wrong, set the column mpp in slides.csv"
+            )
+            yield checkup, Finding(code=Code.OUTLYING_MPP, severity=Severity.WARNING, text=text)
+
+
+def _same_files(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
+    """Links to one file; equal paths are a fault of the manifest already."""
+    same: defaultdict[tuple[int, int], list[SlideCheckup]] = defaultdict(list)
+    for checkup in checkups:
+        path = Path(checkup.path)
+        if path.exists():
+            found = path.stat()
+            same[found.st_dev, found.st_ino].append(checkup)
+    for first, *others in same.values():
+        for checkup in others:
+            text = f"it is the same file as {first.slide_id}; take one of them out of slides.csv"
+            yield checkup, Finding(code=Code.SAME_FILE, severity=Severity.ERROR, text=text)
+
+
+def unknown_names_of(checkups: Iterable[SlideCheckup]) -> dict[str, dict[str, int]]:
+    """On how many slides each name without a meaning occurs, by the table of kinds.toml that lacks it."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for checkup in checkups:
+        for table, names in checkup.unknown_names.items():
+            counts[table].update(set(names))
+    return {
+        table: dict(sorted(counter.items(), key=lambda item: (-item[1], item[0]))) for table, counter in counts.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTotals:
+    """One row of the paper's Table 1."""
+
+    part: Part
+    num_slides: int
+    num_annotated: int
+    num_tumor: int
+    """Sections labelled Tumor."""
+    num_normal: int
+    num_unlabelled: int
+    """Rows of sections.csv without a label."""
+
+
+def totals_of(manifest: Manifest, part: Part) -> PartTotals:
+    """What a manifest holds of one part (Table 1)."""
+    slides = manifest.slides_of([part])
+    labels = Counter(section.label for slide in slides for section in manifest.sections_of(slide.slide_id))
+    return PartTotals(
+        part=part,
+        num_slides=len(slides),
+        num_annotated=sum(bool(slide.annotations) for slide in slides),
+        num_tumor=labels[Label.TUMOR],
+        num_normal=labels[Label.NORMAL],
+        num_unlabelled=labels[None],
+    )

@@ -1,0 +1,208 @@
+"""Check every slide of a manifest before a job needs it: `python jobs/doctor.py slides.csv [--report doctor.json]`.
+
+Prints a line per slide with its findings, and the totals per part. The exit code is 0 only if there is no error; with
+--strict, no warning either.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from bccdist.configuration import ShardConfig
+from bccdist.errors import BccdistError, ConfigurationError, ManifestError
+from bccdist.files import write_json
+from bccdist.parts import Part
+from bccdist.slides.checkup import (
+    Code,
+    Severity,
+    SlideCheckup,
+    begin_checkup,
+    check_set,
+    check_slide,
+    totals_of,
+    unknown_names_of,
+)
+from bccdist.slides.manifest import Kinds, Manifest, SectionRecord, SlideRecord, inspect_manifest
+from jobs.doctor_lines import closing_lines, fault_lines, finding_lines, header_lines, set_lines, slide_line
+from jobs.processes import Casualty, run_each
+
+SCHEMA_VERSION = "1"
+"""Of the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    """Check slides, annotations and sections of a manifest."""
+
+    manifest: Annotated[Path, tyro.conf.Positional]
+    """slides.csv; sections.csv and kinds.toml lie beside it."""
+    report: Path | None = None
+    """Where to write everything that was found, as JSON."""
+    parts: tuple[str, ...] = tuple(part.short for part in Part)
+    """Which parts: train, val1, val2, test."""
+    workers: int = len(os.sched_getaffinity(0))
+    """Processes; each looks at one slide at a time."""
+    timeout_s: float = 120.0
+    """A slide that takes longer is an error."""
+    target_mpp: float = ShardConfig.target_mpp
+    """um per pixel that the network will see."""
+    mpp_tolerance: float = ShardConfig.mpp_tolerance
+    """Relative deviation up to which a level is used without resampling."""
+    strict: bool = False
+    """Exit with 1 for warnings, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideTask:
+    """What a worker needs for one slide."""
+
+    record: SlideRecord
+    sections: tuple[SectionRecord, ...]
+    kinds: Kinds
+    target_mpp: float
+    mpp_tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """All that was found."""
+
+    manifest: Manifest
+    parts: tuple[Part, ...]
+    faults: list[str]
+    """Of the manifest's files."""
+    checkups: list[SlideCheckup]
+
+    def count(self, severity: Severity) -> int:
+        """How many faults and findings are this severe; a fault of the manifest is an error."""
+        num_faults = len(self.faults) if severity is Severity.ERROR else 0
+        return num_faults + sum(checkup.count(severity) for checkup in self.checkups)
+
+
+def check_task(task: SlideTask) -> SlideCheckup:
+    """Check one slide, in a process of its own."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    # What tifffile would log about a damaged file becomes a finding.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return check_slide(
+        task.record, task.sections, task.kinds, target_mpp=task.target_mpp, mpp_tolerance=task.mpp_tolerance
+    )
+
+
+def examine(arguments: DoctorArguments) -> Diagnosis:
+    """Check the slides and print what was found.
+
+    Raises:
+        ConfigurationError: a part is unknown.
+        ManifestError: there is no slide to check.
+    """
+    # Without a look at the files: one that is not there is a finding of its slide.
+    manifest, faults = inspect_manifest(arguments.manifest, files_must_exist=False)
+    parts = _parse_parts(arguments.parts)
+    slides = manifest.slides_of(parts)
+    _print_lines(fault_lines(faults))
+    if not slides:
+        raise ManifestError(f"{manifest.path}: it names no slide of {', '.join(parts)} that could be checked")
+    _print_lines(header_lines(slides))
+    checkups = []
+    for checkup in _in_order(manifest, slides, arguments):
+        checkups.append(checkup)
+        _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings)])
+    found_among_all = check_set(checkups)
+    diagnosis = Diagnosis(manifest=manifest, parts=parts, faults=faults, checkups=checkups)
+    _print_lines(set_lines(found_among_all))
+    _print_lines(closing_lines([totals_of(manifest, part) for part in parts], checkups))
+    return diagnosis
+
+
+def _parse_parts(names: Sequence[str]) -> tuple[Part, ...]:
+    try:
+        return tuple(Part.parse(name) for name in names)
+    except ValueError as error:
+        raise ConfigurationError(f"--parts: {error}") from error
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    if lines:
+        print(*lines, sep="\n", flush=True)
+
+
+def _in_order(manifest: Manifest, slides: Sequence[SlideRecord], arguments: DoctorArguments) -> Iterator[SlideCheckup]:
+    """The checkups in the manifest's order, each as soon as those before it are done."""
+    tasks = [
+        SlideTask(
+            record=record,
+            sections=tuple(manifest.sections_of(record.slide_id)),
+            kinds=manifest.kinds,
+            target_mpp=arguments.target_mpp,
+            mpp_tolerance=arguments.mpp_tolerance,
+        )
+        for record in slides
+    ]
+    done: dict[int, SlideCheckup] = {}
+    num_given = 0
+    outcomes = run_each(check_task, tasks, num_workers=max(1, arguments.workers), timeout_s=arguments.timeout_s)
+    for index, outcome in outcomes:
+        done[index] = _lost(tasks[index], outcome) if isinstance(outcome, Casualty) else outcome
+        while num_given in done:
+            yield done.pop(num_given)
+            num_given += 1
+
+
+def _lost(task: SlideTask, casualty: Casualty) -> SlideCheckup:
+    """The checkup of a slide that gave none."""
+    checkup = begin_checkup(task.record, task.sections)
+    code = Code.TIMEOUT if casualty.is_timeout else Code.CRASH
+    advice = {
+        Code.TIMEOUT: "look at the file and its storage, or give it more with --timeout-s",
+        Code.CRASH: "the file may be damaged: open it in a viewer, copy or convert it",
+    }[code]
+    checkup.add(code, Severity.ERROR, f"the check ended without a result: {casualty.reason}; {advice}")
+    return checkup
+
+
+def report_of(diagnosis: Diagnosis, arguments: DoctorArguments) -> dict[str, Any]:
+    """The report: an object per slide, with its findings."""
+    manifest = diagnosis.manifest
+    return {
+        "format": "bccdist doctor report",
+        "schema_version": SCHEMA_VERSION,
+        "manifest": str(manifest.path),
+        "manifest_digest": manifest.digest,
+        "target_mpp": arguments.target_mpp,
+        "mpp_tolerance": arguments.mpp_tolerance,
+        "num_errors": diagnosis.count(Severity.ERROR),
+        "num_warnings": diagnosis.count(Severity.WARNING),
+        "manifest_faults": diagnosis.faults,
+        "unknown_names": unknown_names_of(diagnosis.checkups),
+        "parts": [asdict(totals_of(manifest, part)) for part in diagnosis.parts],
+        "slides": [asdict(checkup) for checkup in diagnosis.checkups],
+    }
+
+
+def main(arguments: DoctorArguments) -> int:
+    """Check, print, write the report; 1 if there are errors."""
+    diagnosis = examine(arguments)
+    num_errors, num_warnings = diagnosis.count(Severity.ERROR), diagnosis.count(Severity.WARNING)
+    if arguments.report:
+        write_json(arguments.report, report_of(diagnosis, arguments))
+        print(f"report: {arguments.report}")
+    print(f"{len(diagnosis.checkups)} slide(s) checked: {num_errors} error(s), {num_warnings} warning(s)")
+    return int(num_errors > 0 or (arguments.strict and num_warnings > 0))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(DoctorArguments)))
+    except BccdistError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; no report was written")

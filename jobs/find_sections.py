@@ -1,0 +1,274 @@
+"""Find the sections of slides and write them as an editable sections.csv: `python jobs/find_sections.py slides.csv`.
+
+The boxes in sections.csv win over what is found, slide by slide (paper, sections 2.1 and 3.2). This writes a start for
+them: look at the pictures (--pictures FOLDER), correct boxes and labels in the file, and put it beside slides.csv.
+"""
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import tyro
+
+from bccdist.errors import BccdistError, ConfigurationError, ManifestError, StageFailedError
+from bccdist.files import atomic_path, sha256_of_file, write_text
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, found_boxes, section_id, tissue_mask
+
+BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+COLUMNS = ("slide_id", "section_id", *BOX_COLUMNS, "label", "labelled_by", "labelled_at", "prefilled")
+LONGEST_PICTURE_PX = 2000
+_GREEN_BGR, _BLACK_BGR = (0, 160, 0), (0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideTask:
+    """What a worker does for one slide."""
+
+    record: SlideRecord
+    sections: tuple[SectionRecord, ...]
+    """The rows of sections.csv."""
+    picture: Path | None
+    """Where to draw the boxes."""
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether sections.csv says where the sections are, so that none are looked for."""
+        return any(section.box_level0_px for section in self.sections)
+
+
+def find_sections_of_slides(
+    manifest_path: Path, *, out: Path | None, in_place: bool, pictures: Path | None, workers: int
+) -> Path:
+    """Write the sections.csv with boxes for all slides, and return its path.
+
+    Args:
+        manifest_path: of slides.csv.
+        out: where to write; by default the sections.csv beside slides.csv, where there is none yet.
+        in_place: replace the sections.csv beside slides.csv.
+        pictures: folder for a picture of every slide with its numbered boxes; None draws none.
+        workers: slides at a time.
+
+    Raises:
+        ConfigurationError: writing would replace a file, or there is less than one worker.
+        ManifestError: the manifest has faults, or no slide has a section.
+        StageFailedError: some slides failed, which is said after the others were written.
+    """
+    if workers < 1:
+        raise ConfigurationError(f"--workers is {workers}, expected 1 or more")
+    given = manifest_path.resolve().with_name("sections.csv")
+    target = _target(given, out=out, in_place=in_place)
+    manifest = read_manifest(manifest_path, files_must_exist=False)
+    digest = _digest(given)
+    found, reasons = _find(_tasks(manifest, pictures), workers=workers)
+    named = _named(manifest, found, reasons)
+    if _digest(given) != digest:
+        raise ConfigurationError(f"{given} changed meanwhile; nothing is written: run this again")
+    text = _table(given, named)
+    if text:
+        write_text(target, text)
+    if reasons:
+        listed = "\n".join(f"  - {slide_id}: {reason}" for slide_id, reason in reasons.items())
+        written = f"{target} is {'' if text else 'not '}written"
+        raise StageFailedError(f"{written}; {len(reasons)} slide(s) failed and have no new boxes:\n{listed}")
+    if not text:
+        raise ManifestError(f"no section was found on any slide, so {target} is not written; look at the slides")
+    return target
+
+
+def _target(given: Path, *, out: Path | None, in_place: bool) -> Path:
+    """The file to write; an existing one is replaced only where that was asked for."""
+    if in_place and out is not None:
+        raise ConfigurationError("give either --out or --in-place")
+    target = given if out is None else out.resolve()
+    if target.exists() and not in_place:
+        raise ConfigurationError(f"{target} exists and may hold corrections; give another --out, or --in-place")
+    return target
+
+
+def _digest(path: Path) -> str | None:
+    return sha256_of_file(path) if path.exists() else None
+
+
+def _tasks(manifest: Manifest, pictures: Path | None) -> list[SlideTask]:
+    """The slides without boxes; all of them, where pictures are wanted."""
+    tasks = [
+        SlideTask(
+            record=record,
+            sections=tuple(manifest.sections_of(record.slide_id)),
+            picture=pictures and pictures / f"{record.slide_id}.png",
+        )
+        for record in manifest.slides
+    ]
+    num_given = sum(task.has_boxes for task in tasks)
+    print(f"{len(tasks)} slide(s), of which {num_given} have boxes in sections.csv: those stay as they are")
+    return [task for task in tasks if task.picture or not task.has_boxes]
+
+
+def _find(tasks: Sequence[SlideTask], *, workers: int) -> tuple[dict[str, list[Box]], dict[str, str]]:
+    """The boxes in level-0 px of the slides that have none yet, and the reasons of those that failed."""
+    found: dict[str, list[Box]] = {}
+    reasons: dict[str, str] = {}
+    # Spawned: a forked worker would share the locks of threads that it does not have.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        futures = {pool.submit(look_at_slide, task): task for task in tasks}
+        for number, future in enumerate(as_completed(futures), start=1):
+            task = futures[future]
+            slide_id = task.record.slide_id
+            try:
+                boxes = _result(future)
+                said = f"{len(boxes)} section(s)" if boxes else "NO TISSUE FOUND: look at the slide"
+                if not task.has_boxes:
+                    found[slide_id] = boxes
+            except Exception as error:  # noqa: BLE001 - whatever a slide is poisoned with, the others go on
+                reasons[slide_id] = str(error) if isinstance(error, BccdistError | OSError) else repr(error)
+                said = f"failed: {reasons[slide_id]}"
+            print(f"slide {number}/{len(tasks)} {slide_id}: {said}", flush=True)
+    order = [task.record.slide_id for task in tasks]
+    return {name: found[name] for name in order if name in found}, reasons
+
+
+def _result(future: "Future[list[Box]]") -> list[Box]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise StageFailedError("a worker died, perhaps for want of memory; give fewer --workers") from error
+
+
+def look_at_slide(task: SlideTask) -> list[Box]:
+    """The boxes of one slide's sections in level-0 px, given or found; draws its picture where one is wanted.
+
+    Raises:
+        SlideError: the slide cannot be opened or read.
+    """
+    with Slide(task.record.path, target_mpp=TISSUE_MPP, mpp=task.record.mpp) as slide:
+        boxes = [section.box_level0_px for section in task.sections if section.box_level0_px]
+        if not boxes:
+            boxes = found_boxes(slide, tissue_mask(slide))
+        if task.picture:
+            _draw(task.picture, slide, boxes)
+    return boxes
+
+
+def _draw(path: Path, slide: Slide, boxes: Sequence[Box]) -> None:
+    """The slide with its boxes, numbered from 1 in the order of their rows."""
+    mpp_level0 = slide.resolution.mpp_level0
+    mpp = max(TISSUE_MPP, mpp_level0 * max(slide.level0_size) / LONGEST_PICTURE_PX)
+    picture = cv2.cvtColor(slide.thumbnail(mpp), cv2.COLOR_RGB2BGR)
+    for number, box_level0_px in enumerate(boxes, start=1):
+        box = box_level0_px.scaled(mpp_level0 / mpp)
+        cv2.rectangle(picture, (box.x, box.y), (box.x_end - 1, box.y_end - 1), _GREEN_BGR, thickness=2)
+        cv2.putText(picture, str(number), (box.x + 4, box.y + 26), cv2.FONT_HERSHEY_SIMPLEX, 0.9, _BLACK_BGR, 2)
+    _, png = cv2.imencode(".png", picture)
+    with atomic_path(path) as partial:
+        partial.write_bytes(png.tobytes())
+
+
+def _named(
+    manifest: Manifest, found: Mapping[str, list[Box]], reasons: dict[str, str]
+) -> dict[str, list[tuple[str, Box]]]:
+    """Section ids and boxes by slide; what does not fit sections.csv goes to `reasons`."""
+    used = {section.section_id for section in manifest.sections}
+    named = {}
+    for slide_id, boxes in found.items():
+        given = [section.section_id for section in manifest.sections_of(slide_id)]
+        names = given or [section_id(slide_id, number) for number in range(len(boxes))]
+        taken = [] if given else sorted(used & set(names))
+        if len(names) != len(boxes):
+            places = ", ".join(str(tuple(box)) for box in boxes) or "no place"
+            reasons[slide_id] = (
+                f"sections.csv has {len(given)} row(s), but {len(boxes)} section(s) were found, at {places} "
+                "(x, y, width, height in level-0 px); give the boxes of its rows by hand"
+            )
+        elif taken:
+            reasons[slide_id] = (
+                f"sections.csv gives the name(s) {', '.join(taken)} to another slide; rename them there"
+            )
+        else:
+            named[slide_id] = list(zip(names, boxes, strict=True))
+    return named
+
+
+def _table(given: Path, found: Mapping[str, list[tuple[str, Box]]]) -> str:
+    """The rows of `given` as they are, boxes filled in where they were found, and the new rows below, as CSV.
+
+    It is empty where there are none.
+    """
+    header, rows = _read(given)
+    boxes = {name: box for named in found.values() for name, box in named}
+    kept = [{**row, **_box_columns(boxes.get(row["section_id"].strip()))} for row in rows]
+    known = {row["section_id"].strip() for row in rows}
+    new = [
+        {"slide_id": slide_id, "section_id": name, **_box_columns(box)}
+        for slide_id, named in found.items()
+        for name, box in named
+        if name not in known
+    ]
+    if not kept and not new:
+        return ""
+    text = io.StringIO()
+    columns = [*header, *(column for column in COLUMNS if column not in header)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*kept, *new])
+    return text.getvalue()
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a CSV file that `read_manifest` has found good; nothing where there is none."""
+    if not path.exists():
+        return [], []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in csv.reader(file) if any(field.strip() for field in line)]
+    header = [column.strip() for column in lines[0]]
+    return header, [dict(zip(header, line, strict=True)) for line in lines[1:]]
+
+
+def _box_columns(box_level0_px: Box | None) -> dict[str, str]:
+    if box_level0_px is None:
+        return {}
+    return {column: str(side) for column, side in zip(BOX_COLUMNS, box_level0_px, strict=True)}
+
+
+def main(
+    manifest: Annotated[Path, tyro.conf.Positional],
+    out: Path | None = None,
+    in_place: bool = False,
+    pictures: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Find the sections of the slides that have no boxes, and write a sections.csv to correct by hand.
+
+    Rows that are there are kept, with unknown columns; those without a box get one where as many sections were found
+    as the slide has rows. A slide that fails is named at the end, and the others are written.
+
+    Args:
+        manifest: The slides.csv; a sections.csv beside it is read.
+        out: The file to write; by default sections.csv beside slides.csv, if there is none yet.
+        in_place: Replace the sections.csv beside slides.csv.
+        pictures: A folder for a PNG of every slide with its numbered boxes.
+        workers: Slides at a time; by default as many as there are cores.
+    """
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
+    print(find_sections_of_slides(manifest, out=out, in_place=in_place, pictures=pictures, workers=workers))
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except BccdistError as error:
+        sys.exit(f"error: {error}")

