@@ -6,15 +6,15 @@ from pathlib import Path
 from bccdist.files import read_json, write_json
 
 
-def write_failure(path: Path, *, stage: str, slide_id: str, error: Exception) -> None:
-    """Write the failure of one slide to `path` (`StudyPaths.failure`)."""
+def write_failure(path: Path, *, stage: str, slide_id: str, reason: str, error: str) -> None:
+    """Write the failure of one slide to `path` (`StudyPaths.failure`); `error` names the kind of error."""
     write_json(
         path,
         {
             "slide_id": slide_id,
             "stage": stage,
-            "reason": str(error),
-            "error": type(error).__name__,
+            "reason": reason,
+            "error": error,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )

@@ -6,18 +6,19 @@ one run and in turn, each with the same number of cores; the medians of their pa
 
 - naive: `read_region` for each overlapping patch, encoded with Pillow; no mask, no tar, nothing else
 - raw: only what cannot be saved: each tile that is needed decoded once and each patch encoded, by libjpeg-turbo
-- array: the build of this project with masks, tars and index rows, one single-threaded process per core
-- threads: the same build in one process with a thread per core
+- array: the build of this project with masks, tars and index rows, as elements of an array with one core each
+- element: the same as one element with all cores; the time to start its processes counts
 """
 
 import io
+import multiprocessing
 import os
-import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -37,7 +38,6 @@ from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
 from benchmarks.mosaics import write_mosaics
 from shards.build import build_slides
-from shards.coding import encode_image
 from shards.grid import needed_cells
 from shards.patches import open_slide, survey_slide
 
@@ -55,7 +55,7 @@ class Way:
     build: Callable[[Path, Path, Sequence[str]], None]
     """Manifest, study folder, slides."""
     num_processes: int
-    num_threads: int
+    """That the slides are given to one by one; 0 is this process, for all slides at once."""
 
 
 @cache
@@ -94,7 +94,7 @@ def decode_and_encode(manifest_path: Path, _study: Path, slide_ids: Sequence[str
         for parts, level in tiles_under(slide_at(manifest_path, slide_id), boxes):
             simplejpeg.decode_jpeg(level._grid.jpeg_of(parts), "RGB", min_width=level._tile_px[0], min_height=1)  # noqa: SLF001
         for image in images_of(manifest_path, slide_id):
-            encode_image(image, CONFIG)
+            simplejpeg.encode_jpeg(image, quality=CONFIG.jpeg_quality, colorsubsampling=CONFIG.jpeg_chroma)
 
 
 @cache
@@ -136,28 +136,35 @@ def images_of(manifest_path: Path, slide_id: str) -> list[np.ndarray]:
     return [slide.read(box) for box in boxes_of(manifest_path, slide_id)]
 
 
-def build_here(manifest_path: Path, study: Path, slide_ids: Sequence[str]) -> None:
-    """The build of this project."""
-    build_slides(manifest_path, slide_ids, study, CONFIG)
+def build_in_this_process(manifest_path: Path, study: Path, slide_ids: Sequence[str]) -> None:
+    """The build of this project, by an element with one core."""
+    with redirect_stdout(None):
+        build_slides(manifest_path, slide_ids, study, CONFIG, num_workers=0)
 
 
-def prepare(manifest_path: Path, slide_ids: Sequence[str], num_threads: int) -> None:
+def build_with_all_cores(manifest_path: Path, study: Path, slide_ids: Sequence[str]) -> None:
+    """The build of this project, by an element with all cores."""
+    with redirect_stdout(None):
+        build_slides(manifest_path, slide_ids, study, CONFIG)
+
+
+def prepare(manifest_path: Path, slide_ids: Sequence[str]) -> None:
     """In a worker, before the clock starts: imports, boxes, files in the page cache."""
-    os.environ["OMP_NUM_THREADS"] = str(num_threads)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the build says what it does
+    os.environ["OMP_NUM_THREADS"] = "1"
     for slide_id in slide_ids:
         images_of(manifest_path, slide_id)
 
 
 def seconds(way: Way, pool: ProcessPoolExecutor, manifest_path: Path, slide_ids: Sequence[str]) -> float:
-    """Wall time of one way; the slides go to the workers one by one."""
+    """Wall time of one way."""
     with tempfile.TemporaryDirectory() as folder:
+        build = partial(way.build, manifest_path, Path(folder) / "study")
         started_s = time.perf_counter()
-        list(pool.map(partial(way.build, manifest_path, Path(folder) / "study"), [[name] for name in slide_ids]))
-        elapsed_s = time.perf_counter() - started_s
-        shutil.rmtree(folder)
-        Path(folder).mkdir()
-    return elapsed_s
+        if way.num_processes:
+            list(pool.map(build, [[slide_id] for slide_id in slide_ids]))
+        else:
+            build(slide_ids)
+        return time.perf_counter() - started_s
 
 
 def main(
@@ -183,23 +190,18 @@ def measure(manifest: Path, workers: int, rounds: int) -> None:
     slide_ids = [record.slide_id for record in read_manifest(manifest).slides_of([Part.TRAINING])]
     num_patches = sum(len(boxes_of(manifest, slide_id)) for slide_id in slide_ids)
     ways = [
-        Way(name="naive", build=build_naively, num_processes=workers, num_threads=1),
-        Way(name="raw", build=decode_and_encode, num_processes=workers, num_threads=1),
-        Way(name="array", build=build_here, num_processes=workers, num_threads=1),
-        Way(name="threads", build=build_here, num_processes=1, num_threads=workers),
+        Way(name="naive", build=build_naively, num_processes=workers),
+        Way(name="raw", build=decode_and_encode, num_processes=workers),
+        Way(name="array", build=build_in_this_process, num_processes=workers),
+        Way(name="element", build=build_with_all_cores, num_processes=0),
     ]
-    pools = {
-        way.name: ProcessPoolExecutor(
-            way.num_processes, initializer=prepare, initargs=(manifest, slide_ids, way.num_threads)
-        )
-        for way in ways
-    }
+    os.environ["OMP_NUM_THREADS"] = str(workers)
     times: dict[str, list[float]] = {way.name: [] for way in ways}
-    for _ in range(rounds + 1):  # the first warms up
-        for way in ways:
-            times[way.name].append(seconds(way, pools[way.name], manifest, slide_ids))
-    for pool in pools.values():
-        pool.shutdown()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=prepare, initargs=(manifest, slide_ids)) as pool:
+        for _ in range(rounds + 1):  # the first warms up
+            for way in ways:
+                times[way.name].append(seconds(way, pool, manifest, slide_ids))
     rates = {name: [num_patches / elapsed_s for elapsed_s in found[1:]] for name, found in times.items()}
     print(f"{num_patches} patches of {len(slide_ids)} slides, {workers} cores, medians of {rounds} rounds")
     print("| way | patches/s | times naive | of raw |\n|---|---|---|---|")

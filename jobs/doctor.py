@@ -18,6 +18,7 @@ from bccdist.configuration import ShardConfig
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError
 from bccdist.files import write_json
 from bccdist.parts import Part
+from bccdist.processes import Casualty, run_each
 from bccdist.slides.checkup import (
     Code,
     Severity,
@@ -30,7 +31,6 @@ from bccdist.slides.checkup import (
 )
 from bccdist.slides.manifest import Kinds, Manifest, SectionRecord, SlideRecord, inspect_manifest
 from jobs.doctor_lines import closing_lines, fault_lines, finding_lines, header_lines, set_lines, slide_line
-from jobs.processes import Casualty, run_each
 
 SCHEMA_VERSION = "1"
 """Of the report."""

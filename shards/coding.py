@@ -1,16 +1,32 @@
-"""How the pixels and the mask of a patch are stored (chosen by benchmarks/image_coding.py)."""
+"""How the pixels and the mask of a patch are stored (chosen by benchmarks/image_coding.py).
 
-from collections.abc import Mapping
+Half-overlapping patches share their pixels: every cell of 256 px lies in four of them. Its JPEG is computed once all
+the same. Each row of a cell's blocks ends with a restart marker, between which a JPEG can be cut and put together
+again, so a patch's JPEG is joined from those of its four cells: byte for byte what encoding the patch would give.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import cv2
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
-from bccdist.configuration import PATCH_PX, ShardConfig
+from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 
 _IMAGE_EXTENSIONS = {"jpeg": "jpg", "png": "png"}
+_SAMPLING = {
+    "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+_BLOCK_WIDTH_PX = {"444": 8, "422": 16, "420": 16}
+"""Of what a JPEG codes at a time, with the colour that belongs to it."""
+_RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+Intervals = list[bytes]
+"""The coded rows of blocks of a cell, from top to bottom."""
 
 
 def member_extensions(image_coding: str) -> Mapping[str, str]:
@@ -23,16 +39,61 @@ def member_extensions(image_coding: str) -> Mapping[str, str]:
 
 
 def encode_image(image: NDArray[np.uint8], config: ShardConfig) -> bytes:
-    """The pixels of a patch as JPEG or PNG.
+    """Pixels as JPEG or PNG.
 
     Args:
-        image: uint8 RGB [h, w, 3], contiguous.
+        image: uint8 RGB [h, w, 3].
         config: says which coding and quality.
     """
-    if config.image_coding == "jpeg":
-        return bytes(simplejpeg.encode_jpeg(image, quality=config.jpeg_quality, colorsubsampling=config.jpeg_chroma))
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    extension = f".{_IMAGE_EXTENSIONS[config.image_coding]}"
+    options = _jpeg_options(config) if config.image_coding == "jpeg" else []
+    _, encoded = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return encoded.tobytes()
+
+
+def _jpeg_options(config: ShardConfig) -> list[int]:
+    blocks_per_row = CELL_PX // _BLOCK_WIDTH_PX[config.jpeg_chroma]
+    return [
+        cv2.IMWRITE_JPEG_QUALITY,
+        config.jpeg_quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        _SAMPLING[config.jpeg_chroma],
+        cv2.IMWRITE_JPEG_RST_INTERVAL,
+        blocks_per_row,
+    ]
+
+
+def encode_cell(pixels: NDArray[np.uint8], config: ShardConfig) -> Intervals:
+    """The JPEG of a cell, uint8 RGB [256, 256, 3], cut at its restart markers."""
+    _, scan = _split_at_scan(encode_image(pixels, config))
+    return _RESTART_MARKER.split(scan)
+
+
+def join_cells(cells: Sequence[Sequence[Intervals]], config: ShardConfig) -> bytes:
+    """The JPEG of a patch from two rows of two cells: the bytes that `encode_image` makes of their pixels."""
+    intervals = [part for left, right in cells for pair in zip(left, right, strict=True) for part in pair]
+    markers = _markers(len(intervals))
+    return _patch_header(config) + b"".join(part for pair in zip(intervals, markers, strict=True) for part in pair)
+
+
+@cache
+def _patch_header(config: ShardConfig) -> bytes:
+    """What stands before the coded pixels of every patch."""
+    header, _ = _split_at_scan(encode_image(np.zeros((PATCH_PX, PATCH_PX, 3), dtype=np.uint8), config))
+    return header
+
+
+@cache
+def _markers(num: int) -> tuple[bytes, ...]:
+    """What ends each interval: restart markers, numbered from 0 to 7 and over again, and the end of the image."""
+    return (*(bytes((0xFF, 0xD0 + number % 8)) for number in range(num - 1)), _END_OF_IMAGE)
+
+
+def _split_at_scan(jpeg: bytes) -> tuple[bytes, bytes]:
+    """Header and coded pixels of a JPEG, without the marker at its end."""
+    marker = jpeg.index(_START_OF_SCAN)
+    start = marker + 2 + int.from_bytes(jpeg[marker + 2 : marker + 4], "big")
+    return jpeg[:start], jpeg[start : -len(_END_OF_IMAGE)]
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:

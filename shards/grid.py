@@ -68,6 +68,11 @@ def needed_cells(boxes_px: Sequence[Box], *, cell_px: int) -> NDArray[np.bool_]:
     return needed
 
 
+def are_made_of_cells(boxes_px: Sequence[Box], *, cell_px: int) -> bool:
+    """Whether every patch is made of whole cells, as it is when the stride is a multiple of theirs."""
+    return all(box.x % cell_px == 0 and box.y % cell_px == 0 for box in boxes_px)
+
+
 def section_under(box_level0_px: Box, sections: Sequence[Section]) -> str:
     """The section whose box shares most area with a patch, the first of equals; empty if none does."""
     areas = [section.box_level0_px.intersection(box_level0_px).area for section in sections]

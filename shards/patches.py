@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.errors import ShardError
 from bccdist.parts import Kind, Part
+from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import Section, sections_of, tissue_mask
-from shards.coding import encode_empty_mask, encode_image, encode_mask, member_extensions
-from shards.grid import needed_cells, section_under, tissue_shares
+from shards.coding import (
+    Intervals,
+    encode_cell,
+    encode_empty_mask,
+    encode_image,
+    encode_mask,
+    join_cells,
+    member_extensions,
+)
+from shards.grid import are_made_of_cells, needed_cells, section_under, tissue_shares
 
 _MOST_BANDS = PATCH_PX // CELL_PX + 1
 """Rows of cells that a patch reaches into, wherever it lies."""
@@ -63,6 +72,8 @@ class Band:
     """RGB [256, width, 3], white where not needed."""
     masks: KindMasks
     """[256, width] each; of those kinds alone that are annotated here."""
+    cells: Mapping[int, Future[Intervals]] = field(default_factory=dict)
+    """The JPEG of each needed cell, by its column, where patches are joined from cells."""
 
 
 def open_slide(record: SlideRecord, config: ShardConfig, pool: Executor | None = None) -> Slide:
@@ -111,44 +122,63 @@ def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Execut
     Raises:
         SlideError: the scanner's data cannot be decoded.
     """
+    boxes_px = list(survey.tissue_fractions)
+    needed = needed_cells(boxes_px, cell_px=CELL_PX)
+    bands: Iterator[Band] = one_ahead(read_bands(slide, survey.annotation, needed))
+    if config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX):
+        bands = _with_cells(bands, needed, config, pool)
     pending: deque[Future[list[Sample]]] = deque()
-    for bands, boxes_px in patch_rows(slide, survey.annotation, list(survey.tissue_fractions)):
-        for start in range(0, len(boxes_px), _PATCHES_A_TASK):
-            rows = [_describe(slide, survey, box_px) for box_px in boxes_px[start : start + _PATCHES_A_TASK]]
-            pending.append(pool.submit(_make_samples, bands, boxes_px[start : start + _PATCHES_A_TASK], rows, config))
+    for window, row_px in patch_rows(bands, boxes_px):
+        for start in range(0, len(row_px), _PATCHES_A_TASK):
+            task_px = row_px[start : start + _PATCHES_A_TASK]
+            rows = [_describe(slide, survey, box_px) for box_px in task_px]
+            pending.append(pool.submit(_make_samples, window, task_px, rows, config))
             if len(pending) > _MOST_PENDING_TASKS:
                 yield from pending.popleft().result()
     for samples in pending:
         yield from samples.result()
 
 
-def patch_rows(
-    slide: Slide, annotation: Annotation, boxes_px: Sequence[Box]
-) -> Iterator[tuple[list[Band], list[Box]]]:
-    """The patches that begin at the same height, with the rows of cells that they lie in.
-
-    Args:
-        slide: an open slide.
-        annotation: its annotated areas.
-        boxes_px: patches in the target frame, by y.
+def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Iterator[Band]:
+    """A slide from top to bottom, a row of cells at a time; `needed` [rows, cols] says which cells to read.
 
     Raises:
         SlideError: the scanner's data cannot be decoded.
     """
-    bands = read_bands(slide, annotation, needed_cells(boxes_px, cell_px=CELL_PX))
-    window: deque[Band] = deque(maxlen=_MOST_BANDS)
-    for y, row in groupby(boxes_px, key=lambda box: box.y):
-        while not window or window[-1].top_px + CELL_PX < y + PATCH_PX:
-            window.append(next(bands))
-        yield list(window), list(row)
-
-
-def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Iterator[Band]:
-    """A slide from top to bottom, a row of cells at a time; `needed` [rows, cols] says which cells to read."""
     for row, pixels in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
         band_px = Box(0, row * CELL_PX, pixels.shape[1], CELL_PX)
         masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
         yield Band(top_px=band_px.y, pixels=pixels, masks=masks)
+
+
+def _with_cells(
+    bands: Iterable[Band], needed: NDArray[np.bool_], config: ShardConfig, pool: Executor
+) -> Iterator[Band]:
+    """The bands, with the JPEG of each needed cell under way.
+
+    A thread may wait for a cell, but never for one that no thread has begun: cells enter the queue before the
+    patches that are joined from them.
+    """
+    for band, flags in zip(bands, needed, strict=True):
+        cells = {
+            col: pool.submit(encode_cell, band.pixels[:, col * CELL_PX : (col + 1) * CELL_PX], config)
+            for col in np.flatnonzero(flags).tolist()
+        }
+        yield replace(band, cells=cells)
+
+
+def patch_rows(bands: Iterator[Band], boxes_px: Sequence[Box]) -> Iterator[tuple[list[Band], list[Box]]]:
+    """The patches that begin at the same height, with the rows of cells that they lie in.
+
+    Args:
+        bands: the slide from top to bottom.
+        boxes_px: patches in the target frame, by y.
+    """
+    window: deque[Band] = deque(maxlen=_MOST_BANDS)
+    for y, row in groupby(boxes_px, key=lambda box: box.y):
+        while not window or window[-1].top_px + CELL_PX < y + PATCH_PX:
+            window.append(next(bands))
+        yield [band for band in window if band.top_px < y + PATCH_PX and y < band.top_px + CELL_PX], list(row)
 
 
 def cut_image(bands: Sequence[Band], box_px: Box) -> NDArray[np.uint8]:
@@ -159,10 +189,10 @@ def cut_image(bands: Sequence[Band], box_px: Box) -> NDArray[np.uint8]:
 def cut_mask(bands: Sequence[Band], box_px: Box, kind: Kind) -> NDArray[np.bool_]:
     """Where a patch is annotated as `kind`: bool [512, 512]."""
     mask = np.zeros((box_px.height, box_px.width), dtype=bool)
-    for band, part in _parts_of(bands, box_px):
+    for band, (rows, cols) in _parts_of(bands, box_px):
         if kind in band.masks:
-            top = band.top_px + part[0].start - box_px.y
-            mask[top : top + part[0].stop - part[0].start] = band.masks[kind][part]
+            top = band.top_px + rows.start - box_px.y
+            mask[top : top + rows.stop - rows.start] = band.masks[kind][rows, cols]
     return mask
 
 
@@ -190,7 +220,7 @@ def _make_sample(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], c
     row = {**about, **shares}
     has_tumor = row["tumornest_fraction"] > 0
     contents = {
-        "image": encode_image(cut_image(bands, box_px), config),
+        "image": _image_of(bands, box_px, config),
         "mask": encode_mask(cut_mask(bands, box_px, Kind.TUMORNEST)) if has_tumor else encode_empty_mask(),
         "json": _sidecar(row),
     }
@@ -198,6 +228,14 @@ def _make_sample(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], c
         row |= {f"{name}_bytes": len(content), f"{name}_sha256": hashlib.sha256(content).hexdigest()}
     members = {extension: contents[name] for name, extension in member_extensions(config.image_coding).items()}
     return Sample(key=row["key"], members=members, row=row)
+
+
+def _image_of(bands: Sequence[Band], box_px: Box, config: ShardConfig) -> bytes:
+    """The coded pixels of a patch, joined from its cells where there are any."""
+    if not all(band.cells for band in bands):
+        return encode_image(cut_image(bands, box_px), config)
+    first = box_px.x // CELL_PX
+    return join_cells([[band.cells[col].result() for col in (first, first + 1)] for band in bands], config)
 
 
 def _describe(slide: Slide, survey: Survey, box_px: Box) -> dict[str, Any]:

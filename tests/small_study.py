@@ -38,7 +38,7 @@ class SmallStudy:
         return self.manifest.parent
 
     def build(self, *slide_ids: str) -> None:
-        build_slides(self.manifest, slide_ids or SLIDE_IDS, self.root, self.config)
+        build_slides(self.manifest, slide_ids or SLIDE_IDS, self.root, self.config, num_workers=0)
 
     def finish(self) -> None:
         finish_set(self.manifest, self.root, self.config)

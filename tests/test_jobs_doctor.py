@@ -13,13 +13,13 @@ from synthetic_slides import islands_picture, write_slide
 
 from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.parts import Part
+from bccdist.processes import Casualty
 from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
 from bccdist.slides.manifest import SlideRecord
 from jobs import doctor
 from jobs.doctor import DoctorArguments, SlideTask, main
 from jobs.doctor_lines import LINE_WIDTH, closing_lines, fault_lines, finding_lines, header_lines, slide_line
 from jobs.make_ebhi_manifest import make_manifest
-from jobs.processes import Casualty
 
 HEADER = "slide_id,part,path,annotation,mpp\n"
 

@@ -49,8 +49,10 @@ def test_a_slide_deleted_in_mid_build_fails_alone_and_is_built_once_it_is_back(
 ) -> None:
     build_slide = shards.build.build_slide
 
-    def delete_the_next(record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) -> str:
-        said = build_slide(record, manifest, paths, config)
+    def delete_the_next(
+        record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, config: ShardConfig, *, num_threads: int
+    ) -> str:
+        said = build_slide(record, manifest, paths, config, num_threads=num_threads)
         (study.data / "train-1.tif").rename(study.data / "gone.tif")
         monkeypatch.setattr(shards.build, "build_slide", build_slide)
         return said
@@ -89,7 +91,7 @@ def test_an_error_that_nobody_foresaw_is_one_failure_with_its_traceback(
     monkeypatch.setattr(shards.build, "survey_slide", poisoned)
     with pytest.raises(StageFailedError, match=r"1 of 3 .*\n  - train-1: RuntimeError: poison"):
         study.build()
-    assert reason_of(study, "train-1") == "poison"
+    assert reason_of(study, "train-1") == "RuntimeError: poison"
     assert "Traceback" in capsys.readouterr().err
     assert study.shards.rows("val1-0").exists()
 
@@ -99,29 +101,66 @@ import sys
 from pathlib import Path
 from bccdist.configuration import ShardConfig
 from shards.build import build_slides
-build_slides(Path(sys.argv[1]), sys.argv[3:], Path(sys.argv[2]), ShardConfig())
+if __name__ == "__main__":
+    build_slides(Path(sys.argv[1]), sys.argv[3:], Path(sys.argv[2]), ShardConfig(), num_workers=1)
 """
 
 
 def build_in_a_process(study: SmallStudy) -> subprocess.Popen[str]:
+    """An element of an array, which leads a process group of its own."""
     command = [sys.executable, "-c", BUILD, str(study.manifest), str(study.root), *SLIDE_IDS]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-def test_a_worker_that_is_killed_loses_only_the_slide_at_hand(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = write_study(tmp_path, width_px=3000, height_px=2200)
-    second_tar = study.shards.tar(SLIDE_IDS[1])
-    process = build_in_a_process(study)
+def wait_for_the_second_slide(study: SmallStudy, process: subprocess.Popen[str]) -> None:
+    """Until the tar of the second slide is being written."""
+    tar = study.shards.tar(SLIDE_IDS[1])
     give_up_s = time.monotonic() + 60
-    while not list(second_tar.parent.glob(f"{second_tar.name}.partial-*")):
+    while not list(tar.parent.glob(f"{tar.name}.partial-*")):
         assert time.monotonic() < give_up_s
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+
+
+def worker_of(process: subprocess.Popen[str]) -> int:
+    """The process that works on the slides."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (worker,) = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return int(worker)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """Slides that take a while; not built."""
+    return write_study(tmp_path_factory.mktemp("large"), width_px=3000, height_px=2200)
+
+
+def test_a_worker_that_is_killed_is_one_failure_and_the_other_slides_are_built(
+    large: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = large.copied_to(tmp_path)
+    process = build_in_a_process(study)
+    wait_for_the_second_slide(study, process)
+    os.kill(worker_of(process), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "1 of 3 slide(s) failed:\n  - train-1: its process was ended by SIGKILL" in stderr
+    assert "where memory runs out" in reason_of(study, SLIDE_IDS[1])
+    said = outcomes(study, capsys)
+    assert [slide_id for slide_id, text in said.items() if not text.endswith("done before")] == [SLIDE_IDS[1]]
+    study.finish()
+    assert check_set(study.shards.root) == []
+
+
+def test_an_element_that_is_killed_loses_only_the_slide_at_hand(
+    large: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = large.copied_to(tmp_path)
+    process = build_in_a_process(study)
+    wait_for_the_second_slide(study, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=120)
     assert not study.shards.rows(SLIDE_IDS[1]).exists()
     assert len(list(study.root.rglob("*.partial-*"))) == 1
     said = outcomes(study, capsys)

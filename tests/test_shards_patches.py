@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from small_study import NORMAL, STROMA, TUMORNEST, tissue_picture, write_manifest, write_mask, write_slide
 
-from bccdist.configuration import ShardConfig
+from bccdist.configuration import CELL_PX, ShardConfig
 from bccdist.errors import ShardError
 from bccdist.parts import Kind
 from bccdist.slides.annotations import KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
 from bccdist.slides.slide import Slide
-from shards.patches import Sample, cut_image, cut_mask, open_slide, patch_rows, read_samples, survey_slide
+from shards.grid import needed_cells
+from shards.patches import Sample, cut_image, cut_mask, open_slide, patch_rows, read_bands, read_samples, survey_slide
 
 
 def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[Sample]:
@@ -33,7 +34,7 @@ def _patches(slide: Slide, boxes: list[Box], mask: Path) -> dict[Box, tuple[NDAr
     annotation = read_annotations([mask], slide, DEFAULT_KINDS)
     return {
         box: (cut_image(bands, box), {kind: cut_mask(bands, box, kind) for kind in Kind})
-        for bands, row in patch_rows(slide, annotation, boxes)
+        for bands, row in patch_rows(read_bands(slide, annotation, needed_cells(boxes, cell_px=CELL_PX)), boxes)
         for box in row
     }
 

@@ -1,7 +1,6 @@
 """A slide as rows of cells, past the parts of the file that are damaged."""
 
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
+from bccdist.slides.ahead import one_ahead
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import WHITE
 from bccdist.slides.slide import Slide
@@ -49,13 +49,7 @@ def readable_rows(slide: Slide, needed: NDArray[np.bool_], tally: ReadingTally) 
         needed: bool [rows, cols], at least one row: the cells to read.
         tally: counts on.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="slide-reader") as reader:
-        ahead = reader.submit(_read_row, slide, 0, needed[0], tally)
-        for row in range(1, len(needed) + 1):
-            cell_row = ahead.result()
-            if row < len(needed):
-                ahead = reader.submit(_read_row, slide, row, needed[row], tally)
-            yield cell_row
+    return one_ahead(_read_row(slide, row, flags, tally) for row, flags in enumerate(needed))
 
 
 def _read_row(slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally) -> CellRow:

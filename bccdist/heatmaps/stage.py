@@ -283,7 +283,7 @@ def _outcome(num_sections: int, tally: PredictionTally, total_s: float) -> str:
 def _keep_failure(path: Path, slide_id: str, outcome: str | OSError) -> None:
     """Write why a slide failed, or remove what an earlier failure left."""
     if isinstance(outcome, OSError):
-        write_failure(path, stage=STAGE, slide_id=slide_id, error=outcome)
+        write_failure(path, stage=STAGE, slide_id=slide_id, reason=str(outcome), error=type(outcome).__name__)
     else:
         path.unlink(missing_ok=True)
 

@@ -133,6 +133,19 @@ class Manifest:
         """The sections of one slide, in the manifest's order."""
         return list(self._sections_by_slide.get(slide_id, ()))
 
+    def only(self, slide_id: str) -> "Manifest":
+        """The manifest of one slide, for the process that works on it.
+
+        Raises:
+            ManifestError: there is no such slide.
+        """
+        return Manifest(
+            path=self.path,
+            slides=(self.slide(slide_id),),
+            sections=tuple(self.sections_of(slide_id)),
+            kinds=self.kinds,
+        )
+
     @cached_property
     def _slide_by_id(self) -> Mapping[str, SlideRecord]:
         return {slide.slide_id: slide for slide in self.slides}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from jobs.processes import Casualty, run_each
+from bccdist.processes import Casualty, run_each
 
 TIMEOUT_S = 1.0
 
