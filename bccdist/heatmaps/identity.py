@@ -15,7 +15,7 @@ from bccdist.slides.manifest import SectionRecord, SlideRecord
 
 IDENTITY_KEY = "bccdist.identity"
 """In the metadata of a ledger file."""
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Raised when the same slide, weights and configuration come to give other heatmaps."""
 
 

@@ -25,6 +25,7 @@ _REDUCTIONS = (1, 2, 4, 8)
 """Sizes at which a JPEG decoder can stop."""
 _NDPI_ROWS_PX = 256
 """Height of the tiles that strips of an NDPI are put together to."""
+_PROBE_PX = 128
 _LARGEST_PROBE_ERROR = 1.0
 """Mean absolute difference to OpenSlide, of 255, up to which a file is trusted."""
 Place = tuple[int, int]
@@ -94,6 +95,12 @@ class JpegLevel:
             self._paste(image, box_px, place, fresh[place] if place in fresh else self._kept[place])
         self._kept |= {place: tile for place, tile in fresh.items() if place[0] == rows.stop - 1}
 
+    def probe_box(self, fraction: float) -> Box:
+        """The upper left part of the tile that lies at a fraction of the diagonal; no other tile is needed for it."""
+        starts = [int(edge * fraction) // tile * tile for edge, tile in zip(self.size_px, self._tile_px, strict=True)]
+        edges = [min(_PROBE_PX, tile) for tile in self._tile_px]
+        return Box(starts[0], starts[1], edges[0], edges[1]).intersection(Box(0, 0, *self.size_px))
+
     def _paste(self, image: NDArray[np.uint8], box_px: Box, place: Place, tile: NDArray[np.uint8]) -> None:
         width, height = self._tile_px
         tile_box = Box(place[1] * width, place[0] * height, tile.shape[1], tile.shape[0])
@@ -156,12 +163,10 @@ def open_jpeg_level(
 
 
 def _shows_the_same(level: JpegLevel, reference: Level) -> bool:
-    """Whether three boxes on the diagonal hold the pixels that OpenSlide gives; also False if either cannot decode."""
-    width, height = (min(256, edge) for edge in reference.size_px)
+    """Whether three tiles on the diagonal begin as OpenSlide shows them; also False if either cannot decode."""
     for fraction in (0.25, 0.5, 0.75):
-        x, y = (int((edge - part) * fraction) for edge, part in zip(reference.size_px, (width, height), strict=True))
-        box_px = Box(x, y, width, height)
-        images = np.empty((2, height, width, 3), dtype=np.uint8)
+        box_px = level.probe_box(fraction)
+        images = np.empty((2, box_px.height, box_px.width, 3), dtype=np.uint8)
         try:
             for image, source in zip(images, (level, reference), strict=True):
                 source.read_into(image, box_px)
