@@ -1,5 +1,6 @@
 """A slide is read at the target's um/px, from the level that fits, white outside, or refused with what to do."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -308,3 +309,16 @@ def test_a_slide_is_closed_after_its_block(slides: Path) -> None:
         handle = slide._handle
     with pytest.raises(Exception, match=r"(?i)clos|wrong type"):
         handle.read_region((0, 0), 0, (1, 1))
+
+
+def test_an_ndpi_larger_than_four_gib_that_openslide_cannot_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "large.NDPI"
+    path.write_bytes(b"II*\x00\x00\x01\x00\x00\x01\x00\x00\x00")  # the directory lies beyond 4 GiB
+    os.truncate(path, (1 << 32) + (1 << 29))
+    with pytest.raises(
+        SlideError, match=r"an NDPI of 4\.5 GiB, and OpenSlide does not read .*: export"
+    ):
+        Slide(path, target_mpp=TARGET_MPP)
+    os.truncate(path, 1 << 20)
+    with pytest.raises(SlideError, match="convert it or leave it out"):
+        Slide(path, target_mpp=TARGET_MPP)
