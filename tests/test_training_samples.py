@@ -106,6 +106,18 @@ def test_reading_by_offset_equals_plain_tar_reading(shard_set: ShardSet) -> None
         assert mask.mean() == pytest.approx(fractions[row])
 
 
+def test_patches_without_tumor_share_no_mask(shard_set: ShardSet) -> None:
+    """Their PNG is decoded once; who changes one mask must not change the next."""
+    reader, fractions = PatchReader(shard_set), shard_set.column("tumornest_fraction")
+    rows = np.flatnonzero(fractions == 0)[:3].tolist()
+    assert len(rows) == 3
+    for row in rows:
+        _, mask = reader.read(row)
+        assert mask.shape == (512, 512)
+        assert not mask.any()
+        mask[:] = 1
+
+
 def test_a_batch_is_uint8_with_channels_last(shard_set: ShardSet) -> None:
     images, masks = next(iter(_training(_patches(shard_set), _plan(27))))
     assert (images.shape, images.dtype) == ((2, 512, 512, 3), torch.uint8)

@@ -45,6 +45,8 @@ class PatchReader:
         self._tar_codes, self._tars = shard_set.coded_column("tar")
         self._members = {kind: _members(shard_set, kind) for kind in ("image", "mask")}
         self._files: dict[int, int] = {}
+        self._empty_mask: tuple[bytes, NDArray[np.uint8]] | None = None
+        """Its PNG and its pixels, once it was seen: most patches have it, and it need not be decoded again."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay in the process that opened them."""
@@ -59,24 +61,38 @@ class PatchReader:
         Raises:
             ShardError: the tar is not there, or the bytes are not those that the index names.
         """
-        image = self._decode(row, "image", cv2.IMREAD_COLOR_RGB)
-        mask = self._decode(row, "mask", cv2.IMREAD_GRAYSCALE)
-        return image, (mask > 0).view(np.uint8)
+        return self._decode(row, "image", self._bytes(row, "image"), cv2.IMREAD_COLOR_RGB), self._mask(row)
 
-    def _decode(self, row: int, kind: str, flags: int) -> NDArray[np.uint8]:
+    def _mask(self, row: int) -> NDArray[np.uint8]:
+        data = self._bytes(row, "mask")
+        if self._empty_mask is not None and data == self._empty_mask[0]:
+            return self._empty_mask[1].copy()
+        mask = (self._decode(row, "mask", data, cv2.IMREAD_GRAYSCALE) > 0).view(np.uint8)
+        if not mask.any():
+            self._empty_mask = (data, mask.copy())
+        return mask
+
+    def _bytes(self, row: int, kind: str) -> bytes:
+        """What lies in the tar, if it is what the index says."""
         members = self._members[kind]
-        offset = int(members.offsets[row])
-        data = os.pread(self._file(int(self._tar_codes[row])), int(members.num_bytes[row]), offset)
+        data = os.pread(self._file(int(self._tar_codes[row])), int(members.num_bytes[row]), int(members.offsets[row]))
         # An image with wrong bytes inside can decode without complaint: a JPEG then is a picture that is grey in part.
-        is_whole = int.from_bytes(hashlib.sha256(data).digest()[:DIGEST_BYTES]) == int(members.digests[row])
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_whole else None
+        if int.from_bytes(hashlib.sha256(data).digest()[:DIGEST_BYTES]) != int(members.digests[row]):
+            raise self._damage(row, kind)
+        return data
+
+    def _decode(self, row: int, kind: str, data: bytes, flags: int) -> NDArray[np.uint8]:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is None:
-            root = self._shard_set.root
-            raise ShardError(
-                f"{self._path(row)}: the {kind} of patch {self._shard_set.key(row)} at byte {offset} is damaged; "
-                f"run `python shards/check.py {root}` and build the slide again"
-            )
+            raise self._damage(row, kind)
         return np.asarray(image, dtype=np.uint8)
+
+    def _damage(self, row: int, kind: str) -> ShardError:
+        offset = int(self._members[kind].offsets[row])
+        return ShardError(
+            f"{self._path(row)}: the {kind} of patch {self._shard_set.key(row)} at byte {offset} is damaged; "
+            f"run `python shards/check.py {self._shard_set.root}` and build the slide again"
+        )
 
     def _path(self, row: int) -> Path:
         return self._shard_set.root / self._tars[int(self._tar_codes[row])]
