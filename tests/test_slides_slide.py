@@ -315,9 +315,7 @@ def test_an_ndpi_larger_than_four_gib_that_openslide_cannot_open_is_named(tmp_pa
     path = tmp_path / "large.NDPI"
     path.write_bytes(b"II*\x00\x00\x01\x00\x00\x01\x00\x00\x00")  # the directory lies beyond 4 GiB
     os.truncate(path, (1 << 32) + (1 << 29))
-    with pytest.raises(
-        SlideError, match=r"an NDPI of 4\.5 GiB, and OpenSlide does not read .*: export"
-    ):
+    with pytest.raises(SlideError, match=r"an NDPI of 4\.5 GiB, and OpenSlide does not read .*: export"):
         Slide(path, target_mpp=TARGET_MPP)
     os.truncate(path, 1 << 20)
     with pytest.raises(SlideError, match="convert it or leave it out"):
