@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,9 +159,8 @@ def build_slide(
     tar = paths.tar(record.slide_id)
     with _threads(num_threads) as pool, open_slide(record, config, pool) as slide, atomic_path(tar) as partial:
         survey = survey_slide(slide, record, manifest, config)
-        rows, sha256 = write_tar(
-            partial, read_samples(slide, survey, config, pool), member_extensions(config.image_coding)
-        )
+        with closing(read_samples(slide, survey, config, pool)) as samples:
+            rows, sha256 = write_tar(partial, samples, member_extensions(config.image_coding))
     tar_record = TarRecord(
         path=tar.relative_to(paths.root).as_posix(), bytes=tar.stat().st_size, sha256=sha256, num_patches=len(rows)
     )

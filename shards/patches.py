@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -114,27 +115,29 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
     return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
 
 
-def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Executor) -> Iterator[Sample]:
+def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Executor) -> Generator[Sample, None, None]:
     """The patches of a surveyed slide, row by row, ready for the tar; each source pixel is read once.
 
-    The threads of `pool` decode a row of cells while they encode the patches of the row above.
+    The threads of `pool` decode a row of cells while they encode the patches of the row above. Close it where it may
+    be left early, before the slide.
 
     Raises:
         SlideError: the scanner's data cannot be decoded.
     """
     boxes_px = list(survey.tissue_fractions)
     needed = needed_cells(boxes_px, cell_px=CELL_PX)
-    bands: Iterator[Band] = one_ahead(read_bands(slide, survey.annotation, needed))
-    if config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX):
-        bands = _with_cells(bands, needed, config, pool)
+    by_cell = config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX)
     pending: deque[Future[list[Sample]]] = deque()
-    for window, row_px in patch_rows(bands, boxes_px):
-        for start in range(0, len(row_px), _PATCHES_A_TASK):
-            task_px = row_px[start : start + _PATCHES_A_TASK]
-            rows = [_describe(slide, survey, box_px) for box_px in task_px]
-            pending.append(pool.submit(_make_samples, window, task_px, rows, config))
-            if len(pending) > _MOST_PENDING_TASKS:
-                yield from pending.popleft().result()
+    # Closed here, so that no thread still reads when the slide is closed after an error.
+    with closing(one_ahead(read_bands(slide, survey.annotation, needed))) as plain:
+        bands = _with_cells(plain, needed, config, pool) if by_cell else plain
+        for window, row_px in patch_rows(bands, boxes_px):
+            for start in range(0, len(row_px), _PATCHES_A_TASK):
+                task_px = row_px[start : start + _PATCHES_A_TASK]
+                rows = [_describe(slide, survey, box_px) for box_px in task_px]
+                pending.append(pool.submit(_make_samples, window, task_px, rows, config))
+                if len(pending) > _MOST_PENDING_TASKS:
+                    yield from pending.popleft().result()
     for samples in pending:
         yield from samples.result()
 

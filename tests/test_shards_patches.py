@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -186,3 +187,17 @@ def test_a_slide_without_tissue_is_refused(tmp_path: Path) -> None:
     write_mask(tmp_path / "a.png", np.zeros((600, 1000), dtype=np.uint8))
     with pytest.raises(ShardError, match=r"none of the 6 patches of a has a share of tissue .* out of Training"):
         _samples(tmp_path, ShardConfig())
+
+
+def test_no_thread_reads_on_when_the_samples_are_left_early(tmp_path: Path) -> None:
+    """The slide is closed next, and a thread that still read it would crash."""
+    write_slide(tmp_path / "a.tif", tissue_picture(2048, 4096, seed=0))
+    write_mask(tmp_path / "a.png", np.zeros((4096, 2048), dtype=np.uint8))
+    manifest = read_manifest(write_manifest(tmp_path, [("a", "train")]))
+    record, config = manifest.slide("a"), ShardConfig()
+    with ThreadPoolExecutor(2) as pool, open_slide(record, config, pool) as slide:
+        samples = read_samples(slide, survey_slide(slide, record, manifest, config), config, pool)
+        next(samples)
+        assert any("one-ahead" in thread.name for thread in threading.enumerate())
+        samples.close()
+        assert not any("one-ahead" in thread.name for thread in threading.enumerate())
