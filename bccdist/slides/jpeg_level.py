@@ -65,7 +65,6 @@ class JpegLevel:
         self.size_px = (-(-grid.size_px[0] // reduction), -(-grid.size_px[1] // reduction))
         self._path = path
         self._grid = grid
-        self._reduction = reduction
         self._map = map if pool is None else pool.map
         self._tile_px = (grid.tile_px[0] // reduction, grid.tile_px[1] // reduction)
         self._kept: dict[Place, NDArray[np.uint8]] = {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
-from bccdist.slides.annotations.names import refuse_unknown_values
+from bccdist.slides.annotations.names import refuse_unknown
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
@@ -81,7 +81,7 @@ def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None
             f"{slide.level0_size[1]} level-0 px: a mask covers the whole slide"
         )
     found = _distinct(values)
-    refuse_unknown_values(path, found, meanings)
+    refuse_unknown(path, found, meanings, table="mask_values")
     return MaskImage(
         values=values,
         meanings={value: meanings[value] for value in found},

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
+
+Word = TypeVar("Word", str, int)
 
 
 class UnknownNamesError(AnnotationError):
@@ -25,23 +28,12 @@ class UnknownNamesError(AnnotationError):
         )
 
 
-def refuse_unknown_names(path: Path, found: Iterable[str], known: Mapping[str, Kind | None]) -> None:
-    """Refuse names without a meaning.
+def refuse_unknown(path: Path, found: Iterable[Word], known: Mapping[Word, Kind | None], *, table: str) -> None:
+    """Refuse names, or values of a mask image, without a meaning in a table of kinds.toml.
 
     Raises:
         UnknownNamesError: there are some.
     """
     unknown = sorted(set(found) - set(known))
     if unknown:
-        raise UnknownNamesError(path, table="names", unknown=unknown, known=known)
-
-
-def refuse_unknown_values(path: Path, found: Iterable[int], known: Mapping[int, Kind | None]) -> None:
-    """Refuse values of a mask image without a meaning.
-
-    Raises:
-        UnknownNamesError: there are some.
-    """
-    unknown = sorted(set(found) - set(known))
-    if unknown:
-        raise UnknownNamesError(path, table="mask_values", unknown=unknown, known=known)
+        raise UnknownNamesError(path, table=table, unknown=unknown, known=known)

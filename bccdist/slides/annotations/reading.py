@@ -13,7 +13,7 @@ from bccdist.slides.annotations.asap import read_asap
 from bccdist.slides.annotations.geojson import foreign_format, read_geojson, read_json
 from bccdist.slides.annotations.imagescope import read_imagescope
 from bccdist.slides.annotations.mask_image import MASK_SUFFIXES, MaskImage, is_mask_image, read_mask_image
-from bccdist.slides.annotations.names import refuse_unknown_names
+from bccdist.slides.annotations.names import refuse_unknown
 from bccdist.slides.annotations.ndpa import read_ndpa
 from bccdist.slides.annotations.shapes import Marking, valid_polygons
 from bccdist.slides.annotations.xml_file import parse_xml
@@ -77,7 +77,7 @@ def _head(path: Path) -> bytes:
 
 def _read_polygons(path: Path, head: bytes, slide: Slide, kinds: Kinds) -> _Polygons:
     markings = _read_markings(path, head, slide)
-    refuse_unknown_names(path, (marking.name for marking in markings), kinds.names)
+    refuse_unknown(path, (marking.name for marking in markings), kinds.names, table="names")
     polygons = _polygons_of(path, markings, kinds.names)
     _refuse_outside(path, [polygon for _, polygon in polygons], slide)
     return polygons
