@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +16,9 @@ Setting = Literal["unet", "resnet34", "resnet34_ds", "resnet34_linear"]
 SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
 MaskDownsampling = Literal["nearest-exact", "majority", "max"]
 AreaUnit = Literal["physical", "nominal"]
+Switch = Literal["auto", "on", "off"]
+Precision = Literal["auto", "float32", "tf32", "bf16"]
+AugmentPlace = Literal["auto", "loader", "device"]
 ImageCoding = Literal["jpeg", "png"]
 JpegChroma = Literal["444", "422", "420"]
 Psi = Literal["psi_0", "psi_1", "psi_2", "psi_3", "psi_4", "merged"]
@@ -148,6 +152,8 @@ class AugmentConfig:
 
     enabled: bool = True
     """Off, patches are used as they are."""
+    place: AugmentPlace = "auto"
+    """loader: in the threads that read patches; device: in batches where the network is; auto: device on a GPU."""
     rotation_deg: float = 360.0
     """Angles are uniform from 0 to this."""
     scale: tuple[float, float] = (0.8, 1.25)
@@ -172,6 +178,31 @@ class AugmentConfig:
         for name in ("blur_sigma_px", "brightness", "elastic_px"):
             _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
         _require(self.elastic_grid >= 1, "elastic_grid", self.elastic_grid, "at least 1")
+        known = get_args(AugmentPlace)
+        _require(self.place in known, "place", self.place, f"one of {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """In which arithmetic a network is trained; every choice is compared with float32 eager when a run starts."""
+
+    precision: Precision = "auto"
+    """bf16: autocast, weights and losses stay float32; auto: bf16 on a GPU that has it, else float32."""
+    channels_last: bool = True
+    """Memory order of the network; wherever its width allows it."""
+    compile: Switch = "auto"
+    """torch.compile; auto: on a GPU."""
+    fused_adam: bool = True
+    """One kernel for all parameters."""
+    sync_batch_norm: bool = False
+    """Batch statistics over all ranks instead of over each rank's patches; needs GPUs."""
+    deterministic: bool = True
+    """Only kernels that give the same bits each time, so that a resumed run ends as if it had not been stopped."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        for name, known in (("precision", get_args(Precision)), ("compile", get_args(Switch))):
+            _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +211,8 @@ class TrainConfig:
 
     width: int = 64
     """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
+    encoder_weights: Path | None = None
+    """File with the weights of a ResNet34 or ResNet18 that its encoder starts from; None is random. [open]"""
     focal_gamma: float = 2.0
     """0 is cross-entropy."""
     mask_downsampling: MaskDownsampling = "nearest-exact"
@@ -190,6 +223,8 @@ class TrainConfig:
     """Table 2."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes to training patches."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Arithmetic; does not change the method."""
     learning_rate: float = 5e-4
     """Of Adam, in the first epochs."""
     lr_factor: float = 0.8
@@ -207,13 +242,17 @@ class TrainConfig:
     keep_best: int = 5
     """Epochs kept for the selection, by IoU on Validation I (section 2.5)."""
     num_workers: int = 4
-    """Loader processes per rank."""
+    """Threads of each rank that read patches ahead; 0 reads them in the step."""
+    save_every_min: float = 10.0
+    """Minutes between saves within an epoch: what a crash can cost at most."""
     seed: int = 0
     """Of weights, draws and augmentation."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
+        has_their_width = self.encoder_weights is None or self.width == 64
+        _require(has_their_width, "width", self.width, "64, which the encoder_weights have")
         for name in ("focal_gamma", "merge_weight_std"):
             _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
         for name in ("learning_rate", "lr_factor"):
@@ -224,6 +263,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1 or None")
         _require(self.num_workers >= 0, "num_workers", self.num_workers, "at least 0")
+        _require(0 <= self.save_every_min < float("inf"), "save_every_min", self.save_every_min, "at least 0")
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def check_ranks(self, world_size: int) -> None:
@@ -283,6 +323,10 @@ class SelectConfig:
 StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig
 
 
+_PACE = ("num_workers", "save_every_min", "digest")
+"""What says how fast or how safe a stage is and not what comes out, and the digest itself."""
+
+
 def _require(condition: bool, name: str, got: Any, expected: str) -> None:
     if not condition:
         raise ConfigurationError(f"{name} is {got!r}, expected {expected}")
@@ -290,13 +334,13 @@ def _require(condition: bool, name: str, got: Any, expected: str) -> None:
 
 def config_digest(config: StageConfig) -> str:
     """Twelve hex digits that name what decides the outcome in a configuration."""
-    return digest_of(_without_pace(asdict(config)))
+    return digest_of(_without_pace(_json_values(asdict(config))))
 
 
 def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     """Write a stage's configuration to its folder, or check that the one there is the same.
 
-    What changes only how fast a stage is (`num_workers`) may differ; it is recorded as it was at first.
+    What changes only how fast a stage is (`num_workers`, `save_every_min`) may differ; it is recorded as it was at first.
 
     Args:
         path: the folder's config.json.
@@ -309,7 +353,7 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     Raises:
         ConfigurationError: the folder was made with another configuration; the message lists the differences.
     """
-    values = json.loads(json.dumps({**asdict(config), **context}))
+    values = _json_values({**asdict(config), **context})
     digest = digest_of(_without_pace(values))
     if not path.exists():
         write_json(path, {**values, "digest": digest})
@@ -325,6 +369,11 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     return digest
 
 
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    """As they come back from a JSON file; paths become texts."""
+    return json.loads(json.dumps(values, default=os.fspath))  # type: ignore[no-any-return]
+
+
 def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
     """The keys that decide what comes out."""
-    return {key: value for key, value in values.items() if key not in ("num_workers", "digest")}
+    return {key: value for key, value in values.items() if key not in _PACE}

@@ -56,8 +56,23 @@ class RunPaths:
         return self.root / "metrics.parquet"
 
     @property
+    def summary(self) -> Path:
+        """The curves of the run so far, as a picture; drawn anew after each epoch."""
+        return self.root / "training.png"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Patches before and after augmentation, as this run sees them."""
+        return self.root / "augmentation.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder that TensorBoard reads."""
+        return self.root / "tensorboard"
+
+    @property
     def last(self) -> Path:
-        """The newest training state: weights, optimiser, position."""
+        """The newest training state: weights, optimiser, position in the epoch."""
         return self.root / "checkpoints" / "last.pt"
 
     def events(self, rank: int) -> Path:

@@ -18,6 +18,7 @@ from jobs.stages import (
     launch_shards,
     launch_tables,
     launch_training,
+    with_encoder_weights,
 )
 
 
@@ -44,6 +45,7 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
+    train = with_encoder_weights(arguments.train, arguments.settings)
     failed: list[StageFailedError] = []
 
     def infer(setting: Setting, parts: Sequence[Part], epochs: Epochs, after: Jobs) -> Jobs:
@@ -56,7 +58,7 @@ def launch_study(arguments: StudyArguments) -> None:
     cut = launch_shards(launch, arguments.manifest, arguments.shards, after=[])
     validated: Jobs = []
     for setting in arguments.settings:
-        trained = launch_training(launch, setting, arguments.train, after=cut)
+        trained = launch_training(launch, setting, train, after=cut)
         validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", trained)
     selected = launch_selection(launch, arguments.select, after=validated)
     tested: Jobs = []

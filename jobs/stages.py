@@ -5,7 +5,7 @@ returns; on Slurm it is queued, and the next one depends on it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bccdist.configuration import InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
@@ -56,12 +56,29 @@ def launch_shards(launch: Launch, manifest_path: Path, config: ShardConfig, *, a
 
 def launch_training(launch: Launch, setting: Setting, config: TrainConfig, *, after: Jobs) -> Jobs:
     """One setting, over all ranks."""
+    config = with_encoder_weights(config, [setting])
     open_study(launch.study)
     config.check_ranks(launch.cluster.training_ranks_per_node * launch.cluster.nodes)
     task = StageTask(
         name=f"train-{setting}", function="bccdist.training.loop:train", arguments=(launch.study, setting, config)
     )
     return hand_over(task.name, submit_training(task, launch.cluster, launch.logs, after=after), launch.cluster)
+
+
+def with_encoder_weights(config: TrainConfig, settings: Sequence[Setting]) -> TrainConfig:
+    """The configuration with the encoder's file as an absolute path, because jobs run in other folders.
+
+    Raises:
+        ConfigurationError: the file is not there, or a setting has no ResNet34 encoder.
+    """
+    if config.encoder_weights is None:
+        return config
+    if "unet" in settings:
+        raise ConfigurationError("encoder_weights are for a ResNet34 encoder, unet has none: train it without them")
+    path = config.encoder_weights.resolve()
+    if not path.is_file():
+        raise ConfigurationError(f"encoder_weights: {path} is not there, expected a .safetensors or torch file")
+    return replace(config, encoder_weights=path)
 
 
 def launch_inference(

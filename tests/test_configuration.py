@@ -199,6 +199,7 @@ def another_value(key: str, value: Any) -> Any:
         "image_coding": "png",
         "jpeg_chroma": "420",
         "max_steps": 7,
+        "encoder_weights": Path("resnet34.pth"),
         "balance": BalanceConfig(stroma=1.0),
         "augment": AugmentConfig(scale=(0.9, 1.25)),
     }

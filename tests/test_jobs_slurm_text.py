@@ -7,8 +7,10 @@ import pytest
 
 from bccdist.configuration import SelectConfig, TrainConfig
 from bccdist.files import write_json
-from jobs.cluster import ClusterConfig
+from jobs import stages
+from jobs.cluster import ClusterConfig, Jobs
 from jobs.stages import Launch, launch_selection, launch_training
+from jobs.task import StageTask
 
 SBATCH = """#!/bin/sh
 cp "$1" "{folder}/submitted-$(ls {folder} | wc -l).sh"
@@ -54,6 +56,25 @@ def test_training_asks_for_four_gpus_and_one_task_each(sbatch_folder: Path, laun
         "--job-name=train-resnet34_ds",
     ):
         assert f"#SBATCH {option}\n" in text
+
+
+def test_a_job_finds_the_encoder_weights_from_any_folder(
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[StageTask] = []
+
+    def taken_down(task: StageTask, *_: object, after: Jobs) -> Jobs:
+        submitted.append(task)
+        return after
+
+    monkeypatch.setattr(stages, "submit_training", taken_down)
+    monkeypatch.setattr(stages, "hand_over", lambda _name, jobs, _cluster: jobs)
+    (tmp_path / "resnet34.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    launch_training(launch, "resnet34", TrainConfig(encoder_weights=Path("resnet34.safetensors")), after=[])
+    *_, config = submitted[0].arguments
+    assert isinstance(config, TrainConfig)
+    assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
 
 
 def test_a_later_stage_waits_for_the_earlier_one(sbatch_folder: Path, launch: Launch) -> None:

@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_study import SmallStudy, write_study
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
-from bccdist.errors import ConfigurationError, DistributedError, ShardError
+from bccdist.errors import CheckpointError, ConfigurationError, DistributedError, ShardError
 from bccdist.files import read_json, sha256_of_file, write_json
+from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
@@ -271,6 +273,85 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
     assert all(torch.equal(before, after) for before, after in zip(after_one, now, strict=True))
     assert _events(_run_of(study)) == ["plan", "step"]
     assert not _run_of(study).last.exists()
+
+
+@pytest.fixture
+def encoder_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Two epochs of no step, from encoder weights in a file."""
+    monkeypatch.setattr(loop, "_train_steps", lambda *_: {})
+    result = ValidationResult(confusion_px={"psi_4": (1, 0, 9, 9)}, losses={})
+    monkeypatch.setattr(loop, "_validate", lambda _: result)
+    path = tmp_path / "resnet34.safetensors"
+    _write_encoder(path, seed=5)
+    return replace(CONFIG, width=64, epochs=2, encoder_weights=path)
+
+
+def _write_encoder(path: Path, *, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    weights = dict(ResNet34Encoder(64).state_dict())
+    save_file(weights, path)
+    return weights
+
+
+def _file_of(config: TrainConfig) -> Path:
+    assert config.encoder_weights is not None
+    return config.encoder_weights
+
+
+def test_a_run_starts_from_its_encoder_weights(
+    study: StudyPaths, encoder_run: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file_of(encoder_run)
+    train(study.root, "resnet34", replace(encoder_run, epochs=1))
+    run = study.run("resnet34")
+    expected = {f"encoder.{name}": weights for name, weights in _write_encoder(path, seed=5).items()}
+    trained = load_network(run.weights(1))[0].state_dict()
+    assert _equal({name: trained[name] for name in expected}, expected)
+    assert f"the encoder starts from the ResNet34 in {path}: 216 tensors" in capsys.readouterr().out
+    assert _events(run)[0] == "encoder_weights"
+    config = read_json(run.config)
+    assert (config["encoder_weights"], config["encoder_weights_sha256"]) == (str(path), sha256_of_file(path))
+
+
+def test_other_encoder_weights_under_the_same_path_are_refused(study: StudyPaths, encoder_run: TrainConfig) -> None:
+    train(study.root, "resnet34", encoder_run)
+    before = _content(study.run("resnet34"))
+    _write_encoder(_file_of(encoder_run), seed=6)
+    with pytest.raises(ConfigurationError, match=r"\(encoder_weights_sha256: there '\w{64}', here '\w{64}'\)"):
+        train(study.root, "resnet34", encoder_run)
+    assert _content(study.run("resnet34")) == before
+
+
+def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
+    study: StudyPaths, encoder_run: TrainConfig
+) -> None:
+    path = _file_of(encoder_run)
+    save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+    with pytest.raises(CheckpointError, match=r"does not fit the ResNet34 encoder: missing: bn1\.weight"):
+        train(study.root, "resnet34", encoder_run)
+    assert not study.run("resnet34").config.exists()
+    _write_encoder(path, seed=5)
+    train(study.root, "resnet34", encoder_run)
+    assert study.run("resnet34").weights(2).exists()
+
+
+def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
+    study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def learn(run: loop.Run, *_: object) -> dict[str, float]:
+        with torch.no_grad():
+            run.network.encoder.get_parameter("bn1.bias").add_(1)
+        return {}
+
+    monkeypatch.setattr(loop, "_train_steps", learn)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_plan", _stop_at_call(2, loop._plan))
+        with pytest.raises(StoppedError):
+            train(study.root, "resnet34", encoder_run)
+    capsys.readouterr()
+    train(study.root, "resnet34", encoder_run)
+    assert (_network_of(study.run("resnet34"))["encoder.bn1.bias"] == 2).all()
+    assert "the encoder starts" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["Training", "Validation I"])

@@ -5,7 +5,8 @@ from torch import Tensor
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
-"""ImageNet's statistics, so that an encoder trained there sees what it knows. [open]"""
+"""ImageNet's statistics, of values from 0 to 1: torchvision's and timm's ResNets were trained with them, so that an
+encoder from there (`bccdist.networks.pretrained`) sees what it knows. [open]"""
 
 
 def to_network_input(images_NHW3: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from bccdist.configuration import AugmentConfig, Setting, TrainConfig, claim_con
 from bccdist.errors import DistributedError
 from bccdist.files import write_json
 from bccdist.networks.inputs import to_network_input
+from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.parts import Part
@@ -76,6 +77,8 @@ class Run:
     optimizer: torch.optim.Optimizer
     events: EventLog
     metrics: list[MetricsRow]
+    encoder_start: str | None
+    """Where the encoder of a fresh run comes from, if not from chance."""
 
     def say(self, text: str) -> None:
         """Print a line of progress, once for all ranks."""
@@ -92,8 +95,8 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
         config: of the run.
 
     Raises:
-        BccdistError: shards are missing, the run folder has another configuration, ranks do not fit, or the
-            loss is not finite.
+        BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
+            fit, or the loss is not finite.
     """
     ranks = resolve_ranks(os.environ)
     config.check_ranks(ranks.world_size)
@@ -117,6 +120,9 @@ def _train_to_the_end(run: Run) -> None:
         run.say(f"{run.network.setting}: all {run.config.epochs} epochs are done in {run.paths.root}; nothing to do")
         return
     run.say(_opening_line(run, first_epoch))
+    if run.encoder_start:
+        run.events.write("encoder_weights", text=run.encoder_start)
+        run.say(run.encoder_start)
     _report_empty_pools(run)
     for epoch in range(first_epoch, run.config.epochs + 1):
         _train_epoch(run, epoch)
@@ -127,9 +133,12 @@ def _prepare(
     paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, device: torch.device, shard_set: ShardSet
 ) -> Run:
     training, validation = (shard_set.part(part) for part in _PARTS)
-    digest = _claim(paths, ranks, config, setting=setting, shard_set=shard_set.digest)
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
+    # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
+    encoder_start = _start_encoder(network, config, paths)
+    context = {"setting": setting, "shard_set": shard_set.digest, **_weights_context(config)}
+    digest = _claim(paths, ranks, config, **context)
     network.to(device)
     return Run(
         config=config,
@@ -146,7 +155,22 @@ def _prepare(
         optimizer=torch.optim.Adam(network.parameters(), lr=config.learning_rate),
         events=EventLog(paths.events(ranks.rank)),
         metrics=[],
+        encoder_start=encoder_start,
     )
+
+
+def _start_encoder(network: DeeplySupervisedUNet, config: TrainConfig, paths: RunPaths) -> str | None:
+    """Give a fresh run its encoder weights, if it has some; a run with a state has them in there."""
+    if config.encoder_weights is None or paths.last.exists():
+        return None
+    return load_encoder_weights(config.encoder_weights, network)
+
+
+def _weights_context(config: TrainConfig) -> dict[str, str]:
+    """The content of the encoder weights, not only their path, names the run."""
+    if config.encoder_weights is None:
+        return {}
+    return {"encoder_weights_sha256": encoder_weights_sha256(config.encoder_weights)}
 
 
 def _in_parallel(network: nn.Module, ranks: Ranks) -> nn.Module:

@@ -1,0 +1,24 @@
+"""Named starting points for the configuration of training."""
+
+from bccdist.configuration import ComputeConfig, TrainConfig
+
+PRESETS: dict[str, TrainConfig] = {
+    "paper": TrainConfig(
+        compute=ComputeConfig(precision="float32", channels_last=False, compile="off", fused_adam=False)
+    ),
+    "quick": TrainConfig(
+        width=16,
+        epochs=6,
+        global_batch=16,
+        micro_batch=8,
+        max_steps=60,
+        learning_rate=2e-3,
+        lr_factor=0.5,
+        lr_every_epochs=2,
+        num_workers=1,
+    ),
+}
+"""Where a launcher's flags start from with --preset; without one, from the paper's method in the fastest arithmetic.
+
+paper: the method to the letter, in plain float32. quick: a quarter of the width and a few short epochs, for trials.
+"""
