@@ -5,6 +5,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -340,7 +341,8 @@ def config_digest(config: StageConfig) -> str:
 def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     """Write a stage's configuration to its folder, or check that the one there is the same.
 
-    What changes only how fast a stage is (`num_workers`, `save_every_min`) may differ; it is recorded as it was at first.
+    What changes only how fast a stage is, or how much a crash costs (`num_workers`, `save_every_min`), may differ; it
+    is recorded as it was at first.
 
     Args:
         path: the folder's config.json.
@@ -351,7 +353,8 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
         The digest of configuration and context.
 
     Raises:
-        ConfigurationError: the folder was made with another configuration; the message lists the differences.
+        ConfigurationError: the folder was made with another configuration, or before one of its keys existed; the
+            message lists the differences.
     """
     values = _json_values({**asdict(config), **context})
     digest = digest_of(_without_pace(values))
@@ -360,13 +363,31 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
         return digest
     there = read_json(path)
     if there.get("digest") != digest:
-        keys = sorted(key for key in _without_pace({**values, **there}) if there.get(key) != values.get(key))
-        differences = "; ".join(f"{key}: there {there.get(key)!r}, here {values.get(key)!r}" for key in keys)
+        differences = _differences(there, values) or [f"digest: there {there.get('digest')!r}, here {digest!r}"]
         raise ConfigurationError(
-            f"{path.parent} was made with another configuration ({differences}); "
+            f"{path.parent} was made with another configuration ({'; '.join(differences)}); "
             "nothing was changed: give the same configuration or another folder"
         )
     return digest
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What decides the outcome and is not the same on both sides, by dotted key; a key may be on one side alone."""
+    texts_there, texts_here = (dict(_dotted_texts(_without_pace(side))) for side in (there, here))
+    pairs = {
+        key: (texts_there.get(key, "not set"), texts_here.get(key, "not set"))
+        for key in sorted(texts_there.keys() | texts_here.keys())
+    }
+    return [f"{key}: there {one}, here {other}" for key, (one, other) in pairs.items() if one != other]
+
+
+def _dotted_texts(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each value as it is shown, under its key; those of a nested configuration as `compute.precision`."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted_texts(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", repr(value)
 
 
 def _json_values(values: dict[str, Any]) -> dict[str, Any]:

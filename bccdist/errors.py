@@ -29,6 +29,10 @@ class CheckpointError(BccdistError, OSError):
     """A checkpoint is missing, damaged or belongs to another network."""
 
 
+class EventLogError(BccdistError, ValueError):
+    """A file of events is damaged where no process can have been killed."""
+
+
 class DistributedError(BccdistError, RuntimeError):
     """Ranks cannot be resolved from the environment, or disagree."""
 

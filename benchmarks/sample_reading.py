@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
 from bccdist.training.epoch_plan import plan_epoch
-from bccdist.training.samples import Patches, PatchReader, training_loader
+from bccdist.training.loader import read_ahead
+from bccdist.training.samples import Patches, PatchReader, training_draws
 from bccdist.training.shard_set import ShardSet, read_set
 
 BATCH = 16
@@ -41,7 +42,7 @@ def main(shards: Annotated[Path, tyro.conf.Positional], workers: tuple[int, ...]
 
     Args:
         shards: The folder of a finished shard set.
-        workers: Numbers of loader processes.
+        workers: Numbers of loader processes; of the plan, of threads.
         rounds: Passes of each way; at least 5 for medians that mean something.
     """
     torch.set_num_threads(1)
@@ -118,8 +119,9 @@ def planned(shard_set: ShardSet) -> Way:
     patches = Patches(reader=reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=1)
 
     def batches(num_workers: int) -> Iterable[Any]:
-        shares = {"rank": 0, "world_size": 1, "num_workers": num_workers}
-        return training_loader(patches, plan, training.rows, micro_batch=BATCH, **shares)
+        draws = training_draws(plan, training.rows, micro_batch=BATCH, rank=0, world_size=1)
+        with read_ahead(patches, draws, num_threads=num_workers) as read:
+            yield from ((batch.images, batch.masks) for batch in read)
 
     return batches
 

@@ -7,11 +7,25 @@ makes the exit code 1.
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.confusion import Confusion
-from bccdist.configuration import SETTINGS, BalanceConfig, SelectConfig, TrainConfig
+from bccdist.configuration import (
+    NUM_BLOCKS,
+    PATCH_PX,
+    SETTINGS,
+    BalanceConfig,
+    SelectConfig,
+    Setting,
+    TrainConfig,
+    pixel_px,
+    psi_name,
+)
+
+if TYPE_CHECKING:
+    from bccdist.networks.unet import DeeplySupervisedUNet
 
 TABLE_2 = {
     "tumor_free": (175_771, 175_771),
@@ -21,12 +35,19 @@ TABLE_2 = {
     "normal": (9_458, 20_000),
 }
 """Patches before, draws per epoch."""
-PARAMETERS = {
+NUM_DISTINCT = 185_308
+"""Patches before, each once: the first two pools partition them."""
+PARAMETERS: dict[Setting, int] = {
     "unet": 31_383_298,
     "resnet34": 24_436_258,
     "resnet34_ds": 24_437_226,
     "resnet34_linear": 24_437_226 + 5,
 }
+PLAIN_PARAMETERS_WITH_FIVE_HEADS = 31_385_226
+ENCODER_PARAMETERS: dict[Setting, int] = {"unet": 18_817_856, "resnet34_ds": 21_284_672}
+GIGA_MACS: dict[Setting, str] = {"unet": "24.8 34.4 44.1 53.8 61.0", "resnet34_ds": "21.6 24.0 26.4 29.4 31.2"}
+"""Multiply-accumulates of the convolutions for a patch, in 10^9, up to psi_0 ... psi_4."""
+OUTPUT_SIZES = "32 64 128 256 512"
 TABLE_3 = {
     "unet": ((445, 0, 16, 623), ("0.985", "1.000", "0.975", "0.989")),
     "resnet34": ((444, 1, 7, 632), ("0.993", "0.998", "0.989", "0.994")),
@@ -34,7 +55,19 @@ TABLE_3 = {
     "resnet34_linear": ((445, 0, 4, 635), ("0.996", "1.000", "0.994", "0.997")),
 }
 """(tp, fn, fp, tn), and accuracy, sensitivity, specificity and F_1.5 as printed."""
-TABLE_4_DS = ((1119 - 44, 44, 30, 843 - 30), ("0.962", "0.961", "0.964", "0.964"))
+FALSE_VERDICTS = {
+    "Table 4, unet": ((33, 133), ("0.915", "0.971", "0.842", "0.945")),
+    "Table 4, resnet34": ((51, 33), ("0.957", "0.954", "0.961", "0.959")),
+    "Table 4, resnet34, or": ((52, 33), ("0.957", "0.954", "0.961", "0.959")),
+    "Table 4, resnet34_ds": ((44, 30), ("0.962", "0.961", "0.964", "0.964")),
+    "Table 4, resnet34_linear": ((59, 25), ("0.957", "0.947", "0.970", "0.956")),
+    "Table 5, psi_0": ((46, 33), ("0.9597", "0.959", "0.961", "0.962")),
+    "Table 5, psi_1 and psi_2": ((44, 31), ("0.9617", "0.961", "0.963", "0.964")),
+    "Table 5, psi_3 and psi_4": ((44, 30), ("0.9622", "0.961", "0.964", "0.964")),
+}
+"""(fn, fp) on the Test part, and the figures as printed; two counts of resnet34 give the same ones."""
+TEST_SECTIONS = (1119, 843)
+"""Tumor, Normal."""
 LEARNING_RATES = (5e-4, 4e-4, 3.2e-4, 2.56e-4, 2.048e-4, 1.6384e-4, 1.31072e-4, 1.048576e-4)
 
 
@@ -62,25 +95,63 @@ def checks() -> Iterator[Check]:
 
 
 def _network_checks() -> Iterator[Check]:
+    import torch
+
     from bccdist.networks.unet import DeeplySupervisedUNet, num_parameters
 
-    for setting in SETTINGS:
-        network = DeeplySupervisedUNet(setting)
-        yield Check(
-            what=f"parameters of {setting}",
-            source="2.2",
-            expected=f"{PARAMETERS[setting]:,}",
-            got=f"{num_parameters(network):,}",
-        )
-        if setting in ("unet", "resnet34"):
-            expected = {"unet": "18,817,856", "resnet34": "21,284,672"}[setting]
-            got = f"{num_parameters(network.encoder):,}"
-            yield Check(what=f"parameters of {setting}'s encoder", source="2.2.1", expected=expected, got=got)
+    with torch.device("meta"):  # sizes alone, without memory for the weights
+        networks = {setting: DeeplySupervisedUNet(setting) for setting in SETTINGS}
+    for setting, network in networks.items():
+        yield _count(f"parameters of {setting}", "2.2", PARAMETERS[setting], num_parameters(network))
+    plain = networks["unet"]
+    got = num_parameters(plain) + sum(_head_weights(plain, block) + 2 for block in range(NUM_BLOCKS - 1))
+    yield _count("parameters of unet with five heads", "2.2", PLAIN_PARAMETERS_WITH_FIVE_HEADS, got)
+    for setting, expected in ENCODER_PARAMETERS.items():
+        got = num_parameters(networks[setting].encoder)
+        yield _count(f"parameters of {setting}'s encoder", "2.2.1", expected, got)
+    for setting, macs in GIGA_MACS.items():
+        giga_macs = " ".join(f"{macs / 1e9:.1f}" for macs in _macs_up_to_each_psi(networks[setting]))
+        yield Check(what=f"G MACs of {setting} up to each psi", source="3.1", expected=macs, got=giga_macs)
+    scores = networks["resnet34_ds"](torch.empty(1, 3, PATCH_PX, PATCH_PX, device="meta"))
+    sizes = " ".join(str(score.shape[-1]) for score in scores.values())
+    yield Check(what="sizes of psi_0 to psi_4", source="2.2", expected=OUTPUT_SIZES, got=sizes)
+
+
+def _count(what: str, source: str, expected: int, got: int) -> Check:
+    return Check(what=what, source=source, expected=f"{expected:,}", got=f"{got:,}")
+
+
+def _head_weights(network: "DeeplySupervisedUNet", block: int) -> int:
+    """Of the 1x1 convolution to two classes at the end of a decoder block: a setting may be without it."""
+    return 2 * (network.encoder.channels[-1] >> (block + 1))
+
+
+def _macs_up_to_each_psi(network: "DeeplySupervisedUNet") -> Iterator[int]:
+    """Multiply-accumulates of a patch's convolutions through the encoder, the blocks so far, and their last head."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, PATCH_PX, PATCH_PX, device="meta"))
+    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    name = type(network).__name__
+    macs = flops[f"{name}.encoder"] // 2  # a multiplication and an addition count as two there
+    for block in range(NUM_BLOCKS):
+        macs += flops[f"{name}.blocks.{block}"] // 2
+        side_px = PATCH_PX // pixel_px(psi_name(block))
+        yield macs + _head_weights(network, block) * side_px**2
 
 
 def _balance_checks() -> Iterator[Check]:
     from bccdist.training.epoch_plan import draw_pool
+    from bccdist.training.pools import PoolTotals, pool_members
 
+    shares = np.arange(PATCH_PX) / PATCH_PX**2
+    fewest_px = int(pool_members(shares, shares, shares)["tumor"].argmax())
+    yield _count("fewest Tumornest px of pool tumor", "Table 2", 132, fewest_px)
+    sizes = {pool: before for pool, (before, _) in TABLE_2.items()}
+    distinct = PoolTotals(num_patches=sizes, tumornest_sum=dict.fromkeys(sizes, 0.0)).num_distinct
+    yield _count("patches, each once", "Table 2", NUM_DISTINCT, distinct)
     balance = BalanceConfig()
     total = 0
     for pool, (before, draws) in TABLE_2.items():
@@ -103,19 +174,30 @@ def _training_checks() -> Iterator[Check]:
 
     config = TrainConfig()
     for number, expected in enumerate(LEARNING_RATES):
-        epoch = 1 + 5 * number
-        got = learning_rate(config, epoch)
-        yield Check(what=f"learning rate of epoch {epoch}", source="2.3", expected=f"{expected:.9g}", got=f"{got:.9g}")
+        epochs = range(1 + 5 * number, 6 + 5 * number)
+        got = " ".join(sorted({f"{learning_rate(config, epoch):.9g}" for epoch in epochs}))
+        what = f"learning rate of epochs {epochs[0]} to {epochs[-1]}"
+        yield Check(what=what, source="2.3", expected=f"{expected:.9g}", got=got)
+    yield _count("epochs", "2.3", 5 * len(LEARNING_RATES), config.epochs)
 
 
 def _decision_checks() -> Iterator[Check]:
-    beta = SelectConfig().beta
-    tables = {**{f"Table 3, {setting}": row for setting, row in TABLE_3.items()}, "Table 4, resnet34_ds": TABLE_4_DS}
-    for name, ((tp, fn, fp, tn), printed) in tables.items():
-        confusion = Confusion(tp=tp, fn=fn, fp=fp, tn=tn)
-        values = (confusion.accuracy, confusion.sensitivity, confusion.specificity, confusion.f_beta(beta))
-        got = " ".join(f"{value:.3f}" for value in values)
-        yield Check(what="Acc Sens Spec F_1.5", source=name, expected=" ".join(printed), got=got)
+    for setting, (counts, printed) in TABLE_3.items():
+        yield _figures_check(f"Table 3, {setting}", counts, printed)
+    num_tumor, num_normal = TEST_SECTIONS
+    for name, ((fn, fp), printed) in FALSE_VERDICTS.items():
+        yield _figures_check(name, (num_tumor - fn, fn, fp, num_normal - fp), printed)
+
+
+def _figures_check(source: str, counts: tuple[int, int, int, int], printed: tuple[str, ...]) -> Check:
+    """The four figures from tp, fn, fp, tn; Table 5 cuts its accuracies to four digits, all else is rounded to three."""
+    tp, fn, fp, tn = counts
+    confusion = Confusion(tp=tp, fn=fn, fp=fp, tn=tn)
+    accuracy = float(confusion.accuracy)
+    first = f"{int(accuracy * 1e4) / 1e4:.4f}" if source.startswith("Table 5") else f"{accuracy:.3f}"
+    others = (confusion.sensitivity, confusion.specificity, confusion.f_beta(SelectConfig().beta))
+    got = " ".join([first, *(f"{value:.3f}" for value in others)])
+    return Check(what="Acc Sens Spec F_1.5", source=source, expected=" ".join(printed), got=got)
 
 
 def main() -> int:

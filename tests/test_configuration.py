@@ -1,7 +1,10 @@
 """The defaults are the paper's, what cannot work is refused by name, and a folder keeps to one configuration."""
 
 import json
+import operator
+import re
 from dataclasses import asdict, fields, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -15,6 +18,7 @@ from bccdist.configuration import (
     SETTINGS,
     AugmentConfig,
     BalanceConfig,
+    ComputeConfig,
     DrawCounts,
     InferConfig,
     SelectConfig,
@@ -29,9 +33,9 @@ from bccdist.configuration import (
     psi_name,
 )
 from bccdist.errors import ConfigurationError
-from bccdist.files import read_json
+from bccdist.files import digest_of, read_json, write_json
 
-Config = StageConfig | AugmentConfig | BalanceConfig
+Config = StageConfig | AugmentConfig | BalanceConfig | ComputeConfig
 
 
 class Refused(NamedTuple):
@@ -56,6 +60,7 @@ REFUSED = [
     Refused(ShardConfig, "jpeg_quality", 101, "1 to 100"),
     Refused(BalanceConfig, "tumor_dense", -1.0, "at least 0"),
     Refused(BalanceConfig, "stroma", float("nan"), "at least 0"),
+    Refused(AugmentConfig, "place", "gpu", "one of ('auto', 'loader', 'device')"),
     Refused(AugmentConfig, "rotation_deg", 361.0, "0 to 360"),
     Refused(AugmentConfig, "scale", (0.0, 1.0), "two numbers above 0, the smaller one first"),
     Refused(AugmentConfig, "scale", (1.2, 0.8), "two numbers above 0, the smaller one first"),
@@ -64,6 +69,8 @@ REFUSED = [
     Refused(AugmentConfig, "brightness", -0.1, "at least 0"),
     Refused(AugmentConfig, "elastic_px", float("nan"), "at least 0"),
     Refused(AugmentConfig, "elastic_grid", 0, "at least 1"),
+    Refused(ComputeConfig, "precision", "fp16", "one of ('auto', 'float32', 'tf32', 'bf16')"),
+    Refused(ComputeConfig, "compile", True, "one of ('auto', 'on', 'off')"),
     Refused(TrainConfig, "width", 6, "a multiple of 4"),
     Refused(TrainConfig, "width", 0, "a multiple of 4"),
     Refused(TrainConfig, "focal_gamma", -1.0, "at least 0"),
@@ -79,6 +86,9 @@ REFUSED = [
     Refused(TrainConfig, "max_steps", 0, "at least 1 or None"),
     Refused(TrainConfig, "keep_best", 0, "at least 1"),
     Refused(TrainConfig, "num_workers", -1, "at least 0"),
+    Refused(TrainConfig, "save_every_min", -1.0, "at least 0"),
+    Refused(TrainConfig, "save_every_min", float("inf"), "at least 0"),
+    Refused(TrainConfig, "save_every_min", float("nan"), "at least 0"),
     Refused(TrainConfig, "seed", -1, "at least 0"),
     Refused(InferConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
     Refused(InferConfig, "batch", 0, "at least 1"),
@@ -89,6 +99,7 @@ REFUSED = [
     Refused(SelectConfig, "num_area_steps", 0, "at least 1"),
     Refused(SelectConfig, "area_unit", "um2", "one of ('physical', 'nominal')"),
 ]
+PACE = ["num_workers", "save_every_min"]
 STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig()]
 
 
@@ -97,6 +108,14 @@ def test_what_cannot_work_is_refused_with_key_got_and_expected(case: Refused) ->
     with pytest.raises(ConfigurationError) as error:
         case.kind(**{case.key: case.value})
     assert str(error.value) == f"{case.key} is {case.value!r}, expected {case.expected}"
+
+
+@pytest.mark.parametrize("width", [4, 60, 128])
+def test_encoder_weights_want_the_width_that_they_have(width: int) -> None:
+    assert TrainConfig(width=64, encoder_weights=Path("resnet34.pth")).width == 64
+    with pytest.raises(ConfigurationError) as error:
+        TrainConfig(width=width, encoder_weights=Path("resnet34.pth"))
+    assert str(error.value) == f"width is {width}, expected 64, which the encoder_weights have"
 
 
 def test_the_defaults_of_training_are_the_papers() -> None:
@@ -184,6 +203,14 @@ def test_a_count_is_given_on_the_command_line() -> None:
     assert tyro.cli(TrainConfig, args=words).balance == expected
 
 
+def test_arithmetic_and_encoder_weights_are_given_on_the_command_line() -> None:
+    words = ["--compute.precision", "bf16", "--compute.compile", "off", "--compute.no-channels-last"]
+    config = tyro.cli(TrainConfig, args=[*words, "--encoder-weights", "resnet34.pth", "--augment.place", "device"])
+    assert config.compute == ComputeConfig(precision="bf16", compile="off", channels_last=False)
+    assert config.encoder_weights == Path("resnet34.pth")
+    assert config.augment == AugmentConfig(place="device")
+
+
 def test_a_count_for_an_empty_pool_is_refused() -> None:
     balance = BalanceConfig(draws=DrawCounts(stroma=10, normal=0))
     assert balance.num_draws("normal", num_members=0) == balance.num_draws("tumor", num_members=0) == 0
@@ -202,9 +229,18 @@ def another_value(key: str, value: Any) -> Any:
         "encoder_weights": Path("resnet34.pth"),
         "balance": BalanceConfig(stroma=1.0),
         "augment": AugmentConfig(scale=(0.9, 1.25)),
+        "compute": ComputeConfig(precision="float32"),
+        "place": "loader",
+        "precision": "float32",
+        "compile": "off",
+        "scale": (0.9, 1.25),
+        "draws": DrawCounts(stroma=7),
+        "enabled": False,
     }
     if key in others:
         return others[key]
+    if isinstance(value, bool):
+        return not value
     return value / 2 if isinstance(value, float) else value // 2 or 1
 
 
@@ -215,7 +251,17 @@ def test_a_digest_is_the_same_for_equal_values_and_changes_with_each_key(config:
     keys = [field.name for field in fields(config)]
     changed = {key: replace(config, **{key: another_value(key, getattr(config, key))}) for key in keys}
     same = [key for key in keys if config_digest(changed[key]) == digest]
-    assert same == (["num_workers"] if isinstance(config, TrainConfig) else [])
+    assert same == (PACE if isinstance(config, TrainConfig) else [])
+
+
+@pytest.mark.parametrize("part", ["balance", "augment", "compute"])
+def test_a_digest_changes_with_each_key_of_a_part(part: str) -> None:
+    whole = TrainConfig()
+    default = getattr(whole, part)
+    keys = [field.name for field in fields(default)]
+    changed = [replace(default, **{key: another_value(key, getattr(default, key))}) for key in keys]
+    digests = {config_digest(replace(whole, **{part: each})) for each in changed}
+    assert len(digests - {config_digest(whole)}) == len(keys)
 
 
 @pytest.mark.parametrize("config", STAGES, ids=lambda config: type(config).__name__)
@@ -228,11 +274,18 @@ def test_the_digest_in_the_folder_names_the_values_in_the_folder(config: StageCo
     assert written == json.loads(json.dumps(asdict(config)))
 
 
-def test_runs_may_differ_in_loader_workers(tmp_path: Path) -> None:
+def test_runs_may_differ_in_pace(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    digest = claim_config(path, TrainConfig(num_workers=4))
-    assert claim_config(path, TrainConfig(num_workers=0)) == digest
-    assert read_json(path)["num_workers"] == 4
+    digest = claim_config(path, TrainConfig(num_workers=4, save_every_min=10))
+    assert claim_config(path, TrainConfig(num_workers=0, save_every_min=1)) == digest
+    assert [read_json(path)[key] for key in PACE] == [4, 10]
+
+
+def test_a_folder_from_before_a_key_of_pace_existed_is_still_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    digest = claim_config(path, TrainConfig())
+    _without(path, "save_every_min")
+    assert claim_config(path, TrainConfig()) == digest
 
 
 def test_a_folder_accepts_its_own_configuration_again(tmp_path: Path) -> None:
@@ -246,23 +299,113 @@ def test_a_folder_accepts_its_own_configuration_again(tmp_path: Path) -> None:
     assert read_json(path)["setting"] == "unet"
 
 
-def test_another_configuration_is_refused_with_both_values_and_overwrites_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    claim_config(path, TrainConfig(seed=3), setting="unet", shards="abc")
+def _without(path: Path, *keys: str) -> None:
+    """Take keys, dotted ones too, out of a folder's configuration, as if they had not existed when it was made."""
+    values = read_json(path)
+    for key in keys:
+        *parts, last = key.split(".")
+        del reduce(operator.getitem, parts, values)[last]
+    decisive = {key: value for key, value in values.items() if key not in (*PACE, "digest")}
+    write_json(path, {**values, "digest": digest_of(decisive)})
+
+
+def _refusal(path: Path, config: StageConfig, **context: Any) -> str:
+    """The differences in the message with which a folder of another configuration is refused."""
     content = path.read_bytes()
     with pytest.raises(ConfigurationError) as error:
-        claim_config(path, TrainConfig(seed=3, epochs=2, num_workers=0), setting="resnet34", shards="abc")
-    message = str(error.value)
-    assert "epochs: there 40, here 2" in message
-    assert "setting: there 'unet', here 'resnet34'" in message
-    assert str(tmp_path) in message
-    assert "nothing was changed" in message
-    assert not any(word in message for word in ("seed", "shards", "digest", "num_workers"))
+        claim_config(path, config, **context)
     assert path.read_bytes() == content
+    found = re.fullmatch(
+        rf"{re.escape(str(path.parent))} was made with another configuration \((.+)\); "
+        "nothing was changed: give the same configuration or another folder",
+        str(error.value),
+    )
+    assert found, str(error.value)
+    return found[1]
 
 
-def test_a_key_that_only_one_side_has_is_a_difference(tmp_path: Path) -> None:
+class Difference(NamedTuple):
+    """A change of the configuration, and how the refusal names it."""
+
+    here: TrainConfig
+    says: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Difference(TrainConfig(epochs=2, num_workers=0), "epochs: there 40, here 2"),
+        Difference(TrainConfig(encoder_weights=Path("a.pth")), "encoder_weights: there None, here 'a.pth'"),
+        Difference(
+            TrainConfig(compute=ComputeConfig(precision="bf16")), "compute.precision: there 'auto', here 'bf16'"
+        ),
+        Difference(
+            TrainConfig(augment=AugmentConfig(scale=(0.9, 1.1))), "augment.scale: there [0.8, 1.25], here [0.9, 1.1]"
+        ),
+        Difference(
+            TrainConfig(balance=BalanceConfig(draws=DrawCounts(normal=3)), seed=1),
+            "balance.draws.normal: there None, here 3; seed: there 0, here 1",
+        ),
+        Difference(TrainConfig(focal_gamma=2), "focal_gamma: there 2.0, here 2"),
+    ],
+    ids=lambda case: case.says,
+)
+def test_another_configuration_is_refused_with_what_differs_and_nothing_else(case: Difference, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    claim_config(path, InferConfig(), weights="abc")
-    with pytest.raises(ConfigurationError, match="weights: there 'abc', here None"):
-        claim_config(path, InferConfig())
+    claim_config(path, TrainConfig(), setting="unet", shards="abc")
+    assert _refusal(path, case.here, setting="unet", shards="abc") == case.says
+
+
+def test_what_else_names_the_work_is_compared_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, InferConfig(), setting="unet", weights="abc")
+    assert _refusal(path, InferConfig(), setting="resnet34") == (
+        "setting: there 'unet', here 'resnet34'; weights: there 'abc', here not set"
+    )
+
+
+class Older(NamedTuple):
+    """Keys that did not exist when a folder was made, and how the refusal names them."""
+
+    keys: tuple[str, ...]
+    says: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Older(("encoder_weights",), "encoder_weights: there not set, here None"),
+        Older(("compute.precision",), "compute.precision: there not set, here 'auto'"),
+        Older(
+            ("augment.place", "seed"),
+            "augment.place: there not set, here 'auto'; seed: there not set, here 0",
+        ),
+        Older(
+            ("balance.draws",),
+            "; ".join(
+                f"balance.draws.{pool}: there not set, here None"
+                for pool in ("normal", "stroma", "tumor", "tumor_dense", "tumor_free")
+            ),
+        ),
+    ],
+    ids=lambda case: ", ".join(case.keys),
+)
+def test_a_folder_from_before_a_key_existed_is_refused_by_that_key(case: Older, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, TrainConfig())
+    _without(path, *case.keys)
+    assert _refusal(path, TrainConfig()) == case.says
+
+
+def test_a_key_that_no_longer_exists_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, InferConfig())
+    write_json(path, {**read_json(path), "old": None, "digest": "0" * 12})
+    assert _refusal(path, InferConfig()) == "old: there None, here not set"
+
+
+def test_a_digest_that_is_not_that_of_its_values_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    digest = claim_config(path, InferConfig())
+    write_json(path, {**read_json(path), "digest": "0" * 12})
+    assert _refusal(path, InferConfig()) == f"digest: there '000000000000', here '{digest}'"

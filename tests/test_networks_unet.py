@@ -1,11 +1,19 @@
 """The four networks have the paper's size, cost and shapes, and the linear merge is its eq. 2."""
 
+import re
 from collections import Counter
 
 import pytest
 import torch
+from functional_networks import (
+    RESNET34,
+    State,
+    decoder_scores,
+    merged_scores,
+    plain_features,
+    resnet_features,
+)
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bccdist.configuration import NUM_BLOCKS, SETTINGS, Setting, outputs_of, psi_name
 from bccdist.networks.encoders import PlainEncoder, ResNet34Encoder
@@ -175,9 +183,7 @@ def test_a_decoder_block_upsamples_with_half_pixel_centres() -> None:
 
 def test_linear_merge_is_eq_2() -> None:
     scores, weights = _five_scores(side_px=64), torch.tensor([0.1590, -0.1645, 0.1603, -0.2963, 0.0036])
-    expected = torch.zeros(2, 2, 64, 64, dtype=torch.float64)
-    for weight, score in zip(weights.tolist(), scores, strict=True):
-        expected += weight * F.interpolate(score.double(), size=(64, 64), mode="bilinear", align_corners=False)
+    expected = merged_scores([score.double() for score in scores], weights.double())
     merged = linear_merge(scores, weights)
     torch.testing.assert_close(merged.double(), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(tumor_probability(merged).double(), expected.softmax(dim=1)[:, 1], atol=1e-6, rtol=0)
@@ -221,3 +227,72 @@ def test_the_memory_format_of_the_input_does_not_matter(width: int) -> None:
     images = torch.randn(2, 3, 64, 64)
     first, last = (network(images.to(memory_format=form)) for form in (torch.contiguous_format, torch.channels_last))
     assert all(torch.equal(first[psi], last[psi]) for psi in first)
+
+
+def _generic_network(setting: Setting) -> DeeplySupervisedUNet:
+    """Float64, and its batch normalisation is no identity, as it would be at the start."""
+    network = _small_network(setting, width=4).double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for tensor, low in ((module.weight, 0.5), (module.running_var, 0.5), (module.bias, -0.2)):
+                    assert tensor is not None
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
+                assert module.running_mean is not None
+                module.running_mean.copy_(torch.randn(module.num_features, generator=generator) * 0.2)
+    return network
+
+
+def _functional_name(name: str) -> str:
+    """Of a tensor of the library's network in the second one."""
+    if found := re.fullmatch(r"blocks\.(\d)\.convs\.(\d)\.(\d)\.(\w+)", name):
+        block, conv, layer, tensor = found.groups()
+        return f"decoder.{block}.{'conv' if layer == '0' else 'bn'}{int(conv) + 1}.{tensor}"
+    return name.removeprefix("encoder.")
+
+
+def _functional_state(network: DeeplySupervisedUNet) -> State:
+    """Copies of all tensors; those that are trained get gradients."""
+    trained = dict(network.named_parameters())
+    return {
+        _functional_name(name): tensor.clone().requires_grad_(name in trained)
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _functional_scores(setting: Setting, state: State, images: Tensor, *, training: bool) -> State:
+    if setting == "unet":
+        features = plain_features(state, images, training=training)
+    else:
+        features = resnet_features(state, RESNET34, images, training=training)
+    scores = decoder_scores(state, features, training=training)
+    if setting == "resnet34_linear":
+        scores["merged"] = merged_scores(list(scores.values()), state["merge_weights"])
+    return scores
+
+
+def _backward(scores: State) -> None:
+    """From a sum in which every score has a factor of its own."""
+    generator = torch.Generator().manual_seed(3)
+    factors = {psi: torch.randn(score.shape, generator=generator).to(score) for psi, score in scores.items()}
+    torch.stack([(factors[psi] * score).mean() for psi, score in scores.items()]).sum().backward()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_network_is_the_one_written_in_functions(setting: Setting, training: bool) -> None:
+    network = _generic_network(setting).train(training)
+    state = _functional_state(network)
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    found, expected = network(images), _functional_scores(setting, state, images, training=training)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    _backward(found)
+    _backward(expected)
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.any(), name
+        torch.testing.assert_close(parameter.grad, state[_functional_name(name)].grad, rtol=1e-7, atol=1e-10)
+    for name, buffer in network.named_buffers():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(buffer, state[_functional_name(name)], rtol=1e-9, atol=1e-11)

@@ -1,5 +1,6 @@
 """Weights come back as they were, and whatever is not ours is refused with its path."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_the_digest_names_the_content(weights: Path, tmp_path: Path) -> None:
     save_network(other, _network("unet"), {})
     assert len(weights_digest(weights)) == 12
     assert weights_digest(weights) != weights_digest(other)
+
+
+def test_equal_weights_give_equal_bytes(weights: Path) -> None:
+    before = weights.read_bytes()
+    for metadata in ({"epoch": "1", "target_mpp": "0.92"}, {"target_mpp": "0.92", "epoch": "1"}):
+        save_network(weights, _network(), metadata)
+        assert weights.read_bytes() == before
+    header = json.loads(before[8 : 8 + int.from_bytes(before[:8], "little")])
+    assert list(header["__metadata__"]) == ["epoch", "setting", "target_mpp", "width"]
+    assert int.from_bytes(before[:8], "little") % 8 == 0
 
 
 def _refusal(path: Path) -> str:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bccdist.errors import CheckpointError
-from bccdist.training.checkpoints import load_state, save_state
+from bccdist.training.checkpoints import Position, RankState, State, load_state, rank_state, save_state
 from bccdist.training.metrics import MetricsRow
 
 CPU = torch.device("cpu")
+POSITION = Position(epoch=4, step=7, loss_sums={"psi_4": 0.1}, train_s=2.5, waited_s=0.5, validation_s=None)
 METRICS: list[MetricsRow] = [{"setting": "unet", "epoch": 3, "iou": math.nan, "val_loss": None, "is_final": True}]
 
 
@@ -32,12 +33,21 @@ class Training:
         self.network(images).square().sum().backward()
         self.optimizer.step()
 
-    def save(self, path: Path) -> None:
-        save_state(path, network=self.network, optimizer=self.optimizer, epoch=3, metrics=METRICS, config_digest="abc")
+    def save(self, path: Path, rank_states: list[RankState] | None = None) -> None:
+        save_state(
+            path,
+            network=self.network,
+            optimizer=self.optimizer,
+            position=POSITION,
+            metrics=METRICS,
+            config_digest="abc",
+            rank_states=rank_states or [rank_state(self.network)],
+        )
 
-    def load(self, path: Path, config_digest: str = "abc") -> tuple[int, list[MetricsRow]]:
+    def load(self, path: Path, config_digest: str = "abc", *, rank: int = 0, world_size: int = 1) -> State:
         parts: dict[str, Any] = {"network": self.network, "optimizer": self.optimizer}
-        return load_state(path, config_digest=config_digest, device=CPU, **parts)
+        place = {"rank": rank, "world_size": world_size}
+        return load_state(path, config_digest=config_digest, device=CPU, **parts, **place)
 
 
 @pytest.fixture
@@ -60,18 +70,63 @@ def test_a_restored_training_goes_on_as_if_it_had_never_stopped(path: Path, imag
     first.save(path)
     first.step(images)
     second = Training(seed=2)
-    epoch, metrics = second.load(path)
+    state = second.load(path)
     second.step(images)
     assert all(torch.equal(a, b) for a, b in zip(_values(first), _values(second), strict=True))
-    assert epoch == 3
-    assert math.isnan(metrics[0].pop("iou"))
-    assert metrics == [{"setting": "unet", "epoch": 3, "val_loss": None, "is_final": True}]
+    assert (state.position, state.world_size) == (POSITION, 1)
+    assert math.isnan(state.metrics[0].pop("iou"))
+    assert state.metrics == [{"setting": "unet", "epoch": 3, "val_loss": None, "is_final": True}]
+
+
+def test_random_numbers_go_on_where_they_stood(path: Path) -> None:
+    training = Training(seed=1)
+    training.save(path)
+    expected = torch.rand(3)
+    Training(seed=2).load(path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def _rank_states(means: list[float]) -> list[RankState]:
+    """Of ranks whose running means differ."""
+    states = []
+    for mean in means:
+        training = Training(seed=1)
+        training.network[1].running_mean.fill_(mean)  # type: ignore[operator, union-attr]
+        training.network[1].num_batches_tracked.fill_(5)  # type: ignore[operator, union-attr]
+        states.append(rank_state(training.network))
+    return states
+
+
+@pytest.mark.parametrize(
+    ("world_size", "expected"), [(2, [1.0, 4.0]), (1, [2.5]), (3, [2.5] * 3)], ids=["as many", "fewer", "more"]
+)
+def test_each_rank_gets_its_own_statistics_and_another_number_of_ranks_their_mean(
+    path: Path, world_size: int, expected: list[float]
+) -> None:
+    Training(seed=1).save(path, _rank_states([1.0, 4.0]))
+    for rank, mean in enumerate(expected):
+        training = Training(seed=2)
+        assert training.load(path, rank=rank, world_size=world_size).world_size == 2
+        state = training.network.state_dict()
+        assert state["1.running_mean"].tolist() == [mean] * 4
+        assert state["1.num_batches_tracked"].item() == 5
+
+
+def test_a_position_adds_up_its_steps() -> None:
+    start = Position(epoch=3, validation_s=9.0)
+    position = start.after_step({"psi_4": 0.5}, seconds=2.0, waited_s=0.5)
+    position = position.after_step({"psi_4": 0.25}, seconds=1.0, waited_s=0.0)
+    assert position == Position(
+        epoch=3, step=2, loss_sums={"psi_4": 0.75}, train_s=3.0, waited_s=0.5, validation_s=9.0
+    )
+    assert position.mean_losses == {"psi_4": 0.375}
+    assert start == Position(epoch=3, validation_s=9.0)
 
 
 def test_without_a_state_training_begins(path: Path) -> None:
     training = Training(seed=1)
     before = _values(training)
-    assert training.load(path) == (0, [])
+    assert training.load(path) == State(position=Position(epoch=1), metrics=[], world_size=None)
     assert all(torch.equal(a, b) for a, b in zip(before, _values(training), strict=True))
 
 

@@ -1,7 +1,10 @@
 """Ranks are found in the environment, meet in a folder, and train together as one rank would alone."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +19,15 @@ from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.errors import DistributedError
 from bccdist.files import read_json, write_json
-from bccdist.training import distributed, loop
+from bccdist.training import distributed
 from bccdist.training.distributed import (
     Ranks,
     average_batch_statistics,
     barrier,
     choose_device,
+    from_all_ranks,
+    in_parallel,
+    largest_over_ranks,
     process_group,
     resolve_ranks,
     sum_over_ranks,
@@ -114,6 +120,8 @@ def test_one_rank_needs_no_group(tmp_path: Path) -> None:
         assert sum_over_ranks(values).tolist() == [1.0, 2.0]
         average_batch_statistics(nn.BatchNorm2d(1))
         barrier()
+        assert largest_over_ranks(2.5, CPU) == 2.5
+        assert from_all_ranks("alone") == ["alone"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,12 +151,40 @@ def _running_mean(ranks: Ranks) -> tuple[Tensor, Tensor]:
     conv, norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)
     nn.init.ones_(conv.weight)
     network = nn.Sequential(conv, norm)
-    parallel = loop._in_parallel(network, ranks).train()
+    parallel = in_parallel(network, ranks).train()
     for number in range(2):
         parallel(torch.full((1, 1, 2, 2), 10.0 * ranks.rank + number))
     own = network.state_dict()["1.running_mean"].clone()
     average_batch_statistics(network)
     return own, network.state_dict()["1.running_mean"]
+
+
+def test_the_others_stay_until_the_first_rank_has_gone(tmp_path: Path) -> None:
+    first = subprocess.Popen([sys.executable, "-c", _FIRST, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        with process_group(replace(TWO, rank=1), tmp_path, CPU) as peers:
+            assert first.stdout is not None
+            first.stdout.readline()
+            start_s = time.monotonic()
+            peers.wait_for_the_first()
+        assert 0.3 < time.monotonic() - start_s < 20
+        assert first.wait(timeout=20) == -signal.SIGKILL
+    finally:
+        first.kill()
+        first.stdout.close()
+
+
+_FIRST = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from bccdist.training.distributed import Ranks, process_group
+ranks = Ranks(world_size=2, local_world_size=2, job_key="tried-again")
+with process_group(ranks, Path(sys.argv[1]), torch.device("cpu")):
+    print("met", flush=True)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def _work(rank: int, folder: Path) -> None:
@@ -164,6 +200,8 @@ def _work(rank: int, folder: Path) -> None:
             "gradients": gradients(ranks, micro_batch=1),
             "uneven": gradients(ranks, micro_batch=2, global_batch=3),
             "running_mean": _running_mean(ranks),
+            "largest": largest_over_ranks(10.0 - rank, CPU),
+            "all": from_all_ranks({"rank": rank, "tensor": torch.full((2,), float(rank))}),
         }
         barrier()
         results["meeting"] = read_json(folder / f"meeting-{TWO.job_key}.json")
@@ -192,6 +230,12 @@ def test_ranks_meet_over_the_address_of_a_killed_start(two_ranks: Found) -> None
 
 def test_sums_go_over_all_ranks(two_ranks: Found) -> None:
     assert [results["sum"].tolist() for results in two_ranks[1]] == [[3.0, 20.0]] * 2
+
+
+def test_every_rank_learns_what_each_has(two_ranks: Found) -> None:
+    for results in two_ranks[1]:
+        assert results["largest"] == 10.0
+        assert [(each["rank"], each["tensor"].tolist()) for each in results["all"]] == [(0, [0, 0]), (1, [1, 1])]
 
 
 def test_gradients_and_losses_of_two_ranks_are_those_of_one(two_ranks: Found) -> None:

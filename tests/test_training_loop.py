@@ -3,9 +3,11 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,14 +27,16 @@ from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.training import loop
+from bccdist.training import loop, step
+from bccdist.training.checkpoints import Position
 from bccdist.training.distributed import _SCHEMES, Ranks
 from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
 from bccdist.training.metrics import SCHEMA, best_epochs
-from bccdist.training.samples import Patches
+from bccdist.training.samples import Draw, Patches
 from bccdist.training.shard_set import ShardSet, read_set
+from bccdist.training.stop import StopRequest
 from bccdist.training.validation import ValidationResult
 
 CONFIG = TrainConfig(width=4, epochs=3, global_batch=2, micro_batch=1, max_steps=1, num_workers=0)
@@ -114,7 +118,10 @@ def test_a_run_leaves_its_configuration_metrics_weights_and_events(trained: Stud
     assert read_json(run.environment)["torch"] == torch.__version__
     expected = ["checkpoints/epoch-001.safetensors", "checkpoints/epoch-002.safetensors"]
     expected += ["checkpoints/epoch-003.safetensors", "checkpoints/last.pt", "config.json", "environment.json"]
-    assert sorted(_content(run)) == [*expected, "events/rank-0.jsonl", "metrics.parquet"]
+    expected += ["events/rank-0.jsonl", "metrics.parquet"]
+    found = sorted(name for name in _content(run) if not name.startswith("tensorboard/"))
+    assert found == ["augmentation.png", *expected, "training.png"]
+    assert len(list(run.tensorboard.iterdir())) == 1
     assert _events(run) == [*["plan", "step", "epoch"] * 3, "done"]
 
 
@@ -130,6 +137,10 @@ def test_the_metrics_of_a_run_have_their_schema(trained: StudyPaths) -> None:
         side = 32 << int(row["psi"][-1])
         assert sum(row[f"{cell}_px"] for cell in ("tp", "fp", "fn", "tn")) == num_validation * side**2
         assert 0 < row["train_loss"] < 10
+        assert row["num_steps"] == 1
+        assert 0 <= row["loader_wait_share"] < 1
+        assert 0.05 < row["memory_gib"] < 64
+        assert row["merge_weight"] is None
         assert not row["phantom"]
 
 
@@ -156,16 +167,31 @@ def _stop_at_call(number: int, function: Callable[..., object]) -> Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("name", "call"), [("_plan", 2), ("losses", 4), ("write_metrics", 2)], ids=["between epochs", "in one", "in files"]
+    ("name", "call", "saved"),
+    [
+        ("loop._plan", 2, (2, 0)),
+        ("step.losses", 4, (2, 0)),
+        ("loop.validate", 2, (2, 1)),
+        ("loop.write_metrics", 2, (2, 1)),
+    ],
+    ids=["between epochs", "in a step", "in validation", "in files"],
 )
 def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(
-    study: StudyPaths, trained: StudyPaths, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+    study: StudyPaths,
+    trained: StudyPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    call: int,
+    saved: tuple[int, int],
 ) -> None:
+    module, function = name.split(".")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, name, _stop_at_call(call, getattr(loop, name)))
+        original = getattr({"loop": loop, "step": step}[module], function)
+        patch.setattr(f"bccdist.training.{name}", _stop_at_call(call, original))
         with pytest.raises(StoppedError):
             train(study.root, "resnet34_ds", CONFIG)
-    assert torch.load(_run_of(study).last, weights_only=True)["epoch"] == 1
+    position = torch.load(_run_of(study).last, weights_only=True)["position"]
+    assert (position["epoch"], position["step"]) == saved
     train(study.root, "resnet34_ds", CONFIG)
     assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
     assert _events(_run_of(study)).count("done") == 1
@@ -200,36 +226,44 @@ def test_every_setting_trains(study: StudyPaths, setting: Setting, capsys: pytes
     assert network.setting == setting
     opening, *_, closing = capsys.readouterr().out.splitlines()
     assert opening.startswith(f"{setting}, width 4: epochs 1 to 1, ")
+    assert opening.endswith(" 1 rank(s) on cpu, float32 eager channels-last fused Adam deterministic")
+    merge_weights = [row["merge_weight"] for row in pq.read_table(study.run(setting).metrics).to_pylist()]
+    assert [weight is not None for weight in merge_weights] == (
+        [True] * 5 + [False] if setting == "resnet34_linear" else [False]
+    )
     assert closing.startswith(f"epoch 1/1: Validation I IoU of {outputs_of(setting)[-1]} ")
 
 
 def test_every_epoch_draws_and_augments_anew_and_validation_is_as_stored(
     study: StudyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training: list[tuple[Patches, list[int]]] = []
+    training: list[Patches] = []
     validation: list[Patches] = []
+    rows: list[list[int]] = []
+    read = loop.read_ahead
 
-    def train_steps(patches: Patches, plan: EpochPlan, *_: object, **__: object) -> list[object]:
-        training.append((patches, plan.draws.tolist()))
-        return []
+    def watched(patches: Patches, draws: Iterable[list[Draw]], *, num_threads: int) -> AbstractContextManager[Any]:
+        batches = list(draws)
+        if patches.epoch > 0:
+            training.append(patches)
+            rows.append([row for batch in batches for _, row in batch])
+        else:
+            validation.append(patches)
+        return read(patches, batches, num_threads=num_threads)
 
-    def validate_on(patches: Patches, *_: object, **__: object) -> list[object]:
-        validation.append(patches)
-        raise StoppedError
-
-    monkeypatch.setattr(loop, "training_loader", train_steps)
-    monkeypatch.setattr(loop, "validation_loader", validate_on)
-    monkeypatch.setattr(loop, "_train_step", lambda *_: {"psi_4": 0.5})
-    monkeypatch.setattr(loop, "_resume", lambda _: len(training) + 1)
-    for _ in range(2):
-        with pytest.raises(StoppedError):
-            train(study.root, "resnet34_ds", replace(CONFIG, seed=7))
-    assert [(patches.seed, patches.epoch, patches.augment_config.enabled) for patches, _ in training] == [
+    monkeypatch.setattr(loop, "read_ahead", watched)
+    train(study.root, "resnet34_ds", replace(CONFIG, epochs=2, seed=7))
+    assert [(patches.seed, patches.epoch, patches.augment_config.enabled) for patches in training] == [
         (7, 1, True),
         (7, 2, True),
     ]
-    assert training[0][1] != training[1][1]
+    assert rows[0] != rows[1]
     assert [patches.augment_config.enabled for patches in validation] == [False, False]
+
+
+def _no_steps(_: loop.Run, __: EpochPlan, position: Position, ___: StopRequest) -> tuple[Position, None]:
+    """An epoch that learns nothing."""
+    return position.after_step({"psi_4": 0.5}, seconds=1.0, waited_s=0.1), None
 
 
 @pytest.mark.parametrize(("ious", "kept"), [((1, 3, 2, 2), {2}), ((3, 3, 1, 0), {1}), ((0, 1, 2, 3), {4})])
@@ -237,7 +271,7 @@ def test_only_the_best_weights_are_kept(
     study: StudyPaths, monkeypatch: pytest.MonkeyPatch, ious: tuple[int, ...], kept: set[int]
 ) -> None:
     results = iter(ious)
-    monkeypatch.setattr(loop, "_train_steps", lambda *_: {})
+    monkeypatch.setattr(loop, "_train_steps", _no_steps)
     monkeypatch.setattr(
         loop, "_validate", lambda _: ValidationResult(confusion_px={"psi_4": (next(results), 0, 9, 9)}, losses={})
     )
@@ -252,7 +286,7 @@ def test_only_the_best_weights_are_kept(
 def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[loop.Run] = []
     after_steps: list[list[Tensor]] = []
-    prepare = loop._prepare
+    prepare = loop.prepare_run
 
     def watched(*arguments: object) -> loop.Run:
         runs.append(prepare(*arguments))  # type: ignore[arg-type]
@@ -263,8 +297,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
         found = losses(*arguments, **named)  # type: ignore[arg-type]
         return found if len(after_steps) < 2 else {psi: loss * math.nan for psi, loss in found.items()}
 
-    monkeypatch.setattr(loop, "_prepare", watched)
-    monkeypatch.setattr(loop, "losses", spoilt)
+    monkeypatch.setattr(loop, "prepare_run", watched)
+    monkeypatch.setattr(step, "losses", spoilt)
     with pytest.raises(DistributedError, match=r"resnet34_ds, epoch 1, step 2: the loss is not finite.*nan"):
         train(study.root, "resnet34_ds", replace(SHORT, micro_batch=2, max_steps=2))
     start, after_one = after_steps
@@ -278,7 +312,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
 @pytest.fixture
 def encoder_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """Two epochs of no step, from encoder weights in a file."""
-    monkeypatch.setattr(loop, "_train_steps", lambda *_: {})
+    monkeypatch.setattr(loop, "_train_steps", _no_steps)
     result = ValidationResult(confusion_px={"psi_4": (1, 0, 9, 9)}, losses={})
     monkeypatch.setattr(loop, "_validate", lambda _: result)
     path = tmp_path / "resnet34.safetensors"
@@ -338,10 +372,10 @@ def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
 def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
     study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def learn(run: loop.Run, *_: object) -> dict[str, float]:
+    def learn(run: loop.Run, plan: EpochPlan, position: Position, request: StopRequest) -> tuple[Position, None]:
         with torch.no_grad():
             run.network.encoder.get_parameter("bn1.bias").add_(1)
-        return {}
+        return _no_steps(run, plan, position, request)
 
     monkeypatch.setattr(loop, "_train_steps", learn)
     with monkeypatch.context() as patch:

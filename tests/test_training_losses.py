@@ -4,13 +4,16 @@ import math
 
 import pytest
 import torch
+import training_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
 from bccdist.configuration import SETTINGS, MaskDownsampling, Setting, outputs_of
+from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, ScoreMaps
+from bccdist.training.distributed import Ranks
 from bccdist.training.losses import downsample_mask, focal_loss, losses, supervised_outputs
 
 METHODS: tuple[MaskDownsampling, ...] = ("nearest-exact", "majority", "max")
@@ -22,6 +25,12 @@ def _scores_and_target(seed: int, *, spread: float = 3.0) -> tuple[Tensor, Tenso
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(2, 2, 5, 7, generator=generator, dtype=torch.float64) * spread
     return scores, torch.randint(0, 2, (2, 5, 7), generator=generator)
+
+
+def _in_powers(scores: Tensor, target: Tensor, gamma: float) -> Tensor:
+    """The formula of the method in tensors: softmax, p_t, power, logarithm, mean."""
+    p_NHW = scores.softmax(dim=1).gather(1, target.long()[:, None])[:, 0]
+    return -((1 - p_NHW) ** gamma * p_NHW.log()).mean()
 
 
 def _written_out(scores: Tensor, target: Tensor, gamma: float) -> float:
@@ -40,6 +49,21 @@ def _written_out(scores: Tensor, target: Tensor, gamma: float) -> float:
 def test_focal_loss_is_the_softmax_formula(seed: int, gamma: float) -> None:
     scores, target = _scores_and_target(seed)
     assert focal_loss(scores, target, gamma=gamma).item() == pytest.approx(_written_out(scores, target, gamma))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), gamma=GAMMAS)
+def test_loss_and_gradient_are_those_of_softmax_power_and_logarithm(seed: int, gamma: float) -> None:
+    scores, target = _scores_and_target(seed)
+    scores.requires_grad_()
+    found, gradient = _with_gradient(focal_loss(scores, target, gamma=gamma), scores)
+    expected, expected_gradient = _with_gradient(_in_powers(scores, target, gamma), scores)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-8, atol=1e-13)
+
+
+def _with_gradient(loss: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    return loss, torch.autograd.grad(loss, scores)[0]
 
 
 @settings(deadline=None, max_examples=30)
@@ -115,6 +139,32 @@ def test_torchs_nearest_would_shift_the_target_by_half_a_cell() -> None:
     assert corner.nonzero().tolist() == [[2, 2]]
 
 
+@pytest.mark.parametrize("block", range(5))
+def test_each_target_lies_half_a_pixel_from_its_cells_centre_and_torchs_nearest_half_a_cell(block: int) -> None:
+    """In input pixels, whose centres are at 0.5, 1.5, ...; the centre of a cell of 16 is at 8."""
+    step = 1 << (4 - block)
+    hits = {"exact": torch.zeros(step), "nearest": torch.zeros(step)}
+    for at in range(step):
+        mask = torch.zeros(1, 32, 32, dtype=torch.uint8)
+        mask[:, :, at::step] = 1
+        hits["exact"][at] = downsample_mask(mask, (32 // step, 32 // step), "nearest-exact").float().mean()
+        hits["nearest"][at] = F.interpolate(mask[:, None].float(), size=32 // step, mode="nearest").mean()
+    offsets = {name: int(share.argmax()) + 0.5 - step / 2 for name, share in hits.items()}
+    assert all(sorted(share.tolist()) == [0.0] * (step - 1) + [1.0] for share in hits.values())
+    assert offsets == {"exact": 0.5 if step > 1 else 0.0, "nearest": 0.5 - step / 2}
+
+
+@settings(deadline=None, max_examples=25)
+@given(cells=st.tuples(st.integers(1, 5), st.integers(1, 5)), log_step=st.integers(0, 4), seed=st.integers(0, 99))
+def test_majority_and_max_are_counts_of_each_cell(cells: tuple[int, int], log_step: int, seed: int) -> None:
+    step = 1 << log_step
+    density = torch.rand(2, cells[0], cells[1], generator=_seeded(seed)).kron(torch.ones(1, step, step))
+    mask = (torch.rand(density.shape, generator=_seeded(seed + 1)) < density).to(torch.uint8)
+    counts = mask.reshape(2, cells[0], step, cells[1], step).sum(dim=(2, 4))
+    assert torch.equal(downsample_mask(mask, cells, "majority"), (2 * counts > step**2).to(torch.uint8))
+    assert torch.equal(downsample_mask(mask, cells, "max"), (counts > 0).to(torch.uint8))
+
+
 def test_majority_wants_more_than_half_and_max_any() -> None:
     mask = torch.zeros(1, 4, 16, dtype=torch.uint8)
     mask[:, :2, 4:8] = 1  # exactly half of the second cell
@@ -167,6 +217,24 @@ def test_deep_supervision_is_the_plain_sum_over_all_psi(batch: tuple[Tensor, Ten
     assert list(found) == list(expected)
     for psi, loss in expected.items():
         torch.testing.assert_close(found[psi], loss)
+
+
+def test_a_step_of_deep_supervision_follows_the_plain_sum_of_five_losses() -> None:
+    """All weights 1: the gradient of the training step is that of the formula, summed."""
+    found, means = training_step.gradients(Ranks(), micro_batch=training_step.GLOBAL_BATCH)
+    images, masks = training_step._global_batch()
+    torch.manual_seed(0)
+    network = DeeplySupervisedUNet("resnet34_ds", width=4).eval().double()
+    scores = network(to_network_input(images).double())
+    total = torch.zeros((), dtype=torch.float64)
+    for block in range(5):
+        step = 1 << (4 - block)
+        loss = _in_powers(scores[f"psi_{block}"], masks[:, step // 2 :: step, step // 2 :: step], gamma=2)
+        assert means[f"psi_{block}"] == pytest.approx(loss.item(), rel=1e-10)
+        total = total + loss
+    parameters = dict(network.named_parameters())
+    expected = dict(zip(parameters, torch.autograd.grad(total, list(parameters.values())), strict=True))
+    assert training_step.largest_difference(found, expected) < 1e-9
 
 
 @pytest.mark.parametrize("setting", [setting for setting in SETTINGS if setting != "resnet34_ds"])

@@ -10,6 +10,8 @@ from bccdist.configuration import Setting, outputs_of
 from bccdist.training.metrics import SCHEMA, MetricsRow, best_epochs, epoch_rows, iou, write_metrics
 from bccdist.training.validation import ValidationResult
 
+MERGE_WEIGHTS = {f"psi_{block}": 0.1 * block - 0.2 for block in range(5)}
+
 
 def _rows(epoch: int, *, tp: int = 6, setting: Setting = "resnet34_ds") -> list[MetricsRow]:
     """Of an epoch whose final output has the given true positives of 10 px of tumor; the others are perfect."""
@@ -17,8 +19,20 @@ def _rows(epoch: int, *, tp: int = 6, setting: Setting = "resnet34_ds") -> list[
     confusion_px = dict.fromkeys(psis, (10, 0, 0, 90)) | {psis[-1]: (tp, 0, 10 - tp, 90)}
     supervised = psis if setting == "resnet34_ds" else psis[-1:]
     result = ValidationResult(confusion_px=confusion_px, losses=dict.fromkeys(supervised, 0.25))
-    shared = {"learning_rate": 5e-4, "seconds": 2.0, "patches_per_s": 8.0, "phantom": True}
-    return epoch_rows(setting, epoch, result, dict.fromkeys(supervised, 0.5), **shared)
+    return epoch_rows(
+        setting,
+        epoch,
+        result,
+        dict.fromkeys(supervised, 0.5),
+        merge_weights=MERGE_WEIGHTS if setting == "resnet34_linear" else None,
+        learning_rate=5e-4,
+        seconds=2.0,
+        patches_per_s=8.0,
+        num_steps=4,
+        loader_wait_share=0.125,
+        memory_gib=1.5,
+        phantom=True,
+    )
 
 
 @pytest.mark.parametrize(("tp", "fp", "fn", "expected"), [(2, 1, 1, 0.5), (0, 3, 0, 0.0), (4, 0, 0, 1.0)])
@@ -45,6 +59,16 @@ def test_only_supervised_outputs_have_a_loss() -> None:
     assert [row["val_loss"] for row in rows] == [None] * 5 + [0.25]
 
 
+def test_only_the_linear_merge_has_merge_weights() -> None:
+    assert [row["merge_weight"] for row in _rows(1)] == [None] * 5
+    assert [row["merge_weight"] for row in _rows(1, setting="resnet34_linear")] == [*MERGE_WEIGHTS.values(), None]
+
+
+def test_what_is_measured_once_stands_in_every_row() -> None:
+    rows = _rows(2)
+    assert {(row["num_steps"], row["loader_wait_share"], row["memory_gib"]) for row in rows} == {(4, 0.125, 1.5)}
+
+
 def test_the_best_epochs_are_those_of_the_final_output() -> None:
     rows = [row for epoch, tp in enumerate((3, 9, 5, 7), start=1) for row in _rows(epoch, tp=tp)]
     assert best_epochs(rows, 1) == [2]
@@ -69,10 +93,16 @@ def test_the_file_has_the_schema_and_its_version(tmp_path: Path) -> None:
     write_metrics(path, rows)
     table = pq.read_table(path)
     assert table.schema.equals(SCHEMA)
-    assert table.schema.metadata[b"bccdist.schema_version"] == b"1"
+    assert table.schema.metadata[b"bccdist.schema_version"] == b"2"
     assert table.to_pylist() == rows
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_rows_and_schema_name_the_same_columns() -> None:
     assert list(_rows(1)[0]) == SCHEMA.names
+
+
+def test_every_column_says_what_it_holds(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "metrics.parquet", _rows(1))
+    for field in pq.read_schema(tmp_path / "metrics.parquet"):
+        assert field.metadata[b"description"], field.name

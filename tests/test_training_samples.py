@@ -1,30 +1,29 @@
-"""Patches come from the tars as they were stored, in the plan's order, whatever the workers and ranks."""
+"""Patches come from the tars as they were stored, in the plan's order, whatever the threads and ranks."""
 
-import pickle
 import tarfile
 import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from numpy.typing import NDArray
 from small_study import SmallStudy, write_study
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
 from bccdist.paths import ShardSetPaths
 from bccdist.training import samples
+from bccdist.training.augmentation import augment
 from bccdist.training.epoch_plan import EpochPlan
-from bccdist.training.samples import Patches, PatchReader, training_loader, validation_loader
+from bccdist.training.samples import Draw, Patches, PatchReader, training_draws, validation_draws
 from bccdist.training.shard_set import ShardSet, read_set
 
 AS_STORED = AugmentConfig(enabled=False)
-Batches = list[tuple[Tensor, Tensor]]
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +54,12 @@ def _plan(num_patches: int, *, global_batch: int = 4) -> EpochPlan:
     return EpochPlan(draws=draws, global_batch=global_batch, num_steps=len(draws) // global_batch)
 
 
-def _training(
-    patches: Patches,
-    plan: EpochPlan,
-    *,
-    rank: int = 0,
-    world_size: int = 1,
-    num_workers: int = 0,
-    micro_batch: int = 2,
-    first_step: int = 0,
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def _draws(
+    plan: EpochPlan, *, rank: int = 0, world_size: int = 1, micro_batch: int = 2, first_step: int = 0
+) -> Iterator[list[Draw]]:
     """Of the rows from 3 on."""
-    rows = np.arange(3, 30)
-    numbers = {"rank": rank, "world_size": world_size, "num_workers": num_workers, "first_step": first_step}
-    return training_loader(patches, plan, rows, micro_batch=micro_batch, **numbers)
-
-
-def _equal(first: Batches, second: Batches) -> bool:
-    pairs = list(zip(first, second, strict=True))
-    return all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
+    numbers = {"rank": rank, "world_size": world_size, "first_step": first_step}
+    return training_draws(plan, np.arange(3, 30), micro_batch=micro_batch, **numbers)
 
 
 def _from_tars(shard_set: ShardSet) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -118,88 +104,81 @@ def test_patches_without_tumor_share_no_mask(shard_set: ShardSet) -> None:
         mask[:] = 1
 
 
-def test_a_batch_is_uint8_with_channels_last(shard_set: ShardSet) -> None:
-    images, masks = next(iter(_training(_patches(shard_set), _plan(27))))
-    assert (images.shape, images.dtype) == ((2, 512, 512, 3), torch.uint8)
-    assert (masks.shape, masks.dtype) == ((2, 512, 512), torch.uint8)
-    assert set(masks.unique().tolist()) <= {0, 1}
-
-
-def test_micro_batches_follow_the_plan(shard_set: ShardSet) -> None:
+def test_micro_batches_follow_the_plan() -> None:
     plan = _plan(27)
-    loader = _training(_patches(shard_set), plan, micro_batch=3)
-    assert [len(images) for images, _ in loader] == [3, 1] * plan.num_steps
-    reader = PatchReader(shard_set)
-    images = torch.cat([images for images, _ in loader])
-    for position in range(plan.num_steps * plan.global_batch):
-        assert np.array_equal(images[position].numpy(), reader.read(3 + int(plan.draws[position]))[0])
-
-
-@pytest.mark.parametrize("augment_config", [AS_STORED, AugmentConfig()], ids=["stored", "augmented"])
-def test_workers_do_not_change_the_batches(shard_set: ShardSet, augment_config: AugmentConfig) -> None:
-    patches, plan = _patches(shard_set, augment_config), _plan(27)
-    alone, helped = (list(_training(patches, plan, num_workers=number)) for number in (0, 2))
-    assert _equal(alone, helped)
+    draws = list(_draws(plan, micro_batch=3))
+    assert [len(batch) for batch in draws] == [3, 1] * plan.num_steps
+    expected = [(position, 3 + int(plan.draws[position])) for position in range(plan.num_steps * plan.global_batch)]
+    assert [draw for batch in draws for draw in batch] == expected
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_ranks_share_out_each_step(shard_set: ShardSet, world_size: int) -> None:
-    patches, plan = _patches(shard_set, AugmentConfig()), _plan(27)
-    whole = list(_training(patches, plan, micro_batch=4))
-    ranks = [list(_training(patches, plan, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    joined = [tuple(map(torch.cat, zip(*shares, strict=True))) for shares in zip(*ranks, strict=True)]
-    assert _equal(whole, joined)  # type: ignore[arg-type]
+def test_ranks_share_out_each_step(world_size: int) -> None:
+    plan = _plan(27)
+    whole = list(_draws(plan, micro_batch=4))
+    ranks = [list(_draws(plan, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert [[draw for share in shares for draw in share] for shares in zip(*ranks, strict=True)] == whole
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("first_step", [0, 3, 5, 6])
-def test_a_loader_that_starts_later_gives_the_rest_of_the_epoch(
-    shard_set: ShardSet, first_step: int, num_workers: int
-) -> None:
-    patches, plan = _patches(shard_set, AugmentConfig()), _plan(27)
-    loader = _training(patches, plan, micro_batch=3, first_step=first_step, num_workers=num_workers)
-    rest = list(_training(patches, plan, micro_batch=3))[2 * first_step :]
-    assert len(loader) == len(rest)
-    assert _equal(list(loader), rest)
+def test_draws_that_begin_later_are_the_rest_of_the_epoch(first_step: int) -> None:
+    plan = _plan(27)
+    rest = list(_draws(plan, micro_batch=3))[2 * first_step :]
+    assert list(_draws(plan, micro_batch=3, first_step=first_step)) == rest
 
 
-def test_the_batches_of_an_epoch_are_made_one_by_one(shard_set: ShardSet) -> None:
+def test_the_batches_of_an_epoch_are_made_one_by_one() -> None:
     plan = EpochPlan(draws=np.zeros(10_000_000, dtype=np.int32), global_batch=10, num_steps=1_000_000)
-    loader = _training(_patches(shard_set), plan, micro_batch=3)
     tracemalloc.start()
-    batches = iter(loader.batch_sampler)  # type: ignore[arg-type]
+    batches = _draws(plan, micro_batch=3)
     first = [next(batches) for _ in range(4)]
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(loader) == 4_000_000
     assert [position for batch in first for position, _ in batch] == list(range(10))
     assert peak_bytes < 100_000
 
 
 def test_a_patch_is_changed_by_its_position(shard_set: ShardSet) -> None:
-    patches = _patches(shard_set, AugmentConfig())
-    assert torch.equal(patches[0, 4][0], patches[0, 4][0])
-    assert not torch.equal(patches[0, 4][0], patches[1, 4][0])
-    assert torch.equal(_patches(shard_set)[0, 4][0], _patches(shard_set)[1, 4][0])
+    changed, stored = _patches(shard_set, AugmentConfig()), _patches(shard_set)
+    assert np.array_equal(changed[0, 4].image, changed[0, 4].image)
+    assert not np.array_equal(changed[0, 4].image, changed[1, 4].image)
+    assert np.array_equal(stored[0, 4].image, stored[1, 4].image)
+
+
+def test_changes_that_are_made_elsewhere_are_those_that_are_made_here(shard_set: ShardSet) -> None:
+    here = _patches(shard_set, AugmentConfig())
+    image, mask, change = replace(here, augment_here=False)[7, 4]
+    assert change is not None
+    changed_image, changed_mask = augment(image, mask, change)
+    assert np.array_equal(changed_image, here[7, 4].image)
+    assert np.array_equal(changed_mask, here[7, 4].mask)
+    assert here[7, 4].change is None
+    assert np.array_equal(image, here.reader.read(4)[0])
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 5, 7])
-def test_validation_covers_every_row_once(shard_set: ShardSet, world_size: int) -> None:
+def test_validation_covers_every_row_once(world_size: int) -> None:
     rows = np.arange(30, 36)
     seen: list[int] = []
     for rank in range(world_size):
-        loader = validation_loader(_patches(shard_set), rows, batch=2, rank=rank, world_size=world_size, num_workers=0)
-        assert all(0 < len(images) <= 2 for images, _ in loader)
-        seen += [row for batch in loader.batch_sampler for _, row in batch]  # type: ignore[union-attr]
+        draws = list(validation_draws(rows, batch=2, rank=rank, world_size=world_size))
+        assert all(0 < len(batch) <= 2 for batch in draws)
+        seen += [row for batch in draws for _, row in batch]
     assert sorted(seen) == rows.tolist()
 
 
-def test_a_copied_reader_opens_its_own_files(shard_set: ShardSet) -> None:
+def test_threads_that_share_a_reader_do_not_disturb_each_other(
+    shard_set: ShardSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer tars open than are read at once: each of them is closed again and again under the others."""
+    monkeypatch.setattr(samples, "_MOST_OPEN_TARS", 1)
     reader = PatchReader(shard_set)
-    image, _ = reader.read(0)
-    copied = pickle.loads(pickle.dumps(reader))  # noqa: S301
-    assert copied._files == {}
-    assert np.array_equal(copied.read(0)[0], image)
+    rows = [0, 16, 31, 1, 17, 32] * 20
+    expected = {row: reader.read(row)[0] for row in set(rows)}
+    with ThreadPoolExecutor(6) as pool:
+        for row, (image, _) in zip(rows, pool.map(reader.read, rows), strict=True):
+            assert np.array_equal(image, expected[row])
+    assert len(reader._files) == 1
 
 
 def test_more_tars_than_may_be_open(shard_set: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,14 +218,6 @@ def test_a_truncated_tar_is_an_error(changeable: ShardSet) -> None:
     tar.write_bytes(tar.read_bytes()[:200_000])
     with pytest.raises(ShardError, match=r"train-1.tar: the image of patch train-1_x000512_y001024"):
         PatchReader(changeable).read(26)
-
-
-@pytest.mark.slow  # torch waits five seconds for a worker that has failed
-def test_an_error_in_a_worker_stays_what_it_is(changeable: ShardSet) -> None:
-    _overwrite(changeable, 3, "image", share=0.1, num_bytes=50)
-    plan = EpochPlan(draws=np.zeros(2, dtype=np.int64), global_batch=2, num_steps=1)
-    with pytest.raises(ShardError, match="is damaged"):
-        list(_training(_patches(changeable), plan, num_workers=1))
 
 
 def test_a_missing_tar_is_an_error(changeable: ShardSet) -> None:

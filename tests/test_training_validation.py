@@ -7,6 +7,8 @@ from torch import Tensor
 from bccdist.configuration import SETTINGS, Psi, Setting, TrainConfig, outputs_of
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.training.compute import resolve_compute
+from bccdist.training.loader import Batch
 from bccdist.training.losses import focal_loss
 from bccdist.training.validation import ValidationResult, confusion_px, validate
 
@@ -70,8 +72,8 @@ def _network(setting: Setting) -> DeeplySupervisedUNet:
 def _validated(network: DeeplySupervisedUNet, patches: tuple[Tensor, Tensor], batch: int) -> ValidationResult:
     images, masks = patches
     starts = range(0, len(images), batch)
-    batches = [(images[start : start + batch], masks[start : start + batch]) for start in starts]
-    return validate(network, batches, CONFIG, CPU)
+    batches = [Batch(images[start : start + batch], masks[start : start + batch], None) for start in starts]
+    return validate(network, batches, CONFIG, CPU, resolve_compute(CONFIG.compute, CPU, world_size=1))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -7,13 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bccdist.configuration import TrainConfig
+from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.training import loop
-from bccdist.training.distributed import Ranks
+from bccdist.training.compute import resolve_compute
+from bccdist.training.distributed import Ranks, in_parallel
 from bccdist.training.epoch_plan import share_of
+from bccdist.training.loader import Batch
+from bccdist.training.run import Run
+from bccdist.training.step import train_step
+from bccdist.training.stop import StopRequest
 
 GLOBAL_BATCH = 4
+CPU = torch.device("cpu")
 Gradients = dict[str, Tensor]
 
 
@@ -31,17 +36,18 @@ def gradients(
     run = SimpleNamespace(
         config=TrainConfig(width=4, global_batch=global_batch, micro_batch=micro_batch),
         ranks=ranks,
-        device=torch.device("cpu"),
+        device=CPU,
+        compute=resolve_compute(ComputeConfig(), CPU, world_size=1),
         network=network,
-        parallel=loop._in_parallel(network, ranks),
+        parallel=in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters()),
     )
     share = share_of(global_batch, rank=ranks.rank, world_size=ranks.world_size)
     images, masks = (part[share.start : share.stop] for part in _global_batch())
     starts = range(0, len(share), micro_batch)
-    batches = ((images[at : at + micro_batch], masks[at : at + micro_batch]) for at in starts)
-    losses = loop._train_step(cast("loop.Run", run), batches)
-    return {name: cast("Tensor", weight.grad) for name, weight in network.named_parameters()}, losses
+    batches = (Batch(images[at : at + micro_batch], masks[at : at + micro_batch], None) for at in starts)
+    found = train_step(cast("Run", run), batches, StopRequest(), save_is_due=False, where="here")
+    return {name: cast("Tensor", weight.grad) for name, weight in network.named_parameters()}, found.losses
 
 
 def _global_batch() -> tuple[Tensor, Tensor]:

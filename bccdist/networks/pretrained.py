@@ -19,7 +19,6 @@ from bccdist.files import sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.unet import DeeplySupervisedUNet
 
-PRETRAINED_WIDTH = 64
 RESNET18_BLOCKS = 2
 """In each of layer1 to layer4."""
 _WRAPPERS = ("state_dict", "model")
@@ -51,7 +50,7 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     Args:
         path: `.safetensors`, or a torch file of tensors: a state dict, plain or under "state_dict" or "model"; its
             names may share a prefix such as "module.".
-        network: with a ResNet34 encoder of width 64.
+        network: with a ResNet34 encoder, of the file's width; torchvision's and timm's is 64.
 
     Returns:
         What was copied and what was not, in a sentence.
@@ -60,10 +59,10 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
         CheckpointError: the network has another encoder; the file is missing or damaged; its tensors do not fit.
     """
     encoder = network.encoder
-    if not isinstance(encoder, ResNet34Encoder) or network.width != PRETRAINED_WIDTH:
+    if not isinstance(encoder, ResNet34Encoder):
         raise CheckpointError(
-            f"{path}: encoder weights are for a ResNet34 of width {PRETRAINED_WIDTH}, "
-            f"got {network.setting} of width {network.width}; train it without encoder_weights"
+            f"{path}: encoder weights are for a ResNet34 encoder, which {network.setting} does not have; "
+            "train it without encoder_weights"
         )
     tensors = _read(path)
     own = encoder.state_dict()
@@ -168,7 +167,7 @@ def _refuse_faults(
     if faults:
         raise CheckpointError(
             f"{path}: does not fit the ResNet34 encoder: {'; '.join(faults)}. "
-            "Give the state dict of torchvision's or timm's plain resnet34 or resnet18"
+            "Give the state dict of torchvision's or timm's plain resnet34 or resnet18, whose width is 64"
         )
 
 

@@ -53,8 +53,6 @@ class DeeplySupervisedUNet(nn.Module):
         self.setting = setting
         self.width = width
         self.outputs = outputs_of(setting)
-        is_wide = width % _CHANNELS_LAST_MULTIPLE == 0
-        self.memory_format = torch.channels_last if is_wide else torch.contiguous_format
         self.encoder: PlainEncoder | ResNet34Encoder = (
             PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
         )
@@ -74,6 +72,12 @@ class DeeplySupervisedUNet(nn.Module):
         if "merged" in self.outputs:
             self.merge_weights = nn.Parameter(torch.empty(NUM_BLOCKS))
         self._initialise(merge_weight_std)
+        self.use_memory_format(channels_last=True)
+
+    def use_memory_format(self, *, channels_last: bool) -> None:
+        """Bring weights, and from now on every input, to this order in memory; channels last only where that is safe."""
+        is_safe = self.width % _CHANNELS_LAST_MULTIPLE == 0
+        self.memory_format = torch.channels_last if channels_last and is_safe else torch.contiguous_format
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def _initialise(self, merge_weight_std: float) -> None:

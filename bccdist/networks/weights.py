@@ -1,11 +1,12 @@
 """Networks on disk: safetensors with what is needed to build them again; no pickle is read."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from bccdist.configuration import SETTINGS, Setting
 from bccdist.errors import CheckpointError
@@ -14,11 +15,22 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 
 
 def save_network(path: Path, network: DeeplySupervisedUNet, metadata: Mapping[str, str]) -> None:
-    """Write weights and metadata atomically; setting and width are added to the metadata."""
+    """Write weights and metadata atomically; setting and width are added to the metadata.
+
+    Equal weights and metadata give equal bytes, so that the file's digest names what is in it.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     full_metadata = {**metadata, "setting": network.setting, "width": str(network.width)}
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata=full_metadata)
+        partial.write_bytes(_in_order(save(tensors, metadata=full_metadata)))
+
+
+def _in_order(safetensors: bytes) -> bytes:
+    """The same file with its header's keys sorted; the library leaves those of the metadata in random order."""
+    header_stop = 8 + int.from_bytes(safetensors[:8], "little")
+    header = json.dumps(json.loads(safetensors[8:header_stop]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the format wants the tensors aligned
+    return len(header).to_bytes(8, "little") + header + safetensors[header_stop:]
 
 
 def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:

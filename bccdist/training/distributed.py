@@ -1,16 +1,20 @@
 """Ranks: who am I, how many are we, where do we meet. Resolved here and nowhere else."""
 
+import datetime
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
 
 from bccdist.errors import DistributedError
 from bccdist.files import read_json, write_json
@@ -36,6 +40,8 @@ _JOB_VARIABLES = (
 _MEETING_TIMEOUT_S = 300.0
 _POLL_S = 0.1
 _PROBE_TIMEOUT_S = 5.0
+_FAREWELL_TIMEOUT_S = 60.0
+Object = TypeVar("Object")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +99,24 @@ def choose_device(ranks: Ranks) -> torch.device:
     return torch.device("cpu")
 
 
+@dataclass(frozen=True)
+class Peers:
+    """The ranks that met."""
+
+    store: TCPStore | None
+
+    def wait_for_the_first(self) -> None:
+        """Wait until the first rank, which holds the store, has gone; a minute at most."""
+        if self.store is None:
+            return
+        try:
+            self.store.wait(["the first rank stays"], datetime.timedelta(seconds=_FAREWELL_TIMEOUT_S))
+        except RuntimeError:  # it went, or the minute is over; either way there is nothing left to wait for
+            return
+
+
 @contextmanager
-def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[None]:
+def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[Peers]:
     """Join the ranks: NCCL between GPUs, gloo between CPUs. One rank needs no group.
 
     The first rank opens a store on a free port and leaves its address in `folder`, which all ranks see; the
@@ -104,13 +126,14 @@ def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[
         DistributedError: the first rank left no address in time.
     """
     if ranks.world_size == 1:
-        yield
+        yield Peers(None)
         return
     meeting = folder / f"meeting-{ranks.job_key}.json"
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(backend, store=_meet(meeting, ranks), rank=ranks.rank, world_size=ranks.world_size)
-        yield
+        store = _meet(meeting, ranks)
+        dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world_size)
+        yield Peers(store)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -161,6 +184,38 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def largest_over_ranks(value: float, device: torch.device) -> float:
+    """The largest of the ranks' values, on every rank."""
+    if not dist.is_initialized():
+        return value
+    largest = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest.item()
+
+
+def from_all_ranks(value: Object) -> list[Object]:
+    """What each rank gives, in their order, on every rank."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Object] = [value] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def in_parallel(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """The network as all ranks train it: gradients are averaged; each rank keeps its own running statistics.
+
+    Were they sent around, every step would begin with those of the first rank, and the data of the others would
+    be lost to them; so they are averaged at the end of the epoch.
+    """
+    if ranks.world_size == 1:
+        return network
+    with warnings.catch_warnings():
+        # torch 2.13 deprecates the option for one that the earlier versions do not have.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 def average_batch_statistics(network: nn.Module) -> None:

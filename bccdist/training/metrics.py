@@ -16,26 +16,32 @@ if TYPE_CHECKING:  # its module imports torch, and the analysis reads these tabl
 
 MetricsRow = dict[str, Any]
 """One row of metrics.parquet."""
-SCHEMA = pa.schema(
-    [
-        ("setting", pa.string()),
-        ("epoch", pa.int32()),
-        ("psi", pa.string()),
-        ("is_final", pa.bool_()),
-        ("iou", pa.float64()),
-        ("tp_px", pa.int64()),
-        ("fp_px", pa.int64()),
-        ("fn_px", pa.int64()),
-        ("tn_px", pa.int64()),
-        ("train_loss", pa.float64()),
-        ("val_loss", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("seconds", pa.float64()),
-        ("patches_per_s", pa.float64()),
-        ("phantom", pa.bool_()),
-    ],
-    metadata={"bccdist.schema": "metrics", "bccdist.schema_version": "1"},
+_COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
+    ("setting", pa.string(), "unet, resnet34, resnet34_ds or resnet34_linear"),
+    ("epoch", pa.int32(), "the first is 1"),
+    ("psi", pa.string(), "psi_0 to psi_4, or merged"),
+    ("is_final", pa.bool_(), "whether this psi is the setting's own output"),
+    ("iou", pa.float64(), "of the tumor class on Validation I at probability 0.5, 0 to 1; NaN where there is none"),
+    ("tp_px", pa.int64(), "pixels of this psi that are tumor and called so"),
+    ("fp_px", pa.int64(), "pixels that are called tumor and are not"),
+    ("fn_px", pa.int64(), "pixels that are tumor and not called so"),
+    ("tn_px", pa.int64(), "all other pixels of Validation I"),
+    ("train_loss", pa.float64(), "mean over the epoch's patches; null where the loss does not reach this psi"),
+    ("val_loss", pa.float64(), "mean over the patches of Validation I; null where train_loss is"),
+    ("learning_rate", pa.float64(), "of Adam in this epoch"),
+    ("seconds", pa.float64(), "that the epoch took, its steps and its validation"),
+    ("patches_per_s", pa.float64(), "training patches of all ranks per second of the steps"),
+    ("num_steps", pa.int32(), "optimiser steps of this epoch"),
+    ("loader_wait_share", pa.float64(), "share of the steps' time in which the first rank waited for patches, 0 to 1"),
+    ("memory_gib", pa.float64(), "peak memory: of the device on a GPU, else of the process; the rank with most"),
+    ("merge_weight", pa.float64(), "eq. 2's w of this psi after the epoch; null where psi is not merged"),
+    ("phantom", pa.bool_(), "true for drawn slides: not tissue"),
 )
+SCHEMA = pa.schema(
+    [pa.field(name, kind, metadata={"description": text}) for name, kind, text in _COLUMNS],
+    metadata={"bccdist.schema": "metrics", "bccdist.schema_version": "2"},
+)
+"""The contract of metrics.parquet; each field's metadata says what it holds."""
 
 
 def epoch_rows(
@@ -43,9 +49,26 @@ def epoch_rows(
     epoch: int,
     validation: "ValidationResult",
     train_losses: Mapping[str, float],
-    **shared: float,
+    *,
+    merge_weights: Mapping[str, float] | None = None,
+    learning_rate: float,
+    seconds: float,
+    patches_per_s: float,
+    num_steps: int,
+    loader_wait_share: float,
+    memory_gib: float,
+    phantom: bool,
 ) -> list[MetricsRow]:
-    """One row per output; `shared` are the columns that are the same for all: learning_rate, seconds, ..."""
+    """One row per output, the final one last; `SCHEMA` says what the shared columns hold.
+
+    Args:
+        setting: one of the paper's four.
+        epoch: the first is 1.
+        validation: on Validation I.
+        train_losses: of each supervised output, the mean over the epoch.
+        merge_weights: eq. 2's w by psi, only in `resnet34_linear`.
+        learning_rate: the first of the columns that are the same in all rows.
+    """
     final = next(reversed(validation.confusion_px))
     return [
         {
@@ -60,7 +83,14 @@ def epoch_rows(
             "tn_px": tn,
             "train_loss": train_losses.get(psi),
             "val_loss": validation.losses.get(psi),
-            **shared,
+            "learning_rate": learning_rate,
+            "seconds": seconds,
+            "patches_per_s": patches_per_s,
+            "num_steps": num_steps,
+            "loader_wait_share": loader_wait_share,
+            "memory_gib": memory_gib,
+            "merge_weight": (merge_weights or {}).get(psi),
+            "phantom": phantom,
         }
         for psi, (tp, fp, fn, tn) in validation.confusion_px.items()
     ]

@@ -1,33 +1,120 @@
-"""The progress line of an epoch."""
+"""The progress line of an epoch: how far, how fast, and when it and the run will end."""
 
 import time
+from collections import deque
 from collections.abc import Callable
-
-from bccdist.training.epoch_plan import EpochPlan
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 _EVERY_S = 10.0
 
 
+class _Mark(NamedTuple):
+    """The moment at which a step was done."""
+
+    step: int
+    time_s: float
+    waited_s: float
+    """For patches, since the start."""
+
+
+def _local_time() -> datetime:
+    return datetime.now(UTC).astimezone()
+
+
 class Progress:
-    """Says every ten seconds, and at the last step, how far an epoch is."""
+    """Says every ten seconds, and at the last step, how far an epoch is.
 
-    def __init__(self, *, epoch: int, num_epochs: int, plan: EpochPlan, say: Callable[[str], None]) -> None:
-        """Start the clock."""
-        self._head = f"epoch {epoch}/{num_epochs}"
-        self._plan = plan
-        self._say = say
-        self._start_s = self._said_s = time.monotonic()
+    The speed is that of the last ten seconds; the ends follow from the pace since the second step, because the first
+    one also waits for readers and compilers to start.
+    """
 
-    def report(self, step: int, step_losses: dict[str, float]) -> None:
-        """Take note of a step (the first is 1) that is done."""
-        now_s = time.monotonic()
-        if now_s - self._said_s < _EVERY_S and step < self._plan.num_steps:
-            return
-        self._said_s = now_s
-        elapsed_s = now_s - self._start_s
-        rate = step * self._plan.global_batch / elapsed_s
-        left_s = elapsed_s / step * (self._plan.num_steps - step)
-        self._say(
-            f"{self._head} step {step}/{self._plan.num_steps}: loss {sum(step_losses.values()):.4f}, "
-            f"{rate:.1f} patches/s, epoch ends in {left_s:.0f} s"
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        num_epochs: int,
+        num_steps: int,
+        global_batch: int,
+        first_step: int,
+        validation_s: float | None,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        local_time: Callable[[], datetime] = _local_time,
+    ) -> None:
+        """Start the clock.
+
+        Args:
+            epoch: at hand; the first is 1.
+            num_epochs: of the run.
+            num_steps: of each epoch.
+            global_batch: patches of a step.
+            first_step: steps of this epoch that were done before, so 0 unless it is resumed.
+            validation_s: what the last validation took; None where there was none yet.
+            say: gets the line.
+            clock: in seconds, never set back.
+            local_time: the time of day.
+        """
+        self._epoch, self._num_epochs = epoch, num_epochs
+        self._num_steps, self._global_batch = num_steps, global_batch
+        self._validation_s = validation_s
+        self._say, self._clock, self._local_time = say, clock, local_time
+        start = _Mark(first_step, clock(), 0.0)
+        self._said_s = start.time_s
+        self._pace_from = start
+        self._recent = deque([start])
+        """Those of the last ten seconds, and the one before."""
+
+    def report(self, step: int, loss: float, waited_s: float) -> None:
+        """Take note of a step that is done.
+
+        Args:
+            step: of the epoch; the first is 1.
+            loss: of this step.
+            waited_s: of this step's time, for patches.
+        """
+        mark = _Mark(step, self._clock(), self._recent[-1].waited_s + waited_s)
+        step_s = (mark.time_s - self._pace_from.time_s) / (mark.step - self._pace_from.step)
+        if len(self._recent) == 1:
+            self._pace_from = mark
+        self._recent.append(mark)
+        while len(self._recent) > 2 and self._recent[1].time_s <= mark.time_s - _EVERY_S:
+            self._recent.popleft()
+        if mark.time_s - self._said_s >= _EVERY_S or step == self._num_steps:
+            self._said_s = mark.time_s
+            self._say(f"{self._speed(mark, loss)}, {self._ends(step, step_s)}")
+
+    def _speed(self, now: _Mark, loss: float) -> str:
+        before = self._recent[0]
+        elapsed_s = now.time_s - before.time_s
+        rate = (now.step - before.step) * self._global_batch / elapsed_s
+        waited = (now.waited_s - before.waited_s) / elapsed_s
+        return (
+            f"epoch {self._epoch}/{self._num_epochs} step {now.step}/{self._num_steps}: loss {loss:.4f}, "
+            f"{rate:.1f} patches/s, {100 * waited:.0f} % of the time waiting for patches"
         )
+
+    def _ends(self, step: int, step_s: float) -> str:
+        validation_s = self._validation_s or 0.0
+        epoch_s = (self._num_steps - step) * step_s + validation_s
+        run_s = epoch_s + (self._num_epochs - self._epoch) * (self._num_steps * step_s + validation_s)
+        without = "" if self._validation_s is not None else ", validation not counted"
+        return f"epoch ends in {self._in(epoch_s)}, run in {self._in(run_s)}{without}"
+
+    def _in(self, seconds: float) -> str:
+        now = self._local_time()
+        end = now + timedelta(seconds=seconds)
+        return f"{as_duration(seconds)} ({end:{'%H:%M' if end.date() == now.date() else '%Y-%m-%d %H:%M'}})"
+
+
+def as_duration(seconds: float) -> str:
+    """A duration in the two units that matter: `42 s`, `13 min`, `2 h 13 min`, `3 d 4 h`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"

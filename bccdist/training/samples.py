@@ -1,23 +1,21 @@
-"""Patches read from shards by offset, in the order that the plan says."""
+"""Patches read from shards by offset, and which of them make up a batch, in the order that the plan says."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
-from bccdist.training.augmentation import augment, draw_augmentation
-from bccdist.training.epoch_plan import EpochPlan, share_of
+from bccdist.training.augmentation import Augmentation, augment, draw_augmentation
+from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.shard_set import DIGEST_BYTES, ShardSet
 
 _MOST_OPEN_TARS = 64
@@ -34,9 +32,9 @@ class _Members(NamedTuple):
 
 
 class PatchReader:
-    """Reads patches by their offsets in the tars; a process opens its own files.
+    """Reads patches by their offsets in the tars, in as many threads as like to.
 
-    What it knows of millions of patches lies in arrays of numbers, which forked loader workers share.
+    What it knows of millions of patches lies in arrays of numbers.
     """
 
     def __init__(self, shard_set: ShardSet) -> None:
@@ -45,12 +43,9 @@ class PatchReader:
         self._tar_codes, self._tars = shard_set.coded_column("tar")
         self._members = {kind: _members(shard_set, kind) for kind in ("image", "mask")}
         self._files: dict[int, int] = {}
+        self._files_lock = threading.Lock()
         self._empty_mask: tuple[bytes, NDArray[np.uint8]] | None = None
         """Its PNG and its pixels, once it was seen: most patches have it, and it need not be decoded again."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Open files stay in the process that opened them."""
-        return {**self.__dict__, "_files": {}}
 
     def read(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """One patch.
@@ -75,7 +70,11 @@ class PatchReader:
     def _bytes(self, row: int, kind: str) -> bytes:
         """What lies in the tar, if it is what the index says."""
         members = self._members[kind]
-        data = os.pread(self._file(int(self._tar_codes[row])), int(members.num_bytes[row]), int(members.offsets[row]))
+        file = self._file(int(self._tar_codes[row]))
+        try:
+            data = os.pread(file, int(members.num_bytes[row]), int(members.offsets[row]))
+        finally:
+            os.close(file)
         # An image with wrong bytes inside can decode without complaint: a JPEG then is a picture that is grey in part.
         if int.from_bytes(hashlib.sha256(data).digest()[:DIGEST_BYTES]) != int(members.digests[row]):
             raise self._damage(row, kind)
@@ -98,11 +97,13 @@ class PatchReader:
         return self._shard_set.root / self._tars[int(self._tar_codes[row])]
 
     def _file(self, code: int) -> int:
-        if code not in self._files:
-            if len(self._files) >= _MOST_OPEN_TARS:
-                os.close(self._files.pop(next(iter(self._files))))
-            self._files[code] = _open_tar(self._shard_set.root / self._tars[code])
-        return self._files[code]
+        """A descriptor of the caller's own: another thread may drop the tar from those kept open meanwhile."""
+        with self._files_lock:
+            if code not in self._files:
+                if len(self._files) >= _MOST_OPEN_TARS:
+                    os.close(self._files.pop(next(iter(self._files))))
+                self._files[code] = _open_tar(self._shard_set.root / self._tars[code])
+            return os.dup(self._files[code])
 
 
 def _members(shard_set: ShardSet, kind: str) -> _Members:
@@ -120,93 +121,63 @@ def _open_tar(path: Path) -> int:
         raise ShardError(f"{path} is not there, although the index names it; build the shard set again") from None
 
 
+class Sample(NamedTuple):
+    """One patch."""
+
+    image: NDArray[np.uint8]
+    """RGB [h, w, 3]."""
+    mask: NDArray[np.uint8]
+    """[h, w], 1 where Tumornest."""
+    change: Augmentation | None
+    """What is still to be done to it; None: it is ready."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Patches(Dataset[tuple[Tensor, Tensor]]):
+class Patches:
     """Patches by draw; augmented in an epoch of training, as they are in validation."""
 
     reader: PatchReader
     augment_config: AugmentConfig
+    augment_here: bool = True
+    """Else the changes are drawn only, and made where the network is."""
     seed: int
     epoch: int
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """RGB uint8 [h, w, 3] and mask uint8 [h, w] of a draw."""
+    def __getitem__(self, draw: Draw) -> Sample:
+        """The patch of a draw, changed as its position in the epoch says."""
         position, row = draw
         image, mask = self.reader.read(row)
-        if self.augment_config.enabled:
-            change = draw_augmentation(self.augment_config, seed=self.seed, epoch=self.epoch, position=position)
-            image, mask = augment(image, mask, change)
-        return torch.from_numpy(image), torch.from_numpy(mask)
+        if not self.augment_config.enabled:
+            return Sample(image, mask, None)
+        change = draw_augmentation(self.augment_config, seed=self.seed, epoch=self.epoch, position=position)
+        if not self.augment_here:
+            return Sample(image, mask, change)
+        return Sample(*augment(image, mask, change), None)
 
 
-def training_loader(
-    patches: Patches,
-    plan: EpochPlan,
-    rows: NDArray[np.int64],
-    *,
-    micro_batch: int,
-    rank: int,
-    world_size: int,
-    num_workers: int,
-    first_step: int = 0,
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def training_draws(
+    plan: EpochPlan, rows: NDArray[np.int64], *, micro_batch: int, rank: int, world_size: int, first_step: int = 0
+) -> Iterator[list[Draw]]:
     """The micro-batches of one rank, step by step; a step has ceil(rank's share / micro_batch) of them.
 
+    They are made when their turn comes: an epoch of millions is never a list.
+
     Args:
-        patches: where they come from.
         plan: of the epoch.
         rows: the row of the index for each patch that the plan counts.
         micro_batch: patches at most in one of them.
         rank, world_size: which share of each step.
-        num_workers: loader processes; the result does not depend on it.
         first_step: steps before it are left out; the rest is as it would be with them.
     """
-    share = share_of(plan.global_batch, rank=rank, world_size=world_size)
-    steps = range(first_step, plan.num_steps)
-
-    def batches() -> Iterator[list[Draw]]:
-        for step in steps:
-            positions = plan.positions(step, rank=rank, world_size=world_size)
-            draws = zip(positions.tolist(), rows[plan.draws[positions]].tolist(), strict=True)
-            yield from _cut(list(draws), micro_batch)
-
-    return _loader(patches, _Batches(batches, len(steps) * _num_cuts(len(share), micro_batch)), num_workers)
+    for step in range(first_step, plan.num_steps):
+        positions = plan.positions(step, rank=rank, world_size=world_size)
+        draws = list(zip(positions.tolist(), rows[plan.draws[positions]].tolist(), strict=True))
+        for start in range(0, len(draws), micro_batch):
+            yield draws[start : start + micro_batch]
 
 
-def validation_loader(
-    patches: Patches, rows: NDArray[np.int64], *, batch: int, rank: int, world_size: int, num_workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def validation_draws(rows: NDArray[np.int64], *, batch: int, rank: int, world_size: int) -> Iterator[list[Draw]]:
     """Every world_size-th row, each once."""
-    mine = rows[rank::world_size]
-
-    def batches() -> Iterator[list[Draw]]:
-        for start in range(0, len(mine), batch):
-            yield [(0, row) for row in mine[start : start + batch].tolist()]
-
-    return _loader(patches, _Batches(batches, _num_cuts(len(mine), batch)), num_workers)
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """The draws of each batch, made when their turn comes: an epoch of millions is never a list."""
-
-    make: Callable[[], Iterator[list[Draw]]]
-    num_batches: int
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return self.make()
-
-
-def _cut(draws: list[Draw], most: int) -> Iterator[list[Draw]]:
-    return (draws[start : start + most] for start in range(0, len(draws), most))
-
-
-def _num_cuts(num_draws: int, most: int) -> int:
-    return -(-num_draws // most)
-
-
-def _loader(patches: Patches, batches: _Batches, num_workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(patches, batch_sampler=batches, num_workers=num_workers, pin_memory=torch.cuda.is_available())
+    mine = rows[rank::world_size].tolist()
+    for start in range(0, len(mine), batch):
+        yield [(0, row) for row in mine[start : start + batch]]

@@ -9,7 +9,9 @@ from torch import Tensor
 from bccdist.configuration import MaskDownsampling, Psi, TrainConfig
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, ScoreMaps
+from bccdist.training.compute import Compute, autocast
 from bccdist.training.distributed import sum_over_ranks
+from bccdist.training.loader import Batch
 from bccdist.training.losses import downsample_mask, losses, supervised_outputs
 
 
@@ -26,24 +28,28 @@ class ValidationResult:
 @torch.inference_mode()
 def validate(
     network: DeeplySupervisedUNet,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Batch],
     config: TrainConfig,
     device: torch.device,
+    compute: Compute,
 ) -> ValidationResult:
     """Hold a network against the masks of this rank's share of the patches, and add up over the ranks.
 
     Args:
         network: it is left in evaluation mode.
-        batches: RGB uint8 [n, h, w, 3] and mask uint8 [n, h, w].
+        batches: as they were stored.
         config: of the loss.
         device: of the network.
+        compute: its arithmetic.
     """
     network.eval()
     supervised = supervised_outputs(network.setting)
     counts = torch.zeros(len(network.outputs), 4, dtype=torch.int64, device=device)
     loss_sums = torch.zeros(len(supervised) + 1, dtype=torch.float64, device=device)
-    for images, cpu_masks in batches:
-        scores, masks = network(to_network_input(images.to(device))), cpu_masks.to(device)
+    for batch in batches:
+        images, masks = (each.to(device, non_blocking=True) for each in (batch.images, batch.masks))
+        with autocast(compute, device):
+            scores = network(to_network_input(images))
         counts += confusion_px(scores, masks, config.mask_downsampling)
         parts = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
         loss_sums[:-1] += torch.stack([parts[psi] for psi in supervised]).double() * len(images)

@@ -1,0 +1,292 @@
+"""In which arithmetic a network is trained: precision, memory order, compilation, kernels.
+
+None of it changes the method. What a run chose is said when it starts, and how far that is from float32 eager is
+measured on its first patches.
+"""
+
+import importlib.util
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils import deterministic as torch_deterministic
+
+from bccdist.configuration import ComputeConfig, TrainConfig
+from bccdist.errors import ConfigurationError
+from bccdist.networks.inputs import to_network_input
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.training.losses import losses
+
+ResolvedPrecision = Literal["float32", "tf32", "bf16"]
+_CUBLAS_WORKSPACE = ":4096:8"
+"""One of the two sizes of its workspace with which cuBLAS gives the same bits each time."""
+_TF32_CAPABILITY = (8, 0)
+"""Of the first GPUs that have TF32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """The arithmetic of one run, nothing left to `auto`."""
+
+    precision: ResolvedPrecision
+    channels_last: bool
+    """Wherever the network's width allows it."""
+    compile: bool
+    fused_adam: bool
+    sync_batch_norm: bool
+    deterministic: bool
+    eager_because: str | None = None
+    """Why `auto` did not compile on a GPU."""
+
+    def __str__(self) -> str:
+        """One phrase for the opening line and the record of the environment."""
+        because = f" ({self.eager_because})" if self.eager_because else ""
+        return " ".join(
+            (
+                self.precision,
+                "compiled" if self.compile else f"eager{because}",
+                "channels-last" if self.channels_last else "channels-first",
+                "fused Adam" if self.fused_adam else "Adam",
+                *(["SyncBN"] if self.sync_batch_norm else []),
+                "deterministic" if self.deterministic else "not deterministic",
+            )
+        )
+
+    def is_plain_for(self, network: DeeplySupervisedUNet) -> bool:
+        """Whether losses and gradients are float32 eager's with channels first, to which the others are compared."""
+        is_channels_last = network.memory_format == torch.channels_last
+        return self.precision == "float32" and not is_channels_last and not self.compile
+
+
+def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: int) -> Compute:
+    """The arithmetic that a configuration means on this device.
+
+    Raises:
+        ConfigurationError: the device or the machine cannot do what is asked for.
+    """
+    if config.sync_batch_norm and device.type != "cuda":
+        raise ConfigurationError(
+            f"compute.sync_batch_norm is True, but the network is on {device.type} and torch's SyncBatchNorm works on "
+            "GPUs only; set it to False, or train on GPUs"
+        )
+    cannot_compile = _cannot_compile(device)
+    if config.compile == "on" and cannot_compile:
+        raise ConfigurationError(f"compute.compile is 'on', but {cannot_compile}; install it, or set it to 'off'")
+    wants_to_compile = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+    return Compute(
+        precision=resolve_precision(config, device),
+        channels_last=config.channels_last,
+        compile=wants_to_compile and not cannot_compile,
+        fused_adam=config.fused_adam,
+        sync_batch_norm=config.sync_batch_norm and world_size > 1,
+        deterministic=config.deterministic,
+        eager_because=cannot_compile if wants_to_compile else None,
+    )
+
+
+def resolve_precision(config: ComputeConfig, device: torch.device) -> ResolvedPrecision:
+    """The precision that a configuration means on this device.
+
+    Raises:
+        ConfigurationError: the device does not have the one that is asked for.
+    """
+    if config.precision == "auto":
+        return "bf16" if device.type == "cuda" and _gpu_has_bf16() else "float32"
+    if config.precision == "bf16" and device.type == "cuda" and not _gpu_has_bf16():
+        raise ConfigurationError(
+            f"compute.precision is 'bf16', which {torch.cuda.get_device_name(device)} does not have; "
+            "set it to 'auto' or 'float32'"
+        )
+    if config.precision == "tf32" and not _has_tf32(device):
+        raise ConfigurationError(
+            "compute.precision is 'tf32', expected a GPU of compute capability "
+            f"{'.'.join(map(str, _TF32_CAPABILITY))} or more, got {_name_of(device)}; set it to 'auto' or 'float32'"
+        )
+    return config.precision
+
+
+@contextmanager
+def kernels(config: ComputeConfig, device: torch.device) -> Iterator[None]:
+    """Choose torch's kernels for a run; afterwards its settings are what they were.
+
+    Settings of the process are all that torch offers for this. The same bits each time need cuBLAS's workspace too,
+    which is read when the first of its handles is made: enter this before anything is computed on the GPU.
+
+    Raises:
+        ConfigurationError: the device does not have the precision that is asked for.
+    """
+    precision = resolve_precision(config, device)
+    if config.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
+    settings = _KernelSettings(
+        deterministic=config.deterministic,
+        warn_only=False,
+        # Nothing here reads memory before it is written, and filling it takes time.
+        fill_uninitialized_memory=False,
+        # Trying out which kernel is fastest can choose another one when a run goes on.
+        cudnn_benchmark=not config.deterministic,
+        matmul_precision="highest" if precision == "float32" else "high",
+        cudnn_precision="ieee" if precision == "float32" else "tf32",
+    )
+    with _in_force(settings):
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class _KernelSettings:
+    """What torch keeps for the whole process."""
+
+    deterministic: bool
+    warn_only: bool
+    fill_uninitialized_memory: bool
+    cudnn_benchmark: bool
+    matmul_precision: str
+    cudnn_precision: str
+
+    @classmethod
+    def of_process(cls) -> "_KernelSettings":
+        return cls(
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+            fill_uninitialized_memory=torch_deterministic.fill_uninitialized_memory,
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+            matmul_precision=torch.get_float32_matmul_precision(),
+            cudnn_precision=torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        )
+
+    def apply(self) -> None:
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        torch_deterministic.fill_uninitialized_memory = self.fill_uninitialized_memory
+        torch.backends.cudnn.benchmark = self.cudnn_benchmark
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        # Both, because torch refuses to say whether cuDNN uses TF32 where they differ.
+        torch.backends.cudnn.conv.fp32_precision = self.cudnn_precision  # type: ignore[attr-defined]
+        torch.backends.cudnn.rnn.fp32_precision = self.cudnn_precision  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _in_force(settings: _KernelSettings) -> Iterator[None]:
+    before = _KernelSettings.of_process()
+    try:
+        settings.apply()
+        yield
+    finally:
+        before.apply()
+
+
+def prepare_network(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySupervisedUNet:
+    """Bring a network, where it will be trained, into the memory order and with the batch statistics of a run.
+
+    Names and values in its state stay. Wrap what is returned in DDP, then call `compile_parallel`.
+    """
+    network.use_memory_format(channels_last=compute.channels_last)
+    if not compute.sync_batch_norm:
+        return network
+    return cast("DeeplySupervisedUNet", nn.SyncBatchNorm.convert_sync_batchnorm(network))
+
+
+def compile_parallel(parallel: nn.Module, compute: Compute) -> None:
+    """Compile the network in place, within DDP where it is wrapped.
+
+    DDP itself stays as it is: torch recommends to compile what is in it, and splits that where gradients are sent.
+    """
+    if not compute.compile:
+        return
+    network = parallel.module if isinstance(parallel, DistributedDataParallel) else parallel
+    with warnings.catch_warnings():
+        # torch 2.13's compiler imports parts of torch that are deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        network.compile(dynamic=False)
+
+
+def autocast(compute: Compute, device: torch.device) -> torch.autocast:
+    """The context of a forward pass; weights and losses are float32 with any precision."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
+
+
+def make_optimizer(network: nn.Module, learning_rate: float, compute: Compute) -> torch.optim.Adam:
+    """Adam over all weights of a network (paper, section 2.3)."""
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=compute.fused_adam)
+
+
+def difference_to_float32_eager(
+    network: DeeplySupervisedUNet, images: Tensor, masks: Tensor, *, compute: Compute, config: TrainConfig
+) -> dict[str, float]:
+    """How far the losses and the gradient of one batch are from those of float32, eager, channels first.
+
+    Copies of the network are used, with the batch statistics of these patches alone: weights, gradients and running
+    statistics stay as they are, and other ranks need not take part.
+
+    Args:
+        network: on the device of the patches.
+        images: RGB, uint8 [n, h, w, 3].
+        masks: 1 where Tumornest, uint8 [n, h, w].
+        compute: the arithmetic of the run, in whose `kernels` this is called.
+        config: of the run.
+
+    Returns:
+        For each supervised output |loss - loss in float32 eager| over the latter; for `gradient` the norm of the
+        difference over all weights, over the norm of the gradient in float32 eager.
+    """
+    plain = replace(compute, precision="float32", channels_last=False, compile=False)
+    with _in_force(replace(_KernelSettings.of_process(), matmul_precision="highest", cudnn_precision="ieee")):
+        plain_losses, plain_gradient = _losses_and_gradient(network, images, masks, compute=plain, config=config)
+    our_losses, our_gradient = _losses_and_gradient(network, images, masks, compute=compute, config=config)
+    differences = {psi: abs(our_losses[psi] - loss) / abs(loss) for psi, loss in plain_losses.items()}
+    return {**differences, "gradient": _norm_of_difference(our_gradient, plain_gradient)}
+
+
+def _losses_and_gradient(
+    network: DeeplySupervisedUNet, images: Tensor, masks: Tensor, *, compute: Compute, config: TrainConfig
+) -> tuple[dict[str, float], list[Tensor]]:
+    copy = _copy(network, compute)
+    with autocast(compute, images.device):
+        scores = copy(to_network_input(images))
+    found = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
+    gradient = torch.autograd.grad(torch.stack(list(found.values())).sum(), list(copy.parameters()))
+    return {psi: loss.item() for psi, loss in found.items()}, list(gradient)
+
+
+def _copy(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySupervisedUNet:
+    """The same weights in a network of its own, with plain batch normalisation; draws no random numbers."""
+    with torch.device("meta"):
+        copy = DeeplySupervisedUNet(network.setting, width=network.width)
+    state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    copy.load_state_dict(state, assign=True)
+    copy.requires_grad_().train()
+    copy = prepare_network(copy, replace(compute, sync_batch_norm=False))
+    compile_parallel(copy, compute)
+    return copy
+
+
+def _norm_of_difference(chosen: list[Tensor], plain: list[Tensor]) -> float:
+    """Relative to the norm of `plain`."""
+    differences = [ours - theirs for ours, theirs in zip(chosen, plain, strict=True)]
+    return (nn.utils.get_total_norm(differences) / nn.utils.get_total_norm(plain)).item()
+
+
+def _gpu_has_bf16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _TF32_CAPABILITY
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _cannot_compile(device: torch.device) -> str | None:
+    """What torch.compile lacks on this machine, if anything."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    compiler = os.environ.get("CXX", "g++")
+    return None if shutil.which(compiler) else f"the C++ compiler {compiler} was not found"

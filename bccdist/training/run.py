@@ -1,0 +1,198 @@
+"""One rank of a training run: all that it holds, and how it is set up from a study's folder."""
+
+import platform
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+import bccdist
+from bccdist.configuration import Setting, TrainConfig, claim_config
+from bccdist.files import write_json
+from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.parts import Part
+from bccdist.paths import RunPaths
+from bccdist.training.board import Board
+from bccdist.training.checkpoints import Position, State, load_state, rank_state, save_state
+from bccdist.training.compute import (
+    Compute,
+    compile_parallel,
+    make_optimizer,
+    prepare_network,
+    resolve_compute,
+)
+from bccdist.training.distributed import Ranks, barrier, from_all_ranks, in_parallel
+from bccdist.training.epoch_plan import EpochPlan, plan_epoch
+from bccdist.training.events import EventLog
+from bccdist.training.metrics import MetricsRow
+from bccdist.training.samples import Patches, PatchReader
+from bccdist.training.shard_set import PartPatches, ShardSet
+
+_PARTS = (Part.TRAINING, Part.VALIDATION_1)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """All that one rank holds while it trains."""
+
+    config: TrainConfig
+    config_digest: str
+    paths: RunPaths
+    ranks: Ranks
+    device: torch.device
+    compute: Compute
+    shard_set: ShardSet
+    training: PartPatches
+    validation: PartPatches
+    reader: PatchReader
+    network: DeeplySupervisedUNet
+    parallel: nn.Module
+    """The network, wrapped in DDP where there are several ranks."""
+    optimizer: torch.optim.Optimizer
+    events: EventLog
+    encoder_start: str | None
+    """Where the encoder of a fresh run comes from, if not from chance."""
+    metrics: list[MetricsRow] = field(default_factory=list)
+    """Of the epochs that are done."""
+    board: Board | None = None
+    """For TensorBoard; the first rank has it once it knows where it begins."""
+
+    def close(self) -> None:
+        """Close what is written to."""
+        self.events.close()
+        if self.board is not None:
+            self.board.close()
+
+    def say(self, text: str) -> None:
+        """Print a line of progress, once for all ranks."""
+        if self.ranks.is_first:
+            print(text, flush=True)  # noqa: T201
+
+    @property
+    def augments_on_device(self) -> bool:
+        """Whether patches are changed where the network is, not where they are read."""
+        place = self.config.augment.place
+        return place == "device" or (place == "auto" and self.device.type == "cuda")
+
+    def draws(self, epoch: int) -> EpochPlan:
+        """What an epoch draws among the training patches."""
+        config = self.config
+        return plan_epoch(
+            self.training.members,
+            config.balance,
+            seed=config.seed,
+            epoch=epoch,
+            global_batch=config.global_batch,
+            max_steps=config.max_steps,
+        )
+
+    def patches(self, epoch: int) -> Patches:
+        """Training patches as an epoch sees them."""
+        config = self.config
+        return Patches(
+            reader=self.reader,
+            augment_config=config.augment,
+            augment_here=not self.augments_on_device,
+            seed=config.seed,
+            epoch=epoch,
+        )
+
+    def restore(self) -> State:
+        """Go back to the newest saved state, if there is one."""
+        state = load_state(
+            self.paths.last,
+            network=self.network,
+            optimizer=self.optimizer,
+            config_digest=self.config_digest,
+            device=self.device,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+        )
+        self.metrics = state.metrics
+        return state
+
+    def save(self, position: Position) -> None:
+        """Write the state of all ranks; the first one writes."""
+        states = from_all_ranks(rank_state(self.network))
+        if self.ranks.is_first:
+            save_state(
+                self.paths.last,
+                network=self.network,
+                optimizer=self.optimizer,
+                position=position,
+                metrics=self.metrics,
+                config_digest=self.config_digest,
+                rank_states=states,
+            )
+        barrier()
+
+
+def prepare_run(
+    paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, device: torch.device, shard_set: ShardSet
+) -> Run:
+    """Claim the run's folder, and build network and optimiser as they are before the first step."""
+    training, validation = (shard_set.part(part) for part in _PARTS)
+    compute = resolve_compute(config.compute, device, world_size=ranks.world_size)
+    torch.manual_seed(config.seed)
+    network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
+    # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
+    encoder_start = _start_encoder(network, config, paths)
+    context = {"setting": setting, "shard_set": shard_set.digest, **_weights_context(config)}
+    digest = _claim(paths, ranks, config, compute, **context)
+    network = prepare_network(network.to(device), compute)
+    parallel = in_parallel(network, ranks)
+    compile_parallel(parallel, compute)
+    return Run(
+        config=config,
+        config_digest=digest,
+        paths=paths,
+        ranks=ranks,
+        device=device,
+        compute=compute,
+        shard_set=shard_set,
+        training=training,
+        validation=validation,
+        reader=PatchReader(shard_set),
+        network=network,
+        parallel=parallel,
+        optimizer=make_optimizer(network, config.learning_rate, compute),
+        events=EventLog(paths.events(ranks.rank)),
+        encoder_start=encoder_start,
+    )
+
+
+def _start_encoder(network: DeeplySupervisedUNet, config: TrainConfig, paths: RunPaths) -> str | None:
+    """Give a fresh run its encoder weights, if it has some; a run with a state has them in there."""
+    if config.encoder_weights is None or paths.last.exists():
+        return None
+    return load_encoder_weights(config.encoder_weights, network)
+
+
+def _weights_context(config: TrainConfig) -> dict[str, str]:
+    """The content of the encoder weights, not only their path, names the run."""
+    if config.encoder_weights is None:
+        return {}
+    return {"encoder_weights_sha256": encoder_weights_sha256(config.encoder_weights)}
+
+
+def _claim(paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str) -> str:
+    """The run's digest; the first rank writes the folder's configuration before the others check it."""
+    if ranks.is_first:
+        claim_config(paths.config, config, **context)
+        write_json(paths.environment, _environment(ranks, compute))
+    barrier()
+    return claim_config(paths.config, config, **context)
+
+
+def _environment(ranks: Ranks, compute: Compute) -> dict[str, str | int]:
+    return {
+        "bccdist": bccdist.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.node(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "arithmetic": str(compute),
+        "num_threads": torch.get_num_threads(),
+        "world_size": ranks.world_size,
+    }

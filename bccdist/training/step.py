@@ -1,0 +1,120 @@
+"""One optimiser step over all ranks, in the order in which it happens (paper, section 2.3)."""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from signal import Signals
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
+
+from bccdist.errors import DistributedError
+from bccdist.networks.inputs import to_network_input
+from bccdist.training.compute import autocast
+from bccdist.training.device_augmentation import augment_batch
+from bccdist.training.distributed import sum_over_ranks
+from bccdist.training.epoch_plan import share_of
+from bccdist.training.loader import Batch
+from bccdist.training.losses import losses
+from bccdist.training.run import Run
+from bccdist.training.stop import StopRequest, asked_to_stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What all ranks know after a step."""
+
+    losses: dict[str, float]
+    """Of each supervised output: the mean over the patches of all ranks."""
+    gradient_norm: float
+    """Euclidean, over all parameters."""
+    stop: Signals | None
+    """The signal that some rank was told to stop with."""
+    save: bool
+    """Whether some rank finds that a save is due."""
+
+
+def train_step(
+    run: Run, batches: Iterator[Batch], request: StopRequest, *, save_is_due: bool, where: str
+) -> StepResult:
+    """Gradients of one global batch, agreement of the ranks, and the optimiser's step.
+
+    Raises:
+        DistributedError: the loss or its gradient is not finite; no rank has made the step.
+    """
+    run.optimizer.zero_grad(set_to_none=True)
+    sums = _accumulate(run, batches)
+    norm = get_total_norm([each.grad for each in run.network.parameters() if each.grad is not None])
+    flags = torch.tensor([*request.as_counts, float(save_is_due)], dtype=torch.float64, device=run.device)
+    # One exchange for everything, so that the ranks cannot disagree on what comes next.
+    summed = sum_over_ranks(torch.cat([torch.stack([*sums.values(), norm]).double(), flags])).tolist()
+    *means, mean_norm = (total / run.ranks.world_size for total in summed[: -len(flags)])
+    found = StepResult(
+        losses=dict(zip(sums, means, strict=True)),
+        gradient_norm=mean_norm,
+        stop=asked_to_stop(summed[-len(flags) : -1]),
+        save=summed[-1] > 0,
+    )
+    _refuse_non_finite(run, found, where)
+    run.optimizer.step()
+    return found
+
+
+def _accumulate(run: Run, batches: Iterator[Batch]) -> dict[str, Tensor]:
+    """Backward passes of this rank's share, in micro-batches; returns its part of the losses times world_size.
+
+    Ranks average their gradients, and their shares can differ by a patch. So a patch counts world_size / global_batch
+    on its rank: then the average is the mean over the patches, whatever the shares.
+    """
+    config, world_size = run.config, run.ranks.world_size
+    share = share_of(config.global_batch, rank=run.ranks.rank, world_size=world_size)
+    num_micro = -(-len(share) // config.micro_batch)
+    sums: dict[str, Tensor] = {}
+    for number, batch in enumerate(islice(batches, num_micro), start=1):
+        with _synchronised_if(run.parallel, number == num_micro):
+            weight = len(batch.images) * world_size / config.global_batch
+            weighted = {psi: loss * weight for psi, loss in _losses(run, batch).items()}
+            torch.stack(list(weighted.values())).sum().backward()  # type: ignore[no-untyped-call]
+        sums = {psi: sums.get(psi, 0.0) + loss.detach() for psi, loss in weighted.items()}
+    return sums
+
+
+def _losses(run: Run, batch: Batch) -> dict[str, Tensor]:
+    images, masks = on_device(run, batch)
+    config = run.config
+    with autocast(run.compute, run.device):
+        scores = run.parallel(to_network_input(images))
+    return losses(run.network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
+
+
+def on_device(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Images uint8 [n, h, w, 3] and masks uint8 [n, h, w] where the network is, augmented if they were not yet."""
+    images = batch.images.to(run.device, non_blocking=True)
+    masks = batch.masks.to(run.device, non_blocking=True)
+    if batch.changes is None:
+        return images, masks
+    changes = batch.changes.to(run.device, non_blocking=True)
+    return augment_batch(images, masks, changes, max_blur_sigma_px=run.config.augment.blur_sigma_px)
+
+
+def _synchronised_if(parallel: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Only the last micro-batch of a step exchanges gradients between ranks."""
+    if last or not isinstance(parallel, DistributedDataParallel):
+        return nullcontext()
+    return parallel.no_sync()
+
+
+def _refuse_non_finite(run: Run, found: StepResult, where: str) -> None:
+    """Stop all ranks before the optimiser's step; what was found is the same on all, so all of them stop."""
+    if all(map(math.isfinite, [*found.losses.values(), found.gradient_norm])):
+        return
+    what = "the loss" if not all(map(math.isfinite, found.losses.values())) else "its gradient"
+    raise DistributedError(
+        f"{run.network.setting}, {where}: {what} is not finite: losses {found.losses}, norm of the gradient "
+        f"{found.gradient_norm}; no rank made this step. Lower the learning rate, or look for damaged patches with "
+        "`python shards/check.py`"
+    )

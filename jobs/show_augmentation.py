@@ -1,0 +1,65 @@
+"""Draw training patches before and after augmentation: `python jobs/show_augmentation.py studies/default`.
+
+Look at it before a long training: do the changes keep what tells tumor apart, and do the outlines stay on it? It runs
+here, without a job.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bccdist.configuration import AugmentConfig, BalanceConfig
+from bccdist.errors import BccdistError
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.training.contact_sheet import sheet_of_plan, write_contact_sheet
+from bccdist.training.epoch_plan import plan_epoch
+from bccdist.training.samples import PatchReader
+from bccdist.training.shard_set import read_set
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowArguments:
+    """Draw training patches before and after augmentation, with the random numbers that training has for them.
+
+    The flags are those of launch_train.py that decide which patches are drawn, and how they are changed.
+    """
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """Folder of the study; its shard set must be finished."""
+    out: Path = Path("augmentation.png")
+    """The picture to write; replaced if it is there."""
+    epoch: int = 1
+    """Of the training; the first is 1."""
+    seed: int = 0
+    """Of the training."""
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    """Table 2."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes to training patches."""
+
+
+def show_augmentation(arguments: ShowArguments) -> Path:
+    """Write the contact sheet, and return its path.
+
+    Raises:
+        ShardError: the shard set is unfinished or damaged, or has no training patches.
+    """
+    shard_set = read_set(StudyPaths(arguments.study).shards.root)
+    training = shard_set.part(Part.TRAINING)
+    seed, epoch = arguments.seed, arguments.epoch
+    # Which patches are drawn does not depend on the batch, and in steps of one none is left over.
+    plan = plan_epoch(training.members, arguments.balance, seed=seed, epoch=epoch, global_batch=1)
+    sheet = sheet_of_plan(PatchReader(shard_set), plan, training, arguments.augment, seed=seed, epoch=epoch)
+    write_contact_sheet(arguments.out, sheet)
+    return arguments.out
+
+
+if __name__ == "__main__":
+    try:
+        print(show_augmentation(tyro.cli(ShowArguments)))
+    except BccdistError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,215 @@
+"""A run that is killed and started again, wherever it was, ends with the bits of the run that was left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_study import SmallStudy, write_study
+
+from bccdist.configuration import Setting
+from bccdist.paths import RunPaths, StudyPaths
+
+SETTING: Setting = "resnet34_linear"
+EPOCHS, STEPS = 2, 6
+_DEADLINE_S = 60.0
+_TRAIN = f"""
+import sys
+from pathlib import Path
+import torch
+from bccdist.configuration import TrainConfig
+from bccdist.training.loop import train
+torch.set_num_threads(1)
+train(Path(sys.argv[1]), {SETTING!r}, TrainConfig(
+    width=4, epochs={EPOCHS}, global_batch=4, micro_batch=1, max_steps={STEPS}, keep_best=1,
+    num_workers=int(sys.argv[2]), save_every_min=float(sys.argv[3])))
+"""
+_TIMES = ("seconds", "patches_per_s", "loader_wait_share", "memory_gib")
+
+
+class Stop(NamedTuple):
+    """How a start of the run ends."""
+
+    signal: signal.Signals
+    after_s: float
+    """After the first step that it makes."""
+    num_workers: int = 0
+    save_every_min: float = 0.0
+    """0 saves at each step; else only at the end of an epoch and when asked to."""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """Built and finished; not to be trained in."""
+    study = write_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
+    study.build()
+    study.finish()
+    return study
+
+
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one rank", "two ranks"])
+def undisturbed(
+    request: pytest.FixtureRequest, shards: SmallStudy, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunPaths, int]:
+    """The run that was left alone, and its number of ranks."""
+    study = StudyPaths(shards.copied_to(tmp_path_factory.mktemp("undisturbed")).root)
+    with _started(study, num_ranks=request.param) as processes:
+        _refuse_failed(processes)
+    return study.run(SETTING), request.param
+
+
+class _started:  # noqa: N801 - reads as a verb
+    """The processes of all ranks of one start; none outlives the block."""
+
+    def __init__(
+        self, study: StudyPaths, *, num_ranks: int, num_workers: int = 0, save_every_min: float = 10.0
+    ) -> None:
+        self._arguments = [sys.executable, "-c", _TRAIN, str(study.root), str(num_workers), str(save_every_min)]
+        self._num_ranks = num_ranks
+
+    def __enter__(self) -> list[subprocess.Popen[str]]:
+        self._processes = [self._start(rank) for rank in range(self._num_ranks)]
+        return self._processes
+
+    def _start(self, rank: int) -> subprocess.Popen[str]:
+        launcher = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))}
+        if self._num_ranks > 1:
+            size = str(self._num_ranks)
+            launcher |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(self._arguments, env=launcher, **pipe)  # type: ignore[call-overload,no-any-return]
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def _refuse_failed(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        output, _ = process.communicate(timeout=_DEADLINE_S)
+        assert process.returncode == 0, output
+
+
+def _num_steps(run: RunPaths) -> int:
+    """Lines of steps that the first rank has written, over all starts."""
+    path = run.events(0)
+    return path.read_text(encoding="utf-8").count('"event": "step"') if path.exists() else 0
+
+
+def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
+    """Start, let it make a step, and stop one of its ranks a while later."""
+    before = _num_steps(study.run(SETTING))
+    with _started(
+        study, num_ranks=num_ranks, num_workers=stop.num_workers, save_every_min=stop.save_every_min
+    ) as processes:
+        deadline_s = time.monotonic() + _DEADLINE_S
+        while _num_steps(study.run(SETTING)) == before and processes[0].poll() is None:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        time.sleep(stop.after_s)
+        processes[-1].send_signal(stop.signal)
+        if stop.signal == signal.SIGKILL:
+            return
+        codes = {process.wait(timeout=_DEADLINE_S) for process in processes}
+        # 0: it was done before. A rank that hands USR2 or TERM on, with nobody waiting for it, is ended by it.
+        assert codes <= {0, -stop.signal, 128 + stop.signal}, processes[0].communicate()[0]
+
+
+def _outcome(run: RunPaths) -> dict[str, Any]:
+    """All that must not depend on how a run came to its end."""
+    state = torch.load(run.last, weights_only=True)
+    table = pq.read_table(run.metrics)
+    return {
+        "network": state["network"],
+        "optimizer": state["optimizer"]["state"],
+        "statistics": [rank["buffers"] for rank in state["ranks"]],
+        "position": (state["position"]["epoch"], state["position"]["step"]),
+        "weights": {path.name: path.read_bytes() for path in run.root.glob("checkpoints/*.safetensors")},
+        "metrics": table.drop_columns(list(_TIMES)).to_pylist(),
+    }
+
+
+def _assert_same(found: Any, expected: Any, where: str = "outcome") -> None:
+    if isinstance(expected, dict):
+        assert list(found) == list(expected), where
+        for key, value in expected.items():
+            _assert_same(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for number, value in enumerate(expected):
+            _assert_same(found[number], value, f"{where}[{number}]")
+    else:
+        assert found == expected or (found != found and expected != expected), where  # noqa: PLR0124 - NaN
+
+
+def _finish(study: StudyPaths, *, num_ranks: int, num_workers: int = 0) -> RunPaths:
+    with _started(study, num_ranks=num_ranks, num_workers=num_workers) as processes:
+        _refuse_failed(processes)
+    return study.run(SETTING)
+
+
+@pytest.fixture
+def study(shards: SmallStudy, tmp_path: Path) -> StudyPaths:
+    return StudyPaths(shards.copied_to(tmp_path).root)
+
+
+def test_a_run_that_is_killed_and_stopped_at_random_ends_as_if_it_had_been_left_alone(
+    study: StudyPaths, undisturbed: tuple[RunPaths, int]
+) -> None:
+    expected, num_ranks = undisturbed
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    chance = random.Random(seed)
+    for stop in (
+        Stop(signal.SIGKILL, chance.uniform(0, 1.0)),
+        Stop(signal.SIGUSR2, chance.uniform(0, 0.5), num_workers=2, save_every_min=10),
+        Stop(signal.SIGKILL, chance.uniform(0, 1.0), save_every_min=10),
+        Stop(signal.SIGTERM, chance.uniform(0, 0.5), num_workers=1),
+    ):
+        _stop(study, stop, num_ranks=num_ranks)
+    run = _finish(study, num_ranks=num_ranks, num_workers=1)
+    _assert_same(_outcome(run), _outcome(expected))
+
+
+def test_a_stop_is_obeyed_at_the_next_edge_and_nothing_is_computed_twice(
+    study: StudyPaths, undisturbed: tuple[RunPaths, int]
+) -> None:
+    expected, num_ranks = undisturbed
+    _stop(study, Stop(signal.SIGUSR2, 0.0, save_every_min=10), num_ranks=num_ranks)
+    run = study.run(SETTING)
+    events = [json.loads(line) for line in run.events(0).read_text(encoding="utf-8").splitlines()]
+    assert (events[-1]["event"], events[-1]["signal"]) == ("stop", "SIGUSR2")
+    position = torch.load(run.last, weights_only=True)["position"]
+    assert (position["epoch"], position["step"]) == (events[-1]["epoch"], events[-1]["step"]) == (1, _num_steps(run))
+    assert position["step"] < STEPS
+    assert not list(run.root.glob("**/*.partial-*"))
+    _finish(study, num_ranks=num_ranks)
+    assert _num_steps(run) == EPOCHS * STEPS
+    _assert_same(_outcome(run), _outcome(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("undisturbed", [2], indirect=True, ids=["two ranks"])
+def test_a_run_goes_on_with_another_number_of_ranks(study: StudyPaths, undisturbed: tuple[RunPaths, int]) -> None:
+    """Not to the bit: batches are normalised per rank."""
+    _stop(study, Stop(signal.SIGUSR2, 0.0), num_ranks=2)
+    run = _finish(study, num_ranks=1)
+    events = [json.loads(line) for line in run.events(0).read_text(encoding="utf-8").splitlines()]
+    resumed = next(event for event in events if event["event"] == "resume")
+    assert (resumed["saved_ranks"], resumed["epoch"]) == (2, 1)
+    found, expected = (pq.read_table(each.metrics).to_pylist() for each in (run, undisturbed[0]))
+    assert [row["psi"] for row in found] == [row["psi"] for row in expected]
+    assert _num_steps(run) == EPOCHS * STEPS
