@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from bccdist.errors import BccdistError
+from bccdist.presets import preset_named
 from jobs.cluster import ClusterConfig, read_site
 from jobs.stages import Launch
 
@@ -31,25 +32,31 @@ class LauncherArguments:
         return Launch(study=self.study.resolve(), cluster=self.cluster)
 
 
-def run_launcher(kind: type[Arguments], main: Callable[[Arguments], object]) -> None:
+def run_launcher(
+    kind: type[Arguments], main: Callable[[Arguments], object], *, train_field: str | None = None
+) -> None:
     """Parse the command line into `kind` and call `main`; an error that the user can act on is one message.
 
-    A site file, named with --site, gives the defaults of the cluster's flags.
+    A site file, named with --site, gives the defaults of the cluster's flags; a preset, named with --preset, those of
+    training, where `train_field` says which field of `kind` holds them.
     """
     try:
-        site = _site_on_command_line(sys.argv[1:])
-        default = kind(cluster=read_site(site) if site else ClusterConfig())
-        main(tyro.cli(kind, default=default))
+        words = sys.argv[1:]
+        site, preset = _value_on_command_line(words, "--site"), _value_on_command_line(words, "--preset")
+        defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
+        if train_field is not None and preset is not None:
+            defaults[train_field] = preset_named(preset)
+        main(tyro.cli(kind, default=kind(**defaults)))
     except BccdistError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; what is done stays done, and the same command goes on from there")
 
 
-def _site_on_command_line(words: list[str]) -> str | None:
+def _value_on_command_line(words: list[str], flag: str) -> str | None:
     for position, word in enumerate(words):
-        if word == "--site" and position + 1 < len(words):
+        if word == flag and position + 1 < len(words):
             return words[position + 1]
-        if word.startswith("--site="):
-            return word.removeprefix("--site=")
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
     return None

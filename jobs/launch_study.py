@@ -30,6 +30,8 @@ class StudyArguments(LauncherArguments):
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     settings: tuple[Setting, ...] = SETTINGS
     """Any of the paper's four."""
+    preset: str | None = None
+    """Where the flags of training start from: paper (to the letter, in plain float32) or quick (for trials)."""
     shards: ShardConfig = field(default_factory=ShardConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     infer: InferConfig = field(default_factory=InferConfig)
@@ -70,4 +72,4 @@ def launch_study(arguments: StudyArguments) -> None:
 
 
 if __name__ == "__main__":
-    run_launcher(StudyArguments, launch_study)
+    run_launcher(StudyArguments, launch_study, train_field="train")

@@ -14,6 +14,8 @@ class TrainArguments(LauncherArguments):
 
     setting: Setting = "resnet34_ds"
     """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
+    preset: str | None = None
+    """Where the flags of training start from: paper (to the letter, in plain float32) or quick (for trials)."""
     config: Annotated[TrainConfig, FLAT] = field(default_factory=TrainConfig)
 
 
@@ -23,4 +25,4 @@ def main(arguments: TrainArguments) -> None:
 
 
 if __name__ == "__main__":
-    run_launcher(TrainArguments, main)
+    run_launcher(TrainArguments, main, train_field="config")
