@@ -189,8 +189,9 @@ class ComputeConfig:
 
     precision: Precision = "auto"
     """bf16: autocast, weights and losses stay float32; auto: bf16 on a GPU that has it, else float32."""
-    channels_last: bool = True
-    """Memory order of the network; wherever its width allows it."""
+    channels_last: Switch = "auto"
+    """Memory order of the network, wherever its width allows it; auto: on a GPU. On the CPU batch statistics lose
+    digits by it."""
     compile: Switch = "auto"
     """torch.compile; auto: on a GPU."""
     fused_adam: bool = True
@@ -202,7 +203,11 @@ class ComputeConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name, known in (("precision", get_args(Precision)), ("compile", get_args(Switch))):
+        for name, known in (
+            ("precision", get_args(Precision)),
+            ("channels_last", get_args(Switch)),
+            ("compile", get_args(Switch)),
+        ):
             _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
 
 

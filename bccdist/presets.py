@@ -5,17 +5,17 @@ from bccdist.errors import ConfigurationError
 
 PRESETS: dict[str, TrainConfig] = {
     "paper": TrainConfig(
-        compute=ComputeConfig(precision="float32", channels_last=False, compile="off", fused_adam=False)
+        compute=ComputeConfig(precision="float32", channels_last="off", compile="off", fused_adam=False)
     ),
     "quick": TrainConfig(
         width=16,
-        epochs=8,
+        epochs=6,
         global_batch=16,
         micro_batch=8,
         max_steps=30,
         learning_rate=2e-3,
         lr_factor=0.5,
-        lr_every_epochs=3,
+        lr_every_epochs=2,
         num_workers=1,
     ),
 }

@@ -190,7 +190,7 @@ def _decision_checks() -> Iterator[Check]:
 
 
 def _figures_check(source: str, counts: tuple[int, int, int, int], printed: tuple[str, ...]) -> Check:
-    """The four figures from tp, fn, fp, tn; Table 5 cuts its accuracies to four digits, all else is rounded to three."""
+    """The four figures from tp, fn, fp, tn; Table 5 cuts its accuracies to four digits, all else has three."""
     tp, fn, fp, tn = counts
     confusion = Confusion(tp=tp, fn=fn, fp=fp, tn=tn)
     accuracy = float(confusion.accuracy)

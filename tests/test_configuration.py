@@ -206,7 +206,7 @@ def test_a_count_is_given_on_the_command_line() -> None:
 def test_arithmetic_and_encoder_weights_are_given_on_the_command_line() -> None:
     words = ["--compute.precision", "bf16", "--compute.compile", "off", "--compute.no-channels-last"]
     config = tyro.cli(TrainConfig, args=[*words, "--encoder-weights", "resnet34.pth", "--augment.place", "device"])
-    assert config.compute == ComputeConfig(precision="bf16", compile="off", channels_last=False)
+    assert config.compute == ComputeConfig(precision="bf16", compile="off", channels_last="off")
     assert config.encoder_weights == Path("resnet34.pth")
     assert config.augment == AugmentConfig(place="device")
 

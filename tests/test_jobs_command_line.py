@@ -1,5 +1,6 @@
 """Wrong command lines end with one message that says what, which, got against expected, and what to do."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Wrong:
             ("jobs/launch_study.py", "--manifest", "no/slides.csv", "--train.encoder-weights", "a.pth"),
             ("unet has none", "train it without them"),
         ),
+        Wrong(("jobs/launch_train.py", "--preset", "fast"), ("preset is 'fast'", "paper, quick")),
+        Wrong(("jobs/launch_study.py", "--preset=fast"), ("preset is 'fast'", "paper, quick")),
         Wrong(("jobs/launch_train.py", "--site", "nowhere"), ("nowhere", "known sites", "gpu4")),
         Wrong(("jobs/launch_train.py", "--study", "no/such/study"), ("no/such/study is no study", "launch_shards.py")),
         Wrong(("jobs/launch_shards.py",), ("--manifest", "required")),
@@ -54,6 +57,12 @@ def test_a_wrong_command_line_ends_with_one_message(case: Wrong) -> None:
     assert "Traceback" not in done.stderr
     for text in case.says:
         assert text in done.stderr + done.stdout
+
+
+def test_a_preset_gives_the_defaults_and_a_flag_wins() -> None:
+    help_text = launch("jobs/launch_train.py", "--preset", "quick", "--width", "32", "--help").stdout
+    defaults = dict(re.findall(r"--(epochs|width|max-steps) .*?default: (\w+)\)", " ".join(help_text.split())))
+    assert (defaults["epochs"], defaults["max-steps"]) == ("6", "30")
 
 
 def test_a_manifest_with_faults_starts_nothing(tmp_path: Path) -> None:

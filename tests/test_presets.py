@@ -63,7 +63,7 @@ def test_paper_augments_in_the_ranges_of_the_method() -> None:
 def test_paper_is_plain_float32_and_repeatable() -> None:
     assert PRESETS["paper"].compute == ComputeConfig(
         precision="float32",
-        channels_last=False,
+        channels_last="off",
         compile="off",
         fused_adam=False,
         sync_batch_norm=False,

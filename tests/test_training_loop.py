@@ -226,7 +226,7 @@ def test_every_setting_trains(study: StudyPaths, setting: Setting, capsys: pytes
     assert network.setting == setting
     opening, *_, closing = capsys.readouterr().out.splitlines()
     assert opening.startswith(f"{setting}, width 4: epochs 1 to 1, ")
-    assert opening.endswith(" 1 rank(s) on cpu, float32 eager channels-last fused Adam deterministic")
+    assert opening.endswith(" 1 rank(s) on cpu, float32 eager channels-first fused Adam deterministic")
     merge_weights = [row["merge_weight"] for row in pq.read_table(study.run(setting).metrics).to_pylist()]
     assert [weight is not None for weight in merge_weights] == (
         [True] * 5 + [False] if setting == "resnet34_linear" else [False]

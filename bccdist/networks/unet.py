@@ -75,7 +75,7 @@ class DeeplySupervisedUNet(nn.Module):
         self.use_memory_format(channels_last=True)
 
     def use_memory_format(self, *, channels_last: bool) -> None:
-        """Bring weights, and from now on every input, to this order in memory; channels last only where that is safe."""
+        """Bring weights, and every input from now on, to this memory order; channels last only where it is safe."""
         is_safe = self.width % _CHANNELS_LAST_MULTIPLE == 0
         self.memory_format = torch.channels_last if channels_last and is_safe else torch.contiguous_format
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]

@@ -4,6 +4,7 @@ None of it changes the method. What a run chose is said when it starts, and how 
 measured on its first patches.
 """
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -24,6 +25,8 @@ from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.losses import losses
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of glibc's mallopt."""
 ResolvedPrecision = Literal["float32", "tf32", "bf16"]
 _CUBLAS_WORKSPACE = ":4096:8"
 """One of the two sizes of its workspace with which cuBLAS gives the same bits each time."""
@@ -82,7 +85,7 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
     wants_to_compile = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
     return Compute(
         precision=resolve_precision(config, device),
-        channels_last=config.channels_last,
+        channels_last=config.channels_last == "on" or (config.channels_last == "auto" and device.type == "cuda"),
         compile=wants_to_compile and not cannot_compile,
         fused_adam=config.fused_adam,
         sync_batch_norm=config.sync_batch_norm and world_size > 1,
@@ -110,6 +113,16 @@ def resolve_precision(config: ComputeConfig, device: torch.device) -> ResolvedPr
             f"{'.'.join(map(str, _TF32_CAPABILITY))} or more, got {_name_of(device)}; set it to 'auto' or 'float32'"
         )
     return config.precision
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees for its next step, where the C library is glibc; returns whether it is.
+
+    Feature maps of a step are hundreds of MiB. glibc gives each back to the system and asks for it again in the next
+    step, and the system fills every page with zeros first. Results stay the same to the bit.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
 
 
 @contextmanager
@@ -155,7 +168,7 @@ class _KernelSettings:
         return cls(
             deterministic=torch.are_deterministic_algorithms_enabled(),
             warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-            fill_uninitialized_memory=torch_deterministic.fill_uninitialized_memory,
+            fill_uninitialized_memory=torch_deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
             cudnn_benchmark=torch.backends.cudnn.benchmark,
             matmul_precision=torch.get_float32_matmul_precision(),
             cudnn_precision=torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
@@ -163,7 +176,7 @@ class _KernelSettings:
 
     def apply(self) -> None:
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
-        torch_deterministic.fill_uninitialized_memory = self.fill_uninitialized_memory
+        torch_deterministic.fill_uninitialized_memory = self.fill_uninitialized_memory  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
         torch.set_float32_matmul_precision(self.matmul_precision)
         # Both, because torch refuses to say whether cuDNN uses TF32 where they differ.
@@ -189,7 +202,8 @@ def prepare_network(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySu
     network.use_memory_format(channels_last=compute.channels_last)
     if not compute.sync_batch_norm:
         return network
-    return cast("DeeplySupervisedUNet", nn.SyncBatchNorm.convert_sync_batchnorm(network))
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return cast("DeeplySupervisedUNet", converted)
 
 
 def compile_parallel(parallel: nn.Module, compute: Compute) -> None:
@@ -273,7 +287,7 @@ def _norm_of_difference(chosen: list[Tensor], plain: list[Tensor]) -> float:
 
 
 def _gpu_has_bf16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _has_tf32(device: torch.device) -> bool:

@@ -17,7 +17,7 @@ from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
 from bccdist.training.board import Board
 from bccdist.training.checkpoints import Position, State
-from bccdist.training.compute import difference_to_float32_eager, kernels
+from bccdist.training.compute import difference_to_float32_eager, keep_freed_memory, kernels
 from bccdist.training.contact_sheet import sheet_of_plan, write_contact_sheet
 from bccdist.training.distributed import (
     average_batch_statistics,
@@ -64,6 +64,8 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
     ranks = resolve_ranks(os.environ)
     config.check_ranks(ranks.world_size)
     device = choose_device(ranks)
+    if device.type == "cpu":
+        keep_freed_memory()
     study = StudyPaths(study_root)
     paths = study.run(setting)
     with process_group(ranks, paths.root, device) as peers, kernels(config.compute, device):
