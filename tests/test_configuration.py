@@ -204,7 +204,7 @@ def test_a_count_is_given_on_the_command_line() -> None:
 
 
 def test_arithmetic_and_encoder_weights_are_given_on_the_command_line() -> None:
-    words = ["--compute.precision", "bf16", "--compute.compile", "off", "--compute.no-channels-last"]
+    words = ["--compute.precision", "bf16", "--compute.compile", "off", "--compute.channels-last", "off"]
     config = tyro.cli(TrainConfig, args=[*words, "--encoder-weights", "resnet34.pth", "--augment.place", "device"])
     assert config.compute == ComputeConfig(precision="bf16", compile="off", channels_last="off")
     assert config.encoder_weights == Path("resnet34.pth")
@@ -233,6 +233,7 @@ def another_value(key: str, value: Any) -> Any:
         "place": "loader",
         "precision": "float32",
         "compile": "off",
+        "channels_last": "on",
         "scale": (0.9, 1.25),
         "draws": DrawCounts(stroma=7),
         "enabled": False,

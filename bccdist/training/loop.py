@@ -286,11 +286,15 @@ def _save_epoch(run: Run, epoch: int, done: Position) -> None:
         if epoch in kept:
             save_network(run.paths.weights(epoch), run.network, _weights_metadata(run, epoch))
         write_metrics(run.paths.metrics, run.metrics)
-        write_summary(run.paths.summary, run.metrics, title=f"{run.network.setting}, {run.config_digest}")
+        write_summary(run.paths.summary, run.metrics, title=_title(run), num_best=run.config.keep_best)
     run.save(done)
     if run.ranks.is_first:
         for dropped in set(range(1, epoch + 1)) - set(kept):
             run.paths.weights(dropped).unlink(missing_ok=True)
+
+
+def _title(run: Run) -> str:
+    return f"{run.network.setting}, width {run.config.width}, configuration {run.config_digest}"
 
 
 def _weights_metadata(run: Run, epoch: int) -> dict[str, str]:

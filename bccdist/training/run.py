@@ -125,6 +125,8 @@ class Run:
                 config_digest=self.config_digest,
                 rank_states=states,
             )
+        if self.board is not None:
+            self.board.flush()
         barrier()
 
 

@@ -1,0 +1,173 @@
+"""Every arithmetic is chosen by name, refused where it cannot work, and compared with float32 eager."""
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bccdist.configuration import ComputeConfig, TrainConfig
+from bccdist.errors import ConfigurationError
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.training import compute as compute_module
+from bccdist.training.compute import (
+    Compute,
+    autocast,
+    compile_parallel,
+    difference_to_float32_eager,
+    keep_freed_memory,
+    kernels,
+    make_optimizer,
+    prepare_network,
+    resolve_compute,
+)
+
+CPU = torch.device("cpu")
+PLAIN = ComputeConfig(precision="float32", channels_last="off", compile="off", fused_adam=False)
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def _resolved(config: ComputeConfig) -> Compute:
+    return resolve_compute(config, CPU, world_size=1)
+
+
+def _network(width: int = 16) -> DeeplySupervisedUNet:
+    torch.manual_seed(0)
+    return DeeplySupervisedUNet("resnet34_ds", width=width)
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    masks[0, :40, 8:] = 1
+    return images, masks
+
+
+def test_auto_on_the_cpu_is_float32_eager_channels_first() -> None:
+    assert str(_resolved(ComputeConfig())) == "float32 eager channels-first fused Adam deterministic"
+    assert str(_resolved(PLAIN)) == "float32 eager channels-first Adam deterministic"
+
+
+def test_what_is_asked_for_is_what_is_said() -> None:
+    config = ComputeConfig(precision="bf16", channels_last="on", compile="on", deterministic=False)
+    assert str(_resolved(config)) == "bf16 compiled channels-last fused Adam not deterministic"
+
+
+class Impossible(NamedTuple):
+    config: ComputeConfig
+    says: str
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.parametrize(
+    "case",
+    [
+        Impossible(ComputeConfig(sync_batch_norm=True), r"compute.sync_batch_norm is True, but the network is on cpu"),
+        Impossible(ComputeConfig(precision="tf32"), r"compute.precision is 'tf32', expected a GPU .*, got cpu"),
+    ],
+    ids=lambda case: case.says.split()[0],
+)
+def test_what_a_cpu_cannot_do_is_refused(case: Impossible) -> None:
+    with pytest.raises(ConfigurationError, match=case.says):
+        _resolved(case.config)
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigurationError, match=r"compute.compile is 'on', but the C\+\+ compiler no-such-compiler"):
+        _resolved(ComputeConfig(compile="on"))
+
+
+@pytest.mark.parametrize(("width", "expected"), [(16, torch.channels_last), (8, torch.contiguous_format)])
+def test_channels_come_last_only_where_that_is_safe(width: int, expected: torch.memory_format) -> None:
+    compute = _resolved(replace(PLAIN, channels_last="on"))
+    network = prepare_network(_network(width), compute)
+    assert network.memory_format == expected
+    assert network.encoder.get_parameter("layer2.0.conv1.weight").is_contiguous(memory_format=expected)
+    assert compute.is_plain_for(network) == (width == 8)
+
+
+def test_kernels_are_chosen_for_the_run_and_set_back_after_it() -> None:
+    before = (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+    with kernels(ComputeConfig(), CPU):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_float32_matmul_precision() == "highest"
+    with kernels(ComputeConfig(deterministic=False), CPU):
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.benchmark
+    assert (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark) == before
+
+
+def test_autocast_is_for_bf16_alone() -> None:
+    conv, images = nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
+    with autocast(_resolved(replace(PLAIN, precision="bf16")), CPU):
+        assert conv(images).dtype == torch.bfloat16
+    with autocast(_resolved(PLAIN), CPU):
+        assert conv(images).dtype == torch.float32
+
+
+def test_fused_adam_makes_the_same_steps() -> None:
+    networks = [nn.Linear(5, 3) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [
+        make_optimizer(network, 1e-2, _resolved(replace(PLAIN, fused_adam=fused)))
+        for network, fused in zip(networks, (False, True), strict=True)
+    ]
+    for _ in range(5):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(torch.linspace(-1, 1, 10).view(2, 5)).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(networks[0].weight, networks[1].weight, rtol=1e-5, atol=1e-6)
+
+
+def test_the_difference_of_an_arithmetic_is_measured_and_nothing_is_changed(batch: tuple[Tensor, Tensor]) -> None:
+    network, config = _network(), TrainConfig(width=16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random_before = torch.get_rng_state()
+    found = {}
+    for name, changed in {"plain": PLAIN, "bf16": replace(PLAIN, precision="bf16")}.items():
+        compute = _resolved(changed)
+        found[name] = difference_to_float32_eager(network, *batch, compute=compute, config=config)
+    assert list(found["bf16"]) == ["psi_0", "psi_1", "psi_2", "psi_3", "psi_4", "gradient"]
+    assert set(found["plain"].values()) == {0.0}
+    assert all(0 < value < 0.5 for name, value in found["bf16"].items() if name != "gradient")
+    assert found["bf16"]["gradient"] > 0
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())
+    assert torch.equal(torch.get_rng_state(), random_before)
+
+
+@pytest.mark.slow  # compiling takes most of a minute
+def test_a_compiled_network_has_the_same_losses_and_the_same_bits_each_time(batch: tuple[Tensor, Tensor]) -> None:
+    compute, config = _resolved(replace(PLAIN, compile="on")), TrainConfig(width=16)
+    with kernels(PLAIN, CPU):
+        found = difference_to_float32_eager(_network(), *batch, compute=compute, config=config)
+        again = difference_to_float32_eager(_network(), *batch, compute=compute, config=config)
+    assert all(value < 1e-3 for name, value in found.items() if name != "gradient")
+    assert found == again
+
+
+def test_compiling_keeps_the_names_of_the_weights() -> None:
+    network = _network()
+    names = list(network.state_dict())
+    compile_parallel(network, _resolved(replace(PLAIN, compile="on")))
+    assert list(network.state_dict()) == names
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
+    monkeypatch.setattr(compute_module.ctypes, "CDLL", lambda _: object())
+    assert not keep_freed_memory()
