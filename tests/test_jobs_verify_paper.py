@@ -8,7 +8,6 @@ import pytest
 from jobs import verify_paper
 from jobs.verify_paper import Check
 
-
 TABLES = {"Table 3": 4, "Table 4": 5, "Table 5": 3}
 """Rows of each; resnet34's in Table 4 fits two counts, and Table 5 has two rows twice."""
 
