@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -39,6 +40,15 @@ DECODER_CHANNELS: dict[Setting, tuple[int, ...]] = {
     "unet": (512, 256, 128, 64, 32),
     "resnet34_ds": (256, 128, 64, 32, 16),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_torch_thread() -> Iterator[None]:
+    """So small are the networks here that threads cost more than they bring."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 def _paper_network(setting: Setting) -> DeeplySupervisedUNet:
