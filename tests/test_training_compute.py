@@ -8,10 +8,12 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from bccdist.configuration import ComputeConfig, TrainConfig
+from bccdist.configuration import ComputeConfig, Setting, TrainConfig
 from bccdist.errors import ConfigurationError
-from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks import unet
+from bccdist.networks.unet import DeeplySupervisedUNet, upsample, upsample_by_matrices
 from bccdist.training import compute as compute_module
 from bccdist.training.compute import (
     Compute,
@@ -41,9 +43,9 @@ def _resolved(config: ComputeConfig) -> Compute:
     return resolve_compute(config, CPU, world_size=1)
 
 
-def _network(width: int = 16) -> DeeplySupervisedUNet:
+def _network(width: int = 16, setting: Setting = "resnet34_ds") -> DeeplySupervisedUNet:
     torch.manual_seed(0)
-    return DeeplySupervisedUNet("resnet34_ds", width=width)
+    return DeeplySupervisedUNet(setting, width=width)
 
 
 @pytest.fixture
@@ -151,13 +153,69 @@ def test_the_difference_of_an_arithmetic_is_measured_and_nothing_is_changed(batc
 
 
 @pytest.mark.slow  # compiling takes most of a minute
-def test_a_compiled_network_has_the_same_losses_and_the_same_bits_each_time(batch: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("setting", ["resnet34_ds", "resnet34_linear"])
+def test_a_compiled_network_has_the_same_gradient_and_the_same_bits_each_time(
+    setting: Setting, batch: tuple[Tensor, Tensor]
+) -> None:
     compute, config = _resolved(replace(PLAIN, compile="on")), TrainConfig(width=16)
+    network = _network(setting=setting)
     with kernels(PLAIN, CPU):
-        found = difference_to_float32_eager(_network(), *batch, compute=compute, config=config)
-        again = difference_to_float32_eager(_network(), *batch, compute=compute, config=config)
+        found = difference_to_float32_eager(network, *batch, compute=compute, config=config)
+        again = difference_to_float32_eager(network, *batch, compute=compute, config=config)
     assert all(value < 1e-3 for name, value in found.items() if name != "gradient")
+    assert found["gradient"] < 0.1  # a ReLU that falls on the other side of 0 changes more than rounding does
     assert found == again
+
+
+class Resize(NamedTuple):
+    old: tuple[int, int]
+    new: tuple[int, int]
+
+
+@pytest.mark.parametrize(
+    "case", [Resize((16, 24), (32, 48)), Resize((4, 6), (64, 96)), Resize((1, 2), (2, 4)), Resize((5, 7), (20, 28))]
+)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_matrices_upsample_as_torch_does_and_so_does_their_gradient(
+    case: Resize, memory_format: torch.memory_format
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, *case.old, dtype=torch.float64, generator=generator).contiguous(memory_format=memory_format)
+    weights = torch.randn(2, 3, *case.new, dtype=torch.float64, generator=generator)
+    x.requires_grad_()
+    expected = F.interpolate(x, size=case.new, mode="bilinear", align_corners=False)
+    found = upsample_by_matrices(x, case.new)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert found.is_contiguous(memory_format=memory_format)
+    gradients = [torch.autograd.grad(out, x, weights)[0] for out in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+
+
+class Upsampling(NamedTuple):
+    device: str
+    deterministic: bool
+    compiling: bool
+    by_matrices: bool
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Upsampling("cpu", deterministic=True, compiling=False, by_matrices=False),
+        Upsampling("cpu", deterministic=True, compiling=True, by_matrices=True),
+        Upsampling("cpu", deterministic=False, compiling=True, by_matrices=False),
+        Upsampling("meta", deterministic=True, compiling=False, by_matrices=True),  # stands for a GPU
+        Upsampling("meta", deterministic=False, compiling=False, by_matrices=False),
+    ],
+)
+def test_matrices_upsample_only_where_torch_cannot_give_the_same_bits(
+    case: Upsampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet, "upsample_by_matrices", lambda x, _: x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: case.compiling)
+    with kernels(replace(PLAIN, deterministic=case.deterministic), CPU):
+        found = upsample(torch.zeros(1, 1, 2, 2, device=case.device), (4, 4))
+    assert tuple(found.shape[-2:]) == ((2, 2) if case.by_matrices else (4, 4))
 
 
 def test_compiling_keeps_the_names_of_the_weights() -> None:

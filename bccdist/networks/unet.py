@@ -30,7 +30,7 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         """[n, in, h, w] to [n, out, 2h, 2w]."""
-        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = upsample(x, (2 * x.shape[-2], 2 * x.shape[-1]))
         if skip is not None:
             x = torch.cat([x, skip], dim=1)
         return self.convs(x)  # type: ignore[no-any-return]
@@ -107,6 +107,33 @@ class DeeplySupervisedUNet(nn.Module):
         return scores
 
 
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, with half-pixel centres: [n, c, h, w] to [n, c, *size].
+
+    Where the same bits are asked for each time, torch's own backward pass sorts one index per pixel on a GPU, and in a
+    compiled network (torch 2.13, channels first) gives zeros; there matrices take its place.
+    """
+    needs_matrices = not x.is_cpu or torch.compiler.is_compiling()
+    if needs_matrices and torch.are_deterministic_algorithms_enabled():
+        return upsample_by_matrices(x, size)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def upsample_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same as two matrix products, one per direction; so is its gradient, whose sums have a fixed order."""
+    is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    rows, columns = (_bilinear_matrix(old, new, x) for old, new in zip((x.shape[-2], x.shape[-1]), size, strict=True))
+    memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
+    return (rows @ x @ columns.T).contiguous(memory_format=memory_format)
+
+
+def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
+    """[new, old]: the weights of the old pixels in each new one along one direction."""
+    centres = (torch.arange(new, device=like.device) + 0.5) * (old / new) - 0.5
+    distances = centres.clamp(0, old - 1)[:, None] - torch.arange(old, device=like.device)
+    return (1 - distances.abs()).clamp(min=0).to(like.dtype)
+
+
 def linear_merge(scores: list[Tensor], weights: Tensor) -> Tensor:
     """Eq. 2 before its softmax: the weighted sum of all score maps, each brought to full size.
 
@@ -117,8 +144,8 @@ def linear_merge(scores: list[Tensor], weights: Tensor) -> Tensor:
     Returns:
         [n, 2, h, w] in the size of the last map.
     """
-    size = scores[-1].shape[-2:]
-    full = [F.interpolate(score, size=size, mode="bilinear", align_corners=False) for score in scores[:-1]]
+    size = (scores[-1].shape[-2], scores[-1].shape[-1])
+    full = [upsample(score, size) for score in scores[:-1]]
     terms = [weight * score for weight, score in zip(weights, [*full, scores[-1]], strict=True)]
     return torch.stack(terms).sum(dim=0)
 
