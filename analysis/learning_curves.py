@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.command import run
-from analysis.table_writing import NOT_KNOWN, PHANTOM_WARNING, Table, rounded
-from bccdist.configuration import SETTINGS
+from analysis.table_writing import NOT_KNOWN, Table, rounded
+from bccdist.configuration import PHANTOM_WARNING, SETTINGS
 from bccdist.errors import LedgerError
 from bccdist.files import atomic_path
 from bccdist.paths import RunPaths, StudyPaths

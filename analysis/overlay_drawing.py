@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.table_writing import PHANTOM_WARNING
 from analysis.verdicts import Verdict
+from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
 from bccdist.parts import Label
 

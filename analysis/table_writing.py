@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import write_text
 from bccdist.heatmaps.ledger import write_table
 
-PHANTOM_WARNING = "PHANTOM DATA - drawn slides, not tissue"
 NOT_KNOWN = "n/a"
 
 

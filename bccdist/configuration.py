@@ -28,6 +28,8 @@ NUM_BLOCKS = 5
 PATCH_PX = 512
 CELL_PX = 256
 """Half a patch: neighbouring patches of a heatmap are this far apart (section 2.4)."""
+PHANTOM_WARNING = "PHANTOM DATA - drawn slides, not tissue"
+"""Stands in every table and picture of phantom slides."""
 
 
 def psi_name(block: int) -> Psi:

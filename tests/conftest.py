@@ -1,6 +1,7 @@
 """What all tests share: which of them run, and where the real slides are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests that start processes give each one core."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OPENCV_FOR_THREADS_NUM", "1")
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """For networks so small that threads cost more than they bring, and for bits that depend on their number."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture

@@ -107,6 +107,14 @@ def write_manifest(folder: Path, slides: Sequence[tuple[str, str]], sections: Se
     return path
 
 
+def write_finished_study(folder: Path, *, width_px: int = 1300, height_px: int = 900) -> SmallStudy:
+    """`write_study`, with its shard set built and finished."""
+    study = write_study(folder, width_px=width_px, height_px=height_px)
+    study.build()
+    study.finish()
+    return study
+
+
 def write_study(folder: Path, *, width_px: int = 1300, height_px: int = 900) -> SmallStudy:
     """Two Training slides and one of Validation I, wider than high; train-0 has two sections, its halves."""
     data = folder / "data"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from small_study import SmallStudy, write_study
+from small_study import SmallStudy, write_finished_study
 
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.errors import ShardError
@@ -31,10 +31,7 @@ print("torch", "torch" in sys.modules)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    study = write_study(tmp_path_factory.mktemp("study"))
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("study"))
 
 
 def picture(path: Path) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
 """Weights of a ResNet from elsewhere make the same features here, and whatever does not fit is refused by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +22,7 @@ WIDTH = 8
 """An eighth of torchvision's, so that files are small; the names of the tensors are the same."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_torch_thread() -> Iterator[None]:
-    """So small are the networks here that threads cost more than they bring."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def _conv(state: State, name: str, out_channels: int, in_channels: int, kernel: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
-from small_study import SmallStudy, write_study
+from small_study import SmallStudy, write_finished_study
 
 from bccdist.files import read_json, sha256_of_file, write_json
 from bccdist.paths import ShardSetPaths
@@ -18,10 +18,7 @@ from shards.check import check_set
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    study = write_study(tmp_path_factory.mktemp("finished"), width_px=800, height_px=560)
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("finished"), width_px=800, height_px=560)
 
 
 @pytest.fixture

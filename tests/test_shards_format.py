@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import webdataset
-from small_study import DOWNSAMPLE, TUMORNEST, SmallStudy, write_study
+from small_study import DOWNSAMPLE, TUMORNEST, SmallStudy, write_finished_study
 
 from bccdist.training.shard_set import SCHEMA
 
@@ -18,10 +18,7 @@ FORMAT = (Path(__file__).parents[1] / "shards" / "FORMAT.md").read_text(encoding
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    study = write_study(tmp_path_factory.mktemp("finished"))
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("finished"))
 
 
 # WebDataset leaves the last tar of an iteration open.

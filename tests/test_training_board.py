@@ -5,34 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from metrics_rows import rows_of_epoch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from bccdist.configuration import Setting
+from bccdist.configuration import Psi, Setting
 from bccdist.training.board import Board
-from bccdist.training.metrics import MetricsRow, epoch_rows
-from bccdist.training.validation import ValidationResult
+from bccdist.training.metrics import MetricsRow
 
 
 def _rows(epoch: int, *, setting: Setting = "resnet34_ds", has_tumor: bool = True) -> list[MetricsRow]:
     """Of an epoch with four steps."""
     cells = (6, 0, 4, 90) if has_tumor else (0, 0, 0, 100)
-    psis = ("psi_0", "merged") if setting == "resnet34_linear" else ("psi_0", "psi_4")
-    supervised = psis if setting == "resnet34_ds" else psis[-1:]
-    validation = ValidationResult(confusion_px=dict.fromkeys(psis, cells), losses=dict.fromkeys(supervised, 0.25))
-    return epoch_rows(
-        setting,
-        epoch,
-        validation,
-        dict.fromkeys(supervised, 0.5),
-        merge_weights={"psi_0": 0.159} if setting == "resnet34_linear" else None,
-        learning_rate=5e-4,
-        seconds=2.0,
-        patches_per_s=8.0,
-        num_steps=4,
-        loader_wait_share=0.125,
-        memory_gib=1.5,
-        phantom=True,
-    )
+    psis: tuple[Psi, ...] = ("psi_0", "merged") if setting == "resnet34_linear" else ("psi_0", "psi_4")
+    return rows_of_epoch(setting, epoch, dict.fromkeys(psis, cells), merge_weights={"psi_0": 0.159})
 
 
 def _read(folder: Path) -> EventAccumulator:

@@ -1,7 +1,6 @@
 """Every arithmetic is chosen by name, refused where it cannot work, and compared with float32 eager."""
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,12 +30,7 @@ CPU = torch.device("cpu")
 PLAIN = ComputeConfig(precision="float32", channels_last="off", compile="off", fused_adam=False)
 
 
-@pytest.fixture(autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def _resolved(config: ComputeConfig) -> Compute:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_study import SmallStudy, write_study
+from small_study import SmallStudy, write_finished_study
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from training_step import GLOBAL_BATCH, gradients, largest_difference
@@ -48,24 +48,18 @@ class StoppedError(Exception):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _alone() -> Iterator[None]:
+def _alone(one_torch_thread: None) -> Iterator[None]:
     """One thread, and no launcher's variables."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         for name in {name for names in _SCHEMES.values() for name in names}:
             patch.delenv(name, raising=False)
         yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     """Built and finished; not to be trained in."""
-    study = write_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from metrics_rows import rows_of_epoch
 
 from bccdist.configuration import Setting, outputs_of
-from bccdist.training.metrics import SCHEMA, MetricsRow, best_epochs, epoch_rows, iou, write_metrics
-from bccdist.training.validation import ValidationResult
+from bccdist.training.metrics import SCHEMA, MetricsRow, best_epochs, iou, write_metrics
 
 MERGE_WEIGHTS = {f"psi_{block}": 0.1 * block - 0.2 for block in range(5)}
 
@@ -17,22 +17,7 @@ def _rows(epoch: int, *, tp: int = 6, setting: Setting = "resnet34_ds") -> list[
     """Of an epoch whose final output has the given true positives of 10 px of tumor; the others are perfect."""
     psis = outputs_of(setting)
     confusion_px = dict.fromkeys(psis, (10, 0, 0, 90)) | {psis[-1]: (tp, 0, 10 - tp, 90)}
-    supervised = psis if setting == "resnet34_ds" else psis[-1:]
-    result = ValidationResult(confusion_px=confusion_px, losses=dict.fromkeys(supervised, 0.25))
-    return epoch_rows(
-        setting,
-        epoch,
-        result,
-        dict.fromkeys(supervised, 0.5),
-        merge_weights=MERGE_WEIGHTS if setting == "resnet34_linear" else None,
-        learning_rate=5e-4,
-        seconds=2.0,
-        patches_per_s=8.0,
-        num_steps=4,
-        loader_wait_share=0.125,
-        memory_gib=1.5,
-        phantom=True,
-    )
+    return rows_of_epoch(setting, epoch, confusion_px, merge_weights=MERGE_WEIGHTS)
 
 
 @pytest.mark.parametrize(("tp", "fp", "fn", "expected"), [(2, 1, 1, 0.5), (0, 3, 0, 0.0), (4, 0, 0, 1.0)])

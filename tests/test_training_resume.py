@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_study import SmallStudy, write_study
+from small_study import SmallStudy, write_finished_study
 
 from bccdist.configuration import Setting
 from bccdist.paths import RunPaths, StudyPaths
@@ -49,10 +49,7 @@ class Stop(NamedTuple):
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     """Built and finished; not to be trained in."""
-    study = write_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one rank", "two ranks"])

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from small_study import SmallStudy, write_study
+from small_study import SmallStudy, write_finished_study
 
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
@@ -29,10 +29,7 @@ AS_STORED = AugmentConfig(enabled=False)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     """Built and finished; not to be changed."""
-    study = write_study(tmp_path_factory.mktemp("study"))
-    study.build()
-    study.finish()
-    return study
+    return write_finished_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ from pathlib import Path
 import cv2
 import pytest
 from matplotlib.axes import Axes
+from metrics_rows import rows_of_epoch
 
 from bccdist.configuration import SETTINGS, Setting, outputs_of
-from bccdist.training.losses import supervised_outputs
-from bccdist.training.metrics import MetricsRow, epoch_rows
+from bccdist.training.metrics import MetricsRow
 from bccdist.training.summary import draw, write_summary
-from bccdist.training.validation import ValidationResult
 
 
 def _epoch(
@@ -20,23 +19,10 @@ def _epoch(
 ) -> list[MetricsRow]:
     """With 10 px of tumor, of which each output finds `tp`, or none at all."""
     cells = (tp, 0, 10 - tp, 90) if has_tumor else (0, 0, 0, 100)
-    supervised = supervised_outputs(setting)
-    is_merged = setting == "resnet34_linear"
-    return epoch_rows(
-        setting,
-        epoch,
-        ValidationResult(
-            confusion_px=dict.fromkeys(outputs_of(setting), cells), losses=dict.fromkeys(supervised, 0.25)
-        ),
-        dict.fromkeys(supervised, 0.5 / epoch),
-        merge_weights={f"psi_{block}": 0.1 * block - 0.2 for block in range(5)} if is_merged else None,
-        learning_rate=5e-4,
-        seconds=2.0,
-        patches_per_s=8.0,
-        num_steps=4,
-        loader_wait_share=0.125,
-        memory_gib=1.5,
-        phantom=phantom,
+    merge_weights = {f"psi_{block}": 0.1 * block - 0.2 for block in range(5)}
+    confusion_px = dict.fromkeys(outputs_of(setting), cells)
+    return rows_of_epoch(
+        setting, epoch, confusion_px, merge_weights=merge_weights, train_loss=0.5 / epoch, phantom=phantom
     )
 
 

@@ -49,6 +49,10 @@ class Position:
             waited_s=self.waited_s + waited_s,
         )
 
+    def num_steps_done(self, steps_per_epoch: int) -> int:
+        """Optimiser steps since the run began."""
+        return (self.epoch - 1) * steps_per_epoch + self.step
+
     @property
     def mean_losses(self) -> dict[str, float]:
         """Of each supervised output, over the steps that are done."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bccdist.configuration import AugmentConfig
 from bccdist.files import atomic_path
-from bccdist.training.augmentation import draw_augmentation
+from bccdist.training.augmentation import Augmentation, augment
 from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.samples import Patches, PatchReader
 from bccdist.training.shard_set import PartPatches
@@ -58,15 +58,13 @@ def sheet_of_plan(
     Raises:
         ShardError: a patch cannot be read.
     """
-    patches = Patches(reader=reader, augment_config=config, seed=seed, epoch=epoch)
+    patches = Patches(reader=reader, augment_config=config, augment_here=False, seed=seed, epoch=epoch)
     before, after = [], []
     for position in shown_positions(plan, training.members["tumor"]):
-        row = int(training.rows[plan.draws[position]])
-        image, mask = reader.read(row)
+        image, mask, change = patches[position, int(training.rows[plan.draws[position]])]
         before.append(ShownPatch(image, mask, f"draw {position}"))
-        changed = patches[position, row]
-        caption = _caption(config, seed=seed, epoch=epoch, position=position)
-        after.append(ShownPatch(changed.image, changed.mask, caption))
+        changed = (image, mask) if change is None else augment(image, mask, change)
+        after.append(ShownPatch(*changed, _caption(change)))
     return contact_sheet(before, after)
 
 
@@ -82,10 +80,9 @@ def shown_positions(plan: EpochPlan, shows_tumor: NDArray[np.bool_]) -> list[int
     return sorted(tumor_first.tolist())
 
 
-def _caption(config: AugmentConfig, *, seed: int, epoch: int, position: int) -> str:
-    if not config.enabled:
+def _caption(change: Augmentation | None) -> str:
+    if change is None:
         return "as it is"
-    change = draw_augmentation(config, seed=seed, epoch=epoch, position=position)
     return f"{np.rad2deg(change.angle_rad):.0f}°, {change.scale:.2f} x, blur {change.blur_sigma_px:.1f} px"
 
 

@@ -125,12 +125,12 @@ def _report_start(run: Run, state: State) -> None:
     if run.encoder_start:
         run.events.write("encoder_weights", text=run.encoder_start)
         run.say(run.encoder_start)
-    if run.ranks.is_first and position == Position():
-        _report_arithmetic(run)
-        _draw_contact_sheet(run)
     if run.ranks.is_first:
-        num_done = (position.epoch - 1) * run.draws(position.epoch).num_steps + position.step
-        run.board = Board(run.paths.tensorboard, first_step=num_done)
+        plan = run.draws(position.epoch)
+        if position == Position():
+            _report_arithmetic(run, plan)
+            _draw_contact_sheet(run, plan)
+        run.board = Board(run.paths.tensorboard, first_step=position.num_steps_done(plan.num_steps))
 
 
 def _report_resume(run: Run, position: Position, saved_ranks: int) -> None:
@@ -149,11 +149,11 @@ def _report_empty_pools(run: Run) -> None:
         run.say(f"pool {pool} of Table 2 holds no training patch, so nothing is drawn from it")
 
 
-def _report_arithmetic(run: Run) -> None:
-    """How far the chosen arithmetic is from float32 eager, on the first patches of the run."""
+def _report_arithmetic(run: Run, plan: EpochPlan) -> None:
+    """How far the chosen arithmetic is from float32 eager, on the first patches of the first epoch's plan."""
     if run.compute.is_plain_for(run.network):
         return
-    first = next(_training_draws(run, run.draws(epoch=1), Position()))
+    first = next(_training_draws(run, plan, Position()))
     with read_ahead(run.patches(epoch=1), [first], num_threads=0) as batches:
         images, masks = on_device(run, next(batches))
     differences = difference_to_float32_eager(run.network, images, masks, compute=run.compute, config=run.config)
@@ -165,11 +165,10 @@ def _as_text(differences: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
 
 
-def _draw_contact_sheet(run: Run) -> None:
-    """Patches of the first epoch, before and after augmentation."""
+def _draw_contact_sheet(run: Run, plan: EpochPlan) -> None:
+    """Patches of the first epoch's plan, before and after augmentation."""
     config = run.config
     if config.augment.enabled:
-        plan = run.draws(epoch=1)
         sheet = sheet_of_plan(run.reader, plan, run.training, config.augment, seed=config.seed, epoch=1)
         write_contact_sheet(run.paths.contact_sheet, sheet)
 

@@ -56,8 +56,9 @@ class StepRecord:
         values = {"losses": found.losses, "gradient_norm": found.gradient_norm, "waited_s": waited_s}
         run.events.write("step", epoch=position.epoch, step=position.step, **values)
         if run.board is not None:
-            global_step = (position.epoch - 1) * self._plan.num_steps + position.step
-            run.board.step(global_step, found.losses, run.optimizer.param_groups[0]["lr"])
+            run.board.step(
+                position.num_steps_done(self._plan.num_steps), found.losses, run.optimizer.param_groups[0]["lr"]
+            )
         self._progress.report(position.step, sum(found.losses.values()), waited_s)
         if found.stop is not None:
             self._report_stop(position, found.stop.name)

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
 from bccdist.training.metrics import MetricsRow, best_epochs
 
 _DPI = 100
 _SIZE_INCH = (14.0, 8.5)
-_PHANTOM_WARNING = "PHANTOM DATA - drawn slides, not tissue"
 
 
 class _Style(NamedTuple):
@@ -193,9 +193,7 @@ def _draw_heading(figure: Figure, title: str, rows: Sequence[MetricsRow]) -> Non
         va="top",
     )
     if any(row["phantom"] for row in rows):
-        figure.text(
-            0.98, 0.94, _PHANTOM_WARNING, fontsize=11, fontweight="bold", color="#7b3294", ha="right", va="top"
-        )
+        figure.text(0.98, 0.94, PHANTOM_WARNING, fontsize=11, fontweight="bold", color="#7b3294", ha="right", va="top")
 
 
 def _psis(rows: Sequence[MetricsRow]) -> list[str]:
