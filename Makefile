@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow lint format verify-paper clean
+.PHONY: env demo test test-slow test-slurm lint format verify-paper slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -26,6 +26,18 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest --run-slow
+
+# A real Slurm on this machine (Debian, root): two nodes with four pretended GPUs each.
+slurm-up:
+	slurm/mini-cluster.sh install
+	slurm/mini-cluster.sh start
+	@echo 'running; in your shell: eval "$$(slurm/mini-cluster.sh env)", then launchers with --site mini'
+
+slurm-down:
+	slurm/mini-cluster.sh stop
+
+test-slurm: env
+	$(BIN)/python -m pytest --run-slow -m slurm
 
 lint: env
 	$(BIN)/ruff check .

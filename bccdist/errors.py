@@ -45,5 +45,9 @@ class LedgerError(BccdistError, ValueError):
     """A section ledger is missing, unfinished or contradicts itself."""
 
 
+class ClusterError(BccdistError, RuntimeError):
+    """Slurm does not answer, or does not do what it was asked for; the message holds what it said."""
+
+
 class StageFailedError(BccdistError, RuntimeError):
     """A stage went through, but some of its slides failed; the message names them and their reasons."""

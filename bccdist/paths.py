@@ -75,6 +75,11 @@ class RunPaths:
         """The newest training state: weights, optimiser, position in the epoch."""
         return self.root / "checkpoints" / "last.pt"
 
+    @property
+    def holder(self) -> Path:
+        """Which start of which job may write here: the newest one."""
+        return self.root / "holder.json"
+
     def events(self, rank: int) -> Path:
         """The JSON lines that one rank wrote."""
         return self.root / "events" / f"rank-{rank}.jsonl"
@@ -124,8 +129,8 @@ class StudyPaths:
         return self.ledger / setting / f"epoch-{epoch:03d}" / f"{slide_id}.parquet"
 
     def heatmap(self, setting: str, epoch: int, slide_id: str) -> Path:
-        """The OME-Zarr of one slide."""
-        return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ome.zarr"
+        """The zipped OME-Zarr of one slide."""
+        return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ozx"
 
     @property
     def failures(self) -> Path:
@@ -159,3 +164,18 @@ class StudyPaths:
     def logs(self) -> Path:
         """Submitit's folder: one log per job and task."""
         return self.root / "logs"
+
+    @property
+    def journal(self) -> Path:
+        """What was submitted, as JSON lines in the order of time."""
+        return self.root / "jobs.jsonl"
+
+    @property
+    def launch_lock(self) -> Path:
+        """There while a launcher submits or, on local processes, runs jobs of this study."""
+        return self.root / "launch.lock"
+
+    @property
+    def code(self) -> Path:
+        """The folder of the code that jobs run: one archive per state of the repository."""
+        return self.root / "code"

@@ -8,8 +8,8 @@ from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
 
 
-def claim_study(study_root: Path, manifest_path: Path) -> Manifest:
-    """Check a manifest and make a study of it; the same manifest may come again.
+def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False) -> Manifest:
+    """Check a manifest and make a study of it, unless it is a dry run; the same manifest may come again.
 
     Raises:
         ManifestError: the manifest has faults.
@@ -18,7 +18,8 @@ def claim_study(study_root: Path, manifest_path: Path) -> Manifest:
     manifest = read_manifest(manifest_path)
     study_file = StudyPaths(study_root).study
     if not study_file.exists():
-        write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
+        if not dry_run:
+            write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
     elif (there := read_json(study_file)["manifest"]) != str(manifest.path):
         raise ConfigurationError(
             f"{study_root} is a study of {there}, not of {manifest.path}; give another folder with --study"

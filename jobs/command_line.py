@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -10,8 +10,8 @@ import tyro
 
 from bccdist.errors import BccdistError
 from bccdist.presets import preset_named
-from jobs.cluster import ClusterConfig, read_site
-from jobs.stages import Launch
+from jobs.sites import ClusterConfig, read_site
+from jobs.submission import Launch
 
 FLAT = tyro.conf.arg(name="")
 """Marks a nested configuration whose flags carry no prefix."""
@@ -24,12 +24,24 @@ class LauncherArguments:
 
     study: Path = Path("studies/default")
     """Folder of the study: the outputs of all its stages."""
+    dry_run: bool = False
+    """Print what sbatch would get, and do nothing."""
+    only_missing: bool = False
+    """Submit only what is not done yet."""
     cluster: Annotated[ClusterConfig, FLAT] = field(default_factory=ClusterConfig)
+    command: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The words of the command line."""
 
     @property
     def launch(self) -> Launch:
         """What the stages need of it; absolute, because jobs run in other folders."""
-        return Launch(study=self.study.resolve(), cluster=self.cluster)
+        return Launch(
+            study=self.study.resolve(),
+            cluster=self.cluster,
+            dry_run=self.dry_run,
+            only_missing=self.only_missing,
+            command=self.command,
+        )
 
 
 def run_launcher(
@@ -46,7 +58,7 @@ def run_launcher(
         defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
         if train_field is not None and preset is not None:
             defaults[train_field] = preset_named(preset)
-        main(tyro.cli(kind, default=kind(**defaults)))
+        main(replace(tyro.cli(kind, default=kind(**defaults)), command=(str(Path(sys.argv[0]).resolve()), *words)))
     except BccdistError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

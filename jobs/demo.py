@@ -10,9 +10,9 @@ from pathlib import Path
 from bccdist.configuration import InferConfig, Setting, TrainConfig
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
-from jobs.cluster import ClusterConfig
 from jobs.command_line import LauncherArguments, run_launcher
 from jobs.launch_study import StudyArguments, launch_study
+from jobs.sites import ClusterConfig
 
 SETTINGS: tuple[Setting, ...] = ("resnet34_ds",)
 TRAIN = TrainConfig(

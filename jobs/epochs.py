@@ -2,17 +2,35 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from analysis.choices import read_choices
-from analysis.selection import best_epochs
-from bccdist.configuration import InferConfig, Setting
+from bccdist.configuration import SETTINGS, InferConfig, Setting
 from bccdist.errors import LedgerError
 from bccdist.files import read_json
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 
 Epochs = Literal["best", "chosen"]
 """best: the best by IoU on Validation I. chosen: the one that the selection chose."""
+
+
+def inference_stage(setting: Setting, parts: Sequence[Part], epochs: Epochs) -> str:
+    """The name of the stage that makes heatmaps of some parts, as infer-unet-val1-val2 or infer-unet-test."""
+    words = ["infer", setting, *(part.short for part in parts)]
+    return "-".join(words if epochs == _usual_epochs(parts) else [*words, epochs])
+
+
+def parse_inference_stage(stage: str) -> tuple[Setting, list[Part], Epochs]:
+    """What `inference_stage` made the name of."""
+    _, setting, *words = stage.split("-")
+    parts = [Part.parse(word) for word in words if word not in get_args(Epochs)]
+    given: list[Epochs] = [epochs for epochs in get_args(Epochs) if epochs in words]
+    epochs = given[0] if given else _usual_epochs(parts)
+    return next(each for each in SETTINGS if each == setting), parts, epochs
+
+
+def _usual_epochs(parts: Sequence[Part]) -> Epochs:
+    return "chosen" if list(parts) == [Part.TEST] else "best"
 
 
 def infer_slides(
@@ -41,6 +59,9 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     Raises:
         LedgerError: training, or the selection, has not been there yet.
     """
+    from analysis.choices import read_choices
+    from analysis.selection import best_epochs
+
     if epochs == "best":
         run = paths.run(setting)
         if not run.config.exists():

@@ -1,26 +1,23 @@
 """Watch jobs from the terminal that submitted them."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import submitit
 
 from bccdist.errors import StageFailedError
-from jobs.cluster import ClusterConfig, Jobs
 
 _POLL_S = 0.5
 
 
-def hand_over(stage: str, jobs: Jobs, config: ClusterConfig) -> Jobs:
-    """On Slurm say what was submitted and return; locally stay until it is done, showing what it prints.
+def follow(stage: str, jobs: Sequence[submitit.Job[None]], logs: Path) -> None:
+    """Stay until local jobs are done, showing what they print.
 
     Raises:
-        StageFailedError: a local job failed.
+        StageFailedError: a job failed.
     """
-    if config.resolved == "slurm":
-        print(f"{stage}: submitted {', '.join(str(job.job_id) for job in jobs)}; logs in {_logs(jobs[0])[0].parent}")
-        return jobs
-    print(f"{stage}: {len(jobs)} local job(s); logs in {_logs(jobs[0])[0].parent.parent}", flush=True)
+    print(f"{stage}: {len(jobs)} local job(s); logs in {logs}", flush=True)
     try:
         _echo_until_done(stage, jobs)
     except KeyboardInterrupt:
@@ -28,7 +25,6 @@ def hand_over(stage: str, jobs: Jobs, config: ClusterConfig) -> Jobs:
             job.cancel()
         raise
     _refuse_failed(stage, jobs)
-    return []
 
 
 def _logs(job: submitit.Job[None]) -> list[Path]:
@@ -36,7 +32,7 @@ def _logs(job: submitit.Job[None]) -> list[Path]:
     return [Path(job.task(rank).paths.stdout) for rank in range(job.num_tasks)]
 
 
-def _echo_until_done(stage: str, jobs: Jobs) -> None:
+def _echo_until_done(stage: str, jobs: Sequence[submitit.Job[None]]) -> None:
     shown = [0] * len(jobs)
     running = True
     while running:
@@ -63,7 +59,7 @@ def _echo_new_lines(log: Path, offset: int, label: str, *, everything: bool) -> 
     return len(new)
 
 
-def _refuse_failed(stage: str, jobs: Jobs) -> None:
+def _refuse_failed(stage: str, jobs: Sequence[submitit.Job[None]]) -> None:
     failed = [job for job in jobs if job.exception() is not None]
     for job in failed:
         for log in _logs(job)[1:]:

@@ -6,9 +6,11 @@ from typing import Annotated
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
+from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
 from jobs.epochs import Epochs
 from jobs.stages import launch_inference
+from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,9 @@ def main(arguments: InferArguments) -> None:
         parts = [Part.parse(name) for name in arguments.parts]
     except ValueError as error:
         raise ConfigurationError(f"--parts: {error}") from None
-    launch_inference(arguments.launch, arguments.setting, parts, arguments.epochs, arguments.config, after=[])
+    manifest = open_study(arguments.launch.study)
+    with submitting(arguments.launch) as submitter:
+        launch_inference(submitter, manifest, arguments.setting, parts, arguments.epochs, arguments.config, after=[])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import SelectConfig
+from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
 from jobs.stages import launch_selection
+from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,9 @@ class SelectArguments(LauncherArguments):
 
 def main(arguments: SelectArguments) -> None:
     """Submit the stage."""
-    launch_selection(arguments.launch, arguments.config, after=[])
+    open_study(arguments.launch.study)
+    with submitting(arguments.launch) as submitter:
+        launch_selection(submitter, arguments.config, after=[])
 
 
 if __name__ == "__main__":

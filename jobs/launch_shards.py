@@ -7,8 +7,10 @@ from typing import Annotated
 import tyro
 
 from bccdist.configuration import ShardConfig
+from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
 from jobs.stages import launch_shards
+from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,10 @@ class ShardsArguments(LauncherArguments):
 
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
-    launch_shards(arguments.launch, arguments.manifest, arguments.config, after=[])
+    launch = arguments.launch
+    manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
+    with submitting(launch) as submitter:
+        launch_shards(submitter, manifest, arguments.config, after=[])
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import tyro
 from bccdist.configuration import SETTINGS, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
 from bccdist.errors import StageFailedError
 from bccdist.parts import Part
-from jobs.cluster import Jobs
+from bccdist.study import claim_study
 from jobs.command_line import LauncherArguments, run_launcher
 from jobs.epochs import Epochs
 from jobs.stages import (
+    Jobs,
     launch_inference,
     launch_selection,
     launch_shards,
@@ -20,6 +21,7 @@ from jobs.stages import (
     launch_training,
     with_encoder_weights,
 )
+from jobs.submission import Submitted, submitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +50,27 @@ def launch_study(arguments: StudyArguments) -> None:
     """
     launch = arguments.launch
     train = with_encoder_weights(arguments.train, arguments.settings)
+    manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
     failed: list[StageFailedError] = []
+    with submitting(launch) as submitter:
 
-    def infer(setting: Setting, parts: Sequence[Part], epochs: Epochs, after: Jobs) -> Jobs:
-        try:
-            return launch_inference(launch, setting, parts, epochs, arguments.infer, after=after)
-        except StageFailedError as error:
-            failed.append(error)
-            return []
+        def infer(setting: Setting, parts: Sequence[Part], epochs: Epochs, after: Jobs) -> list[Submitted]:
+            try:
+                return launch_inference(submitter, manifest, setting, parts, epochs, arguments.infer, after=after)
+            except StageFailedError as error:
+                failed.append(error)
+                return []
 
-    cut = launch_shards(launch, arguments.manifest, arguments.shards, after=[])
-    validated: Jobs = []
-    for setting in arguments.settings:
-        trained = launch_training(launch, setting, train, after=cut)
-        validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", trained)
-    selected = launch_selection(launch, arguments.select, after=validated)
-    tested: Jobs = []
-    for setting in arguments.settings:
-        tested += infer(setting, (Part.TEST,), "chosen", selected)
-    launch_tables(launch, after=tested)
+        cut = launch_shards(submitter, manifest, arguments.shards, after=[])
+        validated: list[Submitted] = []
+        for setting in arguments.settings:
+            trained = launch_training(submitter, setting, train, after=cut)
+            validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", trained)
+        selected = launch_selection(submitter, arguments.select, after=validated)
+        tested: list[Submitted] = []
+        for setting in arguments.settings:
+            tested += infer(setting, (Part.TEST,), "chosen", selected)
+        launch_tables(submitter, manifest, after=tested)
     if failed:
         raise StageFailedError("\n".join(map(str, failed)))
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import Setting, TrainConfig
+from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.stages import launch_training
+from jobs.stages import launch_training, with_encoder_weights
+from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,10 @@ class TrainArguments(LauncherArguments):
 
 def main(arguments: TrainArguments) -> None:
     """Submit the stage."""
-    launch_training(arguments.launch, arguments.setting, arguments.config, after=[])
+    config = with_encoder_weights(arguments.config, [arguments.setting])
+    open_study(arguments.launch.study)
+    with submitting(arguments.launch) as submitter:
+        launch_training(submitter, arguments.setting, config, after=[])
 
 
 if __name__ == "__main__":

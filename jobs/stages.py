@@ -4,65 +4,75 @@ Each takes the jobs that it has to wait for and returns its own. Locally a stage
 returns; on Slurm it is queued, and the next one depends on it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bccdist.configuration import InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.study import claim_study, open_study
-from jobs.cluster import ClusterConfig, Jobs, submit_array, submit_single, submit_training
-from jobs.epochs import Epochs
-from jobs.follow import hand_over
+from bccdist.slides.manifest import Manifest, SlideRecord
+from jobs import slurm
+from jobs.chunks import balanced_chunks, expected_costs
+from jobs.epochs import Epochs, inference_stage
+from jobs.sites import ClusterConfig
+from jobs.stage_progress import (
+    inference_progress,
+    is_whole,
+    selection_progress,
+    shards_progress,
+    tables_progress,
+    training_progress,
+)
+from jobs.submission import Submitted, Submitter, Work
 from jobs.task import StageTask
 
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """What all stages share."""
-
-    study: Path
-    """Absolute, because jobs run in other folders."""
-    cluster: ClusterConfig
-
-    @property
-    def logs(self) -> Path:
-        """The folder of submitit's files."""
-        return StudyPaths(self.study).logs
+Jobs = Sequence[Submitted]
 
 
-def launch_shards(launch: Launch, manifest_path: Path, config: ShardConfig, *, after: Jobs) -> Jobs:
+def launch_shards(submitter: Submitter, manifest: Manifest, config: ShardConfig, *, after: Jobs) -> list[Submitted]:
     """Patches of all annotated slides: an array over slides, then one job that finishes the set."""
-    manifest = claim_study(launch.study, manifest_path)
-    slide_ids = [slide.slide_id for slide in manifest.slides if slide.part.is_annotated]
-    if not slide_ids:
+    study = submitter.launch.study
+    slides = [slide for slide in manifest.slides if slide.part.is_annotated]
+    if not slides:
         raise ConfigurationError(f"{manifest.path}: no slide is in Training or Validation I; there is nothing to cut")
+    if submitter.launch.only_missing and not after:
+        if submitter.launch.paths.shards.manifest.exists():
+            return []
+        missing = set(shards_progress(submitter.launch.paths, manifest).missing)
+        slides = [slide for slide in slides if slide.slide_id in missing]
     tasks = [
         StageTask(
             name="shards",
             function="shards.build:build_slides",
-            arguments=(manifest.path, chunk, launch.study, config),
+            arguments=(manifest.path, chunk, study, config),
+            num_slides=len(chunk),
         )
-        for chunk in chunks(slide_ids, launch.cluster.array_width)
+        for chunk in _chunks(manifest, slides, submitter.launch.cluster)
     ]
-    built = hand_over("shards", submit_array(tasks, launch.cluster, launch.logs, after=after), launch.cluster)
+    built = submitter.submit(Work(tasks=tuple(tasks)), after=after) if tasks else []
     finish = StageTask(
-        name="finish-shards", function="shards.finish:finish_set", arguments=(manifest.path, launch.study, config)
+        name="finish-shards", function="shards.finish:finish_set", arguments=(manifest.path, study, config)
     )
-    return hand_over(finish.name, submit_single(finish, launch.cluster, launch.logs, after=built), launch.cluster)
+    # It refuses a set with slides missing, and says which.
+    return submitter.submit(Work(tasks=(finish,), needs_success=False), after=built)
 
 
-def launch_training(launch: Launch, setting: Setting, config: TrainConfig, *, after: Jobs) -> Jobs:
-    """One setting, over all ranks."""
-    config = with_encoder_weights(config, [setting])
-    open_study(launch.study)
-    config.check_ranks(launch.cluster.training_ranks_per_node * launch.cluster.nodes)
+def launch_training(submitter: Submitter, setting: Setting, config: TrainConfig, *, after: Jobs) -> list[Submitted]:
+    """One setting, over all ranks; of encoder weights it needs the absolute path."""
+    launch, cluster = submitter.launch, submitter.launch.cluster
+    config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
+    if launch.only_missing and not after and is_whole(training_progress(launch.paths, setting)):
+        return []
     task = StageTask(
         name=f"train-{setting}", function="bccdist.training.loop:train", arguments=(launch.study, setting, config)
     )
-    return hand_over(task.name, submit_training(task, launch.cluster, launch.logs, after=after), launch.cluster)
+    work = Work(
+        tasks=(task,),
+        nodes=cluster.nodes,
+        ranks_per_node=cluster.training_ranks_per_node,
+        gpus_per_node=cluster.gpus_per_node,
+    )
+    return submitter.submit(work, after=after)
 
 
 def with_encoder_weights(config: TrainConfig, settings: Sequence[Setting]) -> TrainConfig:
@@ -82,40 +92,64 @@ def with_encoder_weights(config: TrainConfig, settings: Sequence[Setting]) -> Tr
 
 
 def launch_inference(
-    launch: Launch, setting: Setting, parts: Sequence[Part], epochs: Epochs, config: InferConfig, *, after: Jobs
-) -> Jobs:
+    submitter: Submitter,
+    manifest: Manifest,
+    setting: Setting,
+    parts: Sequence[Part],
+    epochs: Epochs,
+    config: InferConfig,
+    *,
+    after: Jobs,
+) -> list[Submitted]:
     """Heatmaps and section ledger of some parts: an array over slides."""
-    manifest = open_study(launch.study)
-    slide_ids = [slide.slide_id for slide in manifest.slides_of(parts)]
-    if not slide_ids:
+    launch = submitter.launch
+    slides = manifest.slides_of(parts)
+    if not slides:
         raise ConfigurationError(f"{manifest.path}: no slide is in {', '.join(parts)}")
+    if launch.only_missing and not after:
+        progress = inference_progress(launch.paths, manifest, setting, parts, epochs)
+        slides = [slide for slide in slides if slide.slide_id in set(progress.missing)]
     tasks = [
         StageTask(
-            name=f"infer-{setting}",
+            name=inference_stage(setting, parts, epochs),
             function="jobs.epochs:infer_slides",
             arguments=(manifest.path, chunk, launch.study, setting, epochs, config),
+            num_slides=len(chunk),
         )
-        for chunk in chunks(slide_ids, launch.cluster.array_width)
+        for chunk in _chunks(manifest, slides, launch.cluster)
     ]
-    jobs = submit_array(tasks, launch.cluster, launch.logs, after=after, gpus=min(1, launch.cluster.gpus_per_node))
-    return hand_over(tasks[0].name, jobs, launch.cluster)
+    if not tasks:
+        return []
+    work = Work(tasks=tuple(tasks), gpus_per_node=min(1, launch.cluster.gpus_per_node))
+    return submitter.submit(work, after=after)
 
 
-def launch_selection(launch: Launch, config: SelectConfig, *, after: Jobs) -> Jobs:
+def launch_selection(submitter: Submitter, config: SelectConfig, *, after: Jobs) -> list[Submitted]:
     """Epoch and thresholds of every setting that has validation rows in the ledger."""
-    open_study(launch.study)
+    launch = submitter.launch
+    if launch.only_missing and not after and is_whole(selection_progress(launch.paths)):
+        return []
     task = StageTask(name="select", function="analysis.selection:select_thresholds", arguments=(launch.study, config))
-    return hand_over(task.name, submit_single(task, launch.cluster, launch.logs, after=after), launch.cluster)
+    # It works on the slides that are there, and refuses if that is not enough.
+    return submitter.submit(Work(tasks=(task,), needs_success=False), after=after)
 
 
-def launch_tables(launch: Launch, *, after: Jobs) -> Jobs:
+def launch_tables(submitter: Submitter, manifest: Manifest, *, after: Jobs) -> list[Submitted]:
     """All tables, and an overlay picture of each slide that has heatmaps of the chosen epoch."""
-    manifest = open_study(launch.study)
+    launch = submitter.launch
+    if launch.only_missing and not after and is_whole(tables_progress(launch.paths)):
+        return []
     task = StageTask(name="tables", function="jobs.tables:write_tables", arguments=(launch.study, manifest.path))
-    return hand_over(task.name, submit_single(task, launch.cluster, launch.logs, after=after), launch.cluster)
+    return submitter.submit(Work(tasks=(task,), needs_success=False), after=after)
 
 
-def chunks(slide_ids: Sequence[str], num: int) -> list[list[str]]:
-    """At most `num` lists of nearly equal length that hold every slide once."""
-    num = min(num, len(slide_ids))
-    return [list(slide_ids[start::num]) for start in range(num)]
+def _chunks(manifest: Manifest, slides: Sequence[SlideRecord], cluster: ClusterConfig) -> list[list[str]]:
+    """The slides of each element, of nearly equal cost; as many elements as run at once, unless told otherwise."""
+    if not slides:
+        return []
+    num = cluster.array_width
+    if cluster.slides_per_element is not None and cluster.resolved == "slurm":
+        num = -(-len(slides) // cluster.slides_per_element)
+        num = min(num, slurm.max_array_size())
+    costs: Mapping[str, float] = expected_costs(manifest, slides)
+    return balanced_chunks(costs, num=min(num, len(slides)))

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,10 @@ from typing import Any
 import submitit
 
 from bccdist.errors import BccdistError
+from jobs.usage import measured
+
+_TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a stage that saved its work because it was told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +29,46 @@ class StageTask:
     function: str
     """module:function."""
     arguments: tuple[Any, ...]
+    num_slides: int | None = None
+    """That it works on, where it does so slide by slide."""
     threads: int | None = None
     """Of each process; None is what Slurm gave it."""
 
     def __call__(self) -> None:
         """Run it; an error that the user can act on is printed as one message, without a traceback."""
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
+        print(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}", flush=True)
         module, function = self.function.split(":")
         try:
-            getattr(importlib.import_module(module), function)(*self.arguments)
+            with measured(self.name, num_slides=self.num_slides):
+                getattr(importlib.import_module(module), function)(*self.arguments)
         except BccdistError as error:
             print(f"ERROR in {self.name}: {error}", flush=True)
             sys.exit(1)
+        except SystemExit as end:
+            if end.code == _TERMINATED:
+                queue_again()
+            raise
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit queues again after a preemption or a time limit."""
         return submitit.helpers.DelayedSubmission(self)
+
+
+def queue_again() -> None:
+    """Queue this Slurm job again, if it was told to end by a preemption.
+
+    Sites that announce a preemption by TERM alone take a job that obeys, and ends before its time, for done. A job
+    that was cancelled does not count as running anymore, and is left alone.
+    """
+    job_id = os.environ.get("SLURM_JOB_ID")
+    if job_id is None or os.environ.get("SLURM_PROCID", "0") != "0":
+        return
+    asked = ["squeue", "--noheader", f"--job={job_id}", "--format=%T"]
+    state = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    if state == "RUNNING":
+        print(f"job {job_id} was told to end while it ran: it is queued again", flush=True)
+        subprocess.run(["scontrol", "requeue", job_id], check=False)
 
 
 def _limit_threads(num: int | str | None) -> None:

@@ -1,10 +1,13 @@
 """What all tests share: which of them run, and where the real slides are."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mini_cluster import MiniCluster, reason_against
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRE_ALL = "BCCDIST_REQUIRE_ALL_TESTS"
@@ -21,12 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
+    no_slurm = reason_against()
     no_data = pytest.mark.skip(reason=f"needs real slides, and {shared_data_folder()} is not there; set {SHARED_DATA}")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow") and REQUIRE_ALL not in os.environ:
             item.add_marker(leave_out_slow)
         if "shared_data" in item.keywords and not shared_data_folder().is_dir() and REQUIRE_ALL not in os.environ:
             item.add_marker(no_data)
+        if "slurm" in item.keywords and no_slurm is not None and REQUIRE_ALL not in os.environ:
+            item.add_marker(pytest.mark.skip(reason=no_slurm))
 
 
 def shared_data_folder() -> Path:
@@ -36,14 +42,45 @@ def shared_data_folder() -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say clearly what was left out."""
-    num_without_data = sum(
-        "needs real slides" in str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])
-    )
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if num_without_slurm := sum("needs Slurm" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_slurm} test(s) on a Slurm cluster were left out: {reason_against()}", yellow=True
+        )
+    num_without_data = sum("needs real slides" in reason for reason in skipped)
     if num_without_data:
         terminalreporter.write_line(
             f"NOTE: {num_without_data} test(s) on real slides were left out: {shared_data_folder()} is not there",
             yellow=True,
         )
+
+
+@pytest.fixture(scope="session")
+def mini_cluster() -> Iterator[MiniCluster]:
+    """A real Slurm with two nodes, for the session; tests that use it carry the mark `slurm`."""
+    cluster = MiniCluster.prepared()
+    try:
+        cluster.script("start")
+        yield cluster
+    finally:
+        cluster.script("stop")
+        shutil.rmtree(cluster.folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a disk of a size such as "2m"."""
+    if os.geteuid() and REQUIRE_ALL not in os.environ:
+        pytest.skip("a small disk can only be mounted by root")
+    disk = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+        return disk
+
+    yield mount
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture(autouse=True)

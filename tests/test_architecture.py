@@ -22,8 +22,8 @@ MAY_IMPORT = {
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc", "manager", "base", "core"}
 SCRIPT_FOLDERS = ("jobs", "analysis", "shards", "benchmarks")
 """A script there has its folder first on sys.path."""
-LAUNCHERS = sorted(path.name for path in (REPOSITORY / "jobs").glob("launch_*.py"))
-MOST_START_CPU_S = 4.0
+LAUNCHERS = [*sorted(path.name for path in (REPOSITORY / "jobs").glob("launch_*.py")), "status.py", "plan.py"]
+MOST_START_CPU_S = 2.0
 
 
 def files_of(package: str) -> list[Path]:

@@ -73,7 +73,7 @@ def test_regions_are_counted_in_their_section(tmp_path: Path) -> None:
     values = np.zeros((768, 1536), dtype=np.uint8)
     values[64:128, 64:192] = 200
     values[256:320, 800:864] = 250
-    rows = _rows(_heatmap(tmp_path / "a.ome.zarr", values), _LEFT, _RIGHT)
+    rows = _rows(_heatmap(tmp_path / "a.ozx", values), _LEFT, _RIGHT)
     for psi in _OUTPUTS:
         per_px = pixel_px(psi) ** 2
         left, right = rows["left", psi]["largest_region_px"], rows["right", psi]["largest_region_px"]
@@ -84,7 +84,7 @@ def test_regions_are_counted_in_their_section(tmp_path: Path) -> None:
 
 
 def test_rows_have_every_column_and_fit_the_ledger(tmp_path: Path) -> None:
-    rows = _rows(_heatmap(tmp_path / "a.ome.zarr", np.zeros((768, 1536), np.uint8)), _LEFT, _RIGHT)
+    rows = _rows(_heatmap(tmp_path / "a.ozx", np.zeros((768, 1536), np.uint8)), _LEFT, _RIGHT)
     write_rows(tmp_path / "a.parquet", rows.values())
     table = read_rows(tmp_path / "a.parquet")
     assert table.schema.names == SCHEMA.names
@@ -108,7 +108,7 @@ def test_rows_have_every_column_and_fit_the_ledger(tmp_path: Path) -> None:
 def test_cells_without_tissue_or_full_coverage_do_not_count(tmp_path: Path) -> None:
     coverage = np.full((3, 6), 4, dtype=np.uint8)
     coverage[0, 3] = 3
-    heatmap = _heatmap(tmp_path / "a.ome.zarr", np.full((768, 1536), 99, np.uint8), coverage=coverage)
+    heatmap = _heatmap(tmp_path / "a.ozx", np.full((768, 1536), 99, np.uint8), coverage=coverage)
     whole = Section(section_id="whole", box_level0_px=Box(0, 0, 3072, 1536))
     rows = _rows(heatmap, whole, _LEFT, _RIGHT)
     assert rows["whole", "psi_4"]["largest_region_px"][99] == 5 * 256**2
@@ -122,20 +122,20 @@ def test_p99_is_of_the_tissue_alone(tmp_path: Path) -> None:
     values = np.full((768, 1536), 255, dtype=np.uint8)
     values[:512, :512] = 51
     values[0, :512] = 255
-    rows = _rows(_heatmap(tmp_path / "a.ome.zarr", values), _LEFT)
+    rows = _rows(_heatmap(tmp_path / "a.ozx", values), _LEFT)
     assert rows["left", "psi_4"]["p99_probability"] == pytest.approx(0.2)
     assert rows["left", "psi_4"]["max_probability"] == 1.0
 
 
 def test_a_box_on_glass_is_not_covered(tmp_path: Path) -> None:
-    heatmap = _heatmap(tmp_path / "a.ome.zarr", np.full((768, 1536), 255, np.uint8))
+    heatmap = _heatmap(tmp_path / "a.ozx", np.full((768, 1536), 255, np.uint8))
     for row in _rows(heatmap, _GLASS).values():
         assert (row["tissue_um2"], row["coverage"], row["max_probability"], row["p99_probability"]) == (0, 0, 0, 0)
         assert row["largest_region_px"] == [0] * 256
 
 
 def test_a_box_at_the_edge_stays_inside(tmp_path: Path) -> None:
-    heatmap = _heatmap(tmp_path / "a.ome.zarr", np.full((768, 1536), 9, np.uint8))
+    heatmap = _heatmap(tmp_path / "a.ozx", np.full((768, 1536), 9, np.uint8))
     edge = Section(section_id="edge", box_level0_px=Box(2559, 1533, 513, 3))
     for psi in _OUTPUTS:
         row = _rows(heatmap, edge)["edge", psi]

@@ -1,9 +1,14 @@
 """A heatmap on disk is whole or absent, is read by plain zarr, and says how it lies on the slide."""
 
+import errno
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -12,6 +17,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from zarr.storage import LocalStore, ZipStore
 
 from bccdist.configuration import Psi, outputs_of, pixel_px
 from bccdist.errors import HeatmapError
@@ -63,17 +69,42 @@ def _append_rows(writer: HeatmapWriter, num_rows: int) -> None:
         writer.append({psi: np.split(pixels, 6)[row] for psi, pixels in _maps().items()})
 
 
-@pytest.fixture(scope="module")
-def heatmap_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("heatmaps") / "deep" / "a.ome.zarr"
+def _write(path: Path) -> None:
     with writing_heatmap(path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92) as writer:
         _append_rows(writer, 6)
         writer.finish(_ATTRIBUTES, coverage=_COVERAGE, tissue_cells=_TISSUE)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The node's own disk, on which no test may leave anything."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def heatmap_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("heatmaps") / "deep" / "a.ozx"
+    _write(path)
     return path
 
 
-def test_plain_zarr_reads_it(heatmap_path: Path) -> None:
-    group = zarr.open_group(heatmap_path, mode="r")
+@pytest.fixture
+def unzipped(heatmap_path: Path, tmp_path: Path) -> Path:
+    with ZipFile(heatmap_path) as archive:
+        archive.extractall(tmp_path)
+    return tmp_path
+
+
+def test_plain_zarr_reads_it_zipped_and_unzipped(heatmap_path: Path, unzipped: Path) -> None:
+    with ZipStore(heatmap_path, mode="r") as zipped:
+        _assert_is_whole(zarr.open_group(zipped, mode="r"))
+    _assert_is_whole(zarr.open_group(unzipped, mode="r"))
+
+
+def _assert_is_whole(group: zarr.Group) -> None:
     for psi, pixels in _maps().items():
         height, width = lattice_shape(_SIZE_PX, psi)
         array = group[f"{psi}/0"]
@@ -85,8 +116,8 @@ def test_plain_zarr_reads_it(heatmap_path: Path) -> None:
     assert group.attrs["bccdist"] == json.loads(json.dumps(asdict(_ATTRIBUTES)))
 
 
-def test_each_level_halves_the_one_before(heatmap_path: Path) -> None:
-    group = zarr.open_group(heatmap_path / "merged", mode="r")
+def test_each_level_halves_the_one_before(unzipped: Path) -> None:
+    group = zarr.open_group(unzipped / "merged", mode="r")
     levels = [np.asarray(group[str(level)][:]) for level in range(3)]  # type: ignore[index]
     assert [level.shape for level in levels] == [(1333, 2900), (667, 1450), (334, 725)]
     for fine, coarse in pairwise(levels):
@@ -96,8 +127,8 @@ def test_each_level_halves_the_one_before(heatmap_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["", *_OUTPUTS])
-def test_ngff_metadata_is_complete(heatmap_path: Path, folder: str) -> None:
-    metadata = json.loads((heatmap_path / folder / "zarr.json").read_text(encoding="utf-8"))
+def test_ngff_metadata_is_complete(unzipped: Path, folder: str) -> None:
+    metadata = json.loads((unzipped / folder / "zarr.json").read_text(encoding="utf-8"))
     assert (metadata["zarr_format"], metadata["node_type"]) == (3, "group")
     ome = metadata["attributes"]["ome"]
     assert ome["version"] == "0.5"
@@ -107,7 +138,7 @@ def test_ngff_metadata_is_complete(heatmap_path: Path, folder: str) -> None:
         {"name": "x", "type": "space", "unit": "micrometer"},
     ]
     for level, dataset in enumerate(multiscale["datasets"]):
-        array = json.loads((heatmap_path / folder / dataset["path"] / "zarr.json").read_text(encoding="utf-8"))
+        array = json.loads((unzipped / folder / dataset["path"] / "zarr.json").read_text(encoding="utf-8"))
         assert (array["node_type"], array["data_type"], array["dimension_names"]) == ("array", "uint8", ["y", "x"])
         scale, translation = dataset["coordinateTransformations"]
         um_per_px = 0.92 * pixel_px(folder or "merged") * 2**level
@@ -134,7 +165,7 @@ def test_a_box_is_read_in_its_own_lattice(heatmap_path: Path) -> None:
 
 
 def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.zarr"
+    path = tmp_path / "a.ozx"
     with writing_heatmap(path, outputs=("psi_0",), size_target_px=(100, 50), mpp=0.92) as writer:
         writer.append({"psi_0": np.zeros((16, 16), np.uint8)})
         attributes = replace(_ATTRIBUTES, outputs=("psi_0",), size_target_px=(100, 50))
@@ -143,53 +174,96 @@ def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Heatmap(path).read("merged", Box(0, 0, 9, 9))
 
 
-def test_few_files(heatmap_path: Path) -> None:
-    assert sum(path.is_file() for path in heatmap_path.rglob("*")) < 50
-    assert [path.name for path in heatmap_path.parent.iterdir()] == ["a.ome.zarr"]
+def test_one_file(heatmap_path: Path) -> None:
+    assert list(heatmap_path.parent.rglob("*")) == [heatmap_path]
+    assert heatmap_path.is_file()
+
+
+def test_equal_heatmaps_are_equal_files(heatmap_path: Path, tmp_path: Path) -> None:
+    _write(tmp_path / "b.ozx")
+    assert (tmp_path / "b.ozx").read_bytes() == heatmap_path.read_bytes()
+
+
+def test_readers_do_not_disturb_one_another(heatmap_path: Path) -> None:
+    heatmap, pixels = Heatmap(heatmap_path), _maps()["psi_4"]
+    boxes = [Box(50 * step, 20 * step, 1000, 700) for step in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda box: heatmap.read("psi_4", box), boxes))
+    for box, values in zip(boxes, read, strict=True):
+        assert (values == pixels[:1333, :2900][box.y : box.y_end, box.x : box.x_end]).all()
 
 
 def test_rows_of_shards_do_not_change_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "SHARD_ROWS", 512)
-    path = tmp_path / "a.ome.zarr"
-    with writing_heatmap(path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92) as writer:
-        _append_rows(writer, 6)
-        writer.finish(_ATTRIBUTES, coverage=_COVERAGE, tissue_cells=_TISSUE)
+    path = tmp_path / "a.ozx"
+    _write(path)
     heatmap = Heatmap(path)
     assert (heatmap.read("psi_4", heatmap.box_target_px) == _maps()["psi_4"][:1333, :2900]).all()
     assert (heatmap.overview("psi_4") == halve(halve(_maps()["psi_4"][:1333, :2900]))).all()
-    assert len(list((path / "psi_4" / "0" / "c").iterdir())) == 3
+    with ZipFile(path) as archive:
+        assert sum(name.startswith("psi_4/0/c/") for name in archive.namelist()) == 3
 
 
-def _write_and_die(path: Path) -> None:
+def _write_and_die(path: Path, scratch: Path) -> None:
     with writing_heatmap(path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92) as writer:
         _append_rows(writer, 3)
         assert not path.exists()
-        assert list(path.parent.iterdir())
+        assert list(scratch.iterdir())
         raise KeyboardInterrupt
 
 
-def test_a_writer_that_dies_leaves_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.zarr"
+def test_a_writer_that_dies_leaves_nothing(tmp_path: Path, scratch: Path) -> None:
+    path = tmp_path / "a.ozx"
     with pytest.raises(KeyboardInterrupt):
-        _write_and_die(path)
+        _write_and_die(path, scratch)
+    assert not list(tmp_path.iterdir())
+
+
+async def _full_disk(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_scratch_is_named_and_what_to_set(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHARD_ROWS", 512)
+    with writing_heatmap(tmp_path / "a.ozx", outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92) as writer:
+        monkeypatch.setattr(LocalStore, "set", _full_disk)
+        with pytest.raises(HeatmapError, match=rf"{scratch}.*a\.ozx.*No space left.*`scratch`.*TMPDIR") as caught:
+            _append_rows(writer, 6)
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scratch_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    with pytest.raises(HeatmapError, match=r"missing: TMPDIR names it.*`scratch`"):
+        _write(tmp_path / "a.ozx")
+
+
+def test_a_full_study_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_packed(folder: Path, path: Path, *, ngff_version: str) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, f"No space left for {folder.name}, {ngff_version}")
+
+    monkeypatch.setattr(store, "pack_folder", half_packed)
+    with pytest.raises(HeatmapError, match=rf"{tmp_path}/a\.ozx: cannot be put in place.*No space left"):
+        _write(tmp_path / "a.ozx")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_writer_leaves_is_no_heatmap(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.zarr"
-    killed = HeatmapWriter(
-        tmp_path / "a.ome.zarr.partial-x", path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92
-    )
-    _append_rows(killed, 6)
-    assert not path.exists()
+    path, other = tmp_path / "a.ozx", tmp_path / "ab.ozx.partial-x"
+    (tmp_path / "a.ozx.partial-x").write_bytes(b"half")
+    other.write_bytes(b"half")
     with pytest.raises(HeatmapError, match="no heatmap there"):
         Heatmap(path)
     remove_leftovers(path)
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_missing_rows_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.zarr"
+    path = tmp_path / "a.ozx"
     with writing_heatmap(path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=0.92) as writer:
         _append_rows(writer, 5)
         with pytest.raises(HeatmapError, match="not all rows"):
@@ -198,7 +272,7 @@ def test_missing_rows_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_heatmap_is_never_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.zarr"
+    path = tmp_path / "a.ozx"
     for epoch in (1, 2):
         with writing_heatmap(path, outputs=("psi_0",), size_target_px=(100, 50), mpp=0.92) as writer:
             writer.append({"psi_0": np.zeros((16, 16), np.uint8)})
@@ -206,16 +280,31 @@ def test_a_heatmap_is_never_overwritten(tmp_path: Path) -> None:
             if epoch == 1:
                 writer.finish(attributes, coverage=_COVERAGE, tissue_cells=_TISSUE)
             else:
-                with pytest.raises(HeatmapError, match="another job"):
+                with pytest.raises(HeatmapError, match=r"a\.ozx: cannot be put in place: .*another job"):
                     writer.finish(attributes, coverage=_COVERAGE, tissue_cells=_TISSUE)
     assert Heatmap(path).attributes.epoch == 1
-    assert [child.name for child in tmp_path.iterdir()] == ["a.ome.zarr"]
+    assert [child.name for child in tmp_path.iterdir()] == ["a.ozx"]
 
 
-def test_a_foreign_or_damaged_store_is_refused(tmp_path: Path) -> None:
-    zarr.open_group(tmp_path / "foreign", mode="w", zarr_format=3)
-    with pytest.raises(HeatmapError, match="bccdist"):
-        Heatmap(tmp_path / "foreign")
+def test_a_foreign_or_damaged_file_is_refused(heatmap_path: Path, tmp_path: Path) -> None:
+    with ZipStore(tmp_path / "foreign.ozx", mode="w") as foreign:
+        zarr.open_group(foreign, mode="w", zarr_format=3)
+    zarr.open_group(tmp_path / "folder.ozx", mode="w", zarr_format=3)
+    (tmp_path / "cut.ozx").write_bytes(heatmap_path.read_bytes()[:-1000])
+    for name, reason in (("foreign", "bccdist"), ("folder", "IsADirectory"), ("cut", "BadZipFile")):
+        with pytest.raises(HeatmapError, match=reason):
+            Heatmap(tmp_path / f"{name}.ozx")
+
+
+def test_damaged_pixels_are_refused(heatmap_path: Path, tmp_path: Path) -> None:
+    with ZipFile(heatmap_path) as archive:
+        offset = archive.getinfo("psi_4/0/c/0/0").header_offset
+    damaged = bytearray(heatmap_path.read_bytes())
+    damaged[offset + 200 : offset + 300] = bytes(100)
+    (tmp_path / "a.ozx").write_bytes(damaged)
+    for box in (Box(0, 0, 9, 9), Box(0, 0, *_SIZE_PX)):
+        with pytest.raises(HeatmapError, match="cannot read psi_4/0"):
+            Heatmap(tmp_path / "a.ozx").read("psi_4", box)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))

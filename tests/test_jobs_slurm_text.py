@@ -1,86 +1,145 @@
-"""What would be submitted to Slurm: the text of sbatch, taken down by stand-ins for Slurm's commands."""
+"""What sbatch would get: the text of a dry run, key by key."""
 
-import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bccdist.configuration import SelectConfig, TrainConfig
+from bccdist.configuration import InferConfig, SelectConfig, TrainConfig
+from bccdist.errors import ConfigurationError
 from bccdist.files import write_json
-from jobs import stages
-from jobs.cluster import ClusterConfig, Jobs
-from jobs.stages import Launch, launch_selection, launch_training
-from jobs.task import StageTask
+from bccdist.parts import Part
+from bccdist.slides.manifest import Manifest
+from bccdist.study import open_study
+from jobs.sites import ClusterConfig, CpuJobs
+from jobs.stages import launch_inference, launch_selection, launch_training, with_encoder_weights
+from jobs.submission import Launch, submitting
 
-SBATCH = """#!/bin/sh
-cp "$1" "{folder}/submitted-$(ls {folder} | wc -l).sh"
-echo "Submitted batch job 4711"
-"""
+CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout_min=600, max_parallel=3)
 
 
-@pytest.fixture
-def sbatch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the submitted texts end up."""
-    folder, commands = tmp_path / "submitted", tmp_path / "bin"
-    folder.mkdir()
-    commands.mkdir()
-    for name, text in (("sbatch", SBATCH.format(folder=folder)), ("srun", "#!/bin/sh\n"), ("sacct", "#!/bin/sh\n")):
-        (commands / name).write_text(text)
-        (commands / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", str(commands), prepend=":")
-    return folder
+@pytest.fixture(autouse=True)
+def _srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitit wants to see srun."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Launch:
-    """A study with an empty part, which is all that a launcher looks at."""
-    (tmp_path / "slide.tif").touch()
-    (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Test,slide.tif\n")
+def manifest(tmp_path: Path) -> Manifest:
+    """Of a study of five Test slides, which is all that a launcher looks at."""
+    lines = ["slide_id,part,path"]
+    for number in range(5):
+        (tmp_path / f"{number}.tif").write_bytes(b"x" * (1000 * number + 1))
+        lines.append(f"slide-{number},Test,{number}.tif")
+    (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
     write_json(tmp_path / "study" / "study.json", {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
-    return Launch(study=tmp_path / "study", cluster=ClusterConfig(partition="gpu", account="lab", timeout_min=600))
+    return open_study(tmp_path / "study")
 
 
-def test_training_asks_for_four_gpus_and_one_task_each(sbatch_folder: Path, launch: Launch) -> None:
-    jobs = launch_training(launch, "resnet34_ds", TrainConfig(), after=[])
-    assert [job.job_id for job in jobs] == ["4711"]
-    text = next(sbatch_folder.iterdir()).read_text()
+def dry(manifest: Manifest, cluster: ClusterConfig = CLUSTER) -> Launch:
+    return Launch(study=manifest.path.parent / "study", cluster=cluster, dry_run=True)
+
+
+def training_text(manifest: Manifest, cluster: ClusterConfig, capsys: pytest.CaptureFixture[str]) -> str:
+    with submitting(dry(manifest, cluster)) as submitter:
+        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
+    return capsys.readouterr().out
+
+
+def test_training_asks_for_four_gpus_and_one_task_each(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    text = training_text(manifest, CLUSTER, capsys)
     for option in (
-        "--partition=gpu",
-        "--account=lab",
-        "--nodes=1",
-        "--ntasks-per-node=4",
-        "--gpus-per-node=4",
-        "--cpus-per-task=8",
-        "--mem=128GB",
-        "--time=600",
-        "--job-name=train-resnet34_ds",
+        "partition=gpu",
+        "account=lab",
+        "nodes=1",
+        "ntasks-per-node=4",
+        "gpus-per-node=4",
+        "cpus-per-task=8",
+        "mem=128G",
+        "time=600",
+        "job-name=train-resnet34_ds",
+        "signal=USR2@120",
+        "requeue",
+        "open-mode=append",
     ):
-        assert f"#SBATCH {option}\n" in text
+        assert f"#SBATCH --{option}\n" in text
+    assert "dependency" not in text
+    assert "export PYTHONPATH=" in text
 
 
-def test_a_job_finds_the_encoder_weights_from_any_folder(
-    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+def test_every_key_of_a_site_reaches_the_text(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = replace(
+        CLUSTER,
+        qos="long",
+        constraint="a100",
+        gpu_request="per_task",
+        gpu_type="a100",
+        mem_gib_per_rank=0,
+        setup=("module load cuda/12.4",),
+        container="apptainer exec --nv image.sif",
+        scratch="/local/$SLURM_JOB_ID",
+        sbatch=("mail-type=FAIL", "exclusive"),
+    )
+    text = training_text(manifest, cluster, capsys)
+    for line in (
+        "#SBATCH --qos=long",
+        "#SBATCH --constraint=a100",
+        "#SBATCH --gpus-per-task=a100:1",
+        "#SBATCH --mail-type=FAIL",
+        "#SBATCH --exclusive",
+        "module load cuda/12.4",
+        'export TMPDIR="/local/$SLURM_JOB_ID"',
+    ):
+        assert f"{line}\n" in text
+    assert "--mem" not in text
+    assert "gpus-per-node" not in text
+    assert "apptainer exec --nv image.sif python -u -m submitit.core._submit" in text
+    assert text.index("module load") < text.index("srun")
+
+
+def test_elements_are_one_array_and_jobs_without_a_gpu_go_where_the_site_says(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    submitted: list[StageTask] = []
+    cluster = replace(CLUSTER, cpu=CpuJobs(partition="short", timeout_min=60))
+    with submitting(dry(manifest, cluster)) as submitter:
+        tested = launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+        infer_text = capsys.readouterr().out
+        launch_selection(submitter, SelectConfig(), after=tested)
+    select_text = capsys.readouterr().out
+    for option in ("array=0-2%3", "gpus-per-node=1", "partition=gpu", "job-name=infer-unet-test"):
+        assert f"#SBATCH --{option}\n" in infer_text
+    for option in ("partition=short", "time=60", "dependency=afterany:JOB-infer-unet-test", "kill-on-invalid-dep=yes"):
+        assert f"#SBATCH --{option}\n" in select_text
+    assert "gpu" not in [line.partition("=")[0] for line in select_text.splitlines() if line.startswith("#SBATCH")]
 
-    def taken_down(task: StageTask, *_: object, after: Jobs) -> Jobs:
-        submitted.append(task)
-        return after
 
-    monkeypatch.setattr(stages, "submit_training", taken_down)
-    monkeypatch.setattr(stages, "hand_over", lambda _name, jobs, _cluster: jobs)
+def test_slides_per_element_decides_how_many_elements_there_are(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
+        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+    assert "#SBATCH --array=0-4%3\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_touches_nothing(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(manifest.path.parent.rglob("*"))
+    training_text(manifest, CLUSTER, capsys)
+    assert sorted(manifest.path.parent.rglob("*")) == before
+
+
+def test_without_srun_a_launch_to_slurm_is_refused(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigurationError, match="srun is not found"):
+        training_text(manifest, CLUSTER, capsys)
+
+
+def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "resnet34.safetensors").touch()
     monkeypatch.chdir(tmp_path)
-    launch_training(launch, "resnet34", TrainConfig(encoder_weights=Path("resnet34.safetensors")), after=[])
-    *_, config = submitted[0].arguments
-    assert isinstance(config, TrainConfig)
+    config = with_encoder_weights(TrainConfig(encoder_weights=Path("resnet34.safetensors")), ["resnet34"])
     assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
-
-
-def test_a_later_stage_waits_for_the_earlier_one(sbatch_folder: Path, launch: Launch) -> None:
-    trained = launch_training(launch, "unet", TrainConfig(), after=[])
-    launch_selection(launch, SelectConfig(), after=trained)
-    texts = [path.read_text() for path in sorted(sbatch_folder.iterdir())]
-    assert "dependency" not in texts[0]
-    assert "#SBATCH --dependency=afterany:4711\n" in texts[1]
-    assert "#SBATCH --kill-on-invalid-dep=yes\n" in texts[1]

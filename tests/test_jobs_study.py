@@ -11,9 +11,11 @@ from bccdist.configuration import InferConfig, TrainConfig
 from bccdist.errors import StageFailedError
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
-from jobs.cluster import ClusterConfig
+from bccdist.study import claim_study
 from jobs.launch_study import StudyArguments, launch_study
+from jobs.sites import ClusterConfig
 from jobs.stages import launch_shards
+from jobs.submission import submitting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PHANTOM = PhantomConfig(
@@ -46,6 +48,13 @@ def study_of(manifest: Path, root: Path) -> StudyArguments:
     )
 
 
+def cut(study: StudyArguments) -> None:
+    """The first stage alone."""
+    manifest = claim_study(study.study, study.manifest)
+    with submitting(study.launch) as submitter:
+        launch_shards(submitter, manifest, study.shards, after=[])
+
+
 def change_times(*folders: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
@@ -58,9 +67,9 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
         sections.write("phantom-test-000,phantom-test-000-glass,0,0,64,64,Normal,nobody,,\n")
     _damage(manifest, "phantom-test-001")
     paths = StudyPaths(tmp_path / "study")
-    with pytest.raises(StageFailedError, match="infer-resnet34_ds: 1 of 2 job"):
+    with pytest.raises(StageFailedError, match="infer-resnet34_ds-test: 1 of 2 job"):
         launch_study(study_of(manifest, paths.root))
-    assert "NOT IN THE TABLES: phantom-test-001 failed in infer" in capsys.readouterr().out
+    assert "NOT IN THE TABLES: phantom-test-001 failed in infer-resnet34_ds" in capsys.readouterr().out
     _mend(manifest, "phantom-test-001", drawn)
     launch_study(study_of(manifest, paths.root))
     shown = capsys.readouterr().out
@@ -102,7 +111,7 @@ def test_a_bad_slide_ends_the_stage_but_not_the_others_and_a_rerun_finishes(
     study = study_of(manifest, tmp_path / "study")
     paths = StudyPaths(study.study)
     with pytest.raises(StageFailedError, match="1 of 2 job"):
-        launch_shards(study.launch, manifest, study.shards, after=[])
+        cut(study)
     assert "phantom-train-001" in capsys.readouterr().out
     failure = json.loads(paths.failure("shards", "phantom-train-001").read_text())
     assert "OpenSlide cannot open it" in failure["reason"]
@@ -110,7 +119,7 @@ def test_a_bad_slide_ends_the_stage_but_not_the_others_and_a_rerun_finishes(
     assert not paths.shards.manifest.exists(), "an unfinished set must not look finished"
 
     _mend(manifest, "phantom-train-001", drawn)
-    launch_shards(study.launch, manifest, study.shards, after=[])
+    cut(study)
     assert "phantom-train-000: 15 patches, done before" in capsys.readouterr().out
     assert not paths.failure("shards", "phantom-train-001").exists()
     assert paths.shards.manifest.exists()

@@ -1,5 +1,6 @@
 """The task that submitit runs: an error for the user is one line and a failed job, anything else is a traceback."""
 
+import json
 import os
 
 import pytest
@@ -24,7 +25,10 @@ def test_an_error_for_the_user_is_printed_and_fails_the_job(capsys: pytest.Captu
     with pytest.raises(SystemExit) as stop:
         task("refuse", "tar 7")()
     assert stop.value.code == 1
-    assert capsys.readouterr().out == "ERROR in stage: tar 7 is damaged\n"
+    code, usage, error = capsys.readouterr().out.splitlines()
+    assert code == "code not recorded"
+    assert (usage.partition(" ")[0], json.loads(usage.partition(" ")[2])["outcome"]) == ("usage", "failed")
+    assert error == "ERROR in stage: tar 7 is damaged"
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

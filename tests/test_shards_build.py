@@ -152,11 +152,13 @@ def test_an_unreadable_slide_is_one_failure_and_the_others_are_built(fresh: Smal
     assert study.shards.rows("val1-0").exists()
     assert not list(study.root.rglob("*.partial-*"))
     facts = read_json(failure)
-    assert {**facts, "reason": "", "time": ""} == {
+    assert {**facts, "reason": "", "time": "", "host": "", "process": 0} == {
         "slide_id": "train-0",
         "stage": "shards",
         "reason": "",
         "error": "SlideError",
+        "host": "",
+        "process": 0,
         "time": "",
     }
     assert "train-0.tif" in facts["reason"]

@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import REQUIRE_ALL
 from small_study import SLIDE_IDS, SmallStudy, tissue_picture, write_manifest, write_mask, write_study
 
 import shards.build
@@ -170,24 +169,12 @@ def test_an_element_that_is_killed_loses_only_the_slide_at_hand(
     assert check_set(study.shards.root) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of two megabytes, which takes one of the slides."""
-    if os.geteuid() and REQUIRE_ALL not in os.environ:
-        pytest.skip("a small disk can only be mounted by root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def test_a_full_disk_fails_the_slides_that_do_not_fit_and_leaves_no_debris(
-    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_disk: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lossless = ShardConfig(image_coding="png")
     study = write_study(tmp_path / "source", width_px=1300, height_px=900)
-    study = SmallStudy(manifest=study.manifest, root=small_disk / "study", config=lossless)
+    study = SmallStudy(manifest=study.manifest, root=small_disk("2m") / "study", config=lossless)
     with pytest.raises(StageFailedError, match=r"of 3 slide\(s\) failed:\n(.|\n)*No space left on device"):
         study.build()
     done = [slide_id for slide_id in SLIDE_IDS if study.shards.rows(slide_id).exists()]

@@ -112,7 +112,7 @@ def test_a_run_leaves_its_configuration_metrics_weights_and_events(trained: Stud
     assert read_json(run.environment)["torch"] == torch.__version__
     expected = ["checkpoints/epoch-001.safetensors", "checkpoints/epoch-002.safetensors"]
     expected += ["checkpoints/epoch-003.safetensors", "checkpoints/last.pt", "config.json", "environment.json"]
-    expected += ["events/rank-0.jsonl", "metrics.parquet"]
+    expected += ["events/rank-0.jsonl", "holder.json", "metrics.parquet"]
     found = sorted(name for name in _content(run) if not name.startswith("tensorboard/"))
     assert found == ["augmentation.png", *expected, "training.png"]
     assert len(list(run.tensorboard.iterdir())) == 1
@@ -203,7 +203,9 @@ def test_a_run_that_is_done_is_left_alone(trained: StudyPaths, capsys: pytest.Ca
     before = _content(_run_of(trained))
     train(trained.root, "resnet34_ds", CONFIG)
     assert capsys.readouterr().out.startswith("resnet34_ds: all 3 epochs are done in ")
-    assert _content(_run_of(trained)) == before
+    after = _content(_run_of(trained))
+    assert after.pop("holder.json") != before.pop("holder.json")
+    assert after == before
 
 
 def test_another_configuration_in_the_same_folder_is_refused(trained: StudyPaths) -> None:

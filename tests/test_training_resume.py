@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from small_study import SmallStudy, write_finished_study
+from training_outcome import assert_same, outcome
 
 from bccdist.configuration import Setting
 from bccdist.paths import RunPaths, StudyPaths
@@ -32,7 +33,6 @@ train(Path(sys.argv[1]), {SETTING!r}, TrainConfig(
     width=4, epochs={EPOCHS}, global_batch=2, micro_batch=1, max_steps={STEPS}, keep_best=1,
     num_workers=int(sys.argv[2]), save_every_min=float(sys.argv[3])))
 """
-_TIMES = ("seconds", "patches_per_s", "loader_wait_share", "memory_gib")
 
 
 class Stop(NamedTuple):
@@ -123,35 +123,6 @@ def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
         assert codes <= {0, -stop.signal, 128 + stop.signal}, processes[0].communicate()[0]
 
 
-def _outcome(run: RunPaths) -> dict[str, Any]:
-    """All that must not depend on how a run came to its end."""
-    state = torch.load(run.last, weights_only=True)
-    table = pq.read_table(run.metrics)
-    return {
-        "network": state["network"],
-        "optimizer": state["optimizer"]["state"],
-        "statistics": [rank["buffers"] for rank in state["ranks"]],
-        "position": (state["position"]["epoch"], state["position"]["step"]),
-        "weights": {path.name: path.read_bytes() for path in run.root.glob("checkpoints/*.safetensors")},
-        "metrics": table.drop_columns(list(_TIMES)).to_pylist(),
-    }
-
-
-def _assert_same(found: Any, expected: Any, where: str = "outcome") -> None:
-    if isinstance(expected, dict):
-        assert list(found) == list(expected), where
-        for key, value in expected.items():
-            _assert_same(found[key], value, f"{where}.{key}")
-    elif isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), where
-    elif isinstance(expected, list):
-        assert len(found) == len(expected), where
-        for number, value in enumerate(expected):
-            _assert_same(found[number], value, f"{where}[{number}]")
-    else:
-        assert found == expected or (found != found and expected != expected), where  # noqa: PLR0124 - NaN
-
-
 def _finish(study: StudyPaths, *, num_ranks: int, num_workers: int = 0) -> RunPaths:
     with _started(study, num_ranks=num_ranks, num_workers=num_workers) as processes:
         _refuse_failed(processes)
@@ -177,7 +148,7 @@ def test_a_run_that_is_killed_and_stopped_at_random_ends_as_if_it_had_been_left_
     ):
         _stop(study, stop, num_ranks=num_ranks)
     run = _finish(study, num_ranks=num_ranks, num_workers=1)
-    _assert_same(_outcome(run), _outcome(expected))
+    assert_same(outcome(run), outcome(expected))
 
 
 def test_a_stop_is_obeyed_at_the_next_edge_and_nothing_is_computed_twice(
@@ -194,7 +165,7 @@ def test_a_stop_is_obeyed_at_the_next_edge_and_nothing_is_computed_twice(
     assert not list(run.root.glob("**/*.partial-*"))
     _finish(study, num_ranks=num_ranks)
     assert _num_steps(run) == EPOCHS * STEPS
-    _assert_same(_outcome(run), _outcome(expected))
+    assert_same(outcome(run), outcome(expected))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch import nn
 from bccdist import __version__
 from bccdist.configuration import CELL_PX, InferConfig, Setting, outputs_of
 from bccdist.errors import ConfigurationError, StageFailedError
-from bccdist.failures import write_failure
+from bccdist.failures import is_begun, write_begun, write_failure
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, is_heatmap_done, sections_digest
 from bccdist.heatmaps.ledger import write_rows
@@ -28,7 +28,10 @@ from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, Sl
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, sections_of, tissue_mask
 
-STAGE = "infer"
+
+def stage_name(setting: Setting) -> str:
+    """The name under which failures of this stage are kept: settings may be at work at the same time."""
+    return f"infer-{setting}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,8 @@ def infer_slides(
 ) -> None:
     """Make the heatmaps and ledger rows of some slides; what is done already is left as it is.
 
-    A slide is read once for all epochs. One that fails leaves a failure file and the others go on.
+    A slide is read once for all epochs. One that fails leaves a failure file and the others go on. One that kills the
+    process is left to the end when the job is started again, so that the others are done before.
 
     Args:
         manifest_path: the study's slides.csv.
@@ -102,13 +106,17 @@ def infer_slides(
         weights_digests={epoch: weights_digest(path) for epoch, path in weights.items()},
         device=device,
     )
-    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in slide_ids}
+    stage = stage_name(setting)
+    # What a process was killed on before comes last.
+    ordered = sorted(slide_ids, key=lambda slide_id: is_begun(paths.failure(stage, slide_id)))
+    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in ordered}
     failures: dict[str, OSError] = {}
     for number, (slide_id, work) in enumerate(plan.items(), start=1):
-        outcome = work if isinstance(work, OSError) else _try_slide(job, work)
+        failure = paths.failure(stage, slide_id)
+        outcome = work if isinstance(work, OSError) else _try_slide(job, work, failure)
         if isinstance(outcome, OSError):
             failures[slide_id] = outcome
-        _keep_failure(job.paths.failure(STAGE, slide_id), slide_id, outcome)
+        _keep_failure(failure, stage, slide_id, outcome)
         # The job's log is its standard output.
         print(f"slide {number}/{len(plan)} {slide_id}: {_as_line(outcome)}", flush=True)  # noqa: T201
     if failures:
@@ -176,9 +184,11 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     )
 
 
-def _try_slide(job: _Job, work: _SlideWork) -> str | OSError:
+def _try_slide(job: _Job, work: _SlideWork, failure: Path) -> str | OSError:
     """What was done for a slide, or why it failed: one bad slide does not end the job."""
     try:
+        if work.epochs_to_enter:
+            write_begun(failure, stage=stage_name(job.setting), slide_id=work.record.slide_id)
         return _infer_slide(job, work)
     except OSError as error:
         return error
@@ -280,12 +290,15 @@ def _outcome(num_sections: int, tally: PredictionTally, total_s: float) -> str:
     )
 
 
-def _keep_failure(path: Path, slide_id: str, outcome: str | OSError) -> None:
-    """Write why a slide failed, or remove what an earlier failure left."""
-    if isinstance(outcome, OSError):
-        write_failure(path, stage=STAGE, slide_id=slide_id, reason=str(outcome), error=type(outcome).__name__)
-    else:
-        path.unlink(missing_ok=True)
+def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | OSError) -> None:
+    """Write why a slide failed, or remove what was there; on a full disk the reason stands in the log alone."""
+    try:
+        if isinstance(outcome, OSError):
+            write_failure(path, stage=stage, slide_id=slide_id, reason=str(outcome), error=type(outcome).__name__)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as full:
+        print(f"slide {slide_id}: why it failed could not be written to {path}: {full}", flush=True)  # noqa: T201
 
 
 def _as_line(outcome: str | OSError) -> str:

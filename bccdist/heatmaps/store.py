@@ -1,21 +1,23 @@
-"""One OME-Zarr per slide, setting and epoch: its heatmaps, what they cover, and how they were made.
+"""One file per slide, setting and epoch: its heatmaps, what they cover, and how they were made.
 
-    {slide_id}.ome.zarr/     group; OME-NGFF 0.5 metadata of the setting's own output; attribute `bccdist`
+    {slide_id}.ozx           zipped OME-Zarr; OME-NGFF 0.5 metadata of the setting's own output; attribute `bccdist`
       psi_4/0, psi_4/1, ...  group per output with its own metadata; uint8 [h, w], each level half the one before
       coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there, 4 is full
       tissue_cells           uint8 [rows, cols]: 1 where the cell holds tissue
 
-A value / 255 is the Tumor probability. Arrays are sharded, so a slide is a few dozen files. A store is written
-under another name and moved into place when it is whole: a folder with the final name is never half done.
+A value / 255 is the Tumor probability. Arrays are sharded, so a file is a few dozen entries. A heatmap grows as a
+folder on the node's own disk, is packed beside its place and renamed: a file with the final name is never half done.
 """
 
-import shutil
-import uuid
+import errno
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -25,6 +27,8 @@ from zarr.codecs import ZstdCodec
 
 from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import HeatmapError
+from bccdist.files import atomic_path
+from bccdist.heatmaps.zipped import ZippedStore, pack_folder
 from bccdist.slides.geometry import Box, cell_shape
 
 NGFF_VERSION = "0.5"
@@ -164,14 +168,15 @@ class HeatmapWriter:
     """Takes a heatmap row by row; made by `writing_heatmap`."""
 
     def __init__(
-        self, partial: Path, final: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
+        self, folder: Path, final: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
     ) -> None:
-        """Begin an empty store at `partial`, to be moved to `final`."""
-        self._partial = partial
+        """Begin an empty store in `folder`, to be packed into the file `final`."""
+        self._folder = folder
         self._final = final
-        self._group = zarr.open_group(partial, mode="w-", zarr_format=3)
         self._shapes = {psi: lattice_shape(size_target_px, psi) for psi in outputs}
-        self._levels = {psi: self._pyramid(psi, mpp) for psi in outputs}
+        with _naming_scratch(folder, final):
+            self._group = zarr.open_group(folder, mode="w-", zarr_format=3)
+            self._levels = {psi: self._pyramid(psi, mpp) for psi in outputs}
         self._num_rows = dict.fromkeys(outputs, 0)
         last = outputs[-1]
         num_levels = len(pyramid_shapes(self._shapes[last]))
@@ -192,17 +197,21 @@ class HeatmapWriter:
 
         Args:
             maps: uint8 [256 / pixel_px, at least the heatmap's width] for each output.
+
+        Raises:
+            HeatmapError: the folder of temporary files is full.
         """
         for psi, pixels in maps.items():
             height, width = self._shapes[psi]
             inside = pixels[: height - self._num_rows[psi], :width]
-            self._levels[psi].append(inside)
+            with _naming_scratch(self._folder, self._final):
+                self._levels[psi].append(inside)
             self._num_rows[psi] += len(inside)
 
     def finish(
         self, attributes: HeatmapAttributes, *, coverage: NDArray[np.uint8], tissue_cells: NDArray[np.bool_]
     ) -> None:
-        """Write what is left and move the store into place.
+        """Write what is left and pack the heatmap into its place.
 
         Args:
             attributes: how the heatmap was made.
@@ -210,48 +219,82 @@ class HeatmapWriter:
             tissue_cells: bool [rows, cols].
 
         Raises:
-            HeatmapError: rows are missing, or another process has put a heatmap there meanwhile.
+            HeatmapError: rows are missing, a disk is full, or another process has put a heatmap there meanwhile.
         """
         missing = [psi for psi, (height, _) in self._shapes.items() if self._num_rows[psi] != height]
         if missing:
             raise HeatmapError(f"{self._final}: not all rows of {', '.join(missing)} were written; nothing is kept")
-        for writer in self._levels.values():
-            writer.finish()
-        _create_array(self._group, "coverage", coverage.shape)[:] = coverage
-        _create_array(self._group, "tissue_cells", tissue_cells.shape)[:] = tissue_cells.astype(np.uint8)
-        self._group.attrs.update({"ome": self._ome, "bccdist": asdict(attributes)})
+        with _naming_scratch(self._folder, self._final):
+            for writer in self._levels.values():
+                writer.finish()
+            _create_array(self._group, "coverage", coverage.shape)[:] = coverage
+            _create_array(self._group, "tissue_cells", tissue_cells.shape)[:] = tissue_cells.astype(np.uint8)
+            self._group.attrs.update({"ome": self._ome, "bccdist": asdict(attributes)})
+        self._put_in_place()
+
+    def _put_in_place(self) -> None:
         try:
-            self._partial.replace(self._final)
+            with atomic_path(self._final) as partial:
+                pack_folder(self._folder, partial, ngff_version=NGFF_VERSION)
+                if self._final.exists():
+                    raise FileExistsError(
+                        errno.EEXIST, "it is there already and left as it is; is another job at work?"
+                    )
         except OSError as error:
-            raise HeatmapError(
-                f"{self._final}: cannot be put in place: {error}; is another job at work here?"
-            ) from error
+            raise HeatmapError(error.errno, f"{self._final}: cannot be put in place: {error}") from error
+
+
+@contextmanager
+def _naming_scratch(folder: Path, final: Path) -> Iterator[None]:
+    """Say which folder it is, and how to take another, where temporary files cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise HeatmapError(
+            error.errno,
+            f"{folder}: {final.name} cannot be written there, as it must be before it is packed: {error}; "
+            "make room, or name another folder: `scratch` in the site's file, or TMPDIR",
+        ) from error
 
 
 @contextmanager
 def writing_heatmap(
     path: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
 ) -> Iterator[HeatmapWriter]:
-    """A writer for the store at `path`, which is there once `finish` was called, and not before.
+    """A writer for the heatmap at `path`, which is there once `finish` was called, and not before.
 
     Args:
-        path: the folder to be; what is there is never overwritten.
+        path: the file to be; what is there is never overwritten.
         outputs: the final one last.
         size_target_px: width and height of the slide in the target frame.
         mpp: um per target-frame pixel.
+
+    Raises:
+        HeatmapError: the folder of temporary files is missing or full; `append` and `finish` raise it too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex}")
-    try:
-        yield HeatmapWriter(partial, path, outputs=outputs, size_target_px=size_target_px, mpp=mpp)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _scratch_folder() as folder:
+        yield HeatmapWriter(folder, path, outputs=outputs, size_target_px=size_target_px, mpp=mpp)
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A new folder on the node's own disk (TMPDIR), removed in the end."""
+    # Named outright: where TMPDIR is missing, tempfile would take another folder without a word.
+    parent = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    if not parent.is_dir():
+        raise HeatmapError(
+            f"{parent}: TMPDIR names it, but there is no such folder; make it, "
+            "or name another: `scratch` in the site's file, or TMPDIR"
+        )
+    with tempfile.TemporaryDirectory(prefix="bccdist-heatmap-", dir=parent) as folder:
+        yield Path(folder)
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of the heatmap at `path` left beside it."""
     for partial in path.parent.glob(f"{path.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)
 
 
 def _create_array(group: zarr.Group, name: str, shape: tuple[int, ...]) -> zarr.Array[Any]:
@@ -263,7 +306,7 @@ def _create_array(group: zarr.Group, name: str, shape: tuple[int, ...]) -> zarr.
         dtype="uint8",
         chunks=(CHUNK_PIXELS, CHUNK_PIXELS),
         shards=(min(SHARD_ROWS, whole_chunks[0]), whole_chunks[1]),
-        compressors=ZstdCodec(level=1),
+        compressors=ZstdCodec(level=1, checksum=True),
         fill_value=0,
         dimension_names=("y", "x"),
     )
@@ -273,19 +316,19 @@ class Heatmap:
     """A heatmap on disk, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Open the store at `path`.
+        """Open the file at `path`.
 
         Raises:
             HeatmapError: there is none, or it is not one of ours.
         """
         self.path = path
         try:
-            self._group = zarr.open_group(path, mode="r", zarr_format=3)
+            self._group = zarr.open_group(ZippedStore(path, mode="r"), mode="r", zarr_format=3)
             self.attributes = HeatmapAttributes.from_json(cast("dict[str, Any]", self._group.attrs["bccdist"]))
-        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        except (BadZipFile, FileNotFoundError, IsADirectoryError, KeyError, TypeError, ValueError) as error:
             raise HeatmapError(
                 f"{path}: no heatmap there, or a damaged one ({type(error).__name__}: {error}); "
-                "remove the folder and run the inference again"
+                "remove it and run the inference again"
             ) from error
 
     @property
@@ -338,8 +381,8 @@ class Heatmap:
     def _pixels(self, name: str, inside: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.uint8]:
         try:
             return np.asarray(cast("zarr.Array[Any]", self._group[name])[inside], dtype=np.uint8)
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
+        except (BadZipFile, KeyError, OSError, RuntimeError, ValueError) as error:
             raise HeatmapError(
                 f"{self.path}: cannot read {name}: {type(error).__name__}: {error}; "
-                "remove the folder and run the inference again"
+                "remove the file and run the inference again"
             ) from error

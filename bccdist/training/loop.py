@@ -58,7 +58,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
 
     Raises:
         BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
-            fit, or the loss is not finite.
+            fit, the loss is not finite, or a newer start of the job holds the run folder.
         SystemExit: a signal to stop was obeyed.
     """
     ranks = resolve_ranks(os.environ)
@@ -280,6 +280,7 @@ def _peak_memory_gib(device: torch.device) -> float:
 
 def _save_epoch(run: Run, epoch: int, done: Position) -> None:
     """The first rank writes weights, metrics and state, and drops weights that are no longer among the best."""
+    run.refuse_lost()
     kept = best_epochs(run.metrics, run.config.keep_best)
     if run.ranks.is_first:
         if epoch in kept:

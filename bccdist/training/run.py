@@ -1,5 +1,6 @@
 """One rank of a training run: all that it holds, and how it is set up from a study's folder."""
 
+import os
 import platform
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from torch import nn
 
 import bccdist
 from bccdist.configuration import Setting, TrainConfig, claim_config
+from bccdist.errors import DistributedError
 from bccdist.files import write_json
 from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -25,6 +27,7 @@ from bccdist.training.compute import (
 from bccdist.training.distributed import Ranks, barrier, from_all_ranks, in_parallel
 from bccdist.training.epoch_plan import EpochPlan, plan_epoch
 from bccdist.training.events import EventLog
+from bccdist.training.holder import Holder, claim, refuse_lost
 from bccdist.training.metrics import MetricsRow
 from bccdist.training.samples import Patches, PatchReader
 from bccdist.training.shard_set import PartPatches, ShardSet
@@ -53,6 +56,8 @@ class Run:
     events: EventLog
     encoder_start: str | None
     """Where the encoder of a fresh run comes from, if not from chance."""
+    holder: Holder | None
+    """This start's name in the run's folder; the first rank has it."""
     metrics: list[MetricsRow] = field(default_factory=list)
     """Of the epochs that are done."""
     board: Board | None = None
@@ -99,7 +104,11 @@ class Run:
         )
 
     def restore(self) -> State:
-        """Go back to the newest saved state, if there is one."""
+        """Go back to the newest saved state, if there is one.
+
+        Raises:
+            DistributedError: ranks read different states, because a start that has lost the folder saved one more.
+        """
         state = load_state(
             self.paths.last,
             network=self.network,
@@ -109,11 +118,30 @@ class Run:
             rank=self.ranks.rank,
             world_size=self.ranks.world_size,
         )
+        places = [(each.epoch, each.step) for each in from_all_ranks(state.position)]
+        if len(set(places)) > 1:
+            raise DistributedError(
+                f"{self.paths.last}: it was replaced while the ranks read it, so they are at different places (epoch, "
+                f"step): {places}; submit the run again"
+            )
         self.metrics = state.metrics
         return state
 
+    def refuse_lost(self) -> None:
+        """Stop all ranks if a newer start of the job holds the run's folder; called on all of them before a write.
+
+        Raises:
+            DistributedError: it does.
+        """
+        refuse_lost(self.paths.holder, self.holder)
+
     def save(self, position: Position) -> None:
-        """Write the state of all ranks; the first one writes."""
+        """Write the state of all ranks; the first one writes.
+
+        Raises:
+            DistributedError: a newer start of the job holds the run's folder; nothing was written.
+        """
+        self.refuse_lost()
         states = from_all_ranks(rank_state(self.network))
         if self.ranks.is_first:
             save_state(
@@ -141,7 +169,7 @@ def prepare_run(
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
     encoder_start = _start_encoder(network, config, paths)
     context = {"setting": setting, "shard_set": shard_set.digest, **_weights_context(config)}
-    digest = _claim(paths, ranks, config, compute, **context)
+    digest, holder = _claim(paths, ranks, config, compute, **context)
     network = prepare_network(network.to(device), compute)
     parallel = in_parallel(network, ranks)
     compile_parallel(parallel, compute)
@@ -161,6 +189,7 @@ def prepare_run(
         optimizer=make_optimizer(network, config.learning_rate, compute),
         events=EventLog(paths.events(ranks.rank)),
         encoder_start=encoder_start,
+        holder=holder,
     )
 
 
@@ -178,18 +207,26 @@ def _weights_context(config: TrainConfig) -> dict[str, str]:
     return {"encoder_weights_sha256": encoder_weights_sha256(config.encoder_weights)}
 
 
-def _claim(paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str) -> str:
-    """The run's digest; the first rank writes the folder's configuration before the others check it."""
+def _claim(
+    paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str
+) -> tuple[str, Holder | None]:
+    """The run's digest; the first rank writes the folder's configuration before the others check it.
+
+    It makes this start the holder, too, once the configuration is the right one, and before any rank reads the state.
+    """
+    holder = None
     if ranks.is_first:
         claim_config(paths.config, config, **context)
+        holder = claim(paths.holder, ranks)
         write_json(paths.environment, _environment(ranks, compute))
     barrier()
-    return claim_config(paths.config, config, **context)
+    return claim_config(paths.config, config, **context), holder
 
 
 def _environment(ranks: Ranks, compute: Compute) -> dict[str, str | int]:
     return {
         "bccdist": bccdist.__version__,
+        "code": os.environ.get("BCCDIST_CODE", "not recorded"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.node(),

@@ -1,0 +1,105 @@
+"""Zipped OME-Zarr (OME-NGFF RFC-9): one file instead of a folder of them, for file systems that count files.
+
+Every `zarr.json` comes first, the root's at the head, then the shards; nothing is compressed a second time. Names
+are sorted and times fixed, so equal folders give equal files.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import stat
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ZipStore
+
+SUFFIX = ".ozx"
+_METADATA_NAME = "zarr.json"
+_COPY_BYTES = 1 << 20
+_UNIX = 3
+_LOCAL_HEADER_BYTES = 30
+"""Of an entry, before its name; the lengths of the name and of what follows it are its last two numbers."""
+
+
+def pack_folder(folder: Path, path: Path, *, ngff_version: str) -> None:
+    """Write the OME-Zarr in `folder` to the new file `path`; one megabyte of it is held in memory.
+
+    Args:
+        folder: its files become the entries; empty folders are left out.
+        path: where the file will be.
+        ngff_version: of the metadata; it is named in the file's comment.
+
+    Raises:
+        FileExistsError: there is something at `path`.
+    """
+    names = sorted(
+        (PurePosixPath(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file()),
+        key=lambda name: (name.name != _METADATA_NAME, len(name.parts), name.parts),
+    )
+    about_file = {"version": ngff_version, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
+    with ZipFile(path, "x") as archive:
+        archive.comment = json.dumps({"ome": about_file}).encode()
+        for name in names:
+            # RFC-9 asks for Zip64 whatever the size.
+            with (folder / name).open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as entry:
+                shutil.copyfileobj(source, entry, _COPY_BYTES)
+
+
+def _entry(name: PurePosixPath) -> ZipInfo:
+    """An uncompressed entry that is the same on every machine and day: ZipInfo's own time is the year 1980."""
+    entry = ZipInfo(str(name))
+    entry.create_system = _UNIX
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    return entry
+
+
+class ZippedStore(ZipStore):
+    """zarr's read-only store, save that it goes straight to the range that is asked for.
+
+    `zipfile` before Python 3.13 reads an entry from its start to reach a range in it: for every chunk, half a shard.
+    Inheritance, because a zarr store has twenty methods and one of them is wanted otherwise.
+    """
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """The bytes of an entry, or a range of them; None where there is no such entry.
+
+        Raises:
+            OSError: the file ends before the range does.
+        """
+        if byte_range is None or not self._is_stored(key):
+            return await super().get(key, prototype, byte_range)
+        return prototype.buffer.from_bytes(await asyncio.to_thread(self._read_range, key, byte_range))
+
+    def _is_stored(self, key: str) -> bool:
+        """Whether there is such an entry, and uncompressed, as one may not be that another program packed."""
+        try:
+            return self._zf.getinfo(key).compress_type == ZIP_STORED
+        except KeyError:
+            return False
+
+    def _read_range(self, key: str, byte_range: ByteRequest) -> bytes:
+        """`pread` keeps no position, so threads and forked processes do not disturb one another."""
+        descriptor, entry = cast("IO[bytes]", self._zf.fp).fileno(), self._zf.getinfo(key)
+        header = os.pread(descriptor, _LOCAL_HEADER_BYTES, entry.header_offset)
+        name_bytes, extra_bytes = (int.from_bytes(header[start : start + 2], "little") for start in (26, 28))
+        begin = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+        start, end = _bounds(byte_range, entry.file_size)
+        data = os.pread(descriptor, end - start, begin + start)
+        if len(data) != end - start:
+            raise OSError(
+                f"{self.path}: {key} has {len(data)} of {end - start} bytes from {start}; the file is damaged"
+            )
+        return data
+
+
+def _bounds(byte_range: ByteRequest, size_bytes: int) -> tuple[int, int]:
+    """First byte and the one past the last, within an entry of `size_bytes`."""
+    if isinstance(byte_range, RangeByteRequest):
+        return min(byte_range.start, size_bytes), min(byte_range.end, size_bytes)
+    if isinstance(byte_range, OffsetByteRequest):
+        return min(byte_range.offset, size_bytes), size_bytes
+    return max(0, size_bytes - byte_range.suffix), size_bytes

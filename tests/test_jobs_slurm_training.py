@@ -1,0 +1,222 @@
+"""Training on a real Slurm, whatever the cluster does to it: the outcome has the bits of a run that was left alone."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import REPOSITORY
+from mini_cluster import MiniCluster, job_ids, wait_for
+from slurm_study import SITE, TRAIN, write_slurm_study
+from small_study import SmallStudy
+from training_outcome import assert_same, outcome
+
+from bccdist.configuration import Setting
+from bccdist.paths import RunPaths, StudyPaths
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+SETTING: Setting = "resnet34_linear"
+STAGE = f"train-{SETTING}"
+SHORT = ("--epochs", "2", "--max-steps", "30")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    return write_slurm_study(tmp_path_factory.mktemp("slurm"))
+
+
+@pytest.fixture
+def study(shards: SmallStudy, tmp_path: Path, mini_cluster: MiniCluster) -> Iterator[StudyPaths]:
+    """A study to train in; its jobs are gone in the end."""
+    yield _copy_of(shards, tmp_path / "study")
+    mini_cluster.cancel_all()
+
+
+def _copy_of(shards: SmallStudy, root: Path) -> StudyPaths:
+    shutil.copytree(shards.root, root, dirs_exist_ok=True)
+    return StudyPaths(root)
+
+
+def _train_locally(study: StudyPaths, *words: str) -> RunPaths:
+    command = [sys.executable, REPOSITORY / "jobs" / "launch_train.py", "--study", study.root, "--setting", SETTING]
+    local = ["--cluster", "local", "--ranks-per-node", "2", *TRAIN, *words]
+    done = subprocess.run([*command, *local], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return study.run(SETTING)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """The run of SHORT that was left alone, with the same number of ranks, on local processes."""
+    return _train_locally(_copy_of(shards, tmp_path_factory.mktemp("undisturbed")), *SHORT)
+
+
+def _launch(cluster: MiniCluster, study: StudyPaths, *words: str) -> str:
+    """Launch a training with two ranks; the id of its job."""
+    said = cluster.launch("jobs/launch_train.py", "--study", study.root, "--setting", SETTING, *SITE, *TRAIN, *words)
+    return job_ids(said)[STAGE]
+
+
+def _events(study: StudyPaths) -> list[dict[str, Any]]:
+    path = study.run(SETTING).events(0)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _num_steps(study: StudyPaths) -> int:
+    return sum(event["event"] == "step" for event in _events(study))
+
+
+def _wait_for_steps(study: StudyPaths, num: int) -> None:
+    wait_for(lambda: _num_steps(study) >= num, within_s=90, what=f"{num} steps")
+
+
+def _status(cluster: MiniCluster, study: StudyPaths) -> dict[str, Any]:
+    """Of the training."""
+    command = [sys.executable, REPOSITORY / "jobs" / "status.py", study.root, "--json"]
+    said = subprocess.run(command, env=os.environ | cluster.variables, capture_output=True, text=True, check=False)
+    stages = {stage["stage"]: stage for stage in json.loads(said.stdout)["stages"]}
+    return dict(stages[STAGE])
+
+
+def _assert_ends_like(cluster: MiniCluster, study: StudyPaths, job_id: str, expected: RunPaths) -> None:
+    cluster.wait_for_outcome(job_id, "COMPLETED", within_s=180)
+    assert_same(outcome(study.run(SETTING)), outcome(expected))
+    status = _status(cluster, study)
+    assert (status["state"], status["num_done"], status["num_total"]) == ("done", 2, 2)
+
+
+def _preempt(cluster: MiniCluster) -> str:
+    """Submit a job of a higher partition that needs both nodes."""
+    words = ("--nodes=2", "--exclusive", "--partition=gpu", "--output=/dev/null", "--wrap=sleep 2")
+    return cluster.ask("sbatch", "--parsable", *words).strip()
+
+
+def _wait_for_a_restart(cluster: MiniCluster, job_id: str) -> None:
+    wait_for(lambda: cluster.restarts(job_id) >= 1, within_s=60, what="the job to be queued again")
+
+
+def test_a_preempted_run_saves_is_queued_again_and_goes_on(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    job_id = _launch(mini_cluster, study, *SHORT, "--partition", "scavenge")
+    _wait_for_steps(study, 5)
+    assert _status(mini_cluster, study)["state"] == "running"
+    mini_cluster.wait_for_outcome(_preempt(mini_cluster), "COMPLETED")
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+    assert [event["signal"] for event in _events(study) if event["event"] == "stop"] == ["SIGUSR2"]
+    assert _num_steps(study) == 60, "no step is made twice"
+
+
+@pytest.mark.slow
+def test_a_site_that_announces_a_preemption_by_term_alone_loses_nothing_either(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    with mini_cluster.configured("SlurmctldParameters=preempt_send_user_signal", ""):
+        job_id = _launch(mini_cluster, study, *SHORT, "--partition", "scavenge")
+        _wait_for_steps(study, 5)
+        mini_cluster.wait_for_outcome(_preempt(mini_cluster), "COMPLETED")
+        _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+    assert [event["signal"] for event in _events(study) if event["event"] == "stop"] == ["SIGTERM"]
+    assert _num_steps(study) == 60, "no step is made twice"
+
+
+@pytest.mark.slow
+def test_a_run_that_somebody_requeues_goes_on(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    job_id = _launch(mini_cluster, study, *SHORT)
+    _wait_for_steps(study, 5)
+    mini_cluster.ask("scontrol", "requeue", job_id)
+    _wait_for_a_restart(mini_cluster, job_id)
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_of_which_a_rank_is_killed_is_queued_again(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    job_id = _launch(mini_cluster, study, *SHORT, "--save-every-min", "0")
+    _wait_for_steps(study, 5)
+    os.kill(_rank_processes(job_id)[-1], signal.SIGKILL)
+    _wait_for_a_restart(mini_cluster, job_id)
+    assert len(list(study.logs.glob(f"*/{job_id}.killed"))) == 1
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+
+
+def _rank_processes(job_id: str) -> list[int]:
+    """The processes that run the task of a job on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+            words = (path.parent / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has gone
+            continue
+        if f"SLURM_JOB_ID={job_id}".encode() in variables and b"submitit.core._submit" in words and b"-u" in words:
+            found.append(int(path.parent.name))
+    return sorted(pid for pid in found if b"srun" not in (Path("/proc") / str(pid) / "cmdline").read_bytes())
+
+
+@pytest.mark.slow
+def test_the_controller_and_a_node_daemon_may_crash_while_a_run_goes_on(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    job_id = _launch(mini_cluster, study, *SHORT)
+    _wait_for_steps(study, 5)
+    mini_cluster.script("kill", "slurmctld")
+    mini_cluster.script("kill", "node1")
+    status = _status(mini_cluster, study)
+    assert status["state"] == "unknown"
+    mini_cluster.script("daemon", "slurmctld")
+    mini_cluster.script("daemon", "node1")
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+    assert not any(event["event"] in ("stop", "resume") for event in _events(study)), "it was left alone"
+
+
+@pytest.mark.slow
+def test_a_run_with_its_disk_full_fails_and_goes_on_once_there_is_room(
+    mini_cluster: MiniCluster, shards: SmallStudy, undisturbed: RunPaths, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("60m")
+    study = _copy_of(shards, disk / "study")
+    job_id = _launch(mini_cluster, study, *SHORT, "--save-every-min", "0")
+    _wait_for_steps(study, 5)
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while file.write(bytes(1 << 16)):
+                file.flush()
+        except OSError:
+            pass
+    mini_cluster.wait_for_outcome(job_id, "FAILED")
+    assert _status(mini_cluster, study)["state"] == "failed"
+    filler.unlink()
+    said = mini_cluster.launch("jobs/status.py", study.root, "--retry-failed")
+    _assert_ends_like(mini_cluster, study, job_ids(said)[STAGE], undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_bits(
+    mini_cluster: MiniCluster,
+    shards: SmallStudy,
+    study: StudyPaths,
+    undisturbed: RunPaths,
+    tmp_path: Path,
+) -> None:
+    """The limit is one minute, the least that Slurm knows; the run is as long as the machine makes it outlast it."""
+    steps_per_s = min(pq.read_table(undisturbed.metrics)["patches_per_s"].to_pylist()) / 2
+    words = ("--epochs", "2", "--max-steps", str(round(35 * steps_per_s)))
+    job_id = _launch(mini_cluster, study, *words, "--timeout-min", "1", "--signal-delay-s", "20")
+    _wait_for_a_restart(mini_cluster, job_id)
+    assert next(event["signal"] for event in _events(study) if event["event"] == "stop") == "SIGUSR2"
+    mini_cluster.wait_until_gone(job_id, within_s=300)
+    expected = _train_locally(_copy_of(shards, tmp_path / "undisturbed"), *words)
+    _assert_ends_like(mini_cluster, study, job_id, expected)
