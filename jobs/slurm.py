@@ -55,6 +55,13 @@ def is_transient(message: str) -> bool:
     return _TRANSIENT.search(message) is not None
 
 
+def advice(message: str) -> str:
+    """What to do about what a command of Slurm said, where that is known."""
+    if "configuration source" in message:
+        return "\nSlurm's commands are here but no configuration: set SLURM_CONF, or give --cluster local"
+    return ""
+
+
 def queued_jobs(*, patience_s: float = PATIENCE_S) -> list[QueuedJob]:
     """All jobs of this user that wait or run; each element of an array for itself.
 
@@ -147,6 +154,6 @@ def _ask(words: Sequence[str], *, patience_s: float) -> str:
             return done.stdout
         said = (done.stderr or done.stdout).strip()
         if not is_transient(said) or time.monotonic() > deadline_s:
-            raise ClusterError(f"`{' '.join(words)}` failed: {said}")
+            raise ClusterError(f"`{' '.join(words)}` failed: {said}{advice(said)}")
         print(f"Slurm does not answer ({said.splitlines()[-1]}); trying again", flush=True)
         time.sleep(_PAUSE_S)

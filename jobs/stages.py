@@ -4,7 +4,7 @@ Each takes the jobs that it has to wait for and returns its own. Locally a stage
 returns; on Slurm it is queued, and the next one depends on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bccdist.configuration import InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
@@ -148,8 +148,8 @@ def _chunks(manifest: Manifest, slides: Sequence[SlideRecord], cluster: ClusterC
     if not slides:
         return []
     num = cluster.array_width
-    if cluster.slides_per_element is not None and cluster.resolved == "slurm":
-        num = -(-len(slides) // cluster.slides_per_element)
+    if cluster.resolved == "slurm":
+        if cluster.slides_per_element is not None:
+            num = -(-len(slides) // cluster.slides_per_element)
         num = min(num, slurm.max_array_size())
-    costs: Mapping[str, float] = expected_costs(manifest, slides)
-    return balanced_chunks(costs, num=min(num, len(slides)))
+    return balanced_chunks(expected_costs(manifest, slides), num=num)

@@ -159,9 +159,10 @@ def _stage_status(
     progress = _progress(paths, manifest, stage, since_s)
     if entry is None:
         return StageStatus(progress=progress, state=_state_at_rest(progress, was_submitted=False))
-    live = [job for job in jobs.queued if job.job_id == entry.job_id]
+    is_ours = entry.cluster == "slurm"
+    live = [job for job in jobs.queued if is_ours and job.job_id == entry.job_id]
     elements = {job.element for job in live}
-    ended = [job for job in jobs.ended if job.job_id == entry.job_id and job.element not in elements]
+    ended = [job for job in jobs.ended if is_ours and job.job_id == entry.job_id and job.element not in elements]
     if live:
         state = _state_in_queue(live)
     elif entry.cluster == "local" and jobs.local_launch and not is_whole(progress):

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,13 +104,14 @@ def submitting(launch: Launch) -> Iterator[Submitter]:
     """
     with ExitStack() as stack:
         if launch.dry_run:
-            yield _DryRun(launch)
+            yield _DryRun(replace(launch, cluster=replace(launch.cluster, cluster="slurm")))
         elif launch.cluster.resolved == "local":
             yield _LocalSubmitter(launch, stack)
         else:
             submitter = _SlurmSubmitter(launch, stack)
+            # Also if a later job is refused: those before it are queued.
+            stack.callback(submitter.report)
             yield submitter
-            submitter.report()
 
 
 @dataclass
@@ -211,13 +213,15 @@ class _SlurmSubmitter:
         if self._live is None:
             entries = journal.newest(journal.read(self.launch.paths.journal))
             queued = {job.job_id for job in slurm.queued_jobs()} if entries else set()
-            self._live = {stage: each for stage, each in entries.items() if each.job_id in queued}
+            self._live = {
+                stage: each for stage, each in entries.items() if each.cluster == "slurm" and each.job_id in queued
+            }
         return self._live
 
     def _submit_new(self, work: Work, code: Snapshot, after: Sequence[Submitted]) -> Submitted:
         logs = self._opened.new_logs(work)
         comment = f"bccdist {uuid.uuid4().hex}"
-        executor = slurm_executor(self.launch.cluster, work, logs, code=code, after=after, comment=comment)
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=comment)
         job_id = _patiently(lambda: _submit_all(executor, work.tasks), comment)
         self._opened.write_journal(work, job_id, logs, after)
         ids = tuple(each.job_id for each in after)
@@ -230,7 +234,7 @@ class _SlurmSubmitter:
             said = "submitted" if each.is_new else "queued by an earlier launch, not submitted again"
             rows.append((each.stage, each.job_id, str(each.num_elements), ", ".join(each.after) or "-", said))
         if len(rows) == 1:
-            print("nothing is missing, so nothing was submitted")
+            print("nothing was submitted")
             return
         print("\n".join(in_columns(rows)))
         print(f"logs in {self.launch.paths.logs}; `python jobs/status.py {self.launch.study}` says how far it is")
@@ -261,7 +265,7 @@ def _patiently(submit: Callable[[], Sequence[submitit.Job[None]]], comment: str)
         except (FailedJobError, FailedSubmissionError) as error:
             said = str(error).strip()
             if not slurm.is_transient(said) or time.monotonic() > deadline_s:
-                raise ClusterError(f"sbatch refused the job: {said}") from error
+                raise ClusterError(f"sbatch refused the job: {said}{slurm.advice(said)}") from error
             print(f"sbatch: {said.splitlines()[-1]}; trying again", flush=True)
         time.sleep(_PAUSE_S)
         slurm.cancel(slurm.jobs_with_comment(comment))
@@ -276,7 +280,7 @@ class _DryRun:
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         logs = self.launch.paths.logs / f"{work.stage}-TIME"
         code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False)
-        executor = slurm_executor(self.launch.cluster, work, logs, code=code, after=after, comment="bccdist UNIQUE")
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment="bccdist UNIQUE")
         print(f"# {'-' * 20} {work.stage}: sbatch would get this; TIME, CODE and job ids are not known before")
         print(sbatch_text(executor, work))
         ids = tuple(each.job_id for each in after)
@@ -291,26 +295,32 @@ def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:
     return str(executor._make_submission_file_text(executor._submitit_command_str, ""))  # noqa: SLF001 - no public way
 
 
+class _Executor(submitit.SlurmExecutor):
+    """Also where there is no srun, for a dry run."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+
 def slurm_executor(
-    cluster: ClusterConfig, work: Work, logs: Path, *, code: Snapshot, after: Sequence[Submitted], comment: str
+    launch: Launch, work: Work, logs: Path, *, code: Snapshot, after: Sequence[Submitted], comment: str
 ) -> submitit.SlurmExecutor:
     """Submitit's executor with all that the site and the work ask for.
 
     Raises:
         ConfigurationError: this machine is no part of a Slurm site.
     """
-    if not work.gpus_per_node:
-        cluster = cluster.for_cpu_jobs()
-    python = f"{cluster.container} python" if cluster.container else None
-    try:
-        executor = submitit.SlurmExecutor(logs, max_num_timeout=cluster.max_timeouts, python=python)
-    except RuntimeError:
+    if not launch.dry_run and not shutil.which("srun"):
         raise ConfigurationError(
             "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
             "give --cluster local, or log in where sbatch and srun are"
-        ) from None
+        )
+    cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
+    python = f"{cluster.container} python" if cluster.container else None
+    executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)
     executor.update_parameters(
-        job_name=work.stage,
+        job_name=f"{work.stage}@{launch.study.name}",
         nodes=work.nodes,
         ntasks_per_node=work.ranks_per_node,
         cpus_per_task=cluster.cpus_per_rank,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import submitit
@@ -37,6 +38,8 @@ class StageTask:
     def __call__(self) -> None:
         """Run it; an error that the user can act on is printed as one message, without a traceback."""
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
+        if scratch := os.environ.get("TMPDIR"):
+            Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone
         print(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}", flush=True)
         module, function = self.function.split(":")
         try:

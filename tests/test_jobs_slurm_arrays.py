@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -109,6 +110,17 @@ def test_a_study_goes_through_by_one_command_and_the_status_says_so(
     )
     assert table.returncode == 0
     assert "train-resnet34_ds" in table.stdout
+
+
+def test_a_dry_run_prints_what_sbatch_gets(mini_cluster: MiniCluster, study: StudyPaths) -> None:
+    printed = mini_cluster.launch("jobs/launch_infer.py", "--study", study.root, *INFER, "--dry-run")
+    assert not study.journal.exists()
+    job_id = launch(mini_cluster, study)
+    (submitted,) = study.logs.glob(f"*/{job_id}_submission.sh")
+    code = next(study.code.glob("*.zip")).stem
+    text = re.sub(r"bccdist [0-9a-f]{32}", "bccdist UNIQUE", submitted.read_text())
+    text = text.replace(submitted.parent.name, f"{STAGE}-TIME").replace(code, "CODE")
+    assert text in printed
 
 
 def test_an_element_that_is_cancelled_leaves_its_siblings_alone(mini_cluster: MiniCluster, study: StudyPaths) -> None:

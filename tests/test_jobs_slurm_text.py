@@ -19,12 +19,9 @@ CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout
 
 
 @pytest.fixture(autouse=True)
-def _srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Submitit wants to see srun."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\n")
-    (tmp_path / "bin" / "srun").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run needs none."""
+    monkeypatch.setenv("PATH", "")
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_training_asks_for_four_gpus_and_one_task_each(manifest: Manifest, capsy
         "cpus-per-task=8",
         "mem=128G",
         "time=600",
-        "job-name=train-resnet34_ds",
+        "job-name=train-resnet34_ds@study",
         "signal=USR2@120",
         "requeue",
         "open-mode=append",
@@ -109,7 +106,7 @@ def test_elements_are_one_array_and_jobs_without_a_gpu_go_where_the_site_says(
         infer_text = capsys.readouterr().out
         launch_selection(submitter, SelectConfig(), after=tested)
     select_text = capsys.readouterr().out
-    for option in ("array=0-2%3", "gpus-per-node=1", "partition=gpu", "job-name=infer-unet-test"):
+    for option in ("array=0-2%3", "gpus-per-node=1", "partition=gpu", "job-name=infer-unet-test@study"):
         assert f"#SBATCH --{option}\n" in infer_text
     for option in ("partition=short", "time=60", "dependency=afterany:JOB-infer-unet-test", "kill-on-invalid-dep=yes"):
         assert f"#SBATCH --{option}\n" in select_text
@@ -130,12 +127,12 @@ def test_a_dry_run_touches_nothing(manifest: Manifest, capsys: pytest.CaptureFix
     assert sorted(manifest.path.parent.rglob("*")) == before
 
 
-def test_without_srun_a_launch_to_slurm_is_refused(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConfigurationError, match="srun is not found"):
-        training_text(manifest, CLUSTER, capsys)
+def test_without_srun_a_launch_to_slurm_is_refused(manifest: Manifest) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="srun is not found"),
+        submitting(replace(dry(manifest), dry_run=False)) as submitter,
+    ):
+        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
 
 
 def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

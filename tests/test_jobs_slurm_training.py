@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY
 from mini_cluster import MiniCluster, job_ids, wait_for
@@ -19,12 +18,14 @@ from small_study import SmallStudy
 from training_outcome import assert_same, outcome
 
 from bccdist.configuration import Setting
+from bccdist.files import read_json
 from bccdist.paths import RunPaths, StudyPaths
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 SETTING: Setting = "resnet34_linear"
 STAGE = f"train-{SETTING}"
-SHORT = ("--epochs", "2", "--max-steps", "30")
+SHORT = ("--epochs", "2", "--max-steps", "14")
+NUM_STEPS = 28
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +108,12 @@ def test_a_preempted_run_saves_is_queued_again_and_goes_on(
     mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
     job_id = _launch(mini_cluster, study, *SHORT, "--partition", "scavenge")
-    _wait_for_steps(study, 5)
+    _wait_for_steps(study, 3)
     assert _status(mini_cluster, study)["state"] == "running"
     mini_cluster.wait_for_outcome(_preempt(mini_cluster), "COMPLETED")
     _assert_ends_like(mini_cluster, study, job_id, undisturbed)
     assert [event["signal"] for event in _events(study) if event["event"] == "stop"] == ["SIGUSR2"]
-    assert _num_steps(study) == 60, "no step is made twice"
+    assert _num_steps(study) == NUM_STEPS, "no step is made twice"
 
 
 @pytest.mark.slow
@@ -121,22 +122,23 @@ def test_a_site_that_announces_a_preemption_by_term_alone_loses_nothing_either(
 ) -> None:
     with mini_cluster.configured("SlurmctldParameters=preempt_send_user_signal", ""):
         job_id = _launch(mini_cluster, study, *SHORT, "--partition", "scavenge")
-        _wait_for_steps(study, 5)
+        _wait_for_steps(study, 3)
         mini_cluster.wait_for_outcome(_preempt(mini_cluster), "COMPLETED")
         _assert_ends_like(mini_cluster, study, job_id, undisturbed)
     assert [event["signal"] for event in _events(study) if event["event"] == "stop"] == ["SIGTERM"]
-    assert _num_steps(study) == 60, "no step is made twice"
+    assert _num_steps(study) == NUM_STEPS, "no step is made twice"
 
 
 @pytest.mark.slow
-def test_a_run_that_somebody_requeues_goes_on(
+def test_a_run_on_two_nodes_that_somebody_requeues_goes_on(
     mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
-    job_id = _launch(mini_cluster, study, *SHORT)
-    _wait_for_steps(study, 5)
+    job_id = _launch(mini_cluster, study, *SHORT, "--nodes", "2", "--ranks-per-node", "1")
+    _wait_for_steps(study, 3)
     mini_cluster.ask("scontrol", "requeue", job_id)
     _wait_for_a_restart(mini_cluster, job_id)
     _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+    assert not list(study.run(SETTING).root.glob("meeting-*"))
 
 
 @pytest.mark.slow
@@ -144,7 +146,7 @@ def test_a_run_of_which_a_rank_is_killed_is_queued_again(
     mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
     job_id = _launch(mini_cluster, study, *SHORT, "--save-every-min", "0")
-    _wait_for_steps(study, 5)
+    _wait_for_steps(study, 3)
     os.kill(_rank_processes(job_id)[-1], signal.SIGKILL)
     _wait_for_a_restart(mini_cluster, job_id)
     assert len(list(study.logs.glob(f"*/{job_id}.killed"))) == 1
@@ -170,7 +172,7 @@ def test_the_controller_and_a_node_daemon_may_crash_while_a_run_goes_on(
     mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
     job_id = _launch(mini_cluster, study, *SHORT)
-    _wait_for_steps(study, 5)
+    _wait_for_steps(study, 3)
     mini_cluster.script("kill", "slurmctld")
     mini_cluster.script("kill", "node1")
     status = _status(mini_cluster, study)
@@ -188,7 +190,7 @@ def test_a_run_with_its_disk_full_fails_and_goes_on_once_there_is_room(
     disk = small_disk("60m")
     study = _copy_of(shards, disk / "study")
     job_id = _launch(mini_cluster, study, *SHORT, "--save-every-min", "0")
-    _wait_for_steps(study, 5)
+    _wait_for_steps(study, 3)
     filler = disk / "filler"
     with filler.open("wb") as file:
         try:
@@ -204,19 +206,37 @@ def test_a_run_with_its_disk_full_fails_and_goes_on_once_there_is_room(
 
 
 @pytest.mark.slow
+def test_two_nodes_of_four_ranks_train_together(mini_cluster: MiniCluster, study: StudyPaths) -> None:
+    words = ["--site", "mini", "--nodes", "2", "--width", "4", "--global-batch", "8", "--micro-batch", "1"]
+    words += ["--num-workers", "0", "--keep-best", "1", "--epochs", "1", "--max-steps", "2"]
+    said = mini_cluster.launch("jobs/launch_train.py", "--study", study.root, "--setting", SETTING, *words)
+    mini_cluster.wait_for_outcome(job_ids(said)[STAGE], "COMPLETED")
+    assert read_json(study.run(SETTING).environment)["world_size"] == 8
+    assert [event["num_draws"] // 8 for event in _events(study) if event["event"] == "plan"] == [2]
+
+
+@pytest.mark.slow
 def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_bits(
-    mini_cluster: MiniCluster,
-    shards: SmallStudy,
-    study: StudyPaths,
-    undisturbed: RunPaths,
-    tmp_path: Path,
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
-    """The limit is one minute, the least that Slurm knows; the run is as long as the machine makes it outlast it."""
-    steps_per_s = min(pq.read_table(undisturbed.metrics)["patches_per_s"].to_pylist()) / 2
-    words = ("--epochs", "2", "--max-steps", str(round(35 * steps_per_s)))
-    job_id = _launch(mini_cluster, study, *words, "--timeout-min", "1", "--signal-delay-s", "20")
+    """The limit is one minute, the least that Slurm knows; so that any run meets it, its ranks are halted till then."""
+    job_id = _launch(mini_cluster, study, *SHORT, "--timeout-min", "1", "--signal-delay-s", "20")
+    _wait_for_steps(study, 3)
+    ranks = _rank_processes(job_id)
+    assert len(ranks) == 2
+    for pid in ranks:
+        os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: all(map(_has_the_warning, ranks)), within_s=60, what="the warning before the time limit")
+    for pid in ranks:
+        os.kill(pid, signal.SIGCONT)
     _wait_for_a_restart(mini_cluster, job_id)
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
     assert next(event["signal"] for event in _events(study) if event["event"] == "stop") == "SIGUSR2"
-    mini_cluster.wait_until_gone(job_id, within_s=300)
-    expected = _train_locally(_copy_of(shards, tmp_path / "undisturbed"), *words)
-    _assert_ends_like(mini_cluster, study, job_id, expected)
+    assert _num_steps(study) == NUM_STEPS, "no step is made twice"
+
+
+def _has_the_warning(pid: int) -> bool:
+    """Whether USR2 has come to a halted process, which has not seen it yet."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = int(status.split("ShdPnd:")[1].split()[0], base=16)
+    return bool(pending >> (signal.SIGUSR2 - 1) & 1)
