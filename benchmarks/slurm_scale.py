@@ -1,7 +1,7 @@
 """A whole study of 650 tiny phantom slides on a Slurm cluster: `python benchmarks/slurm_scale.py FOLDER --site mini`.
 
-With the mini cluster: `make slurm-up`, then `eval "$(slurm/mini-cluster.sh env)"`. A probe of a few slides goes through
-first, the study is planned from it, goes through, and is held against the plan. PHANTOM slides: nothing on tumors.
+With the mini cluster: `make slurm-up`, then `eval "$(slurm/mini-cluster.sh env)"`. A probe of a few slides goes first,
+the study is planned from it, goes through, and is held against the plan. PHANTOM slides: nothing about tumors.
 """
 
 import json

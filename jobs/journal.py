@@ -67,6 +67,11 @@ def _entry(event: dict[str, Any]) -> JournalEntry:
     return JournalEntry(**values | lists)
 
 
+def without_only_missing(command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command line as it was first given."""
+    return tuple(word for word in command if word != "--only-missing")
+
+
 def now() -> str:
     """The time as the journal writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -297,8 +297,7 @@ def retry(stages: Sequence[StageStatus]) -> None:
     for entry in sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at):
         if not entry.command:
             raise ConfigurationError(f"{entry.stage} was not launched from a command line: launch it again as before")
-        words = tuple(word for word in entry.command if word != "--only-missing")
-        commands[words] = entry.folder
+        commands[journal.without_only_missing(entry.command)] = entry.folder
     if not commands:
         print("nothing failed that is in no queue; nothing is launched", flush=True)
     for words, folder in commands.items():

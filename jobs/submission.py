@@ -35,7 +35,6 @@ class Work:
 
     tasks: tuple[StageTask, ...]
     """One, or one for each element."""
-    is_array: bool = False
     nodes: int = 1
     ranks_per_node: int = 1
     gpus_per_node: int = 0
@@ -58,8 +57,8 @@ class Submitted:
     logs: Path
     after: tuple[str, ...]
     """Jobs that it waits for."""
-    is_new: bool = True
-    """Else an earlier launch submitted it."""
+    earlier_command: tuple[str, ...] | None = None
+    """Of the earlier launch that submitted it; None if this one did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +200,7 @@ class _SlurmSubmitter:
                 num_elements=there.num_elements,
                 logs=self.launch.study / there.logs,
                 after=there.after,
-                is_new=False,
+                earlier_command=there.command,
             )
         else:
             submitted = self._submit_new(work, code, after)
@@ -231,13 +230,20 @@ class _SlurmSubmitter:
         """What was submitted, as a table."""
         rows = [("stage", "job", "elements", "waits for", "")]
         for each in self._submitted:
-            said = "submitted" if each.is_new else "queued by an earlier launch, not submitted again"
-            rows.append((each.stage, each.job_id, str(each.num_elements), ", ".join(each.after) or "-", said))
+            after = ", ".join(each.after) or "-"
+            rows.append((each.stage, each.job_id, str(each.num_elements), after, self._remark(each)))
         if len(rows) == 1:
             print("nothing was submitted")
             return
         print("\n".join(in_columns(rows)))
         print(f"logs in {self.launch.paths.logs}; `python jobs/status.py {self.launch.study}` says how far it is")
+
+    def _remark(self, submitted: Submitted) -> str:
+        if submitted.earlier_command is None:
+            return "submitted"
+        words = [journal.without_only_missing(each) for each in (submitted.earlier_command, self.launch.command)]
+        other = "" if words[0] == words[1] else f", BY ANOTHER COMMAND: {' '.join(words[0]) or 'from Python'}"
+        return f"queued by an earlier launch{other}, not submitted again"
 
 
 def _submit_all(executor: submitit.Executor, tasks: Sequence[StageTask]) -> list[submitit.Job[None]]:

@@ -252,6 +252,11 @@ def test_two_launches_at_once_do_no_double_work(mini_cluster: MiniCluster, drawn
             "jobs/launch_study.py", "--manifest", drawn.manifest, "--study", study.root, *STUDY
         )
         assert again.count("not submitted again") == len(job_ids(again)) == 7
+        assert "ANOTHER COMMAND" not in again
+        other = mini_cluster.launch(
+            "jobs/launch_study.py", "--manifest", drawn.manifest, "--study", study.root, *STUDY, "--train.seed", "7"
+        )
+        assert other.count("BY ANOTHER COMMAND") == 7, "it does not pass for the study that was asked for"
         entries = study.journal.read_text().splitlines()
         assert len(entries) == 7, "each stage was submitted once"
     finally:

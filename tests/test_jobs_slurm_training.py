@@ -219,7 +219,7 @@ def test_two_nodes_of_four_ranks_train_together(mini_cluster: MiniCluster, study
 def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_bits(
     mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
 ) -> None:
-    """The limit is one minute, the least that Slurm knows; so that any run meets it, its ranks are halted till then."""
+    """One minute, the least that Slurm knows; so that a run of any speed meets it, its ranks are halted till then."""
     job_id = _launch(mini_cluster, study, *SHORT, "--timeout-min", "1", "--signal-delay-s", "20")
     _wait_for_steps(study, 3)
     ranks = _rank_processes(job_id)
