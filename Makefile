@@ -21,8 +21,11 @@ env: .venv/ready
 demo: env
 	$(BIN)/python jobs/demo.py
 
+# Which tests: such as TESTS=tests/test_files.py
+TESTS ?=
+
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 test-slow: env
 	$(BIN)/python -m pytest --run-slow
@@ -37,7 +40,7 @@ slurm-down:
 	slurm/mini-cluster.sh stop
 
 test-slurm: env
-	$(BIN)/python -m pytest --run-slow -m slurm
+	$(BIN)/python -m pytest --run-slow -m slurm -p no:cacheprovider --durations=5
 
 lint: env
 	$(BIN)/ruff check .

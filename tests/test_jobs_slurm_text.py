@@ -11,6 +11,7 @@ from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest
 from bccdist.study import open_study
+from jobs import slurm
 from jobs.sites import ClusterConfig, CpuJobs
 from jobs.stages import launch_inference, launch_selection, launch_training, with_encoder_weights
 from jobs.submission import Launch, submitting
@@ -119,6 +120,15 @@ def test_slides_per_element_decides_how_many_elements_there_are(
     with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
         launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
     assert "#SBATCH --array=0-4%3\n" in capsys.readouterr().out
+
+
+def test_an_array_is_never_larger_than_the_site_allows(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "max_array_size", lambda: 2)
+    with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
+        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+    assert "#SBATCH --array=0-1%2\n" in capsys.readouterr().out
 
 
 def test_a_dry_run_touches_nothing(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,14 +174,29 @@ def test_the_controller_and_a_node_daemon_may_crash_while_a_run_goes_on(
 ) -> None:
     job_id = _launch(mini_cluster, study, *SHORT)
     _wait_for_steps(study, 3)
-    mini_cluster.script("kill", "slurmctld")
-    mini_cluster.script("kill", "node1")
-    status = _status(mini_cluster, study)
-    assert status["state"] == "unknown"
-    mini_cluster.script("daemon", "slurmctld")
-    mini_cluster.script("daemon", "node1")
+    with _halted(job_id):
+        mini_cluster.script("kill", "slurmctld")
+        mini_cluster.script("kill", "node1")
+        assert _status(mini_cluster, study)["state"] == "unknown"
+        mini_cluster.script("daemon", "slurmctld")
+        mini_cluster.script("daemon", "node1")
     _assert_ends_like(mini_cluster, study, job_id, undisturbed)
     assert not any(event["event"] in ("stop", "resume") for event in _events(study)), "it was left alone"
+
+
+@contextmanager
+def _halted(job_id: str) -> Iterator[list[int]]:
+    """The processes of a job do nothing for a while, so that it is not done before its fault has come."""
+    ranks = _rank_processes(job_id)
+    assert len(ranks) == 2
+    for pid in ranks:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield ranks
+    finally:
+        for pid in ranks:
+            with suppress(ProcessLookupError):  # Slurm lets it go on when it sends a signal
+                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.slow
@@ -212,7 +228,7 @@ def test_two_nodes_of_four_ranks_train_together(mini_cluster: MiniCluster, study
     said = mini_cluster.launch("jobs/launch_train.py", "--study", study.root, "--setting", SETTING, *words)
     mini_cluster.wait_for_outcome(job_ids(said)[STAGE], "COMPLETED")
     assert read_json(study.run(SETTING).environment)["world_size"] == 8
-    assert [event["num_draws"] // 8 for event in _events(study) if event["event"] == "plan"] == [2]
+    assert _num_steps(study) == 2
 
 
 @pytest.mark.slow
@@ -222,13 +238,8 @@ def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_
     """One minute, the least that Slurm knows; so that a run of any speed meets it, its ranks are halted till then."""
     job_id = _launch(mini_cluster, study, *SHORT, "--timeout-min", "1", "--signal-delay-s", "20")
     _wait_for_steps(study, 3)
-    ranks = _rank_processes(job_id)
-    assert len(ranks) == 2
-    for pid in ranks:
-        os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: all(map(_has_the_warning, ranks)), within_s=60, what="the warning before the time limit")
-    for pid in ranks:
-        os.kill(pid, signal.SIGCONT)
+    with _halted(job_id) as ranks:
+        wait_for(lambda: all(map(_has_the_warning, ranks)), within_s=60, what="the warning before the time limit")
     _wait_for_a_restart(mini_cluster, job_id)
     _assert_ends_like(mini_cluster, study, job_id, undisturbed)
     assert next(event["signal"] for event in _events(study) if event["event"] == "stop") == "SIGUSR2"
@@ -236,7 +247,10 @@ def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_
 
 
 def _has_the_warning(pid: int) -> bool:
-    """Whether USR2 has come to a halted process, which has not seen it yet."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    """Whether USR2 has come to a halted process, which has not seen it yet, or has by now ended because of it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
     pending = int(status.split("ShdPnd:")[1].split()[0], base=16)
     return bool(pending >> (signal.SIGUSR2 - 1) & 1)
