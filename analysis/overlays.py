@@ -4,6 +4,9 @@ The heatmap of the chosen model lies over the tissue; boxes are coloured by labe
 (paper, Figures 2, 6 and 7).
 """
 
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +26,7 @@ from bccdist.heatmaps.curve import level_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.processes import Casualty, run_each
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
@@ -32,8 +36,28 @@ PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 1400, 1600
 _BAND_TARGET_PX = 1024
 
 
-def draw_overlays(study_root: Path, manifest_path: Path, parts: list[Part]) -> list[Path]:
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """One slide under one setting, for the process that draws it."""
+
+    paths: StudyPaths
+    manifest: Manifest
+    """Of this slide alone."""
+    choice: Choice
+    slide_id: str
+    verdicts: pd.DataFrame
+
+
+def draw_overlays(
+    study_root: Path, manifest_path: Path, parts: list[Part], *, num_workers: int | None = None
+) -> list[Path]:
     """Draw every slide of some parts that the chosen models were applied to.
+
+    Args:
+        study_root: the study's folder.
+        manifest_path: its slides.csv.
+        parts: of the slides.
+        num_workers: processes that draw a slide each; None is one for each core, 0 is this process.
 
     Returns:
         The pictures' paths.
@@ -46,15 +70,43 @@ def draw_overlays(study_root: Path, manifest_path: Path, parts: list[Part]) -> l
     manifest = read_manifest(manifest_path, files_must_exist=False)
     choices = {choice.setting: choice for choice in read_choices(paths)}
     verdicts = all_verdicts(load_ledger(paths), list(choices.values()), parts)
-    drawn, failures = [], []
-    for (setting, slide_id), rows in verdicts.groupby(["setting", "slide_id"]):
-        try:
-            drawn.append(draw_slide(paths, manifest, choices[str(setting)], str(slide_id), rows))
-        except (SlideError, HeatmapError) as error:
-            failures.append(f"  - {setting}: {error}")
+    tasks = [
+        _Task(
+            paths=paths,
+            manifest=manifest.only(str(slide_id)),
+            choice=choices[str(setting)],
+            slide_id=str(slide_id),
+            verdicts=rows,
+        )
+        for (setting, slide_id), rows in verdicts.groupby(["setting", "slide_id"])
+    ]
+    num_cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    outcomes = dict(_outcomes(tasks, min(num_cores if num_workers is None else num_workers, len(tasks))))
+    drawn = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, Path)]
+    failures = [
+        f"  - {tasks[index].choice.setting}: {outcome}"
+        for index, outcome in sorted(outcomes.items())
+        if not isinstance(outcome, Path)
+    ]
     if failures:
         raise StageFailedError(f"{len(failures)} overlay(s) not drawn, {len(drawn)} drawn:\n" + "\n".join(failures))
     return drawn
+
+
+def _outcomes(tasks: Sequence[_Task], num_workers: int) -> Iterator[tuple[int, Path | str]]:
+    """The picture of each task, or why there is none, with its index."""
+    if num_workers <= 1:
+        yield from enumerate(map(_try_task, tasks))
+        return
+    for index, outcome in run_each(_try_task, tasks, num_workers=num_workers, timeout_s=float("inf")):
+        yield index, f"{tasks[index].slide_id}: {outcome.reason}" if isinstance(outcome, Casualty) else outcome
+
+
+def _try_task(task: _Task) -> Path | str:
+    try:
+        return draw_slide(task.paths, task.manifest, task.choice, task.slide_id, task.verdicts)
+    except (SlideError, HeatmapError) as error:
+        return str(error)
 
 
 def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: str, verdicts: pd.DataFrame) -> Path:

@@ -60,7 +60,7 @@ def mini_cluster() -> Iterator[MiniCluster]:
     """A real Slurm with two nodes, for the session; tests that use it carry the mark `slurm`."""
     cluster = MiniCluster.prepared()
     try:
-        cluster.script("start")
+        cluster.start()
         yield cluster
     finally:
         cluster.script("stop")

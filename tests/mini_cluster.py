@@ -27,18 +27,26 @@ def reason_against() -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass
 class MiniCluster:
     """Starts and stops it, breaks it, and asks it."""
 
     folder: Path
     port: int
+    start_s: float = float("inf")
+    """How long its start took."""
 
     @classmethod
     def prepared(cls) -> "MiniCluster":
         """Installed, in a new folder; not started."""
         subprocess.run([SCRIPT, "install"], check=True)
         return cls(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")), _free_ports(_DAEMONS))
+
+    def start(self) -> None:
+        """Start all of it for the first time."""
+        begin_s = time.monotonic()
+        self.script("start")
+        self.start_s = time.monotonic() - begin_s
 
     @property
     def variables(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from analysis.overlays import draw_overlays, picture_mpp, shrink_heatmap
 from analysis.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError, StageFailedError
+from bccdist.heatmaps.ledger import write_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -207,6 +208,30 @@ def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     assert picture is not None
     assert picture.shape[1] > 900
     assert not list(path.parent.glob("*partial*"))
+
+
+def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs_no_other(
+    study: tuple[StudyPaths, Path],
+) -> None:
+    paths, manifest = study
+    place = {"part": "Test", "slide_id": "slide-1", "phantom": True, "mpp": 0.92, "width_level0_px": 240}
+    row = ledger_row(section_id="c", x_level0_px=40, label="Tumor", height_level0_px=360, y_level0_px=60, **place)
+    write_rows(paths.ledger_rows("resnet34_ds", 1, "slide-1"), [row])
+    write_heatmap(paths.heatmap("resnet34_ds", 1, "slide-1"), np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8))
+    write_slide(manifest.with_name("slide-1.tif"))
+    with manifest.open("a") as file:
+        file.write("slide-1,Test,slide-1.tif,phantom\n")
+    drawn = [
+        [path.read_bytes() for path in draw_overlays(paths.root, manifest, [Part.TEST], num_workers=num)]
+        for num in (0, 2)
+    ]
+    assert len(drawn[0]) == 2
+    assert drawn[0] == drawn[1]
+    manifest.with_name("slide-1.tif").write_bytes(b"no slide")
+    paths.overlay("resnet34_ds", "slide-0").unlink()
+    with pytest.raises(StageFailedError, match=r"1 overlay\(s\) not drawn, 1 drawn:\n.*slide-1.tif"):
+        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=2)
+    assert paths.overlay("resnet34_ds", "slide-0").exists()
 
 
 def test_part_that_was_not_inferred(study: tuple[StudyPaths, Path]) -> None:
