@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.verdicts import Verdict
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
+from bccdist.heatmaps.verdicts import Verdict
 from bccdist.parts import Label
 
 SHOWN_FROM = 0.5

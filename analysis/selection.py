@@ -22,11 +22,11 @@ from analysis.confusion import count_verdicts
 from analysis.section_rows import SectionRows, rows_of, sections_in
 from analysis.table3 import build_table3
 from analysis.table_writing import write_frame
-from analysis.verdicts import has_tumor, region_area_um2
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
 from bccdist.heatmaps import ledger
 from bccdist.heatmaps.curve import level_of
+from bccdist.heatmaps.verdicts import has_tumor, region_area_um2
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.training.metrics import best_epochs as rank_epochs

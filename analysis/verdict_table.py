@@ -16,9 +16,9 @@ from analysis.command import run
 from analysis.confusion import Confusion, count_verdicts
 from analysis.section_rows import SectionRows, load_ledger, rows_of
 from analysis.table_writing import Table, rounded
-from analysis.verdicts import Verdict, has_tumor, region_area_um2, verdicts_of
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.curve import level_of
+from bccdist.heatmaps.verdicts import Verdict, has_tumor, region_area_um2, verdicts_of
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 

@@ -6,7 +6,7 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,10 @@ MaskDownsampling = Literal["nearest-exact", "majority", "max"]
 AreaUnit = Literal["physical", "nominal"]
 Switch = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "tf32", "bf16"]
+InferPrecision = Literal["auto", "float32", "bf16", "int8"]
+Engine = Literal["auto", "eager", "folded", "compiled", "openvino"]
+Tiling = Literal["auto", "paper", "dense"]
+Blending = Literal["mean", "hann", "centre"]
 AugmentPlace = Literal["auto", "loader", "device"]
 ImageCoding = Literal["jpeg", "png"]
 JpegChroma = Literal["444", "422", "420"]
@@ -294,13 +298,78 @@ class InferConfig:
 
     mpp_tolerance: float = 0.1
     """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    tiling: Tiling = "paper"
+    """paper: patches of 512 px that overlap by half, so that each pixel is computed four times; dense: large tiles of
+    which the centre is kept; auto: dense where the calibration found that it changes no verdict."""
+    halo_px: int | None = None
+    """Margin of a dense tile that is computed and not kept, a multiple of 32; None takes the calibration's."""
+    blending: Blending = "mean"
+    """How overlapping patches of the paper's tiling are averaged: each alike, by Hann weights, or the nearest centre
+    alone. [open]"""
+    precision: InferPrecision = "float32"
+    """auto: the fastest that the calibration found to change no verdict; int8 needs a calibration, too."""
+    engine: Engine = "auto"
+    """eager: torch as it comes, to which all others are compared; folded: batch normalisation folded into the
+    convolutions, channels last; compiled: torch.compile; auto: the fastest that is installed."""
+    exit: Literal["psi_0"] | None = None
+    """psi_0: encoder and first decoder block alone."""
+    cascade: bool = False
+    """The blocks after psi_0 only where psi_0 is undecided, within the band that the calibration found."""
     batch: int = 8
-    """Patches per forward pass."""
+    """Patches per forward pass; of dense tiles as many as have that many pixels."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
         _require(self.batch >= 1, "batch", self.batch, "at least 1")
+        for name, known in (
+            ("tiling", get_args(Tiling)),
+            ("blending", get_args(Blending)),
+            ("precision", get_args(InferPrecision)),
+            ("engine", get_args(Engine)),
+            ("exit", ("psi_0", None)),
+        ):
+            _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
+        fits = self.halo_px is None or (0 <= self.halo_px <= CELL_PX and self.halo_px % 32 == 0)
+        _require(fits, "halo_px", self.halo_px, f"a multiple of 32 up to {CELL_PX}, or None")
+        is_alone = self.exit is None or not self.cascade
+        _require(is_alone, "cascade", self.cascade, "False, because exit is psi_0 and leaves nothing to go on with")
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether a calibration has to be there before heatmaps can be made like this."""
+        is_dense_without_halo = self.tiling == "dense" and self.halo_px is None
+        return self.tiling == "auto" or is_dense_without_halo or self.precision in ("auto", "int8") or self.cascade
+
+    @property
+    def without_calibration(self) -> "InferConfig":
+        """This, or the paper's tiling in float32 without a cascade where this needs a calibration."""
+        if not self.needs_calibration:
+            return self
+        return replace(self, tiling="paper", halo_px=None, precision="float32", cascade=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig:
+    """How faster ways of inference are measured against the paper's, on Validation I."""
+
+    max_slides: int | None = None
+    """The first slides of Validation I; None takes all, which is what a decision should rest on."""
+    num_samples: int = 64
+    """Patches of tissue that int8 takes its ranges from."""
+    num_field_samples: int = 8
+    """Patches of tissue on which the receptive field is measured."""
+    mpp_tolerance: float = 0.1
+    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    batch: int = 8
+    """Patches per forward pass."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        _require(self.max_slides is None or self.max_slides >= 1, "max_slides", self.max_slides, "at least 1 or None")
+        _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
+        for name in ("num_samples", "num_field_samples", "batch"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,7 +397,7 @@ class SelectConfig:
         _require(self.area_unit in known, "area_unit", self.area_unit, f"one of {known}")
 
 
-StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig
+StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | CalibrateConfig
 
 
 _PACE = ("num_workers", "save_every_min", "digest")

@@ -88,6 +88,14 @@ class RunPaths:
         """The network after `epoch` (the first is 1), kept while it is one of the best."""
         return self.root / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
 
+    def calibration(self, epoch: int, device_type: str) -> Path:
+        """What faster ways of inference change on Validation I, measured with these weights on a cpu or cuda."""
+        return self.root / "calibration" / f"epoch-{epoch:03d}-{device_type}.json"
+
+    def int8_model(self, epoch: int, piece: str) -> Path:
+        """A piece of the network in int8 for OpenVINO, as the calibration made it; a .bin lies beside it."""
+        return self.root / "calibration" / f"epoch-{epoch:03d}-{piece}-int8.xml"
+
 
 @dataclass(frozen=True)
 class StudyPaths:
@@ -159,6 +167,14 @@ class StudyPaths:
     def overlay(self, setting: str, slide_id: str) -> Path:
         """The picture of one slide with heatmap, section boxes and verdicts."""
         return self.root / "overlays" / setting / f"{slide_id}.png"
+
+    def regions(self, setting: str, slide_id: str) -> Path:
+        """The Tumor regions and sections of one slide, as QuPath opens them: zipped GeoJSON."""
+        return self.root / "regions" / setting / f"{slide_id}.geojson.zip"
+
+    def heatmap_tiff(self, setting: str, slide_id: str, psi: str) -> Path:
+        """An output of one slide as a pyramidal TIFF."""
+        return self.root / "heatmap_tiffs" / setting / f"{slide_id}.{psi}.tif"
 
     @property
     def logs(self) -> Path:

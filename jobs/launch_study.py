@@ -6,7 +6,15 @@ from pathlib import Path
 
 import tyro
 
-from bccdist.configuration import SETTINGS, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
+from bccdist.configuration import (
+    SETTINGS,
+    CalibrateConfig,
+    InferConfig,
+    SelectConfig,
+    Setting,
+    ShardConfig,
+    TrainConfig,
+)
 from bccdist.errors import StageFailedError
 from bccdist.parts import Part
 from bccdist.study import claim_study
@@ -14,6 +22,7 @@ from jobs.command_line import LauncherArguments, run_launcher
 from jobs.epochs import Epochs
 from jobs.stages import (
     Jobs,
+    launch_calibration,
     launch_inference,
     launch_selection,
     launch_shards,
@@ -26,7 +35,11 @@ from jobs.submission import Submitted, submitting
 
 @dataclass(frozen=True, kw_only=True)
 class StudyArguments(LauncherArguments):
-    """Shards, training, validation heatmaps, selection, Test heatmaps, tables."""
+    """Shards, training, validation heatmaps, selection, Test heatmaps, tables.
+
+    Where the Test heatmaps are to be made in a way that needs a calibration, this comes after the selection, and the
+    validation heatmaps are made in the paper's way, in float32.
+    """
 
     manifest: Path = tyro.MISSING
     """slides.csv; sections.csv and kinds.toml lie beside it."""
@@ -38,6 +51,7 @@ class StudyArguments(LauncherArguments):
     train: TrainConfig = field(default_factory=TrainConfig)
     infer: InferConfig = field(default_factory=InferConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
 
 
 def launch_study(arguments: StudyArguments) -> None:
@@ -49,14 +63,17 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
+    before_calibration = arguments.infer.without_calibration
     train = with_encoder_weights(arguments.train, arguments.settings)
     manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
     failed: list[StageFailedError] = []
     with submitting(launch) as submitter:
 
-        def infer(setting: Setting, parts: Sequence[Part], epochs: Epochs, after: Jobs) -> list[Submitted]:
+        def infer(
+            setting: Setting, parts: Sequence[Part], epochs: Epochs, config: InferConfig, after: Jobs
+        ) -> list[Submitted]:
             try:
-                return launch_inference(submitter, manifest, setting, parts, epochs, arguments.infer, after=after)
+                return launch_inference(submitter, manifest, setting, parts, epochs, config, after=after)
             except StageFailedError as error:
                 failed.append(error)
                 return []
@@ -65,11 +82,14 @@ def launch_study(arguments: StudyArguments) -> None:
         validated: list[Submitted] = []
         for setting in arguments.settings:
             trained = launch_training(submitter, setting, train, after=cut)
-            validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", trained)
+            validated += infer(setting, (Part.VALIDATION_1, Part.VALIDATION_2), "best", before_calibration, trained)
         selected = launch_selection(submitter, arguments.select, after=validated)
         tested: list[Submitted] = []
         for setting in arguments.settings:
-            tested += infer(setting, (Part.TEST,), "chosen", selected)
+            ready = selected
+            if arguments.infer.needs_calibration:
+                ready = launch_calibration(submitter, manifest, setting, arguments.calibrate, after=selected)
+            tested += infer(setting, (Part.TEST,), "chosen", arguments.infer, ready)
         launch_tables(submitter, manifest, after=tested)
     if failed:
         raise StageFailedError("\n".join(map(str, failed)))

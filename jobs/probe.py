@@ -15,6 +15,7 @@ from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.study import open_study
+from jobs.epochs import inference_stage
 from jobs.training_pace import RunState, read_plan, read_run
 from jobs.usage import PREFIX, Usage, parse_usage
 
@@ -173,10 +174,8 @@ class Probe:
 
 def inference_stages(setting: Setting) -> dict[str, tuple[Part, ...]]:
     """The two inferences of a setting in a whole study, and their parts."""
-    return {
-        f"infer-{setting}-val1-val2": (Part.VALIDATION_1, Part.VALIDATION_2),
-        f"infer-{setting}-test": (Part.TEST,),
-    }
+    validation, test = (Part.VALIDATION_1, Part.VALIDATION_2), (Part.TEST,)
+    return {inference_stage(setting, validation, "best"): validation, inference_stage(setting, test, "chosen"): test}
 
 
 def read_probe(root: Path) -> Probe:

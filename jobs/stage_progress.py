@@ -19,7 +19,7 @@ from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
-from jobs.epochs import Epochs, resolve_epochs
+from jobs.epochs import Epochs, inference_stage, resolve_epochs
 from jobs.training_pace import read_run
 
 _MOST_TIMES = 1000
@@ -34,9 +34,10 @@ class StageProgress:
     """How far one stage is."""
 
     stage: str
-    """As its job is called: shards, finish-shards, train-SETTING, infer-SETTING-PARTS, select, tables."""
+    """As its job is called: shards, finish-shards, train-SETTING, infer-SETTING-PARTS, select, calibrate-SETTING,
+    tables."""
     num_done: int
-    """Slides; epochs for training, settings for the selection, 1 for the set of shards and the tables."""
+    """Slides; epochs for training, settings for the selection, 1 for set of shards, calibration and tables."""
     num_total: int | None
     """None where it is not known yet."""
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -118,7 +119,7 @@ def inference_progress(
         epochs: which of them; see `resolve_epochs`.
         since_s: take the pace from files written after this time, in seconds since 1970; None is all of them.
     """
-    stage = "-".join(["infer", setting, *(part.short for part in parts)])
+    stage = inference_stage(setting, parts, epochs)
     wanted = [slide.slide_id for slide in manifest.slides_of(parts)]
     try:
         numbers = resolve_epochs(paths, setting, epochs)
@@ -172,6 +173,17 @@ def selection_progress(paths: StudyPaths) -> StageProgress:
             words.append(f"{setting} epoch {chosen[setting]}")
             num_done += 1
     return StageProgress(stage="select", num_done=num_done, num_total=len(settings), detail=", ".join(words))
+
+
+def calibration_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
+    """Whether the chosen epoch of a setting was calibrated, on any kind of device."""
+    stage = f"calibrate-{setting}"
+    epoch = _chosen_epochs(paths).get(setting)
+    if epoch is None:
+        return StageProgress(stage=stage, num_done=0, num_total=1, detail="no epoch is chosen")
+    devices = [device for device in ("cpu", "cuda") if paths.run(setting).calibration(epoch, device).exists()]
+    detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not calibrated"
+    return StageProgress(stage=stage, num_done=int(bool(devices)), num_total=1, detail=detail)
 
 
 def tables_progress(paths: StudyPaths) -> StageProgress:

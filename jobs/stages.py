@@ -7,7 +7,7 @@ returns; on Slurm it is queued, and the next one depends on it.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bccdist.configuration import InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
+from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -16,6 +16,7 @@ from jobs.chunks import balanced_chunks, expected_costs
 from jobs.epochs import Epochs, inference_stage
 from jobs.sites import ClusterConfig
 from jobs.stage_progress import (
+    calibration_progress,
     inference_progress,
     is_whole,
     selection_progress,
@@ -132,6 +133,22 @@ def launch_selection(submitter: Submitter, config: SelectConfig, *, after: Jobs)
     task = StageTask(name="select", function="analysis.selection:select_thresholds", arguments=(launch.study, config))
     # It works on the slides that are there, and refuses if that is not enough.
     return submitter.submit(Work(tasks=(task,), needs_success=False), after=after)
+
+
+def launch_calibration(
+    submitter: Submitter, manifest: Manifest, setting: Setting, config: CalibrateConfig, *, after: Jobs
+) -> list[Submitted]:
+    """What faster ways of inference change on Validation I, with the chosen epoch of a setting."""
+    launch = submitter.launch
+    if launch.only_missing and not after and is_whole(calibration_progress(launch.paths, setting)):
+        return []
+    task = StageTask(
+        name=f"calibrate-{setting}",
+        function="jobs.calibration:calibrate_chosen",
+        arguments=(manifest.path, launch.study, setting, config),
+    )
+    work = Work(tasks=(task,), gpus_per_node=min(1, launch.cluster.gpus_per_node))
+    return submitter.submit(work, after=after)
 
 
 def launch_tables(submitter: Submitter, manifest: Manifest, *, after: Jobs) -> list[Submitted]:

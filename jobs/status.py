@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from jobs import journal, slurm
 from jobs.epochs import parse_inference_stage
 from jobs.stage_progress import (
     StageProgress,
+    calibration_progress,
     finish_progress,
     inference_progress,
     is_whole,
@@ -107,7 +108,7 @@ def _stages(paths: StudyPaths, entries: Mapping[str, journal.JournalEntry]) -> l
     return sorted(known, key=lambda stage: (_ORDER.index(_kind(stage)), _setting_order(stage)))
 
 
-_ORDER = ["shards", "finish-shards", "train", "infer", "select", "infer-test", "tables"]
+_ORDER = ["shards", "finish-shards", "train", "infer", "select", "calibrate", "infer-test", "tables"]
 
 
 def _kind(stage: str) -> str:
@@ -126,8 +127,9 @@ def _progress(paths: StudyPaths, manifest: Manifest, stage: str, since_s: float 
         return training_progress(paths, next(setting for setting in SETTINGS if setting == rest))
     if kind == "infer":
         setting, parts, epochs = parse_inference_stage(stage)
-        found = inference_progress(paths, manifest, setting, parts, epochs, since_s=since_s)
-        return replace(found, stage=stage)
+        return inference_progress(paths, manifest, setting, parts, epochs, since_s=since_s)
+    if kind == "calibrate":
+        return calibration_progress(paths, next(setting for setting in SETTINGS if setting == rest))
     if stage == "shards":
         return shards_progress(paths, manifest, since_s=since_s)
     if stage == "finish-shards":

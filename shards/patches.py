@@ -142,7 +142,7 @@ def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Execut
         yield from samples.result()
 
 
-def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Iterator[Band]:
+def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Generator[Band, None, None]:
     """A slide from top to bottom, a row of cells at a time; `needed` [rows, cols] says which cells to read.
 
     Raises:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
 
@@ -14,6 +15,10 @@ REQUIRE_ALL = "BCCDIST_REQUIRE_ALL_TESTS"
 """Set in CI: a test that would be left out fails instead."""
 SHARED_DATA = "BCCDIST_SHARED_DATA"
 """Folder of the real slides and fixtures; by default beside the repository."""
+
+# An example's time tells how busy the machine is; tests of speed measure it themselves.
+hypothesis.settings.register_profile("without-deadline", deadline=None)
+hypothesis.settings.load_profile("without-deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

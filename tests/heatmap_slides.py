@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bccdist.configuration import Psi, outputs_of, pixel_px
-from bccdist.networks.inputs import MEAN_RGB, STD_RGB
+from bccdist.networks.inputs import MEAN_RGB, STD_RGB, to_network_input
+from bccdist.networks.unet import tumor_probability
 
 MPP = 0.92
 TILE_PX = 256
@@ -94,6 +95,19 @@ class BrightnessNetwork(ConstantNetwork):
     def _tumor(self, x_N3HW: Tensor) -> Tensor:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN_RGB, STD_RGB))
         return (x_N3HW * std + mean).mean(dim=1, keepdim=True)
+
+
+class PlainPredictor:
+    """A network as it is, as `predict_rows` wants it."""
+
+    def __init__(self, network: nn.Module, outputs: Sequence[Psi] | None = None) -> None:
+        """Keep the outputs named, or all that the network has."""
+        self.outputs: tuple[Psi, ...] = tuple(outputs or network.outputs)  # type: ignore[arg-type]
+        self._network = network
+
+    def __call__(self, patches_NPP3: Tensor) -> dict[Psi, Tensor]:
+        scores = self._network(to_network_input(patches_NPP3))
+        return {psi: tumor_probability(scores[psi]).float() for psi in self.outputs}
 
 
 def _scores(tumor_N1HW: Tensor) -> Tensor:

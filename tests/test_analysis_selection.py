@@ -89,9 +89,10 @@ def test_whole_grid_is_quick(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
     for setting in SETTINGS:
         write_metrics(paths, setting, dict.fromkeys(range(1, 6), 0.5))
-    start = time.perf_counter()
+    # The processor's time: other work on the machine is not the selection's.
+    start = time.process_time()
     grid, selection = select(paths, rows, CONFIG)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(grid) == 4 * 5 * 19 * 16
     assert selection["setting"].tolist() == list(SETTINGS)
 

@@ -18,6 +18,7 @@ from bccdist.configuration import (
     SETTINGS,
     AugmentConfig,
     BalanceConfig,
+    CalibrateConfig,
     ComputeConfig,
     DrawCounts,
     InferConfig,
@@ -92,6 +93,18 @@ REFUSED = [
     Refused(TrainConfig, "seed", -1, "at least 0"),
     Refused(InferConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
     Refused(InferConfig, "batch", 0, "at least 1"),
+    Refused(InferConfig, "tiling", "wide", "one of ('auto', 'paper', 'dense')"),
+    Refused(InferConfig, "blending", "max", "one of ('mean', 'hann', 'centre')"),
+    Refused(InferConfig, "precision", "fp8", "one of ('auto', 'float32', 'bf16', 'int8')"),
+    Refused(InferConfig, "engine", "tensorrt", "one of ('auto', 'eager', 'folded', 'compiled', 'openvino')"),
+    Refused(InferConfig, "exit", "psi_1", "one of ('psi_0', None)"),
+    Refused(InferConfig, "halo_px", 72, "a multiple of 32 up to 256, or None"),
+    Refused(InferConfig, "halo_px", 288, "a multiple of 32 up to 256, or None"),
+    Refused(CalibrateConfig, "max_slides", 0, "at least 1 or None"),
+    Refused(CalibrateConfig, "num_samples", 0, "at least 1"),
+    Refused(CalibrateConfig, "num_field_samples", 0, "at least 1"),
+    Refused(CalibrateConfig, "batch", 0, "at least 1"),
+    Refused(CalibrateConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
     Refused(SelectConfig, "beta", 0.0, "above 0"),
     Refused(SelectConfig, "probability_step", 0.0, "above 0, at most 0.5"),
     Refused(SelectConfig, "probability_step", 0.6, "above 0, at most 0.5"),
@@ -100,7 +113,7 @@ REFUSED = [
     Refused(SelectConfig, "area_unit", "um2", "one of ('physical', 'nominal')"),
 ]
 PACE = ["num_workers", "save_every_min"]
-STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig()]
+STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig(), CalibrateConfig()]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.key}={case.value}")
@@ -108,6 +121,11 @@ def test_what_cannot_work_is_refused_with_key_got_and_expected(case: Refused) ->
     with pytest.raises(ConfigurationError) as error:
         case.kind(**{case.key: case.value})
     assert str(error.value) == f"{case.key} is {case.value!r}, expected {case.expected}"
+
+
+def test_a_cascade_cannot_end_at_psi_0() -> None:
+    with pytest.raises(ConfigurationError, match="cascade is True, expected False, because exit is psi_0"):
+        InferConfig(cascade=True, exit="psi_0")
 
 
 @pytest.mark.parametrize("width", [4, 60, 128])
@@ -231,7 +249,13 @@ def another_value(key: str, value: Any) -> Any:
         "augment": AugmentConfig(scale=(0.9, 1.25)),
         "compute": ComputeConfig(precision="float32"),
         "place": "loader",
-        "precision": "float32",
+        "precision": "bf16",
+        "tiling": "dense",
+        "halo_px": 64,
+        "blending": "hann",
+        "engine": "folded",
+        "exit": "psi_0",
+        "max_slides": 7,
         "compile": "off",
         "channels_last": "on",
         "scale": (0.9, 1.25),

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.heatmaps.calibration import resolve_method
 from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, sections_digest
 from bccdist.heatmaps.ledger import write_rows
 from bccdist.parts import Label, Part
@@ -20,12 +22,25 @@ _SECTION = SectionRecord(slide_id="a", section_id="a-0", label=Label.TUMOR, box_
 _IDENTITY = Identity(weights_digest="w", config_digest="c", slide_fingerprint="f", sections_digest="s")
 
 
-def test_the_batch_is_not_part_of_the_digest() -> None:
-    digest = inference_digest(InferConfig(batch=1), _RECORD, target_mpp=0.92)
-    assert inference_digest(InferConfig(batch=64), _RECORD, target_mpp=0.92) == digest
-    assert inference_digest(InferConfig(), _RECORD, target_mpp=1.0) != digest
-    assert inference_digest(InferConfig(mpp_tolerance=0.2), _RECORD, target_mpp=0.92) != digest
-    assert inference_digest(InferConfig(), replace(_RECORD, mpp=0.5), target_mpp=0.92) != digest
+def test_all_that_shapes_a_heatmap_is_in_the_digest() -> None:
+    def digest(record: SlideRecord = _RECORD, *, target_mpp: float = 0.92, tolerance: float = 0.1, **how: Any) -> str:
+        method = resolve_method(InferConfig(**how), None).names_heatmap
+        return inference_digest(method, record, target_mpp=target_mpp, mpp_tolerance=tolerance)
+
+    others = [
+        digest(target_mpp=1.0),
+        digest(tolerance=0.2),
+        digest(replace(_RECORD, mpp=0.5)),
+        digest(precision="bf16"),
+        digest(blending="hann"),
+        digest(exit="psi_0"),
+        digest(tiling="dense", halo_px=64),
+        digest(tiling="dense", halo_px=96),
+    ]
+    assert len({digest(), *others}) == 1 + len(others)
+    assert digest(batch=64, engine="eager") == digest()
+    # Dense patches do not overlap, so there is nothing to blend.
+    assert digest(tiling="dense", halo_px=64, blending="hann") == digest(tiling="dense", halo_px=64)
 
 
 def test_a_changed_label_or_box_is_another_digest() -> None:

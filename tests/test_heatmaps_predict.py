@@ -1,19 +1,30 @@
 """Networks with known answers give heatmaps with known values, whatever the batch."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from heatmap_slides import ALL_PSIS, MPP, BrightnessNetwork, ConstantNetwork, damage_tile, grey_picture, write_slide
+from heatmap_slides import (
+    ALL_PSIS,
+    MPP,
+    BrightnessNetwork,
+    ConstantNetwork,
+    PlainPredictor,
+    damage_tile,
+    grey_picture,
+    write_slide,
+)
 from numpy.typing import NDArray
 from torch import nn
 
 from bccdist.configuration import Psi, pixel_px
-from bccdist.heatmaps.predict import Network, PredictionTally, predict_rows
-from bccdist.slides.geometry import covering_patches
+from bccdist.heatmaps.layout import dense_layout
+from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
 from bccdist.slides.slide import Slide
 
 _CPU = torch.device("cpu")
@@ -23,20 +34,22 @@ _SIZE_PX = (1100, 600)
 def _predicted(
     path: Path,
     cells: NDArray[np.bool_],
-    networks: Sequence[Network],
+    networks: Sequence[nn.Module],
     *,
     batch: int = 4,
     outputs: tuple[Psi, ...] = ALL_PSIS,
+    **how: Any,
 ) -> tuple[list[dict[Psi, NDArray[np.uint8]]], NDArray[np.uint8], PredictionTally]:
     """Whole heatmaps per network, the coverage, and the tally."""
     tally = PredictionTally(network_s=[0.0] * len(networks))
+    predictors: list[Predictor] = [PlainPredictor(network, outputs) for network in networks]
     with Slide(path, target_mpp=MPP) as slide:
-        rows = list(predict_rows(slide, cells, networks, outputs=outputs, batch=batch, device=_CPU, tally=tally))
+        rows = list(predict_rows(slide, cells, predictors, batch=batch, device=_CPU, tally=tally, **how))
     maps = [
         {psi: np.concatenate([row.maps[index][psi] for row in rows]) for psi in outputs}
         for index in range(len(networks))
     ]
-    return maps, np.stack([row.coverage for row in rows]), tally
+    return maps, np.concatenate([row.coverage for row in rows]), tally
 
 
 @pytest.fixture
@@ -71,15 +84,23 @@ def test_brightness_gives_the_slide_back(slide_path: Path) -> None:
         assert np.abs(heatmap.astype(int) - expected).max() <= 1
 
 
+class _Convolution(nn.Module):
+    """Random, so that each patch differs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv2d(3, 2, kernel_size=32, stride=16, padding=8)
+
+    def forward(self, x_N3HW: torch.Tensor) -> dict[Psi, torch.Tensor]:
+        return {"psi_0": self.convolution(x_N3HW)}
+
+
 def test_the_batch_does_not_change_the_heatmap(slide_path: Path) -> None:
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 2, kernel_size=32, stride=16, padding=8)
     everywhere = np.ones((3, 5), dtype=bool)
     heatmaps = []
-    for batch in (1, 4, 7):
-        maps, _, tally = _predicted(
-            slide_path, everywhere, [lambda x: {"psi_0": convolution(x)}], batch=batch, outputs=("psi_0",)
-        )
+    for batch in (1, 4, 7, 64):
+        maps, _, tally = _predicted(slide_path, everywhere, [_Convolution()], batch=batch, outputs=("psi_0",))
         heatmaps.append(maps[0]["psi_0"].astype(int))
         assert tally.num_patches == 24
     assert np.ptp(heatmaps[0]) > 10
@@ -114,7 +135,64 @@ def test_patches_around_damage_are_left_out(slide_path: Path) -> None:
     everywhere = np.ones((3, 5), dtype=bool)
     maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)])
     assert coverage.tolist() == [[0, 2, 4, 4, 4], [2, 3, 4, 4, 4], [4, 4, 4, 4, 4]]
-    assert tally.num_patches == covering_patches(everywhere).sum() - 4
+    assert tally.num_patches == 24 - 4
     assert tally.reading.num_unread_cells == 1
     assert not maps[0]["psi_4"][:256, :256].any()
     assert (maps[0]["psi_4"][:256, 256:] == round(0.4 * 255)).all()
+
+
+@pytest.mark.parametrize("halo_px", [0, 32, 256])
+def test_dense_patches_give_the_slide_back_and_compute_less(slide_path: Path, halo_px: int) -> None:
+    everywhere = np.ones((3, 5), dtype=bool)
+    paper, _, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()])
+    dense, coverage, tally = _predicted(slide_path, everywhere, [BrightnessNetwork()], layout=dense_layout(halo_px))
+    assert (coverage == 1).all()
+    assert tally.num_patches == 2
+    for psi, heatmap in paper[0].items():
+        assert np.abs(heatmap.astype(int) - dense[0][psi]).max() <= 1
+
+
+def test_dense_patches_near_damage_keep_nothing_within_a_cell_of_it(slide_path: Path) -> None:
+    damage_tile(slide_path, 0)
+    everywhere = np.ones((3, 5), dtype=bool)
+    maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)], layout=dense_layout(64))
+    assert coverage.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    assert tally.reading.num_unread_cells == 1
+    assert not maps[0]["psi_4"][:512, :512].any()
+    assert (maps[0]["psi_4"][512:] == round(0.4 * 255)).all()
+
+
+@pytest.mark.parametrize("blending", ["hann", "centre"])
+def test_other_blendings_give_the_slide_back(slide_path: Path, blending: str) -> None:
+    everywhere = np.ones((3, 5), dtype=bool)
+    mean, _, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()])
+    other, coverage, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()], blending=blending)
+    assert (coverage == 4).all()
+    for psi, heatmap in mean[0].items():
+        assert np.abs(heatmap.astype(int) - other[0][psi]).max() <= 1
+
+
+def test_islands_far_apart_are_computed_alone(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "tall.tif", grey_picture(600, 5000))
+    cells = np.zeros((20, 3), dtype=bool)
+    cells[[1, 18], [0, 2]] = True
+    for how in ({}, {"layout": dense_layout(64)}):
+        maps, coverage, _ = _predicted(path, cells, [BrightnessNetwork()], outputs=("psi_4",), batch=1, **how)
+        heatmap = maps[0]["psi_4"]
+        assert heatmap.shape == (20 * 256, 3 * 256)
+        assert coverage[1, 0] == coverage[18, 2] == coverage.max()
+        assert not coverage[6:16].any()
+        picture = grey_picture(600, 5000).astype(int)
+        assert np.abs(heatmap[256:512, :256] - picture[256:512, :256]).max() <= 1
+        assert np.abs(heatmap[18 * 256 : 19 * 256, 512:600] - picture[18 * 256 : 19 * 256, 512:]).max() <= 1
+        assert not heatmap[6 * 256 : 16 * 256].any()
+
+
+def test_an_error_in_a_network_comes_out_and_leaves_no_thread(slide_path: Path) -> None:
+    class Failing(ConstantNetwork):
+        def _tumor(self, x_N3HW: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - it fails before it looks
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _predicted(slide_path, np.ones((3, 5), dtype=bool), [Failing(0.5)])
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("one-ahead")]

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heatmap_slides import MPP, BrightnessNetwork, ConstantNetwork, damage_tile, pink_picture, write_slide
+from heatmap_slides import (
+    MPP,
+    BrightnessNetwork,
+    ConstantNetwork,
+    PlainPredictor,
+    damage_tile,
+    pink_picture,
+    write_slide,
+)
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import CheckpointError, ConfigurationError, ManifestError, StageFailedError
 from bccdist.failures import read_reason
 from bccdist.files import write_text
 from bccdist.heatmaps.ledger import read_rows
-from bccdist.heatmaps.predict import HeatmapRow, predict_rows
+from bccdist.heatmaps.predict import HeatmapRows, predict_rows
 from bccdist.heatmaps.stage import infer_slides
 from bccdist.heatmaps.store import Heatmap
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -78,6 +86,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Study:
     for epoch in study.networks:
         write_text(study.paths.run("resnet34").weights(epoch), f"weights of epoch {epoch}")
     monkeypatch.setattr("bccdist.heatmaps.stage.load_network", study.load)
+    monkeypatch.setattr("bccdist.heatmaps.stage.make_predictor", lambda network, *_, **__: PlainPredictor(network))
     return study
 
 
@@ -108,12 +117,12 @@ def test_epochs_share_one_reading_and_keep_their_own_values(
 ) -> None:
     num_passes = 0
 
-    def counted(*args: Any, **kwargs: Any) -> Iterator[HeatmapRow]:
+    def counted(*args: Any, **kwargs: Any) -> Generator[HeatmapRows, None, None]:
         nonlocal num_passes
         num_passes += 1
         return predict_rows(*args, **kwargs)
 
-    monkeypatch.setattr("bccdist.heatmaps.stage.predict_rows", counted)
+    monkeypatch.setattr("bccdist.heatmaps.writing.predict_rows", counted)
     study.infer(["a"], epochs=(1, 2))
     assert num_passes == 1
     assert "18 patches x 2 epochs" in capsys.readouterr().out
@@ -282,7 +291,7 @@ def test_real_weights_go_through(study: _Study, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_reading_results_does_not_import_torch() -> None:
-    modules = ("curve", "identity", "ledger", "reading", "sections", "stitching", "store")
+    modules = ("calibration", "curve", "identity", "layout", "ledger", "reading", "sections", "store", "verdicts")
     imports = "; ".join(f"import bccdist.heatmaps.{module}" for module in modules)
     check = f"{imports}; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -1,4 +1,4 @@
-"""Grids cover every pixel, patches cover each marked cell four times, and cells hold what lies in them."""
+"""Grids cover every pixel, and cells hold what lies in them."""
 
 from itertools import pairwise
 
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from bccdist.slides.geometry import (
     Box,
     cell_shape,
-    cells_under,
-    covering_patches,
     grid_starts,
     patch_grid,
     runs,
@@ -56,36 +54,6 @@ def test_cells_cover_the_area_without_one_too_many(width_px: int, height_px: int
     rows, cols = cell_shape(width_px, height_px, cell_px=cell_px)
     assert (rows - 1) * cell_px < height_px <= rows * cell_px
     assert (cols - 1) * cell_px < width_px <= cols * cell_px
-
-
-@given(cells=masks())
-def test_patches_cover_each_marked_cell_four_times(cells: NDArray[np.bool_]) -> None:
-    patches = covering_patches(cells)
-    # Patch (i, j) spans cells (i-1, j-1) to (i, j): a frame of one cell holds what sticks out.
-    times = np.zeros((cells.shape[0] + 2, cells.shape[1] + 2), dtype=int)
-    for row, col in np.argwhere(patches):
-        times[row : row + 2, col : col + 2] += 1
-    assert (times[1:-1, 1:-1][cells] == 4).all()
-
-
-@given(cells=masks())
-def test_no_patch_is_computed_for_nothing(cells: NDArray[np.bool_]) -> None:
-    framed = np.pad(cells, 1)
-    for row, col in np.argwhere(covering_patches(cells)):
-        assert framed[row : row + 2, col : col + 2].any()
-
-
-@given(patches=masks())
-def test_cells_under_patches_are_those_that_a_patch_touches(patches: NDArray[np.bool_]) -> None:
-    touched = np.zeros((patches.shape[0] + 1, patches.shape[1] + 1), dtype=bool)
-    for row, col in np.argwhere(patches):
-        touched[row : row + 2, col : col + 2] = True
-    assert np.array_equal(cells_under(patches), touched[1:-1, 1:-1])
-
-
-@given(cells=masks())
-def test_marked_cells_lie_under_their_patches(cells: NDArray[np.bool_]) -> None:
-    assert cells_under(covering_patches(cells))[cells].all()
 
 
 @given(tissue=masks(longest=30), pixels_per_cell=st.integers(1, 8))

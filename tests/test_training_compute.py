@@ -1,6 +1,5 @@
 """Every arithmetic is chosen by name, refused where it cannot work, and compared with float32 eager."""
 
-import ctypes
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,13 +12,11 @@ from bccdist.configuration import ComputeConfig, Setting, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.networks import unet
 from bccdist.networks.unet import DeeplySupervisedUNet, upsample, upsample_by_matrices
-from bccdist.training import compute as compute_module
 from bccdist.training.compute import (
     Compute,
     autocast,
     compile_parallel,
     difference_to_float32_eager,
-    keep_freed_memory,
     kernels,
     make_optimizer,
     prepare_network,
@@ -218,9 +215,3 @@ def test_compiling_keeps_the_names_of_the_weights() -> None:
     names = list(network.state_dict())
     compile_parallel(network, _resolved(replace(PLAIN, compile="on")))
     assert list(network.state_dict()) == names
-
-
-def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
-    monkeypatch.setattr(compute_module.ctypes, "CDLL", lambda _: object())
-    assert not keep_freed_memory()

@@ -1,13 +1,14 @@
 """What a heatmap and its ledger rows are made from: done work is found again by it, and never overwritten."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from bccdist.configuration import CELL_PX, InferConfig
+from bccdist.configuration import CELL_PX
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import digest_of
 from bccdist.heatmaps.store import Heatmap
@@ -39,14 +40,24 @@ class Identity:
         return {IDENTITY_KEY: json.dumps(asdict(self), sort_keys=True)}
 
 
-def inference_digest(config: InferConfig, record: SlideRecord, *, target_mpp: float) -> str:
-    """Names all that shapes a heatmap beside weights and slide; the batch does not."""
+def inference_digest(
+    method: Mapping[str, Any], record: SlideRecord, *, target_mpp: float, mpp_tolerance: float
+) -> str:
+    """Names all that shapes a heatmap beside weights and slide; batch and engine do not.
+
+    Args:
+        method: `Method.names_heatmap`.
+        record: the slide's.
+        target_mpp: um per pixel that the network was trained at.
+        mpp_tolerance: of the configuration.
+    """
     return digest_of(
         {
+            **method,
             "method": METHOD_VERSION,
-            "stride_px": CELL_PX,
+            "cell_px": CELL_PX,
             "target_mpp": target_mpp,
-            "mpp_tolerance": config.mpp_tolerance,
+            "mpp_tolerance": mpp_tolerance,
             "mpp_override": record.mpp,
         }
     )

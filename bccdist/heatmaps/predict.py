@@ -1,30 +1,38 @@
 """A slide goes through one or several networks and comes out as rows of heatmaps (paper, section 2.4).
 
-Shape suffixes: N patches, H and W pixels, 3 colours.
+Reading, computing and what is done with the rows overlap: one thread reads ahead, one computes ahead.
+Shape suffixes: N patches, P pixels along a patch's edge, 3 colours.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bccdist.configuration import CELL_PX, Psi, pixel_px
-from bccdist.heatmaps.reading import CellRow, ReadingTally, blank_row, readable_rows
-from bccdist.heatmaps.stitching import RowStitcher, cut_patches, patches_per_cell
-from bccdist.networks.inputs import to_network_input
-from bccdist.networks.unet import tumor_probability
-from bccdist.slides.geometry import cells_under, covering_patches
+from bccdist.configuration import CELL_PX, Blending, Psi
+from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, patch_rows
+from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
+from bccdist.heatmaps.stitching import PatchCounts, RowStitcher
+from bccdist.slides.ahead import one_ahead
+from bccdist.slides.level import WHITE
 from bccdist.slides.slide import Slide
 
-Network = Callable[[Tensor], Mapping[Psi, Tensor]]
-"""Normalised patches [n, 3, 512, 512] to score maps [n, 2, h, w] per output; in evaluation mode, on the device."""
+
+class Predictor(Protocol):
+    """A network as heatmaps need it, on the device."""
+
+    @property
+    def outputs(self) -> tuple[Psi, ...]:
+        """What it gives, the final one last."""
+
+    def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
+        """The Tumor probability of each output: float32 [n, p / pixel_px, p / pixel_px] from uint8 RGB."""
 
 
 @dataclass(kw_only=True)
@@ -38,87 +46,262 @@ class PredictionTally:
     """For each network."""
 
 
-class HeatmapRow(NamedTuple):
-    """One row of cells of every network's heatmaps."""
+class HeatmapRows(NamedTuple):
+    """A few rows of cells of every network's heatmaps."""
 
     coverage: NDArray[np.uint8]
-    """[cols]: patches that were averaged over each cell, 0 to 4."""
+    """[rows, cols]: patches that were averaged over each cell."""
     maps: list[dict[Psi, NDArray[np.uint8]]]
-    """For each network and output [256 / pixel_px, cols * 256 / pixel_px]: 255 times the Tumor probability."""
+    """For each network and output [rows * 256 / pixel_px, cols * 256 / pixel_px]: 255 times the Tumor probability."""
 
 
 def predict_rows(
     slide: Slide,
     cells: NDArray[np.bool_],
-    networks: Sequence[Network],
+    predictors: Sequence[Predictor],
     *,
-    outputs: Sequence[Psi],
+    layout: Layout = PAPER,
+    blending: Blending = "mean",
     batch: int,
     device: torch.device,
     tally: PredictionTally,
-) -> Generator[HeatmapRow, None, None]:
-    """The heatmaps of a slide from top to bottom, a row of cells at a time.
+) -> Generator[HeatmapRows, None, None]:
+    """The heatmaps of a slide from top to bottom, a few rows of cells at a time.
 
-    Every pixel is read once, whatever the number of networks. A patch that would need an unreadable cell is
-    left out, so the coverage around it stays below 4.
+    Every pixel is read once and brought to the device once, whatever the number of networks; patches are cut there.
+    Where a cell cannot be read, coverage is less than full: a patch of the paper's tiling that needs it is left out;
+    of dense ones nothing is kept within a cell of it.
 
     Args:
         slide: open; not to be used by others until the last row is out.
         cells: bool [rows, cols]: the cells that hold tissue.
-        networks: each is given every patch.
-        outputs: which of the networks' outputs to keep.
-        batch: patches per forward pass.
+        predictors: each is given every patch.
+        layout: where patches lie.
+        blending: how overlapping ones are averaged.
+        batch: patches of 512 px per forward pass; of larger ones as many as have that many pixels.
         device: where the networks are.
         tally: counts on.
 
     Yields:
-        one HeatmapRow per row of cells.
+        HeatmapRows, which together are all rows of cells of the slide.
     """
-    patches = covering_patches(cells)
-    stitchers = [{psi: _stitcher(psi, cells.shape[1]) for psi in outputs} for _ in networks]
-    outside = blank_row(cells.shape[1])
-    computed_above = np.zeros(patches.shape[1], dtype=bool)
+    return one_ahead(
+        _computed_rows(
+            slide, cells, predictors, layout=layout, blending=blending, batch=batch, device=device, tally=tally
+        )
+    )
+
+
+def _computed_rows(
+    slide: Slide,
+    cells: NDArray[np.bool_],
+    predictors: Sequence[Predictor],
+    *,
+    layout: Layout,
+    blending: Blending,
+    batch: int,
+    device: torch.device,
+    tally: PredictionTally,
+) -> Generator[HeatmapRows, None, None]:
+    batch = layout.batch(batch)
+    patches = patch_rows(cells, layout)
+    num_rows, num_cols = cells.shape
+    held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
+    sums = _Sums(predictors, layout, blending, num_rows=held, num_cols=num_cols, device=device)
     # Closed here, so that no thread still reads when the slide is closed after an error.
-    with closing(readable_rows(slide, cells_under(patches), tally.reading)) as rows:
-        for patch_row, (upper, lower) in enumerate(pairwise(chain([outside], rows, [outside]))):
-            computed = patches[patch_row] & ~_blocked(upper, lower)
-            cols = np.flatnonzero(computed).tolist()
-            tally.num_patches += len(cols)
-            for start in range(0, len(cols), batch):
-                batch_cols = cols[start : start + batch]
-                images = torch.from_numpy(cut_patches(upper.pixels, lower.pixels, batch_cols)).to(device)
-                _predict_batch(images, batch_cols, networks, stitchers, tally)
-            counts = patches_per_cell(np.stack([computed_above, computed]))[0]
-            maps = [{psi: stitcher.finish_row(counts) for psi, stitcher in group.items()} for group in stitchers]
-            if patch_row > 0:  # before that it is the row of cells above the slide
-                yield HeatmapRow(counts, maps)
-            computed_above = computed
+    with closing(readable_rows(slide, cells_under(patches, layout, cells.shape), tally.reading)) as rows:
+        window = _Window(rows, cells.shape, layout, num_rows=held, device=device)
+        for group in grouped(patches, layout, num_cols=num_cols, batch=batch):
+            yield from sums.finish(group[0].row, window.unread)
+            window.move_to(group[0].row)
+            _predict_group(group, window, predictors, sums, batch, tally)
+        yield from sums.finish(num_rows, window.unread)
 
 
-def _stitcher(psi: Psi, num_cols: int) -> RowStitcher:
-    return RowStitcher(num_cols, pixels_per_cell=CELL_PX // pixel_px(psi))
+class _Window:
+    """The rows of cells that a group of patches touches, on the device; white outside the slide.
+
+    Attributes:
+        layout: of the patches.
+        unread: of the whole slide, as far as it was read: bool [rows, cols].
+    """
+
+    def __init__(
+        self, rows: Iterator[CellRow], shape: tuple[int, int], layout: Layout, *, num_rows: int, device: torch.device
+    ) -> None:
+        """Begin at the slide's top; `num_rows` of cells are held, and the margins around them."""
+        self.unread = np.zeros(shape, dtype=bool)
+        self._rows = enumerate(rows)
+        self.layout = layout
+        self._margin = layout.margin_cells
+        # Patches may stick out of the slide by all but one of the cells that they keep.
+        self._side = layout.kept_cells - 1 + self._margin
+        self._height = num_rows + 2 * self._margin
+        size = (self._height * CELL_PX, (shape[1] + 2 * self._side) * CELL_PX, 3)
+        self._pixels = torch.full(size, WHITE, dtype=torch.uint8, device=device)
+        self._top = -self._height
+
+    def move_to(self, row: int) -> None:
+        """Let what is kept of the group's first row of patches begin at this row of cells."""
+        top = row - self._margin
+        fresh = min(self._height, top - self._top)
+        self._pixels = torch.roll(self._pixels, -fresh * CELL_PX, dims=0)
+        for place in range(self._height - fresh, self._height):
+            self._fill(place, top + place)
+        self._top = top
+
+    def _fill(self, place: int, row: int) -> None:
+        """Put a row of the slide to a place in the window."""
+        band = self._pixels[place * CELL_PX : (place + 1) * CELL_PX]
+        if not 0 <= row < len(self.unread):
+            band.fill_(WHITE)
+            return
+        found = next(cells for number, cells in self._rows if number == row)
+        self.unread[row] = found.unread
+        pixels = torch.from_numpy(found.pixels)
+        if band.is_cuda:
+            pixels = pixels.pin_memory()
+        width = found.pixels.shape[1]
+        band[:, self._side * CELL_PX :][:, :width].copy_(pixels, non_blocking=True)
+
+    def cut(self, places: Sequence[tuple[int, int]]) -> Tensor:
+        """The patches whose kept squares begin at these (row, col) of cells: uint8 [n, p, p, 3]."""
+        return torch.stack([self._patch(row, col) for row, col in places])
+
+    def _patch(self, row: int, col: int) -> Tensor:
+        top = (row - self._top) * CELL_PX - self.layout.halo_px
+        left = (col + self._side) * CELL_PX - self.layout.halo_px
+        return self._pixels[top : top + self.layout.patch_px, left : left + self.layout.patch_px]
+
+    def is_readable(self, row: int, col: int) -> bool:
+        """Whether no cell that the patch keeps is unread."""
+        kept = self.layout.kept_cells
+        return not self.unread[max(0, row) : row + kept, max(0, col) : col + kept].any()
 
 
-def _blocked(upper: CellRow, lower: CellRow) -> NDArray[np.bool_]:
-    """The patches between two rows of cells that touch an unread cell: bool [cols + 1]."""
-    patches = covering_patches(np.stack([upper.unread, lower.unread]))
-    return np.asarray(patches[1], dtype=bool)
+class _Sums:
+    """What is added up over the rows of cells that are held: for every network and output, and the counts."""
+
+    def __init__(
+        self,
+        predictors: Sequence[Predictor],
+        layout: Layout,
+        blending: Blending,
+        *,
+        num_rows: int,
+        num_cols: int,
+        device: torch.device,
+    ) -> None:
+        self._layout = layout
+        self._num_rows = num_rows
+        self._first_row = layout.step_cells - layout.kept_cells
+        self._counts = PatchCounts(layout, num_rows=num_rows, num_cols=num_cols)
+        self._stitchers = [
+            {
+                psi: RowStitcher(psi, layout, blending, num_rows=num_rows, num_cols=num_cols, device=device)
+                for psi in predictor.outputs
+            }
+            for predictor in predictors
+        ]
+
+    def add_counts(self, places: Sequence[tuple[int, int]]) -> None:
+        for row, col in places:
+            self._counts.add(row - self._first_row, col)
+
+    def add(self, index: int, places: Sequence[tuple[int, int]], found: Mapping[Psi, Tensor]) -> None:
+        """Add what a network found on some patches."""
+        here = [(row - self._first_row, col) for row, col in places]
+        for psi, stitcher in self._stitchers[index].items():
+            stitcher.add(here, found[psi])
+
+    def finish(self, row: int, unread: NDArray[np.bool_]) -> Iterator[HeatmapRows]:
+        """The rows of cells above this one, which no later patch touches."""
+        while self._first_row < row:
+            num_rows = min(row - self._first_row, self._num_rows)
+            flags = self._counts.flags[:num_rows] & ~self._is_lost(num_rows, unread)[:, None, None, :]
+            maps = [
+                {psi: stitcher.take(flags).cpu().numpy() for psi, stitcher in group.items()}
+                for group in self._stitchers
+            ]
+            outside = min(num_rows, max(0, -self._first_row))
+            self._counts.drop(num_rows)
+            self._first_row += num_rows
+            if outside < num_rows:
+                coverage = flags[outside:].sum(axis=(1, 2), dtype=np.uint8)
+                yield HeatmapRows(coverage, [_without_top(group, outside, num_rows) for group in maps])
+
+    def _is_lost(self, num_rows: int, unread: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The cells so near to unread ones that what was computed there is not kept: bool [num_rows, cols]."""
+        margin = self._layout.margin_cells
+        lost = np.zeros((num_rows, unread.shape[1]), dtype=bool)
+        for row, col in np.argwhere(unread[max(0, self._first_row - margin) :][: num_rows + 2 * margin]):
+            here = row + max(0, self._first_row - margin) - self._first_row
+            across = slice(max(0, here - margin), max(0, here + margin + 1))
+            lost[across, max(0, col - margin) : col + margin + 1] = True
+        return lost
+
+
+def _without_top(maps: dict[Psi, NDArray[np.uint8]], outside: int, num_rows: int) -> dict[Psi, NDArray[np.uint8]]:
+    """The maps without the rows of cells above the slide."""
+    return {psi: pixels[len(pixels) // num_rows * outside :] for psi, pixels in maps.items()}
 
 
 @torch.inference_mode()
-def _predict_batch(
-    images_NHW3: Tensor,
-    patch_cols: Sequence[int],
-    networks: Sequence[Network],
-    stitchers: Sequence[Mapping[Psi, RowStitcher]],
+def _predict_group(
+    group: Sequence[PatchRow],
+    window: _Window,
+    predictors: Sequence[Predictor],
+    sums: _Sums,
+    batch: int,
     tally: PredictionTally,
 ) -> None:
-    """One batch through every network, added to the stitchers of its row."""
-    inputs = to_network_input(images_NHW3)
-    for index, (network, group) in enumerate(zip(networks, stitchers, strict=True)):
+    """The patches of some rows through every network, in batches."""
+    places = [(row.row, col) for row in group for col in row.cols]
+    if not window.layout.halo_px:
+        places = [place for place in places if window.is_readable(*place)]
+    tally.num_patches += len(places)
+    sums.add_counts(places)
+    spans: list[tuple[int, Callable[[], float]]] = []
+    for start in range(0, len(places), batch):
+        here = places[start : start + batch]
+        patches = window.cut(here)
+        for index, predictor in enumerate(predictors):
+            stop = _stopwatch(patches.device)
+            found = predictor(patches)
+            spans.append((index, stop()))
+            sums.add(index, here, found)
+    for index, seconds in spans:
+        tally.network_s[index] += seconds()
+
+
+def _stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:
+    """Start to measure what the device does; calling the result stops, and calling that in turn gives seconds.
+
+    On a GPU only the last call waits, so that its queue is never empty in between.
+    """
+    if device.type != "cuda":
         started = perf_counter()
-        scores = network(inputs)
-        probabilities = {psi: tumor_probability(scores[psi]).float().cpu().numpy() for psi in group}
-        tally.network_s[index] += perf_counter() - started
-        for psi, stitcher in group.items():
-            stitcher.add(patch_cols, probabilities[psi])
+
+        def stop() -> Callable[[], float]:
+            elapsed_s = perf_counter() - started
+            return lambda: elapsed_s
+
+        return stop
+    begin = _recorded_event()
+
+    def stop_on_gpu() -> Callable[[], float]:
+        end = _recorded_event()
+        return lambda: _seconds_between(begin, end)
+
+    return stop_on_gpu
+
+
+def _recorded_event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
+def _seconds_between(begin: torch.cuda.Event, end: torch.cuda.Event) -> float:
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1000

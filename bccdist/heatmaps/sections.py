@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve
-from bccdist.heatmaps.stitching import FULL_COVERAGE
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
@@ -32,7 +31,7 @@ def section_rows(
     Yields:
         a row with every column of the ledger's schema.
     """
-    covered = heatmap.coverage == FULL_COVERAGE
+    covered = heatmap.coverage == heatmap.attributes.full_coverage
     counted = covered & heatmap.tissue_cells
     for section in sections:
         box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)

@@ -1,32 +1,35 @@
 """The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from bccdist import __version__
-from bccdist.configuration import CELL_PX, InferConfig, Setting, outputs_of
+from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.failures import is_begun, write_begun, write_failure
 from bccdist.files import fingerprint_of_file
+from bccdist.heatmaps.calibration import Method, int8_digest, read_calibration, resolve_method
 from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, is_heatmap_done, sections_digest
 from bccdist.heatmaps.ledger import write_rows
-from bccdist.heatmaps.predict import PredictionTally, predict_rows
+from bccdist.heatmaps.predict import PredictionTally, Predictor
+from bccdist.heatmaps.predictors import arithmetic_of, make_predictor
 from bccdist.heatmaps.sections import section_rows
-from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers, writing_heatmap
+from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
+from bccdist.heatmaps.writing import write_heatmaps
+from bccdist.machine import keep_freed_memory
+from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, weights_digest
-from bccdist.paths import StudyPaths
-from bccdist.slides.geometry import cell_shape, tissue_cells
+from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, sections_of, tissue_mask
+from bccdist.slides.tissue import sections_of, tissue_mask
 
 
 def stage_name(setting: Setting) -> str:
@@ -42,8 +45,10 @@ class _Job:
     paths: StudyPaths
     setting: Setting
     config: InferConfig
-    networks: Mapping[int, nn.Module]
-    """By epoch; on the device, in evaluation mode."""
+    predictors: Mapping[int, Predictor]
+    """By epoch; on the device."""
+    methods: Mapping[int, Method]
+    """By epoch; all with the same layout."""
     target_mpp: float
     """That the networks were trained at, um per pixel."""
     weights_digests: Mapping[int, str]
@@ -88,24 +93,14 @@ def infer_slides(
     Raises:
         ManifestError: a slide is unknown.
         CheckpointError: weights are missing or damaged.
-        ConfigurationError: the weights belong to another setting, or a result that is there was made from
-            something else; then nothing is done.
+        ConfigurationError: the weights belong to another setting; what is asked for needs a calibration that is not
+            there, or is not possible here; or a result that is there was made from something else. Then nothing is
+            done.
         StageFailedError: slides failed; the message names them.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    paths = StudyPaths(study_root)
-    weights = {epoch: paths.run(setting).weights(epoch) for epoch in epochs}
-    loaded = {epoch: _load(path, setting, device) for epoch, path in weights.items()}
-    job = _Job(
-        manifest=read_manifest(manifest_path, files_must_exist=False),
-        paths=paths,
-        setting=setting,
-        config=config,
-        networks={epoch: network for epoch, (network, _) in loaded.items()},
-        target_mpp=_same_target_mpp({epoch: target_mpp for epoch, (_, target_mpp) in loaded.items()}),
-        weights_digests={epoch: weights_digest(path) for epoch, path in weights.items()},
-        device=device,
-    )
+    keep_freed_memory()
+    job = _open_job(manifest_path, StudyPaths(study_root), setting, epochs, config)
+    paths = job.paths
     stage = stage_name(setting)
     # What a process was killed on before comes last.
     ordered = sorted(slide_ids, key=lambda slide_id: is_begun(paths.failure(stage, slide_id)))
@@ -123,14 +118,72 @@ def infer_slides(
         raise StageFailedError(_failure_message(failures, num_slides=len(plan)))
 
 
-def _load(path: Path, setting: Setting, device: torch.device) -> tuple[nn.Module, float]:
-    """The network at `path`, on the device, and the um per pixel that it was trained at."""
+def _open_job(
+    manifest_path: Path, paths: StudyPaths, setting: Setting, epochs: Sequence[int], config: InferConfig
+) -> _Job:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = paths.run(setting)
+    loaded = {epoch: load_for_heatmaps(run.weights(epoch), setting) for epoch in epochs}
+    digests = {epoch: weights_digest(run.weights(epoch)) for epoch in epochs}
+    methods = {epoch: method_of(run, epoch, config, device, digests[epoch]) for epoch in epochs}
+    if len({method.layout for method in methods.values()}) > 1:
+        raise ConfigurationError(f"the epochs' calibrations give them different patches: {methods}; name one epoch")
+    return _Job(
+        manifest=read_manifest(manifest_path, files_must_exist=False),
+        paths=paths,
+        setting=setting,
+        config=config,
+        predictors={
+            epoch: make_predictor(
+                network,
+                methods[epoch],
+                device=device,
+                batch=config.batch,
+                int8_file=partial(run.int8_model, epoch),
+            )
+            for epoch, (network, _) in loaded.items()
+        },
+        methods=methods,
+        target_mpp=_same_target_mpp({epoch: target_mpp for epoch, (_, target_mpp) in loaded.items()}),
+        weights_digests=digests,
+        device=device,
+    )
+
+
+def load_for_heatmaps(path: Path, setting: Setting) -> tuple[DeeplySupervisedUNet, float]:
+    """The network at `path`, and the um per pixel that it was trained at.
+
+    Raises:
+        CheckpointError: the weights are missing or damaged.
+        ConfigurationError: they belong to another setting.
+    """
     network, metadata = load_network(path)
     if metadata["setting"] != setting or "target_mpp" not in metadata:
         raise ConfigurationError(
             f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
         )
-    return network.to(device), float(metadata["target_mpp"])
+    return network, float(metadata["target_mpp"])
+
+
+def method_of(run: RunPaths, epoch: int, config: InferConfig, device: torch.device, digest: str) -> Method:
+    """How the heatmaps of an epoch are made, by the configuration and, where it needs one, the calibration.
+
+    Raises:
+        ConfigurationError: there is no calibration, or its int8 models are not there or are others; or no way that is
+            asked for left every verdict as it was.
+    """
+    if not config.needs_calibration:
+        return resolve_method(config, None)
+    path = run.calibration(epoch, device.type)
+    method = resolve_method(config, read_calibration(path, weights_digest=digest))
+    if method.int8_sha256 is not None:
+        there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
+        if there != method.int8_sha256:
+            raise ConfigurationError(
+                f"the int8 models of epoch {epoch} beside {path} are {there}, expected {method.int8_sha256}; "
+                "remove the record and run `python jobs/launch_calibrate.py` again"
+            )
+    return method
 
 
 def _same_target_mpp(by_epoch: Mapping[int, float]) -> float:
@@ -159,7 +212,12 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     identities = {
         epoch: Identity(
             weights_digest=digest,
-            config_digest=inference_digest(job.config, record, target_mpp=job.target_mpp),
+            config_digest=inference_digest(
+                job.methods[epoch].names_heatmap,
+                record,
+                target_mpp=job.target_mpp,
+                mpp_tolerance=job.config.mpp_tolerance,
+            ),
             slide_fingerprint=fingerprint,
             sections_digest=sections_digest(record, sections),
         )
@@ -229,47 +287,40 @@ def _write_heatmaps(
     tally: PredictionTally,
 ) -> None:
     """One pass over the slide; a heatmap for each epoch that has none."""
-    outputs = outputs_of(job.setting)
-    size_px, mpp = (slide.width_px, slide.height_px), slide.resolution.mpp
-    shape = cell_shape(*size_px, cell_px=CELL_PX)
-    cells = tissue_cells(tissue, shape=shape, pixels_per_cell=CELL_PX * mpp / TISSUE_MPP)
-    networks = [job.networks[epoch] for epoch in work.epochs_to_predict]
-    heatmap_paths = [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in work.epochs_to_predict]
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(writing_heatmap(path, outputs=outputs, size_target_px=size_px, mpp=mpp))
-            for path in heatmap_paths
-        ]
-        rows = predict_rows(
-            slide, cells, networks, outputs=outputs, batch=job.config.batch, device=job.device, tally=tally
-        )
-        stack.enter_context(closing(rows))
-        coverage = []
-        for row in rows:
-            coverage.append(row.coverage)
-            for writer, maps in zip(writers, row.maps, strict=True):
-                writer.append(maps)
-        for writer, epoch, network_s in zip(writers, work.epochs_to_predict, tally.network_s, strict=True):
-            attributes = replace(_attributes(job, work, slide, epoch, tally), network_s=network_s)
-            writer.finish(attributes, coverage=np.stack(coverage), tissue_cells=cells)
+    epochs = work.epochs_to_predict
+    method = job.methods[epochs[0]]
+    write_heatmaps(
+        slide,
+        tissue,
+        [job.predictors[epoch] for epoch in epochs],
+        [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in epochs],
+        [_attributes(job, work, slide, epoch) for epoch in epochs],
+        layout=method.layout,
+        blending=method.blending,
+        batch=job.config.batch,
+        device=job.device,
+        tally=tally,
+    )
 
 
-def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, tally: PredictionTally) -> HeatmapAttributes:
-    identity = work.identities[epoch]
+def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int) -> HeatmapAttributes:
+    identity, method = work.identities[epoch], job.methods[epoch]
     return HeatmapAttributes(
         slide_id=work.record.slide_id,
         setting=job.setting,
         epoch=epoch,
-        outputs=outputs_of(job.setting),
+        outputs=job.predictors[epoch].outputs,
         mpp=slide.resolution.mpp,
         downsample=slide.resolution.downsample,
         size_level0_px=slide.level0_size,
         size_target_px=(slide.width_px, slide.height_px),
         phantom=work.record.scanner == PHANTOM_SCANNER,
-        num_patches=tally.num_patches,
-        num_unread_cells=tally.reading.num_unread_cells,
-        unread_reason=tally.reading.unread_reason,
-        read_s=tally.reading.read_s,
+        full_coverage=method.layout.full_coverage,
+        tiling=method.tiling,
+        halo_px=method.halo_px,
+        blending=method.blending,
+        arithmetic=str(arithmetic_of(method, job.device)),
+        cascade_band=method.band,
         software=f"bccdist {__version__}",
         weights_digest=identity.weights_digest,
         config_digest=identity.config_digest,

@@ -1,96 +1,136 @@
-"""Overlapping patches of probabilities become rows of a heatmap (paper, section 2.4): pure arithmetic.
+"""Overlapping patches of probabilities become rows of a heatmap (paper, section 2.4).
 
-A slide is cut into cells of 256 px, half a patch. Patch (i, j) covers cells (i-1, j-1) to (i, j), so a cell of
-tissue lies under four patches, and their Tumor probabilities are averaged, each patch alike [open]. An output
-whose pixel is `pixel_px` wide has 256 / `pixel_px` pixels along a cell, so the lattices of all outputs align.
-
-Patches arrive row by row. After patch row i no later patch touches cell row i-1: it is divided by its count
-and handed on. So two rows of cells are all that is ever held, whatever the slide's height.
+Each pixel is the weighted mean of the patches over it; in the paper each patch counts alike [open]. An output whose
+pixel is `pixel_px` wide has 256 / `pixel_px` pixels along a cell, so the lattices of all outputs align. A few rows of
+cells are all that is ever held, whatever the slide's height.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from bccdist.configuration import CELL_PX, PATCH_PX
-from bccdist.heatmaps.curve import quantise
-from bccdist.slides.geometry import runs
-from bccdist.slides.level import WHITE
-
-FULL_COVERAGE = 4
-"""Patches over a cell whose surroundings could all be read."""
+from bccdist.configuration import CELL_PX, Blending, Psi, pixel_px
+from bccdist.heatmaps.curve import NUM_LEVELS
+from bccdist.heatmaps.layout import Layout
 
 
-def patches_per_cell(patches: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """How many of the patches lie over each cell: uint8 [rows, cols], 0 to 4, from bool [rows + 1, cols + 1]."""
-    count = patches.astype(np.uint8)
-    return count[:-1, :-1] + count[:-1, 1:] + count[1:, :-1] + count[1:, 1:]
+def blending_weights(blending: Blending, num_pixels: int) -> Tensor:
+    """The weight of each pixel along the edge of a patch: float32 [num_pixels].
 
-
-def cut_patches(upper: NDArray[np.uint8], lower: NDArray[np.uint8], patch_cols: Sequence[int]) -> NDArray[np.uint8]:
-    """The patches between two rows of cells.
-
-    Args:
-        upper, lower: uint8 RGB [256, cols * 256, 3].
-        patch_cols: columns of the patches, 0 to cols; patch j covers the cells j-1 and j.
-
-    Returns:
-        uint8 RGB [n, 512, 512, 3]; white where a patch sticks out at the left or right.
+    The weights of two patches that overlap by half add up to 1 with `hann` and `centre`.
     """
-    width_px = upper.shape[1]
-    images = np.full((len(patch_cols), PATCH_PX, PATCH_PX, 3), WHITE, dtype=np.uint8)
-    for image, col in zip(images, patch_cols, strict=True):
-        x = (col - 1) * CELL_PX
-        start, end = max(0, x), min(width_px, x + PATCH_PX)
-        image[:CELL_PX, start - x : end - x] = upper[:, start:end]
-        image[CELL_PX:, start - x : end - x] = lower[:, start:end]
-    return images
+    places = (torch.arange(num_pixels, dtype=torch.float64) + 0.5) / num_pixels
+    if blending == "hann":
+        weights = torch.sin(torch.pi * places) ** 2
+    elif blending == "centre":
+        weights = (places > 0.25) & (places < 0.75)
+    else:
+        weights = torch.ones_like(places)
+    return weights.float()
+
+
+def quantise(probability: Tensor) -> Tensor:
+    """Probabilities 0 to 1 as whole numbers 0 to 255, to the nearest: uint8 of the same shape."""
+    return (probability * (NUM_LEVELS - 1)).round_().to(torch.uint8)
+
+
+class PatchCounts:
+    """Which patches lie over each cell of the rows that are held."""
+
+    def __init__(self, layout: Layout, *, num_rows: int, num_cols: int) -> None:
+        """Begin with none, over `num_rows` x `num_cols` cells."""
+        self._kept = layout.kept_cells
+        # Of the patch that keeps this cell as its (down, right)-th: one flag each.
+        self._flags = np.zeros((num_rows, self._kept, self._kept, num_cols), dtype=bool)
+
+    def add(self, row: int, col: int) -> None:
+        """Add the patch whose kept square begins at this cell; `row` counts from the first one held."""
+        num_cols = self._flags.shape[-1]
+        each = np.arange(self._kept)
+        for right in range(self._kept):
+            if 0 <= col + right < num_cols:
+                self._flags[row + each, each, right, col + right] = True
+
+    @property
+    def flags(self) -> NDArray[np.bool_]:
+        """[rows, kept, kept, cols]: whether the patch is there that keeps the cell as its (down, right)-th."""
+        return self._flags
+
+    def drop(self, num_rows: int) -> None:
+        """Go down by so many rows of cells."""
+        self._flags = np.roll(self._flags, -num_rows, axis=0)
+        self._flags[-num_rows:] = False
 
 
 class RowStitcher:
-    """Sums of overlapping patches of one output: two rows of cells, and one more cell at either side."""
+    """Adds up the patches of one output over a few rows of cells, where the network is."""
 
-    def __init__(self, num_cols: int, *, pixels_per_cell: int) -> None:
-        """Start above the first row of patches.
+    def __init__(
+        self, psi: Psi, layout: Layout, blending: Blending, *, num_rows: int, num_cols: int, device: torch.device
+    ) -> None:
+        """Begin above the slide's first row of cells.
 
         Args:
-            num_cols: cells along the slide's width.
-            pixels_per_cell: heatmap pixels along a cell's edge.
+            psi: the output.
+            layout: of the patches.
+            blending: how they are weighted.
+            num_rows: of cells that are held.
+            num_cols: cells across the slide's width.
+            device: where the sums are kept.
         """
-        self._pixels = pixels_per_cell
+        self._pixels = CELL_PX // pixel_px(psi)
+        self._halo = layout.halo_px // pixel_px(psi)
+        self._edge = layout.kept_cells * self._pixels
+        self._kept = layout.kept_cells
         self._num_cols = num_cols
-        shape = (pixels_per_cell, (num_cols + 2) * pixels_per_cell)
-        self._upper = np.zeros(shape, dtype=np.float32)
-        self._lower = np.zeros(shape, dtype=np.float32)
+        # Patches may stick out of the slide at the left and right.
+        self._left = layout.kept_cells - layout.step_cells
+        width = (self._left + num_cols + layout.kept_cells - 1) * self._pixels
+        self._sums = torch.zeros((num_rows * self._pixels, width), device=device)
+        weights = blending_weights(blending, self._edge).to(device)
+        self._weights = None if blending == "mean" else torch.outer(weights, weights)
 
-    def add(self, patch_cols: Sequence[int], probability: NDArray[np.float32]) -> None:
-        """Add patches of the row at hand.
+    def add(self, places: Sequence[tuple[int, int]], probability: Tensor) -> None:
+        """Add patches.
 
         Args:
-            patch_cols: their columns, 0 to `num_cols`.
-            probability: float32 [n, 2 * pixels_per_cell, 2 * pixels_per_cell], 0 to 1.
+            places: for each the (row, col) of the first cell that it keeps; the row counts from the first one held.
+            probability: float32 [n, h, h], 0 to 1, over the whole patch.
         """
-        for col, patch in zip(patch_cols, probability, strict=True):
-            span = slice(col * self._pixels, (col + 2) * self._pixels)
-            self._upper[:, span] += patch[: self._pixels]
-            self._lower[:, span] += patch[self._pixels :]
+        inside = slice(self._halo, self._halo + self._edge)
+        for (row, col), patch in zip(places, probability[:, inside, inside], strict=True):
+            top, left = row * self._pixels, (col + self._left) * self._pixels
+            view = self._sums[top : top + self._edge, left : left + self._edge]
+            view += patch if self._weights is None else patch * self._weights
 
-    def finish_row(self, counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """End a row of patches, and take the row of cells that is complete with it.
+    def take(self, flags: NDArray[np.bool_]) -> Tensor:
+        """The means over the first rows of cells, which are complete and are let go.
 
         Args:
-            counts: uint8 [num_cols]: patches that were added over each of these cells.
+            flags: bool [rows, kept, kept, cols] of `PatchCounts`.
 
         Returns:
-            uint8 [pixels_per_cell, num_cols * pixels_per_cell]: the mean, quantised; 0 where no patch lies.
+            uint8 [rows * pixels, cols * pixels]: 255 times the mean, to the nearest; 0 where no patch lies.
         """
-        means = np.zeros((self._pixels, self._num_cols * self._pixels), dtype=np.uint8)
-        for start, end in runs(counts > 0):
-            span = slice(start * self._pixels, end * self._pixels)
-            sums = self._upper[:, span.start + self._pixels : span.stop + self._pixels]
-            divisors = np.repeat(counts[start:end], self._pixels).astype(np.float32)
-            means[:, span] = quantise(sums / divisors)
-        self._upper.fill(0)
-        self._upper, self._lower = self._lower, self._upper
-        return means
+        height = len(flags) * self._pixels
+        left = self._left * self._pixels
+        sums = self._sums[:height, left : left + self._num_cols * self._pixels]
+        divisors = self._divisors(flags)
+        means = torch.where(divisors > 0, sums / divisors, 0.0)
+        quantised = quantise(means)
+        self._sums = torch.roll(self._sums, -height, dims=0)
+        self._sums[-height:] = 0
+        return quantised
+
+    def _divisors(self, flags: NDArray[np.bool_]) -> Tensor:
+        """The sum of the weights over each pixel, or a shape that spreads to it."""
+        present = torch.from_numpy(flags.astype(np.float32)).to(self._sums.device)
+        if self._weights is None:
+            counts = present.sum(dim=(1, 2))
+            return counts.repeat_interleave(self._pixels, dim=0).repeat_interleave(self._pixels, dim=1)
+        by_cell = self._weights.reshape(self._kept, self._pixels, self._kept, self._pixels)
+        sums = torch.einsum("ryxc,yhxw->rhcw", present, by_cell)
+        return sums.reshape(len(flags) * self._pixels, self._num_cols * self._pixels)

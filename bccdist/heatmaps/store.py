@@ -2,7 +2,7 @@
 
     {slide_id}.ozx           zipped OME-Zarr; OME-NGFF 0.5 metadata of the setting's own output; attribute `bccdist`
       psi_4/0, psi_4/1, ...  group per output with its own metadata; uint8 [h, w], each level half the one before
-      coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there, 4 is full
+      coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there
       tissue_cells           uint8 [rows, cols]: 1 where the cell holds tissue
 
 A value / 255 is the Tumor probability. Arrays are sharded, so a file is a few dozen entries. A heatmap grows as a
@@ -61,6 +61,15 @@ class HeatmapAttributes:
     slide_fingerprint: str
     phantom: bool
     num_patches: int = 0
+    full_coverage: int = 4
+    """Patches over a cell whose surroundings could all be read."""
+    tiling: str = "paper"
+    halo_px: int = 0
+    blending: str = "mean"
+    arithmetic: str = ""
+    """Precision and engine."""
+    cascade_band: tuple[float, float] | None = None
+    """The blocks after psi_0 were computed where psi_0 lies within it; None is everywhere."""
     num_unread_cells: int = 0
     unread_reason: str = ""
     read_s: float = 0.0
@@ -338,7 +347,7 @@ class Heatmap:
 
     @property
     def coverage(self) -> NDArray[np.uint8]:
-        """Patches averaged over each cell: uint8 [rows, cols], 4 is full."""
+        """Patches averaged over each cell: uint8 [rows, cols]; `attributes.full_coverage` is full."""
         return self._pixels("coverage")
 
     @property
@@ -371,6 +380,20 @@ class Heatmap:
     def lattice_box(self, psi: Psi, box_target_px: Box) -> Box:
         """The box that `read` returns, in pixels of the output."""
         return box_target_px.intersection(self.box_target_px).scaled(1 / pixel_px(psi))
+
+    def levels(self, psi: Psi) -> list[tuple[int, int]]:
+        """The [h, w] of each level of an output's pyramid, the finest first."""
+        return pyramid_shapes(lattice_shape(self.attributes.size_target_px, psi))
+
+    def read_rows(self, psi: Psi, level: int, rows: slice) -> NDArray[np.uint8]:
+        """Whole rows of one level of an output's pyramid: uint8 [h, w].
+
+        Raises:
+            HeatmapError: the output is not stored, or is damaged.
+        """
+        if psi not in self.outputs:
+            raise HeatmapError(f"{self.path}: holds {', '.join(self.outputs)}, but {psi} is asked for")
+        return self._pixels(f"{psi}/{level}", (rows, slice(None)))
 
     def overview(self, psi: Psi, *, longest: int = COARSEST_PIXELS) -> NDArray[np.uint8]:
         """The whole slide in the finest stored level whose longer side is at most `longest`: uint8 [h, w]."""

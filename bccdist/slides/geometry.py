@@ -96,30 +96,6 @@ def tissue_cells(tissue: NDArray[np.bool_], *, shape: tuple[int, int], pixels_pe
     return cells
 
 
-def covering_patches(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The half-overlapping patches that cover every marked cell four times (paper, section 2.4).
-
-    A patch spans 2 x 2 cells. Patch (i, j) covers cells (i-1, j-1) to (i, j), so the patches at the border
-    start one cell outside the slide.
-
-    Args:
-        cells: bool [rows, cols].
-
-    Returns:
-        bool [rows + 1, cols + 1]: which patches to compute.
-    """
-    patches = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), dtype=bool)
-    for down in (0, 1):
-        for right in (0, 1):
-            patches[down : down + cells.shape[0], right : right + cells.shape[1]] |= cells
-    return patches
-
-
-def cells_under(patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The cells that any of the patches touches: bool [rows, cols] from bool [rows + 1, cols + 1]."""
-    return patches[:-1, :-1] | patches[:-1, 1:] | patches[1:, :-1] | patches[1:, 1:]
-
-
 def runs(flags: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """The stretches of True in a row, as (start, end)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))

@@ -4,10 +4,7 @@ None of it changes the method. What a run chose is said when it starts, and how 
 measured on its first patches.
 """
 
-import ctypes
-import importlib.util
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +18,11 @@ from torch.utils import deterministic as torch_deterministic
 
 from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.errors import ConfigurationError
+from bccdist.machine import cannot_compile, gpu_has_bf16
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.losses import losses
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Parameters of glibc's mallopt."""
 ResolvedPrecision = Literal["float32", "tf32", "bf16"]
 _CUBLAS_WORKSPACE = ":4096:8"
 """One of the two sizes of its workspace with which cuBLAS gives the same bits each time."""
@@ -79,18 +75,18 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
             f"compute.sync_batch_norm is True, but the network is on {device.type} and torch's SyncBatchNorm works on "
             "GPUs only; set it to False, or train on GPUs"
         )
-    cannot_compile = _cannot_compile(device)
-    if config.compile == "on" and cannot_compile:
-        raise ConfigurationError(f"compute.compile is 'on', but {cannot_compile}; install it, or set it to 'off'")
+    lack = cannot_compile(device)
+    if config.compile == "on" and lack:
+        raise ConfigurationError(f"compute.compile is 'on', but {lack}; install it, or set it to 'off'")
     wants_to_compile = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
     return Compute(
         precision=resolve_precision(config, device),
         channels_last=config.channels_last == "on" or (config.channels_last == "auto" and device.type == "cuda"),
-        compile=wants_to_compile and not cannot_compile,
+        compile=wants_to_compile and not lack,
         fused_adam=config.fused_adam,
         sync_batch_norm=config.sync_batch_norm and world_size > 1,
         deterministic=config.deterministic,
-        eager_because=cannot_compile if wants_to_compile else None,
+        eager_because=lack if wants_to_compile else None,
     )
 
 
@@ -101,8 +97,8 @@ def resolve_precision(config: ComputeConfig, device: torch.device) -> ResolvedPr
         ConfigurationError: the device does not have the one that is asked for.
     """
     if config.precision == "auto":
-        return "bf16" if device.type == "cuda" and _gpu_has_bf16() else "float32"
-    if config.precision == "bf16" and device.type == "cuda" and not _gpu_has_bf16():
+        return "bf16" if device.type == "cuda" and gpu_has_bf16() else "float32"
+    if config.precision == "bf16" and device.type == "cuda" and not gpu_has_bf16():
         raise ConfigurationError(
             f"compute.precision is 'bf16', which {torch.cuda.get_device_name(device)} does not have; "
             "set it to 'auto' or 'float32'"
@@ -113,16 +109,6 @@ def resolve_precision(config: ComputeConfig, device: torch.device) -> ResolvedPr
             f"{'.'.join(map(str, _TF32_CAPABILITY))} or more, got {_name_of(device)}; set it to 'auto' or 'float32'"
         )
     return config.precision
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep what it frees for its next step, where the C library is glibc; returns whether it is.
-
-    Feature maps of a step are hundreds of MiB. glibc gives each back to the system and asks for it again in the next
-    step, and the system fills every page with zeros first. Results stay the same to the bit.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
 
 
 @contextmanager
@@ -286,21 +272,9 @@ def _norm_of_difference(chosen: list[Tensor], plain: list[Tensor]) -> float:
     return (nn.utils.get_total_norm(differences) / nn.utils.get_total_norm(plain)).item()
 
 
-def _gpu_has_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
 def _has_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _TF32_CAPABILITY
 
 
 def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _cannot_compile(device: torch.device) -> str | None:
-    """What torch.compile lacks on this machine, if anything."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
-    compiler = os.environ.get("CXX", "g++")
-    return None if shutil.which(compiler) else f"the C++ compiler {compiler} was not found"

@@ -12,12 +12,13 @@ import torch
 
 import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig
+from bccdist.machine import keep_freed_memory
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
 from bccdist.training.board import Board
 from bccdist.training.checkpoints import Position, State
-from bccdist.training.compute import difference_to_float32_eager, keep_freed_memory, kernels
+from bccdist.training.compute import difference_to_float32_eager, kernels
 from bccdist.training.contact_sheet import sheet_of_plan, write_contact_sheet
 from bccdist.training.distributed import (
     average_batch_statistics,

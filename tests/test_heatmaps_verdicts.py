@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from analysis.verdicts import has_tumor, region_area_um2, verdicts_of
 from bccdist.heatmaps.curve import largest_region_curve, level_of
+from bccdist.heatmaps.verdicts import has_tumor, region_area_um2, verdicts_of
 
 
 def areas(curves: NDArray[np.uint32], level: int | NDArray[np.int64], unit: str) -> NDArray[np.float64]:

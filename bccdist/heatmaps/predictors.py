@@ -1,0 +1,134 @@
+"""Networks as heatmaps need them: whole, the first decoder block alone, or a cascade of the two parts.
+
+Shape suffixes: N patches, P pixels along a patch's edge, 3 colours.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bccdist.configuration import InferConfig, Psi, pixel_px
+from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.calibration import Method
+from bccdist.heatmaps.predict import Predictor
+from bccdist.networks.engines import Arithmetic, Runner, make_runner, resolve_arithmetic
+from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
+from bccdist.networks.unet import DeeplySupervisedUNet
+
+
+class RunnerPredictor:
+    """A runner whose outputs have names."""
+
+    def __init__(self, runner: Runner, outputs: tuple[Psi, ...]) -> None:
+        """Name what the runner gives."""
+        self.outputs = outputs
+        self._runner = runner
+
+    def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
+        """The Tumor probability of each output."""
+        return dict(zip(self.outputs, self._runner(patches_NPP3), strict=True))
+
+
+class CascadePredictor:
+    """Encoder and first block everywhere, the later blocks only on patches where psi_0 is undecided.
+
+    A patch is undecided where psi_0 lies within the band anywhere in it. On the others the final output is psi_0,
+    each of its pixels repeated.
+
+    Attributes:
+        num_patches: seen so far.
+        num_undecided: of them.
+    """
+
+    def __init__(self, first: Runner, later: Runner, *, band: tuple[float, float], final: Psi) -> None:
+        """Join the two parts; `first` gives psi_0 and what `later` needs, `later` the final output."""
+        self.outputs: tuple[Psi, ...] = ("psi_0", final)
+        self.num_patches = 0
+        self.num_undecided = 0
+        self._first = first
+        self._later = later
+        self._band = band
+
+    def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
+        """The Tumor probability of psi_0 and of the final output."""
+        psi_0, *features = self._first(patches_NPP3)
+        undecided = is_undecided(psi_0, self._band)
+        self.num_patches += len(undecided)
+        self.num_undecided += int(undecided.sum())
+        final = repeated(psi_0, pixel_px("psi_0"))
+        if undecided.any():
+            (found,) = self._later(*(feature[undecided] for feature in features))
+            final[undecided] = found
+        return {"psi_0": psi_0, self.outputs[-1]: final}
+
+
+def is_undecided(psi_0: Tensor, band: tuple[float, float]) -> Tensor:
+    """Which patches have a pixel of psi_0 within the band: bool [n] from [n, h, w]."""
+    low, high = band
+    return ((psi_0 >= low) & (psi_0 <= high)).flatten(start_dim=1).any(dim=1)
+
+
+def repeated(probability: Tensor, times: int) -> Tensor:
+    """Each pixel as a square of its own: [n, h, w] to [n, times * h, times * w]."""
+    return probability.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
+
+
+def arithmetic_of(method: Method, device: torch.device) -> Arithmetic:
+    """The arithmetic of a method on this device.
+
+    Raises:
+        ConfigurationError: it is not possible here.
+    """
+    return resolve_arithmetic(InferConfig(precision=method.precision, engine=method.engine), device)
+
+
+def make_predictor(
+    network: DeeplySupervisedUNet,
+    method: Method,
+    *,
+    device: torch.device,
+    batch: int,
+    int8_file: Callable[[str], Path],
+) -> Predictor:
+    """The network as the method wants it.
+
+    Args:
+        network: on the CPU or the device, in evaluation mode; not changed.
+        method: how.
+        device: where it is to run.
+        batch: patches of 512 px per call, at most.
+        int8_file: from the name of a piece to the file of its int8 model.
+
+    Raises:
+        ConfigurationError: the method is not possible here, or with this network.
+    """
+    if (method.exit or method.band) and "psi_0" not in network.outputs:
+        wanted = "exit psi_0" if method.exit else "cascade"
+        raise ConfigurationError(
+            f"{wanted} needs a psi_0, which {network.setting} does not have; take resnet34_ds or resnet34_linear"
+        )
+    arithmetic = arithmetic_of(method, device)
+    runners = [
+        make_runner(
+            piece_of(network, piece),
+            arithmetic,
+            device=device,
+            batch=method.layout.batch(batch),
+            int8_file=int8_file(piece) if method.precision == "int8" else None,
+        )
+        for piece in method.pieces
+    ]
+    if method.band:
+        return CascadePredictor(*runners, band=method.band, final=network.outputs[-1])
+    return RunnerPredictor(runners[0], ("psi_0",) if method.exit else network.outputs)
+
+
+def piece_of(network: DeeplySupervisedUNet, piece: str) -> torch.nn.Module:
+    """A piece of the network, by its name in `Method.pieces`."""
+    if piece == "whole":
+        return WholeNetwork(network)
+    if piece == "later":
+        return LaterBlocks(network)
+    return FirstBlock(network, with_features=piece == "first-with-features")

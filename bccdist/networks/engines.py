@@ -1,0 +1,307 @@
+"""The engines that can run a network for heatmaps; all are compared with float32 eager (`bccdist.heatmaps.calibrate`).
+
+eager     torch as it comes, channels first
+folded    batch normalisation folded into the convolutions, channels last
+compiled  the same through torch.compile; with CUDA graphs on a GPU, which was not tried on one yet
+openvino  the same through OpenVINO, on the CPU; also int8, which NNCF makes after training
+"""
+
+import copy
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bccdist.configuration import InferConfig
+from bccdist.errors import ConfigurationError
+from bccdist.files import atomic_path
+from bccdist.machine import cannot_compile, gpu_has_bf16
+from bccdist.networks.unet import DeeplySupervisedUNet
+
+Runner = Callable[..., tuple[Tensor, ...]]
+"""Tensors with the same leading n, 1 <= n <= batch, to tensors with the same n; all on the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """Precision and engine, nothing left to `auto`."""
+
+    precision: Literal["float32", "bf16", "int8"]
+    engine: Literal["eager", "folded", "compiled", "openvino"]
+
+    def __str__(self) -> str:
+        """Such as `float32 openvino`."""
+        return f"{self.precision} {self.engine}"
+
+
+def has_openvino() -> bool:
+    """Whether OpenVINO and NNCF can be imported."""
+    return all(importlib.util.find_spec(name) is not None for name in ("openvino", "nncf"))
+
+
+def resolve_arithmetic(config: InferConfig, device: torch.device) -> Arithmetic:
+    """The arithmetic that a configuration means on this device; its precision is not `auto` any more.
+
+    Raises:
+        ConfigurationError: what is asked for is not possible here.
+    """
+    precision = config.precision
+    if precision == "auto":
+        raise ConfigurationError("precision is 'auto', which only a calibration resolves")
+    engine = _engine_for(config, device)
+    if reason := _reason_against(precision, engine, device):
+        raise ConfigurationError(f"precision {precision} with engine {engine}: {reason}")
+    return Arithmetic(precision=precision, engine=engine)
+
+
+def candidates(device: torch.device) -> list[Arithmetic]:
+    """All that can run here and is worth comparing, float32 eager first."""
+    precisions: tuple[Literal["float32", "bf16", "int8"], ...] = ("float32", "bf16", "int8")
+    engines: tuple[Literal["eager", "folded", "compiled", "openvino"], ...]
+    engines = ("eager", "folded", "compiled", "openvino")
+    able = [
+        Arithmetic(precision=precision, engine=engine)
+        for precision in precisions
+        for engine in engines
+        if _reason_against(precision, engine, device) is None
+    ]
+    if device.type == "cuda":
+        return able
+    # A processor without bf16 emulates it, and compiling takes minutes that OpenVINO does not need.
+    dropped = {"bf16", "compiled"} if has_openvino() else {"bf16"}
+    return [each for each in able if not {each.precision, each.engine} & dropped]
+
+
+def _engine_for(config: InferConfig, device: torch.device) -> Literal["eager", "folded", "compiled", "openvino"]:
+    if config.engine != "auto":
+        return config.engine
+    if config.precision == "int8":
+        return "openvino"
+    if device.type == "cuda":
+        return "folded" if cannot_compile(device) else "compiled"
+    return "openvino" if config.precision == "float32" and has_openvino() else "folded"
+
+
+def _reason_against(precision: str, engine: str, device: torch.device) -> str | None:
+    """Why this cannot run here, and what to do; None where it can."""
+    if precision == "int8" and engine != "openvino":
+        return "int8 is OpenVINO's alone; set engine to openvino or auto"
+    if precision == "bf16" and engine in ("eager", "openvino"):
+        return "bf16 is for the engines folded and compiled; set one of these, or auto"
+    if engine == "openvino":
+        return _reason_against_openvino(device)
+    if precision == "bf16" and device.type == "cuda" and not gpu_has_bf16():
+        return f"{torch.cuda.get_device_name(device)} has no bf16; set precision to float32"
+    lack = cannot_compile(device) if engine == "compiled" else None
+    return f"{lack}; install it, or set engine to folded" if lack else None
+
+
+def _reason_against_openvino(device: torch.device) -> str | None:
+    if device.type != "cpu":
+        return f"OpenVINO runs on the CPU and the network is on {device.type}; set engine to auto"
+    if not has_openvino():
+        return "openvino and nncf are not installed; install them with `pip install 'bccdist[openvino]'`"
+    return None
+
+
+def make_runner(
+    module: nn.Module,
+    arithmetic: Arithmetic,
+    *,
+    device: torch.device,
+    batch: int,
+    int8_file: Path | None = None,
+) -> Runner:
+    """A module of `bccdist.networks.inference` as an engine runs it.
+
+    Args:
+        module: in evaluation mode; it is copied, not changed.
+        arithmetic: what to run it with.
+        device: where the tensors are.
+        batch: most n of a call.
+        int8_file: of the quantised module, where the precision is int8.
+
+    Raises:
+        ConfigurationError: there is no int8 model.
+    """
+    if arithmetic.precision == "int8":
+        if int8_file is None or not int8_file.is_file():
+            raise ConfigurationError(f"{int8_file}: no int8 model there; run `python jobs/launch_calibrate.py` first")
+        return _OpenVinoRunner(int8_file)
+    if arithmetic.engine == "eager":
+        return _in_inference_mode(_channels_first(copy.deepcopy(module)).to(device))
+    module = folded(module).to(device)
+    if arithmetic.engine == "openvino":
+        return _OpenVinoRunner(module)
+    if arithmetic.precision == "bf16":
+        module = module.to(torch.bfloat16)
+    return _compiled(module, device, batch) if arithmetic.engine == "compiled" else _in_inference_mode(module)
+
+
+def _channels_first(module: nn.Module) -> nn.Module:
+    for part in module.modules():
+        if isinstance(part, DeeplySupervisedUNet):
+            part.use_memory_format(channels_last=False)
+    return module.eval()
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """A copy in which every batch normalisation is part of the convolution before it; channels last where safe."""
+    module = copy.deepcopy(module).eval()
+    for parent in list(module.modules()):
+        previous: tuple[str, nn.Module] = ("", parent)
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and isinstance(previous[1], nn.Conv2d):
+                setattr(parent, previous[0], fuse_conv_bn_eval(previous[1], child))
+                setattr(parent, name, nn.Identity())
+            previous = (name, child)
+    for part in module.modules():
+        if isinstance(part, DeeplySupervisedUNet):
+            part.use_memory_format(channels_last=True)
+    return module.requires_grad_(requires_grad=False)
+
+
+def _in_inference_mode(module: nn.Module) -> Runner:
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            return cast("tuple[Tensor, ...]", module(*inputs))
+
+    return run
+
+
+def _compiled(module: nn.Module, device: torch.device, batch: int) -> Runner:
+    """Compiled for `batch` patches a call; fewer are filled up, so that there is one shape."""
+    how: dict[str, Any] = {"mode": "reduce-overhead"} if device.type == "cuda" else {"options": {"freezing": True}}
+    compiled = torch.compile(module, dynamic=False, **how)
+
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        num = len(inputs[0])
+        filled = [torch.cat([each, each.new_zeros((batch - num, *each.shape[1:]))]) for each in inputs]
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch 2.13's compiler imports parts of torch that are deprecated.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = compiled(*filled)
+        # The next call of a CUDA graph writes to the same memory.
+        return tuple(each[:num].clone() for each in found)
+
+    return run
+
+
+class _OpenVinoRunner:
+    """A module or an int8 model through OpenVINO: a request for each patch, several at work at once."""
+
+    def __init__(self, source: nn.Module | Path) -> None:
+        self._source = source
+        self._queues: dict[tuple[tuple[int, ...], ...], Any] = {}
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        arrays = [np.ascontiguousarray(each.numpy()) for each in inputs]
+        shapes = tuple((1, *array.shape[1:]) for array in arrays)
+        if shapes not in self._queues:
+            self._queues[shapes] = _make_queue(self._source, [each[:1] for each in inputs], shapes)
+        queue = self._queues[shapes]
+        found: list[list[NDArray[np.float32]]] = [[] for _ in arrays[0]]
+
+        def keep(request: Any, index: int) -> None:
+            found[index] = [np.array(output.data) for output in request.output_tensors]
+
+        queue.set_callback(keep)
+        for index in range(len(arrays[0])):
+            queue.start_async([array[index : index + 1] for array in arrays], userdata=index, share_inputs=True)
+        queue.wait_all()
+        return tuple(torch.from_numpy(np.concatenate(outputs)) for outputs in zip(*found, strict=True))
+
+
+def _make_queue(source: nn.Module | Path, sample: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Any:
+    """Requests for one shape of patches, as many as fill the processor."""
+    import openvino
+
+    core = openvino.Core()
+    if isinstance(source, Path):
+        model = core.read_model(source)
+        model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+    else:
+        model = _converted(source, sample, shapes)
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        },
+    )
+    return openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+
+def _converted(module: nn.Module, sample: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
+    """The module as an OpenVINO model for inputs of these shapes; -1 may have any length."""
+    import openvino
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing says of every size that it reads that it may be a constant.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(
+            module, example_input=tuple(sample), input=[openvino.PartialShape(list(shape)) for shape in shapes]
+        )
+
+
+def quantise(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Path) -> None:
+    """Make the int8 model of a module by NNCF, and write it to `path` (.xml) with its weights beside it (.bin).
+
+    Args:
+        module: of `bccdist.networks.inference`, in evaluation mode; not changed.
+        samples: inputs with a leading 1, from which the ranges of all features are taken.
+        path: of the model; patches of any size go through it.
+    """
+    import nncf
+    import openvino
+    from nncf.quantization.advanced_parameters import OverflowFix
+
+    inputs = [tuple(each.numpy() for each in sample) for sample in samples]
+    open_shapes = [_open_shape(array.shape) for array in inputs[0]]
+    model = _converted(folded(module), [torch.from_numpy(array) for array in inputs[0]], open_shapes)
+    # Weights use half of their range, because a processor without VNNI adds two products in 16 bits.
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE)
+    with _quiet():
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(inputs, list),
+            subset_size=len(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=advanced,
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path.with_suffix(".bin")) as weights, atomic_path(path) as graph:
+        openvino.save_model(quantised, graph.with_name(f"{graph.name}.xml"), compress_to_fp16=False)
+        graph.with_name(f"{graph.name}.bin").replace(weights)
+        graph.with_name(f"{graph.name}.xml").replace(graph)
+
+
+def _open_shape(shape: Sequence[int]) -> list[int]:
+    """Colours or channels stay; n and the sides may differ. Patches end in their colours, features begin with n, c."""
+    return [-1, -1, -1, 3] if shape[-1] == 3 else [-1, shape[1], -1, -1]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep NNCF's progress bars and notes out of the job's log."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
