@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bccdist.configuration import InferConfig
@@ -114,7 +115,8 @@ def test_auto_takes_the_paper_tiling_where_dense_patches_change_a_verdict() -> N
 def test_a_halo_of_ones_own_needs_no_calibration() -> None:
     config = InferConfig(tiling="dense", halo_px=96)
     assert not config.needs_calibration
-    assert resolve_method(config, None).layout.patch_px == 1024 + 2 * 96
+    layout = resolve_method(config, None).layout(np.ones((8, 8), dtype=bool))
+    assert layout.patch_px == 4 * 256 + 2 * 96
 
 
 def test_the_cascade_takes_the_band_that_saves_most_and_changed_nothing() -> None:

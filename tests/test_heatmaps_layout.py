@@ -13,13 +13,14 @@ from bccdist.heatmaps.layout import (
     PatchRow,
     cells_under,
     dense_layout,
+    dense_layouts,
     group_rows,
     grouped,
     patch_rows,
 )
 from bccdist.slides.geometry import cell_shape, tissue_cells
 
-_LAYOUTS = st.sampled_from([PAPER, dense_layout(0), dense_layout(96), dense_layout(256)])
+_LAYOUTS = st.sampled_from([PAPER, *dense_layouts(0), *dense_layouts(96), *dense_layouts(256)])
 _CELLS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14))
 
 
@@ -95,6 +96,21 @@ def test_a_wide_slide_holds_one_row_of_patches() -> None:
 
 @pytest.mark.parametrize(("halo_px", "patch_px", "batch"), [(0, 1024, 2), (64, 1152, 1), (256, 1536, 1)])
 def test_dense_patches_keep_four_cells(halo_px: int, patch_px: int, batch: int) -> None:
-    layout = dense_layout(halo_px)
+    layout = dense_layouts(halo_px)[1]
     assert (layout.patch_px, layout.full_coverage, layout.batch(8)) == (patch_px, 1, batch)
     assert (PAPER.patch_px, PAPER.full_coverage, PAPER.batch(8)) == (512, 4, 8)
+
+
+@pytest.mark.parametrize(("shape", "kept_cells"), [((5, 5), 5), ((3, 3), 3), ((8, 8), 4), ((12, 60), 6)])
+def test_dense_patches_are_as_large_as_saves_most(shape: tuple[int, int], kept_cells: int) -> None:
+    cells = np.ones(shape, dtype=bool)
+    assert dense_layout(160, cells).kept_cells == kept_cells
+    areas = {
+        layout.kept_cells: sum(len(row.cols) for row in patch_rows(cells, layout)) * layout.patch_px**2
+        for layout in dense_layouts(160)
+    }
+    assert areas[kept_cells] == min(areas.values())
+
+
+def test_a_slide_without_tissue_has_a_layout_too() -> None:
+    assert dense_layout(64, np.zeros((3, 3), dtype=bool)) in dense_layouts(64)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bccdist.configuration import Psi, pixel_px
-from bccdist.heatmaps.layout import dense_layout
+from bccdist.heatmaps.layout import dense_layouts
 from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
 from bccdist.slides.slide import Slide
 
@@ -145,7 +145,9 @@ def test_patches_around_damage_are_left_out(slide_path: Path) -> None:
 def test_dense_patches_give_the_slide_back_and_compute_less(slide_path: Path, halo_px: int) -> None:
     everywhere = np.ones((3, 5), dtype=bool)
     paper, _, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()])
-    dense, coverage, tally = _predicted(slide_path, everywhere, [BrightnessNetwork()], layout=dense_layout(halo_px))
+    dense, coverage, tally = _predicted(
+        slide_path, everywhere, [BrightnessNetwork()], layout=dense_layouts(halo_px)[1]
+    )
     assert (coverage == 1).all()
     assert tally.num_patches == 2
     for psi, heatmap in paper[0].items():
@@ -155,7 +157,7 @@ def test_dense_patches_give_the_slide_back_and_compute_less(slide_path: Path, ha
 def test_dense_patches_near_damage_keep_nothing_within_a_cell_of_it(slide_path: Path) -> None:
     damage_tile(slide_path, 0)
     everywhere = np.ones((3, 5), dtype=bool)
-    maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)], layout=dense_layout(64))
+    maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)], layout=dense_layouts(64)[1])
     assert coverage.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
     assert tally.reading.num_unread_cells == 1
     assert not maps[0]["psi_4"][:512, :512].any()
@@ -176,7 +178,7 @@ def test_islands_far_apart_are_computed_alone(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "tall.tif", grey_picture(600, 5000))
     cells = np.zeros((20, 3), dtype=bool)
     cells[[1, 18], [0, 2]] = True
-    for how in ({}, {"layout": dense_layout(64)}):
+    for how in ({}, {"layout": dense_layouts(64)[1]}):
         maps, coverage, _ = _predicted(path, cells, [BrightnessNetwork()], outputs=("psi_4",), batch=1, **how)
         heatmap = maps[0]["psi_4"]
         assert heatmap.shape == (20 * 256, 3 * 256)

@@ -24,7 +24,7 @@ def _method(**changes: Any) -> Method:
 def _predictor(setting: Setting, **changes: Any) -> Any:
     torch.manual_seed(0)
     network = DeeplySupervisedUNet(setting, width=8).eval()
-    return make_predictor(network, _method(**changes), device=_CPU, batch=4, int8_file=Path)
+    return make_predictor(network, _method(**changes), device=_CPU, int8_file=Path)
 
 
 def test_a_patch_is_undecided_where_any_pixel_lies_within_the_band() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bccdist.configuration import Blending, Psi, pixel_px
-from bccdist.heatmaps.layout import PAPER, Layout, dense_layout
+from bccdist.heatmaps.layout import PAPER, Layout, dense_layouts
 from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, blending_weights, quantise
 
 _CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_weights_of_overlapping_halves_add_up_to_one(blending: Blending, num_pix
 
 @pytest.mark.parametrize("psi", ["psi_0", "psi_2", "psi_4"])
 def test_dense_patches_keep_their_centre(psi: Psi) -> None:
-    layout: Layout = dense_layout(64)
+    layout: Layout = dense_layouts(64)[1]
     pixels, halo = 256 // pixel_px(psi), 64 // pixel_px(psi)
     stitcher = RowStitcher(psi, layout, "mean", num_rows=4, num_cols=5, device=_CPU)
     counts = PatchCounts(layout, num_rows=4, num_cols=5)

@@ -46,8 +46,8 @@ def _patches(num: int, edge_px: int = 64) -> Tensor:
     return smooth.permute(0, 2, 3, 1).to(torch.uint8).contiguous()
 
 
-def _runner(network: DeeplySupervisedUNet, arithmetic: Arithmetic, *, batch: int = 4) -> Runner:
-    return make_runner(WholeNetwork(network), arithmetic, device=CPU, batch=batch)
+def _runner(network: DeeplySupervisedUNet, arithmetic: Arithmetic) -> Runner:
+    return make_runner(WholeNetwork(network), arithmetic, device=CPU)
 
 
 def _largest_difference(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float:
@@ -95,7 +95,7 @@ def test_bf16_is_near_float32() -> None:
 @pytest.mark.parametrize("arithmetic", [EAGER, Arithmetic(precision="float32", engine="folded"), OPENVINO], ids=str)
 def test_the_number_of_patches_changes_nothing(arithmetic: Arithmetic) -> None:
     network, patches = _network(), _patches(5)
-    runner = _runner(network, arithmetic, batch=5)
+    runner = _runner(network, arithmetic)
     together = runner(patches)
     # To OpenVINO each patch is a request of its own; torch's kernels depend on how many there are.
     limit = 0 if arithmetic == OPENVINO else 1e-5
@@ -117,10 +117,10 @@ def test_the_two_parts_are_the_whole(setting: Setting, arithmetic: Arithmetic) -
     network, patches = _network(setting), _patches(3)
     whole = _runner(network, EAGER)(patches)
     parts = [FirstBlock(network, with_features=True), LaterBlocks(network)]
-    first, later = (make_runner(part, arithmetic, device=CPU, batch=4) for part in parts)
+    first, later = (make_runner(part, arithmetic, device=CPU) for part in parts)
     psi_0, *features = first(patches)
     assert _largest_difference((psi_0, *later(*features)), (whole[0], whole[-1])) < 1e-5
-    alone = make_runner(FirstBlock(network, with_features=False), arithmetic, device=CPU, batch=4)(patches)
+    alone = make_runner(FirstBlock(network, with_features=False), arithmetic, device=CPU)(patches)
     assert _largest_difference(alone, (psi_0,)) < 1e-5
 
 
@@ -158,13 +158,13 @@ def test_int8_is_near_float32_and_made_the_same_twice(tmp_path: Path) -> None:
     assert (tmp_path / "first.bin").read_bytes() == (tmp_path / "second.bin").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.bin", "first.xml", "second.bin", "second.xml"]
     int8 = Arithmetic(precision="int8", engine="openvino")
-    runner = make_runner(module, int8, device=CPU, batch=4, int8_file=tmp_path / "first.xml")
+    runner = make_runner(module, int8, device=CPU, int8_file=tmp_path / "first.xml")
     for edge_px in (128, 192):
         patches = _patches(2, edge_px)
         expected = _runner(network, EAGER)(patches)
         assert 0 < _largest_difference(runner(patches), expected) < 0.1
     with pytest.raises(ConfigurationError, match=r"none\.xml: no int8 model there"):
-        make_runner(module, int8, device=CPU, batch=4, int8_file=tmp_path / "none.xml")
+        make_runner(module, int8, device=CPU, int8_file=tmp_path / "none.xml")
 
 
 class _Asked(NamedTuple):

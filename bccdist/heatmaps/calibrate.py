@@ -81,7 +81,6 @@ class _Work:
             self.network,
             method,
             device=self.device,
-            batch=self.config.batch,
             int8_file=partial(self.run.int8_model, self.epoch),
         )
 
@@ -329,7 +328,8 @@ def _measure_slide(
     for method, predictor, found in zip(methods, predictors, measured.ways, strict=True):
         by_tiling.setdefault(method.tiling, []).append((predictor, found))
     by_tiling["paper"] += [(view, measured.bands[band]) for band, view in views.items()]
-    layouts: dict[str, Layout] = {method.tiling: method.layout for method in methods}
+    cells = cells_of(slide, tissue)
+    layouts: dict[str, Layout] = {method.tiling: method.layout(cells) for method in methods}
     heatmaps: list[tuple[Heatmap, _Comparison]] = []
     for tiling, ways in by_tiling.items():
         tally = PredictionTally(network_s=[0.0] * len(ways))
@@ -353,7 +353,6 @@ def _measure_slide(
         for (_, found), network_s in zip(ways, tally.network_s, strict=True):
             found.network_s += network_s
         heatmaps += [(Heatmap(path), found) for path, (_, found) in zip(paths, ways, strict=True)]
-    cells = cells_of(slide, tissue)
     measured.num_patches += sum(len(row.cols) for row in patch_rows(cells, PAPER))
     measured.tissue_mpx += int(cells.sum()) * CELL_PX**2 / 1e6
     sections = sections_of(slide, record.slide_id, tissue, work.manifest.sections_of(record.slide_id))

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bccdist.configuration import AreaUnit, Blending, InferConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
@@ -181,10 +184,9 @@ class Method:
     int8_sha256: str | None
     """Of the int8 weights, which follow from the calibration's patches."""
 
-    @property
-    def layout(self) -> Layout:
-        """Where patches lie."""
-        return PAPER if self.tiling == "paper" else dense_layout(self.halo_px)
+    def layout(self, cells: NDArray[np.bool_]) -> Layout:
+        """Where patches lie on a slide with tissue in these cells, bool [rows, cols]."""
+        return PAPER if self.tiling == "paper" else dense_layout(self.halo_px, cells)
 
     @property
     def names_heatmap(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 
-DENSE_CELLS = 4
-"""Cells along the edge of what a dense patch keeps."""
+_DENSE_CELLS = (3, 4, 5, 6)
+"""Cells along the edge of what a dense patch keeps: larger ones compute less twice, and take more memory."""
 _BATCHES_PER_GROUP = 4
 
 
@@ -53,9 +53,18 @@ class Layout:
 PAPER = Layout(kept_cells=2, step_cells=1)
 
 
-def dense_layout(halo_px: int) -> Layout:
-    """Large patches of which the centre is kept."""
-    return Layout(kept_cells=DENSE_CELLS, step_cells=DENSE_CELLS, halo_px=halo_px)
+def dense_layouts(halo_px: int) -> list[Layout]:
+    """Large patches of which the centre is kept, from small to large."""
+    return [Layout(kept_cells=cells, step_cells=cells, halo_px=halo_px) for cells in _DENSE_CELLS]
+
+
+def dense_layout(halo_px: int, cells: NDArray[np.bool_]) -> Layout:
+    """Of the dense patches those that compute the least area over these cells, bool [rows, cols]."""
+    return min(dense_layouts(halo_px), key=lambda layout: _computed_px(cells, layout))
+
+
+def _computed_px(cells: NDArray[np.bool_], layout: Layout) -> int:
+    return sum(len(row.cols) for row in patch_rows(cells, layout)) * layout.patch_px**2
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,6 @@ def make_predictor(
     method: Method,
     *,
     device: torch.device,
-    batch: int,
     int8_file: Callable[[str], Path],
 ) -> Predictor:
     """The network as the method wants it.
@@ -98,7 +97,6 @@ def make_predictor(
         network: on the CPU or the device, in evaluation mode; not changed.
         method: how.
         device: where it is to run.
-        batch: patches of 512 px per call, at most.
         int8_file: from the name of a piece to the file of its int8 model.
 
     Raises:
@@ -115,7 +113,6 @@ def make_predictor(
             piece_of(network, piece),
             arithmetic,
             device=device,
-            batch=method.layout.batch(batch),
             int8_file=int8_file(piece) if method.precision == "int8" else None,
         )
         for piece in method.pieces

@@ -17,12 +17,13 @@ from bccdist.failures import is_begun, write_begun, write_failure
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.calibration import Method, int8_digest, read_calibration, resolve_method
 from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest, is_heatmap_done, sections_digest
+from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.ledger import write_rows
 from bccdist.heatmaps.predict import PredictionTally, Predictor
 from bccdist.heatmaps.predictors import arithmetic_of, make_predictor
 from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
-from bccdist.heatmaps.writing import write_heatmaps
+from bccdist.heatmaps.writing import cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, weights_digest
@@ -48,7 +49,7 @@ class _Job:
     predictors: Mapping[int, Predictor]
     """By epoch; on the device."""
     methods: Mapping[int, Method]
-    """By epoch; all with the same layout."""
+    """By epoch; all with the same patches."""
     target_mpp: float
     """That the networks were trained at, um per pixel."""
     weights_digests: Mapping[int, str]
@@ -126,7 +127,7 @@ def _open_job(
     loaded = {epoch: load_for_heatmaps(run.weights(epoch), setting) for epoch in epochs}
     digests = {epoch: weights_digest(run.weights(epoch)) for epoch in epochs}
     methods = {epoch: method_of(run, epoch, config, device, digests[epoch]) for epoch in epochs}
-    if len({method.layout for method in methods.values()}) > 1:
+    if len({(method.tiling, method.halo_px) for method in methods.values()}) > 1:
         raise ConfigurationError(f"the epochs' calibrations give them different patches: {methods}; name one epoch")
     return _Job(
         manifest=read_manifest(manifest_path, files_must_exist=False),
@@ -138,7 +139,6 @@ def _open_job(
                 network,
                 methods[epoch],
                 device=device,
-                batch=config.batch,
                 int8_file=partial(run.int8_model, epoch),
             )
             for epoch, (network, _) in loaded.items()
@@ -289,13 +289,14 @@ def _write_heatmaps(
     """One pass over the slide; a heatmap for each epoch that has none."""
     epochs = work.epochs_to_predict
     method = job.methods[epochs[0]]
+    layout = method.layout(cells_of(slide, tissue))
     write_heatmaps(
         slide,
         tissue,
         [job.predictors[epoch] for epoch in epochs],
         [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in epochs],
-        [_attributes(job, work, slide, epoch) for epoch in epochs],
-        layout=method.layout,
+        [_attributes(job, work, slide, epoch, layout) for epoch in epochs],
+        layout=layout,
         blending=method.blending,
         batch=job.config.batch,
         device=job.device,
@@ -303,7 +304,7 @@ def _write_heatmaps(
     )
 
 
-def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int) -> HeatmapAttributes:
+def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, layout: Layout) -> HeatmapAttributes:
     identity, method = work.identities[epoch], job.methods[epoch]
     return HeatmapAttributes(
         slide_id=work.record.slide_id,
@@ -315,7 +316,8 @@ def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int) -> Heatma
         size_level0_px=slide.level0_size,
         size_target_px=(slide.width_px, slide.height_px),
         phantom=work.record.scanner == PHANTOM_SCANNER,
-        full_coverage=method.layout.full_coverage,
+        full_coverage=layout.full_coverage,
+        patch_px=layout.patch_px,
         tiling=method.tiling,
         halo_px=method.halo_px,
         blending=method.blending,

@@ -64,6 +64,8 @@ class HeatmapAttributes:
     full_coverage: int = 4
     """Patches over a cell whose surroundings could all be read."""
     tiling: str = "paper"
+    patch_px: int = 512
+    """The edge of what the network saw."""
     halo_px: int = 0
     blending: str = "mean"
     arithmetic: str = ""

@@ -30,7 +30,7 @@ from bccdist.machine import cannot_compile, gpu_has_bf16
 from bccdist.networks.unet import DeeplySupervisedUNet
 
 Runner = Callable[..., tuple[Tensor, ...]]
-"""Tensors with the same leading n, 1 <= n <= batch, to tensors with the same n; all on the device."""
+"""Tensors with the same leading n, to tensors with the same n; all on the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,6 @@ def make_runner(
     arithmetic: Arithmetic,
     *,
     device: torch.device,
-    batch: int,
     int8_file: Path | None = None,
 ) -> Runner:
     """A module of `bccdist.networks.inference` as an engine runs it.
@@ -129,7 +128,6 @@ def make_runner(
         module: in evaluation mode; it is copied, not changed.
         arithmetic: what to run it with.
         device: where the tensors are.
-        batch: most n of a call.
         int8_file: of the quantised module, where the precision is int8.
 
     Raises:
@@ -146,7 +144,7 @@ def make_runner(
         return _OpenVinoRunner(module)
     if arithmetic.precision == "bf16":
         module = module.to(torch.bfloat16)
-    return _compiled(module, device, batch) if arithmetic.engine == "compiled" else _in_inference_mode(module)
+    return _compiled(module, device) if arithmetic.engine == "compiled" else _in_inference_mode(module)
 
 
 def _channels_first(module: nn.Module) -> nn.Module:
@@ -180,14 +178,17 @@ def _in_inference_mode(module: nn.Module) -> Runner:
     return run
 
 
-def _compiled(module: nn.Module, device: torch.device, batch: int) -> Runner:
-    """Compiled for `batch` patches a call; fewer are filled up, so that there is one shape."""
+def _compiled(module: nn.Module, device: torch.device) -> Runner:
+    """Compiled for each size of patches and the most of them that came; fewer are filled up to that number."""
     how: dict[str, Any] = {"mode": "reduce-overhead"} if device.type == "cuda" else {"options": {"freezing": True}}
     compiled = torch.compile(module, dynamic=False, **how)
 
+    most: dict[torch.Size, int] = {}
+
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        num = len(inputs[0])
-        filled = [torch.cat([each, each.new_zeros((batch - num, *each.shape[1:]))]) for each in inputs]
+        num, size = len(inputs[0]), inputs[0].shape[1:]
+        most[size] = max(num, most.get(size, 0))
+        filled = [torch.cat([each, each.new_zeros((most[size] - num, *each.shape[1:]))]) for each in inputs]
         with torch.no_grad(), warnings.catch_warnings():
             # torch 2.13's compiler imports parts of torch that are deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
