@@ -1,19 +1,27 @@
 """What sbatch would get: the text of a dry run, key by key."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bccdist.configuration import InferConfig, SelectConfig, TrainConfig
+from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest
 from bccdist.study import open_study
 from jobs import slurm
+from jobs.launch_study import StudyArguments, launch_study
 from jobs.sites import ClusterConfig, CpuJobs
-from jobs.stages import launch_inference, launch_selection, launch_training, with_encoder_weights
+from jobs.stages import (
+    launch_calibration,
+    launch_inference,
+    launch_selection,
+    launch_training,
+    with_encoder_weights,
+)
 from jobs.submission import Launch, submitting
 
 CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout_min=600, max_parallel=3)
@@ -150,3 +158,47 @@ def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     config = with_encoder_weights(TrainConfig(encoder_weights=Path("resnet34.safetensors")), ["resnet34"])
     assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
+
+
+def test_a_calibration_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    with submitting(dry(manifest)) as submitter:
+        launch_calibration(submitter, manifest, "resnet34_ds", CalibrateConfig(), after=[])
+    text = capsys.readouterr().out
+    for option in ("job-name=calibrate-resnet34_ds@study", "gpus-per-node=1", "nodes=1", "time=600"):
+        assert f"#SBATCH --{option}\n" in text
+    assert "--array" not in text
+
+
+@pytest.mark.parametrize(
+    ("infer", "calibrates"),
+    [(InferConfig(), False), (InferConfig(tiling="dense", halo_px=64), False), (InferConfig(precision="auto"), True)],
+)
+def test_a_study_calibrates_where_the_heatmaps_of_test_need_it(
+    manifest: Manifest, infer: InferConfig, calibrates: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["slide_id,part,path,annotation"]
+    for number, part in enumerate(("Training", "Validation I", "Validation II", "Test")):
+        annotation = f"{number}.geojson" if part in {"Training", "Validation I"} else ""
+        (manifest.path.parent / f"{number}.geojson").write_text("{}")
+        lines.append(f"slide-{number},{part},{number}.tif,{annotation}")
+    manifest.path.write_text("\n".join(lines) + "\n")
+    (manifest.path.parent / "study" / "study.json").unlink()
+    launch_study(
+        StudyArguments(
+            study=manifest.path.parent / "study",
+            dry_run=True,
+            cluster=CLUSTER,
+            manifest=manifest.path,
+            settings=("resnet34_ds",),
+            infer=infer,
+        )
+    )
+    names = re.findall(r"#SBATCH --job-name=(\S+)@study", capsys.readouterr().out)
+    calibration = ["calibrate-resnet34_ds"] if calibrates else []
+    assert names[-4 - calibrates :] == [
+        "infer-resnet34_ds-val1-val2",
+        "select",
+        *calibration,
+        "infer-resnet34_ds-test",
+        "tables",
+    ]
