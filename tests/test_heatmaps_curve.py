@@ -4,11 +4,13 @@ import cv2
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve, level_of, quantise
+from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve, level_of
+from bccdist.heatmaps.stitching import quantise
 
 
 def _flooded_curve(probability: NDArray[np.uint8]) -> list[int]:
@@ -42,12 +44,24 @@ def test_every_level_agrees_with_flooding(probability: NDArray[np.uint8]) -> Non
 @pytest.mark.parametrize("seed", [0, 1])
 def test_large_smooth_images_agree_with_labelling_each_level(seed: int) -> None:
     noise = np.random.default_rng(seed).random((12, 20)).astype(np.float32)
-    probability = quantise(np.clip(cv2.resize(noise, (200, 120), interpolation=cv2.INTER_CUBIC), 0, 1))
+    smooth = np.clip(cv2.resize(noise, (200, 120), interpolation=cv2.INTER_CUBIC), 0, 1)
+    probability = quantise(torch.from_numpy(smooth)).numpy()
     expected = [probability.size]
     for level in range(1, NUM_LEVELS):
         _, _, stats, _ = cv2.connectedComponentsWithStats((probability >= level).astype(np.uint8), connectivity=8)
         expected.append(int(stats[1:, cv2.CC_STAT_AREA].max(initial=0)))
-    assert largest_region_curve(probability).tolist() == expected
+    assert largest_region_curve(probability, strip_px=200 * 32).tolist() == expected
+
+
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 3)),
+    st.integers(1, 40),
+)
+def test_curve_does_not_depend_on_the_strips(probability: NDArray[np.uint8], strip_px: int) -> None:
+    whole = largest_region_curve(probability)
+    assert (
+        largest_region_curve(probability, strip_px=strip_px).tolist() == whole.tolist() == _flooded_curve(probability)
+    )
 
 
 def test_regions_touch_at_corners() -> None:
@@ -60,6 +74,6 @@ def test_an_empty_image_has_an_empty_curve() -> None:
 
 @given(st.floats(0, 1, width=32), st.integers(0, 100))
 def test_stored_values_pass_a_threshold_as_the_probability_does(probability: float, percent: int) -> None:
-    stored = int(quantise(np.array([probability], dtype=np.float32))[0])
+    stored = int(quantise(torch.tensor(probability)))
     assert (stored >= level_of(percent / 100)) == (stored / 255 >= percent / 100 - 1e-9)
     assert abs(stored / 255 - probability) <= 0.5 / 255 + 1e-6

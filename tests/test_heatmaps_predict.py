@@ -1,6 +1,7 @@
 """Networks with known answers give heatmaps with known values, whatever the batch."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bccdist.configuration import Psi, pixel_px
-from bccdist.heatmaps.layout import dense_layouts
+from bccdist.heatmaps.layout import PAPER, Layout, dense_layouts
 from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
+from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
 _CPU = torch.device("cpu")
@@ -188,6 +190,37 @@ def test_islands_far_apart_are_computed_alone(tmp_path: Path) -> None:
         assert np.abs(heatmap[256:512, :256] - picture[256:512, :256]).max() <= 1
         assert np.abs(heatmap[18 * 256 : 19 * 256, 512:600] - picture[18 * 256 : 19 * 256, 512:]).max() <= 1
         assert not heatmap[6 * 256 : 16 * 256].any()
+
+
+@pytest.mark.parametrize("layout", [PAPER, *dense_layouts(64)], ids=lambda layout: f"{layout.patch_px} px")
+def test_each_pixel_is_read_once(slide_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = np.zeros((3 * 256, 5 * 256), dtype=int)
+    read_into = Slide.read_into
+
+    def counted(slide: Slide, image: NDArray[np.uint8], box_px: Box) -> None:
+        times[box_px.slices()] += 1
+        read_into(slide, image, box_px)
+
+    monkeypatch.setattr(Slide, "read_into", counted)
+    _predicted(slide_path, np.ones((3, 5), dtype=bool), [ConstantNetwork(0.5)], layout=layout)
+    assert (times == 1).all()
+
+
+def test_computing_goes_on_while_rows_are_written(slide_path: Path) -> None:
+    network = ConstantNetwork(0.5, ["psi_0"])
+    tally = PredictionTally(network_s=[0.0])
+    with Slide(slide_path, target_mpp=MPP) as slide:
+        cells = np.ones((3, 5), dtype=bool)
+        rows = predict_rows(slide, cells, [PlainPredictor(network)], batch=1, device=_CPU, tally=tally)
+        next(rows)
+        # Nobody asks for the next rows yet; what computes them does not wait for that.
+        patience_s = 30.0
+        while network.num_calls < 18 and patience_s > 0:
+            time.sleep(0.01)
+            patience_s -= 0.01
+        assert network.num_calls == 18
+        assert len(list(rows)) == 2
+    assert network.num_calls == 24
 
 
 def test_an_error_in_a_network_comes_out_and_leaves_no_thread(slide_path: Path) -> None:
