@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow test-slurm lint format verify-paper slurm-up slurm-down clean
+.PHONY: env demo test test-slow test-slurm lint format bench verify-paper slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -50,6 +50,12 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# From slide to heatmap against other tools; such as BENCH='--width 16 --peer-python /path/to/python'
+BENCH ?=
+
+bench: env
+	$(BIN)/python -m benchmarks.heatmaps $(BENCH)
 
 verify-paper: env
 	$(BIN)/python jobs/verify_paper.py

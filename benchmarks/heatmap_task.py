@@ -1,0 +1,159 @@
+"""What every way from slide to heatmap is given in benchmarks/heatmaps.py: a slide, weights, an int8 model."""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bccdist import __version__
+from bccdist.configuration import Setting
+from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.calibrate import halo_of, sample_patches
+from bccdist.heatmaps.calibration import Calibration, Thresholds, int8_digest, write_calibration
+from bccdist.heatmaps.layout import PAPER, patch_rows
+from bccdist.heatmaps.writing import cells_of
+from bccdist.networks.engines import has_openvino, quantise
+from bccdist.networks.inference import WholeNetwork
+from bccdist.networks.inputs import to_network_input
+from bccdist.networks.receptive_field import effective_receptive_field
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks.weights import load_network, save_network, weights_digest
+from bccdist.paths import StudyPaths
+from bccdist.phantom.config import PhantomConfig
+from bccdist.phantom.slides import make_phantom
+from bccdist.slides.manifest import SlideRecord, read_manifest
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import tissue_mask
+from benchmarks.heatmap_ways import Task
+
+EPOCH = 1
+NUM_SAMPLES = 16
+"""Patches of the slide that int8 and random weights take their ranges from."""
+NUM_FIELD_SAMPLES = 2
+"""Of them those on which the receptive field is measured."""
+
+
+def prepare_slide(folder: Path, slide: Path | None, size_level0_px: tuple[int, int]) -> tuple[Path, SlideRecord]:
+    """The manifest of one slide, given or drawn."""
+    if slide is None:
+        width, height = size_level0_px
+        config = PhantomConfig(
+            num_train=0,
+            num_val1=0,
+            num_val2=0,
+            num_test=1,
+            slide_width_level0_px=width,
+            slide_height_level0_px=height,
+        )
+        manifest = make_phantom(folder / "phantom", config, report=lambda _: None)
+    else:
+        manifest = folder / "slides.csv"
+        text = io.StringIO()
+        csv.writer(text).writerows([("slide_id", "part", "path"), (slide.stem, "test", slide.resolve())])
+        manifest.write_text(text.getvalue())
+    return manifest, read_manifest(manifest).slides[0]
+
+
+def prepare_task(
+    folder: Path,
+    manifest: Path,
+    record: SlideRecord,
+    weights: Path | None,
+    *,
+    setting: Setting,
+    width: int,
+    batch: int,
+) -> tuple[Task, Tensor]:
+    """What all ways are given, the weights in a study, and some patches of the slide: uint8 RGB [n, 512, 512, 3].
+
+    Raises:
+        ConfigurationError: the slide would have to be resampled, which not every way can do, or has no tissue.
+    """
+    target_mpp = 0.92
+    if weights is not None:
+        network, metadata = load_network(weights)
+        setting, target_mpp = network.setting, float(metadata["target_mpp"])
+    with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
+        resolution, size_px = slide.resolution, (slide.width_px, slide.height_px)
+        cells = cells_of(slide, tissue_mask(slide))
+    if resolution.resize != 1:
+        raise ConfigurationError(
+            f"{record.path}: none of its levels has {target_mpp} um/px; take a slide that has one, so that every way "
+            "reads the same pixels"
+        )
+    samples = sample_patches([record], lambda each: Slide(each.path, target_mpp=target_mpp, mpp=each.mpp), NUM_SAMPLES)
+    study = StudyPaths(folder / "prepared")
+    path = study.run(setting).weights(EPOCH)
+    path.parent.mkdir(parents=True)
+    if weights is None:
+        save_network(path, random_network(setting, width, samples), {"target_mpp": str(target_mpp)})
+    else:
+        shutil.copyfile(weights, path)
+    task = Task(
+        slide=str(record.path),
+        level=resolution.level,
+        downsample=resolution.downsample,
+        mpp=resolution.mpp,
+        size_px=size_px,
+        cells=cells.tolist(),
+        places=[(row.row, col) for row in patch_rows(cells, PAPER) for col in row.cols],
+        batch=batch,
+        manifest=str(manifest),
+        slide_id=record.slide_id,
+        study=str(study.root),
+        weights=str(path),
+        setting=setting,
+        epoch=EPOCH,
+    )
+    return task, samples
+
+
+def random_network(setting: Setting, width: int, samples_NPP3: Tensor) -> DeeplySupervisedUNet:
+    """The same random weights each time; normalisation fits these patches, so that not all values are 0 or 1."""
+    torch.manual_seed(0)
+    network = DeeplySupervisedUNet(setting, width=width).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # a plain mean over all batches
+    with torch.no_grad():
+        for batch in torch.split(samples_NPP3, 4):
+            network(to_network_input(batch))
+    return network.eval()
+
+
+def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
+    """An int8 model made from patches of the slide itself, as the calibration would make it; no verdict is checked.
+
+    Returns:
+        the halo of dense patches, and why there is no int8 model, if so.
+    """
+    network, _ = load_network(Path(task.weights))
+    fields = effective_receptive_field(network, samples[:NUM_FIELD_SAMPLES])
+    halo_px = halo_of(fields)
+    if not has_openvino():
+        return halo_px, "not available: openvino and nncf are not installed"
+    run = StudyPaths(Path(task.study)).run(task.setting)
+    model = run.int8_model(task.epoch, "whole")
+    quantise(WholeNetwork(network), [(patch[None],) for patch in samples], model)
+    calibration = Calibration(
+        setting=task.setting,
+        epoch=task.epoch,
+        weights_digest=weights_digest(Path(task.weights)),
+        thresholds=Thresholds(t_p=0.5, t_a_um2=0),
+        device="cpu",
+        num_threads=torch.get_num_threads(),
+        software=f"bccdist {__version__}, torch {torch.__version__}",
+        slide_ids=(task.slide_id,),
+        num_sections=0,
+        num_patches=0,
+        receptive_field_px=fields,
+        halo_px=halo_px,
+        ways=(),
+        bands=(),
+        int8_sha256={"whole": int8_digest(model)},
+    )
+    write_calibration(run.calibration(task.epoch, "cpu"), calibration)
+    return halo_px, ""
