@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve, quantise
+from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve
 from bccdist.heatmaps.store import Heatmap
 
 
@@ -38,7 +38,7 @@ def images(size_px: int, seed: int) -> dict[str, NDArray[np.uint8]]:
 
     nests = noise(60)
     logits = 6 * nests + 2 * noise(6) + 0.7 * noise(1.5) - 5
-    heatmap = quantise(1 / (1 + np.exp(-logits)))
+    heatmap = np.rint((NUM_LEVELS - 1) / (1 + np.exp(-logits))).astype(np.uint8)
     return {
         "nests, as a network draws them": heatmap,
         "the same, 0 but for the largest nests": np.where(nests > 2, heatmap, np.uint8(0)),

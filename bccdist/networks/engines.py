@@ -10,6 +10,8 @@ import copy
 import importlib.util
 import io
 import logging
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -172,31 +174,52 @@ def folded(module: nn.Module) -> nn.Module:
 
 def _in_inference_mode(module: nn.Module) -> Runner:
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        with torch.inference_mode():
+        with torch.inference_mode(), _exact_convolutions():
             return cast("tuple[Tensor, ...]", module(*inputs))
 
     return run
 
 
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """Float32 as it says: torch lets cuDNN round factors to TF32 unless it is told not to."""
+    cudnn: Any = torch.backends.cudnn
+    kinds = (cudnn.conv, cudnn.rnn)  # Both, because torch refuses to say whether cuDNN uses TF32 where they differ.
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
+
+
 def _compiled(module: nn.Module, device: torch.device) -> Runner:
     """Compiled for each size of patches and the most of them that came; fewer are filled up to that number."""
     how: dict[str, Any] = {"mode": "reduce-overhead"} if device.type == "cuda" else {"options": {"freezing": True}}
-    compiled = torch.compile(module, dynamic=False, **how)
-
+    with _without_deprecations():
+        compiled = torch.compile(module, dynamic=False, **how)
     most: dict[torch.Size, int] = {}
 
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
         num, size = len(inputs[0]), inputs[0].shape[1:]
         most[size] = max(num, most.get(size, 0))
         filled = [torch.cat([each, each.new_zeros((most[size] - num, *each.shape[1:]))]) for each in inputs]
-        with torch.no_grad(), warnings.catch_warnings():
-            # torch 2.13's compiler imports parts of torch that are deprecated.
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with torch.no_grad(), _exact_convolutions(), _without_deprecations():
             found = compiled(*filled)
         # The next call of a CUDA graph writes to the same memory.
         return tuple(each[:num].clone() for each in found)
 
     return run
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Be silent on what is deprecated: torch 2.13's compiler imports such parts of torch itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 class _OpenVinoRunner:
@@ -226,8 +249,7 @@ class _OpenVinoRunner:
 
 def _make_queue(source: nn.Module | Path, sample: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> Any:
     """Requests for one shape of patches, as many as fill the processor."""
-    import openvino
-
+    openvino = _openvino()
     core = openvino.Core()
     if isinstance(source, Path):
         model = core.read_model(source)
@@ -246,10 +268,18 @@ def _make_queue(source: nn.Module | Path, sample: Sequence[Tensor], shapes: Sequ
     return openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
 
-def _converted(module: nn.Module, sample: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
-    """The module as an OpenVINO model for inputs of these shapes; -1 may have any length."""
+def _openvino() -> Any:
+    """The package, which, with NNCF after it, reports its use to nobody and leaves the home folder alone."""
+    # Where this package is missing both do without it, and None stands for missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
+    return openvino
+
+
+def _converted(module: nn.Module, sample: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> Any:
+    """The module as an OpenVINO model for inputs of these shapes; -1 may have any length."""
+    openvino = _openvino()
     with warnings.catch_warnings(), torch.no_grad():
         # Tracing says of every size that it reads that it may be a constant.
         warnings.simplefilter("ignore")
@@ -264,10 +294,11 @@ def quantise(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Pat
     Args:
         module: of `bccdist.networks.inference`, in evaluation mode; not changed.
         samples: inputs with a leading 1, from which the ranges of all features are taken.
-        path: of the model; patches of any size go through it.
+        path: of the model; patches of any size go through it. The same inputs give the same
+            bytes on one machine.
     """
+    openvino = _openvino()
     import nncf
-    import openvino
     from nncf.quantization.advanced_parameters import OverflowFix
 
     inputs = [tuple(each.numpy() for each in sample) for sample in samples]
@@ -280,14 +311,27 @@ def quantise(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Pat
             model,
             nncf.Dataset(inputs, list),
             subset_size=len(inputs),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
             advanced_parameters=advanced,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path.with_suffix(".bin")) as weights, atomic_path(path) as graph:
-        openvino.save_model(quantised, graph.with_name(f"{graph.name}.xml"), compress_to_fp16=False)
-        graph.with_name(f"{graph.name}.bin").replace(weights)
-        graph.with_name(f"{graph.name}.xml").replace(graph)
+    _rename_by_place(quantised)
+    # The graph last: where it is, its weights are.
+    with (
+        atomic_path(path) as graph,
+        atomic_path(path.with_suffix(".bin")) as weights,
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+    ):
+        saved = Path(folder) / "model.xml"
+        openvino.save_model(quantised, saved, compress_to_fp16=False)
+        saved.with_suffix(".bin").replace(weights)
+        saved.replace(graph)
+
+
+def _rename_by_place(model: Any) -> None:
+    """Give a model's operations names that do not count what else this process has made."""
+    model.set_friendly_name("model")
+    for place, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(f"{operation.get_type_name()}_{place}")
 
 
 def _open_shape(shape: Sequence[int]) -> list[int]:
