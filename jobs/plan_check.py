@@ -6,7 +6,7 @@ from typing import Any
 
 from bccdist.configuration import Setting
 from bccdist.parts import Part
-from jobs.plan_lines import as_number, as_size, table_lines
+from jobs.plan_lines import as_number, as_size
 from jobs.probe import Probe, Space, inference_stages
 from jobs.stage_progress import (
     StageProgress,
@@ -18,6 +18,7 @@ from jobs.stage_progress import (
     tables_progress,
     training_progress,
 )
+from jobs.text_columns import in_columns
 
 _HOUR_S = 3600.0
 _HEADINGS = ("stage", "", "predicted", "actual", "ratio", "")
@@ -37,7 +38,7 @@ class Actual:
 def check_lines(probe: Probe, plan: Mapping[str, Any]) -> list[str]:
     """A table of predicted and actual figures, per stage, and what is to be known about them."""
     rows = [_HEADINGS, *_rows(probe, plan)]
-    return [*_head(probe, plan), "", *table_lines(rows), "", *_notes(plan)]
+    return [*_head(probe, plan), "", *in_columns(rows, numbers=True), "", *_notes(plan)]
 
 
 def _head(probe: Probe, plan: Mapping[str, Any]) -> Iterator[str]:

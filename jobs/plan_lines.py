@@ -1,10 +1,11 @@
 """What a plan looks like in the terminal: a table at most 120 columns wide, and what is to be known about it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bccdist.configuration import PHANTOM_WARNING
 from jobs.prediction import FEW, NOTHING, Figure, Plan, Size, StagePlan
 from jobs.probe import Probe
+from jobs.text_columns import in_columns
 
 _HEADINGS = ("stage", "GPU hours", "core hours", "wall hours", "size", "files")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -20,7 +21,7 @@ def plan_lines(plan: Plan, size: Size, probe: Probe) -> list[str]:
     if probe.manifest.is_phantom:
         head.append(f"{PHANTOM_WARNING}: what real slides take is another matter")
     rows = [_row(stage) for stage in plan.stages]
-    return [*head, "", *table_lines([_HEADINGS, *rows, _total_row(plan)]), "", *_notes(plan)]
+    return [*head, "", *in_columns([_HEADINGS, *rows, _total_row(plan)], numbers=True), "", *_notes(plan)]
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:
@@ -70,9 +71,3 @@ def as_size(num_bytes: float) -> str:
         num_bytes /= 1024
         power += 1
     return f"{num_bytes:.3g} {_UNITS[power]}" if num_bytes < 1000 else f"{num_bytes:.0f} {_UNITS[power]}"
-
-
-def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns: the first one left, the others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 
-def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line per row, its cells below those of the row before; the last column is not padded."""
-    widths = [*(max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]), 0]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def in_columns(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """A line per row, its cells below those of the row before.
+
+    Args:
+        rows: of equal length.
+        numbers: all columns but the first are numbers, and end below one another.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    place = str.rjust if numbers else str.ljust
+    return ["  ".join([row[0].ljust(widths[0]), *map(place, row[1:], widths[1:])]).rstrip() for row in rows]
