@@ -32,9 +32,9 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 CPU = torch.device("cpu")
 ROUNDING = 2e-5
 """Of probabilities, between two orders of the same float32 sums; they are stored in steps of 1 / 255."""
-INT8_MEAN, INT8_CROSSING = 0.1, 0.1
+INT8_MEAN, INT8_CROSSING = 0.15, 0.15
 """A network of width 4 after 40 steps: mean difference, and the share of pixels that change their side of 0.5,
-on patches of colours at random; about 0.06 at most was seen."""
+on patches of colours at random; 0.062 and 0.087 at most were measured."""
 EAGER = Arithmetic(precision="float32", engine="eager")
 OPENVINO = Arithmetic(precision="float32", engine="openvino")
 
@@ -85,12 +85,11 @@ def test_float32_engines_equal_eager(setting: Setting, engine: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_compiled_equals_eager(precision: Any) -> None:
+def test_compiled_equals_eager() -> None:
     network, patches = _network(), _patches(4)
     expected = _runner(network, EAGER)(patches)
-    runner = _runner(network, Arithmetic(precision=precision, engine="compiled"))
-    assert _largest_difference(runner(patches), expected) < (ROUNDING if precision == "float32" else 0.05)
+    runner = _runner(network, Arithmetic(precision="float32", engine="compiled"))
+    assert _largest_difference(runner(patches), expected) < ROUNDING
     assert _largest_difference(runner(patches[:1]), tuple(each[:1] for each in runner(patches))) < 1e-6
 
 

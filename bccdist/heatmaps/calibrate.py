@@ -57,6 +57,8 @@ LOWS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 """Lower ends of the bands of psi_0 that are tried; each is tried with 1 minus itself, and with 1, as the upper end."""
 _LARGEST_HALO_PX = CELL_PX
 _ROWS_AT_ONCE_PX = 2048
+_NUM_FEATURE_SAMPLES = 16
+"""Patches whose features are held at once; at width 64 each takes 24 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,8 @@ def _quantise(work: _Work, samples: Tensor) -> dict[str, str]:
     if "psi_0" in work.network.outputs:
         first = FirstBlock(work.network, with_features=True)
         with torch.inference_mode():
-            features = [tuple(feature.clone() for feature in first(patch)[1:]) for patch in samples[:, None]]
+            some = samples[:_NUM_FEATURE_SAMPLES, None]
+            features = [tuple(feature.clone() for feature in first(patch)[1:]) for patch in some]
         pieces |= {"first": patches, "first-with-features": patches, "later": features}
     digests = {}
     for piece, inputs in pieces.items():
