@@ -335,6 +335,7 @@ def _measure_slide(
     layouts: dict[str, Layout] = {method.tiling: method.layout(cells) for method in methods}
     heatmaps: list[tuple[Heatmap, _Comparison]] = []
     for tiling, ways in by_tiling.items():
+        _warm_up([predictor for predictor, _ in ways], layouts[tiling], work.device)
         tally = PredictionTally(network_s=[0.0] * len(ways))
         paths = [folder / f"{tiling}-{number}.ozx" for number in range(len(ways))]
         attributes = [
@@ -364,6 +365,14 @@ def _measure_slide(
     for (heatmap, found), said in zip(heatmaps, verdicts, strict=True):
         _compare(heatmaps[0][0], heatmap, found, t_p=work.thresholds.t_p)
         found.changed += [name for name, verdict in said.items() if verdict != verdicts[0][name]]
+
+
+def _warm_up(predictors: Sequence[Predictor], layout: Layout, device: torch.device) -> None:
+    """Let engines do what they do once for patches of this size, so that it is not taken for their pace."""
+    patch = torch.zeros((1, layout.patch_px, layout.patch_px, 3), dtype=torch.uint8, device=device)
+    for predictor in predictors:
+        if not isinstance(predictor, _BandView):
+            predictor(patch)
 
 
 def _attributes(work: _Work, record: SlideRecord, slide: Slide, predictor: Predictor) -> HeatmapAttributes:
