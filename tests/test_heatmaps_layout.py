@@ -101,7 +101,7 @@ def test_dense_patches_keep_four_cells(halo_px: int, patch_px: int, batch: int) 
     assert (PAPER.patch_px, PAPER.full_coverage, PAPER.batch(8)) == (512, 4, 8)
 
 
-@pytest.mark.parametrize(("shape", "kept_cells"), [((5, 5), 5), ((3, 3), 3), ((8, 8), 4), ((12, 60), 6)])
+@pytest.mark.parametrize(("shape", "kept_cells"), [((3, 3), 3), ((6, 6), 3), ((8, 8), 4), ((12, 60), 4)])
 def test_dense_patches_are_as_large_as_saves_most(shape: tuple[int, int], kept_cells: int) -> None:
     cells = np.ones(shape, dtype=bool)
     assert dense_layout(160, cells).kept_cells == kept_cells

@@ -256,7 +256,8 @@ def test_two_launches_at_once_do_no_double_work(mini_cluster: MiniCluster, drawn
         other = mini_cluster.launch(
             "jobs/launch_study.py", "--manifest", drawn.manifest, "--study", study.root, *STUDY, "--train.seed", "7"
         )
-        assert other.count("BY ANOTHER COMMAND") == 7, "it does not pass for the study that was asked for"
+        # A stage that has ended by then is submitted; one that waits or runs does not pass for what was asked for.
+        assert other.count("BY ANOTHER COMMAND") == other.count("not submitted again") > 0
         entries = study.journal.read_text().splitlines()
         assert len(entries) == 7, "each stage was submitted once"
     finally:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 
-_DENSE_CELLS = (3, 4, 5, 6)
+_DENSE_CELLS = (3, 4)
 """Cells along the edge of what a dense patch keeps: larger ones compute less twice, and take more memory."""
 _BATCHES_PER_GROUP = 4
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bccdist.configuration import InferConfig, pixel_px
+from bccdist.configuration import PATCH_PX, InferConfig, pixel_px
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path
 from bccdist.machine import cannot_compile, gpu_has_bf16
@@ -268,7 +268,8 @@ def _make_queue(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
         model,
         "CPU",
         {
-            "PERFORMANCE_HINT": "THROUGHPUT",
+            # Large patches one after the other: the features of each take as much memory as several small ones.
+            "PERFORMANCE_HINT": "LATENCY" if _is_large(shapes[0]) else "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         },
@@ -306,6 +307,12 @@ def _corner(inputs: Sequence[Tensor]) -> list[Tensor]:
     # The first of the features is the first decoder block's, whose pixel is 16 px wide.
     parts = first.shape[-1] * pixel_px("psi_0") // _TRACED_PX
     return [each[:1, :, : each.shape[-2] // parts, : each.shape[-1] // parts] for each in inputs]
+
+
+def _is_large(shape: Sequence[int]) -> bool:
+    """Whether a patch, or what the first block made of it, is larger than the paper's."""
+    edge_px = shape[1] if _is_patch(shape) else shape[-1] * pixel_px("psi_0")
+    return edge_px > PATCH_PX
 
 
 def _is_patch(shape: Sequence[int]) -> bool:
