@@ -1,5 +1,6 @@
 """Every engine gives what float32 eager gives, for any number of patches, and leaves the network as it was."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def test_one_runner_takes_patches_of_several_sizes() -> None:
     for edge_px in (64, 160):
         patches = _patches(2, edge_px)
         assert _largest_difference(runner(patches), eager(patches)) < ROUNDING
+
+
+def test_a_runner_that_was_used_goes_without_a_crash() -> None:
+    runner = _runner(_network(width=8), OPENVINO)
+    for edge_px in (64, 160):
+        runner(_patches(2, edge_px))
+    del runner
+    assert gc.collect() >= 0
 
 
 @pytest.mark.parametrize("setting", ["resnet34_ds", "resnet34_linear"])

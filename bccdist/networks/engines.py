@@ -231,6 +231,8 @@ class _OpenVinoRunner:
         self._source = source
         self._model: Any = None
         self._queues: dict[tuple[tuple[int, ...], ...], Any] = {}
+        # OpenVINO's requests crash when they outlive what they were made of, or the last function they were given.
+        self._held: list[Any] = []
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         arrays = [np.ascontiguousarray(each.numpy()) for each in inputs]
@@ -238,7 +240,8 @@ class _OpenVinoRunner:
         if self._model is None:
             self._model = _load_model(self._source, inputs)
         if shapes not in self._queues:
-            self._queues[shapes] = _make_queue(self._model, shapes)
+            self._queues[shapes], compiled = _make_queue(self._model, shapes)
+            self._held.append(compiled)
         queue = self._queues[shapes]
         found: list[list[NDArray[np.float32]]] = [[] for _ in arrays[0]]
 
@@ -249,6 +252,7 @@ class _OpenVinoRunner:
         for index in range(len(arrays[0])):
             queue.start_async([array[index : index + 1] for array in arrays], userdata=index, share_inputs=True)
         queue.wait_all()
+        queue.set_callback(_ignore)
         return tuple(torch.from_numpy(np.concatenate(outputs)) for outputs in zip(*found, strict=True))
 
 
@@ -274,7 +278,12 @@ def _make_queue(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         },
     )
-    return openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    queue = openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    return queue, compiled
+
+
+def _ignore(*_: Any) -> None:
+    """In place of a function that belongs to a call that is over."""
 
 
 def _openvino() -> Any:
