@@ -31,6 +31,8 @@ from bccdist.files import atomic_path
 from bccdist.machine import cannot_compile, gpu_has_bf16
 from bccdist.networks.unet import DeeplySupervisedUNet
 
+_NEVER_FREED: list[Any] = []
+"""OpenVINO's requests and what they were made of: once some are freed, the next signal crashes the process."""
 _TRACED_PX = 64
 """Edge of the patch that OpenVINO's converter follows through a network."""
 Runner = Callable[..., tuple[Tensor, ...]]
@@ -231,8 +233,6 @@ class _OpenVinoRunner:
         self._source = source
         self._model: Any = None
         self._queues: dict[tuple[tuple[int, ...], ...], Any] = {}
-        # OpenVINO's requests crash when they outlive what they were made of, or the last function they were given.
-        self._held: list[Any] = []
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         arrays = [np.ascontiguousarray(each.numpy()) for each in inputs]
@@ -240,8 +240,7 @@ class _OpenVinoRunner:
         if self._model is None:
             self._model = _load_model(self._source, inputs)
         if shapes not in self._queues:
-            self._queues[shapes], compiled = _make_queue(self._model, shapes)
-            self._held.append(compiled)
+            self._queues[shapes] = _make_queue(self._model, shapes)
         queue = self._queues[shapes]
         found: list[list[NDArray[np.float32]]] = [[] for _ in arrays[0]]
 
@@ -279,7 +278,8 @@ def _make_queue(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
         },
     )
     queue = openvino.AsyncInferQueue(compiled, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-    return queue, compiled
+    _NEVER_FREED.append((queue, compiled))
+    return queue
 
 
 def _ignore(*_: Any) -> None:
