@@ -344,7 +344,7 @@ def _measure_slide(
         ]
         write_heatmaps(
             slide,
-            tissue,
+            cells,
             [predictor for predictor, _ in ways],
             paths,
             attributes,

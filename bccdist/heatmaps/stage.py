@@ -289,10 +289,11 @@ def _write_heatmaps(
     """One pass over the slide; a heatmap for each epoch that has none."""
     epochs = work.epochs_to_predict
     method = job.methods[epochs[0]]
-    layout = method.layout(cells_of(slide, tissue))
+    cells = cells_of(slide, tissue)
+    layout = method.layout(cells)
     write_heatmaps(
         slide,
-        tissue,
+        cells,
         [job.predictors[epoch] for epoch in epochs],
         [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in epochs],
         [_attributes(job, work, slide, epoch, layout) for epoch in epochs],

@@ -26,7 +26,7 @@ def cells_of(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def write_heatmaps(
     slide: Slide,
-    tissue: NDArray[np.bool_],
+    cells: NDArray[np.bool_],
     predictors: Sequence[Predictor],
     paths: Sequence[Path],
     attributes: Sequence[HeatmapAttributes],
@@ -41,7 +41,7 @@ def write_heatmaps(
 
     Args:
         slide: open.
-        tissue: its mask, bool [h, w] at `TISSUE_MPP`.
+        cells: those that hold tissue, bool [rows, cols].
         predictors: the networks.
         paths: where each one's heatmap goes.
         attributes: of each one's heatmap, but for what the pass counts.
@@ -54,7 +54,6 @@ def write_heatmaps(
     Raises:
         HeatmapError: a heatmap cannot be written.
     """
-    cells = cells_of(slide, tissue)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
