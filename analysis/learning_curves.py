@@ -10,26 +10,15 @@ from typing import Annotated
 import pandas as pd
 import tyro
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.chart import STYLES, new_figure, tidy, write_chart
 from analysis.command import run
 from analysis.table_writing import NOT_KNOWN, Table, rounded
-from bccdist.configuration import PHANTOM_WARNING, SETTINGS
+from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError
-from bccdist.files import atomic_path
 from bccdist.paths import RunPaths, StudyPaths
-
-_DPI = 100
-_SIZE_INCH = (10.0, 6.0)
-_STYLES = {
-    "unet": ("#d55e00", "o"),
-    "resnet34": ("#009e73", "s"),
-    "resnet34_ds": ("#0072b2", "v"),
-    "resnet34_linear": ("#cc79a7", "D"),
-}
-"""Colours that also differ for the colour-blind (Okabe and Ito), and a shape for those who print grey."""
 
 
 def read_curves(paths: StudyPaths) -> pd.DataFrame:
@@ -68,6 +57,7 @@ def build_table(curves: pd.DataFrame, name: str) -> Table:
     )
     return Table(
         name=name,
+        schema="learning_curves",
         title="Learning curves. IoU of the final output on Validation I after each epoch.",
         frame=frame.assign(phantom=bool(curves["phantom"].any())),
         printed=printed,
@@ -101,20 +91,16 @@ def _best(curve: pd.DataFrame) -> tuple[int, float] | None:
 
 def draw(curves: pd.DataFrame) -> Figure:
     """The picture, a line a setting and a ring around its best epoch."""
-    figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.08, 0.1, 0.89, 0.78))
+    figure = new_figure(10, 6, "IoU of the final output on Validation I", phantom=bool(curves["phantom"].any()))
+    axes = figure.subplots()
     for setting in curves["setting"].unique():
         _draw_curve(axes, curves[curves["setting"] == setting], str(setting))
     _finish(axes, num_epochs=int(curves["epoch"].max()))
-    figure.text(0.08, 0.96, "IoU of the final output on Validation I", fontsize=14, fontweight="bold", va="top")
-    if curves["phantom"].any():
-        figure.text(0.97, 0.96, PHANTOM_WARNING, fontsize=11, fontweight="bold", color="#7b3294", ha="right", va="top")
     return figure
 
 
 def _draw_curve(axes: Axes, curve: pd.DataFrame, setting: str) -> None:
-    colour, marker = _STYLES[setting]
+    colour, marker = STYLES[setting]
     best = _best(curve)
     epoch, iou = best or (math.nan, math.nan)
     label = f"{setting}: {iou:.4f} in epoch {epoch}" if best else f"{setting}: unknown"
@@ -128,10 +114,7 @@ def _finish(axes: Axes, *, num_epochs: int) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("IoU of tumor at probability 0.5")
     axes.legend(loc="lower right", title="best")
-    axes.grid(color="#e0e0e0")
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    tidy(axes)
 
 
 def write_learning_curves(study_root: Path, picture: Path) -> Table:
@@ -141,8 +124,7 @@ def write_learning_curves(study_root: Path, picture: Path) -> Table:
         LedgerError: no run has metrics, or an epoch stands twice in one.
     """
     curves = read_curves(StudyPaths(study_root))
-    with atomic_path(picture) as partial:
-        draw(curves).savefig(partial, format="png", dpi=_DPI)
+    write_chart(picture, draw(curves))
     table = build_table(curves, picture.stem)
     table.write(picture.parent)
     return table

@@ -27,7 +27,7 @@ SHOWN_FROM = 0.5
 _DPI = 100
 _LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX = 24, 122, 100, 70
 _LEAST_WIDTH_PX = 900
-_LABEL_COLOURS = {Label.TUMOR.value: "#d7191c", Label.NORMAL.value: "#1a9641", None: "#6b6b6b"}
+LABEL_COLOURS = {Label.TUMOR.value: "#d7191c", Label.NORMAL.value: "#1a9641", None: "#6b6b6b"}
 _HEAT_STOPS = ("#2c3e9e", "#1fa6c9", "#7fd34e", "#ffe135", "#ff8c1a")
 _MASK_COLOUR = "#101010"
 _MOST_OPAQUE = 0.62
@@ -91,7 +91,7 @@ def draw(picture: Picture) -> Figure:
     height, width = picture.probability.shape
     figure, axes = _tissue_axes(width, height)
     axes.imshow(picture.tissue, interpolation="nearest")
-    axes.imshow(_heat_layer(picture.probability, picture.t_p), interpolation="nearest")
+    axes.imshow(heat_layer(picture.probability, picture.t_p), interpolation="nearest")
     if picture.mask_share.max(initial=0) > 0.5:
         axes.contour(picture.mask_share, levels=[0.5], colors=_MASK_COLOUR, linewidths=1.1)
     for section in picture.sections:
@@ -129,7 +129,7 @@ def _opacity(probability: NDArray[np.float32], lowest: float) -> NDArray[np.floa
     return np.where(probability >= lowest, opacity, 0).astype(np.float32)
 
 
-def _heat_layer(probability: NDArray[np.float32], t_p: float) -> NDArray[np.float32]:
+def heat_layer(probability: NDArray[np.float32], t_p: float) -> NDArray[np.float32]:
     """RGBA [h, w, 4], transparent where no tumor is suspected."""
     layer = _colours()(probability).astype(np.float32)
     layer[..., 3] = _opacity(probability, SHOWN_FROM * t_p)
@@ -138,7 +138,7 @@ def _heat_layer(probability: NDArray[np.float32], t_p: float) -> NDArray[np.floa
 
 def _draw_section(axes: Axes, section: SectionMark) -> None:
     """The box in the label's colour; a wrong verdict is a thick dashed box with a black tag."""
-    box, colour = section.box, _LABEL_COLOURS.get(section.label, _LABEL_COLOURS[None])
+    box, colour = section.box, LABEL_COLOURS.get(section.label, LABEL_COLOURS[None])
     is_wrong = section.correct is False
     needs_a_look = is_wrong or section.verdict == Verdict.REVIEW
     corner = (box.x, box.y)
@@ -228,8 +228,8 @@ def _draw_colour_bar(figure: Figure, axes: Axes, t_p: float) -> None:
 def _draw_legend(figure: Figure, t_p: float) -> None:
     """What lines and tags mean, in one line at the bottom."""
     entries = [
-        ("\u25a1", _LABEL_COLOURS[Label.TUMOR.value], "label Tumor"),
-        ("\u25a1", _LABEL_COLOURS[Label.NORMAL.value], "label Normal"),
+        ("\u25a1", LABEL_COLOURS[Label.TUMOR.value], "label Tumor"),
+        ("\u25a1", LABEL_COLOURS[Label.NORMAL.value], "label Normal"),
         ("\u2014", _MASK_COLOUR, f"probability \u2265 {t_p:.2f}"),
         ("\u25a0", "#101010", "tag: label / verdict, black if wrong or for review"),
     ]

@@ -5,8 +5,10 @@ strip and of what is found, and a region that lies across strips is one. Positio
 the upper left corner of the first strip is (0, 0).
 """
 
+import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Self
+from itertools import repeat
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import shapely
@@ -24,6 +26,8 @@ class Region(NamedTuple):
     max_value: int
     """Stored values, 0 to 255."""
     mean_value: float
+    margin_um: float
+    """Smallest distance to the tissue's edge; NaN where no distances were given. Research use only."""
 
 
 class _Runs(NamedTuple):
@@ -37,6 +41,8 @@ class _Runs(NamedTuple):
     """Sum of the values."""
     peak: NDArray[np.int64]
     """Greatest value."""
+    nearest_um: NDArray[np.float32]
+    """Smallest distance to the tissue's edge."""
 
     @property
     def num_pixels(self) -> NDArray[np.int64]:
@@ -48,18 +54,27 @@ class _Runs(NamedTuple):
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
     def where(self, wanted: NDArray[np.bool_] | NDArray[np.int64]) -> "_Runs":
-        return _Runs(*(column[wanted] for column in self))
+        columns: Iterator[Any] = (column[wanted] for column in self)
+        return _Runs(*columns)
 
 
-def find_regions(strips: Iterable[NDArray[np.uint8]], *, level: int, least_pixels: int = 1) -> Iterator[Region]:
+def find_regions(
+    strips: Iterable[NDArray[np.uint8]],
+    *,
+    level: int,
+    least_pixels: int = 1,
+    distances_um: Iterable[NDArray[np.float32]] | None = None,
+) -> Iterator[Region]:
     """The 8-connected regions of pixels >= `level`, in the order of their first pixels.
 
     Args:
         strips: uint8 [h, w] of one width, from top to bottom; at least one.
         level: stored value that belongs to a region, at least 1.
         least_pixels: of a region; smaller ones are left out.
+        distances_um: for each strip its pixels' distances to the tissue's edge, float32 [h, w]; without them regions
+            have no margin.
     """
-    runs = _Runs.joined(_runs_of_strips(strips, level))
+    runs = _Runs.joined(_runs_of_strips(strips, distances_um, level))
     region = _regions_of(runs)
     num_pixels = np.bincount(region, weights=runs.num_pixels)
     wanted = num_pixels[region] >= least_pixels
@@ -70,26 +85,34 @@ def find_regions(strips: Iterable[NDArray[np.uint8]], *, level: int, least_pixel
         yield _region(runs.where(members))
 
 
-def _runs_of_strips(strips: Iterable[NDArray[np.uint8]], level: int) -> Iterator[_Runs]:
+def _runs_of_strips(
+    strips: Iterable[NDArray[np.uint8]], distances_um: Iterable[NDArray[np.float32]] | None, level: int
+) -> Iterator[_Runs]:
     first_row = 0
-    for strip in strips:
-        yield _runs_of(strip, level, first_row)
+    # Without distances there is no end to them, so only given ones must be as many as the strips.
+    pairs = zip(strips, repeat(None)) if distances_um is None else zip(strips, distances_um, strict=True)
+    for strip, strip_distances_um in pairs:
+        yield _runs_of(strip, strip_distances_um, level, first_row)
         first_row += len(strip)
 
 
-def _runs_of(strip: NDArray[np.uint8], level: int, first_row: int) -> _Runs:
+def _runs_of(strip: NDArray[np.uint8], distances_um: NDArray[np.float32] | None, level: int, first_row: int) -> _Runs:
     """The runs of one strip. A column of zeros behind it parts each row from the next."""
     values = np.pad(strip, ((0, 0), (0, 1))).ravel()
     edges = np.flatnonzero(np.diff((values >= level).view(np.int8), prepend=np.int8(0)))
     row, start = np.divmod(edges[::2], strip.shape[1] + 1)
     if not edges.size:
-        return _Runs(row, start, start, start, start)
+        return _Runs(row, start, start, start, start, start.astype(np.float32))
+    nearest_um = np.full(row.size, math.nan, dtype=np.float32)
+    if distances_um is not None:
+        nearest_um = np.minimum.reduceat(np.pad(distances_um, ((0, 0), (0, 1))).ravel(), edges)[::2]
     return _Runs(
         row + first_row,
         start,
         start + edges[1::2] - edges[::2],
         np.add.reduceat(values, edges, dtype=np.int64)[::2],
         np.maximum.reduceat(values, edges)[::2].astype(np.int64),
+        nearest_um,
     )
 
 
@@ -116,6 +139,7 @@ def _region(runs: _Runs) -> Region:
         num_pixels=num_pixels,
         max_value=int(runs.peak.max()),
         mean_value=float(runs.total.sum() / num_pixels),
+        margin_um=float(runs.nearest_um.min()),
     )
 
 

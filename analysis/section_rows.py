@@ -1,8 +1,8 @@
 """The section ledger as arrays: a frame with one row per section and output, and the curves beside it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,16 @@ from bccdist.heatmaps import ledger
 from bccdist.heatmaps.curve import NUM_LEVELS
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import SectionRecord, read_sections
 
-_CURVE = "largest_region_px"
+_CURVE, _MARGINS = "largest_region_px", "margin_um"
 _SECTION = ["slide_id", "section_id"]
+_LABEL_COLUMNS: Mapping[str, Callable[[SectionRecord], str | None]] = {
+    "label": lambda section: None if section.label is None else section.label.value,
+    "labelled_by": lambda section: section.labelled_by,
+    "labelled_at": lambda section: section.labelled_at,
+    "prefilled": lambda section: section.prefilled,
+}
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,15 @@ class SectionRows:
     """Rows of the ledger.
 
     Attributes:
-        frame: every column but the curve, n rows.
+        frame: every column but the curves, n rows.
         curves: uint32 [n, 256], heatmap pixels in the largest region at each level of stored probability.
+        margins_um: float32 [n, 256], the smallest distance to the tissue's edge at each level; NaN where no pixel
+            reaches it. Research use only.
     """
 
     frame: pd.DataFrame
     curves: NDArray[np.uint32]
+    margins_um: NDArray[np.float32]
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Self:
@@ -40,16 +50,12 @@ class SectionRows:
         Raises:
             LedgerError: a curve has not 256 entries.
         """
-        column = table.column(_CURVE).combine_chunks()
-        lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
-        if lengths - {NUM_LEVELS}:
-            raise LedgerError(f"curves in the ledger have {sorted(lengths, key=str)} entries, expected {NUM_LEVELS}")
-        curves = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, NUM_LEVELS)
-        return cls(table.drop_columns([_CURVE]).to_pandas(), curves)
+        curves, margins_um = (_by_level(table, name) for name in (_CURVE, _MARGINS))
+        return cls(table.drop_columns([_CURVE, _MARGINS]).to_pandas(), curves, margins_um)
 
     def where(self, wanted: NDArray[np.bool_]) -> Self:
         """The rows that a bool [n] marks."""
-        return type(self)(self.frame[wanted].reset_index(drop=True), self.curves[wanted])
+        return type(self)(self.frame[wanted].reset_index(drop=True), self.curves[wanted], self.margins_um[wanted])
 
     @property
     def is_tumor(self) -> NDArray[np.bool_]:
@@ -68,15 +74,55 @@ class SectionRows:
         return [name for name in SETTINGS if name in found] + sorted(found - set(SETTINGS))
 
 
+def _by_level(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of lists as an array [n, 256].
+
+    Raises:
+        LedgerError: a list has not 256 entries.
+    """
+    column = table.column(name).combine_chunks()
+    lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
+    if lengths - {NUM_LEVELS}:
+        raise LedgerError(
+            f"curves {name} in the ledger have {sorted(lengths, key=str)} entries, expected {NUM_LEVELS}; "
+            "run the inference stage again"
+        )
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, NUM_LEVELS)
+
+
 def load_ledger(paths: StudyPaths) -> pa.Table:
-    """All rows of a study's ledger; where the folder of rows is there, it is merged anew.
+    """All rows of a study's ledger, with the labels of `StudyPaths.labels` where that is there (`analysis.relabel`).
+
+    Where the folder of rows is there, they are gathered anew if one has changed.
 
     Raises:
         LedgerError: there is none, or a section stands there twice.
+        ManifestError: labels.csv has faults.
     """
-    if paths.ledger.is_dir():
-        return ledger.merge(paths.ledger, paths.sections)
-    return ledger.read_rows(paths.sections)
+    table = ledger.merge(paths.ledger, paths.sections) if paths.ledger.is_dir() else ledger.read_rows(paths.sections)
+    return with_labels(table, read_sections(paths.labels)) if paths.labels.exists() else table
+
+
+def with_labels(table: pa.Table, sections: Iterable[SectionRecord]) -> pa.Table:
+    """The ledger with other labels, and who set them and when; sections that are not named keep theirs.
+
+    Raises:
+        LedgerError: a section is named that the ledger does not have.
+    """
+    by_section = {(section.slide_id, section.section_id): section for section in sections}
+    keys = list(zip(table["slide_id"].to_pylist(), table["section_id"].to_pylist(), strict=True))
+    unknown = sorted(by_section.keys() - set(keys))
+    if unknown:
+        named = ", ".join("/".join(key) for key in unknown[:5])
+        raise LedgerError(
+            f"{len(unknown)} section(s) with new labels are not in the ledger ({named}); name those that were inferred"
+        )
+    for name, value_of in _LABEL_COLUMNS.items():
+        old = table[name].to_pylist()
+        new = [value_of(by_section[key]) if key in by_section else was for key, was in zip(keys, old, strict=True)]
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(new, table.schema.field(name).type))
+    return table
 
 
 def rows_of(table: pa.Table, parts: Iterable[Part], *, final_only: bool) -> SectionRows:

@@ -54,8 +54,8 @@ def select_thresholds(study_root: Path, config: SelectConfig) -> None:
     paths = StudyPaths(study_root)
     rows = rows_of(ledger.merge(paths.ledger, paths.sections), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
-    write_frame(paths.grid, grid)
-    write_frame(paths.selection, selection)
+    write_frame(paths.grid, grid, "grid")
+    write_frame(paths.selection, selection, "selection")
     print(build_table3(selection).markdown)
 
 

@@ -1,39 +1,92 @@
-"""All tables of a study that can be made by now: `python analysis/summary.py STUDY`."""
+"""All tables and charts of a study that can be made by now: `python analysis/summary.py STUDY`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from analysis.command import run
+from analysis.comparisons import write_comparisons
+from analysis.error_groups import write_error_groups
+from analysis.figure2 import write_figure2
+from analysis.figure4 import write_figure4
+from analysis.figure5 import write_figure5
+from analysis.figure6 import write_figure6
+from analysis.figure7 import write_figure7
+from analysis.figure8 import write_figure8
+from analysis.intervals import write_intervals
+from analysis.merge_weights import write_merge_weights
+from analysis.reliability import write_reliability
+from analysis.roc import write_roc
+from analysis.stability import write_stability
+from analysis.table1 import write_table1
+from analysis.table2 import write_table2
 from analysis.table3 import write_table3
 from analysis.table4 import write_table4
 from analysis.table5 import write_table5
 from analysis.table_writing import Table
-from bccdist.errors import LedgerError
+from analysis.triage import write_triage
+from bccdist.errors import BccdistError
+
+TABLES: tuple[Callable[[Path], Table], ...] = (
+    write_table1,
+    write_table2,
+    write_table3,
+    write_stability,
+    write_table4,
+    write_intervals,
+    write_comparisons,
+    write_figure5,
+    write_roc,
+    write_reliability,
+    write_error_groups,
+    write_triage,
+    write_table5,
+    write_merge_weights,
+)
 
 
-def print_summary(study_root: Path) -> None:
-    """Print and write Tables 3, 4 and 5; where one cannot be made, print why."""
-    for write in (write_table3, write_table4, write_table5):
-        print(_markdown_or_reason(write, study_root))
+PICTURES: tuple[Callable[[Path], Table], ...] = (
+    write_figure2,
+    write_figure4,
+    write_figure6,
+    write_figure7,
+    write_figure8,
+)
+"""Those for which slides and heatmaps are read."""
 
 
-def _markdown_or_reason(write: Callable[[Path], Table], study_root: Path) -> str:
+def make_tables(study_root: Path, writers: Sequence[Callable[[Path], Table]] = TABLES) -> dict[str, Table | str]:
+    """Make and write every table and its chart.
+
+    Returns:
+        Each table, or why it cannot be made, by the name of the function that makes it, less `write_`.
+    """
+    return {write.__name__.removeprefix("write_"): _table_or_reason(write, study_root) for write in writers}
+
+
+def _table_or_reason(write: Callable[[Path], Table], study_root: Path) -> Table | str:
     try:
-        return write(study_root).markdown
-    except LedgerError as error:
-        return f"{write.__name__.removeprefix('write_')}: not made: {error}\n"
+        return write(study_root)
+    except BccdistError as error:
+        return str(error)
 
 
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+def print_tables(study_root: Path, writers: Sequence[Callable[[Path], Table]] = TABLES) -> None:
+    """Print and write every table and its chart; where one cannot be made, print why."""
+    for name, outcome in make_tables(study_root, writers).items():
+        print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {outcome}\n")
+
+
+def main(study: Annotated[Path, tyro.conf.Positional], *, pictures: bool = False) -> None:
     """Print and write all tables.
 
     Args:
         study: The study's folder.
+        pictures: Draw the paper's figures of patches and sections, too, for which slides are read.
     """
-    print_summary(study)
+    print_tables(study, (*TABLES, *PICTURES) if pictures else TABLES)
 
 
 if __name__ == "__main__":

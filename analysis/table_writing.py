@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
+from analysis.schemas import with_descriptions
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import write_text
 from bccdist.heatmaps.ledger import write_table
@@ -28,6 +28,8 @@ class Table:
     """The same rows as texts under short headings."""
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
+    schema: str = ""
+    """What `analysis.schemas` describes the columns under, if not `name`."""
 
     @property
     def markdown(self) -> str:
@@ -38,14 +40,18 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Write `name`.parquet, .csv and .md to `folder`."""
-        write_frame(folder / f"{self.name}.parquet", self.frame)
+        write_frame(folder / f"{self.name}.parquet", self.frame, self.schema or self.name)
         write_text(folder / f"{self.name}.csv", self.frame.to_csv(index=False, lineterminator="\n"))
         write_text(folder / f"{self.name}.md", self.markdown)
 
 
-def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as parquet, atomically and without its index."""
-    write_table(path, pa.Table.from_pandas(frame, preserve_index=False))
+def write_frame(path: Path, frame: pd.DataFrame, schema: str) -> None:
+    """Write a frame as parquet, atomically and without its index, with what its columns mean.
+
+    Raises:
+        LedgerError: `analysis.schemas` does not describe the file or a column.
+    """
+    write_table(path, with_descriptions(frame, schema))
 
 
 def markdown_of(printed: pd.DataFrame) -> str:

@@ -17,8 +17,8 @@ from analysis.confusion import Confusion, count_verdicts
 from analysis.section_rows import SectionRows, load_ledger, rows_of
 from analysis.table_writing import Table, rounded
 from bccdist.errors import LedgerError
-from bccdist.heatmaps.curve import level_of
-from bccdist.heatmaps.verdicts import Verdict, has_tumor, region_area_um2, verdicts_of
+from bccdist.heatmaps.curve import NUM_LEVELS, level_of
+from bccdist.heatmaps.verdicts import Verdict, decision_level, has_tumor, region_area_um2, verdicts_of
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 
@@ -33,8 +33,9 @@ _LEDGER_COLUMNS = [
 def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     """One row per section and output of the chosen epoch, with the verdict at the chosen thresholds.
 
-    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), verdict (Tumor, Normal or review),
-    correct (null where the section has no label or is up for review).
+    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), tumor_until (the highest t_p at which
+    the section is Tumor with this t_A), ledger_margin_um (the ledger's margin_um at t_p; research use only), verdict
+    (Tumor, Normal or review), correct (null where the section has no label or is up for review).
 
     Raises:
         LedgerError: the rows were made with other weights than those that were chosen.
@@ -42,19 +43,22 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     frame = rows.frame
     chosen = rows.where(((frame["setting"] == choice.setting) & (frame["epoch"] == choice.epoch)).to_numpy())
     _require_weights(chosen.frame, choice)
-    area_um2 = region_area_um2(
-        chosen.curves,
-        level_of(choice.t_p),
-        mpp=chosen.frame["mpp"].to_numpy(),
-        pixel_px=chosen.frame["pixel_px"].to_numpy(),
-        area_unit=choice.area_unit,
-    )
+    mpp, pixel_px = chosen.frame["mpp"].to_numpy(), chosen.frame["pixel_px"].to_numpy()
+    unit = choice.area_unit
+    area_um2 = region_area_um2(chosen.curves, level_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
+    level = decision_level(chosen.curves, choice.t_a_um2, mpp=mpp, pixel_px=pixel_px, area_unit=unit)
     verdict = verdicts_of(has_tumor(area_um2, choice.t_a_um2), chosen.frame["coverage"].to_numpy())
     is_judged = chosen.is_labelled & (verdict != Verdict.REVIEW)
     correct = pd.array(verdict == chosen.frame["label"].to_numpy(), dtype="boolean")
     correct[~is_judged] = pd.NA
     return chosen.frame[_LEDGER_COLUMNS].assign(
-        t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_um2=area_um2, verdict=verdict, correct=correct
+        t_p=choice.t_p,
+        t_a_um2=choice.t_a_um2,
+        area_um2=area_um2,
+        tumor_until=level / (NUM_LEVELS - 1),
+        ledger_margin_um=chosen.margins_um[:, level_of(choice.t_p)],
+        verdict=verdict,
+        correct=correct,
     )
 
 

@@ -141,6 +141,11 @@ class StudyPaths:
         return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ozx"
 
     @property
+    def labels(self) -> Path:
+        """A sections.csv whose labels take the place of the ledger's, as long as it is there."""
+        return self.root / "labels.csv"
+
+    @property
     def failures(self) -> Path:
         """The folder of the failures, by stage."""
         return self.root / "failures"
@@ -155,6 +160,11 @@ class StudyPaths:
         return self.root / "tables"
 
     @property
+    def report(self) -> Path:
+        """One page about the study."""
+        return self.root / "report.html"
+
+    @property
     def selection(self) -> Path:
         """The chosen (epoch, t_p, t_A) per setting."""
         return self.tables / "selection.parquet"
@@ -163,6 +173,15 @@ class StudyPaths:
     def grid(self) -> Path:
         """The whole selection grid: counts per setting, epoch, t_p and t_A."""
         return self.tables / "grid.parquet"
+
+    @property
+    def figures(self) -> Path:
+        """The paper's figures, each with its table beside it."""
+        return self.root / "figures"
+
+    def figure(self, name: str) -> Path:
+        """The picture of one figure."""
+        return self.figures / f"{name}.png"
 
     def overlay(self, setting: str, slide_id: str) -> Path:
         """The picture of one slide with heatmap, section boxes and verdicts."""
@@ -175,6 +194,20 @@ class StudyPaths:
     def heatmap_tiff(self, setting: str, slide_id: str, psi: str) -> Path:
         """An output of one slide as a pyramidal TIFF."""
         return self.root / "heatmap_tiffs" / setting / f"{slide_id}.{psi}.tif"
+
+    @property
+    def review(self) -> Path:
+        """The folder of what reviewers said about sections."""
+        return self.root / "review"
+
+    @property
+    def review_plan(self) -> Path:
+        """Which sections are reviewed blind, and in which order; claimed by the first reviewer."""
+        return self.review / "review.json"
+
+    def review_journal(self, reviewer: str) -> Path:
+        """What one reviewer said, as JSON lines in the order of time; `reviewer` is fit for a file's name."""
+        return self.review / f"journal-{reviewer}.jsonl"
 
     @property
     def logs(self) -> Path:

@@ -153,6 +153,7 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         halo_px=halo_px,
         ways=(),
         bands=(),
+        outputs=(),
         int8_sha256={"whole": int8_digest(model)},
     )
     write_calibration(run.calibration(task.epoch, "cpu"), calibration)

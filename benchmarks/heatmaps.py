@@ -133,6 +133,12 @@ def ways(workers: Sequence[int], *, halo_px: int, reason_against_int8: str) -> l
         Way(name="bccdist, paper, float32 eager", function="bccdist", options={"engine": "eager"}),
         Way(name="bccdist, paper, float32", function="bccdist"),
         Way(name="bccdist, paper, float32, exit psi_0", function="bccdist", options={"exit": "psi_0"}),
+        Way(
+            name="bccdist, paper, int8",
+            function="bccdist",
+            options={"precision": "int8"},
+            reason=reason_against_int8,
+        ),
         Way(name="bccdist, dense, float32", function="bccdist", options=dense),
         Way(
             name="bccdist, dense, int8",

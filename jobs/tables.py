@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from analysis.overlays import draw_overlays
-from analysis.summary import print_summary
+from analysis.report import write_report
+from analysis.summary import PICTURES, print_tables
 from bccdist.failures import read_reason
 from bccdist.heatmaps import ledger
 from bccdist.parts import Part
@@ -14,13 +15,15 @@ DRAWN_PARTS = [Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST]
 
 
 def write_tables(study_root: Path, manifest_path: Path) -> None:
-    """Merge the ledger, write and print all tables, and draw the slides."""
+    """Merge the ledger, write and print all tables, draw slides and figures, and write the report."""
     paths = StudyPaths(study_root)
     ledger.merge(paths.ledger, paths.sections)
-    print_summary(study_root)
+    print_tables(study_root)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     pictures = draw_overlays(study_root, manifest_path, DRAWN_PARTS)
     if pictures:
         print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")
+    print_tables(study_root, PICTURES)
+    print(f"report {write_report(study_root)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")

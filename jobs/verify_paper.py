@@ -1,17 +1,22 @@
-"""Check the paper's derived numbers against the code: `python jobs/verify_paper.py`, or `make verify-paper`.
+"""Check the paper's derived numbers against the code: `python jobs/verify_paper.py [STUDY]`, or `make verify-paper`.
 
 Each row is computed here from the code and held against the number that follows from the paper; a wrong one
-makes the exit code 1.
+makes the exit code 1. With a study's folder its results are printed beside the paper's, with intervals.
 """
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import tyro
 
+from analysis.beside_paper import write_beside_paper
 from analysis.confusion import Confusion
+from analysis.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
+from analysis.selection import area_thresholds_um2
 from bccdist.configuration import (
     NUM_BLOCKS,
     PATCH_PX,
@@ -23,6 +28,7 @@ from bccdist.configuration import (
     pixel_px,
     psi_name,
 )
+from bccdist.errors import BccdistError
 
 if TYPE_CHECKING:
     from bccdist.networks.unet import DeeplySupervisedUNet
@@ -48,26 +54,6 @@ ENCODER_PARAMETERS: dict[Setting, int] = {"unet": 18_817_856, "resnet34_ds": 21_
 GIGA_MACS: dict[Setting, str] = {"unet": "24.8 34.4 44.1 53.8 61.0", "resnet34_ds": "21.6 24.0 26.4 29.4 31.2"}
 """Multiply-accumulates of the convolutions for a patch, in 10^9, up to psi_0 ... psi_4."""
 OUTPUT_SIZES = "32 64 128 256 512"
-TABLE_3 = {
-    "unet": ((445, 0, 16, 623), ("0.985", "1.000", "0.975", "0.989")),
-    "resnet34": ((444, 1, 7, 632), ("0.993", "0.998", "0.989", "0.994")),
-    "resnet34_ds": ((443, 2, 5, 634), ("0.994", "0.996", "0.992", "0.993")),
-    "resnet34_linear": ((445, 0, 4, 635), ("0.996", "1.000", "0.994", "0.997")),
-}
-"""(tp, fn, fp, tn), and accuracy, sensitivity, specificity and F_1.5 as printed."""
-FALSE_VERDICTS = {
-    "Table 4, unet": ((33, 133), ("0.915", "0.971", "0.842", "0.945")),
-    "Table 4, resnet34": ((51, 33), ("0.957", "0.954", "0.961", "0.959")),
-    "Table 4, resnet34, or": ((52, 33), ("0.957", "0.954", "0.961", "0.959")),
-    "Table 4, resnet34_ds": ((44, 30), ("0.962", "0.961", "0.964", "0.964")),
-    "Table 4, resnet34_linear": ((59, 25), ("0.957", "0.947", "0.970", "0.956")),
-    "Table 5, psi_0": ((46, 33), ("0.9597", "0.959", "0.961", "0.962")),
-    "Table 5, psi_1 and psi_2": ((44, 31), ("0.9617", "0.961", "0.963", "0.964")),
-    "Table 5, psi_3 and psi_4": ((44, 30), ("0.9622", "0.961", "0.964", "0.964")),
-}
-"""(fn, fp) on the Test part, and the figures as printed; two counts of resnet34 give the same ones."""
-TEST_SECTIONS = (1119, 843)
-"""Tumor, Normal."""
 LEARNING_RATES = (5e-4, 4e-4, 3.2e-4, 2.56e-4, 2.048e-4, 1.6384e-4, 1.31072e-4, 1.048576e-4)
 
 
@@ -92,6 +78,7 @@ def checks() -> Iterator[Check]:
     yield from _balance_checks()
     yield from _training_checks()
     yield from _decision_checks()
+    yield from _area_checks()
 
 
 def _network_checks() -> Iterator[Check]:
@@ -191,6 +178,20 @@ def _decision_checks() -> Iterator[Check]:
         yield _figures_check(name, (num_tumor - fn, fn, fp, num_normal - fp), printed)
 
 
+def _area_checks() -> Iterator[Check]:
+    """The chosen areas lie on the grid, and are whole cells of psi_0 at a nominal 1 um per pixel."""
+    areas_um2 = area_thresholds_um2(SelectConfig())
+    cell_um2 = pixel_px("psi_0") ** 2
+    for setting, (area_um2, num_cells) in CHOSEN_AREAS_UM2.items():
+        on_grid = f"{area_um2 / cell_um2:g} cells, on the grid: {area_um2 in areas_um2}"
+        yield Check(
+            what=f"t_A {area_um2} um2 of {setting}",
+            source="Table 3",
+            expected=f"{num_cells} cells, on the grid: True",
+            got=on_grid,
+        )
+
+
 def _figures_check(source: str, counts: tuple[int, int, int, int], printed: tuple[str, ...]) -> Check:
     """The four figures from tp, fn, fp, tn; Table 5 cuts its accuracies to four digits, all else has three."""
     tp, fn, fp, tn = counts
@@ -202,16 +203,28 @@ def _figures_check(source: str, counts: tuple[int, int, int, int], printed: tupl
     return Check(what="Acc Sens Spec F_1.5", source=source, expected=" ".join(printed), got=got)
 
 
-def main() -> int:
-    """Print the table of checks; 1 if any fails."""
+def main(study: Annotated[Path | None, tyro.conf.Positional] = None) -> int:
+    """Print the table of checks.
+
+    Args:
+        study: Print this study's results beside the paper's, too.
+
+    Returns:
+        1 if any check fails.
+    """
     results = list(checks())
     for check in results:
         verdict = "ok   " if check.holds else "WRONG"
         print(f"{verdict} {check.source:<26} {check.what:<36} expected {check.expected:<26} got {check.got}")
     num_wrong = sum(not check.holds for check in results)
     print(f"{len(results) - num_wrong} of {len(results)} checks hold")
+    if study is not None:
+        print("\n" + write_beside_paper(study).markdown)
     return int(num_wrong > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(tyro.cli(main))
+    except BccdistError as error:
+        sys.exit(f"error: {error}")

@@ -19,6 +19,13 @@ def flat_curve(*, top_level: int, num_px: int) -> NDArray[np.uint32]:
     return curve
 
 
+def flat_margins(*, top_level: int, margin_um: float) -> NDArray[np.float32]:
+    """The margins of a section whose nearest pixels all have the value `top_level`."""
+    margins_um = np.full(256, np.nan, dtype=np.float32)
+    margins_um[: top_level + 1] = margin_um
+    return margins_um
+
+
 TUMOR_CURVE = flat_curve(top_level=250, num_px=50_000)
 NORMAL_CURVE = flat_curve(top_level=10, num_px=50_000)
 
@@ -46,6 +53,7 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "mpp": 1.0,
         "pixel_px": 1,
         "largest_region_px": TUMOR_CURVE,
+        "margin_um": flat_margins(top_level=250, margin_um=120.0),
         "max_probability": 0.98,
         "p99_probability": 0.9,
         "read_s": 1.0,
@@ -57,7 +65,8 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
     }
     assert set(changes) <= set(row)
     row |= changes
-    row["largest_region_px"] = np.asarray(row["largest_region_px"]).tolist()
+    for name in ("largest_region_px", "margin_um"):
+        row[name] = np.asarray(row[name]).tolist()
     return row
 
 
@@ -112,8 +121,16 @@ def write_metrics(paths: StudyPaths, setting: str, iou: dict[int, float]) -> Non
     path = paths.run(setting).metrics
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"setting": setting, "epoch": epoch, "psi": psi, "is_final": psi == "psi_4", "iou": value}
+        {"setting": setting, "epoch": epoch, "psi": psi, "is_final": psi == "psi_4", "iou": value, "phantom": False}
         for epoch, final in iou.items()
         for psi, value in (("psi_0", 1 - final), ("psi_4", final))
     ]
     pd.DataFrame(rows).to_parquet(path)
+
+
+def verdict_rows(*sections: tuple[str, str | None, str]) -> pd.DataFrame:
+    """Verdicts as `analysis.verdict_table` has them, from (slide_id, label, verdict) of sections s0, s1, ..."""
+    frame = pd.DataFrame(sections, columns=["slide_id", "label", "verdict"])
+    correct = pd.array(frame["verdict"] == frame["label"], dtype="boolean")
+    correct[frame["label"].isna() | (frame["verdict"] == "review")] = pd.NA
+    return frame.assign(section_id=[f"s{number}" for number in range(len(frame))], correct=correct, phantom=False)

@@ -16,7 +16,8 @@ TABLES_TO_THEIR_FIRST_LINE = {
     "table4": "**Table 4.",
     "table5": "**Table 5.",
     "verdict_table": "**Section verdicts, Test;",
-    "summary": "**Table 3.",
+    "intervals": "**Figures with 95% intervals",
+    "summary": "table1: not made:",
 }
 
 

@@ -1,5 +1,6 @@
 """Outlines run along pixels' edges, are valid, and cover just the pixels of their region."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -30,7 +31,9 @@ def _filled(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def test_regions_are_those_of_labelling_whatever_the_strips(
     pixels: NDArray[np.uint8], level: int, num_rows: int
 ) -> None:
-    regions = list(find_regions(_cut(pixels, num_rows), level=level))
+    distances_um = np.random.default_rng(pixels.size).random(pixels.shape, np.float32)
+    distances_of_strips = [distances_um[start : start + num_rows] for start in range(0, len(pixels), num_rows)]
+    regions = list(find_regions(_cut(pixels, num_rows), level=level, distances_um=distances_of_strips))
     num_labels, labels = cv2.connectedComponents((pixels >= level).astype(np.uint8), connectivity=8)
     assert len(regions) == num_labels - 1
     for region in regions:
@@ -41,6 +44,7 @@ def test_regions_are_those_of_labelling_whatever_the_strips(
         assert region.outline.area == region.num_pixels == inside.sum()
         assert region.max_value == pixels[inside].max()
         assert region.mean_value == pytest.approx(pixels[inside].mean())
+        assert region.margin_um == distances_um[inside].min()
 
 
 @given(_IMAGES, st.integers(1, 20))
@@ -78,6 +82,17 @@ def test_corners_and_holes(drawn: _Drawn) -> None:
     assert shapely.get_num_interior_rings(polygons).sum() == drawn.num_holes
     num_rings = drawn.num_polygons + drawn.num_holes
     assert shapely.get_num_coordinates(region.outline) - num_rings == drawn.num_corners
+
+
+def test_regions_without_distances_have_no_margin() -> None:
+    (region,) = find_regions([np.ones((2, 3), dtype=np.uint8)] * 2, level=1)
+    assert math.isnan(region.margin_um)
+
+
+def test_strips_without_their_distances_are_no_regions() -> None:
+    strips = [np.ones((2, 3), dtype=np.uint8)] * 2
+    with pytest.raises(ValueError, match="shorter"):
+        list(find_regions(strips, level=1, distances_um=[np.ones((2, 3), dtype=np.float32)]))
 
 
 def test_nothing_is_found_where_nothing_reaches_the_level() -> None:

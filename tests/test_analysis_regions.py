@@ -9,14 +9,18 @@ from zipfile import ZipFile
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+import shapely.affinity
 import shapely.geometry
 import tifffile
 from numpy.typing import NDArray
 from study_folders import sections as other_sections
 from study_folders import write_study
 
-from analysis import regions
+from analysis import chosen_regions
+from analysis.choices import read_choices
+from analysis.chosen_regions import ChosenOutput, SlideTissue
 from analysis.region_outlines import find_regions
 from analysis.regions import write_regions
 from analysis.selection import select_thresholds
@@ -24,6 +28,7 @@ from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import LedgerError, StageFailedError
 from bccdist.heatmaps.curve import level_of
 from bccdist.heatmaps.ledger import write_rows
+from bccdist.heatmaps.margins import edge_distances_um
 from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Kind, Label, Part
@@ -31,9 +36,9 @@ from bccdist.paths import StudyPaths
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.annotations.rasterising import fill_polygon
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Kinds
+from bccdist.slides.manifest import Kinds, read_manifest
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, Section
+from bccdist.slides.tissue import TISSUE_MPP, Section, tissue_mask
 
 SIZE_PX = (1100, 1300)
 """Width and height in the target frame; sections and regions lie across rows of chunks."""
@@ -60,6 +65,11 @@ ATTRIBUTES = HeatmapAttributes(
     config_digest="0" * 12,
     slide_fingerprint="1" * 12,
     phantom=True,
+)
+
+
+NO_TISSUE = SlideTissue(
+    properties={}, size_level0_px=ATTRIBUTES.size_level0_px, distances_um=np.zeros((1, 1), dtype=np.float32)
 )
 
 
@@ -119,10 +129,13 @@ def probabilities(seed: int) -> NDArray[np.uint8]:
 
 
 def write_slide(path: Path, size_px: tuple[int, int]) -> None:
+    """Tissue down to 2,540 px, and glass below."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.full((size_px[1], size_px[0], 3), 245, dtype=np.uint8)
+    picture[:2540] = (200, 120, 170)
     tifffile.imwrite(
         path,
-        np.full((size_px[1], size_px[0], 3), 200, dtype=np.uint8),
+        picture,
         tile=(256, 256),
         photometric="rgb",
         compression="deflate",
@@ -152,12 +165,11 @@ def study(tmp_path: Path) -> Study:
         Section(section_id="b", box_level0_px=Box(1300, 10, 900, 500), label=Label.NORMAL),
         Section(section_id="c", box_level0_px=Box(1300, 2570, 900, 30)),
     )
-    tissue = np.ones([round(length * MPP / TISSUE_MPP) for length in SIZE_PX[::-1]], dtype=bool)
-    tissue[round(1280 * MPP / TISSUE_MPP) :] = False
-    rows = list(section_rows(heatmap, sections, tissue, part=Part.TEST))
-    write_rows(paths.ledger_rows(SETTING, 1, "slide-0"), rows)
     manifest = tmp_path / "data" / "slides.csv"
     write_slide(manifest.with_name("slide.tif"), ATTRIBUTES.size_level0_px)
+    with Slide(manifest.with_name("slide.tif"), target_mpp=MPP) as slide:
+        rows = list(section_rows(heatmap, sections, tissue_mask(slide), part=Part.TEST))
+    write_rows(paths.ledger_rows(SETTING, 1, "slide-0"), rows)
     manifest.write_text("slide_id,part,path,scanner\nslide-0,Test,slide.tif,phantom\n", encoding="utf-8")
     return Study(paths, manifest, sections, heatmap, (coverage == 4) & tissue_cells)
 
@@ -224,6 +236,47 @@ def test_largest_region_is_the_ledgers(study: Study) -> None:
     assert max(areas) == pytest.approx(first["measurements"]["largest region um2"])
 
 
+def test_margins_are_those_of_the_mask_and_the_sections_is_the_smallest(study: Study) -> None:
+    content = study.write(t_p=0.8)
+    found = features(content, is_region=True)
+    assert len(found) > 5
+    with Slide(study.slide, target_mpp=MPP) as slide:
+        distances_um = edge_distances_um(tissue_mask(slide))
+    for feature in found:
+        # Centres of heatmap pixels inside the outline, in level-0 px, and the tissue pixels under them.
+        outline = shapely.geometry.shape(feature["geometry"])
+        x, y = np.meshgrid(np.arange(1, 2200, 2), np.arange(1, 2600, 2))
+        inside = shapely.contains_xy(outline, x, y)
+        rows, cols = ((centre[inside] * 0.46 / TISSUE_MPP).astype(int) for centre in (y, x))
+        expected_um = distances_um[np.minimum(rows, len(distances_um) - 1), cols].min()
+        assert feature["properties"]["measurements"]["margin um"] == pytest.approx(expected_um)
+    margins_um = [feature["properties"]["measurements"]["margin um"] for feature in found]
+    first, _, third = (feature["properties"]["measurements"] for feature in features(content, is_region=False))
+    assert first["smallest margin um"] == min(margins_um)
+    assert "smallest margin um" not in third
+    assert content["bccdist"]["margins"].startswith("Research use only")
+
+
+def test_the_tissue_of_a_slide_is_found_once_for_all_settings(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def counted(slide: Slide) -> NDArray[np.bool_]:
+        found.append(slide.path)
+        return tissue_mask(slide)
+
+    monkeypatch.setattr(chosen_regions, "tissue_mask", counted)
+    request = chosen_regions.read_request(study.paths, [Part.TEST])
+    choice = request.choices[SETTING]
+    twice = request._replace(
+        choices={SETTING: choice, "again": choice},
+        verdicts=pd.concat([request.verdicts, request.verdicts.assign(setting="again")]),
+    )
+    outputs, failures = chosen_regions.on_each_output(
+        study.paths, read_manifest(study.manifest), twice, lambda output, _: output
+    )
+    assert (len(outputs), failures, found) == (2, [], [study.slide])
+
+
 def test_phantoms_are_named_in_every_object(study: Study) -> None:
     content = study.write()
     assert content["bccdist"]["phantom"] is True
@@ -258,13 +311,13 @@ def test_coordinates_count_from_the_corner_that_qupath_shows(study: Study, monke
 
 @pytest.mark.parametrize("area_unit", ["physical", "nominal"])
 def test_the_smallest_region_has_just_t_a(area_unit: Any, study: Study) -> None:
-    (choice,) = regions._choices(study.paths, SETTING, None).values()
+    (choice,) = read_choices(study.paths)
     for t_a_um2 in (0.0, 0.8464, 100.0, 16 * 0.92**2, 160_000.0):
-        output = regions._Output(
+        output = ChosenOutput(
             heatmap=study.heatmap,
             psi="psi_4",
             choice=replace(choice, t_a_um2=t_a_um2, area_unit=area_unit),
-            origin_level0_px=(0, 0),
+            slide=NO_TISSUE,
         )
         assert output.least_pixels * output.pixel_um2 >= t_a_um2
         assert output.least_pixels == 1 or (output.least_pixels - 1) * output.pixel_um2 < t_a_um2
@@ -273,14 +326,14 @@ def test_the_smallest_region_has_just_t_a(area_unit: Any, study: Study) -> None:
 @pytest.mark.parametrize("psi", ["psi_0", "psi_4"])
 def test_outlines_stay_on_pixels_where_the_scale_is_no_whole_number(study: Study, psi: Psi) -> None:
     downsample, corner_px = 1.8437, (3, 8)
-    (choice,) = regions._choices(study.paths, SETTING, None).values()
-    output = regions._Output(heatmap=study.heatmap, psi=psi, choice=choice, origin_level0_px=(0, 0))
+    (choice,) = read_choices(study.paths)
+    output = ChosenOutput(heatmap=study.heatmap, psi=psi, choice=choice, slide=NO_TISSUE)
     study.heatmap.attributes = replace(ATTRIBUTES, downsample=downsample)
     drawn = probabilities(1)[:50, :60] // 150
     edge_px = pixel_px(psi)
     mask = np.zeros((80 * edge_px, 80 * edge_px), dtype=bool)
     for region in find_regions([drawn], level=1):
-        outline = output.placed(region.outline, corner_px)
+        outline = output.placed(shapely.affinity.translate(region.outline, *corner_px))
         assert outline.is_valid
         for polygon in shapely.get_parts(outline):
             fill_polygon(mask, polygon, downsample=downsample)

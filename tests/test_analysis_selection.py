@@ -49,7 +49,7 @@ def random_rows(*, num_sections: int, epochs: range, settings: tuple[str, ...] =
         phantom=True,
     )
     curves = np.sort(random.integers(0, 200, (len(keys), 256), dtype=np.uint32))[:, ::-1]
-    return SectionRows(frame, curves)
+    return SectionRows(frame, curves, np.full(curves.shape, np.nan, dtype=np.float32))
 
 
 def count_by_loop(rows: SectionRows, epoch: int, t_p: float, t_a_um2: float) -> dict[str, int]:

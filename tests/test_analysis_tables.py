@@ -8,7 +8,7 @@ import pytest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
 from analysis.selection import select_thresholds
-from analysis.summary import print_summary
+from analysis.summary import print_tables
 from analysis.table3 import write_table3
 from analysis.table4 import write_table4
 from analysis.table5 import write_table5
@@ -16,6 +16,7 @@ from analysis.table_writing import Table, markdown_of
 from analysis.verdict_table import write_verdict_table
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
+from bccdist.heatmaps.calibration import MeasuredOutput
 from bccdist.paths import StudyPaths
 
 VALIDATION = sections(tp=443, fn=2, fp=5, tn=634)
@@ -67,9 +68,22 @@ def test_table_4(paper_study: StudyPaths) -> None:
 def test_table_5(paper_study: StudyPaths) -> None:
     rows = body_of(write_table5(paper_study.root))
     assert rows == [
-        ["psi_0", "0.9597", "0.959", "0.961", "0.962", "46", "33", "0", "5"],
-        ["psi_4", "0.9622", "0.961", "0.964", "0.964", "44", "30", "0", "0"],
+        ["psi_0", "0.9597", "0.959", "0.961", "0.962", "46", "33", "0", "5", "3", "2"],
+        ["psi_4", "0.9622", "0.961", "0.964", "0.964", "44", "30", "0", "0", "0", "0"],
     ]
+
+
+def test_table_5_has_times_where_the_calibration_measured_them(
+    paper_study: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = {
+        psi: MeasuredOutput(psi=psi, patch_s=seconds, score_std=1) for psi, seconds in (("psi_0", 0.4), ("psi_4", 0.6))
+    }
+    monkeypatch.setattr("analysis.table5.measured_outputs", lambda *_: costs)
+    table = write_table5(paper_study.root)
+    assert table.printed["ms a patch"].tolist() == ["400", "600"]
+    assert table.printed["of the whole"].tolist() == ["67%", "100%"]
+    assert pd.read_parquet(paper_study.tables / "table5.parquet")["patch_s"].tolist() == [0.4, 0.6]
 
 
 def test_verdicts_of_sections(paper_study: StudyPaths) -> None:
@@ -116,7 +130,7 @@ def test_missing_test_part_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     root = study_of(tmp_path, FEW_VALIDATION).root
     with pytest.raises(LedgerError, match="no sections of Test for the chosen models"):
         write_table4(root)
-    print_summary(root)
+    print_tables(root)
     printed = capsys.readouterr().out
     assert "**Table 3." in printed
     assert "table4: not made" in printed

@@ -1,5 +1,6 @@
 """The calibration measures every way on Validation I, and its record makes `auto` possible."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from bccdist.configuration import CalibrateConfig, InferConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_text
 from bccdist.heatmaps import calibrate as calibrate_module
-from bccdist.heatmaps.calibrate import bands, calibrate, first_block_share, halo_of
+from bccdist.heatmaps.calibrate import bands, calibrate, halo_of
 from bccdist.heatmaps.calibration import Thresholds, read_calibration
 from bccdist.heatmaps.ledger import read_rows
 from bccdist.heatmaps.stage import infer_slides
@@ -94,10 +95,13 @@ def test_every_way_is_measured_and_auto_follows(
     assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
 
 
-def test_a_cascade_goes_through_a_slide(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cascade_goes_through_a_slide(
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(calibrate_module, "candidates", lambda _: _FLOAT32[:1])
     _calibrate(paths, num_samples=2)
     heatmap = _infer(paths, cascade=True, engine="folded")
+    assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", capsys.readouterr().out)
     assert heatmap.outputs == ("psi_0", "psi_4")
     assert heatmap.attributes.cascade_band in bands()
     rows = read_rows(paths.ledger_rows("resnet34_ds", 3, "t")).to_pylist()
@@ -128,8 +132,3 @@ def test_the_halo_holds_the_widest_field() -> None:
     assert halo_of({"psi_0": {"99": 90, "99.9": 157}, "psi_4": {"99": 37, "99.9": 72}}) == 160
     assert halo_of({"psi_4": {"99": 1, "99.9": 64}}) == 64
     assert halo_of({"psi_4": {"99": 256, "99.9": 256}}) == 256
-
-
-def test_the_first_part_takes_the_share_of_the_paper() -> None:
-    network = DeeplySupervisedUNet("resnet34_ds", width=64)
-    assert first_block_share(network) == pytest.approx(21.6 / 31.2, abs=0.003)

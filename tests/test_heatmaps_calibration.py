@@ -13,6 +13,7 @@ from bccdist.files import read_json, write_json
 from bccdist.heatmaps.calibration import (
     Calibration,
     MeasuredBand,
+    MeasuredOutput,
     MeasuredWay,
     Thresholds,
     int8_digest,
@@ -60,6 +61,7 @@ _CALIBRATION = Calibration(
         _way("dense", "int8", "openvino", 12, "v1-s0/psi_0", "v2-s1/psi_4"),
     ),
     bands=(_band(0.01, 0.1), _band(0.05, 0.2), _band(0.2, 0.3, "v1-s0")),
+    outputs=(MeasuredOutput(psi="psi_0", patch_s=0.3, score_std=1.5),),
     int8_sha256={"whole": "i8", "first": "i8f", "first-with-features": "i8ff", "later": "i8l"},
 )
 
@@ -75,7 +77,7 @@ def test_a_record_of_other_weights_or_version_is_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigurationError, match=r"no calibration there(.|\n)*launch_calibrate"):
         read_calibration(path, weights_digest="w")
     write_calibration(path, _CALIBRATION)
-    with pytest.raises(ConfigurationError, match="weights w, expected version 1 and other"):
+    with pytest.raises(ConfigurationError, match="weights w, expected version 2 and other"):
         read_calibration(path, weights_digest="other")
     write_json(path, {**read_json(path), "schema_version": 0})
     with pytest.raises(ConfigurationError, match="version 0"):

@@ -14,7 +14,7 @@ from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, lattice_shape, writing_heatmap
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import Section
+from bccdist.slides.tissue import TISSUE_MPP, Section
 
 _SIZE_PX = (1536, 768)
 _MPP = 1.0
@@ -132,6 +132,7 @@ def test_a_box_on_glass_is_not_covered(tmp_path: Path) -> None:
     for row in _rows(heatmap, _GLASS).values():
         assert (row["tissue_um2"], row["coverage"], row["max_probability"], row["p99_probability"]) == (0, 0, 0, 0)
         assert row["largest_region_px"] == [0] * 256
+        assert np.isnan(row["margin_um"]).all()
 
 
 def test_a_box_at_the_edge_stays_inside(tmp_path: Path) -> None:
@@ -141,3 +142,51 @@ def test_a_box_at_the_edge_stays_inside(tmp_path: Path) -> None:
         row = _rows(heatmap, edge)["edge", psi]
         height, width = lattice_shape((257, 2), psi)
         assert row["largest_region_px"][0] in (width * height, (width + 1) * height)
+
+
+def test_margins_are_the_distances_of_what_was_drawn(tmp_path: Path) -> None:
+    """Tissue reaches from the slide's upper left corner to 512 px, and lies 768 to 1280 px to the right."""
+    values = np.zeros((768, 1536), dtype=np.uint8)
+    values[192:304, 64:256] = 100
+    values[240:256, 336:400] = 200
+    values[304:400, 896:1008] = 150
+    rows = _rows(_heatmap(tmp_path / "a.ozx", values), _LEFT, _RIGHT)
+    for psi in _OUTPUTS:
+        left, right = rows["left", psi]["margin_um"], rows["right", psi]["margin_um"]
+        within_um = max(TISSUE_MPP, pixel_px(psi))
+        assert left[100] == pytest.approx(64, abs=within_um)
+        assert left[101] == left[200] == pytest.approx(512 - 400, abs=within_um)
+        assert right[150] == pytest.approx(896 - 768, abs=within_um)
+        assert np.isnan(left[201:]).all()
+        assert np.isnan(right[151:]).all()
+        assert left[0] < TISSUE_MPP + pixel_px(psi)
+
+
+def test_the_slides_border_is_an_edge_and_the_boxs_is_not(tmp_path: Path) -> None:
+    values = np.zeros((768, 1536), dtype=np.uint8)
+    values[304:400, 1008:1104] = 150
+    values[640:700, 1000:1010] = 250
+    heatmap = _heatmap(tmp_path / "a.ozx", values)
+    cut = Section(section_id="cut", box_level0_px=Box(2000, 608, 200, 192))
+    for psi in _OUTPUTS:
+        margin_um = _rows(heatmap, cut)["cut", psi]["margin_um"][150]
+        assert margin_um == pytest.approx(1280 - 1100, abs=max(TISSUE_MPP, pixel_px(psi)))
+    assert _rows(heatmap, _RIGHT)["right", "psi_4"]["margin_um"][250] == pytest.approx(768 - 700, abs=TISSUE_MPP)
+
+
+def test_tumor_that_reaches_over_the_tissue_has_margin_0(tmp_path: Path) -> None:
+    values = np.zeros((768, 1536), dtype=np.uint8)
+    values[100:120, 500:520] = 99
+    tissue = _tissue()
+    tissue[:, 63] = False
+    rows = section_rows(_heatmap(tmp_path / "a.ozx", values), [_LEFT], tissue, part=Part.TEST)
+    assert next(row for row in rows if row["psi"] == "psi_4")["margin_um"][99] == 0
+
+
+def test_what_is_not_counted_has_no_margin(tmp_path: Path) -> None:
+    values = np.zeros((768, 1536), dtype=np.uint8)
+    values[100:120, 100:120] = 99
+    coverage = np.full((3, 6), 4, dtype=np.uint8)
+    coverage[0, 0] = 3
+    rows = _rows(_heatmap(tmp_path / "a.ozx", values, coverage=coverage), _LEFT)
+    assert np.isnan(rows["left", "psi_4"]["margin_um"][1:]).all()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bccdist.configuration import InferConfig, TrainConfig
+from bccdist.configuration import PHANTOM_WARNING, InferConfig, TrainConfig
 from bccdist.errors import StageFailedError
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
@@ -88,6 +88,9 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
     assert set(verdicts["phantom-test-000-glass"]) == {"review"}, "without tissue a section is never Normal"
     for setting in SETTINGS:
         assert len(list(paths.overlay(setting, "x").parent.glob("*.png"))) == 5
+    assert PHANTOM_WARNING in paths.report.read_text()
+    drawn_figures = {path.stem for path in paths.figures.glob("*.png")}
+    assert drawn_figures >= {"figure2", "figure4", "figure5", "figure8", "stability"}
 
 
 def _assert_ledger_is_whole(ledger: pd.DataFrame) -> None:

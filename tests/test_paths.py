@@ -19,6 +19,7 @@ def every_path() -> list[Path]:
     for slide_id in ("a", "b"):
         paths += [STUDY.shards.tar(slide_id), STUDY.shards.rows(slide_id)]
         paths += [STUDY.failure(stage, slide_id) for stage in ("shards", "inference")]
+    paths += [STUDY.figure(name) for name in ("figure4", "figure5")]
     for setting in ("unet", "resnet34"):
         run = STUDY.run(setting)
         paths += [*properties(run), run.events(0), run.events(1), run.weights(1), run.weights(40)]

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from bccdist import __version__
 from bccdist.configuration import CELL_PX, PATCH_PX, CalibrateConfig, Psi, Setting, pixel_px
@@ -25,6 +24,7 @@ from bccdist.heatmaps.calibration import (
     Calibration,
     Engine,
     MeasuredBand,
+    MeasuredOutput,
     MeasuredWay,
     Method,
     Thresholds,
@@ -41,6 +41,7 @@ from bccdist.heatmaps.store import Heatmap, HeatmapAttributes
 from bccdist.heatmaps.verdicts import has_tumor, region_area_um2, verdicts_of
 from bccdist.heatmaps.writing import cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
+from bccdist.networks.block_costs import first_block_share, output_costs
 from bccdist.networks.engines import candidates, quantise
 from bccdist.networks.inference import FirstBlock
 from bccdist.networks.receptive_field import effective_receptive_field
@@ -171,12 +172,20 @@ def calibrate(
         halo_px=halo_px,
         ways=tuple(_as_way(method, measured, found) for method, found in zip(methods, measured.ways, strict=True)),
         bands=tuple(_as_band(work, band, measured, found) for band, found in measured.bands.items()),
+        outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
     )
     write_calibration(run.calibration(epoch, device.type), calibration)
     for line in report_lines(calibration):
         _say(line)
     return calibration
+
+
+def _outputs(network: DeeplySupervisedUNet, samples_NPP3: Tensor, *, batch: int) -> tuple[MeasuredOutput, ...]:
+    costs = output_costs(network, samples_NPP3, batch=batch)
+    return tuple(
+        MeasuredOutput(psi=psi, patch_s=cost.patch_s, score_std=cost.score_std) for psi, cost in costs.items()
+    )
 
 
 def _say(line: str) -> None:
@@ -457,19 +466,6 @@ def _as_band(work: _Work, band: tuple[float, float], measured: _Measured, found:
     )
 
 
-def first_block_share(network: DeeplySupervisedUNet) -> float:
-    """The multiply-accumulates of encoder and first block as a share of the whole network's."""
-    with torch.device("meta"):
-        plain = DeeplySupervisedUNet(network.setting, width=network.width).eval()
-        x = torch.zeros(1, 3, PATCH_PX, PATCH_PX)
-    with FlopCounterMode(display=False) as counter:
-        plain(x)
-    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-    name = type(plain).__name__
-    first = flops[f"{name}.encoder"] + flops[f"{name}.blocks.0"]
-    return float(first / flops[name])
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -492,6 +488,8 @@ def report_lines(calibration: Calibration) -> Iterator[str]:
             f"{way.max_difference:.3f}    {way.mean_difference:.1e}   {way.crossing_share:.1e}   "
             f"{len(way.changed_verdicts)}"
         )
+    for output in calibration.outputs:
+        yield f"up to {output.psi}: {output.patch_s:.3f} s a patch, float32 eager"
     for band in calibration.bands:
         yield (
             f"cascade, psi_0 within {band.low:g} to {band.high:g}: {band.undecided_share:.1%} of patches undecided, "

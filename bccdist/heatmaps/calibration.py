@@ -18,7 +18,7 @@ from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
 from bccdist.heatmaps.layout import PAPER, Layout, dense_layout
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Tiling = Literal["paper", "dense"]
 Precision = Literal["float32", "bf16", "int8"]
 Engine = Literal["eager", "folded", "compiled", "openvino"]
@@ -79,6 +79,17 @@ class MeasuredBand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredOutput:
+    """One output of the network on the calibration's sample patches (paper, section 3.1)."""
+
+    psi: str
+    patch_s: float
+    """Seconds a patch of 512 px takes up to this output, float32 eager."""
+    score_std: float
+    """Standard deviation of Tumor's score minus Normal's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The record of one calibration."""
 
@@ -100,6 +111,8 @@ class Calibration:
     """Of dense patches: 99.9 % of the widest output's, rounded up to a multiple of 32."""
     ways: tuple[MeasuredWay, ...]
     bands: tuple[MeasuredBand, ...]
+    outputs: tuple[MeasuredOutput, ...]
+    """Of the whole network in float32 eager, in its own order."""
     int8_sha256: dict[str, str]
     """Of the int8 weights of each piece of the network."""
 
@@ -148,6 +161,7 @@ def read_calibration(path: Path, *, weights_digest: str) -> Calibration:
             "slide_ids": tuple(values["slide_ids"]),
             "ways": tuple(MeasuredWay.from_json(way) for way in values["ways"]),
             "bands": tuple(MeasuredBand.from_json(band) for band in values["bands"]),
+            "outputs": tuple(MeasuredOutput(**output) for output in values["outputs"]),
         }
     )
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from bccdist.configuration import CELL_PX
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import digest_of
+from bccdist.heatmaps.ledger import SCHEMA_VERSION
 from bccdist.heatmaps.store import Heatmap
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 
@@ -69,7 +70,9 @@ def sections_digest(record: SlideRecord, sections: Sequence[SectionRecord]) -> s
 
 
 def are_rows_done(path: Path, identity: Identity) -> bool:
-    """Whether the ledger file `path` holds the rows of `identity`.
+    """Whether the ledger file `path` holds the rows of `identity`, with all columns of today.
+
+    Rows of an older schema are not done: they are written anew, from the heatmap that is there.
 
     Raises:
         ConfigurationError: its rows come from other weights, another configuration or another file.
@@ -86,7 +89,7 @@ def are_rows_done(path: Path, identity: Identity) -> bool:
             "remove it and run the inference again"
         ) from error
     _require_same(path, there.of_heatmap, identity.of_heatmap)
-    return there == identity
+    return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
 
 
 def is_heatmap_done(path: Path, identity: Identity) -> bool:

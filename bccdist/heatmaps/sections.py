@@ -3,14 +3,17 @@
 One section of one output is held in memory at a time.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve
+from bccdist.heatmaps.margins import edge_distances_um, margin_curve
+from bccdist.heatmaps.sampling import indices_of, pixels_under
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
@@ -33,6 +36,7 @@ def section_rows(
     """
     covered = heatmap.coverage == heatmap.attributes.full_coverage
     counted = covered & heatmap.tissue_cells
+    distances_um = edge_distances_um(tissue)
     for section in sections:
         box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)
         about_section = {
@@ -42,9 +46,8 @@ def section_rows(
         for psi in heatmap.outputs:
             probabilities = _no_probabilities()
             if about_section["tissue_um2"]:
-                probabilities = _probability_columns(
-                    *_section_pixels(heatmap, psi, box_px, counted=counted, tissue=tissue)
-                )
+                pixels = _section_pixels(heatmap, psi, box_px, counted=counted, tissue=tissue)
+                probabilities = _probability_columns(pixels, distances_um)
             yield {
                 **about_section,
                 "psi": psi,
@@ -90,12 +93,25 @@ def _tissue_columns(
     if not rows.size:
         return {"tissue_um2": 0.0, "coverage": 0.0}
     tissue_px_per_cell = CELL_PX * mpp / TISSUE_MPP
-    cell_rows = _indices(rows + mask_box.y + 0.5, 1 / tissue_px_per_cell, covered.shape[0])
-    cell_cols = _indices(cols + mask_box.x + 0.5, 1 / tissue_px_per_cell, covered.shape[1])
+    cell_rows = indices_of(rows + mask_box.y + 0.5, covered.shape[0], scale=1 / tissue_px_per_cell)
+    cell_cols = indices_of(cols + mask_box.x + 0.5, covered.shape[1], scale=1 / tissue_px_per_cell)
     return {
         "tissue_um2": rows.size * TISSUE_MPP**2,
         "coverage": float(covered[cell_rows, cell_cols].mean()),
     }
+
+
+class _SectionPixels(NamedTuple):
+    """One output in a section's box."""
+
+    values: NDArray[np.uint8]
+    """[h, w], 0 outside the counted cells."""
+    on_tissue: NDArray[np.bool_]
+    """[h, w]: counted, and on the tissue itself."""
+    tissue_rows: NDArray[np.int64]
+    """[h], of the tissue mask under the pixels."""
+    tissue_cols: NDArray[np.int64]
+    """[w]."""
 
 
 def _section_pixels(
@@ -105,8 +121,8 @@ def _section_pixels(
     *,
     counted: NDArray[np.bool_],
     tissue: NDArray[np.bool_],
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The heatmap in a section's box, 0 outside the counted cells, and which of its pixels are counted tissue.
+) -> _SectionPixels:
+    """The heatmap in a section's box.
 
     Args:
         heatmap: the slide's.
@@ -114,41 +130,35 @@ def _section_pixels(
         box_target_px: the section's box.
         counted: bool [rows, cols]: tissue cells with full coverage.
         tissue: the slide's mask at `TISSUE_MPP`.
-
-    Returns:
-        uint8 [h, w] and bool [h, w].
     """
-    pixels = heatmap.read(psi, box_target_px)
-    box = heatmap.lattice_box(psi, box_target_px)
-    centres_y_px = (np.arange(box.y, box.y_end) + 0.5) * pixel_px(psi)
-    centres_x_px = (np.arange(box.x, box.x_end) + 0.5) * pixel_px(psi)
-    is_counted = _sampled(counted, centres_y_px, centres_x_px, scale=1 / CELL_PX)
-    pixels *= is_counted
-    on_tissue = _sampled(tissue, centres_y_px, centres_x_px, scale=heatmap.attributes.mpp / TISSUE_MPP)
-    return pixels, is_counted & on_tissue
+    values = heatmap.read(psi, box_target_px)
+    box, edge_px = heatmap.lattice_box(psi, box_target_px), pixel_px(psi)
+    is_counted = counted[np.ix_(*pixels_under(box, counted.shape, edge_px=edge_px, scale=1 / CELL_PX))]
+    values *= is_counted
+    scale = heatmap.attributes.mpp / TISSUE_MPP
+    tissue_rows, tissue_cols = pixels_under(box, tissue.shape, edge_px=edge_px, scale=scale)
+    return _SectionPixels(values, is_counted & tissue[np.ix_(tissue_rows, tissue_cols)], tissue_rows, tissue_cols)
 
 
-def _sampled(
-    mask: NDArray[np.bool_], y_px: NDArray[np.floating], x_px: NDArray[np.floating], *, scale: float
-) -> NDArray[np.bool_]:
-    """A coarse mask at points of the target frame: bool [len(y_px), len(x_px)]."""
-    return mask[np.ix_(_indices(y_px, scale, mask.shape[0]), _indices(x_px, scale, mask.shape[1]))]
-
-
-def _indices(positions: NDArray[np.floating], scale: float, length: int) -> NDArray[np.int64]:
-    """The pixels of a coarse frame under positions of a fine one; rounding at the far edge is held inside."""
-    return np.minimum((positions * scale).astype(np.int64), length - 1)
-
-
-def _probability_columns(pixels: NDArray[np.uint8], on_tissue: NDArray[np.bool_]) -> dict[str, Any]:
-    values = pixels[on_tissue]
-    p99 = float(np.percentile(values, 99)) if values.size else 0.0
+def _probability_columns(pixels: _SectionPixels, distances_um: NDArray[np.float32]) -> dict[str, Any]:
+    """What the values say; `distances_um` are the slide's."""
+    on_tissue = pixels.values[pixels.on_tissue]
+    p99 = float(np.percentile(on_tissue, 99)) if on_tissue.size else 0.0
+    margins_um = margin_curve(
+        pixels.values, distances_um, tissue_rows=pixels.tissue_rows, tissue_cols=pixels.tissue_cols
+    )
     return {
-        "largest_region_px": largest_region_curve(pixels).tolist(),
-        "max_probability": float(pixels.max(initial=0)) / (NUM_LEVELS - 1),
+        "largest_region_px": largest_region_curve(pixels.values).tolist(),
+        "margin_um": margins_um.tolist(),
+        "max_probability": float(pixels.values.max(initial=0)) / (NUM_LEVELS - 1),
         "p99_probability": p99 / (NUM_LEVELS - 1),
     }
 
 
 def _no_probabilities() -> dict[str, Any]:
-    return {"largest_region_px": [0] * NUM_LEVELS, "max_probability": 0.0, "p99_probability": 0.0}
+    return {
+        "largest_region_px": [0] * NUM_LEVELS,
+        "margin_um": [math.nan] * NUM_LEVELS,
+        "max_probability": 0.0,
+        "p99_probability": 0.0,
+    }

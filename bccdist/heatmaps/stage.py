@@ -20,7 +20,7 @@ from bccdist.heatmaps.identity import Identity, are_rows_done, inference_digest,
 from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.ledger import write_rows
 from bccdist.heatmaps.predict import PredictionTally, Predictor
-from bccdist.heatmaps.predictors import arithmetic_of, make_predictor
+from bccdist.heatmaps.predictors import CascadePredictor, arithmetic_of, make_predictor
 from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
 from bccdist.heatmaps.writing import cells_of, write_heatmaps
@@ -261,7 +261,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str:
     started = perf_counter()
     if not work.epochs_to_enter:
         return "done before"
-    record, config = work.record, job.config
+    record, config, seen_before = work.record, job.config, _undecided(job)
     tally = PredictionTally(network_s=[0.0] * len(work.epochs_to_predict))
     with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide)
@@ -276,7 +276,8 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str:
             metadata=work.identities[epoch].as_metadata,
         )
         remove_leftovers(heatmap.path)
-    return _outcome(len(sections), tally, perf_counter() - started)
+    patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
+    return _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
 
 
 def _write_heatmaps(
@@ -331,16 +332,24 @@ def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, layout: L
     )
 
 
-def _outcome(num_sections: int, tally: PredictionTally, total_s: float) -> str:
-    """What a slide took, in one line."""
+def _undecided(job: _Job) -> tuple[int, int]:
+    """Patches that cascades have seen so far, and those of them whose later blocks were computed."""
+    cascades = [predictor for predictor in job.predictors.values() if isinstance(predictor, CascadePredictor)]
+    return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
+
+
+def _outcome(num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int) -> str:
+    """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
     num_networks = len(tally.network_s)
     if not num_networks:
         return f"{num_sections} sections from heatmaps that were there, {total_s:.1f} s"
     times = f" x {num_networks} epochs" if num_networks > 1 else ""
+    cascade = f", {undecided / patches:.0%} of the patches undecided by psi_0" if patches else ""
     unread = f", {tally.reading.num_unread_cells} cells UNREADABLE" if tally.reading.num_unread_cells else ""
     return (
         f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
-        f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s{unread}"
+        f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
+        f"{cascade}{unread}"
     )
 
 

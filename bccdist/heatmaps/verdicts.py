@@ -51,6 +51,34 @@ def has_tumor(area_um2: NDArray[np.float64], t_a_um2: float | NDArray[np.float64
     return np.asarray((area_um2 >= t_a_um2) & (area_um2 > 0), dtype=bool)
 
 
+def decision_level(
+    curves: NDArray[np.uint32],
+    t_a_um2: float,
+    *,
+    mpp: NDArray[np.float64],
+    pixel_px: NDArray[np.int64],
+    area_unit: AreaUnit,
+) -> NDArray[np.int64]:
+    """The highest level of stored probability at which each section is Tumor; it is so at every lower one, too.
+
+    One number a section, from which the verdict at this t_A follows for every t_p: Tumor where it is at least
+    `curve.level_of(t_p)`.
+
+    Args:
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each level.
+        t_a_um2: area threshold.
+        mpp: float [n], um per target-frame pixel.
+        pixel_px: int [n], edge of a heatmap pixel in target-frame pixels.
+        area_unit: physical counts with the slide's um/px, nominal with 1 um/px.
+
+    Returns:
+        int64 [n], 0 (no region of t_A at any level above 0) to 255.
+    """
+    levels = np.arange(1, curves.shape[1])
+    areas_um2 = region_area_um2(curves, levels, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
+    return np.asarray(has_tumor(areas_um2, t_a_um2).sum(axis=1))
+
+
 def verdicts_of(called_tumor: NDArray[np.bool_], coverage: NDArray[np.float64]) -> NDArray[np.str_]:
     """The verdict on each section, as `Verdict`'s words.
 

@@ -178,6 +178,21 @@ def read_manifest(path: Path, *, files_must_exist: bool = True) -> Manifest:
     return manifest
 
 
+def read_sections(path: Path) -> list[SectionRecord]:
+    """The rows of a sections.csv by itself.
+
+    Raises:
+        ManifestError: rows or columns are wrong, or a section stands there twice; one message lists the faults.
+    """
+    table = _read_table(path, ("slide_id", "section_id", "label"), _parse_section)
+    names = _repeated(row.section_id for row in table.rows)
+    faults = [*table.faults, *(f"section_id {name!r} occurs more than once" for name in names)]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS])
+        raise ManifestError(f"{path}: {len(faults)} fault(s):\n{listed}")
+    return table.records
+
+
 def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Manifest, list[str]]:
     """What can be read of a manifest, and everything that is wrong with it.
 
