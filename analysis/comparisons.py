@@ -25,6 +25,7 @@ from analysis.resampling import (
     Interval,
     counts_by_slide,
     draw_slides,
+    few_slides_notes,
     figures_of,
     interval_of,
     judged_by_both,
@@ -74,6 +75,7 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
             f"Differences: first minus second, {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resampled sets of slides.",
             f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference contains 0.",
             "McNemar's p takes sections as independent. Nothing is corrected for the number of pairs.",
+            *few_slides_notes(int(frame["num_slides"].min())),
         ),
     )
 
@@ -122,15 +124,15 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "pair": frame["one"] + " - " + frame["other"],
-            "sections": frame["num_sections"].astype(str),
-            "only first right": frame["num_only_one_right"].astype(str),
-            "only second right": frame["num_only_other_right"].astype(str),
-            "McNemar p": [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in frame["mcnemar_p"]],
+            "Test": ["resolved" if resolved else NOT_RESOLVED for resolved in frame["is_resolved"]],
             **{
                 f"{title} difference": [difference_text(_difference(row, name)) for row in frame.to_dict("records")]
                 for name, title in (("accuracy", "accuracy"), ("f_beta", "F"))
             },
-            "": ["resolved" if resolved else NOT_RESOLVED for resolved in frame["is_resolved"]],
+            "first alone right": frame["num_only_one_right"].astype(str),
+            "second alone": frame["num_only_other_right"].astype(str),
+            "McNemar p": [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in frame["mcnemar_p"]],
+            "sections": frame["num_sections"].astype(str),
         }
     )
 

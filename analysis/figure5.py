@@ -48,8 +48,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         labels = [str(count) if count else "" for count in counts]
         axes.bar_label(bars, labels, label_type="center", color=colour, fontsize=10)
     axes.set_ylabel("sections")
-    axes.set_ylim(0, max(1, int(frame["num_wrong"].max())) * 1.12)
-    axes.legend()
+    axes.set_ylim(0, max(1, int(frame["num_wrong"].max())) * 1.2)
+    axes.legend(loc="upper center", ncols=2)
     tidy(axes)
     axes.grid(visible=False, axis="x")
     return figure

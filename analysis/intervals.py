@@ -23,6 +23,7 @@ from analysis.resampling import (
     Interval,
     counts_by_slide,
     draw_slides,
+    few_slides_notes,
     intervals,
     total,
 )
@@ -57,11 +58,12 @@ def build_intervals(rows: SectionRows, choices: list[Choice]) -> Table:
         name="intervals",
         title=f"Figures with {LEVEL:.0%} intervals over resampled slides.",
         frame=frame,
-        printed=_printed(frame[frame["is_final"]]),
+        printed=_printed(frame[frame["is_final"]], choices[0].beta),
         notes=(
             f"{NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}; the blocks' figures are in the parquet.",
             "Where no section is wrong: Clopper and Pearson's bound, each slide one trial.",
             "Epoch and thresholds were chosen on Validation I + II, so its figures are too good.",
+            *few_slides_notes(int(frame["num_slides"].min())),
         ),
     )
 
@@ -92,8 +94,9 @@ def _rows_of_parts(
             }
 
 
-def _printed(frame: pd.DataFrame) -> pd.DataFrame:
+def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
     rows = []
+    titles = dict(zip(FIGURES, (*FIGURES[:-1], f"F_{beta:g}"), strict=True))
     for (part, setting, psi), figures in frame.groupby(["part", "setting", "psi"], sort=False):
         by_name = figures.set_index("figure").to_dict("index")
         rows.append(
@@ -101,7 +104,7 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
                 "part": part,
                 "setting": setting,
                 "output": psi,
-                **{name: _as_text(by_name, name) for name in FIGURES},
+                **{title: _as_text(by_name, name) for name, title in titles.items()},
                 "sections": str(figures["num_sections"].iloc[0]),
                 "slides": str(figures["num_slides"].iloc[0]),
             }

@@ -5,6 +5,7 @@ the tables anew from the ledger; pictures of the paper's figures are taken as th
 """
 
 import base64
+import io
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 import jinja2
 import pandas as pd
 import tyro
+from PIL import Image
 
 from analysis.choices import Choice, choices_of, read_selection
 from analysis.command import run
@@ -41,6 +43,7 @@ from bccdist.study import open_study
 
 MOST_PICTURES = 12
 """Of each kind of error."""
+_JPEG_QUALITY = 88
 _PAPER_FIGURES = {
     "figure2": "Figure 2. Section labels on two Test slides: Tumor red, Normal green.",
     "figure4": "Figure 4. The settings on patches of Validation I.",
@@ -134,10 +137,13 @@ class _Study:
                 yield table_block(table, folded=folded)
 
     def picture(self, name: str, caption: str) -> Iterator[PictureBlock]:
-        """A picture from STUDY/figures, if it is there."""
+        """A picture from STUDY/figures, if it is there; one that shows tissue as JPEG, which is smaller."""
         path = self.paths.figure(name)
         if path.exists():
-            yield PictureBlock(uri=data_uri(path.read_bytes(), "png"), caption=caption)
+            kind = "jpeg" if name in _PAPER_FIGURES else "png"
+            yield PictureBlock(
+                uri=data_uri(_as_jpeg(path) if kind == "jpeg" else path.read_bytes(), kind), caption=caption
+            )
 
 
 def table_block(table: Table, *, folded: bool = False) -> TableBlock:
@@ -146,6 +152,13 @@ def table_block(table: Table, *, folded: bool = False) -> TableBlock:
     return TableBlock(
         title=table.title, heading=[str(name) for name in table.printed], rows=rows, notes=table.notes, folded=folded
     )
+
+
+def _as_jpeg(path: Path) -> bytes:
+    file = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(file, format="jpeg", quality=_JPEG_QUALITY)
+    return file.getvalue()
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -20,6 +20,8 @@ NUM_RESAMPLES = 10_000
 SEED = 0
 LEVEL = 0.95
 """Of all intervals."""
+FEW_SLIDES = 20
+"""With fewer the middle of the resamples is known to cover too little."""
 FIGURES = ("accuracy", "sensitivity", "specificity", "f_beta")
 
 
@@ -136,6 +138,13 @@ def _f_beta_bound(found: Mapping[str, Interval], confusion: Confusion, beta: flo
     missed = beta**2 * confusion.tp * (1 - found["sensitivity"].low)
     false = confusion.tn * (1 - found["specificity"].low) if confusion.tn else 0.0
     return float(weight / (weight + missed + false))
+
+
+def few_slides_notes(num_slides: int) -> tuple[str, ...]:
+    """The note below intervals that rest on few slides."""
+    if num_slides >= FEW_SLIDES:
+        return ()
+    return (f"Only {num_slides} slides: intervals over so few are narrower than they should be.",)
 
 
 def judged_by_both(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -164,16 +164,14 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "setting": frame["setting"],
-            "miss rate promised": _percent(frame["miss_rate"]),
-            "on Test": _percent(frame["miss_rate_test"]),
-            "missed": frame["num_missed"].astype(str),
+            "misses promised": _percent(frame["miss_rate"]),
+            "came": _counted(frame["miss_rate_test"], frame["num_missed"]),
             "false alarms promised": _percent(frame["false_alarm_rate"]),
-            "on Test ": _percent(frame["false_alarm_rate_test"]),
-            "auto-normal": frame["num_auto_normal"].astype(str),
-            "review": frame["num_review"].astype(str),
-            "auto-tumor": frame["num_auto_tumor"].astype(str),
+            "came ": _counted(frame["false_alarm_rate_test"], frame["num_false_alarms"]),
             "review predicted": _percent(frame["review_share_predicted"]),
-            "review on Test": _percent(frame["review_share_test"]),
+            "came  ": _counted(frame["review_share_test"], frame["num_review"]),
+            "auto-normal": frame["num_auto_normal"].astype(str),
+            "auto-tumor": frame["num_auto_tumor"].astype(str),
         }
     )
 
@@ -182,15 +180,18 @@ def _percent(shares: pd.Series) -> list[str]:
     return [NOT_KNOWN if pd.isna(share) else f"{share:.1%}" for share in shares]
 
 
+def _counted(shares: pd.Series, numbers: pd.Series) -> list[str]:
+    texts = zip(_percent(shares), numbers, strict=True)
+    return [text if text == NOT_KNOWN else f"{text} ({number})" for text, number in texts]
+
+
 def _needed_notes(frame: pd.DataFrame) -> Iterator[str]:
     """Why a row has no auto-normal section."""
     least = int(frame["num_calibration_tumor"].min())
     too_low = sorted({rate for rate in frame["miss_rate"] if not _num_allowed(least, rate)})
-    for rate in too_low:
-        yield (
-            f"A miss rate of {rate:.1%} cannot be promised from {least} Tumor sections: it takes "
-            f"{math.ceil(1 / rate - 1e-9) - 1}. Nothing is auto-normal there."
-        )
+    if too_low:
+        needed = ", ".join(f"{rate:.1%} takes {math.ceil(1 / rate - 1e-9) - 1}" for rate in too_low)
+        yield f"Nothing is auto-normal where {least} Tumor sections are too few for the promise: {needed}."
 
 
 def _bias_notes(calibration: Sequence[ScoredSections]) -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_the_table_says_not_resolved(tmp_path: Path) -> None:
     compare(tmp_path, slides(wrong={}), slides(wrong={3: 1}, setting="unet"))
     printed = (tmp_path / "tables" / "comparisons.md").read_text()
     assert "unet - resnet34_ds" in printed
-    assert "not resolved |" in printed
+    assert "| not resolved |" in printed
 
 
 def test_a_single_model_has_nothing_to_be_compared_with(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ run; what is compared are stored probabilities and the verdicts at the selection
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -37,9 +37,9 @@ from bccdist.heatmaps.predict import PredictionTally, Predictor
 from bccdist.heatmaps.predictors import is_undecided, make_predictor, piece_of, repeated
 from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.stage import load_for_heatmaps
-from bccdist.heatmaps.store import Heatmap, HeatmapAttributes
+from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.verdicts import has_tumor, region_area_um2, verdicts_of
-from bccdist.heatmaps.writing import cells_of, write_heatmaps
+from bccdist.heatmaps.writing import attributes_of, cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.block_costs import first_block_share, output_costs
 from bccdist.networks.engines import candidates, quantise
@@ -50,7 +50,7 @@ from bccdist.networks.weights import weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord, read_manifest
+from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
 
@@ -348,7 +348,14 @@ def _measure_slide(
         tally = PredictionTally(network_s=[0.0] * len(ways))
         paths = [folder / f"{tiling}-{number}.ozx" for number in range(len(ways))]
         attributes = [
-            replace(_attributes(work, record, slide, predictor), full_coverage=layouts[tiling].full_coverage)
+            attributes_of(
+                slide,
+                record,
+                setting=work.network.setting,
+                epoch=work.epoch,
+                outputs=predictor.outputs,
+                layout=layouts[tiling],
+            )
             for predictor, _ in ways
         ]
         write_heatmaps(
@@ -382,23 +389,6 @@ def _warm_up(predictors: Sequence[Predictor], layout: Layout, device: torch.devi
     for predictor in predictors:
         if not isinstance(predictor, _BandView):
             predictor(patch)
-
-
-def _attributes(work: _Work, record: SlideRecord, slide: Slide, predictor: Predictor) -> HeatmapAttributes:
-    return HeatmapAttributes(
-        slide_id=record.slide_id,
-        setting=work.network.setting,
-        epoch=work.epoch,
-        outputs=predictor.outputs,
-        mpp=slide.resolution.mpp,
-        downsample=slide.resolution.downsample,
-        size_level0_px=slide.level0_size,
-        size_target_px=(slide.width_px, slide.height_px),
-        phantom=record.scanner == PHANTOM_SCANNER,
-        weights_digest="",
-        config_digest="",
-        slide_fingerprint="",
-    )
 
 
 def _verdicts(

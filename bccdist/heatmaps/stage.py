@@ -1,7 +1,7 @@
 """The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -23,12 +23,12 @@ from bccdist.heatmaps.predict import PredictionTally, Predictor
 from bccdist.heatmaps.predictors import CascadePredictor, arithmetic_of, make_predictor
 from bccdist.heatmaps.sections import section_rows
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
-from bccdist.heatmaps.writing import cells_of, write_heatmaps
+from bccdist.heatmaps.writing import attributes_of, cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
 
@@ -308,18 +308,9 @@ def _write_heatmaps(
 
 def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, layout: Layout) -> HeatmapAttributes:
     identity, method = work.identities[epoch], job.methods[epoch]
-    return HeatmapAttributes(
-        slide_id=work.record.slide_id,
-        setting=job.setting,
-        epoch=epoch,
-        outputs=job.predictors[epoch].outputs,
-        mpp=slide.resolution.mpp,
-        downsample=slide.resolution.downsample,
-        size_level0_px=slide.level0_size,
-        size_target_px=(slide.width_px, slide.height_px),
-        phantom=work.record.scanner == PHANTOM_SCANNER,
-        full_coverage=layout.full_coverage,
-        patch_px=layout.patch_px,
+    outputs = job.predictors[epoch].outputs
+    return replace(
+        attributes_of(slide, work.record, setting=job.setting, epoch=epoch, outputs=outputs, layout=layout),
         tiling=method.tiling,
         halo_px=method.halo_px,
         blending=method.blending,

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, Blending
+from bccdist.configuration import CELL_PX, Blending, Psi
 from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
 from bccdist.heatmaps.store import HeatmapAttributes, writing_heatmap
 from bccdist.slides.geometry import cell_shape, tissue_cells
+from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -22,6 +23,28 @@ def cells_of(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The slide's cells that hold tissue: bool [rows, cols] from its mask, bool [h, w] at `TISSUE_MPP`."""
     shape = cell_shape(slide.width_px, slide.height_px, cell_px=CELL_PX)
     return tissue_cells(tissue, shape=shape, pixels_per_cell=CELL_PX * slide.resolution.mpp / TISSUE_MPP)
+
+
+def attributes_of(
+    slide: Slide, record: SlideRecord, *, setting: str, epoch: int, outputs: tuple[Psi, ...], layout: Layout
+) -> HeatmapAttributes:
+    """What a heatmap's attributes say of slide, network and layout; the digests, which name it, are empty."""
+    return HeatmapAttributes(
+        slide_id=record.slide_id,
+        setting=setting,
+        epoch=epoch,
+        outputs=outputs,
+        mpp=slide.resolution.mpp,
+        downsample=slide.resolution.downsample,
+        size_level0_px=slide.level0_size,
+        size_target_px=(slide.width_px, slide.height_px),
+        phantom=record.scanner == PHANTOM_SCANNER,
+        full_coverage=layout.full_coverage,
+        patch_px=layout.patch_px,
+        weights_digest="",
+        config_digest="",
+        slide_fingerprint="",
+    )
 
 
 def write_heatmaps(
