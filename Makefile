@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow test-slurm lint format bench verify-paper slurm-up slurm-down clean
+.PHONY: env demo test test-slow test-slurm browser lint format bench verify-paper slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -42,6 +42,14 @@ slurm-down:
 test-slurm: env
 	$(BIN)/python -m pytest --run-slow -m slurm -p no:cacheprovider --durations=5
 
+# Chromium and its driver, for the tests of the review page (Debian, root).
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		echo "installing Debian's Chromium for the tests of the review page"; \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
+			--no-install-recommends chromium chromium-driver fonts-dejavu-core || { \
+		echo "error: Chromium could not be installed: run this as root on Debian, or install both yourself"; exit 1; }; }
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,8 +65,11 @@ BENCH ?=
 bench: env
 	$(BIN)/python -m benchmarks.heatmaps $(BENCH)
 
+# With STUDY=studies/bcc also that study beside the paper.
+STUDY ?=
+
 verify-paper: env
-	$(BIN)/python jobs/verify_paper.py
+	$(BIN)/python jobs/verify_paper.py $(STUDY)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info

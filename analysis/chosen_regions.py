@@ -36,8 +36,6 @@ from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 SectionVerdict = Mapping[Hashable, Any]
 """A row of the verdicts."""
-LEDGER_MARGIN = "ledger_margin_um"
-"""Column of the verdicts: the ledger's margin at t_p, a lower bound of the regions' margins."""
 _DECIMALS = 3
 """Of a coordinate in level-0 px."""
 _T = TypeVar("_T")
@@ -49,7 +47,7 @@ class Request(NamedTuple):
     choices: dict[str, Choice]
     """By setting."""
     verdicts: pd.DataFrame
-    """As `section_verdicts` has them, by one output of each setting, with `LEDGER_MARGIN`."""
+    """As `section_verdicts` has them, by one output of each setting."""
 
 
 def read_request(

@@ -16,7 +16,6 @@ import pandas as pd
 import tyro
 
 from analysis.chosen_regions import (
-    LEDGER_MARGIN,
     ChosenOutput,
     SectionVerdict,
     on_each_output,
@@ -26,6 +25,7 @@ from analysis.chosen_regions import (
 from analysis.command import run
 from analysis.region_outlines import Region
 from analysis.table_writing import Table, rounded
+from analysis.verdict_table import LEDGER_MARGIN
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.curve import NUM_LEVELS
 from bccdist.heatmaps.margins import MARGIN_WARNING

@@ -103,7 +103,7 @@ def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame
     """
     slide_id = output.heatmap.attributes.slide_id
     path = paths.regions(output.choice.setting, slide_id)
-    origin_level0_px = _qupath_origin(output.slide.properties)
+    origin_level0_px = qupath_origin(output.slide.properties)
     member = ZipInfo(f"{slide_id}.geojson")
     member.compress_type = ZIP_DEFLATED
     with atomic_path(path) as partial, ZipFile(partial, "x") as archive, archive.open(member, "w") as file:
@@ -113,7 +113,7 @@ def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame
     return path
 
 
-def _qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
+def qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
     """The level-0 pixel that QuPath counts from."""
     if not all(name in properties for name in _BOUNDS):
         return (0, 0)

@@ -89,7 +89,7 @@ def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
             "FN": frame["fn"].astype(str),
             "FP": frame["fp"].astype(str),
             "review": frame["num_review"].astype(str),
-            "verdicts changed": frame["num_changed"].astype(str),
+            "changed": frame["num_changed"].astype(str),
             "to Tumor": frame["num_to_tumor"].astype(str),
             "from Tumor": frame["num_to_normal"].astype(str),
             **_time_columns(frame["patch_s"]),

@@ -22,6 +22,8 @@ from bccdist.heatmaps.verdicts import Verdict, decision_level, has_tumor, region
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 
+LEDGER_MARGIN = "ledger_margin_um"
+"""Column of the verdicts: the ledger's margin at t_p, a lower bound of the margins of regions; research use only."""
 _LEDGER_COLUMNS = [
     *("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final"),
     *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
@@ -51,15 +53,16 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     is_judged = chosen.is_labelled & (verdict != Verdict.REVIEW)
     correct = pd.array(verdict == chosen.frame["label"].to_numpy(), dtype="boolean")
     correct[~is_judged] = pd.NA
-    return chosen.frame[_LEDGER_COLUMNS].assign(
-        t_p=choice.t_p,
-        t_a_um2=choice.t_a_um2,
-        area_um2=area_um2,
-        tumor_until=level / (NUM_LEVELS - 1),
-        ledger_margin_um=chosen.margins_um[:, level_of(choice.t_p)],
-        verdict=verdict,
-        correct=correct,
-    )
+    more = {
+        "t_p": choice.t_p,
+        "t_a_um2": choice.t_a_um2,
+        "area_um2": area_um2,
+        "tumor_until": level / (NUM_LEVELS - 1),
+        LEDGER_MARGIN: chosen.margins_um[:, level_of(choice.t_p)],
+        "verdict": verdict,
+        "correct": correct,
+    }
+    return chosen.frame[_LEDGER_COLUMNS].assign(**more)
 
 
 def all_verdicts(table: pa.Table, choices: list[Choice], parts: list[Part]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import chromium
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
@@ -30,6 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
     no_slurm = reason_against()
+    no_browser = chromium.reason_against()
     no_data = pytest.mark.skip(reason=f"needs real slides, and {shared_data_folder()} is not there; set {SHARED_DATA}")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow") and REQUIRE_ALL not in os.environ:
@@ -38,6 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(no_data)
         if "slurm" in item.keywords and no_slurm is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_slurm))
+        if "browser" in item.keywords and no_browser is not None and REQUIRE_ALL not in os.environ:
+            item.add_marker(pytest.mark.skip(reason=no_browser))
 
 
 def shared_data_folder() -> Path:
@@ -51,6 +55,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if num_without_slurm := sum("needs Slurm" in reason for reason in skipped):
         terminalreporter.write_line(
             f"NOTE: {num_without_slurm} test(s) on a Slurm cluster were left out: {reason_against()}", yellow=True
+        )
+    if num_without_browser := sum("needs a browser" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_browser} test(s) in a browser were left out: {chromium.reason_against()}", yellow=True
         )
     num_without_data = sum("needs real slides" in reason for reason in skipped)
     if num_without_data:

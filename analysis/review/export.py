@@ -1,0 +1,258 @@
+"""What all reviewers said, as files that the other stages read (paper, section 3.2).
+
+    sections.csv       the manifest's, with the labels that reviewers agree on; its column `conflict` says who differs
+    conflicts.csv      the answers to sections to which reviewers gave different ones
+    answers.csv        every answer that counts, with all that may have led it
+    agreement.json     kappa of all pairs of reviewers, and anchoring
+    regions/           drawn and corrected regions, a file per slide and reviewer, as QuPath opens them
+
+A section keeps no label where reviewers differ or are unsure; one that nobody answered keeps the manifest's.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.review.agreement import agreement_report
+from analysis.review.corrections import qupath_collection
+from analysis.review.journal import Answer, GivenAnswer, Said, file_name_of, read_journals
+from analysis.review.tiles import TileReader
+from analysis.section_rows import load_ledger
+from bccdist.configuration import PHANTOM_WARNING
+from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
+from bccdist.files import write_json, write_text
+from bccdist.parts import Label
+from bccdist.paths import StudyPaths
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SectionRecord
+from bccdist.study import open_study
+
+_BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+_SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "labelled_at", "prefilled", "patient_id")
+_CONFLICT = "conflict"
+_ANSWER_COLUMNS = (
+    *("slide_id", "section_id", "reviewer", "answer", "at", "seconds", "is_blind", "was_shown", "prefilled"),
+    *("prediction", "label_before", "setting", "epoch", "weights_digest", "comment"),
+)
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for a formula at the start of a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What the answers of all reviewers to one section come to."""
+
+    answers: Mapping[str, GivenAnswer]
+    """Those that count, by reviewer; at least one."""
+
+    @property
+    def conflict(self) -> str:
+        """Who said what, where reviewers differ; else nothing."""
+        if len({answer.answer for answer in self.answers.values()}) < 2:
+            return ""
+        return "; ".join(f"{reviewer}: {answer.answer}" for reviewer, answer in sorted(self.answers.items()))
+
+    @property
+    def newest(self) -> GivenAnswer:
+        """The answer that was given last."""
+        return max(self.answers.values(), key=lambda answer: answer.at)
+
+    @property
+    def label(self) -> Label | None:
+        """What all reviewers say; None where they differ or are unsure."""
+        if self.conflict or self.newest.answer is Answer.UNSURE:
+            return None
+        return Label(self.newest.answer.value)
+
+    @property
+    def labelled_by(self) -> str:
+        """All reviewers who answered."""
+        return "; ".join(sorted(self.answers))
+
+
+def resolve(journals: Iterable[Said]) -> dict[str, Resolved]:
+    """The answers that count, by section."""
+    found: dict[str, dict[str, GivenAnswer]] = {}
+    for said in journals:
+        for key, answer in said.latest.items():
+            found.setdefault(key, {})[said.reviewer] = answer
+    return {key: Resolved(answers=answers) for key, answers in found.items()}
+
+
+def export_review(study_root: Path, out: Path) -> str:
+    """Write what all reviewers of a study said to a folder; an export that is there is replaced.
+
+    Returns:
+        What was written, in a few lines.
+
+    Raises:
+        ConfigurationError: the folder is no study, nobody has reviewed it, or `out` holds the study's own manifest.
+        EventLogError: a journal is damaged.
+        StageFailedError: some slides cannot be opened, so their regions are not written; all else is.
+    """
+    paths, manifest = StudyPaths(study_root), open_study(study_root)
+    journals = read_journals(paths)
+    if not journals:
+        raise ConfigurationError(
+            f"{paths.review}: nobody has reviewed this study yet; begin with `python jobs/review.py {study_root} "
+            '--reviewer "NAME"`'
+        )
+    target = out / "sections.csv"
+    if target.resolve() == manifest.path.with_name(target.name):
+        raise ConfigurationError(f"{target} is the study's own; give another folder, compare, and put it there then")
+    resolved = resolve(journals)
+    sections = placed_sections(paths, manifest)
+    write_text(target, sections_csv(sections, resolved))
+    conflicts = {key: each for key, each in resolved.items() if each.conflict}
+    write_text(out / "conflicts.csv", answers_csv(conflicts.values()))
+    write_text(out / "answers.csv", answers_csv(resolved.values()))
+    warning = {"warning": PHANTOM_WARNING} if manifest.is_phantom else {}
+    write_json(out / "agreement.json", {**agreement_report(journals), "phantom": manifest.is_phantom, **warning})
+    num_regions = _write_regions(out / "regions", manifest, journals)
+    return "\n".join(_summary(out, sections, resolved, num_reviewers=len(journals), num_regions=num_regions))
+
+
+def _summary(
+    out: Path,
+    sections: Sequence[SectionRecord],
+    resolved: Mapping[str, Resolved],
+    *,
+    num_reviewers: int,
+    num_regions: int,
+) -> Iterable[str]:
+    known = {_key(section) for section in sections}
+    num_conflicts = sum(bool(each.conflict) for each in resolved.values())
+    num_labels = sum(each.label is not None for each in resolved.values())
+    yield f"{len(resolved)} of {len(sections)} sections answered by {num_reviewers} reviewer(s):"
+    yield (
+        f"{num_labels} labelled, {num_conflicts} with different answers (conflicts.csv), "
+        f"{len(resolved) - num_labels - num_conflicts} unsure; {num_regions} file(s) of regions"
+    )
+    unknown = sorted(resolved.keys() - known)
+    if unknown:
+        yield (
+            f"NOT IN sections.csv: {len(unknown)} answered section(s) that neither the manifest nor the ledger has "
+            f"any more ({', '.join(unknown[:5])}); their answers are in answers.csv"
+        )
+    yield str(out)
+
+
+def placed_sections(paths: StudyPaths, manifest: Manifest) -> list[SectionRecord]:
+    """The manifest's sections, with the boxes that were found for them, and sections that were found alone."""
+    boxes = _ledger_boxes(paths)
+    by_slide: dict[str, list[SectionRecord]] = {}
+    for section in manifest.sections:
+        by_slide.setdefault(section.slide_id, []).append(section)
+    for slide_id, found in boxes.items():
+        given = by_slide.get(slide_id)
+        if given is None:
+            by_slide[slide_id] = [
+                SectionRecord(slide_id=slide_id, section_id=section_id, label=None, box_level0_px=box)
+                for section_id, box in found.items()
+            ]
+        # A slide has boxes for all of its sections, or for none.
+        elif all(section.box_level0_px is None and section.section_id in found for section in given):
+            by_slide[slide_id] = [replace(section, box_level0_px=found[section.section_id]) for section in given]
+    return [section for sections in by_slide.values() for section in sections]
+
+
+def _ledger_boxes(paths: StudyPaths) -> dict[str, dict[str, Box]]:
+    """The boxes of the ledger's sections in level-0 px, by slide and section."""
+    try:
+        table = load_ledger(paths)
+    except LedgerError:
+        return {}  # nothing was inferred yet
+    columns = ["slide_id", "section_id", *_BOX]
+    found: dict[str, dict[str, Box]] = {}
+    for slide_id, section_id, *box in table.select(columns).to_pandas().drop_duplicates().itertuples(index=False):
+        found.setdefault(slide_id, {})[section_id] = Box(*map(int, box))
+    return found
+
+
+def sections_csv(sections: Iterable[SectionRecord], resolved: Mapping[str, Resolved]) -> str:
+    """Sections as sections.csv, with the labels of the answers."""
+    sections = list(sections)
+    extra = sorted({name for section in sections for name in section.extra} - {_CONFLICT})
+    rows = (_section_row(section, resolved.get(_key(section))) for section in sections)
+    return _csv((*_SECTION_COLUMNS, *extra, _CONFLICT), rows)
+
+
+def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any]:
+    box = dict(zip(_BOX, section.box_level0_px, strict=True)) if section.box_level0_px else {}
+    names = ("slide_id", "section_id", "labelled_by", "labelled_at", "prefilled", "patient_id")
+    row = {**section.extra, **{name: getattr(section, name) for name in names}, **box, "label": section.label or ""}
+    if said is None:
+        return {**row, _CONFLICT: ""}
+    return {
+        **row,
+        "label": said.label or "",
+        "labelled_by": said.labelled_by,
+        "labelled_at": said.newest.at,
+        "prefilled": said.newest.prefilled,
+        _CONFLICT: said.conflict,
+    }
+
+
+def _key(section: SectionRecord) -> str:
+    return f"{section.slide_id}/{section.section_id}"
+
+
+def answers_csv(resolved: Iterable[Resolved]) -> str:
+    """Answers, one row a section and reviewer; a comment that a spreadsheet would compute has a ' before it."""
+    rows = (
+        {
+            **{name: getattr(answer, name) for name in _ANSWER_COLUMNS if name != "reviewer"},
+            "reviewer": reviewer,
+            "comment": f"'{answer.comment}" if answer.comment.startswith(_FORMULA_STARTS) else answer.comment,
+        }
+        for each in resolved
+        for reviewer, answer in sorted(each.answers.items())
+    )
+    ordered = sorted(rows, key=lambda row: (row["slide_id"], row["section_id"], row["reviewer"]))
+    return _csv(_ANSWER_COLUMNS, ordered)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_regions(folder: Path, manifest: Manifest, journals: Iterable[Said]) -> int:
+    """Write the regions of every slide and reviewer; returns how many files.
+
+    Raises:
+        StageFailedError: slides cannot be opened, so that nobody knows where QuPath counts from; the others are
+            written.
+    """
+    reader = TileReader({slide.slide_id: slide for slide in manifest.slides})
+    known = {slide.slide_id for slide in manifest.slides}
+    failures, num = [], 0
+    for said in journals:
+        for slide_id, drawn in said.latest_regions.items():
+            error = reader.facts(slide_id).error if slide_id in known else "it is not in the manifest any more"
+            if error is not None:
+                failures.append(f"  - {slide_id}, by {said.reviewer}: {error}")
+                continue
+            content = qupath_collection(
+                drawn.features,
+                reviewer=said.reviewer,
+                at=drawn.at,
+                origin_level0_px=reader.facts(slide_id).origin_level0_px,
+            )
+            if manifest.is_phantom:
+                content["warning"] = PHANTOM_WARNING
+            write_text(folder / f"{slide_id}.{file_name_of(said.reviewer)}.geojson", json.dumps(content) + "\n")
+            num += 1
+    if failures:
+        raise StageFailedError(
+            f"the regions of {len(failures)} slide(s) were not written to {folder}, of {num} they were:\n"
+            + "\n".join(failures)
+        )
+    return num

@@ -1,0 +1,146 @@
+"""Starts the server: claims the plan, opens the journal, listens, and says where."""
+
+import secrets
+import socket
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import cv2
+import uvicorn
+
+from analysis.review.gate import Access
+from analysis.review.journal import Journal
+from analysis.review.server import ReviewServer, make_app
+from analysis.review.worklist import Order, claim_plan, read_worklist
+from bccdist.errors import ConfigurationError
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+
+LOCAL = "127.0.0.1"
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+MOST_REQUESTS = 512
+"""At a time: those of fifty browsers with some to spare; more are told to come again (503)."""
+_KEEP_ALIVE_S = 15
+
+
+def serve_review(
+    study_root: Path,
+    *,
+    reviewer: str,
+    parts: Sequence[Part],
+    setting: str | None,
+    order: str | None,
+    blind_share: float | None,
+    seed: int | None,
+    host: str,
+    port: int,
+    with_token: bool,
+) -> None:
+    """Serve the review page of one reviewer until it is interrupted.
+
+    Args:
+        study_root: the study's folder.
+        reviewer: who labels.
+        parts: of the slides.
+        setting: that orders and pre-fills; None is the best.
+        order: distance or random; None is what the review was begun with.
+        blind_share: 0 to 1; None likewise.
+        seed: None likewise.
+        host: address to listen on.
+        port: 0 takes any that is free.
+        with_token: whether the page needs a token.
+
+    Raises:
+        ConfigurationError: the folder is no study, the review was begun otherwise, another server of this reviewer is
+            at work, the address cannot be had, or other machines would need no token.
+        LedgerError: nothing was selected, or there is nothing to review.
+        EventLogError: the reviewer's journal is damaged.
+    """
+    if not with_token and host != LOCAL:
+        raise ConfigurationError(f"--no-token is for {LOCAL} alone, not for {host}: leave one of the two out")
+    claim = partial(
+        claim_plan,
+        StudyPaths(study_root).review_plan,
+        order=cast("Order | None", order),
+        blind_share=blind_share,
+        seed=seed,
+    )
+    # A start that comes to nothing claims nothing.
+    worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting)
+    with Journal(worklist.paths, reviewer) as journal, listen(host, port) as listener:
+        claim()
+        for note in (journal.note, unplaced_note(worklist.num_unplaced), openness_note(host)):
+            if note:
+                print(note, flush=True)
+        access = access_of(host, listener.getsockname()[1], secrets.token_urlsafe(24) if with_token else None)
+        print(f"{len(worklist.sections)} sections on {len(worklist.by_slide)} slides; {journal.path}")
+        print(f"open {address_of(host, access)}\nstop with Ctrl-C", flush=True)
+        # Tiles are decoded by several threads already.
+        cv2.setNumThreads(1)
+        config = uvicorn.Config(
+            make_app(ReviewServer(worklist=worklist, journal=journal, reviewer=reviewer), access),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=MOST_REQUESTS,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigurationError: the address is none of this machine, or taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"{host}, port {port}: cannot listen there: {error}; give another --port (0 takes any), or --host"
+        ) from error
+    # Connections inherit it. Without it every tile waits 40 ms: its body is held back until its head is acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def access_of(host: str, port: int, token: str | None) -> Access:
+    """Who may ask a server that listens on `host`."""
+    names = {"localhost", LOCAL, "::1", host.lower()}
+    is_everywhere = host in _ALL_ADDRESSES
+    if is_everywhere:
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+    return Access(token=token, port=port, names=frozenset(names), any_address=is_everywhere)
+
+
+def address_of(host: str, access: Access) -> str:
+    """What to open in a browser."""
+    name = socket.gethostname() if host in _ALL_ADDRESSES else host
+    place = f"http://{f'[{name}]' if ':' in name else name}:{access.port}/"
+    return place if access.token is None else f"{place}?token={access.token}"
+
+
+def unplaced_note(num_unplaced: int) -> str:
+    """What is said of sections that cannot be shown."""
+    if not num_unplaced:
+        return ""
+    return (
+        f"{num_unplaced} section(s) of the manifest are NOT shown: they have no box, and their slides were not "
+        "inferred; run the inference stage, or jobs/find_sections.py"
+    )
+
+
+def openness_note(host: str) -> str:
+    """What is said where other machines come in."""
+    if host == LOCAL:
+        return ""
+    return (
+        f"listening on {host}: what is sent is NOT encrypted, the token neither; on a network that is not your own, "
+        f"leave --host out and come in through a tunnel (ssh -L PORT:{LOCAL}:PORT)"
+    )

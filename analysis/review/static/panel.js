@@ -1,0 +1,138 @@
+/** The right-hand side: what is asked, what is known, and the reviewer's own outlines. */
+
+import { byId, element, table } from "./dom.js";
+import { areaPx, areaText } from "./geometry.js";
+
+const ANSWER_NAMES = { Tumor: "Tumor", Normal: "Normal", unsure: "Unsure" };
+
+export function showSection(section, { position, total, isWaiting, refusal }) {
+  byId("section-name").textContent = section.section_id;
+  byId("section-name").title = section.id;
+  const covered = section.coverage === null ? "" : ` \u00b7 ${percent(section.coverage)} covered`;
+  byId("section-facts").textContent = `${section.part} \u00b7 ${position} of ${total}${covered}`;
+  byId("blind-note").hidden = section.revealed;
+  for (const button of document.querySelectorAll("[data-answer]")) {
+    button.ariaPressed = String(button.dataset.answer === section.answer);
+    button.classList.toggle(
+      "is-prefilled",
+      !section.answer && section.revealed && button.dataset.answer === section.prefilled,
+    );
+  }
+  showAnswerState(section, isWaiting, refusal);
+  showKnown(section);
+}
+
+function showAnswerState(section, isWaiting, refusal) {
+  const state = byId("answer-state");
+  state.classList.toggle("is-waiting", isWaiting || Boolean(refusal));
+  if (refusal) state.textContent = `${ANSWER_NAMES[section.answer]}: refused by the server: ${refusal}`;
+  else if (isWaiting) state.textContent = `${ANSWER_NAMES[section.answer]}: kept here, not sent yet`;
+  else if (section.answer)
+    state.textContent = `${ANSWER_NAMES[section.answer]}, saved ${timeText(section.answered_at)}`;
+  else
+    state.textContent =
+      section.revealed && section.prefilled ? `No answer yet; pre-filled: ${section.prefilled}` : "No answer yet";
+}
+
+function showKnown(section) {
+  const content = byId("known-content");
+  if (!section.revealed) {
+    content.replaceChildren(element("p", { className: "quiet" }, "Not shown before your answer."));
+    return;
+  }
+  const verdicts = Object.entries(section.verdicts);
+  content.replaceChildren(
+    element(
+      "p",
+      { className: "facts" },
+      element("span", {}, "Label ", element("strong", {}, section.label ?? "none")),
+      element("span", {}, "Pre-filled ", element("strong", {}, section.prefilled || "none")),
+    ),
+    verdicts.length
+      ? table(["Setting", "Verdict", "Area", "Tumor until"], verdicts.map(verdictRow))
+      : element("p", { className: "quiet" }, "No model has seen this section."),
+  );
+}
+
+function verdictRow([setting, { verdict, area_um2: area, tumor_until: until }]) {
+  return [setting, verdict, isNumber(area) ? areaText(area) : "\u2013", isNumber(until) ? until.toFixed(2) : "\u2013"];
+}
+
+export function showOutlines(outlines, { mpp, remove, locate }) {
+  const item = (feature, number) =>
+    element(
+      "li",
+      {},
+      element(
+        "button",
+        { type: "button", className: "link", onclick: () => locate(feature) },
+        outlineText(feature, mpp),
+      ),
+      element(
+        "button",
+        {
+          type: "button",
+          className: "small",
+          onclick: () => remove(number),
+          ariaLabel: `Delete outline ${number + 1}`,
+        },
+        "Delete",
+      ),
+    );
+  byId("outlines").replaceChildren(...outlines.map(item));
+}
+
+function outlineText({ geometry, properties }, mpp) {
+  return mpp ? `${properties.kind}, ${areaText(areaPx(geometry) * mpp ** 2)}` : properties.kind;
+}
+
+/** The answer of GET /api/agreement. */
+export function showAgreement({ pairs, anchoring: { shown, blind, difference, interval, note } }) {
+  const led = (name, { num, num_agreed: agreed, agreement }) => [
+    name,
+    String(num),
+    String(agreed),
+    shareText(agreement),
+  ];
+  byId("agreement-content").replaceChildren(
+    element("h3", {}, "Between reviewers"),
+    pairs.length
+      ? table(["One", "Other", "Sections", "Agree", "Kappa"], pairs.map(pairRow))
+      : element("p", { className: "quiet" }, "There is one reviewer so far."),
+    element("h3", {}, "First answers that agree with the model"),
+    table(["", "Sections", "Agree", "Share"], [led("its verdict was shown", shown), led("blind", blind)]),
+    element(
+      "p",
+      {},
+      isNumber(difference)
+        ? `Difference ${signed(difference)}, 95 % interval ${interval.map(signed).join(" to ")}`
+        : "",
+    ),
+    element("p", { className: "quiet" }, note),
+  );
+}
+
+function pairRow({ one, other, num, agreement, kappa, note }) {
+  return [one, other, String(num), shareText(agreement), isNumber(kappa) ? kappa.toFixed(2) : note || "\u2013"];
+}
+
+function shareText(share) {
+  return isNumber(share) ? percent(share) : "\u2013";
+}
+
+function signed(share) {
+  return `${share < 0 ? "\u2212" : "+"}${Math.abs(share).toFixed(2)}`;
+}
+
+function isNumber(value) {
+  return typeof value === "number";
+}
+
+function percent(share) {
+  return `${Math.floor(100 * share + 1e-9)} %`;
+}
+
+function timeText(iso) {
+  const time = new Date(iso);
+  return Number.isNaN(time.getTime()) ? "" : time.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+}

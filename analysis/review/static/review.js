@@ -1,0 +1,468 @@
+/** The review page: which section is open, what is shown of it, and what is answered. */
+
+import { connect, SHOWN } from "./controls.js";
+import { byId } from "./dom.js";
+import { Drawing } from "./drawing.js";
+import { boxOf } from "./geometry.js";
+import { colourOf, MOST_OPAQUE, opacityOf } from "./heatmap.js";
+import { drawLayers } from "./layers.js";
+import { Latest } from "./latest.js";
+import { Outbox } from "./outbox.js";
+import { Overlays } from "./overlays.js";
+import { showAgreement, showOutlines, showSection } from "./panel.js";
+import { showList, showProgress } from "./section_list.js";
+import { getJson, path, postJson } from "./server.js";
+import { SlideView } from "./slide_view.js";
+import { Visit } from "./visit.js";
+
+const T_P_STEP = 0.01;
+const LEAST_T_P = 0.02;
+
+let study;
+let sections = [];
+let currentId = null;
+let lastAnsweredId = null;
+let visit = new Visit();
+let outbox;
+let outlines = null; // GeoJSON features of the open slide, once they are known
+const drafts = new Map(); // comments that are not saved yet, by section
+const slides = new Map();
+const openSlide = new Latest();
+const openOutlines = new Latest();
+const view = { setting: null, psi: null, tP: 0.5, opacity: MOST_OPAQUE, bySlide: false };
+
+const overlays = new Overlays(showOverlays);
+const drawing = new Drawing({ changed: showDrawing, closed: (feature) => saveOutlines([...outlines, feature]) });
+const slideView = new SlideView(byId("slide"), byId("scale"), {
+  draw: (context, place) => drawLayers(context, place, layers()),
+  settled: () => hasHeatmap() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
+  clicked: (x, y) => slideView.slide && drawing.add(x, y, slideView.slide),
+});
+
+start().catch(showProblem);
+
+async function start() {
+  study = await getJson("/api/study");
+  ({ sections } = await getJson("/api/sections"));
+  showStudy();
+  connect({
+    answer,
+    answerAgain: () => answer(current().answer),
+    step,
+    selectNextOpen,
+    selectLast: () => lastAnsweredId && select(lastAnsweredId),
+    fitSection: () => current() && slideView.fit(current().box_level0_px),
+    fitSlide: () => slideView.fitSlide(),
+    zoomBy: (factor) => slideView.zoomBy(factor),
+    setSetting,
+    setPsi,
+    setOpacity,
+    previewTP,
+    loadRegions,
+    setTP,
+    stepTP: (steps) => setTP(view.tP + steps * T_P_STEP),
+    chosenTP: () => setTP(settingOf(view.setting).t_p),
+    redraw: () => slideView.redraw(),
+    showSaveComment,
+    setBySlide: (bySlide) => ((view.bySlide = bySlide), showLists()),
+    showLists,
+    drawing,
+    toggleDrawing,
+    copyRegions,
+    retry: () => outbox.flush(),
+    discardRefused,
+    openAgreement,
+    watch: () => visit.watch(),
+    hasDrafts: () => (keepComment(), drafts.size > 0),
+  });
+  outbox = new Outbox({
+    storage: localStorage,
+    key: `bccdist-review:${study.name}:${study.reviewer}`,
+    send: postJson,
+    onSent: sent,
+    onChange: showOutbox,
+  });
+  const named = decodeURIComponent(location.hash.slice(1));
+  const first =
+    sections.find((section) => section.id === named) ?? sections.find((section) => !section.answer) ?? sections[0];
+  showLists();
+  if (first) await select(first.id);
+  else showProblem(new Error("There are no sections to review in the parts that were asked for."));
+  await outbox.flush();
+}
+
+// ---- what is open
+
+function current() {
+  return withWaiting(sections.find((section) => section.id === currentId));
+}
+
+/** A section with the answer that has not been sent yet, if there is one. */
+function withWaiting(section) {
+  const entry = section && waitingFor(section.id);
+  return entry ? { ...section, answer: entry.body.answer, comment: entry.body.comment } : section;
+}
+
+function waitingFor(id) {
+  return outbox.entries.findLast((entry) => entry.address === "/api/answers" && entry.body.id === id);
+}
+
+async function select(id) {
+  if (id !== currentId) {
+    keepComment();
+    currentId = id;
+    visit = new Visit();
+    byId("comment").value = drafts.get(id) ?? current().comment ?? "";
+  }
+  history.replaceState(null, "", `#${encodeURIComponent(id)}`);
+  showCurrent();
+  await show(current());
+}
+
+function keepComment() {
+  if (currentId === null) return;
+  const text = byId("comment").value;
+  if (text === (current().comment ?? "")) drafts.delete(currentId);
+  else drafts.set(currentId, text);
+}
+
+/** Open a section's slide, and bring the section to the middle. */
+async function show(section) {
+  const slide = await openSlide.run(() => slideOf(section.slide_id)).catch(showProblem);
+  if (!slide || section.id !== currentId) return;
+  byId("slide-name").textContent = `${slide.slide_id} \u00b7 ${slide.file}`;
+  byId("slide-error").hidden = !slide.error;
+  byId("slide-error").textContent = slide.error ? `The slide cannot be read: ${slide.error}` : "";
+  if (slide.slide_id !== slideView.slide?.slide_id || slide.error) clearSlide();
+  if (slide.error) return slideView.close();
+  const isOther = await slideView.open(slide);
+  if (section.id !== currentId) return;
+  slideView.fit(section.box_level0_px, isOther);
+  if (isOther) loadOverlays();
+}
+
+/** Take off what belongs to the slide that is shown. */
+function clearSlide() {
+  if (drawing.isOn) drawing.cancel();
+  overlays.clear();
+  outlines = null;
+  showOverlays();
+}
+
+async function slideOf(slideId) {
+  if (!slides.has(slideId)) {
+    const slide = await getJson(path("api", "slides", slideId));
+    if (slide.error) return slide;
+    slides.set(slideId, slide);
+  }
+  return slides.get(slideId);
+}
+
+function step(by) {
+  const place = sections.findIndex((section) => section.id === currentId) + by;
+  if (sections[place]) select(sections[place].id);
+}
+
+/** The next section without an answer, from the first on again after the last. */
+function selectNextOpen() {
+  const place = sections.findIndex((section) => section.id === currentId);
+  const inTurn = [...sections.slice(place + 1), ...sections.slice(0, place)];
+  const next = inTurn.find((section) => !withWaiting(section).answer);
+  if (next) select(next.id);
+}
+
+// ---- answers
+
+function answer(value) {
+  const section = current();
+  if (!section) return;
+  const id = section.id;
+  const comment = byId("comment").value;
+  drafts.delete(id);
+  lastAnsweredId = id;
+  const { setting, psi, tP } = view;
+  const viewed = { setting, psi, t_p: tP, heatmap: visit.sawHeatmap };
+  outbox.add("/api/answers", { id, answer: value, comment, seconds: visit.seconds, viewed });
+  visit = new Visit();
+  if (byId("go-on").checked) selectNextOpen();
+}
+
+function sent(entry, reply) {
+  if (entry.address !== "/api/answers") return;
+  const { section } = reply;
+  const before = sections.find((other) => other.id === section.id);
+  sections = sections.map((other) => (other.id === section.id ? section : other));
+  showCurrent();
+  const isUncovered = before && !before.revealed && section.revealed;
+  if (isUncovered && section.slide_id === slideView.slide?.slide_id) loadOverlays();
+}
+
+// ---- overlays
+
+function source() {
+  return { setting: view.setting, psi: view.psi, slide: slideView.slide };
+}
+
+function hasHeatmap() {
+  return slideView.isOpen && view.setting !== null;
+}
+
+function loadOverlays() {
+  overlays.clear();
+  const slideId = slideView.slide.slide_id;
+  overlays.loadAnnotations(slideId);
+  loadOutlines(slideId);
+  loadPrediction();
+}
+
+function loadPrediction() {
+  overlays.clearPrediction();
+  if (!hasHeatmap()) return;
+  overlays.loadHeatmap(source(), () => slideView.visibleBox, slideView.widthPx);
+  loadRegions();
+}
+
+function loadRegions() {
+  if (hasHeatmap()) overlays.loadRegions(view.setting, slideView.slide.slide_id, view.tP);
+}
+
+function layers() {
+  const show = Object.fromEntries(SHOWN.map((name) => [name, byId(`show-${name}`).checked]));
+  visit.sawHeatmap ||= Boolean(overlays.crops.coarse) && (show.heatmap || show.mask) && Boolean(current()?.revealed);
+  const members = sections.filter((section) => section.slide_id === slideView.slide?.slide_id);
+  return {
+    ...view,
+    show,
+    crops: overlays.crops,
+    annotations: overlays.annotations,
+    regions: overlays.regionsTP === view.tP ? overlays.regions : [],
+    boxes: members.map((section) => ({
+      box: section.box_level0_px,
+      answer: withWaiting(section).answer,
+      isCurrent: section.id === currentId,
+      name: section.section_id,
+    })),
+    outlines: outlines ?? [],
+    draft: drawing.draft,
+  };
+}
+
+// ---- the reviewer's own outlines
+
+function saveOutlines(features) {
+  const slideId = slideView.slide.slide_id;
+  outlines = features;
+  const address = path("api", "regions", slideId);
+  outbox.add(address, { features }, (entry) => entry.address === address);
+  showOverlays();
+}
+
+async function loadOutlines(slideId) {
+  outlines = null;
+  const address = path("api", "regions", slideId);
+  const waiting = outbox.entries.findLast((entry) => entry.address === address);
+  const found = waiting?.body ?? (await openOutlines.run((signal) => getJson(address, signal)).catch(showProblem));
+  if (!found || slideId !== slideView.slide?.slide_id) return;
+  outlines = found.features;
+  showOverlays();
+}
+
+/** Take the predicted regions of the open section over, to be deleted or added to. */
+function copyRegions() {
+  const section = current();
+  const wanted = overlays.regions.filter(({ properties }) => properties.section_id === section.section_id);
+  const kind = byId("kind").value;
+  const copies = wanted.map(({ geometry }) => ({ type: "Feature", geometry, properties: { kind } }));
+  if (copies.length) saveOutlines([...outlines, ...copies]);
+}
+
+// ---- showing
+
+function showStudy() {
+  document.title = `Review of ${study.name}`;
+  byId("study-name").textContent = study.name;
+  byId("reviewer").textContent = `Reviewer: ${study.reviewer}`;
+  byId("order").textContent = study.order === "random" ? "Order: random" : "Order: nearest to the decision first";
+  byId("unplaced").textContent = study.num_unplaced
+    ? `${study.num_unplaced} more have no box yet and are not shown.`
+    : "";
+  byId("phantom").hidden = !study.phantom;
+  byId("phantom").textContent = study.warning ?? "";
+  fill(
+    byId("setting"),
+    study.settings.map(({ setting }) => setting),
+  );
+  byId("opacity").value = view.opacity;
+  drawColourBar();
+  takeSetting(study.headline);
+}
+
+function settingOf(name) {
+  return study.settings.find(({ setting }) => setting === name);
+}
+
+function takeSetting(name) {
+  const setting = settingOf(name);
+  fill(byId("psi"), setting.psis);
+  byId("setting").value = name;
+  byId("psi").value = setting.final;
+  Object.assign(view, { setting: name, psi: setting.final });
+  takeTP(setting.t_p);
+}
+
+function takeTP(tP) {
+  view.tP = tP;
+  byId("tp").value = tP;
+  showNumbers();
+}
+
+function fill(select, values) {
+  select.replaceChildren(...values.map((value) => new Option(value)));
+}
+
+function showNumbers() {
+  const chosen = settingOf(view.setting).t_p;
+  byId("tp-text").textContent = view.tP.toFixed(2);
+  byId("tp-chosen").disabled = view.tP === chosen;
+  byId("opacity-text").textContent = `${Math.round(100 * view.opacity)} %`;
+  drawColourBar();
+}
+
+function showCurrent() {
+  showLists();
+  const section = current();
+  if (!section) return;
+  const entry = waitingFor(section.id);
+  const position = sections.findIndex((other) => other.id === currentId) + 1;
+  showSection(section, {
+    position,
+    total: sections.length,
+    isWaiting: Boolean(entry) && entry.refused === null,
+    refusal: entry?.refused,
+  });
+  showSaveComment();
+  slideView.redraw();
+}
+
+function showSaveComment() {
+  const section = current();
+  byId("save-comment").hidden = !section?.answer || byId("comment").value === (section.comment ?? "");
+}
+
+function showLists() {
+  const shown = sections.map(withWaiting);
+  const waiting = new Set(outbox.entries.filter((entry) => entry.body.id).map((entry) => entry.body.id));
+  const onlyOpen = byId("only-open").checked;
+  showList({ sections: shown, currentId, headline: study.headline, bySlide: view.bySlide, onlyOpen, waiting, select });
+  showProgress(shown);
+}
+
+function showOverlays() {
+  byId("loading").textContent = overlays.numLoading ? "Loading\u2026" : "";
+  const num = overlays.regions.length;
+  const isOfNow = overlays.regionsTP === view.tP;
+  byId("regions-text").textContent = isOfNow
+    ? `${num} region${num === 1 ? "" : "s"} of at least t\u2090 on this slide`
+    : "";
+  byId("overlay-faults").textContent = overlays.faultText;
+  byId("copy-regions").disabled = !isOfNow || !num || !outlines;
+  byId("draw").disabled = !outlines;
+  showOutlines(outlines ?? [], {
+    mpp: slideView.slide?.mpp,
+    remove: (number) => saveOutlines(outlines.filter((_, other) => other !== number)),
+    locate: ({ geometry }) => slideView.fit(boxOf(geometry)),
+  });
+  slideView.redraw();
+}
+
+function showDrawing() {
+  const { isOn, draft, fault } = drawing;
+  slideView.isDrawing = isOn;
+  byId("draw").ariaPressed = String(isOn);
+  byId("drawing-hint").hidden = !isOn;
+  byId("drawing-hint").textContent = isOn
+    ? fault ||
+      `${draft.kind}: click points (${draft.points.length}); Enter closes, Backspace takes one back, Esc cancels`
+    : "";
+  slideView.redraw();
+}
+
+function showOutbox({ entries, lastError }) {
+  const refused = entries.filter((entry) => entry.refused !== null);
+  const num = lastError ? entries.length - refused.length : 0;
+  const texts = [];
+  if (num)
+    texts.push(`${num} not sent yet, kept in this browser and tried again every few seconds. ${lastError.message}`);
+  if (refused.length) texts.push(`${refused.length} refused by the server: ${refused[0].refused}`);
+  byId("outbox").hidden = !texts.length;
+  byId("outbox-text").textContent = texts.join(" ");
+  byId("outbox-retry").hidden = !num;
+  byId("outbox-discard").hidden = !refused.length;
+  showCurrent();
+}
+
+function showProblem(error) {
+  byId("problem").hidden = false;
+  byId("problem-text").textContent = error.message;
+}
+
+function drawColourBar() {
+  const context = byId("colour-bar").getContext("2d");
+  const { width, height } = context.canvas;
+  context.clearRect(0, 0, width, height);
+  for (let x = 0; x < width; x++) {
+    const probability = x / (width - 1);
+    context.fillStyle = opacityOf(probability, view.tP) ? `rgb(${colourOf(probability)})` : "#ffffff";
+    context.fillRect(x, 0, 1, height);
+  }
+  context.fillStyle = "#101010";
+  context.fillRect(Math.round(view.tP * (width - 1)) - 1, 0, 2, height);
+}
+
+// ---- what the controls do
+
+function setSetting(name) {
+  takeSetting(name);
+  loadPrediction();
+}
+
+function setPsi(psi) {
+  view.psi = psi;
+  loadPrediction();
+}
+
+function setOpacity(opacity) {
+  view.opacity = opacity;
+  showNumbers();
+  slideView.redraw();
+}
+
+/** Show the mask at another t_p, from what is here already. */
+function previewTP(tP) {
+  takeTP(tP);
+  showOverlays();
+}
+
+function setTP(tP) {
+  previewTP(Math.round(100 * Math.min(Math.max(tP, LEAST_T_P), 1)) / 100);
+  loadRegions();
+}
+
+function toggleDrawing() {
+  if (drawing.isOn) drawing.cancel();
+  else if (slideView.isOpen && outlines) drawing.start(byId("kind").value);
+}
+
+function discardRefused() {
+  outbox.discardRefused();
+  if (slideView.isOpen) loadOutlines(slideView.slide.slide_id);
+}
+
+async function openAgreement() {
+  try {
+    showAgreement(await getJson("/api/agreement"));
+    byId("agreement").showModal();
+  } catch (error) {
+    showProblem(error);
+  }
+}

@@ -1,0 +1,61 @@
+/** What the server is asked, and how its errors are told. */
+
+export class ServerError extends Error {
+  /** `status` is that of HTTP; 0 where no answer came. */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+
+  /** Whether the same request can go well later: 403 once the address with a new token was opened. */
+  get isPassing() {
+    return [0, 401, 403, 408, 429].includes(this.status) || this.status >= 500;
+  }
+}
+
+/** A path from parts of which each is escaped. */
+export function path(...parts) {
+  return "/" + parts.map((part) => encodeURIComponent(part)).join("/");
+}
+
+export async function getJson(address, signal) {
+  return (await ask(address, { signal })).json();
+}
+
+/** The bytes of a picture and the box in level-0 px that they cover. */
+export async function getPicture(address, signal) {
+  const answer = await ask(address, { signal });
+  const box = (answer.headers.get("X-Box") ?? "").split(",").map(Number);
+  if (box.length !== 4 || box.some(Number.isNaN)) {
+    throw new ServerError(`${address}: the answer has no box`, answer.status);
+  }
+  return { blob: await answer.blob(), box };
+}
+
+export async function postJson(address, body) {
+  const headers = { "Content-Type": "application/json" };
+  return (await ask(address, { method: "POST", headers, body: JSON.stringify(body) })).json();
+}
+
+async function ask(address, options) {
+  let answer;
+  try {
+    answer = await fetch(address, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerError("The server does not answer. Is it still running?", 0);
+  }
+  if (!answer.ok) throw new ServerError(await reason(answer), answer.status);
+  return answer;
+}
+
+async function reason(answer) {
+  const text = await answer.text();
+  try {
+    return JSON.parse(text).error ?? `error ${answer.status}`;
+  } catch {
+    return answer.status === 403
+      ? "The server refuses this page (403). Open the address with the token that it printed when it started."
+      : `The server answered with error ${answer.status}.`;
+  }
+}

@@ -1,0 +1,292 @@
+"""Which sections are reviewed, in which order, and which of them blind (paper, section 3.2).
+
+Labels that a model has filled in before lead the reviewer. So a share of the sections is blind: no prediction is shown
+before the answer. Which ones, a digest of the seed and the names says: they are the same for every reviewer and at
+every start.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from analysis.choices import Choice, choices_of, read_selection
+from analysis.section_rows import SectionRows, load_ledger, rows_of
+from analysis.verdict_table import no_rows, section_verdicts
+from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.files import atomic_path, digest_of, read_json
+from bccdist.heatmaps.verdicts import Verdict
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest
+from bccdist.study import open_study
+
+Order = Literal["distance", "random"]
+_DIGEST_HEX_DIGITS = 12
+_FOR_REVIEW_FIRST = -1.0
+_BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewPlan:
+    """What all reviewers of a study share."""
+
+    order: Order = "distance"
+    """distance: those nearest to the decision first; random: in an order of the seed's."""
+    blind_share: float = 0.2
+    """Of the sections, 0 to 1, whose predictions are shown only after the answer."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        if self.order not in get_args(Order):
+            raise ConfigurationError(f"order is {self.order!r}, expected one of {', '.join(get_args(Order))}")
+        if not 0 <= self.blind_share <= 1:
+            raise ConfigurationError(f"blind_share is {self.blind_share}, expected 0 to 1")
+
+    def is_blind(self, slide_id: str, section_id: str) -> bool:
+        """Whether a section is reviewed blind."""
+        return self._fraction("blind", slide_id, section_id) < self.blind_share
+
+    def random_place(self, slide_id: str, section_id: str) -> float:
+        """Where a section stands in the random order, 0 to 1."""
+        return self._fraction("order", slide_id, section_id)
+
+    def _fraction(self, purpose: str, slide_id: str, section_id: str) -> float:
+        digest = digest_of([purpose, self.seed, slide_id, section_id])
+        return int(digest, 16) / float(16**_DIGEST_HEX_DIGITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionCall:
+    """What one setting says about a section."""
+
+    verdict: str
+    """Tumor, Normal or review."""
+    area_um2: float
+    """Of the largest region at t_p."""
+    tumor_until: float
+    """The highest t_p at which the section is Tumor, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkSection:
+    """A section to review."""
+
+    slide_id: str
+    section_id: str
+    part: Part
+    box_level0_px: Box
+    is_blind: bool
+    """Whether predictions are hidden until the answer."""
+    calls: Mapping[str, SectionCall]
+    """By setting; empty where the slide was not inferred."""
+    coverage: float | None = None
+    """Share of the tissue that was read and predicted; None where the slide was not inferred."""
+    label: str | None = None
+    """In the manifest: Tumor, Normal or None."""
+    prefilled: str = ""
+    """The headline's verdict, Tumor or Normal; empty where it gives none."""
+
+    @property
+    def key(self) -> str:
+        """Names the section on the page."""
+        return f"{self.slide_id}/{self.section_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worklist:
+    """The sections under review, and what they were predicted with."""
+
+    paths: StudyPaths
+    manifest: Manifest
+    plan: ReviewPlan
+    choices: Mapping[str, Choice]
+    """By setting."""
+    headline: Choice
+    """The model that orders and pre-fills."""
+    rows: SectionRows
+    """The ledger's, of the settings' own outputs."""
+    sections: tuple[WorkSection, ...]
+    """In the order of review."""
+    num_unplaced: int = 0
+    """Sections of the manifest that have neither a box nor a prediction, so that there is nowhere to look."""
+
+    @cached_property
+    def by_key(self) -> Mapping[str, WorkSection]:
+        """The sections by `WorkSection.key`."""
+        return {section.key: section for section in self.sections}
+
+    @cached_property
+    def by_slide(self) -> Mapping[str, list[WorkSection]]:
+        """The sections of each slide."""
+        found: dict[str, list[WorkSection]] = {}
+        for section in self.sections:
+            found.setdefault(section.slide_id, []).append(section)
+        return found
+
+
+def claim_plan(
+    path: Path, *, order: Order | None, blind_share: float | None, seed: int | None, dry_run: bool = False
+) -> ReviewPlan:
+    """The study's plan: written by the first reviewer, and the same for all that follow.
+
+    Args:
+        path: of review.json.
+        order: None takes what is there, or the default; so do the others.
+        blind_share: of the sections, 0 to 1.
+        seed: of the blind share and of the random order.
+        dry_run: write nothing.
+
+    Raises:
+        ConfigurationError: the plan that is there is another one, or a value cannot work.
+    """
+    given = {"order": order, "blind_share": blind_share, "seed": seed}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if not path.exists():
+        plan = ReviewPlan(**wanted)  # type: ignore[arg-type]
+        if dry_run:
+            return plan
+        _create(path, plan)
+    there = ReviewPlan(**read_json(path))
+    different = [
+        f"{name} is {getattr(there, name)}, not {value}"
+        for name, value in wanted.items()
+        if getattr(there, name) != value
+    ]
+    if different:
+        raise ConfigurationError(
+            f"{path}: the review of this study was begun otherwise ({'; '.join(different)}); leave these flags out. "
+            "Which sections are blind, and their order, must be the same for all reviewers"
+        )
+    return there
+
+
+def _create(path: Path, plan: ReviewPlan) -> None:
+    """Write the plan unless another reviewer has just done so."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            partial.write_bytes(path.read_bytes())
+
+
+def read_worklist(
+    study_root: Path, parts: Sequence[Part], plan: ReviewPlan, *, setting: str | None = None
+) -> Worklist:
+    """The sections of some parts in the order of review.
+
+    Args:
+        study_root: the study's folder.
+        parts: of the slides.
+        plan: order and blind share.
+        setting: that orders and pre-fills; None is the one with the best F_beta on Validation I + II.
+
+    Raises:
+        ConfigurationError: the folder is no study.
+        LedgerError: nothing was selected, or not for this setting, or there is no section to review.
+    """
+    paths, manifest = StudyPaths(study_root), open_study(study_root)
+    selection = read_selection(paths)
+    choices = {choice.setting: choice for choice in choices_of(selection)}
+    headline = _headline(selection, choices, setting)
+    rows = rows_of(load_ledger(paths), parts, final_only=True)
+    verdicts = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
+    predicted = _predicted(verdicts, manifest, plan, headline.setting)
+    others, num_unplaced = _not_predicted(manifest, parts, plan, {section.slide_id for section in predicted})
+    if not predicted and not others:
+        raise no_rows(list(parts), list(choices.values()))
+    return Worklist(
+        paths=paths,
+        manifest=manifest,
+        plan=plan,
+        choices=choices,
+        headline=headline,
+        rows=rows,
+        sections=tuple(sorted([*predicted, *others], key=lambda section: _place(section, plan, headline))),
+        num_unplaced=num_unplaced,
+    )
+
+
+def _headline(selection: pd.DataFrame, choices: Mapping[str, Choice], setting: str | None) -> Choice:
+    if setting is None:
+        best = int(selection["f_beta"].to_numpy().argmax()) if "f_beta" in selection else 0
+        return list(choices.values())[best]
+    if setting not in choices:
+        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
+    return choices[setting]
+
+
+def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, headline: str) -> list[WorkSection]:
+    """The sections of the slides that the chosen models were applied to."""
+    labels = {(each.slide_id, each.section_id): each.label for each in manifest.sections}
+    found = []
+    for (slide_id, section_id), rows in verdicts.groupby(["slide_id", "section_id"]):
+        records = {str(row["setting"]): row for row in rows.to_dict("records")}
+        first, label = next(iter(records.values())), labels.get((str(slide_id), str(section_id)))
+        calls = {setting: _call(row) for setting, row in records.items()}
+        found.append(
+            WorkSection(
+                slide_id=str(slide_id),
+                section_id=str(section_id),
+                part=Part.parse(first["part"]),
+                box_level0_px=Box(*(int(first[name]) for name in _BOX_COLUMNS)),
+                is_blind=plan.is_blind(str(slide_id), str(section_id)),
+                calls=calls,
+                coverage=float(first["coverage"]),
+                label=None if label is None else label.value,
+                prefilled=_prefilled(calls.get(headline)),
+            )
+        )
+    return found
+
+
+def _call(row: Mapping[Any, Any]) -> SectionCall:
+    return SectionCall(
+        verdict=str(row["verdict"]), area_um2=float(row["area_um2"]), tumor_until=float(row["tumor_until"])
+    )
+
+
+def _prefilled(call: SectionCall | None) -> str:
+    return "" if call is None or call.verdict == Verdict.REVIEW else call.verdict
+
+
+def _not_predicted(
+    manifest: Manifest, parts: Sequence[Part], plan: ReviewPlan, predicted: set[str]
+) -> tuple[list[WorkSection], int]:
+    """The manifest's sections on other slides, and how many of them have no box."""
+    slides = {slide.slide_id: slide for slide in manifest.slides_of(parts) if slide.slide_id not in predicted}
+    sections = [section for section in manifest.sections if section.slide_id in slides]
+    placed = [
+        WorkSection(
+            slide_id=section.slide_id,
+            section_id=section.section_id,
+            part=slides[section.slide_id].part,
+            box_level0_px=section.box_level0_px,
+            is_blind=plan.is_blind(section.slide_id, section.section_id),
+            calls={},
+            label=None if section.label is None else section.label.value,
+        )
+        for section in sections
+        if section.box_level0_px is not None
+    ]
+    return placed, len(sections) - len(placed)
+
+
+def _place(section: WorkSection, plan: ReviewPlan, headline: Choice) -> tuple[float, str, str]:
+    """What sections are sorted by: those for review come first, those without a prediction last."""
+    if plan.order == "random":
+        return plan.random_place(section.slide_id, section.section_id), section.slide_id, section.section_id
+    call = section.calls.get(headline.setting)
+    distance = math.inf if call is None else abs(call.tumor_until - headline.t_p)
+    if call is not None and call.verdict == Verdict.REVIEW:
+        distance = _FOR_REVIEW_FIRST
+    return distance, section.slide_id, section.section_id

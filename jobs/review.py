@@ -1,0 +1,94 @@
+"""Review sections in a browser: `python jobs/review.py STUDY --reviewer "NAME"`; answers: `--export OUT`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bccdist.errors import BccdistError, ConfigurationError
+from bccdist.parts import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewArguments:
+    """Serve a local page on which a pathologist sees slides with predictions, labels sections and corrects regions."""
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """Folder of the study; its thresholds must be selected."""
+    reviewer: str = ""
+    """Who labels; every reviewer has a journal of their own."""
+    host: str = "127.0.0.1"
+    """Address to listen on; with any other than this one, other machines come in, too, who have the token."""
+    port: int = 8765
+    """0 takes any that is free."""
+    no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let everybody in who can reach 127.0.0.1."""
+    parts: tuple[str, ...] = (Part.TEST.short,)
+    """Which parts: train, val1, val2, test."""
+    setting: str | None = None
+    """That orders the sections and fills in labels; default is the one with the best F_beta."""
+    order: Literal["distance", "random"] | None = None
+    """distance (nearest to the decision first) or random; the first reviewer's holds for all. Default: distance."""
+    blind_share: float | None = None
+    """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
+    seed: int | None = None
+    """Of the blind share and the random order; the first reviewer's holds for all. Default: 0."""
+    export: Path | None = None
+    """Write what all reviewers said into this folder, and serve nothing."""
+    export_hard: Path | None = None
+    """Write sections that contradict the model as a manifest for extra shards into this folder, and serve nothing."""
+
+
+def main(arguments: ReviewArguments) -> None:
+    """Serve or export.
+
+    Raises:
+        ConfigurationError: a part is unknown, or the web server's packages are not installed.
+    """
+    if arguments.export is not None or arguments.export_hard is not None:
+        _export(arguments)
+        return
+    try:
+        parts = [Part.parse(part) for part in arguments.parts]
+    except ValueError as error:
+        raise ConfigurationError(f"--parts: {error}") from error
+    try:
+        # Imported here, so that --help and exports need no web server.
+        from analysis.review.serving import serve_review
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the review page needs the package {error.name}: pip install 'bccdist[review]'"
+        ) from error
+    serve_review(
+        arguments.study,
+        reviewer=arguments.reviewer,
+        parts=parts,
+        setting=arguments.setting,
+        order=arguments.order,
+        blind_share=arguments.blind_share,
+        seed=arguments.seed,
+        host=arguments.host,
+        port=arguments.port,
+        with_token=not arguments.no_token,
+    )
+
+
+def _export(arguments: ReviewArguments) -> None:
+    from analysis.review.export import export_review
+    from analysis.review.hard_sections import export_hard_sections
+
+    if arguments.export is not None:
+        print(export_review(arguments.study, arguments.export))
+    if arguments.export_hard is not None:
+        print(export_hard_sections(arguments.study, arguments.export_hard, setting=arguments.setting))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(ReviewArguments))
+    except BccdistError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped; all answers are kept")

@@ -1,0 +1,366 @@
+"""The routes: what the page is told, that blind sections stay blind, and that no other file is readable."""
+
+import http.client
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from review_study import BLIND, PLAN, SETTING, copied_study, drawn_square, original, serving
+
+from analysis.review.journal import read_journals
+from analysis.review.worklist import ReviewPlan
+from bccdist.configuration import PHANTOM_WARNING
+from bccdist.paths import StudyPaths
+
+BLIND_SLIDE = BLIND.split("/")[0]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    return copied_study(tmp_path)
+
+
+@pytest.fixture
+def client(paths: StudyPaths) -> Iterator[httpx.Client]:
+    with serving(paths) as client:
+        yield client
+
+
+def section(client: httpx.Client, key: str) -> dict[str, Any]:
+    sections = client.get("/api/sections").json()["sections"]
+    return next(each for each in sections if each["id"] == key)
+
+
+def answer(client: httpx.Client, key: str, said: str = "Tumor", **changes: Any) -> httpx.Response:
+    viewed = {"setting": SETTING, "psi": "psi_4", "t_p": 0.5, "heatmap": True}
+    content = {"id": key, "answer": said, "comment": "", "seconds": 1.5, "viewed": viewed, **changes}
+    return client.post("/api/answers", json=content)
+
+
+def heatmap_pixels(client: httpx.Client, slide_id: str) -> np.ndarray[Any, Any]:
+    got = client.get(f"/api/heatmap/{SETTING}/{slide_id}/psi_4", params={"max_px": 2000})
+    return np.asarray(Image.open(io.BytesIO(got.content)))
+
+
+def test_the_page_and_its_modules_are_served(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert client.get("/static/review.js").headers["content-type"].startswith("text/javascript")
+    nowhere = client.get("/static/nowhere.js")
+    assert (nowhere.status_code, nowhere.json()) == (404, {"error": "Not Found"})
+
+
+def test_the_study_is_described_with_its_warning(client: httpx.Client) -> None:
+    study = client.get("/api/study").json()
+    assert (study["reviewer"], study["headline"], study["order"]) == ("anna", SETTING, "distance")
+    assert (study["phantom"], study["warning"]) == (True, PHANTOM_WARNING)
+    assert [each["setting"] for each in study["settings"]] == ["unet", "resnet34_ds", "resnet34_linear"]
+    assert study["settings"][1]["psis"] == ["psi_0", "psi_1", "psi_2", "psi_3", "psi_4"]
+    assert study["settings"][2]["final"] == "merged"
+
+
+def test_a_section_that_is_not_blind_shows_label_and_verdicts(client: httpx.Client) -> None:
+    shown = section(client, "test-1/test-1-right")
+    assert (shown["label"], shown["prefilled"], shown["revealed"], shown["blind"]) == ("Normal", "Tumor", True, False)
+    assert shown["verdicts"]["unet"]["verdict"] == "Normal"
+    assert shown["box_level0_px"] == [1100, 0, 1100, 1280]
+
+
+def test_a_blind_section_says_nothing_before_its_answer_and_all_after_it(client: httpx.Client) -> None:
+    hidden = section(client, BLIND)
+    assert hidden["blind"]
+    assert not hidden["revealed"]
+    assert not {"label", "prefilled", "verdicts"} & set(hidden)
+    revealed = answer(client, BLIND).json()["section"]
+    assert (revealed["revealed"], revealed["prefilled"], revealed["label"]) == (True, "Tumor", "Tumor")
+    assert section(client, BLIND) == revealed
+
+
+def test_nothing_of_a_blind_section_is_in_the_overlays_before_its_answer(client: httpx.Client) -> None:
+    def kinds() -> set[str]:
+        found = client.get(f"/api/annotations/{BLIND_SLIDE}").json()["features"]
+        return {each["properties"]["kind"] for each in found}
+
+    def region_sections() -> set[str]:
+        found = client.get(f"/api/regions/{SETTING}/{BLIND_SLIDE}").json()["features"]
+        return {each["properties"]["section_id"] for each in found}
+
+    half = 550
+    assert not heatmap_pixels(client, BLIND_SLIDE)[:, :half].any()
+    assert heatmap_pixels(client, BLIND_SLIDE)[:, half:].any()
+    assert (kinds(), region_sections()) == ({"Normal"}, {"test-1-right"})
+    answer(client, BLIND, "unsure")
+    assert heatmap_pixels(client, BLIND_SLIDE)[:, :half].max() == 230
+    assert (kinds(), region_sections()) == ({"Tumornest", "Stroma", "Normal"}, {"test-1-left", "test-1-right"})
+
+
+def test_another_reviewers_answer_reveals_nothing(paths: StudyPaths) -> None:
+    with serving(paths, "anna") as anna, serving(paths, "bert") as bert:
+        answer(anna, BLIND)
+        assert section(anna, BLIND)["revealed"]
+        assert not section(bert, BLIND)["revealed"]
+        assert section(bert, BLIND)["answer"] is None
+
+
+def test_two_reviewers_at_once_do_not_overwrite_each_other(paths: StudyPaths) -> None:
+    with serving(paths, "anna") as anna, serving(paths, "bert") as bert:
+        for number in range(10):
+            answer(anna, "test-0/test-0-left", "Tumor", comment=str(number))
+            answer(bert, "test-0/test-0-left", "Normal", comment=str(number))
+        pair = bert.get("/api/agreement").json()["pairs"][0]
+        assert (pair["one"], pair["other"], pair["num"], pair["agreement"]) == ("anna", "bert", 1, 0.0)
+    anna_said, bert_said = read_journals(paths)
+    assert [each.comment for each in anna_said.answers] == [str(number) for number in range(10)]
+    assert {each.answer for each in bert_said.answers} == {"Normal"}
+
+
+def test_an_answer_is_found_again_after_a_restart_and_the_last_one_counts(paths: StudyPaths) -> None:
+    with serving(paths) as client:
+        answer(client, "test-0/test-0-left", "Normal", comment="first")
+        answer(client, "test-0/test-0-left", "Tumor", comment="<b>second</b>")
+    with serving(paths) as client:
+        found = section(client, "test-0/test-0-left")
+        assert (found["answer"], found["comment"]) == ("Tumor", "<b>second</b>")
+        assert found["answered_at"].startswith("20")
+        assert client.get("/api/progress").json() == {
+            "total": 10,
+            "answered": 1,
+            "by_part": {"Test": {"total": 6, "answered": 1}, "Validation I": {"total": 4, "answered": 0}},
+        }
+
+
+def test_the_journal_keeps_what_may_have_led_the_answer(client: httpx.Client, paths: StudyPaths) -> None:
+    answer(client, BLIND, "Normal", seconds=12.25)
+    answer(client, BLIND, "Tumor")
+    answer(client, "test-1/test-1-right", "Normal")
+    blind, corrected, led = read_journals(paths)[0].answers
+    assert (blind.is_blind, blind.was_shown, blind.prefilled, blind.prediction) == (True, False, "", "Tumor")
+    assert (blind.seconds, blind.label_before, blind.viewed["psi"]) == (12.25, "Tumor", "psi_4")
+    assert (corrected.was_shown, corrected.prefilled) == (True, "Tumor")
+    assert (led.is_blind, led.was_shown, led.prefilled, led.label_before) == (False, True, "Tumor", "Normal")
+    assert (led.setting, led.epoch, led.weights_digest) == (SETTING, 2, "000000000001")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"id": "test-1/nowhere"}, 404, "no section under review"),
+        ({"id": "../../etc/passwd"}, 404, "no section under review"),
+        ({"id": 7}, 404, "no section"),
+        ({"answer": "Cat"}, 400, "expected one of Tumor, Normal, unsure"),
+        ({"answer": ["Tumor"]}, 400, "expected one of"),
+        ({"comment": "x" * 4001}, 400, "comment"),
+        ({"comment": 3}, 400, "comment"),
+        ({"seconds": -1}, 400, "seconds"),
+        ({"seconds": "long"}, 400, "seconds"),
+        ({"viewed": {"screen": 1}}, 400, "viewed"),
+        ({"viewed": {"t_p": "high"}}, 400, "viewed"),
+        ({"more": 1}, 400, "unknown fields"),
+    ],
+)
+def test_what_is_no_answer_is_refused_and_not_kept(
+    client: httpx.Client, paths: StudyPaths, changes: dict[str, Any], status: int, says: str
+) -> None:
+    got = answer(client, **{"key": "test-0/test-0-left", **changes})
+    assert (got.status_code, says in got.json()["error"]) == (status, True)
+    assert read_journals(paths)[0].answers == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"id": NaN}', b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(client: httpx.Client, body: bytes) -> None:
+    got = client.post("/api/answers", content=body, headers={"content-type": "application/json"})
+    assert got.status_code == 400
+
+
+def test_a_slide_says_what_deep_zoom_needs(client: httpx.Client) -> None:
+    slide = client.get("/api/slides/test-0").json()
+    assert slide == {
+        "slide_id": "test-0",
+        "width": 2200,
+        "height": 1280,
+        "mpp": pytest.approx(0.46),
+        "tile_px": 254,
+        "overlap": 1,
+        "min_level": 0,
+        "max_level": 12,
+        "file": "test-0.tif",
+        "error": None,
+    }
+
+
+def test_tiles_are_jpegs_and_there_are_none_beyond_the_slide(client: httpx.Client) -> None:
+    got = client.get("/tiles/test-0/12/8_5.jpeg")
+    assert (got.status_code, got.headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(got.content)).size == (2200 - 8 * 254 + 1, 1280 - 5 * 254 + 1)
+    for place in ("12/9_0", "13/0_0", "99/0_0", "12/-1_0", "12/0_0x", "12/0"):
+        assert client.get(f"/tiles/test-0/{place}.jpeg").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tiles/../../../../etc/passwd",
+        "/tiles/..%2f..%2f..%2fetc%2fpasswd/1/0_0.jpeg",
+        "/tiles/test-0%2f..%2ftest-1/1/0_0.jpeg",
+        "/static/../server.py",
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/%2e%2e/review/journal.py",
+        "/static//etc/passwd",
+        "/api/slides/..%2f..%2fstudy.json",
+        "/api/slides/train-0",
+        "/api/slides/test-0%00",
+        "/tiles/train-0/8/0_0.jpeg",
+        "/api/annotations/train-0",
+        "/api/annotations/%2fetc%2fpasswd",
+        f"/api/heatmap/{SETTING}/train-0/psi_4",
+        f"/api/heatmap/..%2f..%2f{SETTING}/test-0/psi_4",
+        f"/api/heatmap/{SETTING}/test-0/..%2fcoverage",
+        f"/api/heatmap/{SETTING}/test-0/coverage",
+        f"/api/regions/{SETTING}/..%2ftest-0",
+        "/api/regions/vgg/test-0",
+        "/review/journal-anna.jsonl",
+        "/study.json",
+    ],
+)
+def test_no_file_but_the_slides_under_review_can_be_asked_for(paths: StudyPaths, path: str) -> None:
+    """Sent as it is: a client library would tidy the dots away."""
+    with serving(paths) as client:
+        host, port = client.base_url.host, client.base_url.port
+        connection = http.client.HTTPConnection(host, port, timeout=20)
+        connection.request("GET", path)
+        got = connection.getresponse()
+        body = got.read()
+        connection.close()
+    assert got.status == 404
+    assert b"root:" not in body
+    assert str(paths.root).encode() not in body
+
+
+def test_a_heatmap_says_what_it_covers(client: httpx.Client) -> None:
+    box = {"x": 1390.5, "y": 400, "width": 100, "height": 50.2}
+    got = client.get(f"/api/heatmap/{SETTING}/test-0/psi_2", params=box)
+    assert got.headers["content-type"] == "image/png"
+    x, y, width, height = map(float, got.headers["x-box"].split(","))
+    assert (x, y) == (1384, 400)
+    assert (x + width) >= 1490.5
+    assert (y + height) >= 450.2
+    assert Image.open(io.BytesIO(got.content)).size == (width / 8, height / 8)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("x=1", 400),
+        ("x=1&y=1&width=0&height=5", 400),
+        ("max_px=nan", 400),
+        ("x=a&y=1&width=2&height=2", 400),
+        ("x=9000&y=1&width=2&height=2", 400),
+    ],
+)
+def test_a_wrong_box_is_refused(client: httpx.Client, query: str, status: int) -> None:
+    assert client.get(f"/api/heatmap/{SETTING}/test-0/psi_4?{query}").status_code == status
+
+
+def test_a_slide_without_a_heatmap_says_so_in_one_sentence(client: httpx.Client) -> None:
+    got = client.get(f"/api/heatmap/{SETTING}/test-2/psi_4")
+    assert got.status_code == 500
+    assert "no heatmap there" in got.json()["error"]
+    assert client.get(f"/api/regions/{SETTING}/test-2").json()["features"] == []
+
+
+def test_a_heatmap_of_other_weights_is_refused(paths: StudyPaths) -> None:
+    heatmap = paths.heatmap(SETTING, 2, "test-0")
+    heatmap.unlink()
+    heatmap.hardlink_to(paths.heatmap("unet", 2, "test-0"))
+    with serving(paths) as client:
+        got = client.get(f"/api/heatmap/{SETTING}/test-0/psi_4")
+        assert "made with the weights 000000000000, but 000000000001 were chosen" in got.json()["error"]
+
+
+def test_a_broken_slide_shows_an_error_tile_and_the_server_lives(tmp_path: Path, paths: StudyPaths) -> None:
+    text = original().manifest.path.read_text().replace("test-0.tif", "broken.tif")
+    data = tmp_path / "data"
+    data.mkdir()
+    for file in original().manifest.path.parent.iterdir():
+        (data / file.name).hardlink_to(file)
+    for name in ("slides.csv", "broken.tif"):
+        (data / name).unlink(missing_ok=True)
+    (data / "slides.csv").write_text(text)
+    (data / "broken.tif").write_bytes(b"II*\0 nothing of use")
+    paths.study.write_text(json.dumps({"manifest": str(data / "slides.csv"), "phantom": True}))
+    with serving(paths) as client:
+        slide = client.get("/api/slides/test-0").json()
+        assert slide["error"].startswith("broken.tif: OpenSlide cannot open it")
+        assert slide["mpp"] is None
+        got = client.get("/tiles/test-0/8/0_0.jpeg")
+        assert (got.status_code, got.headers["content-type"]) == (200, "image/jpeg")
+        assert "broken.tif" in got.headers["x-tile-error"]
+        assert got.headers["cache-control"] == "no-store"
+        assert client.get("/api/annotations/test-0").status_code == 400
+        assert client.post("/api/regions/test-0", json={"features": []}).status_code == 400
+        assert client.get("/tiles/test-1/8/0_0.jpeg").headers.get("x-tile-error") is None
+        assert client.get(f"/api/heatmap/{SETTING}/test-0/psi_4").status_code == 200
+
+
+def test_drawn_regions_are_kept_and_found_again(paths: StudyPaths) -> None:
+    with serving(paths) as client:
+        assert client.get("/api/regions/test-0").json()["features"] == []
+        client.post("/api/regions/test-0", json={"features": [drawn_square(1, 1, 9)]})
+        got = client.post("/api/regions/test-0", json={"features": [drawn_square(100, 100, 50, "Normal")]})
+        assert got.json() == {"num": 1}
+    with serving(paths) as client:
+        (found,) = client.get("/api/regions/test-0").json()["features"]
+        assert found["properties"] == {"kind": "Normal"}
+    assert len(read_journals(paths)[0].regions) == 2
+
+
+@pytest.mark.parametrize("content", [{}, {"features": "all"}, {"features": [drawn_square(90_000, 1, 5)]}])
+def test_what_are_no_regions_is_refused(client: httpx.Client, paths: StudyPaths, content: Any) -> None:
+    assert client.post("/api/regions/test-0", json=content).status_code == 400
+    assert read_journals(paths)[0].regions == []
+
+
+@pytest.mark.parametrize("t_p", ["0", "1.01", "-1", "inf", "x"])
+def test_a_threshold_that_is_none_is_refused(client: httpx.Client, t_p: str) -> None:
+    assert client.get(f"/api/regions/{SETTING}/test-0?t_p={t_p}").status_code == 400
+
+
+def test_a_disk_that_is_full_is_said_and_the_answer_is_not_counted(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        got = answer(client, "test-0/test-0-left")
+    assert got.status_code == 507
+    assert "No space left on device; nothing was kept" in got.json()["error"]
+    assert section(client, "test-0/test-0-left")["answer"] is None
+
+
+def test_a_fault_that_nobody_foresaw_is_one_sentence(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(paths) as client:
+        monkeypatch.setattr("analysis.review.server.agreement_report", lambda _: 1 / 0)
+        got = client.get("/api/agreement")
+        assert (got.status_code, got.json()) == (
+            500,
+            {"error": "a fault of the server: ZeroDivisionError; see what it printed"},
+        )
+        # The connection ends with the fault; the server does not.
+        assert httpx.get(client.base_url.join("/api/progress")).status_code == 200
+
+
+def test_all_blind_hides_every_verdict(paths: StudyPaths) -> None:
+    with serving(paths, plan=ReviewPlan(blind_share=1.0, seed=PLAN.seed)) as client:
+        text = client.get("/api/sections").text
+        assert "verdict" not in text
+        assert "prefilled" not in text
+        assert not heatmap_pixels(client, "test-0").any()
+        assert client.get(f"/api/regions/{SETTING}/test-0").json()["features"] == []
+        assert client.get("/api/annotations/test-0").json()["features"] == []
