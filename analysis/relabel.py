@@ -6,37 +6,48 @@ without any heatmap, until it is removed. Sections that it does not name keep th
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-import pyarrow as pa
 import tyro
 
 from analysis.command import run
-from analysis.section_rows import load_ledger, with_labels
-from bccdist.errors import ConfigurationError
+from analysis.section_rows import load_ledger, section_keys, with_labels
+from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import read_sections
 
 
-def relabel(study_root: Path, sections_csv: Path) -> int:
-    """Make a sections.csv the study's labels; returns how many sections now have another label than before.
+class Relabelled(NamedTuple):
+    """How many sections of a file of labels ..."""
+
+    num_changed: int
+    """... have another label now than before,"""
+    num_unknown: int
+    """and are not in the ledger: of parts that were not inferred, such as Training."""
+
+
+def relabel(study_root: Path, sections_csv: Path) -> Relabelled:
+    """Make a sections.csv the study's labels.
 
     Raises:
-        LedgerError: there is no ledger, or a section is named that it does not have.
+        LedgerError: there is no ledger, or it has none of the sections.
         ManifestError: the file has faults. The labels stay as they are then.
     """
     paths = StudyPaths(study_root)
-    before = load_ledger(paths)
-    after = with_labels(before, read_sections(sections_csv))
+    before, sections = load_ledger(paths), read_sections(sections_csv)
+    known = set(section_keys(before))
+    unknown = [section for section in sections if (section.slide_id, section.section_id) not in known]
+    if len(unknown) == len(sections):
+        first = unknown[0]
+        raise LedgerError(
+            f"{sections_csv}: none of its {len(sections)} sections is in the ledger (the first is "
+            f"{first.slide_id}/{first.section_id}); give the sections.csv of this study's slides"
+        )
+    after = with_labels(before, sections)
     write_text(paths.labels, sections_csv.read_text(encoding="utf-8-sig"))
-    old, new = _labels(before), _labels(after)
-    return sum(old[key] != label for key, label in new.items())
-
-
-def _labels(table: pa.Table) -> dict[tuple[str, str], str | None]:
-    columns = (table[name].to_pylist() for name in ("slide_id", "section_id", "label"))
-    return {(slide_id, section_id): label for slide_id, section_id, label in zip(*columns, strict=True)}
+    old, new = (dict(zip(section_keys(table), table["label"].to_pylist(), strict=True)) for table in (before, after))
+    return Relabelled(sum(old[key] != label for key, label in new.items()), len(unknown))
 
 
 def main(
@@ -59,8 +70,12 @@ def main(
         paths.labels.unlink(missing_ok=True)
         print("labels are the ledger's again; run the selection and the tables")
     else:
-        num_changed = relabel(study, sections)
-        print(f"{num_changed} section(s) have another label now ({paths.labels}); run the selection and the tables")
+        found = relabel(study, sections)
+        print(
+            f"{found.num_changed} section(s) have another label now ({paths.labels}); run selection and tables again"
+        )
+        if found.num_unknown:
+            print(f"note: {found.num_unknown} section(s) of the file are of slides that were not inferred")
 
 
 if __name__ == "__main__":

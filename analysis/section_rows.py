@@ -104,25 +104,20 @@ def load_ledger(paths: StudyPaths) -> pa.Table:
 
 
 def with_labels(table: pa.Table, sections: Iterable[SectionRecord]) -> pa.Table:
-    """The ledger with other labels, and who set them and when; sections that are not named keep theirs.
-
-    Raises:
-        LedgerError: a section is named that the ledger does not have.
-    """
+    """The ledger with other labels, and who set them and when; sections that are not named keep theirs."""
     by_section = {(section.slide_id, section.section_id): section for section in sections}
-    keys = list(zip(table["slide_id"].to_pylist(), table["section_id"].to_pylist(), strict=True))
-    unknown = sorted(by_section.keys() - set(keys))
-    if unknown:
-        named = ", ".join("/".join(key) for key in unknown[:5])
-        raise LedgerError(
-            f"{len(unknown)} section(s) with new labels are not in the ledger ({named}); name those that were inferred"
-        )
+    keys = section_keys(table)
     for name, value_of in _LABEL_COLUMNS.items():
         old = table[name].to_pylist()
         new = [value_of(by_section[key]) if key in by_section else was for key, was in zip(keys, old, strict=True)]
         place = table.schema.get_field_index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(new, table.schema.field(name).type))
     return table
+
+
+def section_keys(table: pa.Table) -> list[tuple[str, str]]:
+    """(slide_id, section_id) of each row of the ledger."""
+    return list(zip(table["slide_id"].to_pylist(), table["section_id"].to_pylist(), strict=True))
 
 
 def rows_of(table: pa.Table, parts: Iterable[Part], *, final_only: bool) -> SectionRows:

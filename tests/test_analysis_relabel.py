@@ -30,7 +30,7 @@ def test_a_corrected_label_changes_table_4_at_once(paths: StudyPaths, tmp_path: 
     new.write_text(
         HEADER + "t,Test-section-0005,Normal,dr,2026-01-02,Tumor\nt,Test-section-0000,Tumor,dr,2026-01-02,\n"
     )
-    assert relabel(paths.root, new) == 1
+    assert relabel(paths.root, new) == (1, 0)
     assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[1, 6]]
     row = next(row for row in load_ledger(paths).to_pylist() if row["section_id"] == "Test-section-0005")
     assert (row["labelled_by"], row["labelled_at"], row["prefilled"]) == ("dr", "2026-01-02", "Tumor")
@@ -51,10 +51,16 @@ def test_the_ledgers_labels_come_back(paths: StudyPaths, tmp_path: Path) -> None
     assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[2, 5]]
 
 
-def test_a_section_that_was_not_inferred_is_refused_and_nothing_changes(paths: StudyPaths, tmp_path: Path) -> None:
+def test_sections_that_were_not_inferred_are_counted(paths: StudyPaths, tmp_path: Path) -> None:
+    new = tmp_path / "sections.csv"
+    new.write_text(HEADER + "t,Test-section-0005,Normal,,,\ntraining,s0,Normal,,,\n")
+    assert relabel(paths.root, new) == (1, 1)
+
+
+def test_a_file_of_other_slides_is_refused_and_nothing_changes(paths: StudyPaths, tmp_path: Path) -> None:
     new = tmp_path / "sections.csv"
     new.write_text(HEADER + "t,nowhere,Normal,,,\n")
-    with pytest.raises(LedgerError, match="t/nowhere"):
+    with pytest.raises(LedgerError, match=r"none of its 1 sections is in the ledger .*t/nowhere"):
         relabel(paths.root, new)
     assert not paths.labels.exists()
 

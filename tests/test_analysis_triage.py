@@ -108,8 +108,5 @@ def test_labels_that_were_filled_in_give_a_warning(tmp_path: Path) -> None:
 
 def test_a_rate_that_so_few_sections_cannot_promise_is_said(tmp_path: Path) -> None:
     table = write_triage(study(tmp_path))
-    assert (
-        "where 60 Tumor sections are too few for the promise: 0.5% takes 199, 1.0% takes 99."
-        in table.markdown
-    )
+    assert "where 60 Tumor sections are too few for the promise: 0.5% takes 199, 1.0% takes 99." in table.markdown
     assert (table.frame.set_index("miss_rate").loc[0.005, ["num_auto_normal", "num_missed"]] == 0).all()
