@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from study_folders import sections, write_study
 
+from analysis.choices import read_selection
 from analysis.relabel import main, relabel
 from analysis.section_rows import load_ledger
 from analysis.selection import select_thresholds
@@ -34,6 +35,15 @@ def test_a_corrected_label_changes_table_4_at_once(paths: StudyPaths, tmp_path: 
     assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[1, 6]]
     row = next(row for row in load_ledger(paths).to_pylist() if row["section_id"] == "Test-section-0005")
     assert (row["labelled_by"], row["labelled_at"], row["prefilled"]) == ("dr", "2026-01-02", "Tumor")
+
+
+def test_a_corrected_label_changes_the_selection_at_once(paths: StudyPaths, tmp_path: Path) -> None:
+    assert read_selection(paths)[["tp", "fn", "fp", "tn"]].to_numpy().tolist() == [[9, 0, 0, 9]]
+    new = tmp_path / "sections.csv"
+    new.write_text(HEADER + "Validation-II-0000,Validation-II-section-0000,Normal,dr,2026-01-02,\n")
+    relabel(paths.root, new)
+    select_thresholds(paths.root, SelectConfig())
+    assert read_selection(paths)[["tp", "fn", "fp", "tn"]].to_numpy().tolist() == [[8, 0, 1, 9]]
 
 
 def test_a_label_that_is_taken_away_leaves_the_section_out(paths: StudyPaths, tmp_path: Path) -> None:

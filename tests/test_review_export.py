@@ -12,9 +12,8 @@ from review_study import copied_study, drawn_square, given, original, say
 from analysis.relabel import relabel
 from analysis.review.export import export_review
 from analysis.review.journal import GivenRegions
-from analysis.selection import select_thresholds
 from analysis.table4 import write_table4
-from bccdist.configuration import PHANTOM_WARNING, SelectConfig
+from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
@@ -166,7 +165,7 @@ def test_a_study_that_nobody_reviewed_is_an_error(paths: StudyPaths, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corrected_label_feeds_selection_and_table_4_at_once(paths: StudyPaths, tmp_path: Path) -> None:
+def test_a_corrected_label_feeds_table_4_at_once(paths: StudyPaths, tmp_path: Path) -> None:
     def false_alarms() -> int:
         frame = write_table4(paths.root).frame.set_index("setting")
         return int(frame.loc["resnet34_ds", "fp"])
@@ -175,5 +174,4 @@ def test_a_corrected_label_feeds_selection_and_table_4_at_once(paths: StudyPaths
     say(paths, "anna", given("test-1/test-1-right", "Tumor"))
     export_review(paths.root, tmp_path / "out")
     assert relabel(paths.root, tmp_path / "out" / "sections.csv").num_changed == 1
-    select_thresholds(paths.root, SelectConfig())
     assert false_alarms() == 0
