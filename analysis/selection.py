@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from analysis.command import run
 from analysis.confusion import count_verdicts
-from analysis.section_rows import SectionRows, rows_of, sections_in
+from analysis.section_rows import SectionRows, load_ledger, rows_of, sections_in
 from analysis.table3 import build_table3
 from analysis.table_writing import write_frame
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
-from bccdist.heatmaps import ledger
 from bccdist.heatmaps.curve import level_of
 from bccdist.heatmaps.verdicts import has_tumor, region_area_um2
 from bccdist.parts import Part
@@ -52,7 +51,7 @@ def select_thresholds(study_root: Path, config: SelectConfig) -> None:
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
     paths = StudyPaths(study_root)
-    rows = rows_of(ledger.merge(paths.ledger, paths.sections), SELECTION_PARTS, final_only=True)
+    rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
     write_frame(paths.selection, selection, "selection")
