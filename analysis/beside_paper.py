@@ -11,12 +11,10 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
-from analysis.choices import read_choices
 from analysis.command import run
-from analysis.intervals import PARTS, build_intervals, interval_from, interval_text
+from analysis.intervals import interval_from, interval_text, read_intervals
 from analysis.paper_results import CHOSEN_AREAS_UM2, CHOSEN_T_P, FALSE_VERDICTS, TABLE_3
 from analysis.resampling import FIGURES, Interval
-from analysis.section_rows import load_ledger, rows_of
 from analysis.table_writing import Table
 from bccdist.paths import StudyPaths
 
@@ -113,8 +111,7 @@ def write_beside_paper(study_root: Path) -> Table:
         LedgerError: nothing was selected, or no chosen model has labelled sections.
     """
     paths = StudyPaths(study_root)
-    rows = rows_of(load_ledger(paths), [part for parts in PARTS.values() for part in parts], final_only=False)
-    table = build_beside_paper(build_intervals(rows, read_choices(paths)).frame)
+    table = build_beside_paper(read_intervals(paths).frame)
     table.write(paths.tables)
     return table
 

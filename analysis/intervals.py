@@ -128,6 +128,16 @@ def interval_text(found: Interval) -> str:
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
+def read_intervals(paths: StudyPaths) -> Table:
+    """The table of a study, from its ledger.
+
+    Raises:
+        LedgerError: nothing was selected, or no chosen model has labelled sections.
+    """
+    rows = rows_of(load_ledger(paths), [part for parts in PARTS.values() for part in parts], final_only=False)
+    return build_intervals(rows, read_choices(paths))
+
+
 def write_intervals(study_root: Path) -> Table:
     """Build and write the table.
 
@@ -135,8 +145,7 @@ def write_intervals(study_root: Path) -> Table:
         LedgerError: nothing was selected, or no chosen model has labelled sections.
     """
     paths = StudyPaths(study_root)
-    rows = rows_of(load_ledger(paths), [part for parts in PARTS.values() for part in parts], final_only=False)
-    table = build_intervals(rows, read_choices(paths))
+    table = read_intervals(paths)
     table.write(paths.tables)
     return table
 

@@ -166,12 +166,15 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def write_report(study_root: Path, setting: str | None = None) -> Path:
+def write_report(
+    study_root: Path, setting: str | None = None, *, tables: Mapping[str, Table | str] | None = None
+) -> Path:
     """Write the page.
 
     Args:
         study_root: the study's folder.
         setting: that comes first; None is the one with the best F_beta on Validation I + II.
+        tables: from `analysis.summary.make_tables`; None makes them anew.
 
     Returns:
         Its path.
@@ -189,7 +192,7 @@ def write_report(study_root: Path, setting: str | None = None) -> Path:
         manifest=manifest,
         choices=choices,
         headline=_headline(selection, choices, setting),
-        tables=make_tables(study_root),
+        tables=make_tables(study_root) if tables is None else tables,
     )
     phantom = manifest.is_phantom or bool(selection["phantom"].any())
     write_text(paths.report, render(paths.root.resolve().name, list(_sections(study)), phantom=phantom))

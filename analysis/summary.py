@@ -73,10 +73,16 @@ def _table_or_reason(write: Callable[[Path], Table], study_root: Path) -> Table 
         return str(error)
 
 
-def print_tables(study_root: Path, writers: Sequence[Callable[[Path], Table]] = TABLES) -> None:
-    """Print and write every table and its chart; where one cannot be made, print why."""
-    for name, outcome in make_tables(study_root, writers).items():
+def print_tables(study_root: Path, writers: Sequence[Callable[[Path], Table]] = TABLES) -> dict[str, Table | str]:
+    """Print and write every table and its chart; where one cannot be made, print why.
+
+    Returns:
+        As `make_tables`.
+    """
+    made = make_tables(study_root, writers)
+    for name, outcome in made.items():
         print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {outcome}\n")
+    return made
 
 
 def main(study: Annotated[Path, tyro.conf.Positional], *, pictures: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Review sections in a browser: `python jobs/review.py STUDY --reviewer "NAME"`; answers: `--export OUT`."""
 
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def _export(arguments: ReviewArguments) -> None:
 
 
 if __name__ == "__main__":
+    # A shell that starts it in the background has it ignore interrupts; one before the server listens would be lost.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main(tyro.cli(ReviewArguments))
     except BccdistError as error:

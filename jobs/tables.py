@@ -18,12 +18,12 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     """Merge the ledger, write and print all tables, draw slides and figures, and write the report."""
     paths = StudyPaths(study_root)
     ledger.merge(paths.ledger, paths.sections)
-    print_tables(study_root)
+    made = print_tables(study_root)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     pictures = draw_overlays(study_root, manifest_path, DRAWN_PARTS)
     if pictures:
         print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")
     print_tables(study_root, PICTURES)
-    print(f"report {write_report(study_root)}")
+    print(f"report {write_report(study_root, tables=made)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
