@@ -29,6 +29,7 @@ from analysis.verdict_table import LEDGER_MARGIN
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.curve import NUM_LEVELS
 from bccdist.heatmaps.margins import MARGIN_WARNING
+from bccdist.heatmaps.verdicts import Verdict
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.study import open_study
@@ -180,6 +181,35 @@ def _section_table(sections: pd.DataFrame, part: Part, notes: tuple[str, ...]) -
         frame=_marked(ordered),
         printed=printed,
         notes=(notes[0], explained, *notes[1:]),
+    )
+
+
+def bounds_table(verdicts: pd.DataFrame) -> Table:
+    """The ledger's bounds for the sections that were called Tumor, without reading a slide; research use only.
+
+    Args:
+        verdicts: from `analysis.verdict_table.all_verdicts`, of one part.
+    """
+    tumor = verdicts[verdicts["verdict"] == Verdict.TUMOR.value]
+    ordered = tumor.sort_values(["setting", LEDGER_MARGIN, "slide_id", "section_id"], ignore_index=True)
+    printed = pd.DataFrame(
+        {
+            "slide": ordered["slide_id"],
+            "section": ordered["section_id"],
+            "setting": ordered["setting"],
+            "margin, not below um": rounded(ordered[LEDGER_MARGIN], 0),
+            "largest region um2": rounded(ordered["area_um2"], 0),
+        }
+    )
+    return Table(
+        name="margin_bounds",
+        title="Research use only. From predicted tumor to the tissue's edge by section; nearest first.",
+        frame=_marked(ordered),
+        printed=printed,
+        notes=(
+            "By the ledger, which also counts regions smaller than t_A: margins are not below these.",
+            "`python analysis/margins.py STUDY` reads the slides and gives those of each region.",
+        ),
     )
 
 

@@ -23,14 +23,14 @@ from analysis.command import run
 from analysis.comparisons import NOT_RESOLVED
 from analysis.intervals import interval_from, interval_text
 from analysis.learning_curves import write_learning_curves
-from analysis.margins import write_margins
+from analysis.margins import bounds_table
 from analysis.provenance import facts, failures, runs, slide_times
 from analysis.resampling import FIGURES
 from analysis.section_pictures import section_picture
 from analysis.section_rows import load_ledger, rows_of
 from analysis.summary import make_tables
 from analysis.table_writing import Table
-from analysis.verdict_table import section_verdicts
+from analysis.verdict_table import all_verdicts, section_verdicts
 from bccdist import __version__
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import BccdistError, HeatmapError, LedgerError, ManifestError, SlideError
@@ -395,12 +395,14 @@ def _trust_section(study: _Study) -> Section:
 
 
 def _margins_section(study: _Study) -> Section:
-    """The smallest margins, which are read from the slides' tissue."""
+    """The smallest margins by the ledger; no slide is read for them."""
     try:
-        _, sections = write_margins(study.paths.root)
-    except BccdistError as error:
-        return Section(title="Margins", lines=[MARGIN_WARNING, str(error)])
-    return Section(title="Margins", warnings=[MARGIN_WARNING], blocks=[table_block(sections, folded=True)])
+        verdicts = all_verdicts(load_ledger(study.paths), list(study.choices), [Part.TEST])
+    except LedgerError as error:
+        return Section(title="Margins", lines=[str(error)])
+    return Section(
+        title="Margins", warnings=[MARGIN_WARNING], blocks=[table_block(bounds_table(verdicts), folded=True)]
+    )
 
 
 def _provenance_section(study: _Study) -> Section:
