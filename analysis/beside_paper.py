@@ -70,11 +70,7 @@ def _rows(key: Any, figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
         "setting": setting,
         "psi": psi,
         **{f"{name}_paper": value for name, value in zip(FIGURES, printed, strict=True)},
-        **{
-            f"{name}{suffix}": getattr(interval_from(by_name[name]), column)
-            for name in FIGURES
-            for column, suffix in (("value", ""), ("low", "_low"), ("high", "_high"))
-        },
+        **{key: value for name in FIGURES for key, value in interval_from(by_name[name]).columns(name).items()},
         "num_sections": int(figures["num_sections"].iloc[0]),
         "num_slides": int(figures["num_slides"].iloc[0]),
         "phantom": bool(figures["phantom"].any()),
@@ -93,7 +89,7 @@ def _printed_in_paper(part: str, setting: str, psi: str, *, is_final: bool) -> t
 
 
 def _text(row: dict[str, Any], name: str) -> str:
-    return interval_text(Interval(value=row[name], low=row[f"{name}_low"], high=row[f"{name}_high"]))
+    return interval_text(Interval.from_columns(row, name))
 
 
 def _thresholds_note() -> str:

@@ -49,3 +49,18 @@ def choices_of(selection: pd.DataFrame) -> list[Choice]:
     """The rows of the selection as values."""
     names = [field.name for field in fields(Choice)]
     return [Choice(**{name: record[name] for name in names}) for record in selection.to_dict("records")]
+
+
+def choose_headline(selection: pd.DataFrame, setting: str | None) -> Choice:
+    """The setting that comes first: the one that is asked for, or that with the best F_beta on Validation I + II.
+
+    Raises:
+        LedgerError: nothing was selected for the setting.
+    """
+    choices = {choice.setting: choice for choice in choices_of(selection)}
+    if setting is None:
+        best = int(selection["f_beta"].to_numpy().argmax()) if "f_beta" in selection else 0
+        return list(choices.values())[best]
+    if setting not in choices:
+        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
+    return choices[setting]

@@ -17,6 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from analysis.choices import Choice, read_choices
+from analysis.chosen_heatmap import open_chosen
 from analysis.region_outlines import Region, find_regions
 from analysis.section_rows import load_ledger, rows_of
 from analysis.verdict_table import no_rows, section_verdicts
@@ -239,12 +240,7 @@ def _open_output(
         HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
     """
     slide_id, psi = sections["slide_id"].iloc[0], sections["psi"].iloc[0]
-    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
-    if heatmap.attributes.weights_digest != choice.weights_digest:
-        raise HeatmapError(
-            f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "
-            "were chosen; run the inference stage again, or the selection"
-        )
+    heatmap = open_chosen(paths, choice, slide_id)
     slide = tissue_at(heatmap.attributes.mpp)
     if slide.size_level0_px != heatmap.attributes.size_level0_px:
         raise SlideError(

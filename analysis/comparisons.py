@@ -114,7 +114,11 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
         "num_only_one_right": num_one,
         "num_only_other_right": num_other,
         "mcnemar_p": mcnemar_p(num_one, num_other),
-        **{f"{name}_{key}": value for name, each in differences.items() for key, value in _columns(each).items()},
+        **{
+            key: value
+            for name, each in differences.items()
+            for key, value in each.columns(f"{name}_difference").items()
+        },
         "is_resolved": differences["accuracy"].excludes_zero,
         "phantom": bool(first["phantom"].any()),
     }
@@ -126,7 +130,10 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             "pair": frame["one"] + " - " + frame["other"],
             "Test": ["resolved" if resolved else NOT_RESOLVED for resolved in frame["is_resolved"]],
             **{
-                f"{title} difference": [difference_text(_difference(row, name)) for row in frame.to_dict("records")]
+                f"{title} difference": [
+                    difference_text(Interval.from_columns(row, f"{name}_difference"))
+                    for row in frame.to_dict("records")
+                ]
                 for name, title in (("accuracy", "accuracy"), ("f_beta", "F"))
             },
             "first alone right": frame["num_only_one_right"].astype(str),
@@ -135,16 +142,6 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             "sections": frame["num_sections"].astype(str),
         }
     )
-
-
-def _columns(difference: Interval) -> dict[str, float]:
-    return {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
-
-
-def _difference(row: dict[Any, Any], name: str) -> Interval:
-    """What `_columns` made columns of."""
-    value, low, high = (row[f"{name}_{key}"] for key in ("difference", "difference_low", "difference_high"))
-    return Interval(value=value, low=low, high=high)
 
 
 def difference_text(found: Interval) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.choices import Choice
+from analysis.chosen_heatmap import open_chosen
 from analysis.chosen_regions import SectionVerdict, section_box
 from bccdist.configuration import Psi, pixel_px
-from bccdist.errors import HeatmapError, SlideError
+from bccdist.errors import SlideError
 from bccdist.heatmaps.curve import NUM_LEVELS, level_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
@@ -53,21 +54,6 @@ class Heat(NamedTuple):
     """Mean over each pixel, [h, w], 0 to 1; 0 outside the slide."""
     mask_share: NDArray[np.float32]
     """[h, w]: the share of each pixel with a probability of at least t_p, 0 to 1."""
-
-
-def open_chosen(paths: StudyPaths, choice: Choice, slide_id: str) -> Heatmap:
-    """The heatmap of a slide by the chosen weights of a setting.
-
-    Raises:
-        HeatmapError: it is not there or damaged, or it was made with other weights.
-    """
-    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
-    if heatmap.attributes.weights_digest != choice.weights_digest:
-        raise HeatmapError(
-            f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "
-            "were chosen; run the inference stage again, or the selection"
-        )
-    return heatmap
 
 
 def mpp_to_fit(box_level0_px: Box, mpp_level0: float, *, width_px: int, height_px: int) -> float:

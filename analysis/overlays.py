@@ -17,6 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 from analysis.choices import Choice, read_choices
+from analysis.chosen_heatmap import open_chosen
 from analysis.command import run
 from analysis.overlay_drawing import Picture, PictureBox, SectionMark, write_picture
 from analysis.section_rows import load_ledger
@@ -116,12 +117,7 @@ def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: 
         SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
         HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
     """
-    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
-    if heatmap.attributes.weights_digest != choice.weights_digest:
-        raise HeatmapError(
-            f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "
-            "were chosen; run the inference stage again, or the selection"
-        )
+    heatmap = open_chosen(paths, choice, slide_id)
     tissue, um_per_px = _read_tissue(manifest.slide(slide_id), heatmap)
     shape = (tissue.shape[0], tissue.shape[1])
     probability, mask_share = shrink_heatmap(heatmap, shape, level=level_of(choice.t_p))

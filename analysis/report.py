@@ -18,7 +18,7 @@ import pandas as pd
 import tyro
 from PIL import Image
 
-from analysis.choices import Choice, choices_of, read_selection
+from analysis.choices import Choice, choices_of, choose_headline, read_selection
 from analysis.command import run
 from analysis.comparisons import NOT_RESOLVED
 from analysis.intervals import interval_from, interval_text
@@ -191,23 +191,12 @@ def write_report(
         paths=paths,
         manifest=manifest,
         choices=choices,
-        headline=_headline(selection, choices, setting),
+        headline=choose_headline(selection, setting),
         tables=make_tables(study_root) if tables is None else tables,
     )
     phantom = manifest.is_phantom or bool(selection["phantom"].any())
     write_text(paths.report, render(paths.root.resolve().name, list(_sections(study)), phantom=phantom))
     return paths.report
-
-
-def _headline(selection: pd.DataFrame, choices: Sequence[Choice], setting: str | None) -> Choice:
-    if setting is None:
-        return choices[int(selection["f_beta"].to_numpy().argmax())]
-    found = [choice for choice in choices if choice.setting == setting]
-    if not found:
-        raise LedgerError(
-            f"--setting {setting}: nothing was selected for it; selected were {[c.setting for c in choices]}"
-        )
-    return found[0]
 
 
 def render(name: str, sections: Sequence[Section], *, phantom: bool) -> str:

@@ -7,6 +7,7 @@ same drawn slides, so that what they have in common does not blur their differen
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,15 @@ class Interval:
     value: float
     low: float
     high: float
+
+    def columns(self, name: str) -> dict[str, float]:
+        """As three columns of a table: the value's, and two more for the ends."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @classmethod
+    def from_columns(cls, row: Mapping[Any, Any], name: str) -> Self:
+        """What `columns` made columns of."""
+        return cls(value=row[name], low=row[f"{name}_low"], high=row[f"{name}_high"])
 
     @property
     def excludes_zero(self) -> bool:

@@ -128,16 +128,12 @@ def _row(sections: ScoredSections, area: dict[str, Interval]) -> dict[str, Any]:
     return {
         "setting": sections.choice.setting,
         "t_a_um2": sections.choice.t_a_um2,
-        **{f"{name}{suffix}": value for name, each in area.items() for suffix, value in _named(each)},
+        **{key: value for name, each in area.items() for key, value in each.columns(name).items()},
         "num_tumor": int(sections.is_tumor.sum()),
         "num_normal": int((~sections.is_tumor).sum()),
         "num_slides": int(sections.frame["slide_id"].nunique()),
         "phantom": sections.phantom,
     }
-
-
-def _named(found: Interval) -> list[tuple[str, float]]:
-    return [("", found.value), ("_low", found.low), ("_high", found.high)]
 
 
 def draw(curves: pd.DataFrame, choices: Sequence[Choice]) -> Figure:

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.choices import Choice
+from analysis.chosen_heatmap import open_chosen
 from analysis.confusion import Confusion, count_verdicts
-from analysis.crops import Crop, Heat, open_chosen, read_annotated_crop, read_heat
+from analysis.crops import Crop, Heat, read_annotated_crop, read_heat
 from analysis.panel_drawing import Panel, in_colours, outlined
 from analysis.table_writing import Table, rounded
 from bccdist.configuration import PATCH_PX, Psi

@@ -15,7 +15,8 @@ from PIL import Image
 from small_study import DOWNSAMPLE, MPP_LEVEL0, annotated, tissue_picture, write_mask, write_slide
 
 from analysis import crops
-from analysis.crops import mpp_to_fit, open_chosen, read_annotated_crop, read_crop, read_heat
+from analysis.chosen_heatmap import open_chosen
+from analysis.crops import mpp_to_fit, read_annotated_crop, read_crop, read_heat
 from analysis.section_pictures import section_picture
 from bccdist.configuration import Psi
 from bccdist.errors import HeatmapError, SlideError

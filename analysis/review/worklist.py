@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from analysis.choices import Choice, choices_of, read_selection
+from analysis.choices import Choice, choices_of, choose_headline, read_selection
 from analysis.section_rows import SectionRows, load_ledger, rows_of
 from analysis.verdict_table import no_rows, section_verdicts
-from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path, digest_of, read_json
 from bccdist.heatmaps.verdicts import Verdict
 from bccdist.parts import Part
@@ -197,7 +197,7 @@ def read_worklist(
     paths, manifest = StudyPaths(study_root), open_study(study_root)
     selection = read_selection(paths)
     choices = {choice.setting: choice for choice in choices_of(selection)}
-    headline = _headline(selection, choices, setting)
+    headline = choose_headline(selection, setting)
     rows = rows_of(load_ledger(paths), parts, final_only=True)
     verdicts = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     predicted = _predicted(verdicts, manifest, plan, headline.setting)
@@ -214,15 +214,6 @@ def read_worklist(
         sections=tuple(sorted([*predicted, *others], key=lambda section: _place(section, plan, headline))),
         num_unplaced=num_unplaced,
     )
-
-
-def _headline(selection: pd.DataFrame, choices: Mapping[str, Choice], setting: str | None) -> Choice:
-    if setting is None:
-        best = int(selection["f_beta"].to_numpy().argmax()) if "f_beta" in selection else 0
-        return list(choices.values())[best]
-    if setting not in choices:
-        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
-    return choices[setting]
 
 
 def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, headline: str) -> list[WorkSection]:
