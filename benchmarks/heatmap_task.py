@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from bccdist import __version__
 from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
-from bccdist.heatmaps.calibrate import halo_of, sample_patches
-from bccdist.heatmaps.calibration import Calibration, Thresholds, int8_digest, write_calibration
 from bccdist.heatmaps.layout import PAPER, patch_rows
 from bccdist.heatmaps.writing import cells_of
 from bccdist.networks.engines import has_openvino, quantise
@@ -27,6 +25,8 @@ from bccdist.phantom.slides import make_phantom
 from bccdist.slides.manifest import SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
+from bccdist.speedups.measure import halo_of, sample_patches
+from bccdist.speedups.record import Calibration, Thresholds, int8_digest, write_calibration
 from benchmarks.heatmap_ways import Task
 
 EPOCH = 1

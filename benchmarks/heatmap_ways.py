@@ -324,10 +324,10 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
     """This project's inference job, as Slurm would run it; every output and the ledger's rows are written, too."""
     from bccdist import __version__
     from bccdist.configuration import InferConfig
-    from bccdist.heatmaps.stage import infer_slides
     from bccdist.heatmaps.store import Heatmap
     from bccdist.networks.engines import has_openvino
     from bccdist.paths import StudyPaths
+    from bccdist.stages.inference import infer_slides
 
     if has_openvino():
         importlib.import_module("openvino")  # the first patch would do so otherwise

@@ -37,7 +37,7 @@ from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.slide import Slide
 from bccdist.training.augmentation import augment, draw_augmentation
 from bccdist.training.losses import losses
-from bccdist.training.metrics import iou
+from bccdist.training.reporting.metrics import iou
 
 try:
     import simplejpeg  # type: ignore[import-untyped, unused-ignore]

@@ -9,8 +9,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.curve import NUM_LEVELS, largest_region_curve
 from bccdist.heatmaps.store import Heatmap
+from bccdist.sections.curve import NUM_LEVELS, largest_region_curve
 
 
 def labelled_curve(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:

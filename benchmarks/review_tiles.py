@@ -28,16 +28,16 @@ import tyro
 import uvicorn
 from openslide.deepzoom import DeepZoomGenerator
 
-from analysis.choices import Choice
+from analysis.evidence.section_rows import SectionRows
 from analysis.review.gate import Access
 from analysis.review.journal import Journal
 from analysis.review.server import ReviewServer, make_app
 from analysis.review.serving import LOCAL, listen
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, DeepZoom, TileReader, encode_jpeg
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection
-from analysis.section_rows import SectionRows
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
 

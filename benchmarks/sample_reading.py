@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
+from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.training.epoch_plan import plan_epoch
 from bccdist.training.loader import read_ahead
 from bccdist.training.samples import Patches, PatchReader, training_draws
-from bccdist.training.shard_set import ShardSet, read_set
 
 BATCH = 16
 IMAGE, MASK = "jpg;png;webp", "mask.png"

@@ -10,8 +10,8 @@ import tyro
 
 from bccdist.errors import BccdistError
 from bccdist.presets import preset_named
-from jobs.sites import ClusterConfig, read_site
-from jobs.submission import Launch
+from jobs.slurm.sites import ClusterConfig, read_site
+from jobs.slurm.submission import Launch
 
 FLAT = tyro.conf.arg(name="")
 """Marks a nested configuration whose flags carry no prefix."""

@@ -12,7 +12,7 @@ from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
 from jobs.command_line import LauncherArguments, run_launcher
 from jobs.launch_study import StudyArguments, launch_study
-from jobs.sites import ClusterConfig
+from jobs.slurm.sites import ClusterConfig
 
 SETTINGS: tuple[Setting, ...] = ("resnet34_ds",)
 TRAIN = TrainConfig(

@@ -6,11 +6,11 @@ from typing import Annotated
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
+from bccdist.stages.epochs import Epochs
 from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.epochs import Epochs
+from jobs.slurm.submission import submitting
 from jobs.stages import launch_inference
-from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)

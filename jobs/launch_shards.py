@@ -9,8 +9,8 @@ import tyro
 from bccdist.configuration import ShardConfig
 from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.slurm.submission import submitting
 from jobs.stages import launch_shards
-from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,10 @@ from bccdist.configuration import (
 )
 from bccdist.errors import StageFailedError
 from bccdist.parts import Part
+from bccdist.stages.epochs import Epochs
 from bccdist.study import claim_study
 from jobs.command_line import LauncherArguments, run_launcher
-from jobs.epochs import Epochs
+from jobs.slurm.submission import Submitted, submitting
 from jobs.stages import (
     Jobs,
     launch_calibration,
@@ -30,7 +31,6 @@ from jobs.stages import (
     launch_training,
     with_encoder_weights,
 )
-from jobs.submission import Submitted, submitting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from bccdist.study import open_study
 from jobs.command_line import LauncherArguments, run_launcher
+from jobs.slurm.submission import submitting
 from jobs.stages import launch_tables
-from jobs.submission import submitting
 
 
 def main(arguments: LauncherArguments) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 from bccdist.configuration import Setting, TrainConfig
 from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.slurm.submission import submitting
 from jobs.stages import launch_training, with_encoder_weights
-from jobs.submission import submitting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,10 +38,10 @@ import tyro
 from bccdist.errors import BccdistError, ConfigurationError
 from bccdist.files import read_json, write_json
 from bccdist.parts import Part
-from jobs.plan_check import check_lines
-from jobs.plan_lines import plan_lines
-from jobs.prediction import Plan, Size, predict
-from jobs.probe import Probe, read_probe
+from jobs.planning.check import check_lines
+from jobs.planning.lines import plan_lines
+from jobs.planning.prediction import Plan, Size, predict
+from jobs.planning.probe import Probe, read_probe
 
 SCHEMA_VERSION = "1"
 """Of plan.json."""

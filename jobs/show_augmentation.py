@@ -15,10 +15,10 @@ from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.errors import BccdistError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.training.contact_sheet import sheet_of_plan, write_contact_sheet
+from bccdist.shard_set.index import read_set
 from bccdist.training.epoch_plan import plan_epoch
+from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
 from bccdist.training.samples import PatchReader
-from bccdist.training.shard_set import read_set
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,13 @@ from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, Se
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest, SlideRecord
-from jobs import slurm
-from jobs.chunks import balanced_chunks, expected_costs
-from jobs.epochs import Epochs, inference_stage
-from jobs.sites import ClusterConfig
-from jobs.stage_progress import (
+from bccdist.stages.epochs import Epochs, inference_stage
+from jobs.slurm import queue
+from jobs.slurm.chunks import balanced_chunks, expected_costs
+from jobs.slurm.sites import ClusterConfig
+from jobs.slurm.submission import Submitted, Submitter, Work
+from jobs.slurm.task import StageTask
+from jobs.watching.stage_progress import (
     calibration_progress,
     inference_progress,
     is_whole,
@@ -24,8 +26,6 @@ from jobs.stage_progress import (
     tables_progress,
     training_progress,
 )
-from jobs.submission import Submitted, Submitter, Work
-from jobs.task import StageTask
 
 Jobs = Sequence[Submitted]
 
@@ -113,7 +113,7 @@ def launch_inference(
     tasks = [
         StageTask(
             name=inference_stage(setting, parts, epochs),
-            function="jobs.epochs:infer_slides",
+            function="bccdist.stages.epochs:infer_slides",
             arguments=(manifest.path, chunk, launch.study, setting, epochs, config),
             num_slides=len(chunk),
         )
@@ -130,7 +130,9 @@ def launch_selection(submitter: Submitter, config: SelectConfig, *, after: Jobs)
     launch = submitter.launch
     if launch.only_missing and not after and is_whole(selection_progress(launch.paths)):
         return []
-    task = StageTask(name="select", function="analysis.selection:select_thresholds", arguments=(launch.study, config))
+    task = StageTask(
+        name="select", function="analysis.tables.selection:select_thresholds", arguments=(launch.study, config)
+    )
     # It works on the slides that are there, and refuses if that is not enough.
     return submitter.submit(Work(tasks=(task,), needs_success=False), after=after)
 
@@ -144,7 +146,7 @@ def launch_calibration(
         return []
     task = StageTask(
         name=f"calibrate-{setting}",
-        function="jobs.calibration:calibrate_chosen",
+        function="bccdist.stages.speedups:calibrate_chosen",
         arguments=(manifest.path, launch.study, setting, config),
     )
     work = Work(tasks=(task,), gpus_per_node=min(1, launch.cluster.gpus_per_node))
@@ -156,7 +158,9 @@ def launch_tables(submitter: Submitter, manifest: Manifest, *, after: Jobs) -> l
     launch = submitter.launch
     if launch.only_missing and not after and is_whole(tables_progress(launch.paths)):
         return []
-    task = StageTask(name="tables", function="jobs.tables:write_tables", arguments=(launch.study, manifest.path))
+    task = StageTask(
+        name="tables", function="analysis.page.stage:write_tables", arguments=(launch.study, manifest.path)
+    )
     return submitter.submit(Work(tasks=(task,), needs_success=False), after=after)
 
 
@@ -168,5 +172,5 @@ def _chunks(manifest: Manifest, slides: Sequence[SlideRecord], cluster: ClusterC
     if cluster.resolved == "slurm":
         if cluster.slides_per_element is not None:
             num = -(-len(slides) // cluster.slides_per_element)
-        num = min(num, slurm.max_array_size())
+        num = min(num, queue.max_array_size())
     return balanced_chunks(expected_costs(manifest, slides), num=num)

@@ -19,11 +19,12 @@ from bccdist.configuration import SETTINGS
 from bccdist.errors import BccdistError, ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
+from bccdist.stages.epochs import parse_inference_stage
 from bccdist.study import open_study
-from bccdist.training.progress import as_duration
-from jobs import journal, slurm
-from jobs.epochs import parse_inference_stage
-from jobs.stage_progress import (
+from bccdist.training.reporting.progress import as_duration
+from jobs.slurm import journal, queue
+from jobs.slurm.study_lock import is_held
+from jobs.watching.stage_progress import (
     StageProgress,
     calibration_progress,
     finish_progress,
@@ -34,8 +35,7 @@ from jobs.stage_progress import (
     tables_progress,
     training_progress,
 )
-from jobs.study_lock import is_held
-from jobs.text_columns import in_columns
+from jobs.watching.text_columns import in_columns
 
 _MOST_NAMED = 5
 
@@ -79,8 +79,8 @@ class StageStatus:
 class _Jobs:
     """What Slurm says of the jobs of a study."""
 
-    queued: Sequence[slurm.QueuedJob]
-    ended: Sequence[slurm.EndedJob]
+    queued: Sequence[queue.QueuedJob]
+    ended: Sequence[queue.EndedJob]
     notes: Sequence[str]
     """What could not be asked."""
     local_launch: bool
@@ -140,14 +140,14 @@ def _progress(paths: StudyPaths, manifest: Manifest, stage: str, since_s: float 
 def _ask_slurm(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
     ids = [entry.job_id for entry in entries if entry.cluster == "slurm"]
     notes: list[str] = []
-    queued: list[slurm.QueuedJob] = []
-    ended: list[slurm.EndedJob] = []
+    queued: list[queue.QueuedJob] = []
+    ended: list[queue.EndedJob] = []
     if ids:
         try:
-            queued = [job for job in slurm.queued_jobs(patience_s=0.0) if job.job_id in ids]
+            queued = [job for job in queue.queued_jobs(patience_s=0.0) if job.job_id in ids]
         except ClusterError as error:
             notes.append(f"the queue is not known: {error}")
-        told = slurm.ended_jobs(ids)
+        told = queue.ended_jobs(ids)
         if told is None:
             notes.append("the accounting is not known: sacct does not answer, or is not there")
         ended = told or []
@@ -183,7 +183,7 @@ def _stage_status(
     )
 
 
-def _state_in_queue(live: Sequence[slurm.QueuedJob]) -> str:
+def _state_in_queue(live: Sequence[queue.QueuedJob]) -> str:
     if any(job.state != "PENDING" for job in live):
         return "running"
     if any(job.is_held for job in live):
@@ -292,7 +292,7 @@ def retry(stages: Sequence[StageStatus]) -> None:
         ConfigurationError: nobody knows how a stage was launched, or a launcher refuses.
     """
     if held := [stage.entry.job_id for stage in stages if stage.state == "held" and stage.entry]:
-        slurm.release(held)
+        queue.release(held)
         print(f"let go: {', '.join(held)}", flush=True)
     stuck = [stage for stage in stages if stage.state in {"failed", "incomplete"} and stage.entry is not None]
     commands: dict[tuple[str, ...], str] = {}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from analysis.beside_paper import write_beside_paper
-from analysis.confusion import Confusion
-from analysis.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
-from analysis.selection import area_thresholds_um2
+from analysis.evidence.confusion import Confusion
+from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
+from analysis.tables.beside_paper import write_beside_paper
+from analysis.tables.selection import area_thresholds_um2
 from bccdist.configuration import (
     NUM_BLOCKS,
     PATCH_PX,
@@ -132,8 +132,8 @@ def _macs_up_to_each_psi(network: "DeeplySupervisedUNet") -> Iterator[int]:
 
 
 def _balance_checks() -> Iterator[Check]:
+    from bccdist.shard_set.pools import PoolTotals, pool_members
     from bccdist.training.epoch_plan import draw_pool
-    from bccdist.training.pools import PoolTotals, pool_members
 
     shares = np.arange(PATCH_PX) / PATCH_PX**2
     fewest_px = int(pool_members(shares, shares, shares)["tumor"].argmax())

@@ -15,7 +15,7 @@ import tyro
 from bccdist.errors import ShardError
 from bccdist.files import sha256_of_file
 from bccdist.paths import ShardSetPaths
-from bccdist.training.shard_set import read_set_manifest
+from bccdist.shard_set.index import read_set_manifest
 from shards.coding import member_extensions
 from shards.tars import Member, members_of
 

@@ -19,9 +19,9 @@ from bccdist.errors import ShardError
 from bccdist.files import atomic_path, digest_of, fingerprint_of_file, sha256_of_file
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
+from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_index
+from bccdist.shard_set.pools import POOLS, pool_members
 from bccdist.slides.manifest import Manifest, SlideRecord
-from bccdist.training.pools import POOLS, pool_members
-from bccdist.training.shard_set import FORMAT_VERSION, SCHEMA, read_index
 
 TILED_PARTS = (Part.TRAINING, Part.VALIDATION_1)
 """The parts that are stored as patches; slides of the others are read directly."""

@@ -10,12 +10,7 @@ import chromium
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-REQUIRE_ALL = "BCCDIST_REQUIRE_ALL_TESTS"
-"""Set in CI: a test that would be left out fails instead."""
-SHARED_DATA = "BCCDIST_SHARED_DATA"
-"""Folder of the real slides and fixtures; by default beside the repository."""
+from places import REQUIRE_ALL, SHARED_DATA, shared_data_folder
 
 # An example's time tells how busy the machine is; tests of speed measure it themselves.
 hypothesis.settings.register_profile("without-deadline", deadline=None)
@@ -42,11 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_slurm))
         if "browser" in item.keywords and no_browser is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_browser))
-
-
-def shared_data_folder() -> Path:
-    """Where the real slides are, if anywhere."""
-    return Path(os.environ.get(SHARED_DATA, REPOSITORY.parent / "shared" / "data"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

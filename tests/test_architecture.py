@@ -88,7 +88,7 @@ def reached_at_import(name: str, seen: set[str]) -> set[str]:
 
 
 def test_the_project_is_where_this_test_looks() -> None:
-    assert {"bccdist.training.loop", "shards.build", "jobs.stages", "analysis.selection"} <= set(modules())
+    assert {"bccdist.training.loop", "shards.build", "jobs.stages", "analysis.tables.selection"} <= set(modules())
     assert "bccdist.files" in imports_anywhere("bccdist.configuration")
     assert "torch" in reached_at_import("bccdist.training.loop", set())
 

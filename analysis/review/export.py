@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.evidence.section_rows import load_ledger
 from analysis.review.agreement import agreement_report
 from analysis.review.corrections import qupath_collection
 from analysis.review.journal import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.tiles import TileReader
-from analysis.section_rows import load_ledger
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
 from bccdist.files import write_json, write_text

@@ -15,20 +15,20 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from analysis.chosen_regions import (
+from analysis.evidence.verdict_table import section_verdicts
+from analysis.outlines.chosen_regions import (
     ChosenOutput,
     Request,
     on_each_output,
 )
-from analysis.region_outlines import find_regions
+from analysis.outlines.region_outlines import find_regions
 from analysis.review.worklist import Worklist
-from analysis.verdict_table import section_verdicts
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import ConfigurationError, HeatmapError
-from bccdist.heatmaps.curve import NUM_LEVELS
-from bccdist.heatmaps.sampling import pixels_under
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
+from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.sampling import pixels_under
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord

@@ -25,7 +25,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from analysis.choices import Choice
 from analysis.review.agreement import agreement_report
 from analysis.review.corrections import checked_regions
 from analysis.review.gate import Access, Gate
@@ -43,6 +42,7 @@ from analysis.review.worklist import Worklist, WorkSection
 from bccdist.configuration import PHANTOM_WARNING, Psi, Setting, outputs_of
 from bccdist.errors import AnnotationError, BccdistError, ConfigurationError, HeatmapError
 from bccdist.heatmaps.store import Heatmap
+from bccdist.sections.choices import Choice
 from bccdist.slides.geometry import Box
 
 STATIC = Path(__file__).parent / "static"

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from analysis.regions import qupath_origin
+from analysis.outlines.qupath import qupath_origin
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SlideRecord

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from bccdist.configuration import InferConfig, Psi, pixel_px
 from bccdist.errors import ConfigurationError
-from bccdist.heatmaps.calibration import Method
 from bccdist.heatmaps.predict import Predictor
 from bccdist.networks.engines import Arithmetic, Runner, make_runner, resolve_arithmetic
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
 from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.speedups.record import Method
 
 
 class RunnerPredictor:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Blending, Psi, pixel_px
-from bccdist.heatmaps.curve import NUM_LEVELS
 from bccdist.heatmaps.layout import Layout
+from bccdist.sections.curve import NUM_LEVELS
 
 
 def blending_weights(blending: Blending, num_pixels: int) -> Tensor:

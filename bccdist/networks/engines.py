@@ -1,4 +1,4 @@
-"""The engines that can run a network for heatmaps; all are compared with float32 eager (`bccdist.heatmaps.calibrate`).
+"""The engines that can run a network for heatmaps; all are compared with float32 eager (`bccdist.speedups.measure`).
 
 eager     torch as it comes, channels first
 folded    batch normalisation folded into the convolutions, channels last

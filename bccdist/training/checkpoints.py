@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from bccdist.errors import CheckpointError
 from bccdist.files import atomic_path
-from bccdist.training.metrics import MetricsRow
+from bccdist.training.reporting.metrics import MetricsRow
 
 RankState = dict[str, Any]
 """What differs between ranks: see `rank_state`."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig
 from bccdist.errors import ConfigurationError
-from bccdist.training.pools import POOLS, PoolTotals
+from bccdist.shard_set.pools import POOLS, PoolTotals
 
 _SHUFFLE_STREAM = len(POOLS)
 """Random streams 0 to 4 belong to the pools."""

@@ -16,10 +16,9 @@ from bccdist.machine import keep_freed_memory
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
-from bccdist.training.board import Board
+from bccdist.shard_set.index import read_set
 from bccdist.training.checkpoints import Position, State
 from bccdist.training.compute import difference_to_float32_eager, kernels
-from bccdist.training.contact_sheet import sheet_of_plan, write_contact_sheet
 from bccdist.training.distributed import (
     average_batch_statistics,
     choose_device,
@@ -36,14 +35,15 @@ from bccdist.training.epoch_plan import (
     unbalance_before,
 )
 from bccdist.training.loader import read_ahead
-from bccdist.training.metrics import best_epochs, epoch_rows, write_metrics
-from bccdist.training.record import StepRecord, TimedBatches
+from bccdist.training.reporting.board import Board
+from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
+from bccdist.training.reporting.metrics import best_epochs, epoch_rows, write_metrics
+from bccdist.training.reporting.record import StepRecord, TimedBatches
+from bccdist.training.reporting.summary import write_summary
 from bccdist.training.run import Run, prepare_run
 from bccdist.training.samples import Draw, Patches, training_draws, validation_draws
-from bccdist.training.shard_set import read_set
 from bccdist.training.step import on_device, train_step
 from bccdist.training.stop import StopRequest, leave
-from bccdist.training.summary import write_summary
 from bccdist.training.validation import ValidationResult, validate
 
 

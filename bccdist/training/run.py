@@ -10,12 +10,13 @@ from torch import nn
 import bccdist
 from bccdist.configuration import Setting, TrainConfig, claim_config
 from bccdist.errors import DistributedError
+from bccdist.events import EventLog
 from bccdist.files import write_json
 from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
-from bccdist.training.board import Board
+from bccdist.shard_set.index import PartPatches, ShardSet
 from bccdist.training.checkpoints import Position, State, load_state, rank_state, save_state
 from bccdist.training.compute import (
     Compute,
@@ -26,11 +27,10 @@ from bccdist.training.compute import (
 )
 from bccdist.training.distributed import Ranks, barrier, from_all_ranks, in_parallel
 from bccdist.training.epoch_plan import EpochPlan, plan_epoch
-from bccdist.training.events import EventLog
 from bccdist.training.holder import Holder, claim, refuse_lost
-from bccdist.training.metrics import MetricsRow
+from bccdist.training.reporting.board import Board
+from bccdist.training.reporting.metrics import MetricsRow
 from bccdist.training.samples import Patches, PatchReader
-from bccdist.training.shard_set import PartPatches, ShardSet
 
 _PARTS = (Part.TRAINING, Part.VALIDATION_1)
 

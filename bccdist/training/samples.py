@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import AugmentConfig
 from bccdist.errors import ShardError
+from bccdist.shard_set.index import DIGEST_BYTES, ShardSet
 from bccdist.training.augmentation import Augmentation, augment, draw_augmentation
 from bccdist.training.epoch_plan import EpochPlan
-from bccdist.training.shard_set import DIGEST_BYTES, ShardSet
 
 _MOST_OPEN_TARS = 64
 Draw = tuple[int, int]

@@ -1,0 +1,77 @@
+"""Where a study's results come from, and what they took: runs, weights, code, ledger, failures."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.table import rounded
+from bccdist.failures import read_reason
+from bccdist.files import read_json
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
+from bccdist.slides.manifest import Manifest
+
+
+def facts(paths: StudyPaths, manifest: Manifest) -> pd.DataFrame:
+    """What the study as a whole stands on: what, and its value."""
+    rows = [
+        ("study", str(paths.root.resolve())),
+        ("manifest", str(manifest.path)),
+        ("manifest's digest", manifest.digest),
+        ("labels", str(paths.labels) if paths.labels.exists() else "the ledger's, as of the inference"),
+        ("code that jobs ran", ", ".join(sorted(path.stem for path in paths.code.glob("*.zip"))) or "not kept"),
+    ]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def runs(paths: StudyPaths, choices: list[Choice]) -> pd.DataFrame:
+    """A row for each chosen model: weights, configuration and the software that trained it."""
+    return pd.DataFrame([_run_row(paths, choice) for choice in choices])
+
+
+def _run_row(paths: StudyPaths, choice: Choice) -> dict[str, str]:
+    run = paths.run(choice.setting)
+    config = read_json(run.config) if run.config.exists() else {}
+    environment = read_json(run.environment) if run.environment.exists() else {}
+    return {
+        "setting": choice.setting,
+        "epoch": str(choice.epoch),
+        "weights": choice.weights_digest,
+        "configuration": str(config.get("digest", "not there")),
+        **{name: _text(value) for name, value in environment.items() if not isinstance(value, dict)},
+    }
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def failures(paths: StudyPaths) -> pd.DataFrame:
+    """Slides that a stage could not process: stage, slide, reason."""
+    rows = [(path.parent.name, path.stem, read_reason(path)) for path in sorted(paths.failures.rglob("*.json"))]
+    return pd.DataFrame(rows, columns=["stage", "slide", "reason"])
+
+
+def slide_times(paths: StudyPaths) -> pd.DataFrame:
+    """Seconds a slide took, by the ledger: for each setting and part the median and the greatest of its slides."""
+    table = load_ledger(paths).select(["setting", "part", "slide_id", "epoch", "read_s", "network_s"]).to_pandas()
+    slides = table.drop_duplicates(["setting", "part", "slide_id", "epoch"])
+    groups = slides.groupby(["setting", "part"], sort=False)
+    rows = [
+        {
+            "setting": setting,
+            "part": part,
+            "slides": str(mine["slide_id"].nunique()),
+            "epochs": str(mine["epoch"].nunique()),
+            **_times(mine, "read_s", "reading"),
+            **_times(mine, "network_s", "network"),
+        }
+        for (setting, part), mine in groups
+    ]
+    return pd.DataFrame(rows)
+
+
+def _times(slides: pd.DataFrame, column: str, name: str) -> dict[str, str]:
+    median, most = rounded([slides[column].median(), slides[column].max()], 2)
+    return {f"{name}, median s": median, f"{name}, most s": most}

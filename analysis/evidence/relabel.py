@@ -1,0 +1,77 @@
+"""Labels that came after the inference: `python analysis/make.py relabel STUDY sections.csv`, or `--remove`.
+
+The ledger keeps the labels that sections had when their heatmaps were made. A later sections.csv, such as the review
+exports, becomes STUDY/labels.csv: from then on selection, tables and the report take their labels from it, at once and
+without any heatmap, until it is removed. Sections that it does not name keep the ledger's labels.
+"""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from analysis.evidence.section_rows import load_ledger, section_keys, with_labels
+from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.files import write_text
+from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import read_sections
+
+
+class Relabelled(NamedTuple):
+    """How many sections of a file of labels ..."""
+
+    num_changed: int
+    """... have another label now than before,"""
+    num_unknown: int
+    """and are not in the ledger: of parts that were not inferred, such as Training."""
+
+
+def relabel(study_root: Path, sections_csv: Path) -> Relabelled:
+    """Make a sections.csv the study's labels.
+
+    Raises:
+        LedgerError: there is no ledger, or it has none of the sections.
+        ManifestError: the file has faults. The labels stay as they are then.
+    """
+    paths = StudyPaths(study_root)
+    before, sections = load_ledger(paths), read_sections(sections_csv)
+    known = set(section_keys(before))
+    unknown = [section for section in sections if (section.slide_id, section.section_id) not in known]
+    if len(unknown) == len(sections):
+        first = unknown[0]
+        raise LedgerError(
+            f"{sections_csv}: none of its {len(sections)} sections is in the ledger (the first is "
+            f"{first.slide_id}/{first.section_id}); give the sections.csv of this study's slides"
+        )
+    after = with_labels(before, sections)
+    write_text(paths.labels, sections_csv.read_text(encoding="utf-8-sig"))
+    old, new = (dict(zip(section_keys(table), table["label"].to_pylist(), strict=True)) for table in (before, after))
+    return Relabelled(sum(old[key] != label for key, label in new.items()), len(unknown))
+
+
+def main(
+    study: Annotated[Path, tyro.conf.Positional],
+    sections: Annotated[Path | None, tyro.conf.Positional] = None,
+    *,
+    remove: bool = False,
+) -> None:
+    """Take other labels, or the ledger's own again.
+
+    Args:
+        study: The study's folder.
+        sections: A sections.csv.
+        remove: Go back to the ledger's labels.
+    """
+    paths = StudyPaths(study)
+    if (sections is None) != remove:
+        raise ConfigurationError("give either a sections.csv or --remove")
+    if sections is None:
+        paths.labels.unlink(missing_ok=True)
+        print("labels are the ledger's again; run the selection and the tables")
+    else:
+        found = relabel(study, sections)
+        print(
+            f"{found.num_changed} section(s) have another label now ({paths.labels}); run selection and tables again"
+        )
+        if found.num_unknown:
+            print(f"note: {found.num_unknown} section(s) of the file are of slides that were not inferred")

@@ -1,0 +1,509 @@
+"""The parquet files of a study, column by column: `python analysis/make.py schemas` writes docs/parquet.md.
+
+Every file that the analysis writes is described here, and is written with these words in its metadata: as a whole
+`bccdist.schema` and `bccdist.schema_version`, and at each column `description`. A column that is not described here is
+refused. When a column's meaning changes, or one goes, the version of its file goes up; a new column leaves it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pyarrow as pa
+import tyro
+
+from bccdist.configuration import SETTINGS
+from bccdist.errors import LedgerError
+from bccdist.files import write_text
+from bccdist.sections import ledger
+from bccdist.shard_set import index as shard_set
+from bccdist.training.reporting import metrics
+
+WORDS = {
+    "setting": "unet, resnet34, resnet34_ds or resnet34_linear",
+    "epoch": "the chosen weights' epoch; the first is 1",
+    "psi": "the output: psi_0 to psi_4, or merged",
+    "is_final": "whether this psi is the setting's own output",
+    "t_p": "prediction threshold, 0 to 1",
+    "t_a_um2": "area threshold, um2",
+    "tp": "Tumor sections called Tumor",
+    "fn": "Tumor sections called Normal",
+    "fp": "Normal sections called Tumor",
+    "tn": "Normal sections called Normal",
+    "accuracy": "share of right verdicts, 0 to 1; null where there is none",
+    "sensitivity": "share of Tumor sections called Tumor; null where there is none",
+    "specificity": "share of Normal sections called Normal; null where there is none",
+    "precision": "share of Tumor verdicts that are right; null where there is none",
+    "f_beta": "F_beta of the verdicts (eq. 3)",
+    "beta": "of F_beta",
+    "num_review": "sections for review: not read whole, and no tumor in what was read; in none of the four counts",
+    "num_sections": "labelled sections",
+    "num_unlabelled": "sections without a label, which count nowhere",
+    "num_slides": "slides of the sections",
+    "num_changed": "verdicts that differ from those of the setting's own output",
+    "area_unit": "physical: um2 by the slide's um per pixel; nominal: 1 um per pixel",
+    "weights_digest": "first 12 hex digits of the weights' SHA-256",
+    "phantom": "true where any slide is drawn: not tissue",
+    "part": "Training, Validation I, Validation II or Test",
+    "slide_id": "the slide, as in slides.csv",
+    "section_id": "the section, as in sections.csv, or slide_id-sN for found ones",
+}
+"""What columns mean that several files have."""
+_COUNTS = ("tp", "fn", "fp", "tn")
+_FIGURES = (*_COUNTS, "accuracy", "sensitivity", "specificity", "f_beta")
+_SUMMARY = (*_FIGURES, "num_review", "num_sections", "num_unlabelled", "num_slides", "beta", "phantom")
+_CHOICE = ("setting", "epoch", "t_p", "t_a_um2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """One file's columns."""
+
+    name: str
+    about: str
+    """What one row is."""
+    shared: Sequence[str] = ()
+    """Columns that mean what `WORDS` says."""
+    own: dict[str, str] = field(default_factory=dict)
+    """Columns that mean something here alone."""
+    folder: str = "tables"
+    """Within the study."""
+    version: int = 1
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column's meaning."""
+        return {**{name: WORDS[name] for name in self.shared}, **self.own}
+
+
+def _from_ledger(*names: str) -> dict[str, str]:
+    """Columns that are the section ledger's."""
+    return {name: ledger.SCHEMA.field(name).metadata[b"description"].decode() for name in names}
+
+
+_BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+_UM_PER_PX = "um per pixel of the picture as it was read"
+_PATCH_SHARED = ("slide_id", "setting", "epoch", "psi", "t_p", "weights_digest", "phantom")
+_PATCH_OUTPUT = {
+    "key": "the patch, as in the shard set's index",
+    "x_level0_px": "left edge of the patch",
+    "y_level0_px": "top edge of the patch",
+    "width_level0_px": "width of the patch",
+    "height_level0_px": "height of the patch",
+    "um_per_px": _UM_PER_PX,
+    "tumornest_share": "share of the patch that is annotated as Tumornest",
+    "mask_share": "share of the patch with a probability of at least t_p",
+    "iou": "intersection over union of the two, in this patch alone",
+    "max_probability": "highest probability in the patch",
+    "mean_probability": "mean probability of the patch",
+}
+_SHOWN_SHARED = (*("slide_id", "section_id", "part", "psi"), *_CHOICE)
+_SHOWN_SECTION = {
+    **_from_ledger(*_BOX, "label", "max_probability", "weights_digest", "phantom"),
+    "verdict": "Tumor, Normal or review",
+    "area_um2": "area of the largest region at t_p, um2",
+    "um_per_px": _UM_PER_PX,
+}
+_SELECTED = (*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slides", "beta", "area_unit")
+SCHEMAS = {
+    schema.name: schema
+    for schema in (
+        Schema(
+            name="grid",
+            about="one cell of the selection's grid: a setting, an epoch, t_p and t_A, on Validation I + II",
+            shared=(*_CHOICE, *_FIGURES, "num_review"),
+        ),
+        Schema(
+            name="selection",
+            about="what was chosen for a setting, with its figures on Validation I + II",
+            shared=(*_SELECTED, "weights_digest", "phantom"),
+        ),
+        Schema(
+            name="table1",
+            about="one part of the data",
+            shared=("part", "phantom"),
+            own={
+                "num_slides": "slides of the part",
+                "num_annotated": "slides with annotations",
+                "num_tumor": "sections labelled Tumor",
+                "num_normal": "sections labelled Normal",
+                "num_unlabelled": "sections in sections.csv without a label",
+                "num_slides_without_sections": "slides that sections.csv does not name",
+                "num_prefilled": "sections whose label a model had filled in before a person saw them",
+            },
+        ),
+        Schema(
+            name="table2",
+            about="one pool of training patches, or their total",
+            shared=("phantom",),
+            own={
+                "pool": "tumor_free, tumor, tumor_dense, stroma, normal or total",
+                "num_patches": "patches in the pool, before balancing",
+                "num_draws": "draws of the pool in an epoch of the default balance",
+                "unbalance_before": "tumor-free pixels per tumor pixel over the different patches; equal in all rows",
+                "unbalance_after": "the same, expected over an epoch's draws",
+            },
+        ),
+        Schema(
+            name="table3",
+            about="what was chosen for a setting, as in selection.parquet",
+            shared=(*_SELECTED, "weights_digest", "phantom"),
+        ),
+        Schema(
+            name="table4",
+            about="one chosen model on Test",
+            shared=(*_CHOICE, *_SUMMARY, "weights_digest"),
+        ),
+        Schema(
+            name="table5",
+            about="one output of a chosen model on Test",
+            shared=("setting", "psi", "is_final", *_SUMMARY, "num_changed"),
+            own={
+                "num_to_tumor": "verdicts that this output turns from Normal or review to Tumor",
+                "num_to_normal": "verdicts that this output turns from Tumor to Normal or review",
+                "patch_s": "seconds a patch of 512 px takes up to this output, float32 eager, by the calibration; "
+                "null without one",
+            },
+        ),
+        Schema(
+            name="merge_weights",
+            about="one decoder block in the linear merge (eq. 2)",
+            shared=("setting", "epoch", "phantom"),
+            own={
+                "psi": "psi_0 to psi_4",
+                "merge_weight": "w as learned",
+                "score_std": "standard deviation of Tumor's score minus Normal's over the calibration's patches; null "
+                "without a calibration",
+                "effect": "merge_weight times score_std: how far the block moves the merged score; null likewise",
+            },
+        ),
+        Schema(
+            name="section_verdicts",
+            about="one section under one chosen model",
+            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
+            own={
+                **_from_ledger(
+                    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
+                    *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
+                    *("max_probability", "p99_probability", "weights_digest", "phantom"),
+                ),
+                "area_um2": "area of the largest region at t_p, um2",
+                "tumor_until": "the highest t_p at which the section is Tumor with this t_A; 0 for none",
+                "ledger_margin_um": "smallest distance from a pixel of at least t_p to the edge of the tissue, um; "
+                "null without any; research use only",
+                "verdict": "Tumor, Normal or review",
+                "correct": "whether verdict and label agree; null without a label, or for review",
+            },
+        ),
+        Schema(
+            name="intervals",
+            about="one figure of one output on some parts, with its interval over resampled slides",
+            shared=("setting", "psi", "is_final", "num_sections", "num_slides", "phantom"),
+            own={
+                "part": "Test, or Validation I + II",
+                "figure": "accuracy, sensitivity, specificity or f_beta",
+                "value": "of the sections as they are",
+                "low": "lower end of the 95 % interval",
+                "high": "upper end of the 95 % interval",
+            },
+        ),
+        Schema(
+            name="beside_paper",
+            about="one row of the paper's Table 3, 4 or 5 with the study's figures",
+            shared=("setting", "psi", "num_sections", "num_slides", "phantom"),
+            own={
+                "table": "Table 3, Table 4 or Table 5",
+                **{
+                    f"{name}{suffix}": f"{name} {text}"
+                    for name in ("accuracy", "sensitivity", "specificity", "f_beta")
+                    for suffix, text in (
+                        ("_paper", "as the paper prints it, a text"),
+                        ("", "of the study"),
+                        ("_low", "of the study, lower end of its 95 % interval"),
+                        ("_high", "of the study, upper end"),
+                    )
+                },
+            },
+        ),
+        Schema(
+            name="comparisons",
+            about="a pair of models on the Test sections that both judge",
+            shared=("num_slides", "phantom"),
+            own={
+                "one": "a setting, or a setting and one of its outputs",
+                "other": "a setting",
+                "num_sections": "labelled sections that both call Tumor or Normal",
+                "num_only_one_right": "sections on which only the first is right",
+                "num_only_other_right": "sections on which only the second is right",
+                "mcnemar_p": "McNemar's exact two-sided p, which takes sections as independent",
+                **{
+                    f"{name}_difference{suffix}": f"{name} of the first minus the second's{text}"
+                    for name in ("accuracy", "sensitivity", "specificity", "f_beta")
+                    for suffix, text in (
+                        ("", ""),
+                        ("_low", ": lower end of the 95 % interval over resampled slides"),
+                        ("_high", ": upper end"),
+                    )
+                },
+                "is_resolved": "whether the interval of the accuracy's difference excludes 0",
+            },
+        ),
+        Schema(
+            name="roc_curves",
+            about="one setting at one stored probability as t_p, on Test",
+            shared=("setting", "t_p", "t_a_um2", *_COUNTS, "sensitivity", "specificity", "precision", "phantom"),
+        ),
+        Schema(
+            name="roc",
+            about="the areas under a setting's curves on Test",
+            shared=("setting", "t_a_um2", "num_slides", "phantom"),
+            own={
+                "roc_auc": "area under the ROC curve over all t_p",
+                "roc_auc_low": "lower end of its 95 % interval over resampled slides",
+                "roc_auc_high": "upper end",
+                "average_precision": "mean precision over the Tumor sections, each at its own threshold",
+                "average_precision_low": "lower end of its 95 % interval over resampled slides",
+                "average_precision_high": "upper end",
+                "num_tumor": "sections labelled Tumor",
+                "num_normal": "sections labelled Normal",
+            },
+        ),
+        Schema(
+            name="reliability_bins",
+            about="the Test sections of a setting with a probability in one tenth",
+            shared=("setting", "phantom"),
+            own={
+                "probability_low": "where the tenth begins",
+                "probability_high": "where it ends",
+                "mean_probability": "mean of the highest t_p at which its sections are Tumor",
+                "tumor_share": "share of its sections that are labelled Tumor",
+                "num_sections": "its sections",
+            },
+        ),
+        Schema(
+            name="reliability",
+            about="a setting's calibration on Test",
+            shared=("setting", "num_sections", "phantom"),
+            own={
+                "calibration_error": "mean distance of mean_probability and tumor_share over the tenths, by sections",
+                "brier_score": "mean squared distance of probability and label",
+                "brier_score_of_share": "the same for always saying the share of Tumor",
+            },
+        ),
+        Schema(
+            name="error_groups",
+            about="one group of Test sections under one chosen model",
+            shared=("setting", *_COUNTS, "num_review", "num_sections", "phantom"),
+            own={
+                "kind": "slide, area or prefilled",
+                "group": "the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
+                "error_share": "share of the judged sections that are wrong",
+            },
+        ),
+        Schema(
+            name="stability",
+            about="the plateau around a setting's chosen thresholds on Validation I + II",
+            shared=(*_CHOICE, "f_beta", "phantom"),
+            own={
+                "tolerance": "so much below the chosen cell's F_beta a cell of the plateau may be",
+                "plateau_share": "share of the grid's cells in the plateau",
+                "t_p_low": "least t_p in the plateau",
+                "t_p_high": "greatest t_p in the plateau",
+                "t_a_um2_low": "least t_A in the plateau, um2",
+                "t_a_um2_high": "greatest t_A in the plateau, um2",
+            },
+        ),
+        Schema(
+            name="triage",
+            about="a setting at a promised miss rate",
+            shared=("setting", "phantom"),
+            own={
+                "miss_rate": "promised: share of Tumor sections that may be auto-normal",
+                "false_alarm_rate": "promised: share of Normal sections that may be auto-tumor",
+                "normal_below_t_p": "a section that is Tumor only below this t_p is auto-normal; 0 for none",
+                "tumor_from_t_p": "a section that is Tumor at this t_p is auto-tumor; null for none",
+                "num_calibration_tumor": "Tumor sections of Validation I + II",
+                "num_calibration_normal": "Normal sections of Validation I + II",
+                "review_share_predicted": "share of Validation I + II that is for review",
+                "review_share_test": "share of Test that is for review; null without Test",
+                "num_test": "labelled sections of Test",
+                "num_auto_normal": "of Test",
+                "num_review": "of Test, with sections that were not read whole",
+                "num_auto_tumor": "of Test",
+                "num_missed": "Tumor sections of Test that are auto-normal",
+                "num_false_alarms": "Normal sections of Test that are auto-tumor",
+                "miss_rate_test": "num_missed as a share of Test's Tumor sections; null without any",
+                "false_alarm_rate_test": "num_false_alarms as a share of Test's Normal sections; null without any",
+                "prefilled_share": "share of the calibration's sections whose label a model had filled in before",
+            },
+        ),
+        Schema(
+            name="learning_curves",
+            about="one epoch",
+            shared=("phantom",),
+            own={
+                "epoch": "the first is 1",
+                **dict.fromkeys(
+                    SETTINGS, "IoU of the setting's own output on Validation I; null where it has no such epoch"
+                ),
+            },
+        ),
+        Schema(
+            name="margins",
+            about="one predicted Tumor region of a chosen model, with its distance to the tissue's edge; research use "
+            "only: that edge need not be a surgical margin",
+            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+            own={
+                "region": "its number in the section, as in the file for QuPath",
+                "area_um2": "area of the region, um2",
+                "margin_um": "smallest distance from the region to the edge of the tissue found; research use only",
+                "max_probability": "highest probability in the region",
+                "mean_probability": "mean probability of the region",
+                "x_level0_px": "of the region's centroid",
+                "y_level0_px": "of the region's centroid",
+                **_from_ledger("weights_digest", "phantom"),
+            },
+        ),
+        Schema(
+            name="section_margins",
+            about="one section under one chosen model, with the smallest margin of its regions; research use only: "
+            "the tissue's edge need not be a surgical margin",
+            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+            own={
+                **_from_ledger("label", "coverage"),
+                "verdict": "Tumor, Normal or review",
+                "num_regions": "regions of at least t_A at t_p",
+                "margin_um": "smallest margin of these regions; null without any; research use only",
+                "ledger_margin_um": "the ledger's margin_um at t_p, never above margin_um as it also counts smaller "
+                "regions; null where no pixel reaches t_p; research use only",
+                **_from_ledger("weights_digest", "phantom"),
+            },
+        ),
+        Schema(
+            name="figure2",
+            folder="figures",
+            about="one section of a slide that is shown",
+            shared=("slide_id", "section_id", "part", "phantom"),
+            own={**_from_ledger("label", "labelled_by", *_BOX), "um_per_px": _UM_PER_PX},
+        ),
+        Schema(
+            name="figure4",
+            folder="figures",
+            about="a setting's own output on one patch of Validation I",
+            shared=_PATCH_SHARED,
+            own=_PATCH_OUTPUT,
+        ),
+        Schema(
+            name="figure5",
+            folder="figures",
+            about="one bar: a chosen model on Test",
+            shared=("setting", "fn", "fp", "num_review", "num_sections", "phantom"),
+            own={"num_wrong": "fn + fp"},
+        ),
+        Schema(
+            name="figure6",
+            folder="figures",
+            about="one correctly classified Test section",
+            shared=_SHOWN_SHARED,
+            own=_SHOWN_SECTION,
+        ),
+        Schema(
+            name="figure7",
+            folder="figures",
+            about="the false positive of Test with the largest region",
+            shared=_SHOWN_SHARED,
+            own={
+                **_SHOWN_SECTION,
+                "region_um_per_px": "um per pixel of the picture of the region",
+                "region_x_level0_px": "left edge of the region's box",
+                "region_y_level0_px": "top edge of the region's box",
+                "region_width_level0_px": "width of the region's box",
+                "region_height_level0_px": "height of the region's box",
+                "region_max_probability": "highest probability in the region",
+                "region_mean_probability": "mean probability of the region",
+            },
+        ),
+        Schema(
+            name="figure8",
+            folder="figures",
+            about="an output of resnet34_ds or resnet34_linear on one patch of Validation I",
+            shared=_PATCH_SHARED,
+            own=_PATCH_OUTPUT,
+        ),
+    )
+}
+
+
+def with_descriptions(frame: pd.DataFrame, name: str) -> pa.Table:
+    """A frame as a table that carries its schema's name and version, and what its columns mean.
+
+    Raises:
+        LedgerError: the file or one of the columns is not described in this module.
+    """
+    schema = SCHEMAS.get(name)
+    unknown = set(frame.columns) - set(schema.columns if schema else ())
+    if schema is None or unknown:
+        raise LedgerError(f"{name}.parquet: not described in analysis/evidence/schemas.py: {sorted(unknown)}")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    fields = [each.with_metadata({"description": schema.columns[each.name]}) for each in table.schema]
+    about = {"bccdist.schema": schema.name, "bccdist.schema_version": str(schema.version)}
+    # What pandas notes for itself stays, so that its own types come back.
+    metadata = {**(table.schema.metadata or {}), **{key.encode(): value.encode() for key, value in about.items()}}
+    return table.cast(pa.schema(fields, metadata=metadata))
+
+
+def document() -> str:
+    """docs/parquet.md."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Parquet files of a study"
+    yield ""
+    yield (
+        "Made by `python analysis/make.py schemas` from the code that writes the files. Each file names its schema "
+        "and the version in its metadata (`bccdist.schema`, `bccdist.schema_version`), and each column its meaning "
+        "(`description`). Units stand in the names: `_px` pixels, `_level0_px` pixels of the finest level, `_um` "
+        "micrometres, `_um2` square micrometres, `_s` seconds, `_share` 0 to 1, `num_` a count. Any reader will do:"
+    )
+    yield ""
+    yield "```sql"
+    yield "SELECT setting, count(*) FROM 'STUDY/tables/section_verdicts.parquet' WHERE NOT correct GROUP BY setting;"
+    yield "```"
+    described = (
+        ("sections.parquet", ledger.SCHEMA, "one section under one epoch's output: the section ledger"),
+        ("runs/SETTING/metrics.parquet", metrics.SCHEMA, "one epoch and output of a training run"),
+        ("shards/index.parquet", shard_set.SCHEMA, "one patch of the shard set"),
+    )
+    for path, schema, about in described:
+        version = schema.metadata[b"bccdist.schema_version"].decode()
+        columns = {each.name: each.metadata[b"description"].decode() for each in schema}
+        yield from _file_lines(path, version, about, columns)
+    for mine in SCHEMAS.values():
+        yield from _file_lines(f"{mine.folder}/{mine.name}.parquet", str(mine.version), mine.about, mine.columns)
+
+
+def _file_lines(path: str, version: str, about: str, columns: dict[str, str]) -> Iterator[str]:
+    yield from (
+        "",
+        f"## {path}, version {version}",
+        "",
+        f"One row is {about}.",
+        "",
+        "| column | meaning |",
+        "|---|---|",
+    )
+    for name, text in columns.items():
+        yield f"| `{name}` | {text} |"
+
+
+def main(out: Annotated[Path, tyro.conf.Positional] = Path(__file__).parents[2] / "docs" / "parquet.md") -> None:
+    """Write the document.
+
+    Args:
+        out: Where to.
+    """
+    write_text(out, document())
+    print(out)

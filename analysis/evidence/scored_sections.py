@@ -1,0 +1,76 @@
+"""Sections with one number each: the highest t_p at which the section is Tumor with the chosen t_A.
+
+From it follow the verdict at every t_p, ROC and precision-recall curves, the calibration of probabilities, and triage.
+A section whose tissue was not read whole is left out: unread tissue might have raised its number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from analysis.evidence.section_rows import rows_of
+from analysis.evidence.verdict_table import no_rows, section_verdicts
+from bccdist.parts import Label, Part
+from bccdist.sections.choices import Choice
+from bccdist.sections.curve import NUM_LEVELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSections:
+    """The labelled and wholly read sections of one setting's own output, n rows.
+
+    Attributes:
+        choice: the model and the thresholds.
+        frame: from `section_verdicts`.
+        num_unread: sections that were left out.
+    """
+
+    choice: Choice
+    frame: pd.DataFrame
+    num_unread: int
+
+    @property
+    def levels(self) -> NDArray[np.int64]:
+        """The highest stored probability at which each is Tumor: int [n], 0 to 255."""
+        return np.asarray(np.round(self.frame["tumor_until"].to_numpy() * (NUM_LEVELS - 1)), dtype=np.int64)
+
+    @property
+    def is_tumor(self) -> NDArray[np.bool_]:
+        """Whether each is labelled Tumor: bool [n]."""
+        return np.asarray(self.frame["label"] == Label.TUMOR.value, dtype=bool)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether any is drawn."""
+        return bool(self.frame["phantom"].any())
+
+
+def scored_sections(table: pa.Table, choice: Choice, parts: Iterable[Part]) -> ScoredSections:
+    """The sections of some parts under one chosen model."""
+    verdicts = section_verdicts(rows_of(table, parts, final_only=True), choice)
+    labelled = verdicts[verdicts["label"].notna()]
+    whole = labelled[labelled["coverage"] >= 1].reset_index(drop=True)
+    return ScoredSections(choice=choice, frame=whole, num_unread=len(labelled) - len(whole))
+
+
+def all_scored(table: pa.Table, choices: list[Choice], parts: list[Part]) -> list[ScoredSections]:
+    """Those of every chosen model that has both Tumor and Normal sections.
+
+    Raises:
+        LedgerError: none has.
+    """
+    found = [scored_sections(table, choice, parts) for choice in choices]
+    able = [each for each in found if each.is_tumor.any() and not each.is_tumor.all()]
+    if not able:
+        raise no_rows(parts, choices)
+    return able
+
+
+def unread_notes(every: Iterable[ScoredSections]) -> tuple[str, ...]:
+    """The note below a table that leaves out sections that were not read whole."""
+    num = max((each.num_unread for each in every), default=0)
+    return (f"Sections that were not read whole are left out: {num}.",) if num else ()

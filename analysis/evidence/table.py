@@ -1,0 +1,76 @@
+"""A table: printed as markdown, and written as parquet (full precision), csv and md."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.evidence.schemas import with_descriptions
+from bccdist.configuration import PHANTOM_WARNING
+from bccdist.files import write_text
+from bccdist.sections.ledger import write_table
+
+NOT_KNOWN = "n/a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the analysis."""
+
+    name: str
+    """The stem of its files."""
+    title: str
+    frame: pd.DataFrame
+    """What is written as parquet and csv; its column `phantom` decides on the warning."""
+    printed: pd.DataFrame
+    """The same rows as texts under short headings."""
+    notes: tuple[str, ...] = ()
+    """Sentences below the table."""
+    schema: str = ""
+    """What `analysis.evidence.schemas` describes the columns under, if not `name`."""
+
+    @property
+    def markdown(self) -> str:
+        """Title, table and notes."""
+        warning = f" {PHANTOM_WARNING}" if bool(self.frame["phantom"].any()) else ""
+        blocks = [f"**{self.title}**{warning}", markdown_of(self.printed), *self.notes]
+        return "\n\n".join(blocks) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `name`.parquet, .csv and .md to `folder`."""
+        write_frame(folder / f"{self.name}.parquet", self.frame, self.schema or self.name)
+        write_text(folder / f"{self.name}.csv", self.frame.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / f"{self.name}.md", self.markdown)
+
+
+def write_frame(path: Path, frame: pd.DataFrame, schema: str) -> None:
+    """Write a frame as parquet, atomically and without its index, with what its columns mean.
+
+    Raises:
+        LedgerError: `analysis.evidence.schemas` does not describe the file or a column.
+    """
+    write_table(path, with_descriptions(frame, schema))
+
+
+def markdown_of(printed: pd.DataFrame) -> str:
+    """A frame of texts as a markdown table with aligned columns; all columns but the first align right."""
+    rows = [[str(name) for name in printed.columns], *printed.astype(str).to_numpy().tolist()]
+    widths = [max(3, *(len(row[col]) for row in rows)) for col in range(len(rows[0]))]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def rounded(values: Iterable[float], digits: int) -> list[str]:
+    """Numbers as texts, rounded."""
+    return [NOT_KNOWN if math.isnan(value) else f"{value:.{digits}f}" for value in values]
+
+
+def cut(values: Iterable[float], digits: int) -> list[str]:
+    """Numbers as texts, cut after some digits as the accuracies of the paper's Table 5 are."""
+    scale = 10**digits
+    return rounded(
+        (value if math.isnan(value) else math.floor(value * scale + 1e-9) / scale for value in values), digits
+    )

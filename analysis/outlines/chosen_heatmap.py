@@ -1,0 +1,21 @@
+"""The heatmap that a verdict of a chosen model stands on."""
+
+from bccdist.errors import HeatmapError
+from bccdist.heatmaps.store import Heatmap
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
+
+
+def open_chosen(paths: StudyPaths, choice: Choice, slide_id: str) -> Heatmap:
+    """The heatmap of a slide by the chosen weights of a setting.
+
+    Raises:
+        HeatmapError: it is not there or damaged, or it was made with other weights.
+    """
+    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
+    if heatmap.attributes.weights_digest != choice.weights_digest:
+        raise HeatmapError(
+            f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "
+            "were chosen; run the inference stage again, or the selection"
+        )
+    return heatmap

@@ -1,0 +1,260 @@
+"""The regions that the chosen models find, slide by slide (paper, section 2.4): of at least t_A at the chosen t_p.
+
+What a verdict rests on. A region belongs to its section: where boxes overlap, it is there for each of them. Its
+margin is the smallest distance to the edge of the tissue found on the slide. Margins are for research use only: that
+edge need not be a surgical margin (bccdist/sections/margins.py says what counts as an edge).
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from analysis.evidence.section_rows import load_ledger, rows_of
+from analysis.evidence.verdict_table import no_rows, section_verdicts
+from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.outlines.region_outlines import Region, find_regions
+from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.errors import HeatmapError, LedgerError, SlideError
+from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.curve import level_of
+from bccdist.sections.margins import edge_distances_um
+from bccdist.sections.sampling import pixels_under
+from bccdist.sections.verdicts import Verdict
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
+
+SectionVerdict = Mapping[Hashable, Any]
+"""A row of the verdicts."""
+_DECIMALS = 3
+"""Of a coordinate in level-0 px."""
+_T = TypeVar("_T")
+
+
+class Request(NamedTuple):
+    """What was chosen, and what the chosen models said."""
+
+    choices: dict[str, Choice]
+    """By setting."""
+    verdicts: pd.DataFrame
+    """As `section_verdicts` has them, by one output of each setting."""
+
+
+def read_request(
+    paths: StudyPaths,
+    parts: list[Part],
+    *,
+    setting: str | None = None,
+    psi: Psi | None = None,
+    t_p: float | None = None,
+) -> Request:
+    """The chosen models and their verdicts on some parts.
+
+    Args:
+        paths: the study's.
+        parts: of the slides.
+        setting: None is every one that was selected.
+        psi: the output; None is each setting's own.
+        t_p: prediction threshold, 0 to 1; None is the chosen one.
+
+    Raises:
+        LedgerError: nothing was selected, or no slide of these parts was inferred, or an argument fits neither.
+    """
+    choices = _choices(paths, setting, t_p)
+    rows = rows_of(load_ledger(paths), parts, final_only=psi is None)
+    if psi is not None:
+        rows = rows.where((rows.frame["psi"] == psi).to_numpy())
+    frame = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
+    if frame.empty:
+        raise no_rows(parts, list(choices.values()))
+    return Request(choices, frame)
+
+
+def _choices(paths: StudyPaths, setting: str | None, t_p: float | None) -> dict[str, Choice]:
+    """What was chosen, by setting, with another t_p if one is given."""
+    choices = {choice.setting: choice for choice in read_choices(paths)}
+    if setting is not None and setting not in choices:
+        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
+    if t_p is not None and not 0 < t_p <= 1:
+        raise LedgerError(f"--t-p {t_p}: a prediction threshold lies above 0 and is at most 1")
+    return {
+        name: choice if t_p is None else replace(choice, t_p=t_p)
+        for name, choice in choices.items()
+        if setting in (None, name)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideTissue:
+    """What is read of a slide, once for all settings."""
+
+    properties: Mapping[str, str]
+    """What the file says of itself, by OpenSlide's names."""
+    size_level0_px: tuple[int, int]
+    """Width and height."""
+    distances_um: NDArray[np.float32]
+    """From `edge_distances_um`, [h, w] at `TISSUE_MPP`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenOutput:
+    """One output of one slide's heatmap, at the chosen thresholds."""
+
+    heatmap: Heatmap
+    psi: Psi
+    choice: Choice
+    """The model and the thresholds."""
+    slide: SlideTissue
+
+    @property
+    def pixel_um2(self) -> float:
+        """Area of a heatmap pixel, as the selection counts it."""
+        edge_um = pixel_px(self.psi) * (self.heatmap.attributes.mpp if self.choice.area_unit == "physical" else 1.0)
+        return edge_um * edge_um
+
+    @property
+    def least_pixels(self) -> int:
+        """The fewest pixels of a region of t_A."""
+        about = math.floor(self.choice.t_a_um2 / self.pixel_um2)
+        return next(num for num in range(max(1, about - 1), about + 3) if num * self.pixel_um2 >= self.choice.t_a_um2)
+
+    def regions_in(self, section: SectionVerdict) -> list[Region]:
+        """The regions of one section, in the order of their first pixels; outlines are in the slide's heatmap pixels.
+
+        Raises:
+            HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
+        """
+        if not section["tissue_um2"]:
+            return []
+        box_target_px = section_box(section).scaled(1 / self.heatmap.attributes.downsample)
+        box_px = self.heatmap.lattice_box(self.psi, box_target_px)
+        found = find_regions(
+            self.strips(box_px),
+            level=level_of(self.choice.t_p),
+            least_pixels=self.least_pixels,
+            distances_um=self.distance_strips(box_px),
+        )
+        corner_px = np.array((box_px.x, box_px.y))
+        regions = [
+            region._replace(outline=shapely.transform(region.outline, lambda xy: xy + corner_px)) for region in found
+        ]
+        self._require_ledgers_area(section, max((region.num_pixels for region in regions), default=0))
+        return regions
+
+    def strips(self, box_px: Box) -> Iterator[NDArray[np.uint8]]:
+        """A box of heatmap pixels by rows of chunks, 0 where a verdict does not count them."""
+        counted = (self.heatmap.coverage == self.heatmap.attributes.full_coverage) & self.heatmap.tissue_cells
+        edge_px = pixel_px(self.psi)
+        for strip in _by_chunks(box_px):
+            cells = pixels_under(strip, counted.shape, edge_px=edge_px, scale=1 / CELL_PX)
+            yield self.heatmap.read(self.psi, Box(*(edge_px * length for length in strip))) * counted[np.ix_(*cells)]
+
+    def distance_strips(self, box_px: Box) -> Iterator[NDArray[np.float32]]:
+        """The distances to the tissue's edge under the same strips, in um (research use only)."""
+        distances_um, scale = self.slide.distances_um, self.heatmap.attributes.mpp / TISSUE_MPP
+        for strip in _by_chunks(box_px):
+            under = pixels_under(strip, distances_um.shape, edge_px=pixel_px(self.psi), scale=scale)
+            yield distances_um[np.ix_(*under)]
+
+    def placed(self, outline: shapely.Geometry, *, origin_level0_px: tuple[int, int] = (0, 0)) -> shapely.Geometry:
+        """An outline in heatmap pixels as level-0 px from an origin (x, y).
+
+        x and y are moved each alone, so it stays valid.
+        """
+        edge_level0_px = pixel_px(self.psi) * self.heatmap.attributes.downsample
+        origin = np.array(origin_level0_px)
+        return shapely.transform(outline, lambda xy: np.round(xy * edge_level0_px - origin, _DECIMALS))
+
+    def _require_ledgers_area(self, section: SectionVerdict, largest_px: int) -> None:
+        """Refuse a heatmap that is not the one of the ledger, which the verdict stands on."""
+        largest_um2 = largest_px * self.pixel_um2
+        expected_um2 = section["area_um2"] if section["verdict"] == Verdict.TUMOR else 0.0
+        if not math.isclose(largest_um2, expected_um2, rel_tol=1e-9):
+            raise HeatmapError(
+                f"{self.heatmap.path}: the largest region in section {section['section_id']} has {largest_um2:.1f} "
+                f"um2, but {expected_um2:.1f} um2 by the ledger; run the inference stage again for this slide"
+            )
+
+
+def section_box(section: SectionVerdict) -> Box:
+    """A section's box in level-0 px."""
+    return Box(*(section[f"{side}_level0_px"] for side in ("x", "y", "width", "height")))
+
+
+def smallest_margin_um(regions: list[Region]) -> float:
+    """Of some regions; NaN where there are none. Research use only."""
+    return min((region.margin_um for region in regions), default=math.nan)
+
+
+def _by_chunks(box_px: Box) -> Iterator[Box]:
+    """A box cut into rows of the heatmap's chunks, so that each chunk is read once."""
+    for chunk_y in range(box_px.y // CHUNK_PIXELS * CHUNK_PIXELS, box_px.y_end, CHUNK_PIXELS):
+        y, y_end = max(chunk_y, box_px.y), min(chunk_y + CHUNK_PIXELS, box_px.y_end)
+        yield Box(box_px.x, y, box_px.width, y_end - y)
+
+
+def on_each_output(
+    paths: StudyPaths, manifest: Manifest, request: Request, work: Callable[[ChosenOutput, pd.DataFrame], _T]
+) -> tuple[list[_T], list[str]]:
+    """Do something with the output of every slide and setting of a request; each slide's tissue is read once.
+
+    Args:
+        paths: the study's.
+        manifest: its slides.
+        request: the chosen models and their verdicts.
+        work: takes an output and its verdicts.
+
+    Returns:
+        What `work` returned, by slide and setting, and a line for each output that could not be read.
+    """
+    done, failures = [], []
+    for slide_id, of_slide in request.verdicts.groupby("slide_id"):
+        tissue_at = cache(partial(_read_tissue, manifest.slide(str(slide_id))))
+        for setting, sections in of_slide.groupby("setting"):
+            try:
+                output = _open_output(paths, request.choices[str(setting)], sections, tissue_at)
+                done.append(work(output, sections.sort_values("section_id")))
+            except (SlideError, HeatmapError) as error:
+                failures.append(f"  - {setting}: {error}")
+    return done, failures
+
+
+def _open_output(
+    paths: StudyPaths, choice: Choice, sections: pd.DataFrame, tissue_at: Callable[[float], SlideTissue]
+) -> ChosenOutput:
+    """One slide's output under one setting.
+
+    Raises:
+        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+        HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
+    """
+    slide_id, psi = sections["slide_id"].iloc[0], sections["psi"].iloc[0]
+    heatmap = open_chosen(paths, choice, slide_id)
+    slide = tissue_at(heatmap.attributes.mpp)
+    if slide.size_level0_px != heatmap.attributes.size_level0_px:
+        raise SlideError(
+            f"{slide_id}: it has {slide.size_level0_px} level-0 px, but the heatmap {heatmap.path} was made of "
+            f"{heatmap.attributes.size_level0_px}; give the manifest that the study was made with"
+        )
+    return ChosenOutput(heatmap=heatmap, psi=psi, choice=choice, slide=slide)
+
+
+def _read_tissue(record: SlideRecord, target_mpp: float) -> SlideTissue:
+    with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
+        width_px, height_px = slide.level0_size
+        return SlideTissue(
+            properties=dict(slide.properties),
+            size_level0_px=(width_px, height_px),
+            distances_um=edge_distances_um(tissue_mask(slide)),
+        )

@@ -1,0 +1,132 @@
+"""A heatmap as a pyramidal TIFF: `python analysis/make.py heatmap_tiff STUDY SLIDE_ID [--psi psi_0]`.
+
+For programs that do not read OME-Zarr: OpenSlide and QuPath open the file as a slide of its own, in shades of grey
+(value / 255 is the Tumor probability), at the heatmap's um/px. It lies on the slide from its upper left corner.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tifffile
+import tyro
+from numpy.typing import NDArray
+
+from bccdist import __version__
+from bccdist.configuration import PHANTOM_WARNING, Psi, pixel_px
+from bccdist.errors import HeatmapError, LedgerError
+from bccdist.files import atomic_path
+from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+
+TILE_PIXELS = CHUNK_PIXELS
+_CLASSIC_TIFF_BYTES = 1 << 31
+"""A larger pyramid becomes a BigTIFF."""
+_UM_PER_CM = 1e4
+
+
+def export_heatmap(
+    study_root: Path, slide_id: str, *, setting: str | None = None, psi: Psi | None = None, out: Path | None = None
+) -> Path:
+    """Write the heatmap of the chosen epoch of one setting.
+
+    Args:
+        study_root: the study's folder.
+        slide_id: of a slide that the chosen model was applied to.
+        setting: may be None where only one was selected.
+        psi: the output; None is the setting's own.
+        out: the file to write; None is its place in the study.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        LedgerError: nothing was selected, or it is not said which of several settings is meant.
+        HeatmapError: the heatmap cannot be read, or has no such output.
+    """
+    paths = StudyPaths(study_root)
+    choice = _choice(paths, setting)
+    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
+    output: Psi = psi or heatmap.outputs[-1]
+    if output not in heatmap.outputs:
+        raise HeatmapError(f"{heatmap.path}: holds {', '.join(heatmap.outputs)}, but --psi {output} is asked for")
+    path = out or paths.heatmap_tiff(choice.setting, slide_id, output)
+    write_tiff(path, heatmap, output)
+    return path
+
+
+def _choice(paths: StudyPaths, setting: str | None) -> Choice:
+    choices = {choice.setting: choice for choice in read_choices(paths)}
+    names = ", ".join(choices)
+    if setting is None and len(choices) > 1:
+        raise LedgerError(f"several settings were selected: {names}; give one with --setting")
+    name = next(iter(choices)) if setting is None else setting
+    if name not in choices:
+        raise LedgerError(f"--setting {name}: nothing was selected for it; selected were {names}")
+    return choices[name]
+
+
+def write_tiff(path: Path, heatmap: Heatmap, psi: Psi) -> None:
+    """Write one output with all levels of its pyramid, atomically; one row of tiles is held in memory.
+
+    Raises:
+        HeatmapError: the heatmap is damaged.
+    """
+    levels = heatmap.levels(psi)
+    is_big = sum(height * width for height, width in levels) >= _CLASSIC_TIFF_BYTES
+    with atomic_path(path) as partial, tifffile.TiffWriter(partial, bigtiff=is_big) as tiff:
+        for level, shape in enumerate(levels):
+            pixels_per_cm = _UM_PER_CM / (heatmap.attributes.mpp * pixel_px(psi) * 2**level)
+            tiff.write(
+                _tiles(heatmap, psi, level, shape),
+                shape=shape,
+                dtype=np.uint8,
+                tile=(TILE_PIXELS, TILE_PIXELS),
+                photometric="minisblack",
+                compression="deflate",
+                subfiletype=int(level > 0),
+                resolution=(pixels_per_cm, pixels_per_cm),
+                resolutionunit="CENTIMETER",
+                description=_description(heatmap, psi) if level == 0 else None,
+                software=f"bccdist {__version__}",
+                metadata=None,
+            )
+
+
+def _tiles(heatmap: Heatmap, psi: Psi, level: int, shape: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+    """The tiles of one level in reading order, whole ones: beyond the edge they are 0."""
+    height, width = shape
+    for y in range(0, height, TILE_PIXELS):
+        rows = heatmap.read_rows(psi, level, slice(y, min(y + TILE_PIXELS, height)))
+        whole = np.pad(rows, ((0, TILE_PIXELS - len(rows)), (0, -width % TILE_PIXELS)))
+        for x in range(0, width, TILE_PIXELS):
+            yield np.ascontiguousarray(whole[:, x : x + TILE_PIXELS])
+
+
+def _description(heatmap: Heatmap, psi: Psi) -> str:
+    """How the heatmap was made, as JSON in the file's first page."""
+    warning = {"warning": PHANTOM_WARNING} if heatmap.attributes.phantom else {}
+    return json.dumps({"psi": psi, **warning, **asdict(heatmap.attributes)})
+
+
+def main(
+    study: Annotated[Path, tyro.conf.Positional],
+    slide_id: Annotated[str, tyro.conf.Positional],
+    setting: str | None = None,
+    psi: Psi | None = None,
+    out: Path | None = None,
+) -> None:
+    """Write a heatmap of the chosen epoch as a pyramidal TIFF.
+
+    Args:
+        study: The study's folder.
+        slide_id: A slide that the chosen model was applied to.
+        setting: May be left out where only one was selected.
+        psi: Which output: default is the setting's own.
+        out: File to write: default is STUDY/heatmap_tiffs/SETTING/.
+    """
+    print(export_heatmap(study, slide_id, setting=setting, psi=psi, out=out))

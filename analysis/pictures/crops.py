@@ -1,0 +1,204 @@
+"""Boxes of a slide as pictures, with the heatmap and the annotated tumor of the same box (paper, Figures 4, 6 to 8).
+
+A picture has a frame of its own: level 0 divided by `downsample`. It is read at about the resolution at which it is
+shown, and heatmaps in bands, so memory stays bounded whatever the box.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.outlines.chosen_regions import SectionVerdict, section_box
+from bccdist.configuration import Psi, pixel_px
+from bccdist.errors import SlideError
+from bccdist.heatmaps.store import Heatmap
+from bccdist.parts import Kind
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
+from bccdist.sections.curve import NUM_LEVELS, level_of
+from bccdist.slides.annotations import read_annotations
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Kinds, SlideRecord
+from bccdist.slides.slide import Slide
+
+_BAND_PIXELS = 1 << 23
+"""Heatmap pixels that are held at once."""
+_SAME_MPP = 1e-6
+"""Relative difference of two um/px that are the same but for rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A box of a slide as a picture."""
+
+    tissue: NDArray[np.uint8]
+    """RGB [h, w, 3]."""
+    box_px: Box
+    """Where it lies, in its own frame."""
+    downsample: float
+    """Level-0 pixels per pixel of the picture."""
+    um_per_px: float
+    size_level0_px: tuple[int, int]
+    """Width and height of the slide."""
+
+
+class Heat(NamedTuple):
+    """An output of the network in the pixels of a picture."""
+
+    probability: NDArray[np.float32]
+    """Mean over each pixel, [h, w], 0 to 1; 0 outside the slide."""
+    mask_share: NDArray[np.float32]
+    """[h, w]: the share of each pixel with a probability of at least t_p, 0 to 1."""
+
+
+def mpp_to_fit(box_level0_px: Box, mpp_level0: float, *, width_px: int, height_px: int) -> float:
+    """Um per pixel at which a box fits into a picture of this size, but not finer than it was scanned."""
+    return mpp_level0 * max(1.0, box_level0_px.width / width_px, box_level0_px.height / height_px)
+
+
+def read_crop(record: SlideRecord, box_level0_px: Box, *, mpp: float) -> Crop:
+    """A box of a slide at `mpp` um per pixel.
+
+    Args:
+        record: the slide.
+        box_level0_px: may reach outside the slide, where all is white and nothing is annotated.
+        mpp: of the picture; not finer than level 0.
+
+    Raises:
+        SlideError: the slide cannot be read, or was scanned coarser than `mpp`.
+    """
+    with _open_at(record, mpp) as slide:
+        return _cut(slide, box_level0_px)
+
+
+def read_annotated_crop(
+    record: SlideRecord, box_level0_px: Box, *, mpp: float, kinds: Kinds
+) -> tuple[Crop, NDArray[np.bool_]]:
+    """A box of an annotated slide as `read_crop` reads it, and which of its pixels are Tumornest: bool [h, w].
+
+    Args:
+        record: the slide.
+        box_level0_px: may reach outside the slide, where nothing is annotated.
+        mpp: of the picture; not finer than level 0.
+        kinds: what the names in the annotations mean.
+
+    Raises:
+        SlideError: the slide cannot be read, or was scanned coarser than `mpp`.
+        AnnotationError: its annotations cannot be read or do not fit the slide.
+    """
+    with _open_at(record, mpp) as slide:
+        crop = _cut(slide, box_level0_px)
+        return crop, read_annotations(record.annotations, slide, kinds).masks(crop.box_px)[Kind.TUMORNEST]
+
+
+def _open_at(record: SlideRecord, mpp: float) -> Slide:
+    return Slide(record.path, target_mpp=mpp, tolerance=_SAME_MPP, mpp=record.mpp)
+
+
+def _cut(slide: Slide, box_level0_px: Box) -> Crop:
+    """The box in the slide's target frame, at least one pixel wide and high."""
+    x, y, width, height = (round(length / slide.resolution.downsample) for length in box_level0_px)
+    box_px = Box(x, y, max(1, width), max(1, height))
+    return Crop(
+        tissue=slide.read(box_px),
+        box_px=box_px,
+        downsample=slide.resolution.downsample,
+        um_per_px=slide.resolution.mpp,
+        size_level0_px=slide.level0_size,
+    )
+
+
+def read_heat(heatmap: Heatmap, psi: Psi, crop: Crop, *, t_p: float) -> Heat:
+    """An output of the network in the pixels of a picture, each the mean over its area.
+
+    Args:
+        heatmap: of the picture's slide.
+        psi: one of its outputs.
+        crop: the picture.
+        t_p: prediction threshold, 0 to 1, of the mask.
+
+    Raises:
+        SlideError: the heatmap is of another slide.
+        HeatmapError: the output is not stored, or is damaged.
+    """
+    if crop.size_level0_px != heatmap.attributes.size_level0_px:
+        raise SlideError(
+            f"{heatmap.attributes.slide_id}: it has {crop.size_level0_px} level-0 px, but the heatmap {heatmap.path} "
+            f"was made of {heatmap.attributes.size_level0_px}; give the slides that the study was made with"
+        )
+    box_px, step = crop.box_px, crop.downsample / heatmap.attributes.downsample / pixel_px(psi)
+    probability = np.zeros((box_px.height, box_px.width), dtype=np.float32)
+    mask_share = np.zeros_like(probability)
+    across = _weights(box_px.x, box_px.x_end, step)
+    rows_at_once = max(1, int(_BAND_PIXELS / (box_px.width * step * step)))
+    for start in range(0, box_px.height, rows_at_once):
+        end = min(start + rows_at_once, box_px.height)
+        band_px = Box(box_px.x, box_px.y + start, box_px.width, end - start)
+        down = _weights(band_px.y, band_px.y_end, step)
+        values = _read_padded(heatmap, psi, band_px.scaled(step))
+        probability[start:end] = down @ values.astype(np.float32) @ across.T / (NUM_LEVELS - 1)
+        mask_share[start:end] = down @ (values >= level_of(t_p)).astype(np.float32) @ across.T
+    return Heat(probability, mask_share)
+
+
+def _weights(start_px: int, end_px: int, step: float) -> NDArray[np.float32]:
+    """The share that each heatmap pixel along a side has in the pixels of a picture from `start_px` to `end_px`.
+
+    Args:
+        start_px, end_px: in the picture's frame.
+        step: heatmap pixels per pixel of the picture.
+
+    Returns:
+        [picture pixels, heatmap pixels], those that `Box.scaled` holds; each row sums to 1.
+    """
+    edges = np.arange(start_px, end_px + 1) * step
+    origin, end = math.floor(edges[0]), math.ceil(edges[-1])
+    weights = np.zeros((end_px - start_px, end - origin), dtype=np.float32)
+    for row, (near, far) in zip(weights, pairwise(edges), strict=True):
+        pixels = np.arange(math.floor(near), math.ceil(far))
+        row[pixels - origin] = (np.minimum(far, pixels + 1) - np.maximum(near, pixels)) / step
+    return weights
+
+
+def _read_padded(heatmap: Heatmap, psi: Psi, box: Box) -> NDArray[np.uint8]:
+    """A box in pixels of an output: uint8 [h, w], 0 outside the slide."""
+    values = np.zeros((box.height, box.width), dtype=np.uint8)
+    box_target_px = box.scaled(pixel_px(psi)).intersection(heatmap.box_target_px)
+    if box_target_px.area:
+        inside = heatmap.lattice_box(psi, box_target_px)
+        values[inside._replace(x=inside.x - box.x, y=inside.y - box.y).slices()] = heatmap.read(psi, box_target_px)
+    return values
+
+
+def read_section(
+    paths: StudyPaths, record: SlideRecord, choice: Choice, section: SectionVerdict, *, width_px: int, height_px: int
+) -> tuple[Crop, Heat]:
+    """A section with the heatmap that its verdict stands on, as large as fits into a picture of this size.
+
+    Raises:
+        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+        HeatmapError: the heatmap is not there or damaged, or was made with other weights.
+    """
+    heatmap = open_chosen(paths, choice, record.slide_id)
+    return read_heated(record, heatmap, section_box(section), section, width_px=width_px, height_px=height_px)
+
+
+def read_heated(
+    record: SlideRecord,
+    heatmap: Heatmap,
+    box_level0_px: Box,
+    section: SectionVerdict,
+    *,
+    width_px: int,
+    height_px: int,
+) -> tuple[Crop, Heat]:
+    """A box of a slide with the output and at the t_p that a section's verdict stands on; see `read_section`."""
+    mpp_level0 = heatmap.attributes.mpp / heatmap.attributes.downsample
+    mpp = mpp_to_fit(box_level0_px, mpp_level0, width_px=width_px, height_px=height_px)
+    crop = read_crop(record, box_level0_px, mpp=mpp)
+    return crop, read_heat(heatmap, section["psi"], crop, t_p=section["t_p"])

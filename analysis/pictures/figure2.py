@@ -1,0 +1,166 @@
+"""Figure 2, labels of the sections of Test slides (paper, section 2.1): `python analysis/make.py figure2 STUDY`.
+
+Nothing but the manifest and the slides is needed: it can be drawn before anything is trained.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import tyro
+from numpy.typing import NDArray
+
+from analysis.evidence.table import Table
+from analysis.pictures.crops import mpp_to_fit
+from analysis.pictures.overlay_drawing import LABEL_COLOURS, PictureBox
+from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, write_sheet
+from bccdist.errors import ManifestError
+from bccdist.parts import Label, Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, Section, sections_of, tissue_mask
+from bccdist.study import open_study
+
+NUM_SLIDES = 2
+_PANEL_PX = (760, 900)
+_NO_LABEL = "no label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LabelledSlide:
+    """A slide as it is shown."""
+
+    record: SlideRecord
+    tissue: NDArray[np.uint8]
+    """The whole slide, RGB [h, w, 3]."""
+    um_per_px: float
+    px_per_level0_px: float
+    sections: tuple[Section, ...]
+
+
+def choose_slides(manifest: Manifest) -> list[SlideRecord]:
+    """The Test slides with most sections of either label, two at most; without both labels only where none has both.
+
+    Raises:
+        ManifestError: no section of a Test slide has a label.
+    """
+    ranked = []
+    for record in manifest.slides_of([Part.TEST]):
+        labels = [section.label for section in manifest.sections_of(record.slide_id)]
+        counts = (labels.count(Label.TUMOR), labels.count(Label.NORMAL))
+        if any(counts):
+            ranked.append((-min(counts), -max(counts), record.slide_id))
+    if not ranked:
+        raise ManifestError(
+            f"{manifest.path}: no section of a {Part.TEST.value} slide has a label; write labels into sections.csv, "
+            "or name slides of another part"
+        )
+    return [manifest.slide(slide_id) for *_, slide_id in sorted(ranked)[:NUM_SLIDES]]
+
+
+def _read_slide(manifest: Manifest, record: SlideRecord) -> _LabelledSlide:
+    with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
+        whole_level0_px = Box(0, 0, *slide.level0_size)
+        width_px, height_px = _PANEL_PX
+        mpp = mpp_to_fit(whole_level0_px, slide.resolution.mpp_level0, width_px=width_px, height_px=height_px)
+        tissue = slide.thumbnail(mpp)
+        records = manifest.sections_of(record.slide_id)
+        return _LabelledSlide(
+            record=record,
+            tissue=tissue,
+            um_per_px=mpp,
+            px_per_level0_px=tissue.shape[1] / whole_level0_px.width,
+            sections=tuple(sections_of(slide, record.slide_id, tissue_mask(slide), records)),
+        )
+
+
+def _panel(slide: _LabelledSlide) -> Panel:
+    marks = []
+    for section in slide.sections:
+        label = None if section.label is None else section.label.value
+        box = PictureBox(*(length * slide.px_per_level0_px for length in section.box_level0_px))
+        # Not by colour alone: dashed is Normal, and each box says its label.
+        is_dashed = section.label is Label.NORMAL
+        marks.append(Mark(box=box, colour=LABEL_COLOURS[label], dashed=is_dashed, text=label or _NO_LABEL))
+    return Panel(image=slide.tissue, um_per_px=slide.um_per_px, marks=tuple(marks))
+
+
+def _table(slides: Sequence[_LabelledSlide]) -> Table:
+    frame = pd.DataFrame(
+        [
+            {
+                "slide_id": slide.record.slide_id,
+                "section_id": section.section_id,
+                "part": slide.record.part.value,
+                "label": section.label and section.label.value,
+                "labelled_by": section.labelled_by,
+                **{f"{side}_level0_px": length for side, length in section.box_level0_px._asdict().items()},
+                "um_per_px": slide.um_per_px,
+                "phantom": slide.record.scanner == PHANTOM_SCANNER,
+            }
+            for slide in slides
+            for section in slide.sections
+        ]
+    )
+    printed = pd.DataFrame(
+        {
+            "slide": frame["slide_id"],
+            "section": frame["section_id"],
+            "label": frame["label"].fillna("none"),
+            **{f"{side} px": frame[f"{side}_level0_px"].astype(str) for side in ("x", "y", "width", "height")},
+        }
+    )
+    return Table(
+        name="figure2",
+        title="Figure 2. Labels of the sections of some slides.",
+        frame=frame,
+        printed=printed,
+        notes=("Boxes are in pixels of the finest level.",),
+    )
+
+
+def write_figure2(study_root: Path, slide_ids: Sequence[str] = ()) -> Table:
+    """Draw the figure and write its table.
+
+    Args:
+        study_root: the study's folder.
+        slide_ids: the slides to show; none is the choice of `choose_slides`.
+
+    Raises:
+        ManifestError: a slide is unknown or has no section, or no Test slide has a label.
+        SlideError: a slide cannot be read; name others.
+    """
+    manifest, paths = open_study(study_root), StudyPaths(study_root)
+    records = [manifest.slide(slide_id) for slide_id in slide_ids] or choose_slides(manifest)
+    slides = [_read_slide(manifest, record) for record in records]
+    bare = [slide.record.slide_id for slide in slides if not slide.sections]
+    if bare:
+        raise ManifestError(f"{manifest.path}: no section on {', '.join(bare)}, nor any tissue found; name others")
+    table = _table(slides)
+    sheet = Sheet(
+        title="Figure 2. Labels of sections",
+        subtitle=f"box: label {Label.TUMOR.value} (solid) or {Label.NORMAL.value} (dashed)",
+        columns=tuple(f"{slide.record.slide_id}\n{slide.record.part.value}" for slide in slides),
+        rows=(Row(panels=tuple(map(_panel, slides))),),
+        panel_px=_PANEL_PX,
+        phantom=bool(table.frame["phantom"].any()),
+    )
+    write_sheet(paths.figure(table.name), sheet)
+    table.write(paths.figures)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional], slides: tuple[str, ...] = ()) -> None:
+    """Draw Figure 2, and print and write what it shows.
+
+    Args:
+        study: The study's folder.
+        slides: Which slides; default is two of Test with both labels.
+    """
+    print(write_figure2(study, slides).markdown)
+    print(StudyPaths(study).figure("figure2"))

@@ -1,0 +1,178 @@
+"""Figure 6, correctly classified sections of Test (paper, section 3): `python analysis/make.py figure6 STUDY`.
+
+Tissue and heatmap side by side: sections with tumor from the largest to the smallest region, and some without.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.table import Table, rounded
+from analysis.evidence.verdict_table import all_verdicts
+from analysis.pictures.crops import Crop, Heat, read_section
+from analysis.pictures.panel_drawing import Panel, Row, Sheet, heat_bar, heated, outlined, write_sheet
+from bccdist.errors import LedgerError
+from bccdist.parts import Label, Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+from bccdist.study import open_study
+
+BEST_SETTING = "resnet34_ds"
+"""The best of the paper on Test."""
+NUM_TUMOR, NUM_NORMAL = 4, 2
+_PAIRS_PER_ROW = 2
+_PANEL_PX = (440, 440)
+_COLUMNS = [
+    *("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
+    *("label", "verdict", "area_um2", "max_probability", "weights_digest"),
+]
+
+
+def chosen_setting(choices: list[Choice], setting: str | None) -> Choice:
+    """The setting that is asked for; without a name the paper's best one, or else the first that was selected.
+
+    Raises:
+        LedgerError: nothing was selected for it.
+    """
+    by_name = {choice.setting: choice for choice in choices}
+    if setting is not None and setting not in by_name:
+        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(by_name)}")
+    return by_name[setting] if setting else by_name.get(BEST_SETTING, choices[0])
+
+
+def choose_sections(verdicts: pd.DataFrame, *, num_tumor: int, num_normal: int) -> pd.DataFrame:
+    """Sections that were correctly classified, those with tumor first; of as many slides as there are.
+
+    Those with tumor are spread evenly over the area of the largest region, those without over the area of tissue.
+
+    Args:
+        verdicts: of one setting, from `section_verdicts`.
+        num_tumor, num_normal: at most so many of each label.
+    """
+    right = verdicts[verdicts["correct"].fillna(value=False).astype(bool)]
+    tumor = _spread(right[right["label"] == Label.TUMOR.value], by="area_um2", num=num_tumor)
+    normal = _spread(right[right["label"] == Label.NORMAL.value], by="tissue_um2", num=num_normal)
+    return pd.concat([tumor, normal], ignore_index=True)
+
+
+def _spread(sections: pd.DataFrame, *, by: str, num: int) -> pd.DataFrame:
+    """At most `num` rows, from the greatest to the least; each slide once where there are enough slides."""
+    ordered = sections.sort_values([by, "slide_id", "section_id"], ascending=[False, True, True])
+    of_each_slide = ordered.drop_duplicates("slide_id")
+    pool = of_each_slide if len(of_each_slide) >= num else ordered
+    picked = np.linspace(0, len(pool) - 1, min(num, len(pool))).round().astype(int)
+    return pool.iloc[picked]
+
+
+def heat_panel(crop: Crop, heat: Heat, t_p: float) -> Panel:
+    """Tissue under its heatmap, with the outline of what reaches t_p."""
+    return Panel(image=outlined(heated(crop.tissue, heat.probability, t_p), heat.mask_share >= 0.5))
+
+
+def _pair(number: int, section: Mapping[Hashable, Any], crop: Crop, heat: Heat) -> tuple[Panel, Panel]:
+    """A section's tissue and its heatmap."""
+    about = f"{number}: {section['section_id']}, {section['label']}"
+    tissue = Panel(image=crop.tissue, um_per_px=crop.um_per_px, caption=about)
+    found = f"largest region {section['area_um2']:,.0f} µm²" if section["area_um2"] else "no region"
+    return tissue, replace(heat_panel(crop, heat, section["t_p"]), caption=found)
+
+
+def _rows(pairs: list[tuple[Panel, Panel]]) -> tuple[Row, ...]:
+    """Some pairs in each row, the last one filled up with empty places."""
+    panels = [panel for pair in pairs for panel in pair]
+    width = 2 * min(_PAIRS_PER_ROW, len(pairs))
+    filled = [*panels, *[None] * (-len(panels) % width)]
+    return tuple(Row(panels=tuple(filled[start : start + width])) for start in range(0, len(filled), width))
+
+
+def section_table(
+    name: str, title: str, verdicts: pd.DataFrame, notes: tuple[str, ...] = (), **shown: float | list[float]
+) -> Table:
+    """What a figure shows of sections: columns of their verdicts, with those of `shown` before the last one."""
+    frame = verdicts[_COLUMNS].assign(**shown, phantom=verdicts["phantom"])
+    printed = pd.DataFrame(
+        {
+            "slide": frame["slide_id"],
+            "section": frame["section_id"],
+            "setting": frame["setting"],
+            "label": frame["label"],
+            "verdict": frame["verdict"],
+            "area um2": rounded(frame["area_um2"], 0),
+            "max probability": rounded(frame["max_probability"], 2),
+            "um/px": rounded(frame["um_per_px"], 2),
+        }
+    )
+    return Table(name=name, title=title, frame=frame, printed=printed, notes=notes)
+
+
+def write_figure6(
+    study_root: Path, setting: str | None = None, *, num_tumor: int = NUM_TUMOR, num_normal: int = NUM_NORMAL
+) -> Table:
+    """Draw the figure and write its table.
+
+    Raises:
+        LedgerError: nothing was selected, Test was not inferred, or no section was correctly classified.
+        SlideError, HeatmapError: a slide or a heatmap cannot be read.
+    """
+    manifest, paths = open_study(study_root), StudyPaths(study_root)
+    choice = chosen_setting(read_choices(paths), setting)
+    verdicts = all_verdicts(load_ledger(paths), [choice], [Part.TEST])
+    sections = choose_sections(verdicts, num_tumor=num_tumor, num_normal=num_normal)
+    if sections.empty:
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: no section to show among {len(verdicts)} of {Part.TEST.value} "
+            "is labelled and correctly classified; label sections, name another --setting, or ask for more than none"
+        )
+    size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
+    pairs, um_per_px = [], []
+    for number, section in enumerate(sections.to_dict("records"), start=1):
+        crop, heat = read_section(paths, manifest.slide(section["slide_id"]), choice, section, **size)
+        pairs.append(_pair(number, section, crop, heat))
+        um_per_px.append(crop.um_per_px)
+    title = f"Figure 6. Correctly classified sections of {Part.TEST.value}"
+    table = section_table("figure6", f"{title}.", sections, um_per_px=um_per_px)
+    sheet = Sheet(
+        title=title,
+        subtitle=about_choice(choice),
+        columns=("tissue", "heatmap") * min(_PAIRS_PER_ROW, len(pairs)),
+        rows=_rows(pairs),
+        panel_px=_PANEL_PX,
+        bar=heat_bar(choice.t_p),
+        phantom=bool(table.frame["phantom"].any()),
+    )
+    write_sheet(paths.figure(table.name), sheet)
+    table.write(paths.figures)
+    return table
+
+
+def about_choice(choice: Choice) -> str:
+    """The model and the thresholds, in a line."""
+    return (
+        f"{choice.setting}, epoch {choice.epoch}   outline: probability at least t_p = {choice.t_p:.2f}   "
+        f"t_A {choice.t_a_um2:.0f} µm² ({choice.area_unit})"
+    )
+
+
+def main(
+    study: Annotated[Path, tyro.conf.Positional],
+    setting: str | None = None,
+    tumor: int = NUM_TUMOR,
+    normal: int = NUM_NORMAL,
+) -> None:
+    """Draw Figure 6, and print and write what it shows.
+
+    Args:
+        study: The study's folder.
+        setting: Default is resnet34_ds, or the first that was selected.
+        tumor: How many sections with tumor.
+        normal: How many without.
+    """
+    print(write_figure6(study, setting, num_tumor=tumor, num_normal=normal).markdown)
+    print(StudyPaths(study).figure("figure6"))

@@ -1,0 +1,198 @@
+"""Figure 7, a section that was wrongly called Tumor (paper, section 3): `python analysis/make.py figure7 STUDY`.
+
+Of the false positives on Test the one with the largest region, and that region from near: what was taken for tumor?
+"""
+
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import pandas as pd
+import tyro
+
+from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import all_verdicts
+from analysis.outlines.chosen_regions import ChosenOutput, Request, SectionVerdict, on_each_output, section_box
+from analysis.outlines.region_outlines import Region
+from analysis.pictures.crops import Crop, Heat, read_heated
+from analysis.pictures.figure6 import about_choice, chosen_setting, heat_panel, section_table
+from analysis.pictures.overlay_drawing import PictureBox
+from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, heat_bar, write_sheet
+from bccdist.configuration import CELL_PX
+from bccdist.errors import LedgerError, StageFailedError
+from bccdist.heatmaps.store import Heatmap
+from bccdist.parts import Label, Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.verdicts import Verdict
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.study import open_study
+
+_PANEL_PX = (560, 460)
+_TITLE = f"Figure 7. A false positive of {Part.TEST.value}"
+_MARGIN = 0.3
+"""Of the region's longer side, around it."""
+_ZOOM_COLOUR = "#7b3294"
+
+
+def false_positives(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The sections labelled Normal that were called Tumor, the one with the largest region first."""
+    wrong = (verdicts["label"] == Label.NORMAL.value) & (verdicts["verdict"] == Verdict.TUMOR.value)
+    return verdicts[wrong].sort_values(["area_um2", "slide_id", "section_id"], ascending=[False, True, True])
+
+
+def _no_false_positive(choice: Choice, verdicts: pd.DataFrame) -> LedgerError:
+    """The error where there is nothing to show, which also says which other settings have something."""
+    own = verdicts[verdicts["setting"] == choice.setting]
+    num_normal = int((own["label"] == Label.NORMAL.value).sum())
+    others = false_positives(verdicts)["setting"].value_counts(sort=False)
+    listed = ", ".join(f"{name} ({num})" for name, num in others.items())
+    advice = f"false positives of other settings: {listed}; name one with --setting" if listed else "nor has any other"
+    return LedgerError(
+        f"{choice.setting}, epoch {choice.epoch}: none of the {num_normal} sections of {Part.TEST.value} labelled "
+        f"{Label.NORMAL.value} was called {Verdict.TUMOR.value}, so there is nothing for Figure 7 to show; {advice}"
+    )
+
+
+def zoom_box(region_level0_px: Box, *, least_level0_px: int, size_level0_px: tuple[int, int]) -> Box:
+    """The box around a region that is shown from near, in level-0 px.
+
+    Args:
+        region_level0_px: the region's own box.
+        least_level0_px: width and height at least, but not more than the slide has.
+        size_level0_px: width and height of the slide, which the box stays within.
+    """
+    margin = _MARGIN * max(region_level0_px.width, region_level0_px.height)
+    starts, lengths = [], []
+    for start, length, size in zip(region_level0_px[:2], region_level0_px[2:], size_level0_px, strict=True):
+        wanted = min(size, max(round(length + 2 * margin), least_level0_px))
+        starts.append(min(max(0, round(start + (length - wanted) / 2)), size - wanted))
+        lengths.append(wanted)
+    return Box(*starts, *lengths)
+
+
+def _place_in(crop: Crop, box_level0_px: Box) -> PictureBox:
+    """What a picture shows of a box of level 0, in the picture's pixels."""
+    shown = box_level0_px.scaled(1 / crop.downsample).intersection(crop.box_px)
+    # Half a line's width inside, so that the frame is whole where it lies on the picture's edge.
+    x, y = shown.x - crop.box_px.x + 1, shown.y - crop.box_px.y + 1
+    return PictureBox(x, y, shown.width - 3, shown.height - 3)
+
+
+def _row(heading: str, crop: Crop, heat: Heat, t_p: float, *marks: Mark) -> Row:
+    tissue = Panel(image=crop.tissue, um_per_px=crop.um_per_px, marks=marks)
+    heated = heat_panel(crop, heat, t_p)
+    return Row(heading=heading, panels=(tissue, Panel(image=heated.image, marks=marks)))
+
+
+class _Decision(NamedTuple):
+    """What decided on a section."""
+
+    heatmap: Heatmap
+    region: Region
+    """The largest."""
+    box_level0_px: Box
+    """Of the region."""
+
+
+def _find_decision(output: ChosenOutput, sections: pd.DataFrame) -> _Decision:
+    """The largest region of the only one of the sections, which was called Tumor."""
+    (section,) = sections.to_dict("records")
+    region = max(output.regions_in(section), key=lambda each: each.num_pixels)
+    x, y, x_end, y_end = (round(edge) for edge in output.placed(region.outline).bounds)
+    return _Decision(output.heatmap, region, Box(x, y, x_end - x, y_end - y))
+
+
+def _decision_on(paths: StudyPaths, manifest: Manifest, choice: Choice, verdict: pd.DataFrame) -> _Decision:
+    """What decided on the section of the one row of `verdict`.
+
+    Raises:
+        StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
+    """
+    found, failures = on_each_output(paths, manifest, Request({choice.setting: choice}, verdict), _find_decision)
+    if failures:
+        raise StageFailedError("Figure 7 was not drawn:\n" + "\n".join(failures))
+    return found[0]
+
+
+def _rows(record: SlideRecord, section: SectionVerdict, decision: _Decision) -> tuple[tuple[Row, Row], Crop, Crop]:
+    """The section, and the region that decided from near: as they are drawn and as they were read."""
+    attributes = decision.heatmap.attributes
+    near_level0_px = zoom_box(
+        decision.box_level0_px,
+        least_level0_px=round(CELL_PX * attributes.downsample),
+        size_level0_px=attributes.size_level0_px,
+    )
+    size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
+    whole, heat = read_heated(record, decision.heatmap, section_box(section), section, **size)
+    near, near_heat = read_heated(record, decision.heatmap, near_level0_px, section, **size)
+    mark = Mark(box=_place_in(whole, near_level0_px), colour=_ZOOM_COLOUR)
+    rows = (
+        _row("section", whole, heat, section["t_p"], mark),
+        _row("region that decided", near, near_heat, section["t_p"]),
+    )
+    return rows, whole, near
+
+
+def _table(verdict: pd.DataFrame, decision: _Decision, note: str, **um_per_px: float) -> Table:
+    """The verdict with its region and the pictures' um per pixel."""
+    sides = ("x", "y", "width", "height")
+    box = {f"region_{side}_level0_px": edge for side, edge in zip(sides, decision.box_level0_px, strict=True)}
+    return section_table(
+        "figure7",
+        f"{_TITLE}.",
+        verdict,
+        (note,),
+        **um_per_px,
+        **box,
+        region_max_probability=decision.region.max_value / (NUM_LEVELS - 1),
+        region_mean_probability=decision.region.mean_value / (NUM_LEVELS - 1),
+    )
+
+
+def write_figure7(study_root: Path, setting: str | None = None) -> Table:
+    """Draw the figure and write its table.
+
+    Raises:
+        LedgerError: nothing was selected, Test was not inferred, or there is no false positive.
+        StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
+    """
+    manifest, paths = open_study(study_root), StudyPaths(study_root)
+    choices = read_choices(paths)
+    choice = chosen_setting(choices, setting)
+    verdicts = all_verdicts(load_ledger(paths), choices, [Part.TEST])
+    wrong = false_positives(verdicts[verdicts["setting"] == choice.setting])
+    if wrong.empty:
+        raise _no_false_positive(choice, verdicts)
+    verdict = wrong.head(1).reset_index(drop=True)
+    (section,) = verdict.to_dict("records")
+    decision = _decision_on(paths, manifest, choice, verdict)
+    rows, whole, near = _rows(manifest.slide(section["slide_id"]), section, decision)
+    note = f"Of {len(wrong)} false positive(s) of {choice.setting}, the one with the largest region."
+    table = _table(verdict, decision, note, um_per_px=whole.um_per_px, region_um_per_px=near.um_per_px)
+    sheet = Sheet(
+        title=_TITLE,
+        subtitle=f"{section['section_id']}: label {section['label']}, verdict {section['verdict']}, "
+        f"{section['area_um2']:,.0f} µm²\n{about_choice(choice)}",
+        columns=("tissue", "heatmap"),
+        rows=rows,
+        panel_px=_PANEL_PX,
+        bar=heat_bar(choice.t_p),
+        phantom=bool(table.frame["phantom"].any()),
+    )
+    write_sheet(paths.figure(table.name), sheet)
+    table.write(paths.figures)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional], setting: str | None = None) -> None:
+    """Draw Figure 7, and print and write what it shows.
+
+    Args:
+        study: The study's folder.
+        setting: Default is resnet34_ds, or the first that was selected.
+    """
+    print(write_figure7(study, setting).markdown)
+    print(StudyPaths(study).figure("figure7"))

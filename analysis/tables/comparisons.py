@@ -1,0 +1,171 @@
+"""Which settings and outputs are told apart by Test: `python analysis/make.py comparisons STUDY`.
+
+Two models are compared on the sections that both judge. McNemar's exact test looks at the sections on which one is
+right and the other wrong, as if sections were independent; they are not, they cluster in slides. So what decides is
+the difference of the accuracies over resampled slides: where its interval contains 0, the two are not resolved,
+whatever the table of figures ranks first. Nothing is corrected for the number of pairs.
+"""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from analysis.evidence.resampling import (
+    LEVEL,
+    NUM_RESAMPLES,
+    Interval,
+    counts_by_slide,
+    draw_slides,
+    few_slides_notes,
+    figures_of,
+    interval_of,
+    judged_by_both,
+    resampled,
+    total,
+)
+from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
+from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.evidence.verdict_table import no_rows, section_verdicts
+from bccdist.errors import LedgerError
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+
+NOT_RESOLVED = "not resolved"
+
+
+def mcnemar_p(num_one: int, num_other: int) -> float:
+    """The two-sided exact p of so many sections that one model alone has right, against the other's; 1 without any."""
+    num = num_one + num_other
+    tail = sum(math.comb(num, count) for count in range(min(num_one, num_other) + 1))
+    return min(1.0, float(Fraction(2 * tail, 2**num)))
+
+
+def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
+    """The table: every pair of settings, and every block of a setting against the setting's own output.
+
+    Args:
+        rows: of every output on Test.
+        choices: the chosen models.
+
+    Raises:
+        LedgerError: no chosen model has rows on Test, or there is nothing to compare.
+    """
+    verdicts = {choice.setting: section_verdicts(rows, choice) for choice in choices}
+    if all(frame.empty for frame in verdicts.values()):
+        raise no_rows([Part.TEST], choices)
+    compared = list(_rows(verdicts, choices))
+    if not compared:
+        raise LedgerError("there is nothing to compare on Test: one output of one setting has labelled sections there")
+    frame = pd.DataFrame(compared)
+    return Table(
+        name="comparisons",
+        title="Pairs of models on Test, and whether it tells them apart.",
+        frame=frame,
+        printed=_printed(frame),
+        notes=(
+            f"Differences: first minus second, {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resampled sets of slides.",
+            f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference contains 0.",
+            "McNemar's p takes sections as independent. Nothing is corrected for the number of pairs.",
+            *few_slides_notes(int(frame["num_slides"].min())),
+        ),
+    )
+
+
+def _rows(verdicts: dict[str, pd.DataFrame], choices: list[Choice]) -> Iterator[dict[str, Any]]:
+    beta = choices[0].beta
+    final = {setting: frame[frame["is_final"]] for setting, frame in verdicts.items() if not frame.empty}
+    for one, other in combinations(final, 2):
+        yield from _compare((one, final[one]), (other, final[other]), beta)
+    for setting, frame in verdicts.items():
+        for psi, block in frame[~frame["is_final"]].groupby("psi"):
+            yield from _compare((f"{setting} {psi}", block), (setting, final[setting]), beta)
+
+
+def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], beta: float) -> Iterator[dict[str, Any]]:
+    """One row; none where no labelled section is judged by both."""
+    first, second = judged_by_both(one[1], other[1])
+    if first.empty:
+        return
+    slide_ids = pd.Index(sorted(set(first["slide_id"])))
+    draws = draw_slides(len(slide_ids))
+    by_slide = [counts_by_slide(each, slide_ids) for each in (first, second)]
+    found = [figures_of(total(each), beta) for each in by_slide]
+    samples = [figures_of(resampled(each, draws), beta) for each in by_slide]
+    differences = {
+        name: interval_of(float(found[0][name] - found[1][name]), samples[0][name] - samples[1][name])
+        for name in found[0]
+    }
+    right = [np.asarray(each["correct"], dtype=bool) for each in (first, second)]
+    num_one, num_other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    yield {
+        "one": one[0],
+        "other": other[0],
+        "num_sections": len(first),
+        "num_slides": len(slide_ids),
+        "num_only_one_right": num_one,
+        "num_only_other_right": num_other,
+        "mcnemar_p": mcnemar_p(num_one, num_other),
+        **{
+            key: value
+            for name, each in differences.items()
+            for key, value in each.columns(f"{name}_difference").items()
+        },
+        "is_resolved": differences["accuracy"].excludes_zero,
+        "phantom": bool(first["phantom"].any()),
+    }
+
+
+def _printed(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "pair": frame["one"] + " - " + frame["other"],
+            "Test": ["resolved" if resolved else NOT_RESOLVED for resolved in frame["is_resolved"]],
+            **{
+                f"{title} difference": [
+                    difference_text(Interval.from_columns(row, f"{name}_difference"))
+                    for row in frame.to_dict("records")
+                ]
+                for name, title in (("accuracy", "accuracy"), ("f_beta", "F"))
+            },
+            "first alone right": frame["num_only_one_right"].astype(str),
+            "second alone": frame["num_only_other_right"].astype(str),
+            "McNemar p": [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in frame["mcnemar_p"]],
+            "sections": frame["num_sections"].astype(str),
+        }
+    )
+
+
+def difference_text(found: Interval) -> str:
+    """A difference and its interval, with signs."""
+    if math.isnan(found.value):
+        return NOT_KNOWN
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def write_comparisons(study_root: Path) -> Table:
+    """Build and write the table.
+
+    Raises:
+        LedgerError: nothing was selected, or there is nothing to compare on Test.
+    """
+    paths = StudyPaths(study_root)
+    table = build_comparisons(rows_of(load_ledger(paths), [Part.TEST], final_only=False), read_choices(paths))
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Print and write the comparisons.
+
+    Args:
+        study: The study's folder.
+    """
+    print(write_comparisons(study).markdown)

@@ -1,0 +1,79 @@
+"""Figure 5, wrongly classified sections of Test (paper, section 3): `python analysis/make.py figure5 STUDY`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import tyro
+from matplotlib.figure import Figure
+
+from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import all_verdicts
+from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
+from analysis.tables.table4 import build_table4
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import read_choices
+
+
+def build_figure5(table4: pd.DataFrame) -> Table:
+    """What the bars show, from the rows of Table 4."""
+    names = ["setting", "fn", "fp", "num_review", "num_sections", "phantom"]
+    frame = table4[names].assign(num_wrong=table4["fn"] + table4["fp"])
+    printed = pd.DataFrame(
+        {
+            "setting": frame["setting"],
+            "missed (FN)": frame["fn"].astype(str),
+            "false alarms (FP)": frame["fp"].astype(str),
+            "wrong": frame["num_wrong"].astype(str),
+            "sections": frame["num_sections"].astype(str),
+        }
+    )
+    return Table(name="figure5", title="Figure 5. Wrongly classified sections of Test.", frame=frame, printed=printed)
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """A bar a setting: missed below, false alarms above."""
+    sections = int(frame["num_sections"].max())
+    title = f"Wrongly classified of {sections:,} Test sections"
+    figure = new_figure(6.8, 4.6, title, phantom=bool(frame["phantom"].any()))
+    axes = figure.subplots()
+    missed = axes.bar(frame["setting"], frame["fn"], 0.6, color=FALSE_NEGATIVE_COLOUR, label="missed (FN)")
+    false = axes.bar(
+        frame["setting"], frame["fp"], 0.6, bottom=frame["fn"], color=FALSE_POSITIVE_COLOUR, label="false alarms (FP)"
+    )
+    for bars, counts, colour in ((missed, frame["fn"], "white"), (false, frame["fp"], "black")):
+        labels = [str(count) if count else "" for count in counts]
+        axes.bar_label(bars, labels, label_type="center", color=colour, fontsize=10)
+    axes.set_ylabel("sections")
+    axes.set_ylim(0, max(1, int(frame["num_wrong"].max())) * 1.2)
+    axes.legend(loc="upper center", ncols=2)
+    tidy(axes)
+    axes.grid(visible=False, axis="x")
+    return figure
+
+
+def write_figure5(study_root: Path) -> Table:
+    """Draw the figure and write what it shows.
+
+    Raises:
+        LedgerError: nothing was selected, or Test was not inferred.
+    """
+    paths = StudyPaths(study_root)
+    choices = read_choices(paths)
+    table4 = build_table4(all_verdicts(load_ledger(paths), choices, [Part.TEST]), choices)
+    table = build_figure5(table4.frame)
+    for kind in ("png", "svg"):
+        write_chart(paths.figure("figure5").with_suffix(f".{kind}"), draw(table.frame))
+    table.write(paths.figures)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Draw, print and write Figure 5.
+
+    Args:
+        study: The study's folder.
+    """
+    print(write_figure5(study).markdown)

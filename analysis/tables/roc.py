@@ -1,0 +1,201 @@
+"""ROC and precision-recall of section verdicts on Test: `python analysis/make.py roc STUDY`.
+
+t_p runs over all 256 stored probabilities while t_A stays as chosen: all of it comes from the curves in the ledger.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.evidence.confusion import Confusion
+from analysis.evidence.resampling import LEVEL, NUM_RESAMPLES, SEED, Interval, draw_slides, interval_of
+from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
+from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.table import Table, write_frame
+from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
+from analysis.tables.intervals import interval_text
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.curve import NUM_LEVELS, level_of
+
+Counts = NDArray[np.int64]
+_MOST_AT_ONCE = 1 << 22
+"""Numbers of resampled counts that are in memory at once."""
+
+
+def counts_at_levels(sections: ScoredSections) -> tuple[Counts, Counts]:
+    """For each slide how many Tumor and how many Normal sections have each level: int64 [num_slides, 256], twice."""
+    place, slide_ids = pd.factorize(sections.frame["slide_id"], sort=True)
+    shape = (len(slide_ids), NUM_LEVELS)
+    index = place * NUM_LEVELS + sections.levels
+    of_tumor, of_normal = (
+        np.bincount(index[wanted], minlength=shape[0] * NUM_LEVELS).reshape(shape)
+        for wanted in (sections.is_tumor, ~sections.is_tumor)
+    )
+    return of_tumor, of_normal
+
+
+def confusion_at_levels(of_tumor: Counts, of_normal: Counts) -> Confusion:
+    """The confusion with each level as threshold, from the counts of sections at each level: arrays [..., 256]."""
+    tp, fp = (np.flip(np.cumsum(np.flip(each, -1), -1), -1) for each in (of_tumor, of_normal))
+    return Confusion(tp=tp, fn=tp[..., :1] - tp, fp=fp, tn=fp[..., :1] - fp)
+
+
+def roc_area(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64]:
+    """The area under the ROC curve, [...]: how often a Tumor section has the higher level, ties counting half."""
+    below = np.cumsum(of_normal, -1) - of_normal
+    wins = (of_tumor * (below + of_normal / 2)).sum(-1)
+    pairs = of_tumor.sum(-1) * of_normal.sum(-1)
+    return np.asarray(np.divide(wins, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0))
+
+
+def average_precision(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64]:
+    """The mean precision over the Tumor sections, each at its own level as the threshold, [...]."""
+    precision = confusion_at_levels(of_tumor, of_normal).precision
+    hits, num_tumor = np.nansum(of_tumor * precision, -1), of_tumor.sum(-1)
+    return np.asarray(np.divide(hits, num_tumor, out=np.full(num_tumor.shape, np.nan), where=num_tumor > 0))
+
+
+def areas(sections: ScoredSections) -> dict[str, Interval]:
+    """Area under ROC and average precision, with intervals over resampled slides."""
+    by_slide = counts_at_levels(sections)
+    draws = draw_slides(len(by_slide[0]))
+    found = {}
+    for name, area in (("roc_auc", roc_area), ("average_precision", average_precision)):
+        value = float(area(by_slide[0].sum(0), by_slide[1].sum(0)))
+        parts = np.array_split(draws, max(1, draws.shape[0] * NUM_LEVELS // _MOST_AT_ONCE))
+        samples = np.concatenate([area(part @ by_slide[0], part @ by_slide[1]) for part in parts])
+        found[name] = interval_of(value, samples)
+    return found
+
+
+def build_curves(every: Sequence[ScoredSections]) -> pd.DataFrame:
+    """One row per setting and stored probability as t_p."""
+    return pd.concat([_curve(each) for each in every], ignore_index=True)
+
+
+def _curve(sections: ScoredSections) -> pd.DataFrame:
+    confusion = confusion_at_levels(*(each.sum(0) for each in counts_at_levels(sections)))
+    return pd.DataFrame(
+        {
+            "setting": sections.choice.setting,
+            "t_p": np.arange(NUM_LEVELS) / (NUM_LEVELS - 1),
+            "t_a_um2": sections.choice.t_a_um2,
+            **{name: getattr(confusion, name) for name in ("tp", "fn", "fp", "tn")},
+            "sensitivity": confusion.sensitivity,
+            "specificity": confusion.specificity,
+            "precision": confusion.precision,
+            "phantom": sections.phantom,
+        }
+    )
+
+
+def build_roc(every: Sequence[ScoredSections]) -> Table:
+    """The areas under the curves, one row per setting."""
+    found = [areas(each) for each in every]
+    frame = pd.DataFrame([_row(each, area) for each, area in zip(every, found, strict=True)])
+    printed = pd.DataFrame(
+        {
+            "setting": frame["setting"],
+            "ROC area": [interval_text(area["roc_auc"]) for area in found],
+            "average precision": [interval_text(area["average_precision"]) for area in found],
+            "Tumor": frame["num_tumor"].astype(str),
+            "Normal": frame["num_normal"].astype(str),
+        }
+    )
+    return Table(
+        name="roc",
+        title="Areas under the ROC and precision-recall curves on Test, over all t_p at the chosen t_A.",
+        frame=frame,
+        printed=printed,
+        notes=(
+            f"{LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}.",
+            *unread_notes(every),
+        ),
+    )
+
+
+def _row(sections: ScoredSections, area: dict[str, Interval]) -> dict[str, Any]:
+    return {
+        "setting": sections.choice.setting,
+        "t_a_um2": sections.choice.t_a_um2,
+        **{key: value for name, each in area.items() for key, value in each.columns(name).items()},
+        "num_tumor": int(sections.is_tumor.sum()),
+        "num_normal": int((~sections.is_tumor).sum()),
+        "num_slides": int(sections.frame["slide_id"].nunique()),
+        "phantom": sections.phantom,
+    }
+
+
+def draw(curves: pd.DataFrame, choices: Sequence[Choice]) -> Figure:
+    """Both curves, with a mark at each setting's chosen t_p."""
+    figure = new_figure(11, 5.2, "Section verdicts on Test over all t_p", phantom=bool(curves["phantom"].any()))
+    roc, precision_recall = figure.subplots(1, 2)
+    for choice in choices:
+        curve = curves[curves["setting"] == choice.setting]
+        if not curve.empty:
+            _draw_setting(roc, 1 - curve["specificity"], curve["sensitivity"], choice)
+            _draw_setting(precision_recall, curve["sensitivity"], curve["precision"], choice)
+    _finish(roc, "1 - specificity", "sensitivity")
+    _finish(precision_recall, "sensitivity (recall)", "precision")
+    roc.plot([0, 1], [0, 1], color="#b0b0b0", linewidth=1, linestyle="dotted", zorder=0)
+    roc.legend(loc="lower right", title="setting, and its chosen t_p")
+    return figure
+
+
+def _draw_setting(axes: Axes, x: pd.Series, y: pd.Series, choice: Choice) -> None:
+    colour, marker = STYLES[choice.setting]
+    at_t_p = level_of(choice.t_p)
+    axes.plot(x, y, color=colour, linewidth=1.8)
+    axes.plot(
+        x.iloc[[at_t_p]],
+        y.iloc[[at_t_p]],
+        marker,
+        color=colour,
+        markersize=9,
+        markeredgecolor="black",
+        label=f"{choice.setting}, {choice.t_p:.2f}",
+    )
+
+
+def _finish(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_aspect("equal")
+    tidy(axes)
+
+
+def write_roc(study_root: Path) -> Table:
+    """Draw the curves, and write them and the areas under them.
+
+    Raises:
+        LedgerError: nothing was selected, or Test has not both Tumor and Normal sections.
+    """
+    paths = StudyPaths(study_root)
+    choices = read_choices(paths)
+    every = all_scored(load_ledger(paths), choices, [Part.TEST])
+    curves = build_curves(every)
+    write_frame(paths.tables / "roc_curves.parquet", curves, "roc_curves")
+    write_chart(paths.figure("roc"), draw(curves, choices))
+    table = build_roc(every)
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Draw, print and write ROC and precision-recall.
+
+    Args:
+        study: The study's folder.
+    """
+    print(write_roc(study).markdown)

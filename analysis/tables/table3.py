@@ -1,0 +1,66 @@
+"""Table 3, the selected models on Validation I + II (paper, section 2.5): `python analysis/make.py table3 STUDY`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import tyro
+
+from analysis.evidence.table import Table, rounded
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import read_selection
+
+
+def build_table3(selection: pd.DataFrame) -> Table:
+    """The table from the rows of selection.parquet."""
+    beta, area_unit = selection["beta"].iloc[0], selection["area_unit"].iloc[0]
+    printed = pd.DataFrame(
+        {
+            "setting": selection["setting"],
+            "epoch": selection["epoch"].astype(str),
+            "t_p": rounded(selection["t_p"], 2),
+            "t_A um2": rounded(selection["t_a_um2"], 0),
+            **printed_figures(selection, beta),
+        }
+    )
+    return Table(
+        name="table3",
+        title=f"Table 3. Selected models on Validation I + II ({area_unit} areas).",
+        frame=selection,
+        printed=printed,
+    )
+
+
+def printed_figures(frame: pd.DataFrame, beta: float) -> dict[str, object]:
+    """The columns that Tables 3 and 4 share, as texts under their headings."""
+    return {
+        "accuracy": rounded(frame["accuracy"], 3),
+        "sensitivity": rounded(frame["sensitivity"], 3),
+        "specificity": rounded(frame["specificity"], 3),
+        f"F_{beta:g}": rounded(frame["f_beta"], 3),
+        **{name.upper(): frame[name].astype(str) for name in ("tp", "fn", "fp", "tn")},
+        "review": frame["num_review"].astype(str),
+        "sections": frame["num_sections"].astype(str),
+        "slides": frame["num_slides"].astype(str),
+    }
+
+
+def write_table3(study_root: Path) -> Table:
+    """Build and write Table 3.
+
+    Raises:
+        LedgerError: nothing was selected.
+    """
+    paths = StudyPaths(study_root)
+    table = build_table3(read_selection(paths))
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Print and write Table 3.
+
+    Args:
+        study: The study's folder.
+    """
+    print(write_table3(study).markdown)

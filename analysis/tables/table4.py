@@ -1,0 +1,81 @@
+"""Table 4, the chosen models on the Test part (paper, section 3): `python analysis/make.py table4 STUDY`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import tyro
+
+from analysis.evidence.section_rows import load_ledger, sections_in
+from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import all_verdicts, build_verdict_table, summarise, unlabelled_notes
+from analysis.tables.table3 import printed_figures
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+
+
+def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
+    """The table from the verdicts of all settings on Test.
+
+    Args:
+        verdicts: from `all_verdicts`; at least one row.
+        choices: the chosen models; one without verdicts is named below the table.
+    """
+    judged = [choice for choice in choices if choice.setting in set(verdicts["setting"])]
+    frame = pd.DataFrame(
+        [
+            {
+                "setting": choice.setting,
+                "epoch": choice.epoch,
+                "t_p": choice.t_p,
+                "t_a_um2": choice.t_a_um2,
+                **summarise(verdicts[verdicts["setting"] == choice.setting], choice.beta),
+                "weights_digest": choice.weights_digest,
+            }
+            for choice in judged
+        ]
+    )
+    return Table(
+        name="table4",
+        title="Table 4. Section verdicts on Test, thresholds from Validation.",
+        frame=frame,
+        printed=pd.DataFrame({"setting": frame["setting"], **printed_figures(frame, choices[0].beta)}),
+        notes=tuple(_notes(verdicts, choices, frame)),
+    )
+
+
+def _notes(verdicts: pd.DataFrame, choices: list[Choice], frame: pd.DataFrame) -> list[str]:
+    notes = []
+    missing = [choice.setting for choice in choices if choice.setting not in set(frame["setting"])]
+    if missing:
+        notes.append(f"No Test sections in the ledger yet for: {', '.join(missing)}.")
+    notes += unlabelled_notes(frame)
+    sections = [sections_in(rows) for _, rows in verdicts.groupby("setting")]
+    if any(keys != sections[0] for keys in sections):
+        notes.append("The settings were not judged on the same sections: finish the inference stage to compare them.")
+    return notes
+
+
+def write_table4(study_root: Path) -> Table:
+    """Build and write Table 4 and the verdicts that it counts.
+
+    Raises:
+        LedgerError: nothing was selected, or Test was not inferred.
+    """
+    paths = StudyPaths(study_root)
+    choices = read_choices(paths)
+    verdicts = all_verdicts(load_ledger(paths), choices, [Part.TEST])
+    build_verdict_table(verdicts).write(paths.tables)
+    table = build_table4(verdicts, choices)
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Print and write Table 4.
+
+    Args:
+        study: The study's folder.
+    """
+    print(write_table4(study).markdown)

@@ -1,0 +1,144 @@
+"""Table 5, each decoder block as the output (paper, section 3.1): `python analysis/make.py table5 STUDY`.
+
+Every block is judged at the thresholds that were chosen for the final output, on the Test part. The accuracies
+are cut after four digits, as the paper's are; the other figures are rounded. What a patch takes up to each block is
+known where the calibration has measured it (`jobs/launch_calibrate.py`). The single blocks of the linear merge are no
+segmentations (they are for looking at), so the default is the deeply supervised setting alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pyarrow as pa
+import tyro
+
+from analysis.evidence.section_rows import load_ledger, rows_of
+from analysis.evidence.table import Table, cut, rounded
+from analysis.evidence.verdict_table import no_rows, section_verdicts, summarise, unlabelled_notes
+from bccdist.configuration import Setting
+from bccdist.errors import LedgerError
+from bccdist.parts import Part
+from bccdist.paths import RunPaths, StudyPaths
+from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.verdicts import Verdict
+from bccdist.speedups.record import MeasuredOutput, read_calibration
+
+DEFAULT_SETTING: Setting = "resnet34_ds"
+_SECTION = ["slide_id", "section_id"]
+
+
+def build_table5(ledger_rows: pa.Table, choice: Choice, costs: Mapping[str, MeasuredOutput]) -> Table:
+    """The table of one chosen model.
+
+    Args:
+        ledger_rows: the section ledger.
+        choice: the model and the thresholds.
+        costs: what the calibration measured, by output; empty without one.
+
+    Raises:
+        LedgerError: Test was not inferred with it, or an output misses sections.
+    """
+    verdicts = section_verdicts(rows_of(ledger_rows, [Part.TEST], final_only=False), choice)
+    if verdicts.empty:
+        raise no_rows([Part.TEST], [choice])
+    final = verdicts[verdicts["is_final"]].set_index(_SECTION)["verdict"]
+    frame = pd.DataFrame([_block_row(block, final, choice) for _, block in verdicts.groupby("psi")])
+    frame["patch_s"] = [costs[psi].patch_s if psi in costs else None for psi in frame["psi"]]
+    return Table(
+        name="table5" if choice.setting == DEFAULT_SETTING else f"table5_{choice.setting}",
+        schema="table5",
+        title=f"Table 5. Each decoder block of {choice.setting} on Test (t_p {choice.t_p:.2f}, "
+        f"t_A {choice.t_a_um2:.0f} um2; accuracy cut, not rounded).",
+        frame=frame,
+        printed=_printed(frame, choice.beta),
+        notes=unlabelled_notes(frame),
+    )
+
+
+def _block_row(block: pd.DataFrame, final: pd.Series, choice: Choice) -> dict[str, object]:
+    verdict = block.set_index(_SECTION)["verdict"]
+    if set(verdict.index) != set(final.index):
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: {block['psi'].iloc[0]} has {len(verdict)} Test sections and the "
+            f"final output {len(final)}; the ledger was mixed: run the inference stage again"
+        )
+    others = final.reindex(verdict.index)
+    is_tumor, was_tumor = verdict == Verdict.TUMOR.value, others == Verdict.TUMOR.value
+    return {
+        "setting": choice.setting,
+        "psi": block["psi"].iloc[0],
+        "is_final": bool(block["is_final"].iloc[0]),
+        **summarise(block, choice.beta),
+        "num_changed": int((verdict != others).sum()),
+        "num_to_tumor": int((is_tumor & ~was_tumor).sum()),
+        "num_to_normal": int((~is_tumor & was_tumor).sum()),
+    }
+
+
+def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "output": frame["psi"],
+            "accuracy": cut(frame["accuracy"], 4),
+            "sensitivity": rounded(frame["sensitivity"], 3),
+            "specificity": rounded(frame["specificity"], 3),
+            f"F_{beta:g}": rounded(frame["f_beta"], 3),
+            "FN": frame["fn"].astype(str),
+            "FP": frame["fp"].astype(str),
+            "review": frame["num_review"].astype(str),
+            "changed": frame["num_changed"].astype(str),
+            "to Tumor": frame["num_to_tumor"].astype(str),
+            "from Tumor": frame["num_to_normal"].astype(str),
+            **_time_columns(frame["patch_s"]),
+        }
+    )
+
+
+def _time_columns(patch_s: pd.Series) -> dict[str, list[str]]:
+    """Nothing without a calibration; the last output is the whole network."""
+    if patch_s.isna().any():
+        return {}
+    return {
+        "ms a patch": rounded(1000 * patch_s, 0),
+        "of the whole": [f"{share:.0%}" for share in patch_s / patch_s.iloc[-1]],
+    }
+
+
+def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredOutput]:
+    """What the calibration of the chosen weights measured of each output, on a GPU where there is one; else nothing.
+
+    Raises:
+        ConfigurationError: the record is there, and of other weights or another version.
+    """
+    for device in ("cuda", "cpu"):
+        path = run_paths.calibration(choice.epoch, device)
+        if path.exists():
+            return {each.psi: each for each in read_calibration(path, weights_digest=choice.weights_digest).outputs}
+    return {}
+
+
+def write_table5(study_root: Path, setting: Setting = DEFAULT_SETTING) -> Table:
+    """Build and write Table 5.
+
+    Raises:
+        LedgerError: nothing was selected for the setting, or Test was not inferred.
+    """
+    paths = StudyPaths(study_root)
+    choices = {choice.setting: choice for choice in read_choices(paths)}
+    if setting not in choices:
+        raise LedgerError(f"{paths.selection}: nothing was selected for {setting}, only for {', '.join(choices)}")
+    table = build_table5(load_ledger(paths), choices[setting], measured_outputs(paths.run(setting), choices[setting]))
+    table.write(paths.tables)
+    return table
+
+
+def main(study: Annotated[Path, tyro.conf.Positional], setting: Setting = DEFAULT_SETTING) -> None:
+    """Print and write Table 5.
+
+    Args:
+        study: The study's folder.
+        setting: The setting whose outputs are compared.
+    """
+    print(write_table5(study, setting).markdown)

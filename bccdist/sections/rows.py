@@ -1,0 +1,164 @@
+"""A slide's heatmap becomes rows of the section ledger (paper, section 2.4).
+
+One section of one output is held in memory at a time.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.heatmaps.store import Heatmap
+from bccdist.parts import Part
+from bccdist.sections.curve import NUM_LEVELS, largest_region_curve
+from bccdist.sections.margins import edge_distances_um, margin_curve
+from bccdist.sections.sampling import indices_of, pixels_under
+from bccdist.slides.geometry import Box
+from bccdist.slides.tissue import TISSUE_MPP, Section
+
+
+def section_rows(
+    heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part
+) -> Iterator[dict[str, Any]]:
+    """The ledger's rows of one heatmap: one per section and output.
+
+    Args:
+        heatmap: the slide's.
+        sections: their boxes and labels.
+        tissue: the slide's mask, bool [h, w] at `TISSUE_MPP`.
+        part: which part of the data the slide is in.
+
+    Yields:
+        a row with every column of the ledger's schema.
+    """
+    covered = heatmap.coverage == heatmap.attributes.full_coverage
+    counted = covered & heatmap.tissue_cells
+    distances_um = edge_distances_um(tissue)
+    for section in sections:
+        box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)
+        about_section = {
+            **_identity_columns(heatmap, section, part),
+            **_tissue_columns(tissue, covered, box_px, mpp=heatmap.attributes.mpp),
+        }
+        for psi in heatmap.outputs:
+            probabilities = _no_probabilities()
+            if about_section["tissue_um2"]:
+                pixels = _section_pixels(heatmap, psi, box_px, counted=counted, tissue=tissue)
+                probabilities = _probability_columns(pixels, distances_um)
+            yield {
+                **about_section,
+                "psi": psi,
+                "pixel_px": pixel_px(psi),
+                "is_final": psi == heatmap.outputs[-1],
+                **probabilities,
+            }
+
+
+def _identity_columns(heatmap: Heatmap, section: Section, part: Part) -> dict[str, Any]:
+    attributes = heatmap.attributes
+    x, y, width, height = section.box_level0_px
+    return {
+        "slide_id": attributes.slide_id,
+        "section_id": section.section_id,
+        "part": part.value,
+        "setting": attributes.setting,
+        "epoch": attributes.epoch,
+        "x_level0_px": x,
+        "y_level0_px": y,
+        "width_level0_px": width,
+        "height_level0_px": height,
+        "label": None if section.label is None else section.label.value,
+        "labelled_by": section.labelled_by,
+        "labelled_at": section.labelled_at,
+        "prefilled": section.prefilled,
+        "mpp": attributes.mpp,
+        "read_s": attributes.read_s,
+        "network_s": attributes.network_s,
+        "weights_digest": attributes.weights_digest,
+        "config_digest": attributes.config_digest,
+        "slide_fingerprint": attributes.slide_fingerprint,
+        "phantom": attributes.phantom,
+    }
+
+
+def _tissue_columns(
+    tissue: NDArray[np.bool_], covered: NDArray[np.bool_], box_target_px: Box, *, mpp: float
+) -> dict[str, float]:
+    """Area of the tissue in a section's box, and the share of it that lies in fully covered cells."""
+    mask_box = box_target_px.scaled(mpp / TISSUE_MPP).intersection(Box(0, 0, tissue.shape[1], tissue.shape[0]))
+    rows, cols = np.nonzero(tissue[mask_box.slices()])
+    if not rows.size:
+        return {"tissue_um2": 0.0, "coverage": 0.0}
+    tissue_px_per_cell = CELL_PX * mpp / TISSUE_MPP
+    cell_rows = indices_of(rows + mask_box.y + 0.5, covered.shape[0], scale=1 / tissue_px_per_cell)
+    cell_cols = indices_of(cols + mask_box.x + 0.5, covered.shape[1], scale=1 / tissue_px_per_cell)
+    return {
+        "tissue_um2": rows.size * TISSUE_MPP**2,
+        "coverage": float(covered[cell_rows, cell_cols].mean()),
+    }
+
+
+class _SectionPixels(NamedTuple):
+    """One output in a section's box."""
+
+    values: NDArray[np.uint8]
+    """[h, w], 0 outside the counted cells."""
+    on_tissue: NDArray[np.bool_]
+    """[h, w]: counted, and on the tissue itself."""
+    tissue_rows: NDArray[np.int64]
+    """[h], of the tissue mask under the pixels."""
+    tissue_cols: NDArray[np.int64]
+    """[w]."""
+
+
+def _section_pixels(
+    heatmap: Heatmap,
+    psi: Psi,
+    box_target_px: Box,
+    *,
+    counted: NDArray[np.bool_],
+    tissue: NDArray[np.bool_],
+) -> _SectionPixels:
+    """The heatmap in a section's box.
+
+    Args:
+        heatmap: the slide's.
+        psi: the output.
+        box_target_px: the section's box.
+        counted: bool [rows, cols]: tissue cells with full coverage.
+        tissue: the slide's mask at `TISSUE_MPP`.
+    """
+    values = heatmap.read(psi, box_target_px)
+    box, edge_px = heatmap.lattice_box(psi, box_target_px), pixel_px(psi)
+    is_counted = counted[np.ix_(*pixels_under(box, counted.shape, edge_px=edge_px, scale=1 / CELL_PX))]
+    values *= is_counted
+    scale = heatmap.attributes.mpp / TISSUE_MPP
+    tissue_rows, tissue_cols = pixels_under(box, tissue.shape, edge_px=edge_px, scale=scale)
+    return _SectionPixels(values, is_counted & tissue[np.ix_(tissue_rows, tissue_cols)], tissue_rows, tissue_cols)
+
+
+def _probability_columns(pixels: _SectionPixels, distances_um: NDArray[np.float32]) -> dict[str, Any]:
+    """What the values say; `distances_um` are the slide's."""
+    on_tissue = pixels.values[pixels.on_tissue]
+    p99 = float(np.percentile(on_tissue, 99)) if on_tissue.size else 0.0
+    margins_um = margin_curve(
+        pixels.values, distances_um, tissue_rows=pixels.tissue_rows, tissue_cols=pixels.tissue_cols
+    )
+    return {
+        "largest_region_px": largest_region_curve(pixels.values).tolist(),
+        "margin_um": margins_um.tolist(),
+        "max_probability": float(pixels.values.max(initial=0)) / (NUM_LEVELS - 1),
+        "p99_probability": p99 / (NUM_LEVELS - 1),
+    }
+
+
+def _no_probabilities() -> dict[str, Any]:
+    return {
+        "largest_region_px": [0] * NUM_LEVELS,
+        "margin_um": [math.nan] * NUM_LEVELS,
+        "max_probability": 0.0,
+        "p99_probability": 0.0,
+    }

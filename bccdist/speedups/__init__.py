@@ -1,0 +1,1 @@
+"""What faster ways of inference change, measured against the exact one."""

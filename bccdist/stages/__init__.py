@@ -1,0 +1,1 @@
+"""The stages of a study: what each needs, makes and runs."""

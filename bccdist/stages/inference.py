@@ -1,0 +1,373 @@
+"""The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bccdist import __version__
+from bccdist.configuration import InferConfig, Setting
+from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.failures import is_begun, write_begun, write_failure
+from bccdist.files import fingerprint_of_file
+from bccdist.heatmaps.layout import Layout
+from bccdist.heatmaps.predict import PredictionTally, Predictor
+from bccdist.heatmaps.predictors import CascadePredictor, arithmetic_of, make_predictor
+from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
+from bccdist.heatmaps.writing import attributes_of, cells_of, write_heatmaps
+from bccdist.machine import keep_freed_memory
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks.weights import load_network, weights_digest
+from bccdist.paths import RunPaths, StudyPaths
+from bccdist.sections.ledger import write_rows
+from bccdist.sections.rows import section_rows
+from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import sections_of, tissue_mask
+from bccdist.speedups.record import Method, int8_digest, read_calibration, resolve_method
+from bccdist.stages.inference_identity import (
+    Identity,
+    are_rows_done,
+    inference_digest,
+    is_heatmap_done,
+    sections_digest,
+)
+
+
+def stage_name(setting: Setting) -> str:
+    """The name under which failures of this stage are kept: settings may be at work at the same time."""
+    return f"infer-{setting}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What all slides of one call share."""
+
+    manifest: Manifest
+    paths: StudyPaths
+    setting: Setting
+    config: InferConfig
+    predictors: Mapping[int, Predictor]
+    """By epoch; on the device."""
+    methods: Mapping[int, Method]
+    """By epoch; all with the same patches."""
+    target_mpp: float
+    """That the networks were trained at, um per pixel."""
+    weights_digests: Mapping[int, str]
+    """By epoch."""
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SlideWork:
+    """What is asked for, and what of it is still to be done, for one slide."""
+
+    record: SlideRecord
+    sections: Sequence[SectionRecord]
+    identities: Mapping[int, Identity]
+    """By epoch."""
+    epochs_to_predict: Sequence[int]
+    epochs_to_enter: Sequence[int]
+    """Into the ledger; also those whose heatmap is there already."""
+
+
+def infer_slides(
+    manifest_path: Path,
+    slide_ids: Sequence[str],
+    study_root: Path,
+    setting: Setting,
+    epochs: Sequence[int],
+    config: InferConfig,
+) -> None:
+    """Make the heatmaps and ledger rows of some slides; what is done already is left as it is.
+
+    A slide is read once for all epochs. One that fails leaves a failure file and the others go on. One that kills the
+    process is left to the end when the job is started again, so that the others are done before.
+
+    Args:
+        manifest_path: the study's slides.csv.
+        slide_ids: which slides.
+        study_root: the study's folder.
+        setting: whose weights.
+        epochs: which of the kept ones.
+        config: how.
+
+    Raises:
+        ManifestError: a slide is unknown.
+        CheckpointError: weights are missing or damaged.
+        ConfigurationError: the weights belong to another setting; what is asked for needs a calibration that is not
+            there, or is not possible here; or a result that is there was made from something else. Then nothing is
+            done.
+        StageFailedError: slides failed; the message names them.
+    """
+    keep_freed_memory()
+    job = _open_job(manifest_path, StudyPaths(study_root), setting, epochs, config)
+    paths = job.paths
+    stage = stage_name(setting)
+    # What a process was killed on before comes last.
+    ordered = sorted(slide_ids, key=lambda slide_id: is_begun(paths.failure(stage, slide_id)))
+    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in ordered}
+    failures: dict[str, OSError] = {}
+    for number, (slide_id, work) in enumerate(plan.items(), start=1):
+        failure = paths.failure(stage, slide_id)
+        outcome = work if isinstance(work, OSError) else _try_slide(job, work, failure)
+        if isinstance(outcome, OSError):
+            failures[slide_id] = outcome
+        _keep_failure(failure, stage, slide_id, outcome)
+        # The job's log is its standard output.
+        print(f"slide {number}/{len(plan)} {slide_id}: {_as_line(outcome)}", flush=True)  # noqa: T201
+    if failures:
+        raise StageFailedError(_failure_message(failures, num_slides=len(plan)))
+
+
+def _open_job(
+    manifest_path: Path, paths: StudyPaths, setting: Setting, epochs: Sequence[int], config: InferConfig
+) -> _Job:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = paths.run(setting)
+    loaded = {epoch: load_for_heatmaps(run.weights(epoch), setting) for epoch in epochs}
+    digests = {epoch: weights_digest(run.weights(epoch)) for epoch in epochs}
+    methods = {epoch: method_of(run, epoch, config, device, digests[epoch]) for epoch in epochs}
+    if len({(method.tiling, method.halo_px) for method in methods.values()}) > 1:
+        raise ConfigurationError(f"the epochs' calibrations give them different patches: {methods}; name one epoch")
+    return _Job(
+        manifest=read_manifest(manifest_path, files_must_exist=False),
+        paths=paths,
+        setting=setting,
+        config=config,
+        predictors={
+            epoch: make_predictor(
+                network,
+                methods[epoch],
+                device=device,
+                int8_file=partial(run.int8_model, epoch),
+            )
+            for epoch, (network, _) in loaded.items()
+        },
+        methods=methods,
+        target_mpp=_same_target_mpp({epoch: target_mpp for epoch, (_, target_mpp) in loaded.items()}),
+        weights_digests=digests,
+        device=device,
+    )
+
+
+def load_for_heatmaps(path: Path, setting: Setting) -> tuple[DeeplySupervisedUNet, float]:
+    """The network at `path`, and the um per pixel that it was trained at.
+
+    Raises:
+        CheckpointError: the weights are missing or damaged.
+        ConfigurationError: they belong to another setting.
+    """
+    network, metadata = load_network(path)
+    if metadata["setting"] != setting or "target_mpp" not in metadata:
+        raise ConfigurationError(
+            f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
+        )
+    return network, float(metadata["target_mpp"])
+
+
+def method_of(run: RunPaths, epoch: int, config: InferConfig, device: torch.device, digest: str) -> Method:
+    """How the heatmaps of an epoch are made, by the configuration and, where it needs one, the calibration.
+
+    Raises:
+        ConfigurationError: there is no calibration, or its int8 models are not there or are others; or no way that is
+            asked for left every verdict as it was.
+    """
+    if not config.needs_calibration:
+        return resolve_method(config, None)
+    path = run.calibration(epoch, device.type)
+    method = resolve_method(config, read_calibration(path, weights_digest=digest))
+    if method.int8_sha256 is not None:
+        there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
+        if there != method.int8_sha256:
+            raise ConfigurationError(
+                f"the int8 models of epoch {epoch} beside {path} are {there}, expected {method.int8_sha256}; "
+                "remove the record and run `python jobs/launch_calibrate.py` again"
+            )
+    return method
+
+
+def _same_target_mpp(by_epoch: Mapping[int, float]) -> float:
+    """The one resolution of all networks, which share the patches."""
+    first, *others = set(by_epoch.values())
+    if others:
+        raise ConfigurationError(f"the epochs were trained at different um per pixel: {dict(by_epoch)}")
+    return first
+
+
+def _plan_slide(job: _Job, record: SlideRecord) -> _SlideWork | OSError:
+    """What is to be done for a slide, or why its file or its results cannot be read.
+
+    Raises:
+        ConfigurationError: a result that is there was made from something else.
+    """
+    try:
+        return _work_of(job, record)
+    except OSError as error:
+        return error
+
+
+def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
+    sections = job.manifest.sections_of(record.slide_id)
+    fingerprint = fingerprint_of_file(record.path)
+    identities = {
+        epoch: Identity(
+            weights_digest=digest,
+            config_digest=inference_digest(
+                job.methods[epoch].names_heatmap,
+                record,
+                target_mpp=job.target_mpp,
+                mpp_tolerance=job.config.mpp_tolerance,
+            ),
+            slide_fingerprint=fingerprint,
+            sections_digest=sections_digest(record, sections),
+        )
+        for epoch, digest in job.weights_digests.items()
+    }
+    to_enter = [
+        epoch
+        for epoch, identity in identities.items()
+        if not are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
+    ]
+    to_predict = [
+        epoch
+        for epoch in to_enter
+        if not is_heatmap_done(job.paths.heatmap(job.setting, epoch, record.slide_id), identities[epoch])
+    ]
+    return _SlideWork(
+        record=record,
+        sections=sections,
+        identities=identities,
+        epochs_to_predict=to_predict,
+        epochs_to_enter=to_enter,
+    )
+
+
+def _try_slide(job: _Job, work: _SlideWork, failure: Path) -> str | OSError:
+    """What was done for a slide, or why it failed: one bad slide does not end the job."""
+    try:
+        if work.epochs_to_enter:
+            write_begun(failure, stage=stage_name(job.setting), slide_id=work.record.slide_id)
+        return _infer_slide(job, work)
+    except OSError as error:
+        return error
+
+
+def _infer_slide(job: _Job, work: _SlideWork) -> str:
+    """Heatmaps, then ledger rows of one slide.
+
+    Returns:
+        what was done, for the log.
+    """
+    started = perf_counter()
+    if not work.epochs_to_enter:
+        return "done before"
+    record, config, seen_before = work.record, job.config, _undecided(job)
+    tally = PredictionTally(network_s=[0.0] * len(work.epochs_to_predict))
+    with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
+        tissue = tissue_mask(slide)
+        sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
+        if work.epochs_to_predict:
+            _write_heatmaps(job, work, slide, tissue, tally)
+    for epoch in work.epochs_to_enter:
+        heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
+        write_rows(
+            job.paths.ledger_rows(job.setting, epoch, record.slide_id),
+            section_rows(heatmap, sections, tissue, part=record.part),
+            metadata=work.identities[epoch].as_metadata,
+        )
+        remove_leftovers(heatmap.path)
+    patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
+    return _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
+
+
+def _write_heatmaps(
+    job: _Job,
+    work: _SlideWork,
+    slide: Slide,
+    tissue: NDArray[np.bool_],
+    tally: PredictionTally,
+) -> None:
+    """One pass over the slide; a heatmap for each epoch that has none."""
+    epochs = work.epochs_to_predict
+    method = job.methods[epochs[0]]
+    cells = cells_of(slide, tissue)
+    layout = method.layout(cells)
+    write_heatmaps(
+        slide,
+        cells,
+        [job.predictors[epoch] for epoch in epochs],
+        [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in epochs],
+        [_attributes(job, work, slide, epoch, layout) for epoch in epochs],
+        layout=layout,
+        blending=method.blending,
+        batch=job.config.batch,
+        device=job.device,
+        tally=tally,
+    )
+
+
+def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, layout: Layout) -> HeatmapAttributes:
+    identity, method = work.identities[epoch], job.methods[epoch]
+    outputs = job.predictors[epoch].outputs
+    return replace(
+        attributes_of(slide, work.record, setting=job.setting, epoch=epoch, outputs=outputs, layout=layout),
+        tiling=method.tiling,
+        halo_px=method.halo_px,
+        blending=method.blending,
+        arithmetic=str(arithmetic_of(method, job.device)),
+        cascade_band=method.band,
+        software=f"bccdist {__version__}",
+        weights_digest=identity.weights_digest,
+        config_digest=identity.config_digest,
+        slide_fingerprint=identity.slide_fingerprint,
+    )
+
+
+def _undecided(job: _Job) -> tuple[int, int]:
+    """Patches that cascades have seen so far, and those of them whose later blocks were computed."""
+    cascades = [predictor for predictor in job.predictors.values() if isinstance(predictor, CascadePredictor)]
+    return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
+
+
+def _outcome(num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int) -> str:
+    """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
+    num_networks = len(tally.network_s)
+    if not num_networks:
+        return f"{num_sections} sections from heatmaps that were there, {total_s:.1f} s"
+    times = f" x {num_networks} epochs" if num_networks > 1 else ""
+    cascade = f", {undecided / patches:.0%} of the patches undecided by psi_0" if patches else ""
+    unread = f", {tally.reading.num_unread_cells} cells UNREADABLE" if tally.reading.num_unread_cells else ""
+    return (
+        f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
+        f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
+        f"{cascade}{unread}"
+    )
+
+
+def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | OSError) -> None:
+    """Write why a slide failed, or remove what was there; on a full disk the reason stands in the log alone."""
+    try:
+        if isinstance(outcome, OSError):
+            write_failure(path, stage=stage, slide_id=slide_id, reason=str(outcome), error=type(outcome).__name__)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as full:
+        print(f"slide {slide_id}: why it failed could not be written to {path}: {full}", flush=True)  # noqa: T201
+
+
+def _as_line(outcome: str | OSError) -> str:
+    return f"FAILED: {outcome}" if isinstance(outcome, OSError) else outcome
+
+
+def _failure_message(failures: Mapping[str, OSError], *, num_slides: int) -> str:
+    reasons = "\n".join(f"  - {slide_id}: {error}" for slide_id, error in failures.items())
+    return (
+        f"{len(failures)} of {num_slides} slides failed; the others are done. "
+        f"Mend or remove these and run the inference again:\n{reasons}"
+    )

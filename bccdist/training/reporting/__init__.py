@@ -1,0 +1,1 @@
+"""What a training run says of itself: metrics, progress, pictures, TensorBoard (paper, section 2.5)."""

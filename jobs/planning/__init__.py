@@ -1,0 +1,1 @@
+"""What a large study will take, from a small one."""

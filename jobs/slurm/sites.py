@@ -1,0 +1,186 @@
+"""Where jobs run and how large they are: a site file in slurm/ gives the defaults, flags override them."""
+
+import os
+import shutil
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from bccdist.errors import ConfigurationError
+
+SITES = Path(__file__).resolve().parents[2] / "slurm"
+Cluster = Literal["auto", "slurm", "local"]
+GpuRequest = Literal["per_node", "per_task"]
+_CPU_TABLE = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuJobs:
+    """What differs for jobs without a GPU (shards, selection, tables); None is as for the others."""
+
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    cpus_per_rank: int | None = None
+    mem_gib_per_rank: int | None = None
+    timeout_min: int | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keys that are set."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where and how large."""
+
+    cluster: Cluster = "auto"
+    """auto: Slurm where sbatch is found, else local processes."""
+    site: str | None = None
+    """Name of a file in slurm/, without .toml, or the path of such a file."""
+    partition: str | None = None
+    """Slurm's partition; several with commas between them."""
+    account: str | None = None
+    """Slurm's account."""
+    qos: str | None = None
+    """Slurm's quality of service."""
+    constraint: str | None = None
+    """Slurm's node features."""
+    nodes: int = 1
+    """Nodes for training."""
+    gpus_per_node: int = 4
+    """GPUs, and so ranks, per node for training on Slurm; 0 trains on CPUs. Locally the GPUs that are there."""
+    gpu_request: GpuRequest = "per_node"
+    """How GPUs are asked for: per_node (--gpus-per-node), or per_task (--gpus-per-task=1), where a site wants it."""
+    gpu_type: str | None = None
+    """Kind of GPU as the site names it, such as h100; None takes any."""
+    ranks_per_node: int | None = None
+    """Training processes per node; None is one per GPU, and one where there is no GPU."""
+    cpus_per_rank: int = 8
+    """CPU cores for each process."""
+    mem_gib_per_rank: int = 32
+    """Memory for each process; 0 leaves it to the site."""
+    timeout_min: int = 24 * 60
+    """Time limit of a job; one that runs into it is queued again and goes on."""
+    signal_delay_s: int = 120
+    """Warning before the time limit, to save and to be queued again."""
+    max_timeouts: int = 50
+    """Time limits that a job may run into before it is given up."""
+    max_parallel: int | None = None
+    """Elements of an array that run at once; None is 32 on Slurm and one per two cores locally."""
+    slides_per_element: int | None = None
+    """Slides of an array's element; None makes as many elements as may run at once."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before each job, such as `module load cuda`."""
+    container: str | None = None
+    """What stands before `python` in a job, such as `apptainer exec --nv image.sif`; with python of the image."""
+    scratch: str | None = None
+    """Folder for temporary files on the node (TMPDIR); shell variables of the job may stand in it."""
+    sbatch: tuple[str, ...] = ()
+    """Further options of sbatch, such as `mail-type=FAIL` or `exclusive`."""
+    cpu: CpuJobs = field(default_factory=CpuJobs)
+    """What differs for jobs without a GPU."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        for name in ("nodes", "cpus_per_rank", "timeout_min", "signal_delay_s"):
+            _require_at_least(1, name, getattr(self, name))
+        for name in ("gpus_per_node", "mem_gib_per_rank", "max_timeouts"):
+            _require_at_least(0, name, getattr(self, name))
+        for name in ("max_parallel", "slides_per_element", "ranks_per_node"):
+            if getattr(self, name) is not None:
+                _require_at_least(1, name, getattr(self, name))
+        if self.signal_delay_s > 30 * self.timeout_min:
+            raise ConfigurationError(
+                f"signal_delay_s is {self.signal_delay_s}, expected at most half of the time limit of "
+                f"{self.timeout_min} min: a job would be told to stop before it has begun"
+            )
+        for name, known in (("gpu_request", get_args(GpuRequest)), ("cluster", get_args(Cluster))):
+            if getattr(self, name) not in known:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+
+    @property
+    def resolved(self) -> Literal["slurm", "local"]:
+        """The cluster that is meant."""
+        if self.cluster == "auto":
+            return "slurm" if shutil.which("sbatch") else "local"
+        return self.cluster
+
+    @property
+    def array_width(self) -> int:
+        """Elements of an array that run at once."""
+        default = 32 if self.resolved == "slurm" else max(1, len(os.sched_getaffinity(0)) // 2)
+        return self.max_parallel or default
+
+    @property
+    def training_ranks_per_node(self) -> int:
+        """Training processes per node."""
+        gpus = self.gpus_per_node if self.resolved == "slurm" else num_local_gpus()
+        return self.ranks_per_node or max(1, gpus)
+
+    def for_cpu_jobs(self) -> Self:
+        """As it is for jobs without a GPU."""
+        return replace(self, **self.cpu.given)
+
+
+def read_site(name: str) -> ClusterConfig:
+    """The defaults of slurm/<name>.toml, or of the file at the path `name`.
+
+    Raises:
+        ConfigurationError: there is no such site, or it has unknown keys or values of another type; the message lists
+            the known ones.
+    """
+    path = Path(name) if name.endswith(".toml") else SITES / f"{name}.toml"
+    if not path.exists():
+        known = ", ".join(sorted(site.stem for site in SITES.glob("*.toml")))
+        raise ConfigurationError(f"no site {name!r}: {path} is not there; known sites: {known}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    _require_known(path, values, kind=ClusterConfig, where="")
+    cpu = values.pop(_CPU_TABLE, {})
+    _require_known(path, cpu, kind=CpuJobs, where=f"[{_CPU_TABLE}] ")
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    try:
+        return ClusterConfig(**values | lists, cpu=CpuJobs(**cpu), site=name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _require_known(path: Path, values: Any, *, kind: type[ClusterConfig | CpuJobs], where: str) -> None:
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path}: {where.strip()} is {values!r}, expected a table")
+    known = {each.name: each for each in fields(kind) if each.name != "site"}
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigurationError(
+            f"{path}: {where}unknown key(s) {', '.join(unknown)}; known: {', '.join(sorted(known))}"
+        )
+    for key, value in values.items():
+        expected = _toml_type(known[key].type)
+        if type(value) is not expected and key != _CPU_TABLE:
+            raise ConfigurationError(f"{path}: {where}{key} is {value!r}, expected a {_TYPE_NAMES[expected]}")
+
+
+_TYPE_NAMES = {int: "whole number", str: "text", list: "list of texts"}
+
+
+def _toml_type(annotation: Any) -> type:
+    """What a TOML value of a field has to be."""
+    if int in (annotation, *get_args(annotation)):
+        return int
+    return list if annotation == tuple[str, ...] else str
+
+
+def _require_at_least(least: int, name: str, got: int) -> None:
+    if got < least:
+        raise ConfigurationError(f"{name} is {got}, expected at least {least}")
+
+
+def num_local_gpus() -> int:
+    """GPUs of this machine, without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

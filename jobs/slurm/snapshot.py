@@ -1,0 +1,241 @@
+"""The code that runs is the code that was submitted: an archive of it that jobs import, however long they wait."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bccdist.errors import ConfigurationError
+from bccdist.files import atomic_path, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = ("bccdist", "shards", "jobs", "analysis")
+MOST_NEW_FILE_BYTES = 1 << 20
+"""A file that git does not know and that is larger is data, not code."""
+_MOST_NAMED = 5
+_GIT_TIMEOUT_S = 60.0
+_OLDEST_TIME = (1980, 1, 1, 0, 0, 0)
+"""That a zip can hold; the same for all files, so that equal code gives equal bytes."""
+_PATCH_FORMAT = (
+    *("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
+"""Whatever the user's own settings for looking at differences are."""
+_GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_DIFF_OPTS")
+"""Set where a launcher is run by one of git's hooks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One state of the code."""
+
+    id: str
+    """Of the commit, with a digest of the content where that is not the commit's."""
+    archive: Path
+    """A zip that Python imports from; absolute."""
+    is_dirty: bool
+    """Whether the code is not just a commit's."""
+
+    def variables(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """What a job needs in its environment to import this code, before all else that `environment` has.
+
+        PYTHONSAFEPATH, because `python -m` looks in the working folder first, and that may be the repository.
+        """
+        paths = [str(self.archive), *filter(None, [environment.get("PYTHONPATH")])]
+        return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "BCCDIST_CODE": self.id}
+
+
+class _Head(NamedTuple):
+    """Where a repository stands."""
+
+    commit: str
+    branch: str | None
+    index_file: Path
+    objects: Path
+
+
+class _NewFiles(NamedTuple):
+    """Files that git neither knows nor ignores, relative to the repository."""
+
+    code: list[str]
+    left_out: list[str]
+
+
+class _NoGitError(Exception):
+    """Why git cannot say what the code is."""
+
+
+def take_snapshot(folder: Path, *, repository: Path = REPOSITORY) -> Snapshot:
+    """Write the packages as they are in the work tree to `folder`, once for each state of them.
+
+    <id>.zip holds the packages; <id>.patch, where the work tree is not the commit's, leads from the commit to it,
+    tests and sites and all; <id>.json says what the two are, and is written last. Of the files that git does not know
+    yet, those of more than 1 MiB and those in folders of their own beside the packages are no code: they are left out
+    and named. Neither the work tree nor the index is touched. Without git the archive is still made.
+
+    Raises:
+        ConfigurationError: there is no package in `repository`.
+    """
+    repository = repository.resolve()
+    try:
+        return _of_commit(folder.resolve(), repository)
+    except _NoGitError as reason:
+        print(f"code snapshot without a commit: {reason}; the code itself is kept all the same")
+        contents = _read_files(repository, _files_without_git(repository))
+        facts: dict[str, object] = {"commit": None, "branch": None, "dirty": True, "left_out": []}
+        return _write(folder.resolve(), f"nogit-{_digest(contents, b'')}", contents, b"", facts)
+
+
+def _of_commit(folder: Path, repository: Path) -> Snapshot:
+    head = _head(repository)
+    new = _new_files(repository)
+    known = _git(repository, "ls-files", "-c", "-z", "--", *PACKAGES)
+    # Before git compares: what changes in between makes the tree dirty, and never a commit's archive wrong.
+    contents = _read_files(repository, [*_names(known), *(name for name in new.code if _is_of_package(name))])
+    patch = _patch(repository, head, new.code)
+    name = head.commit[:12]
+    if patch:
+        name += f"-{_digest(contents, patch)}"
+    _say_left_out(new.left_out)
+    facts = {"commit": head.commit, "branch": head.branch, "dirty": bool(patch), "left_out": new.left_out}
+    return _write(folder, name, contents, patch, facts)
+
+
+def _head(repository: Path) -> _Head:
+    """Raises _NoGitError where the folder is not the top of a work tree, so that git would speak of another one."""
+    what = ("--show-toplevel", "HEAD", "--git-path", "index", "--git-path", "objects", "--abbrev-ref", "HEAD")
+    top, commit, index, objects, branch = _git(repository, "rev-parse", *what).decode().splitlines()
+    if Path(top).resolve() != repository:
+        raise _NoGitError(f"{repository} is a folder of the repository {top}, not a repository")
+    return _Head(commit, None if branch == "HEAD" else branch, repository / index, repository / objects)
+
+
+def _new_files(repository: Path) -> _NewFiles:
+    listed = _names(_git(repository, "ls-files", "-o", "--directory", "--exclude-standard", "-z"))
+    apart = [name for name in listed if name.rstrip("/").count("/") == 0 and name.endswith("/")]
+    left_out = [name for name in apart if name.rstrip("/") not in PACKAGES]
+    inside = [name for name in listed if name not in left_out]
+    if any(name.endswith("/") for name in inside):
+        inside = _names(_git(repository, "ls-files", "-o", "--exclude-standard", "-z", "--", *inside))
+    # What still ends with a slash is a repository inside this one.
+    large = [name for name in inside if name.endswith("/") or not _is_small(repository / name)]
+    return _NewFiles([name for name in inside if name not in set(large)], sorted([*left_out, *large]))
+
+
+def _is_small(path: Path) -> bool:
+    """Whether the file is there, not gone since it was listed, and no larger than code is."""
+    return os.path.lexists(path) and path.lstat().st_size <= MOST_NEW_FILE_BYTES
+
+
+def _is_of_package(name: str) -> bool:
+    return name.partition("/")[0] in PACKAGES
+
+
+def _say_left_out(left_out: Sequence[str]) -> None:
+    if not left_out:
+        return
+    more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+    print(
+        f"not in the code snapshot, because git does not know it and it is large or in a folder of its own: "
+        f"{', '.join(left_out[:_MOST_NAMED])}{more}"
+    )
+
+
+def _patch(repository: Path, head: _Head, new: Sequence[str]) -> bytes:
+    """From the commit to the work tree with its new files; empty where there is no difference."""
+    with tempfile.TemporaryDirectory() as scratch:
+        # A copy of the index, and a place for new objects: the user's own stay as they are, and may be read-only.
+        index = Path(scratch) / "index"
+        variables = {
+            "GIT_INDEX_FILE": str(index),
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(head.objects),
+        }
+        if head.index_file.exists():
+            # With its time: from it git knows which files it need not read again.
+            shutil.copy2(head.index_file, index)
+        if new:
+            _git(repository, "add", "--intent-to-add", "--", *new, variables=variables)
+        return _git(repository, "diff", *_PATCH_FORMAT, "HEAD", variables=variables)
+
+
+def _git(repository: Path, *words: str, variables: Mapping[str, str] | None = None) -> bytes:
+    """What git prints.
+
+    Raises:
+        _NoGitError: there is no git, or it refuses.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _GIT_PLACES}
+    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", **(variables or {})}
+    command = ["git", "-C", str(repository), *words]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _NoGitError(f"git {words[0]}: {error}") from error
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise _NoGitError(f"git {words[0]} in {repository}: {reason or f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def _names(listed: bytes) -> list[str]:
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+
+def _files_without_git(repository: Path) -> list[str]:
+    found = (path for package in PACKAGES for path in (repository / package).rglob("*") if path.is_file())
+    names = (path.relative_to(repository).as_posix() for path in found if _is_small(path))
+    return [name for name in names if "__pycache__" not in name and "/." not in name]
+
+
+def _read_files(repository: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of the files that are there, by name, in the order of the names.
+
+    Raises:
+        ConfigurationError: none is.
+    """
+    contents = {name: (repository / name).read_bytes() for name in sorted(names) if (repository / name).is_file()}
+    if not contents:
+        raise ConfigurationError(
+            f"{repository}: expected the packages {', '.join(PACKAGES)}, found no file of them; "
+            "run the launchers from a checkout or an installed copy of the project"
+        )
+    return contents
+
+
+def _digest(contents: Mapping[str, bytes], patch: bytes) -> str:
+    """Eight hex digits."""
+    digest = hashlib.sha256(patch)
+    for name, content in contents.items():
+        digest.update(f"\0{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:8]
+
+
+def _write(
+    folder: Path, name: str, contents: Mapping[str, bytes], patch: bytes, facts: Mapping[str, object]
+) -> Snapshot:
+    archive, about = folder / f"{name}.zip", folder / f"{name}.json"
+    if not (archive.exists() and about.exists()):
+        _write_zip(archive, contents)
+        if patch:
+            with atomic_path(folder / f"{name}.patch") as partial:
+                partial.write_bytes(patch)
+        write_json(about, {**facts, "num_files": len(contents), "python": platform.python_version()})
+    return Snapshot(id=name, archive=archive, is_dirty=bool(facts["dirty"]))
+
+
+def _write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
+    with atomic_path(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, content in contents.items():
+            member = zipfile.ZipInfo(name, date_time=_OLDEST_TIME)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, content)

@@ -1,0 +1,428 @@
+"""Submits work: to Slurm, to local processes, or, as a dry run, to nobody; through submitit."""
+
+import os
+import shlex
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from bccdist.errors import ClusterError, ConfigurationError
+from bccdist.paths import StudyPaths
+from jobs.slurm import journal, queue
+from jobs.slurm.follow import follow
+from jobs.slurm.sites import ClusterConfig, num_local_gpus
+from jobs.slurm.snapshot import Snapshot, take_snapshot
+from jobs.slurm.study_lock import launch_lock
+from jobs.slurm.task import StageTask
+from jobs.watching.text_columns import in_columns
+
+KILLS_FORGIVEN = 3
+"""A job of which a process is killed, as where memory runs out, is queued again so many times."""
+_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is submitted at once: a job, or the elements of an array."""
+
+    tasks: tuple[StageTask, ...]
+    """One, or one for each element."""
+    nodes: int = 1
+    ranks_per_node: int = 1
+    gpus_per_node: int = 0
+    needs_success: bool = True
+    """Of the jobs that it waits for; else it works on what there is once they have ended."""
+
+    @property
+    def stage(self) -> str:
+        """Names it, in the journal and in Slurm."""
+        return self.tasks[0].name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A job, or an array, that waits or runs."""
+
+    stage: str
+    job_id: str
+    num_elements: int
+    logs: Path
+    after: tuple[str, ...]
+    """Jobs that it waits for."""
+    earlier_command: tuple[str, ...] | None = None
+    """Of the earlier launch that submitted it; None if this one did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What all stages of one launch share."""
+
+    study: Path
+    """Absolute, because jobs run in other folders."""
+    cluster: ClusterConfig
+    dry_run: bool = False
+    only_missing: bool = False
+    """Leave out what is done already."""
+    command: tuple[str, ...] = ()
+    """Of the launcher."""
+
+    @property
+    def paths(self) -> StudyPaths:
+        """The files of the study."""
+        return StudyPaths(self.study)
+
+
+class Submitter(Protocol):
+    """Takes work."""
+
+    launch: Launch
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        """Submit it to run after some jobs; what was submitted, or nothing where it is done by now.
+
+        Raises:
+            ClusterError: Slurm does not take it.
+            StageFailedError: a local job failed.
+        """
+
+
+@contextmanager
+def submitting(launch: Launch) -> Iterator[Submitter]:
+    """A submitter for the launch; while it is at work no other launch can submit for this study.
+
+    Raises:
+        ConfigurationError: another launch is at work, or this machine is no part of a Slurm site.
+    """
+    with ExitStack() as stack:
+        if launch.dry_run:
+            yield _DryRun(replace(launch, cluster=replace(launch.cluster, cluster="slurm")))
+        elif launch.cluster.resolved == "local":
+            yield _LocalSubmitter(launch, stack)
+        else:
+            submitter = _SlurmSubmitter(launch, stack)
+            # Also if a later job is refused: those before it are queued.
+            stack.callback(submitter.report)
+            yield submitter
+
+
+@dataclass
+class _Opened:
+    """What is done once, before the first job: so that a launch that refuses leaves nothing behind."""
+
+    launch: Launch
+    stack: ExitStack
+    _code: Snapshot | None = None
+
+    def code(self) -> Snapshot:
+        """The lock, then the code that all jobs of this launch run."""
+        if self._code is None:
+            self.stack.enter_context(launch_lock(self.launch.paths.launch_lock))
+            self._code = take_snapshot(self.launch.paths.code)
+        return self._code
+
+    def write_journal(self, work: Work, job_id: str, logs: Path, after: Sequence[Submitted]) -> None:
+        """What was submitted."""
+        launch = self.launch
+        entry = journal.JournalEntry(
+            stage=work.stage,
+            job_id=job_id,
+            cluster=launch.cluster.resolved,
+            num_elements=len(work.tasks),
+            logs=logs.relative_to(launch.study).as_posix(),
+            after=tuple(each.job_id for each in after),
+            code=self.code().id,
+            command=launch.command,
+            folder=str(Path.cwd()),
+            submitted_at=journal.now(),
+        )
+        journal.append(launch.paths.journal, entry)
+
+    def new_logs(self, work: Work) -> Path:
+        """A folder for the logs of this work, made before any job can look for it."""
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        logs = self.launch.paths.logs / f"{work.stage}-{stamp}-{uuid.uuid4().hex[:4]}"
+        logs.mkdir(parents=True)
+        return logs
+
+
+class _LocalSubmitter:
+    """Runs each piece of work at once, as processes of this machine, and stays until it is done."""
+
+    def __init__(self, launch: Launch, stack: ExitStack) -> None:
+        self.launch = launch
+        self._opened = _Opened(launch, stack)
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        code = self._opened.code()
+        logs = self._opened.new_logs(work)
+        executor = submitit.LocalExecutor(logs / "%j", max_num_timeout=self.launch.cluster.max_timeouts)
+        executor.update_parameters(
+            nodes=work.nodes,
+            tasks_per_node=work.ranks_per_node,
+            gpus_per_node=min(work.gpus_per_node, num_local_gpus()),
+            timeout_min=self.launch.cluster.timeout_min,
+            stderr_to_stdout=True,
+        )
+        num_processes = len(work.tasks) * work.ranks_per_node
+        threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
+        tasks = [replace(task, threads=threads) for task in work.tasks]
+        with _environment(code.variables()):
+            jobs = _submit_all(executor, tasks)
+        self._opened.write_journal(work, jobs[0].job_id, logs, after)
+        follow(work.stage, jobs, logs)
+        return []
+
+
+class _SlurmSubmitter:
+    """Hands work to sbatch; what an earlier launch has queued is not queued again."""
+
+    def __init__(self, launch: Launch, stack: ExitStack) -> None:
+        self.launch = launch
+        self._opened = _Opened(launch, stack)
+        self._submitted: list[Submitted] = []
+        self._live: dict[str, journal.JournalEntry] | None = None
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        code = self._opened.code()
+        there = self._live_entries().get(work.stage)
+        if there is not None:
+            submitted = Submitted(
+                stage=work.stage,
+                job_id=there.job_id,
+                num_elements=there.num_elements,
+                logs=self.launch.study / there.logs,
+                after=there.after,
+                earlier_command=there.command,
+            )
+        else:
+            submitted = self._submit_new(work, code, after)
+        self._submitted.append(submitted)
+        return [submitted]
+
+    def _live_entries(self) -> dict[str, journal.JournalEntry]:
+        """The newest job of each stage that waits or runs."""
+        if self._live is None:
+            entries = journal.newest(journal.read(self.launch.paths.journal))
+            queued = {job.job_id for job in queue.queued_jobs()} if entries else set()
+            self._live = {
+                stage: each for stage, each in entries.items() if each.cluster == "slurm" and each.job_id in queued
+            }
+        return self._live
+
+    def _submit_new(self, work: Work, code: Snapshot, after: Sequence[Submitted]) -> Submitted:
+        logs = self._opened.new_logs(work)
+        comment = f"bccdist {uuid.uuid4().hex}"
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=comment)
+        job_id = _patiently(lambda: _submit_all(executor, work.tasks), comment)
+        self._opened.write_journal(work, job_id, logs, after)
+        ids = tuple(each.job_id for each in after)
+        return Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)
+
+    def report(self) -> None:
+        """What was submitted, as a table."""
+        rows = [("stage", "job", "elements", "waits for", "")]
+        for each in self._submitted:
+            after = ", ".join(each.after) or "-"
+            rows.append((each.stage, each.job_id, str(each.num_elements), after, self._remark(each)))
+        if len(rows) == 1:
+            print("nothing was submitted")
+            return
+        print("\n".join(in_columns(rows)))
+        print(f"logs in {self.launch.paths.logs}; `python jobs/status.py {self.launch.study}` says how far it is")
+
+    def _remark(self, submitted: Submitted) -> str:
+        if submitted.earlier_command is None:
+            return "submitted"
+        words = [journal.without_only_missing(each) for each in (submitted.earlier_command, self.launch.command)]
+        other = "" if words[0] == words[1] else f", BY ANOTHER COMMAND: {' '.join(words[0]) or 'from Python'}"
+        return f"queued by an earlier launch{other}, not submitted again"
+
+
+def _submit_all(executor: submitit.Executor, tasks: Sequence[StageTask]) -> list[submitit.Job[None]]:
+    """A job for each task; several are an array."""
+    with executor.batch():
+        return [executor.submit(task) for task in tasks]
+
+
+def _patiently(submit: Callable[[], Sequence[submitit.Job[None]]], comment: str) -> str:
+    """Submit; while the controller is away, as during its restart, again.
+
+    A controller that took the job and could not say so anymore is found out by the job's comment: that job lacks its
+    files, so it is cancelled before the next try.
+
+    Returns:
+        The id of the job, or of the whole array.
+
+    Raises:
+        ClusterError: sbatch refuses it, or the controller stays away.
+    """
+    deadline_s = time.monotonic() + queue.PATIENCE_S
+    while True:
+        try:
+            return str(submit()[0].job_id).split("_", maxsplit=1)[0]
+        except (FailedJobError, FailedSubmissionError) as error:
+            said = str(error).strip()
+            if not queue.is_transient(said) or time.monotonic() > deadline_s:
+                raise ClusterError(f"sbatch refused the job: {said}{queue.advice(said)}") from error
+            print(f"sbatch: {said.splitlines()[-1]}; trying again", flush=True)
+        time.sleep(_PAUSE_S)
+        queue.cancel(queue.jobs_with_comment(comment))
+
+
+class _DryRun:
+    """Prints what sbatch would get; touches nothing."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        logs = self.launch.paths.logs / f"{work.stage}-TIME"
+        code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False)
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment="bccdist UNIQUE")
+        print(f"# {'-' * 20} {work.stage}: sbatch would get this; TIME, CODE and job ids are not known before")
+        print(sbatch_text(executor, work))
+        ids = tuple(each.job_id for each in after)
+        job_id = f"JOB-{work.stage}"
+        return [Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)]
+
+
+def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:
+    """The text that the executor gives to sbatch for this work."""
+    if len(work.tasks) > 1:
+        executor.parameters["map_count"] = len(work.tasks)
+    return str(executor._make_submission_file_text(executor._submitit_command_str, ""))  # noqa: SLF001 - no public way
+
+
+class _Executor(submitit.SlurmExecutor):
+    """Also where there is no srun, for a dry run."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+
+def slurm_executor(
+    launch: Launch, work: Work, logs: Path, *, code: Snapshot, after: Sequence[Submitted], comment: str
+) -> submitit.SlurmExecutor:
+    """Submitit's executor with all that the site and the work ask for.
+
+    Raises:
+        ConfigurationError: this machine is no part of a Slurm site.
+    """
+    if not launch.dry_run and not shutil.which("srun"):
+        raise ConfigurationError(
+            "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
+            "give --cluster local, or log in where sbatch and srun are"
+        )
+    cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
+    python = f"{cluster.container} python" if cluster.container else None
+    executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)
+    executor.update_parameters(
+        job_name=f"{work.stage}@{launch.study.name}",
+        nodes=work.nodes,
+        ntasks_per_node=work.ranks_per_node,
+        cpus_per_task=cluster.cpus_per_rank,
+        time=cluster.timeout_min,
+        signal_delay_s=cluster.signal_delay_s,
+        array_parallelism=cluster.array_width,
+        stderr_to_stdout=True,
+        comment=comment,
+        srun_args=["--kill-on-bad-exit=1"],
+        setup=_setup_lines(cluster, code),
+        teardown=_teardown_lines(logs),
+        additional_parameters=_further_options(cluster),
+        **_named(cluster),
+        **_memory(cluster, work),
+        **_gpus(cluster, work),
+        **_dependency(work, after),
+    )
+    return executor
+
+
+def _named(cluster: ClusterConfig) -> dict[str, str]:
+    values = {name: getattr(cluster, name) for name in ("partition", "account", "qos", "constraint")}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _memory(cluster: ClusterConfig, work: Work) -> dict[str, str]:
+    if not cluster.mem_gib_per_rank:
+        return {}
+    return {"mem": f"{cluster.mem_gib_per_rank * work.ranks_per_node}G"}
+
+
+def _gpus(cluster: ClusterConfig, work: Work) -> dict[str, str]:
+    if not work.gpus_per_node:
+        return {}
+    kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
+    if cluster.gpu_request == "per_task":
+        return {"gpus_per_task": f"{kind}{max(1, work.gpus_per_node // work.ranks_per_node)}"}
+    return {"gpus_per_node": f"{kind}{work.gpus_per_node}"}
+
+
+def _dependency(work: Work, after: Sequence[Submitted]) -> dict[str, str]:
+    if not after:
+        return {}
+    kind = "afterok" if work.needs_success else "afterany"
+    return {"dependency": f"{kind}:{':'.join(sorted({each.job_id for each in after}))}"}
+
+
+def _further_options(cluster: ClusterConfig) -> dict[str, Any]:
+    """A dependency that cannot be met anymore ends the job, and a lost node brings it back into the queue."""
+    options: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+    for text in cluster.sbatch:
+        key, _, value = text.removeprefix("--").partition("=")
+        options[key] = value or True
+    return options
+
+
+def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
+    lines = [
+        f"export PYTHONPATH={shlex.quote(str(code.archive))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        "export PYTHONSAFEPATH=1",  # else the working folder comes first, which may be the repository
+        f"export BCCDIST_CODE={shlex.quote(code.id)}",
+    ]
+    if cluster.scratch:
+        lines += [f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
+    return [*lines, *cluster.setup]
+
+
+def _teardown_lines(logs: Path) -> list[str]:
+    """Slurm gives a job up if one of its processes is killed; here it is queued again, a few times.
+
+    Not if the job itself was ended: then it does not count as running anymore.
+    """
+    return [
+        "code=$?",
+        "id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}",
+        f"kills={shlex.quote(str(logs))}/$id.killed",
+        'if [ $code -gt 128 ] && [ "$(squeue --noheader --job="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
+        '  echo "a process was killed: exit code $code" >>"$kills"',
+        f'  if [ "$(wc -l <"$kills")" -le {KILLS_FORGIVEN} ]; then',
+        '    echo "a process was killed (exit code $code): the job is queued again"',
+        '    scontrol requeue "$id" && sleep 60',
+        "  fi",
+        "fi",
+        "exit $code",
+    ]
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

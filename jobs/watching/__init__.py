@@ -1,0 +1,1 @@
+"""How far a study is and what its jobs used."""

@@ -1,0 +1,339 @@
+"""How far each stage of a study is, read from its folder alone: no job, no scheduler and no network is asked.
+
+Folders are listed, files are not looked at one by one, so that a study of 100,000 slides is read in seconds, also on
+a shared file system. A file with its final name is whole (bccdist/files.py), so a name is enough to call a slide done;
+whether it was made from what the manifest says today is checked by the job that would make it again.
+"""
+
+import os
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bccdist.configuration import Setting
+from bccdist.errors import LedgerError
+from bccdist.failures import BEGUN
+from bccdist.files import read_json
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import Manifest
+from bccdist.stages.epochs import Epochs, inference_stage, resolve_epochs
+from jobs.watching.training_pace import read_run
+
+_MOST_TIMES = 1000
+"""Files whose time is looked up for a pace; of more, so many are drawn at random."""
+_TABLES = ("table3", "table4", "table5")
+_FileOf = Callable[[str], Path]
+"""The file of a slide, by its slide_id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageProgress:
+    """How far one stage is."""
+
+    stage: str
+    """As its job is called: shards, finish-shards, train-SETTING, infer-SETTING-PARTS, select, calibrate-SETTING,
+    tables."""
+    num_done: int
+    """Slides; epochs for training, settings for the selection, 1 for set of shards, calibration and tables."""
+    num_total: int | None
+    """None where it is not known yet."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Why a slide could not be processed, by slide_id; slides that are done by now are not among them."""
+    at_work: tuple[str, ...] = ()
+    """Slides that a process began and has not ended; it may have been killed."""
+    detail: str = ""
+    """How far, in a few words."""
+    eta_s: float | None = None
+    """Seconds that are left at the pace of the newest work; None where no pace is known."""
+    missing: tuple[str, ...] = ()
+    """Slides that are not done, in the manifest's order; failed ones and those at work are among them."""
+
+
+def is_whole(progress: StageProgress) -> bool:
+    """Whether all of a stage is done."""
+    return progress.num_total is not None and progress.num_done >= progress.num_total
+
+
+def shards_progress(paths: StudyPaths, manifest: Manifest, *, since_s: float | None = None) -> StageProgress:
+    """The slides that are cut into patches.
+
+    Args:
+        paths: the study.
+        manifest: its slides.
+        since_s: take the pace from files written after this time, in seconds since 1970; None is all of them.
+    """
+    return _slides_progress(
+        "shards",
+        [slide.slide_id for slide in manifest.slides if slide.part.is_annotated],
+        _whole_ids(paths.shards.rows),
+        failures=paths.failures / "shards",
+        begun=_begun_ids(paths.shards.tar),
+        file_of=paths.shards.rows,
+        since_s=since_s,
+    )
+
+
+def finish_progress(paths: StudyPaths) -> StageProgress:
+    """Whether the set of shards is finished."""
+    is_there = paths.shards.manifest.exists()
+    detail = "" if is_there else "the set is not finished"
+    return StageProgress(stage="finish-shards", num_done=int(is_there), num_total=1, detail=detail)
+
+
+def training_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
+    """The epochs of a run, each with its validation.
+
+    Raises:
+        LedgerError: the run's metrics are damaged.
+    """
+    stage = f"train-{setting}"
+    run = read_run(paths.run(setting))
+    if run is None:
+        return StageProgress(stage=stage, num_done=0, num_total=None, detail="not begun")
+    return StageProgress(
+        stage=stage, num_done=run.num_done, num_total=run.num_epochs, detail=run.text, eta_s=run.eta_s
+    )
+
+
+def inference_progress(
+    paths: StudyPaths,
+    manifest: Manifest,
+    setting: Setting,
+    parts: Sequence[Part],
+    epochs: Epochs,
+    *,
+    since_s: float | None = None,
+) -> StageProgress:
+    """The slides that have ledger rows for every epoch that is wanted.
+
+    While the epochs are not known, because training or the selection has not been there, no slide is done.
+
+    Args:
+        paths: the study.
+        manifest: its slides.
+        setting: whose heatmaps.
+        parts: of the slides.
+        epochs: which of them; see `resolve_epochs`.
+        since_s: take the pace from files written after this time, in seconds since 1970; None is all of them.
+    """
+    stage = inference_stage(setting, parts, epochs)
+    wanted = [slide.slide_id for slide in manifest.slides_of(parts)]
+    try:
+        numbers = resolve_epochs(paths, setting, epochs)
+    except LedgerError:
+        before = "training has not been there" if epochs == "best" else "no epoch is chosen"
+        detail = f"epochs not known yet: {before}"
+        return StageProgress(stage=stage, num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
+    rows = [partial(paths.ledger_rows, setting, number) for number in numbers]
+    return _slides_progress(
+        stage,
+        wanted,
+        set.intersection(*map(_whole_ids, rows)),
+        # As bccdist.stages.inference.stage_name says, which cannot be imported without torch.
+        failures=paths.failures / f"infer-{setting}",
+        file_of=rows[-1],
+        since_s=since_s,
+        detail=_epochs_text(paths, setting, numbers, epochs),
+    )
+
+
+def _epochs_text(paths: StudyPaths, setting: Setting, numbers: Sequence[int], epochs: Epochs) -> str:
+    text = f"epoch{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    run = read_run(paths.run(setting)) if epochs == "best" else None
+    goes_on = run is not None and run.num_done < run.num_epochs
+    return f"{text} so far: training has not ended" if goes_on else text
+
+
+def selection_progress(paths: StudyPaths) -> StageProgress:
+    """The settings of the ledger whose epoch and thresholds are chosen.
+
+    A choice is out of date, and so not done, once rows came into an epoch that is not the chosen one: those are of
+    Validation. Rows of the chosen epoch tell nothing, they may be of Test.
+    """
+    settings = _folders_in(paths.ledger)
+    if not settings:
+        return StageProgress(stage="select", num_done=0, num_total=None, detail="no ledger yet")
+    chosen = _chosen_epochs(paths)
+    chosen_ns = paths.selection.stat().st_mtime_ns if chosen else 0
+    words, num_done = [], 0
+    for setting in settings:
+        others = [
+            folder
+            for epoch, folder in _epoch_folders(paths, setting).items()
+            if epoch != chosen.get(setting) and folder.stat().st_mtime_ns > chosen_ns
+        ]
+        if setting not in chosen:
+            words.append(f"{setting} not chosen")
+        elif others:
+            words.append(f"{setting} epoch {chosen[setting]}, out of date")
+        else:
+            words.append(f"{setting} epoch {chosen[setting]}")
+            num_done += 1
+    return StageProgress(stage="select", num_done=num_done, num_total=len(settings), detail=", ".join(words))
+
+
+def calibration_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
+    """Whether the chosen epoch of a setting was calibrated, on any kind of device."""
+    stage = f"calibrate-{setting}"
+    epoch = _chosen_epochs(paths).get(setting)
+    if epoch is None:
+        return StageProgress(stage=stage, num_done=0, num_total=1, detail="no epoch is chosen")
+    devices = [device for device in ("cpu", "cuda") if paths.run(setting).calibration(epoch, device).exists()]
+    detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not calibrated"
+    return StageProgress(stage=stage, num_done=int(bool(devices)), num_total=1, detail=detail)
+
+
+def tables_progress(paths: StudyPaths) -> StageProgress:
+    """Whether the tables are made from the newest choice and rows, and every slide that has sections is drawn."""
+    made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
+    if not made or not paths.selection.exists():
+        return StageProgress(stage="tables", num_done=0, num_total=1, detail="no tables yet")
+    folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
+    newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
+    is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns
+    chosen = _chosen_epochs(paths)
+    drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
+    are_drawn = all(_are_drawn(paths, setting, epoch, drawn[setting]) for setting, epoch in chosen.items())
+    words = [
+        f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{'' if is_new else ' out of date'}",
+        f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
+    ]
+    return StageProgress(stage="tables", num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words))
+
+
+def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:
+    """Whether each slide with sections in the chosen epoch has a picture; those of Training get none."""
+    import pyarrow.parquet as pq
+
+    rows_of = partial(paths.ledger_rows, setting, epoch)
+    for slide_id in _whole_ids(rows_of) - set(drawn):
+        parts = pq.read_table(rows_of(slide_id), columns=["part"]).column("part").to_pylist()
+        if set(parts) - {Part.TRAINING.value}:
+            return False
+    return True
+
+
+def _slides_progress(
+    stage: str,
+    wanted: Sequence[str],
+    done: Collection[str],
+    *,
+    failures: Path,
+    begun: Collection[str] = (),
+    file_of: _FileOf,
+    since_s: float | None,
+    detail: str = "",
+) -> StageProgress:
+    missing = tuple(slide_id for slide_id in wanted if slide_id not in done)
+    reasons, at_work = _read_failures(failures, missing)
+    at_work |= {slide_id for slide_id in missing if slide_id in begun and slide_id not in reasons}
+    num_done = len(wanted) - len(missing)
+    times_s = _sampled_times([slide_id for slide_id in wanted if slide_id in done], file_of)
+    num_left = len(missing) - len(reasons)
+    return StageProgress(
+        stage=stage,
+        num_done=num_done,
+        num_total=len(wanted),
+        failures=reasons,
+        at_work=tuple(slide_id for slide_id in missing if slide_id in at_work),
+        detail=detail,
+        eta_s=eta_of(times_s, num_done=num_done, num_left=num_left, since_s=since_s),
+        missing=missing,
+    )
+
+
+def eta_of(times_s: Sequence[float], *, num_done: int, num_left: int, since_s: float | None) -> float | None:
+    """Seconds that so many slides take at the pace of the slides that are done.
+
+    Args:
+        times_s: when they were done, in seconds since 1970; of many slides a random sample.
+        num_done: of how many slides `times_s` is a sample.
+        num_left: slides still to come, without those that failed.
+        since_s: count those done after this time; None counts all, from the first one on.
+    """
+    if not num_left:
+        return 0.0
+    counted = [time_s for time_s in times_s if since_s is None or time_s > since_s]
+    # The first slide's beginning is not known, so without a start the first slide only starts the clock.
+    num = len(counted) if since_s is not None else len(counted) - 1
+    if num < 1:
+        return None
+    first_s = min(counted) if since_s is None else since_s
+    slides_per_s = num * (num_done / len(times_s)) / (max(counted) - first_s or 1e-3)
+    return num_left / slides_per_s
+
+
+def _sampled_times(slide_ids: Sequence[str], file_of: _FileOf) -> list[float]:
+    """When slides were done, in seconds since 1970."""
+    some = slide_ids if len(slide_ids) <= _MOST_TIMES else random.Random(0).sample(slide_ids, _MOST_TIMES)
+    times_s = []
+    for slide_id in some:
+        try:
+            times_s.append(file_of(slide_id).stat().st_mtime)
+        except FileNotFoundError:  # made anew at this moment
+            continue
+    return times_s
+
+
+def _read_failures(folder: Path, missing: Iterable[str]) -> tuple[dict[str, str], set[str]]:
+    """Reasons by slide, and the slides that were begun and not ended."""
+    noted = _whole_ids(lambda slide_id: folder / f"{slide_id}.json")
+    reasons, begun = {}, set()
+    for slide_id in missing:
+        if slide_id not in noted:
+            continue
+        try:
+            failure = read_json(folder / f"{slide_id}.json")
+        except FileNotFoundError:  # ended at this moment
+            continue
+        if failure["error"] == BEGUN:
+            begun.add(slide_id)
+        else:
+            reasons[slide_id] = failure["reason"]
+    return reasons, begun
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names of a folder's entries; none where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
+
+
+def _whole_ids(file_of: _FileOf) -> set[str]:
+    """The slides that have a whole file; one that is being written has a name that goes on after its suffix."""
+    example = file_of("x")
+    names = _names_in(example.parent)
+    return {name.removesuffix(example.suffix) for name in names if name.endswith(example.suffix)}
+
+
+def _begun_ids(file_of: _FileOf) -> set[str]:
+    """The slides whose file is being written, or was when its writer was killed."""
+    example = file_of("x")
+    names = _names_in(example.parent)
+    return {name.partition(example.suffix)[0] for name in names if f"{example.suffix}.partial-" in name}
+
+
+def _folders_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def _epoch_folders(paths: StudyPaths, setting: str) -> dict[int, Path]:
+    """The folders of a setting's ledger rows, by epoch."""
+    folder = paths.ledger / setting
+    return {int(name.removeprefix("epoch-")): folder / name for name in _folders_in(folder)}
+
+
+def _chosen_epochs(paths: StudyPaths) -> dict[str, int]:
+    from bccdist.sections.choices import read_choices
+
+    return {choice.setting: choice.epoch for choice in read_choices(paths)} if paths.selection.exists() else {}

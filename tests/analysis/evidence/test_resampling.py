@@ -1,0 +1,121 @@
+"""Intervals come from whole slides drawn anew, and claim no certainty where no error was seen."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from study_folders import verdict_rows
+
+from analysis.evidence.confusion import Confusion
+from analysis.evidence.resampling import (
+    counts_by_slide,
+    draw_slides,
+    figures_of,
+    intervals,
+    judged_by_both,
+    resampled,
+    total,
+)
+
+BETA = 1.5
+
+
+def counts(*, tp: list[int], fn: list[int], fp: list[int], tn: list[int]) -> Confusion:
+    return Confusion(tp=np.array(tp), fn=np.array(fn), fp=np.array(fp), tn=np.array(tn))
+
+
+def test_each_resample_has_as_many_slides_as_there_are() -> None:
+    draws = draw_slides(7, num_resamples=50)
+    assert draws.shape == (50, 7)
+    assert (draws.sum(axis=1) == 7).all()
+
+
+def test_the_same_seed_draws_the_same_slides() -> None:
+    assert (draw_slides(9, seed=3) == draw_slides(9, seed=3)).all()
+    assert (draw_slides(9, seed=3) != draw_slides(9, seed=4)).any()
+
+
+def test_counts_of_slides_add_up_to_those_of_all() -> None:
+    verdicts = verdict_rows(
+        ("a", "Tumor", "Tumor"),
+        ("a", "Tumor", "Normal"),
+        ("b", "Normal", "Tumor"),
+        ("b", "Normal", "Normal"),
+        ("b", "Normal", "Normal"),
+        ("b", "Tumor", "review"),
+        ("c", None, "Tumor"),
+    )
+    by_slide = counts_by_slide(verdicts, pd.Index(["a", "b", "c"]))
+    assert by_slide.tp.tolist() == [1, 0, 0]
+    assert by_slide.fn.tolist() == [1, 0, 0]
+    assert by_slide.fp.tolist() == [0, 1, 0]
+    assert by_slide.tn.tolist() == [0, 2, 0]
+    assert total(by_slide) == Confusion(tp=1, fn=1, fp=1, tn=2)
+
+
+def test_a_resample_is_the_confusion_of_the_slides_it_drew() -> None:
+    by_slide = counts(tp=[3, 1], fn=[0, 2], fp=[1, 0], tn=[4, 4])
+    found = resampled(by_slide, np.array([[2, 0], [1, 1], [0, 2]]))
+    assert found.tp.tolist() == [6, 4, 2]
+    assert found.fn.tolist() == [0, 2, 4]
+    assert found.fp.tolist() == [2, 1, 0]
+    assert found.tn.tolist() == [8, 8, 8]
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_slides() -> None:
+    few = intervals(counts(tp=[3, 2] * 5, fn=[0, 1] * 5, fp=[1, 0] * 5, tn=[4, 4] * 5), draw_slides(10), BETA)
+    many = intervals(counts(tp=[3, 2] * 50, fn=[0, 1] * 50, fp=[1, 0] * 50, tn=[4, 4] * 50), draw_slides(100), BETA)
+    for name, found in few.items():
+        assert found.low < found.value < found.high
+        assert many[name].value == pytest.approx(found.value)
+        assert many[name].high - many[name].low < (found.high - found.low) / 2
+
+
+def test_sections_that_cluster_in_slides_give_wider_intervals_than_spread_ones() -> None:
+    # Ten wrong of a hundred both times: on one slide of ten, or one on each.
+    clustered = counts(tp=[10] * 9 + [0], fn=[0] * 9 + [10], fp=[0] * 10, tn=[5] * 10)
+    spread = counts(tp=[9] * 10, fn=[1] * 10, fp=[0] * 10, tn=[5] * 10)
+    wide, narrow = (intervals(each, draw_slides(10), BETA)["sensitivity"] for each in (clustered, spread))
+    assert wide.value == narrow.value == 0.9
+    assert wide.low < 0.75
+    assert (narrow.low, narrow.high) == (0.9, 0.9)
+
+
+def test_no_error_seen_is_no_certainty() -> None:
+    found = intervals(counts(tp=[5] * 30, fn=[0] * 30, fp=[0] * 30, tn=[5] * 30), draw_slides(30), BETA)
+    # Clopper and Pearson for 30 of 30.
+    assert found["sensitivity"].value == 1
+    assert found["sensitivity"].low == pytest.approx(0.8843, abs=1e-4)
+    assert found["accuracy"].low == pytest.approx(0.8843, abs=1e-4)
+    assert 0.8 < found["f_beta"].low < 1
+
+
+def test_nothing_right_is_no_certainty_either() -> None:
+    found = intervals(counts(tp=[0] * 30, fn=[2] * 30, fp=[0] * 30, tn=[0] * 30), draw_slides(30), BETA)
+    assert found["sensitivity"].low == 0
+    assert found["sensitivity"].high == pytest.approx(1 - 0.8843, abs=1e-4)
+    assert math.isnan(found["specificity"].value)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 9)] * 4), min_size=1, max_size=12))
+def test_figures_of_all_slides_are_those_of_drawing_each_once(slides: list[tuple[int, int, int, int]]) -> None:
+    tp, fn, fp, tn = (list(each) for each in zip(*slides, strict=True))
+    by_slide = counts(tp=tp, fn=fn, fp=fp, tn=tn)
+    once = figures_of(resampled(by_slide, np.ones((1, len(slides)), dtype=np.int64)), BETA)
+    for name, value in figures_of(total(by_slide), BETA).items():
+        np.testing.assert_equal(once[name][0], value)
+
+
+def test_pairs_are_the_labelled_sections_that_both_judge() -> None:
+    one = verdict_rows(
+        ("a", "Tumor", "Tumor"), ("a", "Normal", "review"), ("b", None, "Tumor"), ("b", "Normal", "Normal")
+    )
+    other = verdict_rows(
+        ("a", "Tumor", "Normal"), ("a", "Normal", "Normal"), ("b", None, "Tumor"), ("b", "Normal", "Tumor")
+    )
+    first, second = judged_by_both(one, other.iloc[::-1])
+    assert first["section_id"].tolist() == second["section_id"].tolist() == ["s0", "s3"]
+    assert second["verdict"].tolist() == ["Normal", "Tumor"]

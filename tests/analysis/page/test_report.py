@@ -1,0 +1,145 @@
+"""The report is one file that stands by itself, shows what there is, and says what there is not."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from study_folders import sections, write_study
+
+from analysis.page.report import write_report
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import PHANTOM_WARNING, SelectConfig
+from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.files import write_json
+from bccdist.paths import StudyPaths
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+class Page(HTMLParser):
+    """Tags, and where they lead."""
+
+    def __init__(self, text: str) -> None:
+        """Read the page."""
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what is of interest."""
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.sources += [str(values["src"])] if "src" in values else []
+        self.links += [str(values["href"])] if "href" in values else []
+        self.anchors |= {str(values["id"])} if "id" in values else set()
+
+
+def make_study(root: Path, *, phantom: bool = False, test: bool = True) -> StudyPaths:
+    """Two settings; one misses more. Slides and heatmaps are not there."""
+    rows = []
+    for setting, missed in (("unet", 6), ("resnet34_ds", 2)):
+        rows += sections(tp=20, fn=0, fp=0, tn=20, setting=setting, prefilled="Tumor", phantom=phantom)
+        if test:
+            rows += sections(
+                tp=20 - missed,
+                fn=missed,
+                fp=1,
+                tn=20,
+                part="Test",
+                setting=setting,
+                prefilled=HOSTILE,
+                phantom=phantom,
+            )
+    paths = write_study(root / "study", rows)
+    (root / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n")
+    write_json(paths.study, {"manifest": str(root / "slides.csv"), "phantom": phantom})
+    select_thresholds(paths.root, SelectConfig())
+    return paths
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    paths = make_study(tmp_path_factory.mktemp("report"))
+    assert write_report(paths.root, setting="resnet34_ds") == paths.report
+    return paths.report.read_text()
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    found = Page(page)
+    assert found.sources
+    assert all(source.startswith("data:image/") for source in found.sources)
+    assert not {"script", "iframe", "object"} & set(found.tags)
+    assert "http" not in re.sub(r'"data:image/[^"]*"', "", page).lower()
+    assert "@import" not in page
+
+
+def test_every_link_leads_to_a_part_of_the_page(page: str) -> None:
+    found = Page(page)
+    assert len(found.links) >= 9
+    assert {link.removeprefix("#") for link in found.links} == {anchor for anchor in found.anchors if anchor}
+
+
+def test_the_headline_has_its_figures_and_intervals(page: str) -> None:
+    numbers = re.search(r'<div class="numbers">(.*?)</div>\s*</div>', page, re.DOTALL)
+    assert numbers
+    # 38 of 41 right: 2 missed, 1 false alarm.
+    assert "<b>0.927</b>accuracy" in page
+    assert re.search(r"<b>0\.900</b>sensitivity<br>\s*<span class=\"soft\">0\.\d+ to \d\.\d+", page)
+    assert re.search(r"Against unet: \+0\.098 of accuracy, (not )?resolved\.", page)
+
+
+def test_errors_are_shown_and_a_missing_slide_says_why(page: str) -> None:
+    assert "Missed: labelled Tumor, called Normal: 2, by resnet34_ds" in page
+    assert "False alarms: labelled Normal, called Tumor: 1, by resnet34_ds" in page
+    assert page.count('class="tile fn"') == 2
+    assert page.count("no picture: ") == 3
+
+
+def test_margins_are_the_ledgers_bounds_with_their_warning(page: str) -> None:
+    margins = page[page.index('<h2 id="margins">') : page.index('<h2 id="time">')]
+    assert "Research use only" in margins
+    # Of unet 14 found and 1 false alarm, of resnet34_ds 18 and 1.
+    assert margins.count("<tr>") == 1 + 15 + 19
+
+
+def test_texts_are_escaped(page: str) -> None:
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_what_could_not_be_made_is_named_with_the_reason(page: str) -> None:
+    not_made = page[page.index("Not made.") :]
+    assert "table2" in not_made
+    assert "merge_weights" in not_made
+    assert "nothing was selected for resnet34_linear" in not_made
+
+
+def test_the_bias_of_prefilled_labels_is_a_warning(page: str) -> None:
+    assert re.search(r'class="warning">WARNING: the labels of 100% of the calibration', page)
+
+
+def test_phantoms_are_named_at_the_top(tmp_path: Path) -> None:
+    text = write_report(make_study(tmp_path, phantom=True).root).read_text()
+    assert f'<div class="phantom">{PHANTOM_WARNING}</div>' in text
+
+
+def test_a_study_without_test_has_a_report_of_its_validation(tmp_path: Path) -> None:
+    text = write_report(make_study(tmp_path, test=False).root).read_text()
+    assert "Table 3." in text
+    assert "no sections of Test for the chosen models" in text
+    assert 'class="tile' not in text
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    paths = make_study(tmp_path)
+    with pytest.raises(LedgerError, match="--setting resnet34: nothing was selected for it"):
+        write_report(paths.root, setting="resnet34")
+
+
+def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is no study"):
+        write_report(tmp_path)

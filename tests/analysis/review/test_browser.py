@@ -1,0 +1,523 @@
+"""The review page in a real browser: it opens, shows, redraws, takes answers, and loses none."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from chromium import Browser, running_browser
+from picture_study import write_picture_study
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from analysis.pictures.overlay_drawing import heat_layer
+from analysis.review.worklist import ReviewPlan
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SEEN, OTHER, BLIND, UNREADABLE = (
+    "test-1/test-1-left",
+    "test-0/test-0-right",
+    "test-0/test-0-left",
+    "test-2/test-2-left",
+)
+HOSTILE = 'Dr <img src="x" onerror="window.hacked = 1"><b>x'
+BLACK = (16, 16, 16)
+"""Of the mask's outline."""
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+Start = Callable[..., "Server"]
+
+
+def seed_with(*, blind: str, seen: tuple[str, ...]) -> int:
+    """A seed under which one section is blind and others are not."""
+
+    def fits(seed: int) -> bool:
+        plan = ReviewPlan(seed=seed)
+        return plan.is_blind(*blind.split("/")) and not any(plan.is_blind(*name.split("/")) for name in seen)
+
+    return next(seed for seed in range(1000) if fits(seed))
+
+
+class Server:
+    """A server as a user starts it."""
+
+    def __init__(self, study: Path, reviewer: str, port: int = 0) -> None:
+        """Start it, and wait until it listens."""
+        self.study, self.reviewer = study, reviewer
+        seed = seed_with(blind=BLIND, seen=(SEEN, OTHER))
+        words = ["--reviewer", reviewer, "--port", str(port), "--seed", str(seed)]
+        self._process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "jobs" / "review.py"), str(study), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.address = self._printed_address()
+        self.port = urlsplit(self.address).port or 0
+
+    def _printed_address(self) -> str:
+        assert self._process.stdout is not None
+        said = ""
+        for line in self._process.stdout:
+            said += line
+            if found := re.match(r"open (http\S+)", line):
+                return found[1]
+        self._process.communicate()
+        raise AssertionError(f"the server did not start: {said}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=20)
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """What stands in the reviewer's journal."""
+        (path,) = [
+            path
+            for path in (self.study / "review").glob("journal-*.jsonl")
+            if json.loads(path.read_text(encoding="utf-8").splitlines()[0])["reviewer"] == self.reviewer
+        ]
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [record for record in records if record["kind"] == "answer"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantom slides with heatmaps; the file of test-2 is damaged."""
+    written = write_picture_study(tmp_path_factory.mktemp("review"))
+    slide = written.manifest.slide("test-2").path
+    slide.write_bytes(b"this is no slide" * (slide.stat().st_size // 16))
+    return written.root
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with running_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The window on an empty page, which must not have complained of anything by the end."""
+    window.faults()
+    yield window
+    assert window.faults() == []
+    window.open("about:blank")
+
+
+@pytest.fixture
+def start(study: Path) -> Iterator[Start]:
+    """Starts servers; they end with the test."""
+    servers: list[Server] = []
+
+    def starting(reviewer: str, *, study: Path = study, port: int = 0) -> Server:
+        servers.append(Server(study, reviewer, port))
+        return servers[-1]
+
+    yield starting
+    for server in servers:
+        server.stop()
+
+
+def settle(browser: Browser) -> None:
+    """Wait until all that was asked for is drawn."""
+    browser.wait(lambda: browser.find("slide-name").text, "a slide has a name")
+    browser.wait(lambda: not browser.text("loading"), "everything is loaded")
+    time.sleep(0.8)
+    browser.wait(lambda: not browser.text("loading"), "everything is loaded")
+
+
+def open_section(browser: Browser, section_id: str) -> None:
+    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{section_id}"]').click()
+    browser.wait(lambda: browser.text("section-name") == section_id.split("/")[1], f"{section_id} is open")
+    settle(browser)
+
+
+def open_page(browser: Browser, server: Server, section_id: str) -> None:
+    browser.open(server.address)
+    browser.wait(lambda: browser.text("section-name"), "the page is there")
+    open_section(browser, section_id)
+
+
+def num_of_colour(browser: Browser, colour: tuple[int, int, int], *, alpha: int = 255) -> int:
+    """Pixels of the layers over the slide that have a colour, to a few grey levels."""
+    return int(
+        browser.run(
+            """
+            const layers = document.querySelector(".layers");
+            const { data } = layers.getContext("2d").getImageData(0, 0, layers.width, layers.height);
+            let num = 0;
+            for (let i = 0; i < data.length; i += 4) {
+              const isNear = given[0].every((value, channel) => Math.abs(data[i + channel] - value) <= 4);
+              num += isNear && Math.abs(data[i + 3] - given[1]) <= 4;
+            }
+            return num;
+            """,
+            colour,
+            alpha,
+        )
+    )
+
+
+def requests(browser: Browser) -> list[str]:
+    """What the page asked for since `forget_requests`, or since it was opened."""
+    return list(browser.run("return performance.getEntriesByType('resource').map(({ name }) => name)"))
+
+
+def forget_requests(browser: Browser) -> None:
+    browser.run("performance.clearResourceTimings()")
+
+
+@contextmanager
+def only(browser: Browser, *names: str) -> Iterator[None]:
+    """Show some layers alone."""
+    boxes = {name: browser.find(f"show-{name}") for name in ("heatmap", "mask", "regions", "annotations", "boxes")}
+    was = {name: box.is_selected() for name, box in boxes.items()}
+    for name, box in boxes.items():
+        if box.is_selected() != (name in names):
+            box.click()
+    time.sleep(0.2)
+    yield
+    for name, box in boxes.items():
+        if box.is_selected() != was[name]:
+            box.click()
+
+
+def test_the_page_opens_with_its_token_alone(browser: Browser, start: Start, tmp_path: Path) -> None:
+    server = start("opens")
+    browser.driver.delete_all_cookies()
+    browser.open(f"http://127.0.0.1:{server.port}/")
+    assert "token" in browser.driver.page_source
+    assert all("403" in fault for fault in browser.faults())
+    browser.open(server.address)
+    settle(browser)
+    assert "token" not in browser.driver.current_url
+    assert browser.text("progress-text") == "0 of 6 sections answered"
+    assert browser.text("phantom").startswith("PHANTOM DATA")
+    assert browser.text("reviewer") == "Reviewer: opens"
+    browser.keep_picture("review-opened", tmp_path)
+
+
+def test_the_slide_zooms_down_to_its_pixels_and_the_scale_bar_follows(browser: Browser, start: Start) -> None:
+    open_page(browser, start("zooms"), SEEN)
+    scale_before = browser.text("scale-text")
+    forget_requests(browser)
+    browser.press("+", "+", "+")
+    settle(browser)
+    tiles = [re.search(r"/tiles/test-1/(\d+)/", name) for name in requests(browser)]
+    assert max(int(tile[1]) for tile in tiles if tile) == 12, "level of 2200 px"
+    assert length_um(browser.text("scale-text")) < length_um(scale_before)
+    browser.press("0")
+    settle(browser)
+    assert browser.text("scale-text") == scale_before
+
+
+def length_um(text: str) -> float:
+    number, unit = text.split()
+    return float(number) * {"\u00b5m": 1, "mm": 1000}[unit]
+
+
+def test_the_scale_bar_is_as_long_as_it_says(browser: Browser, start: Start) -> None:
+    """The box of a section, 1,280 level-0 px high, is as high on the screen as the bar tells."""
+    open_page(browser, start("measures"), SEEN)
+    with only(browser, "boxes"):
+        rows = browser.run(
+            """
+            const { width, height } = document.querySelector(".layers");
+            const context = document.querySelector(".layers").getContext("2d");
+            const { data } = context.getImageData(0, 0, width, height);
+            const filled = Array.from({ length: height }, (_, y) => {
+              let num = 0;
+              for (let x = 0; x < width; x++) num += data[4 * (y * width + x) + 3] > 0;
+              return num;
+            });
+            const lines = filled.flatMap((num, y) => (num > width / 2 ? [y] : []));
+            return [lines[0], lines.at(-1)];
+            """
+        )
+    bar_px = browser.find("scale-line").size["width"]
+    um_per_screen_px = length_um(browser.text("scale-text")) / bar_px
+    assert (rows[1] - rows[0]) * um_per_screen_px == pytest.approx(1280 * 0.46, rel=0.03)
+
+
+def test_the_heatmap_has_the_colours_of_the_overlay_pictures(browser: Browser, start: Start) -> None:
+    browser.open(start("colours").address)
+    settle(browser)
+    shown = browser.run(
+        """
+        const { colourTable, MOST_OPAQUE } = await import("/static/heatmap.js");
+        const bytes = new Uint8Array(colourTable(0.6).buffer);
+        return [Array.from(bytes), MOST_OPAQUE];
+        """
+    )
+    values = np.array(shown[0], dtype=float).reshape(256, 4) / 255
+    values[:, 3] *= shown[1]
+    expected = heat_layer(np.linspace(0, 1, 256, dtype=np.float32)[None], 0.6)[0]
+    assert values[:, 3] == pytest.approx(expected[:, 3], abs=0.004)
+    seen = expected[:, 3] > 0
+    assert values[seen, :3] == pytest.approx(expected[seen, :3], abs=0.02)
+
+
+def test_heat_mask_and_regions_lie_over_the_slide(browser: Browser, start: Start, tmp_path: Path) -> None:
+    open_page(browser, start("looks"), SEEN)
+    layer = heat_layer(np.full((1, 1), 230 / 255, dtype=np.float32), 0.5)[0, 0]
+    red, green, blue, opacity = (round(255 * float(value)) for value in layer)
+    with only(browser, "heatmap"):
+        assert num_of_colour(browser, (red, green, blue), alpha=opacity) > 20_000
+    with only(browser, "mask"):
+        assert num_of_colour(browser, (red, green, blue), alpha=opacity) == 0
+        assert num_of_colour(browser, BLACK) > 300
+    with only(browser):
+        assert num_of_colour(browser, BLACK) == 0
+    assert browser.text("regions-text").startswith("1 region ")
+    browser.press("4")
+    time.sleep(0.3)
+    browser.keep_picture("review-overlays", tmp_path)
+
+
+def test_moving_t_p_redraws_the_mask_without_a_request(browser: Browser, start: Start) -> None:
+    """Stored probabilities of the tumor are 230 of 255: 0.9."""
+    open_page(browser, start("moves"), SEEN)
+    with only(browser, "mask"):
+        assert num_of_colour(browser, BLACK) > 300
+        slider = browser.find("tp")
+        forget_requests(browser)
+        hand = ActionChains(browser.driver).click_and_hold(slider)
+        hand.move_by_offset(round(0.49 * slider.size["width"]), 0).perform()
+        browser.wait(lambda: float(browser.text("tp-text")) > 0.92, "the slider is at the right")
+        browser.wait(lambda: num_of_colour(browser, BLACK) == 0, "the mask is empty")
+        assert requests(browser) == []
+        ActionChains(browser.driver).release().perform()
+        browser.wait(lambda: any("/api/regions/" in name for name in requests(browser)), "regions are asked for")
+        settle(browser)
+        assert browser.text("regions-text").startswith("0 regions")
+        browser.find("tp-chosen").click()
+        browser.wait(lambda: num_of_colour(browser, BLACK) > 300, "the mask is back")
+
+
+def test_answers_given_by_key_are_found_again_after_a_reload(browser: Browser, start: Start) -> None:
+    server = start("answers")
+    open_page(browser, server, SEEN)
+    browser.press("t")
+    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "the answer is saved")
+    browser.press("c")
+    browser.press(*"not n", Keys.ESCAPE)
+    browser.find("setting").send_keys("n")
+    assert len(server.answers) == 1, "typed text is no answer, and neither is a choice in a list"
+    browser.find("save-comment").click()
+    browser.wait(lambda: len(server.answers) == 2, "the comment is saved")
+    open_section(browser, OTHER)
+    browser.press("?")
+    browser.wait(lambda: browser.text("answer-state").startswith("Unsure, saved"), "the answer is saved")
+    browser.press("u")
+    browser.press("n")
+    browser.wait(lambda: browser.text("answer-state").startswith("Normal, saved"), "it is answered again")
+
+    browser.driver.refresh()
+    settle(browser)
+    assert browser.text("section-name") == OTHER.split("/")[1], "the section that was open"
+    assert browser.text("answer-state").startswith("Normal, saved")
+    assert browser.find("answer-normal").get_attribute("aria-pressed") == "true"
+    assert browser.text("progress-text") == "2 of 6 sections answered"
+    open_section(browser, SEEN)
+    assert browser.text("answer-state").startswith("Tumor, saved")
+    assert browser.find("comment").get_property("value") == "not n"
+    given = [(answer["section_id"], answer["answer"], answer["comment"]) for answer in server.answers]
+    seen, other = SEEN.split("/")[1], OTHER.split("/")[1]
+    assert given == [
+        (seen, "Tumor", ""),
+        (seen, "Tumor", "not n"),
+        (other, "unsure", ""),
+        (other, "Normal", ""),
+    ]
+    assert server.answers[0]["viewed"]["heatmap"] is True
+    assert 0.5 < server.answers[0]["seconds"] < 60
+
+
+def test_keys_lead_through_the_sections(browser: Browser, start: Start) -> None:
+    browser.open(start("walks").address)
+    settle(browser)
+    order = [row.get_attribute("data-id") for row in browser.driver.find_elements(By.CSS_SELECTOR, ".row")]
+    names = [str(name).split("/")[1] for name in order]
+    for key, place in (("j", 1), (Keys.ARROW_DOWN, 2), ("k", 1), (Keys.ARROW_UP, 0), ("k", 0)):
+        browser.press(key)
+        assert browser.text("section-name") == names[place]
+    browser.press("j", "j", "j", "j", "k")
+    settle(browser)
+    assert browser.text("slide-name").startswith(f"{str(order[3]).split('/')[0]} "), "the slide of the last one"
+    browser.press("k", "k", "k", "t", " ")
+    browser.wait(lambda: browser.text("section-name") == names[1], "the next one without an answer is open")
+    browser.press("h")
+    assert browser.find("help").is_displayed()
+    browser.press("n", Keys.ESCAPE)
+    assert not browser.find("help").is_displayed()
+    assert browser.text("answer-state").startswith("No answer yet")
+
+
+def test_a_blind_section_shows_nothing_before_its_answer_and_all_after(
+    browser: Browser, start: Start, tmp_path: Path
+) -> None:
+    open_page(browser, start("blind"), BLIND)
+    assert browser.find("blind-note").is_displayed()
+    assert browser.text("known-content") == "Not shown before your answer."
+    row = browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{BLIND}"]')
+    assert "model" not in row.text
+    browser.press("4")
+    with only(browser, "heatmap", "mask", "regions", "annotations"):
+        assert num_of_colour(browser, (0, 0, 0), alpha=0) == total_pixels(browser)
+    browser.keep_picture("review-blind-before", tmp_path)
+
+    browser.press("n")
+    browser.wait(lambda: browser.text("answer-state").startswith("Normal, saved"), "the answer is saved")
+    settle(browser)
+    assert not browser.find("blind-note").is_displayed()
+    assert "Label Tumor" in browser.text("known-content")
+    assert "resnet34_ds" in browser.text("known-content")
+    with only(browser, "mask"):
+        assert num_of_colour(browser, BLACK) > 300
+    browser.keep_picture("review-blind-after", tmp_path)
+
+
+def total_pixels(browser: Browser) -> int:
+    return int(browser.run("const { width, height } = document.querySelector('.layers'); return width * height"))
+
+
+def test_names_and_comments_are_shown_as_text(browser: Browser, start: Start, study: Path, tmp_path: Path) -> None:
+    hostile = study.rename(tmp_path / HOSTILE)
+    try:
+        open_page(browser, start(HOSTILE, study=hostile), SEEN)
+        browser.press("c")
+        browser.press(*HOSTILE, Keys.ESCAPE, "t")
+        browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "the answer is saved")
+        browser.driver.refresh()
+        settle(browser)
+        assert browser.text("study-name") == HOSTILE
+        assert browser.text("reviewer") == f"Reviewer: {HOSTILE}"
+        assert browser.find("comment").get_property("value") == HOSTILE
+        assert browser.run("return [window.hacked, document.images.length]") == [None, 0]
+        browser.find("agreement-button").click()
+        browser.wait(lambda: browser.find("agreement").is_displayed(), "the agreement is shown")
+        assert browser.run("return [window.hacked, document.images.length]") == [None, 0]
+    finally:
+        hostile.rename(study)
+
+
+def test_an_answer_that_cannot_be_sent_is_kept_and_sent_later(browser: Browser, start: Start, tmp_path: Path) -> None:
+    server = start("offline")
+    open_page(browser, server, SEEN)
+    server.stop()
+    browser.press("t")
+    browser.wait(lambda: browser.text("answer-state") == "Tumor: kept here, not sent yet", "the page says so")
+    browser.wait(lambda: "1 not sent yet" in browser.text("outbox-text"), "the page says so at its top")
+    browser.keep_picture("review-not-sent", tmp_path)
+    assert browser.faults(), "refused connections"
+    assert server.answers == []
+
+    again = start("offline", port=server.port)
+    browser.run("await fetch(given[0])", again.address)
+    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "it is sent by itself")
+    assert not browser.find("outbox").is_displayed()
+    assert [answer["answer"] for answer in again.answers] == ["Tumor"]
+    browser.faults()
+
+
+def test_what_the_server_refuses_is_kept_until_it_is_discarded_and_holds_nothing_up(
+    browser: Browser, start: Start
+) -> None:
+    browser.open(start("refuses").address)
+    entries = browser.run(
+        """
+        const { Outbox } = await import("/static/outbox.js");
+        const { ServerError } = await import("/static/server.js");
+        const kept = new Map();
+        const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
+        const sent = [];
+        const send = async (address, body) => {
+          if (body === "bad") throw new ServerError("no such section", 404);
+          sent.push(body);
+        };
+        const made = () => new Outbox({ storage, key: "k", send, onSent: () => {}, onChange: () => {} });
+        await made().add("/a", "good");
+        await made().add("/a", "bad");
+        await made().add("/a", "better");
+        const refused = made().entries.map(({ body, refused }) => [body, refused]);
+        made().discardRefused();
+        return [sent, refused, made().entries];
+        """
+    )
+    assert entries == [["good", "better"], [["bad", "no such section"]], []]
+    settle(browser)
+
+
+def test_an_outline_must_not_cross_itself(browser: Browser, start: Start) -> None:
+    browser.open(start("crosses").address)
+    shapes = {
+        "square": [[0, 0], [1, 0], [1, 1], [0, 1]],
+        "bow tie": [[0, 0], [1, 1], [1, 0], [0, 1]],
+        "triangle": [[0, 0], [3, 1], [1, 4]],
+        "crosses its last side": [[0, 0], [2, 0], [2, 2], [1, -1]],
+    }
+    crossing = browser.run(
+        """
+        const { crossesItself } = await import("/static/geometry.js");
+        return Object.keys(given[0]).filter((name) => crossesItself(given[0][name]));
+        """,
+        shapes,
+    )
+    assert crossing == ["bow tie", "crosses its last side"]
+    settle(browser)
+
+
+def test_an_outline_is_drawn_kept_and_deleted(browser: Browser, start: Start, tmp_path: Path) -> None:
+    server = start("draws")
+    open_page(browser, server, SEEN)
+    browser.press("d")
+    browser.click_in("slide", (-100, -60), (60, -80))
+    browser.press(Keys.ENTER)
+    assert "three points" in browser.text("drawing-hint")
+    browser.click_in("slide", (80, 70), (-60, 90))
+    browser.press("t", Keys.ENTER)
+    browser.wait(lambda: outlines(browser), "the outline is listed")
+    assert server.answers == [], "a key for drawing is no answer"
+    browser.find("copy-regions").click()
+    browser.wait(lambda: len(outlines(browser)) == 2, "the predicted region is copied")
+    browser.keep_picture("review-outlines", tmp_path)
+
+    browser.driver.refresh()
+    settle(browser)
+    browser.wait(lambda: len(outlines(browser)) == 2, "both are found again")
+    assert outlines(browser)[1].startswith("Tumornest, 49,0"), "the area of the predicted region"
+    browser.driver.find_element(By.CSS_SELECTOR, "#outlines li .small").click()
+    browser.wait(lambda: len(outlines(browser)) == 1, "the first is deleted")
+    browser.driver.refresh()
+    settle(browser)
+    browser.wait(lambda: len(outlines(browser)) == 1, "it stays deleted")
+
+
+def outlines(browser: Browser) -> list[str]:
+    return [item.text for item in browser.driver.find_elements(By.CSS_SELECTOR, "#outlines li")]
+
+
+def test_a_slide_that_cannot_be_read_is_named_and_the_rest_goes_on(
+    browser: Browser, start: Start, tmp_path: Path
+) -> None:
+    server = start("damaged")
+    open_page(browser, server, SEEN)
+    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{UNREADABLE}"]').click()
+    browser.wait(lambda: browser.find("slide-error").is_displayed(), "the page names it")
+    assert "test-2" in browser.text("slide-error")
+    browser.keep_picture("review-unreadable", tmp_path)
+    browser.press("?")
+    browser.wait(lambda: browser.text("answer-state").startswith("Unsure, saved"), "it can be answered")
+    open_section(browser, SEEN)
+    assert not browser.find("slide-error").is_displayed()
+    assert browser.text("regions-text").startswith("1 region ")

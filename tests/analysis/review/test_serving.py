@@ -1,0 +1,248 @@
+"""The server as a process: where it listens, who is refused, what a kill leaves, and fifty clients at once."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from places import REPOSITORY
+from review_study import SETTING, copied_study, given, say
+
+from analysis.review.journal import read_journals
+from analysis.review.serving import access_of, address_of, listen, openness_note, unplaced_note
+from bccdist.paths import StudyPaths
+
+REVIEW = str(REPOSITORY / "jobs" / "review.py")
+NUM_CLIENTS, TILES_EACH = 50, 12
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    """With the token, where there is one."""
+
+    @property
+    def base(self) -> str:
+        return self.url.split("?")[0].rstrip("/")
+
+    @property
+    def num_files(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    @property
+    def memory_mib(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+
+
+def command(paths: StudyPaths, *words: str) -> list[str]:
+    flags = ["--setting", SETTING, "--parts", "val1", "test", "--port", "0", *words]
+    return [sys.executable, REVIEW, str(paths.root), *flags]
+
+
+@contextmanager
+def running(paths: StudyPaths, *words: str, reviewer: str = "anna") -> Iterator[Running]:
+    process = subprocess.Popen(
+        command(paths, "--reviewer", reviewer, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"open (http://\S+)", line):
+                break
+        else:
+            pytest.fail(said)
+        yield Running(process, found[1])
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+        process.stdout and process.stdout.close()
+
+
+def refused(paths: StudyPaths, *words: str) -> str:
+    """What a server says that does not start."""
+    done = subprocess.run(command(paths, *words), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    return copied_study(tmp_path)
+
+
+def test_the_printed_address_opens_the_page_and_no_other_does(paths: StudyPaths) -> None:
+    with running(paths) as server, httpx.Client() as client:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", server.url)
+        assert client.get(f"{server.base}/api/study").status_code == 403
+        assert client.get(server.url).status_code == 303
+        assert client.get(f"{server.base}/api/study").json()["reviewer"] == "anna"
+        host, port = server.base.removeprefix("http://").split(":")
+        listening = Path(f"/proc/{server.process.pid}/net/tcp").read_text()
+        assert f"0100007F:{int(port):04X} 00000000:0000 0A" in listening, host
+
+
+def test_no_acknowledged_answer_is_lost_when_the_server_is_killed(paths: StudyPaths) -> None:
+    acknowledged = []
+    with running(paths, "--no-token") as server, httpx.Client(base_url=server.base) as client:
+        for number in range(40):
+            content = {"id": "test-0/test-0-left", "answer": "Normal", "comment": str(number), "seconds": 1}
+            assert client.post("/api/answers", json=content).status_code == 200
+            acknowledged.append(str(number))
+        os.kill(server.process.pid, signal.SIGKILL)
+    (said,) = read_journals(paths)
+    assert [answer.comment for answer in said.answers] == acknowledged
+    with running(paths, "--no-token") as server:
+        sections = httpx.get(f"{server.base}/api/sections").json()["sections"]
+        assert next(each for each in sections if each["id"] == "test-0/test-0-left")["comment"] == "39"
+
+
+def test_answers_that_are_killed_in_the_middle_leave_a_journal_of_whole_lines(paths: StudyPaths) -> None:
+    acknowledged = []
+    with running(paths, "--no-token") as server, ThreadPoolExecutor(4) as pool:
+
+        def send(number: int) -> None:
+            content = {"id": "test-0/test-0-left", "answer": "Tumor", "comment": str(number) * 500}
+            try:
+                if httpx.post(f"{server.base}/api/answers", json=content).status_code == 200:
+                    acknowledged.append(content["comment"])
+            except httpx.TransportError:
+                pass  # killed before it could say so
+
+        sent = [pool.submit(send, number) for number in range(100)]
+        while len(acknowledged) < 20:
+            time.sleep(0.01)
+        os.kill(server.process.pid, signal.SIGKILL)
+        for each in sent:
+            each.result()
+    say(paths, "anna", given(comment="after"))
+    kept = [answer.comment for answer in read_journals(paths)[0].answers]
+    assert set(acknowledged) <= set(kept)
+    assert kept[-1] == "after"
+
+
+def test_a_second_server_of_one_reviewer_is_refused_and_of_another_is_not(paths: StudyPaths) -> None:
+    with running(paths), running(paths, reviewer="bert"):
+        assert "another server of reviewer 'anna' is at work" in refused(paths, "--reviewer", "anna")
+
+
+def test_what_was_begun_otherwise_is_refused_and_a_failed_start_claims_nothing(paths: StudyPaths) -> None:
+    assert "expected a name" in refused(paths, "--seed", "5")
+    assert not paths.review_plan.exists()
+    with running(paths, "--blind-share", "0.5"):
+        pass
+    assert json.loads(paths.review_plan.read_text()) == {"blind_share": 0.5, "order": "distance", "seed": 0}
+    assert "blind_share is 0.5, not 0.1" in refused(paths, "--reviewer", "bert", "--blind-share", "0.1")
+
+
+def test_other_machines_never_come_in_without_a_token(paths: StudyPaths) -> None:
+    said = refused(paths, "--reviewer", "anna", "--host", "0.0.0.0", "--no-token")  # noqa: S104 - refused
+    assert "--no-token is for 127.0.0.1 alone, not for 0.0.0.0" in said
+
+
+def test_a_port_that_is_taken_is_named(paths: StudyPaths) -> None:
+    with running(paths) as server:
+        port = server.base.rsplit(":", 1)[1]
+        assert f"port {port}: cannot listen there" in refused(paths, "--reviewer", "bert", "--port", port)
+
+
+def test_a_part_that_is_none_is_named_with_those_that_are(paths: StudyPaths) -> None:
+    assert "unknown part 'val3'; known parts" in refused(paths, "--reviewer", "anna", "--parts", "val3")
+
+
+def test_a_folder_that_is_no_study_is_an_error(tmp_path: Path) -> None:
+    assert "is no study" in refused(StudyPaths(tmp_path), "--reviewer", "anna")
+
+
+def test_the_export_needs_no_server(paths: StudyPaths, tmp_path: Path) -> None:
+    say(paths, "anna", given())
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, REVIEW, str(paths.root), "--export", str(out)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith(f"{out}\n")
+    assert {file.name for file in out.iterdir()} == {"sections.csv", "conflicts.csv", "answers.csv", "agreement.json"}
+
+
+def test_an_interrupt_ends_the_server_in_peace(paths: StudyPaths) -> None:
+    with running(paths) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=20) == 0
+        assert server.process.stdout is not None
+        assert "all answers are kept" in server.process.stdout.read()
+
+
+def test_fifty_clients_exhaust_neither_memory_nor_files(paths: StudyPaths) -> None:
+    places = [
+        (slide, level, col, row)
+        for slide in ("test-0", "test-1", "test-2", "val1-0", "val1-1")
+        for level, cols, rows in ((12, 8, 5), (11, 4, 2), (10, 2, 1), (9, 1, 1), (8, 1, 1))
+        for col in range(cols)
+        for row in range(rows)
+    ]
+
+    def client_of(base: str, seed: int) -> list[int]:
+        order = np.random.default_rng(seed).permutation(len(places))[:TILES_EACH]
+        with httpx.Client(base_url=base, timeout=60) as client:
+            asked = [client.get("/tiles/{}/{}/{}_{}.jpeg".format(*places[number])) for number in order]
+            asked.append(client.get(f"/api/heatmap/{SETTING}/test-{seed % 2}/psi_{seed % 5}"))
+        return [each.status_code for each in asked if "x-tile-error" not in each.headers]
+
+    with running(paths, "--no-token") as server, ThreadPoolExecutor(NUM_CLIENTS) as pool:
+        client_of(server.base, 0)
+        before_mib, most_files = server.memory_mib, 0
+        asked = [pool.submit(client_of, server.base, seed) for seed in range(NUM_CLIENTS)]
+        while not all(each.done() for each in asked):
+            most_files = max(most_files, server.num_files)
+            time.sleep(0.05)
+        statuses = [status for each in asked for status in each.result()]
+        assert statuses == [200] * (TILES_EACH + 1) * NUM_CLIENTS
+        # A connection each, the slides that stay open (two files each), heatmaps, and what Python holds.
+        assert most_files < NUM_CLIENTS + 100
+        assert server.memory_mib < before_mib + 300
+        time.sleep(0.5)
+        assert server.num_files < 100
+
+
+def test_connections_send_what_they_have_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_names_and_addresses_follow_from_where_it_listens() -> None:
+    local = access_of("127.0.0.1", 8765, "t")
+    assert address_of("127.0.0.1", local) == "http://127.0.0.1:8765/?token=t"
+    assert not local.any_address
+    everywhere = access_of("0.0.0.0", 1, "t")  # noqa: S104 - not listened on
+    assert everywhere.any_address
+    assert address_of("::1", access_of("::1", 5, None)) == "http://[::1]:5/"
+
+
+def test_what_is_open_to_others_is_said() -> None:
+    assert openness_note("127.0.0.1") == ""
+    assert "NOT encrypted" in openness_note("10.0.0.8")
+
+
+def test_sections_that_cannot_be_shown_are_said() -> None:
+    assert unplaced_note(0) == ""
+    assert "3 section(s) of the manifest are NOT shown" in unplaced_note(3)

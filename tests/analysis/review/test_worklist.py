@@ -1,0 +1,144 @@
+"""The worklist: order, blind share, and a plan that all reviewers share."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from picture_study import SLIDES
+from review_study import BLIND, PLAN, SETTING, copied_study, original, worklist_of
+
+from analysis.review.worklist import ReviewPlan, claim_plan, read_worklist
+from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.parts import Part
+from bccdist.sections.ledger import SCHEMA
+
+
+def test_the_nearest_to_the_decision_come_first_and_those_without_prediction_last(tmp_path: Path) -> None:
+    worklist = worklist_of(copied_study(tmp_path))
+    distances = [
+        abs(section.calls[SETTING].tumor_until - worklist.headline.t_p) if section.calls else 9.0
+        for section in worklist.sections
+    ]
+    assert distances == sorted(distances)
+    assert worklist.sections[0].key == "test-1/test-1-right"
+    assert [section.slide_id for section in worklist.sections[-2:]] == ["test-2", "test-2"]
+    assert len(worklist.sections) == 10
+
+
+def test_sections_for_review_come_before_all_others(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    rows = paths.ledger_rows(SETTING, 2, "val1-0")
+    frame = pd.read_parquet(rows)
+    frame.loc[frame["section_id"] == "val1-0-right", "coverage"] = 0.5
+    pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), rows)
+    first = worklist_of(paths).sections[0]
+    assert first.key == "val1-0/val1-0-right"
+    assert first.calls[SETTING].verdict == "review"
+    assert first.prefilled == ""
+
+
+def test_the_random_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+
+    def keys(plan: ReviewPlan) -> list[str]:
+        return [section.key for section in worklist_of(paths, plan).sections]
+
+    one = keys(ReviewPlan(order="random", seed=1))
+    assert one == keys(ReviewPlan(order="random", seed=1, blind_share=0.9))
+    assert one != keys(ReviewPlan(order="random", seed=2))
+    assert sorted(one) == sorted(keys(PLAN))
+
+
+def test_the_blind_share_is_that_share_of_many_sections() -> None:
+    plan = ReviewPlan(blind_share=0.2, seed=7)
+    blind = Counter(plan.is_blind("slide", f"section-{number}") for number in range(5000))
+    assert blind[True] == pytest.approx(1000, abs=120)
+
+
+def test_a_larger_share_keeps_the_blind_sections_blind() -> None:
+    names = [f"section-{number}" for number in range(200)]
+    few = {name for name in names if ReviewPlan(blind_share=0.2).is_blind("s", name)}
+    many = {name for name in names if ReviewPlan(blind_share=0.6).is_blind("s", name)}
+    assert few < many
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, set()), (1.0, {True})])
+def test_none_and_all_are_shares(share: float, expected: set[bool]) -> None:
+    blind = {ReviewPlan(blind_share=share).is_blind("slide", str(number)) for number in range(50)}
+    assert blind - {False} == expected
+
+
+def test_verdicts_of_all_settings_stand_at_each_section(tmp_path: Path) -> None:
+    section = worklist_of(copied_study(tmp_path)).by_key["test-1/test-1-right"]
+    assert {setting: call.verdict for setting, call in section.calls.items()} == {
+        "unet": "Normal",
+        "resnet34_ds": "Tumor",
+        "resnet34_linear": "Tumor",
+    }
+    assert (section.label, section.prefilled) == ("Normal", "Tumor")
+
+
+def test_the_plan_of_the_first_reviewer_holds_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "review" / "review.json"
+    first = claim_plan(path, order="random", blind_share=0.5, seed=4)
+    assert first == ReviewPlan(order="random", blind_share=0.5, seed=4)
+    assert claim_plan(path, order=None, blind_share=None, seed=None) == first
+    with pytest.raises(ConfigurationError, match=r"blind_share is 0.5, not 0.2.*same for all reviewers"):
+        claim_plan(path, order=None, blind_share=0.2, seed=None)
+    assert [each.name for each in path.parent.iterdir()] == ["review.json"]
+
+
+def test_a_dry_claim_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "review.json"
+    assert claim_plan(path, order=None, blind_share=None, seed=9, dry_run=True) == ReviewPlan(seed=9)
+    assert not path.exists()
+
+
+def test_values_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"blind_share is 1.5, expected 0 to 1"):
+        ReviewPlan(blind_share=1.5)
+    with pytest.raises(ConfigurationError, match="order is 'size', expected one of distance, random"):
+        replace(PLAN, order="size")  # type: ignore[arg-type]
+
+
+def test_an_unknown_setting_is_refused_with_those_that_were_selected(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    with pytest.raises(LedgerError, match="vgg: nothing was selected for it; selected were unet, resnet34_ds"):
+        read_worklist(paths.root, [Part.TEST], PLAN, setting="vgg")
+
+
+def test_the_best_setting_is_the_headline_where_none_is_named(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    selection = pd.read_parquet(paths.selection).assign(f_beta=[0.5, 0.7, 0.9])
+    selection.to_parquet(paths.selection)
+    assert read_worklist(paths.root, [Part.TEST], PLAN).headline.setting == "resnet34_linear"
+
+
+def test_parts_that_are_not_asked_for_are_not_there(tmp_path: Path) -> None:
+    worklist = worklist_of(copied_study(tmp_path), parts=[Part.TEST])
+    assert set(worklist.by_slide) == {name for name, part in SLIDES.items() if part is Part.TEST}
+    assert BLIND in worklist.by_key
+    assert worklist.num_unplaced == 0
+
+
+def test_sections_without_box_and_prediction_are_counted(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("slides.csv", "sections.csv"):
+        text = (original().manifest.path.parent / name).read_text()
+        (data / name).write_text(text)
+    lines = (data / "sections.csv").read_text().splitlines()
+    (data / "sections.csv").write_text(
+        "\n".join(
+            ",".join([*line.split(",")[:3], "", "", "", ""]) if line.startswith("test-2") else line for line in lines
+        )
+    )
+    paths.study.write_text(paths.study.read_text().replace(str(original().manifest.path), str(data / "slides.csv")))
+    worklist = worklist_of(paths, parts=[Part.TEST])
+    assert worklist.num_unplaced == 2
+    assert "test-2" not in worklist.by_slide

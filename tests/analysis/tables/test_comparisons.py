@@ -1,0 +1,82 @@
+"""Pairs of models are called resolved only where slides drawn anew would keep them apart."""
+
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
+
+from analysis.tables.comparisons import mcnemar_p, write_comparisons
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
+from bccdist.errors import LedgerError
+
+VALIDATION = sections(tp=20, fn=0, fp=0, tn=20)
+
+
+def slides(*, wrong: dict[int, int], setting: str = "resnet34_ds", psi: str = "psi_4", is_final: bool = True) -> list:  # type: ignore[type-arg]
+    """Twenty slides of ten Tumor sections; so many of a slide's first ones are missed."""
+    return [
+        ledger_row(
+            slide_id=f"t{slide:02d}",
+            section_id=f"t{slide:02d}-{number}",
+            part="Test",
+            setting=setting,
+            psi=psi,
+            is_final=is_final,
+            largest_region_px=NORMAL_CURVE if number < wrong.get(slide, 0) else TUMOR_CURVE,
+        )
+        for slide in range(20)
+        for number in range(10)
+    ]
+
+
+def compare(folder: Path, *rows: list) -> dict:  # type: ignore[type-arg]
+    settings = sorted({row["setting"] for each in rows for row in each})
+    validation = [{**row, "setting": setting} for row in VALIDATION for setting in settings]
+    paths = write_study(folder, [*validation, *(row for each in rows for row in each)])
+    select_thresholds(paths.root, SelectConfig())
+    table = write_comparisons(paths.root)
+    return {(row["one"], row["other"]): row for row in table.frame.to_dict("records")}
+
+
+@pytest.mark.parametrize(("one", "other"), [(0, 0), (0, 1), (5, 5), (2, 9), (40, 70), (300, 301)])
+def test_mcnemars_p_is_the_exact_binomial_one(one: int, other: int) -> None:
+    expected = binomtest(one, one + other).pvalue if one + other else 1.0
+    assert mcnemar_p(one, other) == pytest.approx(expected)
+    assert mcnemar_p(other, one) == mcnemar_p(one, other)
+
+
+def test_errors_on_every_slide_are_resolved(tmp_path: Path) -> None:
+    many = slides(wrong=dict.fromkeys(range(20), 2), setting="unet")
+    row = compare(tmp_path, slides(wrong={}), many)["unet", "resnet34_ds"]
+    assert row["num_only_other_right"] == 40
+    assert row["accuracy_difference"] == pytest.approx(-0.2)
+    assert row["accuracy_difference_high"] < 0
+    assert row["is_resolved"]
+
+
+def test_the_same_errors_on_one_slide_are_not_resolved_though_mcnemar_says_so(tmp_path: Path) -> None:
+    one_slide = slides(wrong={3: 10}, setting="unet")
+    row = compare(tmp_path, slides(wrong={}), one_slide)["unet", "resnet34_ds"]
+    assert row["mcnemar_p"] < 0.01
+    assert row["accuracy_difference_low"] < 0 <= row["accuracy_difference_high"]
+    assert not row["is_resolved"]
+
+
+def test_equal_models_are_not_resolved(tmp_path: Path) -> None:
+    rows = compare(tmp_path, slides(wrong={1: 1}), slides(wrong={1: 1}, psi="psi_0", is_final=False))
+    row = rows["resnet34_ds psi_0", "resnet34_ds"]
+    assert (row["accuracy_difference"], row["mcnemar_p"], row["is_resolved"]) == (0, 1, False)
+
+
+def test_the_table_says_not_resolved(tmp_path: Path) -> None:
+    compare(tmp_path, slides(wrong={}), slides(wrong={3: 1}, setting="unet"))
+    printed = (tmp_path / "tables" / "comparisons.md").read_text()
+    assert "unet - resnet34_ds" in printed
+    assert "| not resolved |" in printed
+
+
+def test_a_single_model_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="nothing to compare"):
+        compare(tmp_path, slides(wrong={}))

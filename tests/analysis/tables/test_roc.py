@@ -1,0 +1,95 @@
+"""ROC and precision-recall curves agree with counting, threshold by threshold."""
+
+import cv2
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from study_folders import flat_curve, ledger_row, write_study
+
+from analysis.tables.roc import average_precision, confusion_at_levels, roc_area, write_roc
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
+from bccdist.paths import StudyPaths
+from bccdist.sections.curve import level_of
+
+levels = st.lists(st.integers(0, 255), min_size=1, max_size=30)
+
+
+def at_levels(values: list[int]) -> np.ndarray:
+    return np.bincount(values, minlength=256)
+
+
+@given(levels, levels)
+def test_the_confusion_at_each_level_is_what_counting_gives(tumor: list[int], normal: list[int]) -> None:
+    found = confusion_at_levels(at_levels(tumor), at_levels(normal))
+    for level in (0, 1, 100, 255):
+        assert found.tp[level] == sum(value >= level for value in tumor)
+        assert found.fn[level] == sum(value < level for value in tumor)
+        assert found.fp[level] == sum(value >= level for value in normal)
+        assert found.tn[level] == sum(value < level for value in normal)
+
+
+@given(levels, levels)
+def test_the_area_is_the_share_of_pairs_in_the_right_order(tumor: list[int], normal: list[int]) -> None:
+    wins = np.mean([(one > other) + (one == other) / 2 for one in tumor for other in normal])
+    assert roc_area(at_levels(tumor), at_levels(normal)) == pytest.approx(wins)
+
+
+@given(levels, levels)
+def test_average_precision_is_the_mean_over_tumor_sections(tumor: list[int], normal: list[int]) -> None:
+    def precision(level: int) -> float:
+        tp, fp = (sum(value >= level for value in each) for each in (tumor, normal))
+        return tp / (tp + fp)
+
+    expected = np.mean([precision(level) for level in tumor])
+    assert average_precision(at_levels(tumor), at_levels(normal)) == pytest.approx(expected)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    random = np.random.default_rng(0)
+    rows = [
+        ledger_row(
+            part=part,
+            slide_id=f"{part[0]}{number // 5}",
+            section_id=f"{part[0]}{number}",
+            label=label,
+            largest_region_px=flat_curve(top_level=int(np.clip(random.normal(mean, 40), 0, 255)), num_px=50_000),
+        )
+        for part in ("Validation I", "Test")
+        for number, (label, mean) in enumerate([("Tumor", 170), ("Normal", 90)] * 40)
+    ]
+    paths = write_study(tmp_path_factory.mktemp("roc"), rows)
+    select_thresholds(paths.root, SelectConfig())
+    write_roc(paths.root)
+    return paths
+
+
+def test_the_curve_at_the_chosen_threshold_is_table_4(study: StudyPaths) -> None:
+    from analysis.tables.table4 import write_table4
+
+    (row,) = write_table4(study.root).frame.to_dict("records")
+    curves = pd.read_parquet(study.tables / "roc_curves.parquet")
+    here = curves.iloc[level_of(row["t_p"])]
+    assert (here["tp"], here["fn"], here["fp"], here["tn"]) == (row["tp"], row["fn"], row["fp"], row["tn"])
+
+
+def test_the_area_lies_in_its_interval(study: StudyPaths) -> None:
+    (row,) = pd.read_parquet(study.tables / "roc.parquet").to_dict("records")
+    assert 0.8 < row["roc_auc_low"] < row["roc_auc"] < row["roc_auc_high"] < 1
+    assert row["average_precision_low"] < row["average_precision"] < row["average_precision_high"]
+
+
+def test_the_picture_is_there(study: StudyPaths) -> None:
+    image = cv2.imread(str(study.figure("roc")))
+    assert image is not None
+    assert image.std() > 10
+
+
+def test_a_foreign_reader_finds_the_best_threshold(study: StudyPaths) -> None:
+    curves = duckdb.read_parquet(str(study.tables / "roc_curves.parquet"))
+    ((best,),) = curves.aggregate("max(sensitivity + specificity)").fetchall()
+    assert 1.5 < best <= 2

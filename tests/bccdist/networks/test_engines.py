@@ -1,0 +1,312 @@
+"""Every engine gives what float32 eager gives, for any number of patches, and leaves the network as it was."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy
+
+from bccdist.configuration import SETTINGS, InferConfig, Setting, pixel_px
+from bccdist.errors import ConfigurationError
+from bccdist.networks import engines
+from bccdist.networks.engines import (
+    Arithmetic,
+    Runner,
+    candidates,
+    folded,
+    has_openvino,
+    make_runner,
+    quantise,
+    resolve_arithmetic,
+)
+from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
+from bccdist.networks.inputs import to_network_input
+from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+CPU = torch.device("cpu")
+ROUNDING = 2e-5
+"""Of probabilities, between two orders of the same float32 sums; they are stored in steps of 1 / 255."""
+INT8_MEAN, INT8_CROSSING = 0.15, 0.15
+"""A network of width 4 after 40 steps: mean difference, and the share of pixels that change their side of 0.5,
+on patches of colours at random; 0.062 and 0.087 at most were measured."""
+EAGER = Arithmetic(precision="float32", engine="eager")
+OPENVINO = Arithmetic(precision="float32", engine="openvino")
+
+
+def _network(setting: Setting = "resnet34_ds", *, width: int = 16) -> DeeplySupervisedUNet:
+    """With batch statistics that are not those of a fresh network, so that folding has something to fold."""
+    torch.manual_seed(0)
+    network = DeeplySupervisedUNet(setting, width=width).train()
+    with torch.no_grad():
+        for _ in range(3):
+            network(to_network_input(_patches(2, 128)))
+    return network.eval()
+
+
+def _patches(num: int, edge_px: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randint(0, 256, (num, 3, edge_px // 8, edge_px // 8), generator=generator).float()
+    smooth = torch.nn.functional.interpolate(coarse, size=(edge_px, edge_px), mode="bilinear")
+    return smooth.permute(0, 2, 3, 1).to(torch.uint8).contiguous()
+
+
+def _runner(network: DeeplySupervisedUNet, arithmetic: Arithmetic) -> Runner:
+    return make_runner(WholeNetwork(network), arithmetic, device=CPU)
+
+
+def _largest_difference(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_eager_is_the_network_itself(setting: Setting) -> None:
+    network, patches = _network(setting, width=8), _patches(2)
+    found = _runner(network, EAGER)(patches)
+    with torch.no_grad():
+        scores = network(to_network_input(patches))
+    assert [tuple(each.shape) for each in found] == [(2, 64 // pixel_px(psi), 64 // pixel_px(psi)) for psi in scores]
+    assert _largest_difference(found, tuple(tumor_probability(each) for each in scores.values())) < 1e-6
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("engine", ["folded", "openvino"])
+def test_float32_engines_equal_eager(setting: Setting, engine: Any) -> None:
+    network, patches = _network(setting), _patches(3, 96)
+    expected = _runner(network, EAGER)(patches)
+    found = _runner(network, Arithmetic(precision="float32", engine=engine))(patches)
+    assert _largest_difference(found, expected) < ROUNDING
+    assert all(float(each.std()) > 1e-4 for each in expected)
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager() -> None:
+    network, patches = _network(), _patches(4)
+    expected = _runner(network, EAGER)(patches)
+    runner = _runner(network, Arithmetic(precision="float32", engine="compiled"))
+    assert _largest_difference(runner(patches), expected) < ROUNDING
+    assert _largest_difference(runner(patches[:1]), tuple(each[:1] for each in runner(patches))) < 1e-6
+
+
+def test_bf16_is_near_float32() -> None:
+    network, patches = _network(), _patches(2)
+    expected = _runner(network, EAGER)(patches)
+    found = _runner(network, Arithmetic(precision="bf16", engine="folded"))(patches)
+    assert all(each.dtype == torch.float32 for each in found)
+    assert 0 < _largest_difference(found, expected) < 0.05
+
+
+@pytest.mark.parametrize("arithmetic", [EAGER, Arithmetic(precision="float32", engine="folded"), OPENVINO], ids=str)
+def test_the_number_of_patches_changes_nothing(arithmetic: Arithmetic) -> None:
+    network, patches = _network(), _patches(5)
+    runner = _runner(network, arithmetic)
+    together = runner(patches)
+    # To OpenVINO each patch is a request of its own; torch's kernels depend on how many there are.
+    limit = 0 if arithmetic == OPENVINO else ROUNDING
+    for num in (1, 2):
+        assert _largest_difference(runner(patches[:num]), tuple(each[:num] for each in together)) <= limit
+
+
+def test_one_runner_takes_patches_of_several_sizes() -> None:
+    network = _network()
+    runner, eager = _runner(network, OPENVINO), _runner(network, EAGER)
+    for edge_px in (64, 160):
+        patches = _patches(2, edge_px)
+        assert _largest_difference(runner(patches), eager(patches)) < ROUNDING
+
+
+def test_a_runner_that_was_used_goes_without_a_crash() -> None:
+    runner = _runner(_network(width=8), OPENVINO)
+    for edge_px in (64, 160):
+        runner(_patches(2, edge_px))
+    del runner
+    assert gc.collect() >= 0
+
+
+@pytest.mark.parametrize("setting", ["resnet34_ds", "resnet34_linear"])
+@pytest.mark.parametrize("arithmetic", [EAGER, OPENVINO], ids=str)
+def test_the_two_parts_are_the_whole(setting: Setting, arithmetic: Arithmetic) -> None:
+    network, patches = _network(setting), _patches(3)
+    whole = _runner(network, EAGER)(patches)
+    parts = [FirstBlock(network, with_features=True), LaterBlocks(network)]
+    first, later = (make_runner(part, arithmetic, device=CPU) for part in parts)
+    psi_0, *features = first(patches)
+    assert _largest_difference((psi_0, *later(*features)), (whole[0], whole[-1])) < ROUNDING
+    alone = make_runner(FirstBlock(network, with_features=False), arithmetic, device=CPU)(patches)
+    assert _largest_difference(alone, (psi_0,)) < ROUNDING
+
+
+@pytest.mark.parametrize("setting", ["unet", "resnet34"])
+def test_a_setting_without_psi_0_has_no_first_part(setting: Setting) -> None:
+    network = _network(setting, width=8)
+    for make in (lambda: FirstBlock(network, with_features=True), lambda: LaterBlocks(network)):
+        with pytest.raises(ConfigurationError, match="take resnet34_ds or resnet34_linear"):
+            make()
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    network = _network()
+    network.use_memory_format(channels_last=False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for arithmetic in (EAGER, Arithmetic(precision="bf16", engine="folded"), OPENVINO):
+        _runner(network, arithmetic)(_patches(1))
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+    assert network.memory_format == torch.contiguous_format
+
+
+def test_folding_leaves_no_batch_normalisation() -> None:
+    parts = list(folded(WholeNetwork(_network("unet", width=8))).modules())
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in parts)
+
+
+def _trained_network() -> DeeplySupervisedUNet:
+    """Has learned, at each block, to find the patches' red parts: int8 is no better than its ranges are."""
+    torch.manual_seed(0)
+    network, patches = DeeplySupervisedUNet("resnet34_ds", width=4).train(), _patches(8, 128)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(40):
+        found = tuple(tumor_probability(each) for each in network(to_network_input(patches)).values())
+        loss = sum(binary_cross_entropy(each, _redness(patches, each)) for each in found)
+        optimizer.zero_grad()
+        torch.as_tensor(loss).backward()
+        optimizer.step()
+    return network.eval()
+
+
+def _redness(patches: Tensor, like: Tensor) -> Tensor:
+    is_red = (patches[..., 0] > 128).float()
+    return (adaptive_avg_pool2d(is_red, like.shape[-2:]) > 0.5).float()
+
+
+@pytest.mark.slow
+def test_int8_is_near_float32_and_made_the_same_twice(tmp_path: Path) -> None:
+    network, patches = _trained_network(), _patches(8, 128)
+    module = WholeNetwork(network)
+    for name in ("first", "second"):
+        quantise(module, [(patch[None],) for patch in patches], tmp_path / f"{name}.xml")
+    for suffix in (".bin", ".xml"):
+        assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.bin", "first.xml", "second.bin", "second.xml"]
+    int8 = Arithmetic(precision="int8", engine="openvino")
+    runner = make_runner(module, int8, device=CPU, int8_file=tmp_path / "first.xml")
+    for edge_px in (128, 192):
+        patches = _patches(2, edge_px)
+        for exact, found in zip(_runner(network, EAGER)(patches), runner(patches), strict=True):
+            assert found.dtype == torch.float32
+            assert 0 < float((found - exact).abs().mean()) < INT8_MEAN
+            assert float(((found > 0.5) != (exact > 0.5)).float().mean()) < INT8_CROSSING
+    with pytest.raises(ConfigurationError, match=r"none\.xml: no int8 model there"):
+        make_runner(module, int8, device=CPU, int8_file=tmp_path / "none.xml")
+
+
+class _TellsWhetherFloat32IsExact(torch.nn.Module):
+    """Gives 1 where cuDNN would compute in float32."""
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
+        kinds: Any = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+        return (patches.new_tensor([all(kind.fp32_precision == "ieee" for kind in kinds)]),)
+
+
+def test_float32_is_not_tf32_within_a_runner_and_the_process_keeps_its_setting() -> None:
+    convolutions: Any = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    assert before != "ieee"
+    (is_exact,) = make_runner(_TellsWhetherFloat32IsExact(), EAGER, device=CPU)(_patches(1))
+    assert is_exact.item()
+    assert convolutions.fp32_precision == before
+
+
+_NO_REPORTS = """
+import sys, torch
+from pathlib import Path
+from bccdist.networks.engines import Arithmetic, make_runner, quantise
+
+class Module(torch.nn.Module):
+    def forward(self, patches):
+        return (patches.float(),)
+
+def refuse(event, arguments):
+    assert not event.startswith(("socket.connect", "socket.getaddrinfo")), (event, arguments)
+
+sys.addaudithook(refuse)
+patches = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+make_runner(Module(), Arithmetic(precision="float32", engine="openvino"), device=torch.device("cpu"))(patches)
+quantise(Module(), [(patches,)], Path.home() / "int8.xml")
+assert sys.modules["openvino_telemetry"] is None
+"""
+
+
+def test_openvino_and_nncf_report_nothing_and_leave_the_home_folder_alone(tmp_path: Path) -> None:
+    """In a process of its own, because NNCF is silent by itself wherever pytest is."""
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", _NO_REPORTS], check=True, env=environment, cwd=Path(__file__).parents[3])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["int8.bin", "int8.xml"]
+
+
+class _Asked(NamedTuple):
+    config: dict[str, Any]
+    device: str
+    found: str
+    """The arithmetic, or what is wrong."""
+    is_refused: bool = False
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        _Asked({}, "cpu", "float32 openvino"),
+        _Asked({"engine": "eager"}, "cpu", "float32 eager"),
+        _Asked({"precision": "int8"}, "cpu", "int8 openvino"),
+        _Asked({"precision": "bf16"}, "cpu", "bf16 folded"),
+        _Asked({}, "cuda", "float32 compiled"),
+        _Asked({"precision": "bf16"}, "cuda", "bf16 compiled"),
+        _Asked({"precision": "int8", "engine": "folded"}, "cpu", "int8 is OpenVINO's alone", is_refused=True),
+        _Asked(
+            {"precision": "bf16", "engine": "eager"},
+            "cpu",
+            "bf16 is for the engines folded and compiled",
+            is_refused=True,
+        ),
+        _Asked({"engine": "openvino"}, "cuda", "OpenVINO runs on the CPU and the network is on cuda", is_refused=True),
+        _Asked({"precision": "int8"}, "cuda", "OpenVINO runs on the CPU", is_refused=True),
+        _Asked({"precision": "auto"}, "cpu", "only a calibration resolves", is_refused=True),
+    ],
+)
+def test_what_is_asked_for_is_resolved_or_refused(asked: _Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "cannot_compile", lambda _: None)
+    monkeypatch.setattr(engines, "gpu_has_bf16", lambda: True)
+    config, device = InferConfig(**asked.config), torch.device(asked.device)
+    if asked.is_refused:
+        with pytest.raises(ConfigurationError, match=asked.found):
+            resolve_arithmetic(config, device)
+    else:
+        assert str(resolve_arithmetic(config, device)) == asked.found
+
+
+def test_without_openvino_the_folded_network_runs_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_openvino()
+    monkeypatch.setattr(engines, "has_openvino", lambda: False)
+    assert resolve_arithmetic(InferConfig(), CPU).engine == "folded"
+    with pytest.raises(ConfigurationError, match=r"pip install 'bccdist\[openvino\]'"):
+        resolve_arithmetic(InferConfig(precision="int8"), CPU)
+    monkeypatch.setattr(engines, "cannot_compile", lambda _: "no compiler")
+    assert [str(each) for each in candidates(CPU)] == ["float32 eager", "float32 folded"]
+    with pytest.raises(ConfigurationError, match="no compiler; install it, or set engine to folded"):
+        resolve_arithmetic(InferConfig(engine="compiled"), CPU)
+
+
+def test_candidates_begin_with_the_reference() -> None:
+    assert [str(each) for each in candidates(CPU)] == [
+        "float32 eager",
+        "float32 folded",
+        "float32 openvino",
+        "int8 openvino",
+    ]

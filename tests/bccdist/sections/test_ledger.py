@@ -1,0 +1,99 @@
+"""Ledger files hold the schema and nothing else, are read by plain parquet, and merge without doubles."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from study_folders import flat_margins, ledger_row
+
+from bccdist.errors import LedgerError
+from bccdist.sections import ledger
+from bccdist.sections.ledger import KEY, SCHEMA, merge, read_rows, write_rows
+
+
+def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
+    margins_um = flat_margins(top_level=255, margin_um=8.0)  # without NaN, which equals nothing
+    rows = [ledger_row(margin_um=margins_um), ledger_row(section_id="b", label=None, margin_um=margins_um)]
+    write_rows(tmp_path / "a.parquet", rows, metadata={"made_by": "a test"})
+    assert read_rows(tmp_path / "a.parquet").to_pylist() == pa.Table.from_pylist(rows, schema=SCHEMA).to_pylist()
+    schema = pq.read_schema(tmp_path / "a.parquet")
+    assert schema.equals(SCHEMA)
+    assert schema.metadata[b"made_by"] == b"a test"
+    assert schema.metadata[b"bccdist.schema_version"] == b"2"
+
+
+def test_a_slide_without_sections_has_a_file_without_rows(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", [])
+    assert read_rows(tmp_path).num_rows == 0
+
+
+def test_rows_that_differ_from_the_schema_are_refused(tmp_path: Path) -> None:
+    row = ledger_row()
+    with pytest.raises(LedgerError, match="colour"):
+        write_rows(tmp_path / "a.parquet", [{**row, "colour": "red"}])
+    del row["psi"]
+    with pytest.raises(LedgerError, match="psi"):
+        write_rows(tmp_path / "a.parquet", [row])
+    with pytest.raises(LedgerError, match="does not fit"):
+        write_rows(tmp_path / "a.parquet", [ledger_row(epoch="first")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_merge_takes_what_it_gathered_from_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, target = tmp_path / "rows", tmp_path / "all.parquet"
+    write_rows(rows / "a.parquet", [ledger_row(slide_id="a")])
+    first = merge(rows, target)
+    read = []
+    whole = ledger._read_file
+    monkeypatch.setattr(ledger, "_read_file", lambda file: read.append(file) or whole(file))
+    assert merge(rows, target).to_pylist()[0]["label"] == first.to_pylist()[0]["label"] == "Tumor"
+    assert read == [target]
+    write_rows(rows / "b.parquet", [ledger_row(slide_id="b")])
+    assert merge(rows, target)["slide_id"].to_pylist() == ["a", "b"]
+    write_rows(rows / "b.parquet", [ledger_row(slide_id="b", label="Normal")])
+    assert merge(rows, target)["label"].to_pylist() == ["Tumor", "Normal"]
+    (rows / "a.parquet").unlink()
+    assert merge(rows, target)["slide_id"].to_pylist() == ["b"]
+
+
+def test_merge_sorts_by_key(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows" / "b.parquet", [ledger_row(slide_id="b", epoch=2), ledger_row(slide_id="b")])
+    write_rows(tmp_path / "rows" / "a.parquet", [ledger_row(slide_id="a")])
+    merge(tmp_path / "rows", tmp_path / "all.parquet")
+    keys = [tuple(row[name] for name in KEY) for row in read_rows(tmp_path / "all.parquet").to_pylist()]
+    assert [key[0] for key in keys] == ["a", "b", "b"]
+    assert keys == sorted(keys)
+
+
+def test_a_section_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_rows(tmp_path / "rows" / f"{name}.parquet", [ledger_row()])
+    with pytest.raises(LedgerError, match="twice"):
+        merge(tmp_path / "rows", tmp_path / "all.parquet")
+    assert not (tmp_path / "all.parquet").exists()
+
+
+def test_a_missing_or_foreign_ledger_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no section ledger"):
+        read_rows(tmp_path / "none")
+    pq.write_table(pa.table({"slide_id": ["a"]}), tmp_path / "foreign.parquet")
+    with pytest.raises(LedgerError, match="schema version is none"):
+        read_rows(tmp_path)
+
+
+def test_a_ledger_of_before_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    write_rows(tmp_path / "new.parquet", [ledger_row()])
+    table = pq.read_table(tmp_path / "new.parquet").drop_columns(["margin_um"])
+    pq.write_table(table.replace_schema_metadata({"bccdist.schema_version": "1"}), tmp_path / "old.parquet")
+    with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '2'; run the inference stage again"):
+        read_rows(tmp_path)
+
+
+def test_levels_that_no_pixel_reaches_have_nan_and_not_null(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", [ledger_row()])
+    column = read_rows(tmp_path / "a.parquet")["margin_um"].combine_chunks()
+    values = column.flatten()
+    assert (values.null_count, column.null_count) == (0, 0)
+    assert np.isnan(values.to_numpy()).sum() == 5

@@ -1,0 +1,134 @@
+"""The calibration measures every way on Validation I, and its record makes `auto` possible."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from heatmap_slides import MPP, pink_picture, write_slide
+
+from bccdist.configuration import CalibrateConfig, InferConfig
+from bccdist.errors import ConfigurationError
+from bccdist.files import write_text
+from bccdist.heatmaps.store import Heatmap
+from bccdist.networks.engines import Arithmetic
+from bccdist.networks.inputs import to_network_input
+from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks.weights import save_network, weights_digest
+from bccdist.paths import StudyPaths
+from bccdist.sections.ledger import read_rows
+from bccdist.speedups import measure as calibrate_module
+from bccdist.speedups.measure import bands, calibrate, halo_of
+from bccdist.speedups.record import Thresholds, read_calibration
+from bccdist.stages.inference import infer_slides
+
+_ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
+_FLOAT32 = [Arithmetic(precision="float32", engine="eager"), Arithmetic(precision="float32", engine="folded")]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    """A study with one slide of Validation I and one of Test, and a small network."""
+    for slide_id in ("v", "t"):
+        picture = pink_picture(1200, 520, islands=_ISLANDS)
+        picture = (picture - np.random.default_rng(0).integers(0, 40, picture.shape)).astype(np.uint8)
+        write_slide(tmp_path / f"{slide_id}.tif", picture)
+    write_text(tmp_path / "slides.csv", "slide_id,part,path,annotation\nv,val1,v.tif,v.png\nt,test,t.tif,\n")
+    paths = StudyPaths(tmp_path / "study")
+    torch.manual_seed(1)
+    network = DeeplySupervisedUNet("resnet34_ds", width=8).train()
+    with torch.no_grad():
+        network(to_network_input(torch.randint(0, 256, (4, 128, 128, 3), dtype=torch.uint8)))
+    save_network(paths.run("resnet34_ds").weights(3), network, {"epoch": "3", "target_mpp": str(MPP)})
+    return paths
+
+
+def _calibrate(paths: StudyPaths, **config: int) -> None:
+    thresholds = Thresholds(t_p=0.5, t_a_um2=1000)
+    manifest = paths.root.parent / "slides.csv"
+    calibrate(manifest, paths.root, "resnet34_ds", 3, thresholds, CalibrateConfig(num_field_samples=1, **config))
+
+
+def _infer(paths: StudyPaths, **config: object) -> Heatmap:
+    infer_slides(
+        paths.root.parent / "slides.csv",
+        ["t"],
+        paths.root,
+        "resnet34_ds",
+        [3],
+        InferConfig(**config),  # type: ignore[arg-type]
+    )
+    return Heatmap(paths.heatmap("resnet34_ds", 3, "t"))
+
+
+def test_every_way_is_measured_and_auto_follows(
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calibrate_module, "candidates", lambda _: _FLOAT32)
+    with pytest.raises(ConfigurationError, match="no calibration there"):
+        _infer(paths, tiling="auto")
+    _calibrate(paths, num_samples=2)
+    run = paths.run("resnet34_ds")
+    record = read_calibration(run.calibration(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
+    assert [(way.tiling, way.engine) for way in record.ways] == [
+        ("paper", "eager"),
+        ("paper", "folded"),
+        ("dense", "eager"),
+        ("dense", "folded"),
+    ]
+    reference, paper, *dense = record.ways
+    assert (reference.max_difference, reference.crossing_share, reference.changed_verdicts) == (0, 0, ())
+    assert paper.max_difference <= 1 / 255
+    assert all(way.mean_difference > 0 for way in dense)
+    assert all(way.mpx_per_s > 0 for way in record.ways)
+    assert (record.slide_ids, record.num_sections, record.num_patches) == (("v",), 2, 18)
+    assert [(band.low, band.high) for band in record.bands] == bands()
+    assert all(0 <= band.undecided_share <= 1 for band in record.bands)
+    shares = [band.undecided_share for band in record.bands if band.high == 1]
+    assert shares == sorted(shares, reverse=True)
+    assert not list(run.calibration(3, "cpu").parent.glob("*.xml"))
+    assert "cascade, psi_0 within 0.005 to 1: " in capsys.readouterr().out
+    heatmap = _infer(paths, tiling="auto", precision="auto")
+    way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
+    assert way is not None
+    assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
+
+
+def test_a_cascade_goes_through_a_slide(
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(calibrate_module, "candidates", lambda _: _FLOAT32[:1])
+    _calibrate(paths, num_samples=2)
+    heatmap = _infer(paths, cascade=True, engine="folded")
+    assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", capsys.readouterr().out)
+    assert heatmap.outputs == ("psi_0", "psi_4")
+    assert heatmap.attributes.cascade_band in bands()
+    rows = read_rows(paths.ledger_rows("resnet34_ds", 3, "t")).to_pylist()
+    assert [(row["psi"], row["is_final"]) for row in rows] == [("psi_0", False), ("psi_4", True)] * 2
+
+
+@pytest.mark.slow
+def test_int8_models_are_made_and_used(paths: StudyPaths) -> None:
+    _calibrate(paths, num_samples=4)
+    run = paths.run("resnet34_ds")
+    names = {path.name for path in run.calibration(3, "cpu").parent.iterdir()}
+    pieces = ("whole", "first", "first-with-features", "later")
+    assert names == {
+        "epoch-003-cpu.json",
+        *(f"epoch-003-{piece}-int8.{end}" for piece in pieces for end in ("xml", "bin")),
+    }
+    heatmap = _infer(paths, precision="int8", tiling="dense")
+    assert heatmap.attributes.arithmetic == "int8 openvino"
+    assert (heatmap.coverage[heatmap.tissue_cells] == 1).all()
+    run.int8_model(3, "whole").with_suffix(".bin").write_bytes(b"others")
+    paths.ledger_rows("resnet34_ds", 3, "t").unlink()
+    heatmap.path.unlink()
+    with pytest.raises(ConfigurationError, match=r"int8 models of epoch 3(.|\n)*launch_calibrate"):
+        _infer(paths, precision="int8")
+
+
+def test_the_halo_holds_the_widest_field() -> None:
+    assert halo_of({"psi_0": {"99": 90, "99.9": 157}, "psi_4": {"99": 37, "99.9": 72}}) == 160
+    assert halo_of({"psi_4": {"99": 1, "99.9": 64}}) == 64
+    assert halo_of({"psi_4": {"99": 256, "99.9": 256}}) == 256

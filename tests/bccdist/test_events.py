@@ -1,0 +1,96 @@
+"""Events are strict JSON, one whole line each; a later start appends, whatever a killed one left."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bccdist.errors import EventLogError
+from bccdist.events import EventLog, read_events
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+def _write(path: Path, *epochs: int) -> None:
+    log = EventLog(path)
+    for epoch in epochs:
+        log.write("epoch", epoch=epoch)
+    log.close()
+
+
+def _without_time(path: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in event.items() if name != "time_s"} for event in read_events(path)]
+
+
+def test_an_event_is_a_line_with_its_time(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events" / "rank-0.jsonl")
+    log.write("step", epoch=1, losses={"psi_0": 0.5})
+    (event,) = _events(tmp_path / "events" / "rank-0.jsonl")  # whole before the file is closed
+    log.close()
+    assert abs(event.pop("time_s") - time.time()) < 60
+    assert event == {"event": "step", "epoch": 1, "losses": {"psi_0": 0.5}}
+
+
+def test_a_later_start_appends(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    _write(path, 1)
+    _write(path, 2)
+    assert [event["epoch"] for event in _events(path)] == [1, 2]
+    assert read_events(path) == _events(path)
+
+
+def test_what_is_no_number_becomes_null(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "rank-0.jsonl")
+    log.write("epoch", iou=math.nan, unbalance=math.inf, seconds=1.5)
+    log.close()
+    (event,) = _events(tmp_path / "rank-0.jsonl")
+    assert (event["iou"], event["unbalance"], event["seconds"]) == (None, None, 1.5)
+
+
+@given(kept=st.integers(0, 200))
+def test_a_half_line_costs_no_other_event(kept: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("events") / "rank-0.jsonl"
+    _write(path, 1, 2, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])  # as a process killed within its write leaves it
+    before = _without_time(path)
+    num_whole = whole[:kept].count(b"\n")
+    assert before[:num_whole] == [{"event": "epoch", "epoch": epoch} for epoch in range(1, num_whole + 1)]
+    _write(path, 8)
+    is_cut = whole[:kept][-1:] not in {b"", b"\n"}
+    assert _without_time(path) == [*before, *[{"event": "cut_line"}] * is_cut, {"event": "epoch", "epoch": 8}]
+
+
+def test_a_process_killed_while_it_goes_on_from_a_half_line_is_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    path.write_text('{"time_s": 1, "event": "epo\n{"time_s": 2, "eve')
+    assert read_events(path) == []
+    _write(path, 4)
+    assert _without_time(path) == [{"event": "cut_line"}, {"event": "epoch", "epoch": 4}]
+
+
+@pytest.mark.parametrize("broken", ['{"time_s": 1, "eve', "[1, 2]", '{"time_s": 1}', ""])
+def test_damage_where_no_process_was_killed_is_an_error(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    _write(path, 1)
+    with path.open("a") as file:
+        file.write(broken + "\n")
+    _write(path, 2)
+    with pytest.raises(EventLogError, match=r"rank-0\.jsonl, line 2: expected one event as JSON, got b'"):
+        read_events(path)
+
+
+def test_a_file_without_events_has_none(tmp_path: Path) -> None:
+    EventLog(tmp_path / "rank-0.jsonl").close()
+    assert read_events(tmp_path / "rank-0.jsonl") == []

@@ -1,0 +1,468 @@
+"""Training leaves a whole run folder, goes on bit for bit where it was stopped, and stops before it does harm."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_study import SmallStudy, write_finished_study
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+from training_step import GLOBAL_BATCH, gradients, largest_difference
+
+from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
+from bccdist.errors import CheckpointError, ConfigurationError, DistributedError, ShardError
+from bccdist.files import read_json, sha256_of_file, write_json
+from bccdist.networks.encoders import ResNet34Encoder
+from bccdist.networks.weights import load_network
+from bccdist.parts import Part
+from bccdist.paths import RunPaths, StudyPaths
+from bccdist.shard_set.index import ShardSet, read_set
+from bccdist.training import loop, step
+from bccdist.training.checkpoints import Position
+from bccdist.training.distributed import _SCHEMES, Ranks
+from bccdist.training.epoch_plan import EpochPlan
+from bccdist.training.loop import learning_rate, train
+from bccdist.training.losses import losses
+from bccdist.training.reporting.metrics import SCHEMA, best_epochs
+from bccdist.training.samples import Draw, Patches
+from bccdist.training.stop import StopRequest
+from bccdist.training.validation import ValidationResult
+
+CONFIG = TrainConfig(width=4, epochs=3, global_batch=2, micro_batch=1, max_steps=1, num_workers=0)
+SHORT = replace(CONFIG, epochs=1)
+
+
+class StoppedError(Exception):
+    """Stands for the end of a job's time."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _alone(one_torch_thread: None) -> Iterator[None]:
+    """One thread, and no launcher's variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in {name for names in _SCHEMES.values() for name in names}:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
+    """Built and finished; not to be trained in."""
+    return write_finished_study(tmp_path_factory.mktemp("shards"), width_px=800, height_px=560)
+
+
+@pytest.fixture(scope="module")
+def trained(shards: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    """With a run of `CONFIG` that went through in one go; not to be changed."""
+    study = _study_in(shards, tmp_path_factory.mktemp("trained"))
+    train(study.root, "resnet34_ds", CONFIG)
+    return study
+
+
+@pytest.fixture
+def study(shards: SmallStudy, tmp_path: Path) -> StudyPaths:
+    """Not trained yet."""
+    return _study_in(shards, tmp_path)
+
+
+def _study_in(shards: SmallStudy, folder: Path) -> StudyPaths:
+    return StudyPaths(shards.copied_to(folder).root)
+
+
+def _run_of(study: StudyPaths) -> RunPaths:
+    return study.run("resnet34_ds")
+
+
+def _content(run: RunPaths) -> dict[str, bytes]:
+    """Every file of a run."""
+    files = [path for path in run.root.rglob("*") if path.is_file()]
+    return {path.relative_to(run.root).as_posix(): path.read_bytes() for path in files}
+
+
+def _network_of(run: RunPaths) -> dict[str, Tensor]:
+    """The newest state."""
+    network: dict[str, Tensor] = torch.load(run.last, weights_only=True)["network"]
+    return network
+
+
+def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _events(run: RunPaths, rank: int = 0) -> list[str]:
+    return [line.split('"event": "')[1].split('"')[0] for line in run.events(rank).read_text().splitlines()]
+
+
+def test_a_run_leaves_its_configuration_metrics_weights_and_events(trained: StudyPaths) -> None:
+    run = _run_of(trained)
+    config = read_json(run.config)
+    assert (config["width"], config["setting"]) == (4, "resnet34_ds")
+    assert config["shard_set"] == read_set(trained.shards.root).digest
+    assert read_json(run.environment)["torch"] == torch.__version__
+    expected = ["checkpoints/epoch-001.safetensors", "checkpoints/epoch-002.safetensors"]
+    expected += ["checkpoints/epoch-003.safetensors", "checkpoints/last.pt", "config.json", "environment.json"]
+    expected += ["events/rank-0.jsonl", "holder.json", "metrics.parquet"]
+    found = sorted(name for name in _content(run) if not name.startswith("tensorboard/"))
+    assert found == ["augmentation.png", *expected, "training.png"]
+    assert len(list(run.tensorboard.iterdir())) == 1
+    assert _events(run) == [*["plan", "step", "epoch"] * 3, "done"]
+
+
+def test_the_metrics_of_a_run_have_their_schema(trained: StudyPaths) -> None:
+    table = pq.read_table(_run_of(trained).metrics)
+    assert table.schema.equals(SCHEMA)
+    rows = table.to_pylist()
+    assert [(row["epoch"], row["psi"]) for row in rows] == [
+        (e, psi) for e in (1, 2, 3) for psi in outputs_of("resnet34_ds")
+    ]
+    num_validation = len(read_set(trained.shards.root).part(Part.VALIDATION_1).rows)
+    for row in rows:
+        side = 32 << int(row["psi"][-1])
+        assert sum(row[f"{cell}_px"] for cell in ("tp", "fp", "fn", "tn")) == num_validation * side**2
+        assert 0 < row["train_loss"] < 10
+        assert row["num_steps"] == 1
+        assert 0 <= row["loader_wait_share"] < 1
+        assert 0.05 < row["memory_gib"] < 64
+        assert row["merge_weight"] is None
+        assert not row["phantom"]
+
+
+def test_kept_weights_are_the_network_of_their_epoch(trained: StudyPaths) -> None:
+    run = _run_of(trained)
+    network, metadata = load_network(run.weights(3))
+    assert _equal(dict(network.state_dict()), _network_of(run))
+    assert metadata["epoch"] == "3"
+    assert metadata["target_mpp"] == "0.92"
+    assert metadata["config_digest"] == read_json(run.config)["digest"]
+    assert not _equal(dict(load_network(run.weights(2))[0].state_dict()), _network_of(run))
+
+
+def _stop_at_call(number: int, function: Callable[..., object]) -> Callable[..., object]:
+    """The function, until it is called for the given time."""
+    calls = iter(range(1, number))
+
+    def stopping(*arguments: object, **named: object) -> object:
+        if next(calls, None) is None:
+            raise StoppedError
+        return function(*arguments, **named)
+
+    return stopping
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "saved"),
+    [
+        ("loop._plan", 2, (2, 0)),
+        ("step.losses", 4, (2, 0)),
+        ("loop.validate", 2, (2, 1)),
+        ("loop.write_metrics", 2, (2, 1)),
+    ],
+    ids=["between epochs", "in a step", "in validation", "in files"],
+)
+def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(
+    study: StudyPaths,
+    trained: StudyPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    call: int,
+    saved: tuple[int, int],
+) -> None:
+    module, function = name.split(".")
+    with monkeypatch.context() as patch:
+        original = getattr({"loop": loop, "step": step}[module], function)
+        patch.setattr(f"bccdist.training.{name}", _stop_at_call(call, original))
+        with pytest.raises(StoppedError):
+            train(study.root, "resnet34_ds", CONFIG)
+    position = torch.load(_run_of(study).last, weights_only=True)["position"]
+    assert (position["epoch"], position["step"]) == saved
+    train(study.root, "resnet34_ds", CONFIG)
+    assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
+    assert _events(_run_of(study)).count("done") == 1
+    columns = ["epoch", "psi", "iou", "train_loss", "val_loss"]
+    metrics = [pq.read_table(_run_of(each).metrics, columns=columns) for each in (study, trained)]
+    assert metrics[0].equals(metrics[1])
+
+
+def test_loader_workers_do_not_change_the_outcome(study: StudyPaths, trained: StudyPaths) -> None:
+    train(study.root, "resnet34_ds", replace(CONFIG, num_workers=2))
+    assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
+
+
+def test_a_run_that_is_done_is_left_alone(trained: StudyPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _content(_run_of(trained))
+    train(trained.root, "resnet34_ds", CONFIG)
+    assert capsys.readouterr().out.startswith("resnet34_ds: all 3 epochs are done in ")
+    after = _content(_run_of(trained))
+    assert after.pop("holder.json") != before.pop("holder.json")
+    assert after == before
+
+
+def test_another_configuration_in_the_same_folder_is_refused(trained: StudyPaths) -> None:
+    before = _content(_run_of(trained))
+    with pytest.raises(ConfigurationError, match=r"learning_rate: there 0\.0005, here 0\.001.*nothing was changed"):
+        train(trained.root, "resnet34_ds", replace(CONFIG, learning_rate=1e-3))
+    assert _content(_run_of(trained)) == before
+
+
+@pytest.mark.parametrize("setting", [setting for setting in SETTINGS if setting != "resnet34_ds"])
+def test_every_setting_trains(study: StudyPaths, setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    train(study.root, setting, SHORT)
+    network, _ = load_network(study.run(setting).weights(1))
+    assert network.setting == setting
+    opening, *_, closing = capsys.readouterr().out.splitlines()
+    assert opening.startswith(f"{setting}, width 4: epochs 1 to 1, ")
+    assert opening.endswith(" 1 rank(s) on cpu, float32 eager channels-first fused Adam deterministic")
+    merge_weights = [row["merge_weight"] for row in pq.read_table(study.run(setting).metrics).to_pylist()]
+    assert [weight is not None for weight in merge_weights] == (
+        [True] * 5 + [False] if setting == "resnet34_linear" else [False]
+    )
+    assert closing.startswith(f"epoch 1/1: Validation I IoU of {outputs_of(setting)[-1]} ")
+
+
+def test_every_epoch_draws_and_augments_anew_and_validation_is_as_stored(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training: list[Patches] = []
+    validation: list[Patches] = []
+    rows: list[list[int]] = []
+    read = loop.read_ahead
+
+    def watched(patches: Patches, draws: Iterable[list[Draw]], *, num_threads: int) -> AbstractContextManager[Any]:
+        batches = list(draws)
+        if patches.epoch > 0:
+            training.append(patches)
+            rows.append([row for batch in batches for _, row in batch])
+        else:
+            validation.append(patches)
+        return read(patches, batches, num_threads=num_threads)
+
+    monkeypatch.setattr(loop, "read_ahead", watched)
+    train(study.root, "resnet34_ds", replace(CONFIG, epochs=2, seed=7))
+    assert [(patches.seed, patches.epoch, patches.augment_config.enabled) for patches in training] == [
+        (7, 1, True),
+        (7, 2, True),
+    ]
+    assert rows[0] != rows[1]
+    assert [patches.augment_config.enabled for patches in validation] == [False, False]
+
+
+def _no_steps(_: loop.Run, __: EpochPlan, position: Position, ___: StopRequest) -> tuple[Position, None]:
+    """An epoch that learns nothing."""
+    return position.after_step({"psi_4": 0.5}, seconds=1.0, waited_s=0.1), None
+
+
+@pytest.mark.parametrize(("ious", "kept"), [((1, 3, 2, 2), {2}), ((3, 3, 1, 0), {1}), ((0, 1, 2, 3), {4})])
+def test_only_the_best_weights_are_kept(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, ious: tuple[int, ...], kept: set[int]
+) -> None:
+    results = iter(ious)
+    monkeypatch.setattr(loop, "_train_steps", _no_steps)
+    monkeypatch.setattr(
+        loop, "_validate", lambda _: ValidationResult(confusion_px={"psi_4": (next(results), 0, 9, 9)}, losses={})
+    )
+    config = replace(CONFIG, epochs=4, keep_best=1)
+    train(study.root, "resnet34", config)
+    run = study.run("resnet34")
+    assert {path.name for path in run.last.parent.iterdir()} == {"last.pt", *(run.weights(e).name for e in kept)}
+    assert set(best_epochs(pq.read_table(run.metrics).to_pylist(), 1)) == kept
+    assert load_network(run.weights(min(kept)))[1]["epoch"] == str(min(kept))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[loop.Run] = []
+    after_steps: list[list[Tensor]] = []
+    prepare = loop.prepare_run
+
+    def watched(*arguments: object) -> loop.Run:
+        runs.append(prepare(*arguments))  # type: ignore[arg-type]
+        return runs[0]
+
+    def spoilt(*arguments: object, **named: object) -> dict[str, Tensor]:
+        after_steps.append([weight.detach().clone() for weight in runs[0].network.parameters()])
+        found = losses(*arguments, **named)  # type: ignore[arg-type]
+        return found if len(after_steps) < 2 else {psi: loss * math.nan for psi, loss in found.items()}
+
+    monkeypatch.setattr(loop, "prepare_run", watched)
+    monkeypatch.setattr(step, "losses", spoilt)
+    with pytest.raises(DistributedError, match=r"resnet34_ds, epoch 1, step 2: the loss is not finite.*nan"):
+        train(study.root, "resnet34_ds", replace(SHORT, micro_batch=2, max_steps=2))
+    start, after_one = after_steps
+    assert any(not torch.equal(before, after) for before, after in zip(start, after_one, strict=True))
+    now = list(runs[0].network.parameters())
+    assert all(torch.equal(before, after) for before, after in zip(after_one, now, strict=True))
+    assert _events(_run_of(study)) == ["plan", "step"]
+    assert not _run_of(study).last.exists()
+
+
+@pytest.fixture
+def encoder_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Two epochs of no step, from encoder weights in a file."""
+    monkeypatch.setattr(loop, "_train_steps", _no_steps)
+    result = ValidationResult(confusion_px={"psi_4": (1, 0, 9, 9)}, losses={})
+    monkeypatch.setattr(loop, "_validate", lambda _: result)
+    path = tmp_path / "resnet34.safetensors"
+    _write_encoder(path, seed=5)
+    return replace(CONFIG, width=64, epochs=2, encoder_weights=path)
+
+
+def _write_encoder(path: Path, *, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    weights = dict(ResNet34Encoder(64).state_dict())
+    save_file(weights, path)
+    return weights
+
+
+def _file_of(config: TrainConfig) -> Path:
+    assert config.encoder_weights is not None
+    return config.encoder_weights
+
+
+def test_a_run_starts_from_its_encoder_weights(
+    study: StudyPaths, encoder_run: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _file_of(encoder_run)
+    train(study.root, "resnet34", replace(encoder_run, epochs=1))
+    run = study.run("resnet34")
+    expected = {f"encoder.{name}": weights for name, weights in _write_encoder(path, seed=5).items()}
+    trained = load_network(run.weights(1))[0].state_dict()
+    assert _equal({name: trained[name] for name in expected}, expected)
+    assert f"the encoder starts from the ResNet34 in {path}: 216 tensors" in capsys.readouterr().out
+    assert _events(run)[0] == "encoder_weights"
+    config = read_json(run.config)
+    assert (config["encoder_weights"], config["encoder_weights_sha256"]) == (str(path), sha256_of_file(path))
+
+
+def test_other_encoder_weights_under_the_same_path_are_refused(study: StudyPaths, encoder_run: TrainConfig) -> None:
+    train(study.root, "resnet34", encoder_run)
+    before = _content(study.run("resnet34"))
+    _write_encoder(_file_of(encoder_run), seed=6)
+    with pytest.raises(ConfigurationError, match=r"\(encoder_weights_sha256: there '\w{64}', here '\w{64}'\)"):
+        train(study.root, "resnet34", encoder_run)
+    assert _content(study.run("resnet34")) == before
+
+
+def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
+    study: StudyPaths, encoder_run: TrainConfig
+) -> None:
+    path = _file_of(encoder_run)
+    save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+    with pytest.raises(CheckpointError, match=r"does not fit the ResNet34 encoder: missing: bn1\.weight"):
+        train(study.root, "resnet34", encoder_run)
+    assert not study.run("resnet34").config.exists()
+    _write_encoder(path, seed=5)
+    train(study.root, "resnet34", encoder_run)
+    assert study.run("resnet34").weights(2).exists()
+
+
+def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
+    study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def learn(run: loop.Run, plan: EpochPlan, position: Position, request: StopRequest) -> tuple[Position, None]:
+        with torch.no_grad():
+            run.network.encoder.get_parameter("bn1.bias").add_(1)
+        return _no_steps(run, plan, position, request)
+
+    monkeypatch.setattr(loop, "_train_steps", learn)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_plan", _stop_at_call(2, loop._plan))
+        with pytest.raises(StoppedError):
+            train(study.root, "resnet34", encoder_run)
+    capsys.readouterr()
+    train(study.root, "resnet34", encoder_run)
+    assert (_network_of(study.run("resnet34"))["encoder.bn1.bias"] == 2).all()
+    assert "the encoder starts" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["Training", "Validation I"])
+def test_a_part_without_patches_is_refused_before_anything_is_written(study: StudyPaths, part: str) -> None:
+    paths = study.shards
+    table = pq.read_table(paths.index)
+    pq.write_table(table.filter(pc.not_equal(table["part"], part)), paths.index)
+    manifest = read_json(paths.manifest)
+    write_json(paths.manifest, {**manifest, "index": {"sha256": sha256_of_file(paths.index)}})
+    with pytest.raises(ShardError, match=rf"{paths.root}: no patches of {part}, expected some to train with"):
+        train(study.root, "resnet34_ds", SHORT)
+    assert not study.runs.exists()
+
+
+def test_more_ranks_than_patches_in_a_step_are_refused(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="global_batch is 2, expected at least 3: one patch for each rank"):
+        train(study.root, "resnet34_ds", SHORT)
+    assert not study.runs.exists()
+
+
+def test_the_balance_of_an_epoch_is_recorded(trained: StudyPaths) -> None:
+    first = next(json.loads(line) for line in _run_of(trained).events(0).read_text().splitlines())
+    expected = read_json(trained.shards.manifest)["training_epoch"]
+    assert first["event"] == "plan"
+    assert (first["draws"], first["num_draws"]) == (expected["draws"], expected["num_draws"])
+    assert first["unbalance_before"] == pytest.approx(expected["unbalance_before"])
+    assert first["unbalance_after"] == pytest.approx(expected["unbalance_after"], rel=0.2)  # as drawn
+
+
+def test_an_empty_pool_is_said_and_recorded(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = read_set(study.shards.root)
+    training = whole.part(Part.TRAINING)
+    none = np.zeros(len(training.rows), dtype=np.bool_)
+    without = replace(training, members={**training.members, "normal": none})
+    parts = {Part.TRAINING: without, Part.VALIDATION_1: whole.part(Part.VALIDATION_1)}
+    monkeypatch.setattr(ShardSet, "part", lambda _, part: parts[part])
+    train(study.root, "unet", SHORT)
+    assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in capsys.readouterr().out
+    assert _events(study.run("unet"))[0] == "empty_pool"
+
+
+def test_the_papers_learning_rates() -> None:
+    rates = [5e-4, 4e-4, 3.2e-4, 2.56e-4, 2.048e-4, 1.6384e-4, 1.31072e-4, 1.048576e-4]
+    expected = [rate for rate in rates for _ in range(5)]
+    assert [learning_rate(TrainConfig(), epoch) for epoch in range(1, 41)] == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_epoch_is_trained_at_its_rate(trained: StudyPaths) -> None:
+    rows = pq.read_table(_run_of(trained).metrics).to_pylist()
+    assert {row["learning_rate"] for row in rows} == {5e-4}
+    state = torch.load(_run_of(trained).last, weights_only=True)["optimizer"]
+    assert [group["lr"] for group in state["param_groups"]] == [5e-4]
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_accumulated_gradients_are_those_of_the_whole_batch(micro_batch: int) -> None:
+    """With fixed batch statistics: in training, each micro-batch is normalised by its own."""
+    whole, whole_losses = gradients(Ranks(), micro_batch=GLOBAL_BATCH)
+    found, losses = gradients(Ranks(), micro_batch=micro_batch)
+    assert losses == pytest.approx(whole_losses, rel=1e-5)
+    assert largest_difference(found, whole) < 1e-10
+
+
+def _train_as(rank: int, root: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    train(root, "resnet34_ds", replace(CONFIG, epochs=2, max_steps=2))
+
+
+@pytest.mark.slow
+def test_two_ranks_write_one_run(study: StudyPaths) -> None:
+    spawn(_train_as, args=(study.root,), nprocs=2)
+    run = _run_of(study)
+    assert [len(_events(run, rank)) for rank in range(2)] == [9, 9]
+    assert not list(run.root.glob("meeting-*"))
+    assert read_json(run.environment)["world_size"] == 2
+    rows = pq.read_table(run.metrics).to_pylist()
+    num_validation = len(read_set(study.shards.root).part(Part.VALIDATION_1).rows)
+    assert sum(rows[-1][f"{cell}_px"] for cell in ("tp", "fp", "fn", "tn")) == num_validation * 512**2
+    assert run.weights(2).exists()

@@ -1,0 +1,102 @@
+"""What Slurm's commands say, and what is made of it; stand-ins say it here, tests on a real Slurm are elsewhere."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bccdist.errors import ClusterError
+from jobs.slurm import queue
+from jobs.slurm.queue import EndedJob, QueuedJob
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which commands are found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(queue, "_PAUSE_S", 0.01)
+    return folder
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_queue_is_read_element_by_element(commands: Path) -> None:
+    stand_in(commands, "squeue", "echo '7|N/A|RUNNING|None'; echo '9|3|PENDING|launch failed requeued held'")
+    assert queue.queued_jobs() == [
+        QueuedJob(job_id="7", element=None, state="RUNNING", reason="None"),
+        QueuedJob(job_id="9", element=3, state="PENDING", reason="launch failed requeued held"),
+    ]
+    assert [job.is_held for job in queue.queued_jobs()] == [False, True]
+
+
+def test_the_accounting_is_read_without_what_waits_or_runs(commands: Path) -> None:
+    lines = ["7|COMPLETED|0:0|61", "9_3|CANCELLED by 0|0:15|4", "9_[4-8%2]|PENDING|0:0|0", "10|RUNNING|0:0|5"]
+    stand_in(commands, "sacct", "\n".join(f"echo '{line}'" for line in lines))
+    assert queue.ended_jobs(["7", "9", "10"]) == [
+        EndedJob(job_id="7", element=None, state="COMPLETED", exit_code="0:0", elapsed_s=61),
+        EndedJob(job_id="9", element=3, state="CANCELLED", exit_code="0:15", elapsed_s=4),
+    ]
+
+
+def test_without_accounting_nothing_is_said_of_ended_jobs(commands: Path) -> None:
+    stand_in(commands, "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert queue.ended_jobs(["7"]) is None
+
+
+def test_a_controller_that_is_away_is_asked_again(commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    away = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    answer = f'[ -e {commands}/asked ] && echo "7|N/A|RUNNING|None" && exit'
+    stand_in(commands, "squeue", f'{answer}; touch {commands}/asked; echo "{away}" >&2; exit 1')
+    assert [job.job_id for job in queue.queued_jobs()] == ["7"]
+    assert "Slurm does not answer" in capsys.readouterr().out
+
+
+def test_a_controller_that_stays_away_is_an_error_that_says_what_was_asked(commands: Path) -> None:
+    stand_in(commands, "squeue", "echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    with pytest.raises(ClusterError, match=r"`squeue .*` failed: Unable to contact"):
+        queue.queued_jobs(patience_s=0.0)
+
+
+def test_a_machine_without_slurm_is_told_so(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(commands))
+    with pytest.raises(ClusterError, match="squeue is not found"):
+        queue.queued_jobs()
+
+
+class Said(NamedTuple):
+    """What a command of Slurm may say, and whether it passes."""
+
+    text: str
+    passes: bool
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Said("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        Said("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+        Said("slurm_load_jobs error: Connection refused", True),
+        Said("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", True),
+        Said("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", False),
+        Said("sbatch: error: invalid partition specified: gpuu", False),
+        Said("sbatch: error: Batch job submission failed: Requested node configuration is not available", False),
+    ],
+    ids=lambda said: said.text[-40:],
+)
+def test_only_what_passes_is_tried_again(said: Said) -> None:
+    assert queue.is_transient(said.text) == said.passes
+
+
+def test_the_largest_array_is_the_sites(commands: Path) -> None:
+    stand_in(commands, "scontrol", "echo 'MaxArraySize            = 501'")
+    assert queue.max_array_size() == 501
+
+
+def test_jobs_are_found_again_by_their_comment(commands: Path) -> None:
+    stand_in(commands, "squeue", "echo '7|bccdist abc'; echo '9|bccdist xyz'; echo '9|bccdist xyz'")
+    assert queue.jobs_with_comment("bccdist xyz") == ["9"]

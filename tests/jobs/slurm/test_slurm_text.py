@@ -1,0 +1,204 @@
+"""What sbatch would get: the text of a dry run, key by key."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, TrainConfig
+from bccdist.errors import ConfigurationError
+from bccdist.files import write_json
+from bccdist.parts import Part
+from bccdist.slides.manifest import Manifest
+from bccdist.study import open_study
+from jobs.launch_study import StudyArguments, launch_study
+from jobs.slurm import queue
+from jobs.slurm.sites import ClusterConfig, CpuJobs
+from jobs.slurm.submission import Launch, submitting
+from jobs.stages import (
+    launch_calibration,
+    launch_inference,
+    launch_selection,
+    launch_training,
+    with_encoder_weights,
+)
+
+CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout_min=600, max_parallel=3)
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run needs none."""
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """Of a study of five Test slides, which is all that a launcher looks at."""
+    lines = ["slide_id,part,path"]
+    for number in range(5):
+        (tmp_path / f"{number}.tif").write_bytes(b"x" * (1000 * number + 1))
+        lines.append(f"slide-{number},Test,{number}.tif")
+    (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
+    write_json(tmp_path / "study" / "study.json", {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
+    return open_study(tmp_path / "study")
+
+
+def dry(manifest: Manifest, cluster: ClusterConfig = CLUSTER) -> Launch:
+    return Launch(study=manifest.path.parent / "study", cluster=cluster, dry_run=True)
+
+
+def training_text(manifest: Manifest, cluster: ClusterConfig, capsys: pytest.CaptureFixture[str]) -> str:
+    with submitting(dry(manifest, cluster)) as submitter:
+        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
+    return capsys.readouterr().out
+
+
+def test_training_asks_for_four_gpus_and_one_task_each(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    text = training_text(manifest, CLUSTER, capsys)
+    for option in (
+        "partition=gpu",
+        "account=lab",
+        "nodes=1",
+        "ntasks-per-node=4",
+        "gpus-per-node=4",
+        "cpus-per-task=8",
+        "mem=128G",
+        "time=600",
+        "job-name=train-resnet34_ds@study",
+        "signal=USR2@120",
+        "requeue",
+        "open-mode=append",
+    ):
+        assert f"#SBATCH --{option}\n" in text
+    assert "dependency" not in text
+    assert "export PYTHONPATH=" in text
+
+
+def test_every_key_of_a_site_reaches_the_text(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = replace(
+        CLUSTER,
+        qos="long",
+        constraint="a100",
+        gpu_request="per_task",
+        gpu_type="a100",
+        mem_gib_per_rank=0,
+        setup=("module load cuda/12.4",),
+        container="apptainer exec --nv image.sif",
+        scratch="/local/$SLURM_JOB_ID",
+        sbatch=("mail-type=FAIL", "exclusive"),
+    )
+    text = training_text(manifest, cluster, capsys)
+    for line in (
+        "#SBATCH --qos=long",
+        "#SBATCH --constraint=a100",
+        "#SBATCH --gpus-per-task=a100:1",
+        "#SBATCH --mail-type=FAIL",
+        "#SBATCH --exclusive",
+        "module load cuda/12.4",
+        'export TMPDIR="/local/$SLURM_JOB_ID"',
+    ):
+        assert f"{line}\n" in text
+    assert "--mem" not in text
+    assert "gpus-per-node" not in text
+    assert "apptainer exec --nv image.sif python -u -m submitit.core._submit" in text
+    assert text.index("module load") < text.index("srun")
+
+
+def test_elements_are_one_array_and_jobs_without_a_gpu_go_where_the_site_says(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = replace(CLUSTER, cpu=CpuJobs(partition="short", timeout_min=60))
+    with submitting(dry(manifest, cluster)) as submitter:
+        tested = launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+        infer_text = capsys.readouterr().out
+        launch_selection(submitter, SelectConfig(), after=tested)
+    select_text = capsys.readouterr().out
+    for option in ("array=0-2%3", "gpus-per-node=1", "partition=gpu", "job-name=infer-unet-test@study"):
+        assert f"#SBATCH --{option}\n" in infer_text
+    for option in ("partition=short", "time=60", "dependency=afterany:JOB-infer-unet-test", "kill-on-invalid-dep=yes"):
+        assert f"#SBATCH --{option}\n" in select_text
+    assert "gpu" not in [line.partition("=")[0] for line in select_text.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_slides_per_element_decides_how_many_elements_there_are(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
+        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+    assert "#SBATCH --array=0-4%3\n" in capsys.readouterr().out
+
+
+def test_an_array_is_never_larger_than_the_site_allows(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "max_array_size", lambda: 2)
+    with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
+        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+    assert "#SBATCH --array=0-1%2\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_touches_nothing(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(manifest.path.parent.rglob("*"))
+    training_text(manifest, CLUSTER, capsys)
+    assert sorted(manifest.path.parent.rglob("*")) == before
+
+
+def test_without_srun_a_launch_to_slurm_is_refused(manifest: Manifest) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="srun is not found"),
+        submitting(replace(dry(manifest), dry_run=False)) as submitter,
+    ):
+        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
+
+
+def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "resnet34.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    config = with_encoder_weights(TrainConfig(encoder_weights=Path("resnet34.safetensors")), ["resnet34"])
+    assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
+
+
+def test_a_calibration_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    with submitting(dry(manifest)) as submitter:
+        launch_calibration(submitter, manifest, "resnet34_ds", CalibrateConfig(), after=[])
+    text = capsys.readouterr().out
+    for option in ("job-name=calibrate-resnet34_ds@study", "gpus-per-node=1", "nodes=1", "time=600"):
+        assert f"#SBATCH --{option}\n" in text
+    assert "--array" not in text
+
+
+@pytest.mark.parametrize(
+    ("infer", "calibrates"),
+    [(InferConfig(), False), (InferConfig(tiling="dense", halo_px=64), False), (InferConfig(precision="auto"), True)],
+)
+def test_a_study_calibrates_where_the_heatmaps_of_test_need_it(
+    manifest: Manifest, infer: InferConfig, calibrates: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["slide_id,part,path,annotation"]
+    for number, part in enumerate(("Training", "Validation I", "Validation II", "Test")):
+        annotation = f"{number}.geojson" if part in {"Training", "Validation I"} else ""
+        (manifest.path.parent / f"{number}.geojson").write_text("{}")
+        lines.append(f"slide-{number},{part},{number}.tif,{annotation}")
+    manifest.path.write_text("\n".join(lines) + "\n")
+    (manifest.path.parent / "study" / "study.json").unlink()
+    launch_study(
+        StudyArguments(
+            study=manifest.path.parent / "study",
+            dry_run=True,
+            cluster=CLUSTER,
+            manifest=manifest.path,
+            settings=("resnet34_ds",),
+            infer=infer,
+        )
+    )
+    names = re.findall(r"#SBATCH --job-name=(\S+)@study", capsys.readouterr().out)
+    calibration = ["calibrate-resnet34_ds"] if calibrates else []
+    assert names[-4 - calibrates :] == [
+        "infer-resnet34_ds-val1-val2",
+        "select",
+        *calibration,
+        "infer-resnet34_ds-test",
+        "tables",
+    ]

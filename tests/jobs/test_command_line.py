@@ -1,0 +1,83 @@
+"""Wrong command lines end with one message that says what, which, got against expected, and what to do."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+
+def launch(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a launcher as a user would."""
+    return subprocess.run(
+        [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A command line and what its message has to say."""
+
+    words: tuple[str, ...]
+    says: tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Wrong(("jobs/launch_train.py", "--widht", "8"), ("--widht", "--width")),
+        Wrong(("jobs/launch_train.py", "--setting", "vgg"), ("vgg", "resnet34_ds")),
+        Wrong(("jobs/launch_train.py", "--width", "7"), ("width is 7", "multiple of 4")),
+        Wrong(
+            ("jobs/launch_train.py", "--encoder-weights", "no/r34.pth"), ("no/r34.pth is not there", ".safetensors")
+        ),
+        Wrong(("jobs/launch_train.py", "--encoder-weights", "a.pth", "--width", "32"), ("width is 32, expected 64",)),
+        Wrong(("jobs/launch_train.py", "--encoder-weights", "a.pth", "--setting", "unet"), ("unet has none",)),
+        Wrong(
+            ("jobs/launch_study.py", "--manifest", "no/slides.csv", "--train.encoder-weights", "a.pth"),
+            ("unet has none", "train it without them"),
+        ),
+        Wrong(("jobs/launch_train.py", "--preset", "fast"), ("preset is 'fast'", "paper, quick")),
+        Wrong(("jobs/launch_study.py", "--preset=fast"), ("preset is 'fast'", "paper, quick")),
+        Wrong(("jobs/launch_train.py", "--site", "nowhere"), ("nowhere", "known sites", "gpu4")),
+        Wrong(("jobs/launch_train.py", "--study", "no/such/study"), ("no/such/study is no study", "launch_shards.py")),
+        Wrong(("jobs/launch_shards.py",), ("--manifest", "required")),
+        Wrong(("jobs/launch_shards.py", "--manifest", "no/slides.csv"), ("no/slides.csv is not there",)),
+        Wrong(("jobs/launch_infer.py", "--parts", "val3"), ("val3", "Validation II", "val2")),
+        Wrong(("jobs/make_ebhi_manifest.py", "no/folder", "data/x"), ("no/folder/slides.csv is not there",)),
+    ],
+    ids=lambda case: " ".join(case.words),
+)
+def test_a_wrong_command_line_ends_with_one_message(case: Wrong) -> None:
+    done = launch(*case.words)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    for text in case.says:
+        assert text in done.stderr + done.stdout
+
+
+def test_a_preset_gives_the_defaults_and_a_flag_wins() -> None:
+    help_text = launch("jobs/launch_train.py", "--preset", "quick", "--width", "32", "--help").stdout
+    defaults = dict(re.findall(r"--(epochs|width|max-steps) .*?default: (\w+)\)", " ".join(help_text.split())))
+    assert (defaults["epochs"], defaults["max-steps"]) == ("6", "30")
+
+
+def test_a_manifest_with_faults_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Training,gone.tif\na,Nonsense,gone.tif\n")
+    done = launch(
+        "jobs/launch_shards.py", "--manifest", str(tmp_path / "slides.csv"), "--study", str(tmp_path / "study")
+    )
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+    assert "line 3" in done.stderr
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_help_names_the_paper_and_the_defaults() -> None:
+    done = launch("jobs/launch_train.py", "--help")
+    assert done.returncode == 0
+    for text in ("--partition", "--setting", "default: 64", "default: 0.0005", "default: 40"):
+        assert text in " ".join(done.stdout.split())

@@ -1,0 +1,242 @@
+"""What a study's folder says of each stage is true: half-written, failed, begun and outdated work is not done."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from study_folders import ledger_row, write_study
+
+from bccdist.failures import write_begun, write_failure
+from bccdist.files import write_json
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import Manifest, SlideRecord
+from jobs.watching import stage_progress
+from jobs.watching.stage_progress import (
+    eta_of,
+    finish_progress,
+    inference_progress,
+    is_whole,
+    selection_progress,
+    shards_progress,
+    tables_progress,
+    training_progress,
+)
+
+SETTING = "resnet34_ds"
+VALIDATION = (Part.VALIDATION_1, Part.VALIDATION_2)
+
+
+def manifest_of(slides: dict[str, Part]) -> Manifest:
+    records = [
+        SlideRecord(slide_id=slide_id, part=part, path=Path(f"{slide_id}.tif")) for slide_id, part in slides.items()
+    ]
+    return Manifest(path=Path("slides.csv"), slides=tuple(records), sections=())
+
+
+MANIFEST = manifest_of(
+    {
+        "train-0": Part.TRAINING,
+        "train-1": Part.TRAINING,
+        "val1-0": Part.VALIDATION_1,
+        "val2-0": Part.VALIDATION_2,
+        "test-0": Part.TEST,
+    }
+)
+
+
+def touch(path: Path, *, time_s: float | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    if time_s is not None:
+        os.utime(path, (time_s, time_s))
+
+
+def fail(path: Path) -> None:
+    write_failure(path, stage="any", slide_id=path.stem, reason=f"{path.stem} is broken", error="SlideError")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    return StudyPaths(tmp_path / "study")
+
+
+def test_of_a_study_that_has_not_begun_everything_is_missing(paths: StudyPaths) -> None:
+    shards = shards_progress(paths, MANIFEST)
+    assert shards.missing == ("train-0", "train-1", "val1-0")
+    assert (shards.num_done, shards.num_total, shards.eta_s) == (0, 3, None)
+    assert not is_whole(finish_progress(paths))
+    assert training_progress(paths, SETTING).num_total is None
+    assert selection_progress(paths).num_total is None
+    assert not is_whole(tables_progress(paths))
+    assert not paths.root.exists(), "reading makes no folder"
+
+
+def test_a_slide_is_cut_once_its_rows_are_there_and_not_while_they_are_written(paths: StudyPaths) -> None:
+    touch(paths.shards.rows("train-0"))
+    touch(paths.shards.tar("train-1"))
+    touch(paths.shards.rows("train-1").with_name("train-1.parquet.partial-0123"))
+    touch(paths.shards.tar("val1-0").with_name("val1-0.tar.partial-4567"))
+    touch(paths.shards.rows("of-another-manifest"))
+    progress = shards_progress(paths, MANIFEST)
+    assert progress.missing == ("train-1", "val1-0")
+    assert progress.at_work == ("val1-0",), "its tar is being written"
+    assert progress.num_done == 1
+
+
+def test_the_set_is_finished_once_its_manifest_is_there(paths: StudyPaths) -> None:
+    touch(paths.shards.manifest.with_name("manifest.json.partial-0"))
+    assert not is_whole(finish_progress(paths))
+    touch(paths.shards.manifest)
+    assert is_whole(finish_progress(paths))
+
+
+def test_failures_are_told_apart_from_slides_at_work_and_from_those_done_since(paths: StudyPaths) -> None:
+    for slide_id in ("train-0", "train-1"):
+        fail(paths.failure("shards", slide_id))
+    write_begun(paths.failure("shards", "val1-0"), stage="shards", slide_id="val1-0")
+    touch(paths.shards.rows("train-0"))
+    progress = shards_progress(paths, MANIFEST)
+    assert progress.failures == {"train-1": "train-1 is broken"}
+    assert progress.at_work == ("val1-0",)
+    assert progress.missing == ("train-1", "val1-0")
+
+
+def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
+    """Ledger rows of slides for some epochs, and a run whose best two of three epochs are 3 and 1."""
+    rows = [
+        ledger_row(slide_id=slide_id, epoch=epoch, part=MANIFEST.slide(slide_id).part.value)
+        for slide_id, epochs in slides.items()
+        for epoch in epochs
+    ]
+    write_study(paths.root, rows, iou={1: 0.5, 2: 0.4, 3: 0.6})
+    write_json(paths.run(SETTING).config, {"keep_best": 2, "epochs": 3, "global_batch": 64})
+
+
+def choose(paths: StudyPaths, epoch: int) -> None:
+    choice = {"setting": SETTING, "epoch": epoch, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5}
+    choice |= {"area_unit": "physical", "weights_digest": "abcdefabcdef"}
+    paths.selection.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([choice]).to_parquet(paths.selection)
+
+
+def test_heatmaps_are_done_once_every_wanted_epoch_has_rows(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3], "val2-0": [1, 2]})
+    fail(paths.failure(f"infer-{SETTING}", "val2-0"))
+    fail(paths.failure("infer-unet", "val1-0"))
+    progress = inference_progress(paths, MANIFEST, SETTING, VALIDATION, "best")
+    assert progress.stage == "infer-resnet34_ds-val1-val2"
+    assert progress.missing == ("val2-0",)
+    assert progress.failures == {"val2-0": "val2-0 is broken"}, "of this setting alone"
+    assert progress.detail == "epochs 3, 1 so far: training has not ended"
+
+
+def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"test-0": [1]})
+    before = inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen")
+    assert (before.num_done, before.num_total) == (0, 1)
+    assert before.detail == "epochs not known yet: no epoch is chosen"
+    choose(paths, 1)
+    after = inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen")
+    assert is_whole(after)
+    assert after.stage == "infer-resnet34_ds-test"
+    choose(paths, 3)
+    assert inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen").missing == ("test-0",)
+
+
+def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -> None:
+    from bccdist.stages.inference import stage_name
+
+    fail(paths.failure(stage_name(SETTING), "test-0"))
+    study_with_ledger(paths, {"val1-0": [1]})
+    choose(paths, 1)
+    assert "test-0" in inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen").failures
+
+
+def later(path: Path, seconds: float) -> None:
+    time_s = time.time() + seconds
+    os.utime(path, (time_s, time_s))
+
+
+def test_a_choice_is_out_of_date_once_validation_rows_came_after_it(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3]})
+    assert selection_progress(paths).detail == "resnet34_ds not chosen"
+    choose(paths, 3)
+    later(paths.selection, 10)
+    assert is_whole(selection_progress(paths))
+    later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
+    assert is_whole(selection_progress(paths)), "in the chosen epoch they may be of Test"
+    later(paths.ledger_rows(SETTING, 1, "val2-0").parent, 20)
+    progress = selection_progress(paths)
+    assert not is_whole(progress)
+    assert progress.detail == "resnet34_ds epoch 3, out of date"
+
+
+def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3], "test-0": [3], "train-0": [3]})
+    choose(paths, 3)
+    touch(paths.tables / "table3.parquet")
+    later(paths.tables / "table3.parquet", 10)
+    touch(paths.overlay(SETTING, "val1-0"))
+    touch(paths.overlay(SETTING, "test-0").with_name("test-0.png.partial-0"))
+    assert tables_progress(paths).detail == "tables 3; 1 overlay pictures, not all"
+    assert not is_whole(tables_progress(paths))
+    touch(paths.overlay(SETTING, "test-0"))
+    assert is_whole(tables_progress(paths))
+    later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
+    assert not is_whole(tables_progress(paths))
+    assert "tables 3 out of date" in tables_progress(paths).detail
+
+
+def test_the_pace_is_that_of_the_slides_done_since(paths: StudyPaths) -> None:
+    now_s = time.time() - 1000
+    touch(paths.shards.rows("train-0"), time_s=now_s)
+    touch(paths.shards.rows("train-1"), time_s=now_s + 100)
+    assert shards_progress(paths, MANIFEST).eta_s == pytest.approx(100, rel=1e-3), "one slide in 100 s, one is left"
+    assert shards_progress(paths, MANIFEST, since_s=now_s + 60).eta_s == pytest.approx(40, rel=1e-3)
+    assert shards_progress(paths, MANIFEST, since_s=now_s + 500).eta_s is None
+
+
+def test_a_failed_slide_is_not_waited_for(paths: StudyPaths) -> None:
+    for slide_id in ("train-0", "train-1"):
+        touch(paths.shards.rows(slide_id))
+    fail(paths.failure("shards", "val1-0"))
+    assert shards_progress(paths, MANIFEST).eta_s == 0.0
+
+
+def test_the_pace_of_many_slides_comes_from_a_sample() -> None:
+    times_s = [float(number) for number in range(0, 10_000, 10)]
+    whole = eta_of([float(number) for number in range(10_000)], num_done=10_000, num_left=500, since_s=None)
+    assert whole == pytest.approx(500, rel=0.01)
+    assert eta_of(times_s, num_done=10_000, num_left=500, since_s=None) == pytest.approx(500, rel=0.01)
+    assert eta_of(times_s, num_done=10_000, num_left=500, since_s=8999.5) == pytest.approx(500, rel=0.02)
+
+
+@pytest.fixture
+def counted_stats(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    asked: list[Path] = []
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **how: (asked.append(path), stat(path, **how))[1])
+    return asked
+
+
+def test_files_are_not_looked_at_one_by_one(
+    paths: StudyPaths, counted_stats: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_progress, "_MOST_TIMES", 10)
+    manifest = manifest_of({f"slide-{number}": Part.TRAINING for number in range(300)})
+    for slide in manifest.slides[:200]:
+        touch(paths.shards.rows(slide.slide_id))
+    counted_stats.clear()
+    assert shards_progress(paths, manifest).num_done == 200
+    assert len(counted_stats) <= 12
+
+
+def test_importing_it_brings_neither_torch_nor_what_tables_need() -> None:
+    code = "import sys, jobs.watching.stage_progress; print(*{'torch', 'pandas', 'cv2', 'pyarrow'} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == ""
