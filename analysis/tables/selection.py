@@ -27,7 +27,7 @@ from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.curve import level_of
 from bccdist.sections.verdicts import has_tumor, region_area_um2
-from bccdist.training.reporting.metrics import best_epochs as rank_epochs
+from bccdist.training.reporting.metrics import read_best_epochs
 
 NUM_BEST_EPOCHS = 5
 SELECTION_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2)
@@ -75,31 +75,13 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
     _require_both_labels(labelled)
     grids, chosen = [], []
     for setting in labelled.settings:
-        ranking = best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
+        ranking = read_best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
         mine = labelled.where(_equals(labelled, "setting", setting))
         candidates = _candidates(paths.run(setting), mine, ranking)
         grid = setting_grid(candidates, config)
         grids.append(grid)
         chosen.append(_describe(best_cell(grid, ranking), candidates, config))
     return pd.concat(grids, ignore_index=True), pd.DataFrame(chosen)
-
-
-def best_epochs(paths: RunPaths, num: int) -> list[int]:
-    """The `num` epochs with the highest IoU of the final output on Validation I, best first; ties: the earlier.
-
-    Raises:
-        LedgerError: the run has no metrics, an epoch stands there twice, or no epoch has an IoU.
-    """
-    if not paths.metrics.exists():
-        raise LedgerError(f"{paths.metrics}: no metrics there; train the setting first")
-    metrics = pd.read_parquet(paths.metrics, columns=["epoch", "is_final", "iou"])
-    final = metrics[metrics["is_final"]]
-    if final["epoch"].duplicated().any():
-        raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")
-    final = final.dropna(subset=["iou"])
-    if final.empty:
-        raise LedgerError(f"{paths.metrics}: no epoch has an IoU; Validation I needs annotated tumor")
-    return rank_epochs(final.to_dict("records"), num)
 
 
 def prediction_thresholds(config: SelectConfig) -> NDArray[np.float64]:

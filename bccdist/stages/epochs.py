@@ -59,14 +59,14 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     Raises:
         LedgerError: training, or the selection, has not been there yet.
     """
-    from analysis.tables.selection import best_epochs
     from bccdist.sections.choices import read_choices
+    from bccdist.training.reporting.metrics import read_best_epochs
 
     if epochs == "best":
         run = paths.run(setting)
         if not run.config.exists():
             raise LedgerError(f"{run.root}: {setting} is not trained; run `python jobs/launch_train.py` first")
-        return best_epochs(run, read_json(run.config)["keep_best"])
+        return read_best_epochs(run, read_json(run.config)["keep_best"])
     chosen = [choice.epoch for choice in read_choices(paths) if choice.setting == setting]
     if not chosen:
         raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")

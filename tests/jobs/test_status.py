@@ -56,8 +56,10 @@ def ended(state: str, element: int = 0) -> EndedJob:
     return EndedJob(job_id="7", element=element, state=state, exit_code="0:0", elapsed_s=1)
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, queue: Sequence[QueuedJob], accounting: Sequence[EndedJob] | None) -> None:
-    monkeypatch.setattr(queue, "queued_jobs", lambda **_: list(queue))
+def answer(
+    monkeypatch: pytest.MonkeyPatch, in_queue: Sequence[QueuedJob], accounting: Sequence[EndedJob] | None
+) -> None:
+    monkeypatch.setattr(queue, "queued_jobs", lambda **_: list(in_queue))
     monkeypatch.setattr(queue, "ended_jobs", lambda _: accounting)
 
 

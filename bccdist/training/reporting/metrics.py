@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bccdist.configuration import Setting
+from bccdist.errors import LedgerError
 from bccdist.files import atomic_path
+from bccdist.paths import RunPaths
 
 if TYPE_CHECKING:  # its module imports torch, and the analysis reads these tables without torch
     from bccdist.training.validation import ValidationResult
@@ -112,6 +115,24 @@ def best_epochs(rows: Sequence[Mapping[Any, Any]], num: int) -> list[int]:
     final = [row for row in rows if row["is_final"]]
     ranked = sorted(final, key=lambda row: (-1.0 if math.isnan(row["iou"]) else row["iou"], -row["epoch"]))
     return [row["epoch"] for row in reversed(ranked[-num:])]
+
+
+def read_best_epochs(paths: RunPaths, num: int) -> list[int]:
+    """The `num` epochs with the highest IoU of the final output on Validation I, best first; ties: the earlier.
+
+    Raises:
+        LedgerError: the run has no metrics, an epoch stands there twice, or no epoch has an IoU.
+    """
+    if not paths.metrics.exists():
+        raise LedgerError(f"{paths.metrics}: no metrics there; train the setting first")
+    metrics = pd.read_parquet(paths.metrics, columns=["epoch", "is_final", "iou"])
+    final = metrics[metrics["is_final"]]
+    if final["epoch"].duplicated().any():
+        raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")
+    final = final.dropna(subset=["iou"])
+    if final.empty:
+        raise LedgerError(f"{paths.metrics}: no epoch has an IoU; Validation I needs annotated tumor")
+    return best_epochs(final.to_dict("records"), num)
 
 
 def write_metrics(path: Path, rows: Sequence[MetricsRow]) -> None:

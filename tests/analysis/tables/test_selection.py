@@ -13,7 +13,6 @@ from analysis.tables.selection import (
     SELECTION_PARTS,
     area_thresholds_um2,
     best_cell,
-    best_epochs,
     prediction_thresholds,
     select,
     select_thresholds,
@@ -26,6 +25,7 @@ from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.choices import read_choices
 from bccdist.sections.curve import level_of
+from bccdist.training.reporting.metrics import read_best_epochs
 
 CONFIG = SelectConfig()
 
@@ -128,20 +128,20 @@ def test_ties(loser: dict[str, float], winner: dict[str, float]) -> None:
 def test_best_epochs_follow_the_final_output(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
     write_metrics(paths, "unet", {1: 0.1, 2: 0.8, 3: 0.5, 4: 0.8, 5: float("nan"), 6: 0.7, 7: 0.2})
-    assert best_epochs(paths.run("unet"), 5) == [2, 4, 6, 3, 7]
+    assert read_best_epochs(paths.run("unet"), 5) == [2, 4, 6, 3, 7]
 
 
 def test_metrics_that_cannot_rank(tmp_path: Path) -> None:
     run = StudyPaths(tmp_path).run("unet")
     with pytest.raises(LedgerError, match="train the setting first"):
-        best_epochs(run, 5)
+        read_best_epochs(run, 5)
     write_metrics(StudyPaths(tmp_path), "unet", {1: float("nan")})
     with pytest.raises(LedgerError, match="no epoch has an IoU"):
-        best_epochs(run, 5)
+        read_best_epochs(run, 5)
     twice = pd.concat([pd.read_parquet(run.metrics)] * 2)
     twice.to_parquet(run.metrics)
     with pytest.raises(LedgerError, match="stands there twice"):
-        best_epochs(run, 5)
+        read_best_epochs(run, 5)
 
 
 def test_chosen_thresholds_split_the_sections(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_jobs_import_the_archive_and_not_the_work_tree(where: str, own: Snapshot
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     package, module, torch, spawned = done.stdout.splitlines()
     assert package == spawned == str(own.archive / "bccdist" / "__init__.py")
-    assert module == str(own.archive / "jobs" / "snapshot.py")
+    assert module == str(own.archive / "jobs" / "slurm" / "snapshot.py")
     assert torch == "False"
 
 
