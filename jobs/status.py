@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import tyro
 
 from bccdist.configuration import SETTINGS
+from bccdist.durations import as_duration
 from bccdist.errors import BccdistError, ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import parse_inference_stage
 from bccdist.study import open_study
-from bccdist.training.reporting.progress import as_duration
 from jobs.slurm import journal, queue
 from jobs.slurm.study_lock import is_held
 from jobs.watching.stage_progress import (

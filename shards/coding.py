@@ -1,4 +1,4 @@
-"""How the pixels and the mask of a patch are stored (chosen by benchmarks/image_coding.py).
+"""How the pixels and the mask of a patch are stored (chosen by the figures in benchmarks/RESULTS.md).
 
 Half-overlapping patches share their pixels: every cell of 256 px lies in four of them. Its JPEG is computed once all
 the same. Each row of a cell's blocks ends with a restart marker, between which a JPEG can be cut and put together

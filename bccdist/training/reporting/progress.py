@@ -3,8 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
+
+from bccdist.durations import as_duration, as_end, local_now
 
 _EVERY_S = 10.0
 
@@ -16,10 +18,6 @@ class _Mark(NamedTuple):
     time_s: float
     waited_s: float
     """For patches, since the start."""
-
-
-def _local_time() -> datetime:
-    return datetime.now(UTC).astimezone()
 
 
 class Progress:
@@ -40,7 +38,7 @@ class Progress:
         validation_s: float | None,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
-        local_time: Callable[[], datetime] = _local_time,
+        local_time: Callable[[], datetime] = local_now,
     ) -> None:
         """Start the clock.
 
@@ -102,19 +100,4 @@ class Progress:
         return f"epoch ends in {self._in(epoch_s)}, run in {self._in(run_s)}{without}"
 
     def _in(self, seconds: float) -> str:
-        now = self._local_time()
-        end = now + timedelta(seconds=seconds)
-        return f"{as_duration(seconds)} ({end:{'%H:%M' if end.date() == now.date() else '%Y-%m-%d %H:%M'}})"
-
-
-def as_duration(seconds: float) -> str:
-    """A duration in the two units that matter: `42 s`, `13 min`, `2 h 13 min`, `3 d 4 h`."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"
+        return f"{as_duration(seconds)} ({as_end(seconds, self._local_time())})"
