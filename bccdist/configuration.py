@@ -336,21 +336,21 @@ class InferConfig:
         _require(is_alone, "cascade", self.cascade, "False, because exit is psi_0 and leaves nothing to go on with")
 
     @property
-    def needs_calibration(self) -> bool:
+    def needs_speedups(self) -> bool:
         """Whether a calibration has to be there before heatmaps can be made like this."""
         is_dense_without_halo = self.tiling == "dense" and self.halo_px is None
         return self.tiling == "auto" or is_dense_without_halo or self.precision in ("auto", "int8") or self.cascade
 
     @property
-    def without_calibration(self) -> "InferConfig":
+    def without_speedups(self) -> "InferConfig":
         """This, or the paper's tiling in float32 without a cascade where this needs a calibration."""
-        if not self.needs_calibration:
+        if not self.needs_speedups:
             return self
         return replace(self, tiling="paper", halo_px=None, precision="float32", cascade=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateConfig:
+class SpeedupsConfig:
     """How faster ways of inference are measured against the paper's, on Validation I."""
 
     max_slides: int | None = None
@@ -397,7 +397,7 @@ class SelectConfig:
         _require(self.area_unit in known, "area_unit", self.area_unit, f"one of {known}")
 
 
-StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | CalibrateConfig
+StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | SpeedupsConfig
 
 
 _PACE = ("num_workers", "save_every_min", "digest")

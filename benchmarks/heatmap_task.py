@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from bccdist import __version__
 from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
-from bccdist.heatmaps.layout import PAPER, patch_rows
+from bccdist.heatmaps.layout import PAPER, place_patches
 from bccdist.heatmaps.writing import cells_of
-from bccdist.networks.engines import has_openvino, quantise
+from bccdist.networks.engines import has_openvino, make_int8_model
 from bccdist.networks.inference import WholeNetwork
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.receptive_field import effective_receptive_field
@@ -26,7 +26,7 @@ from bccdist.slides.manifest import SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.measure import halo_of, sample_patches
-from bccdist.speedups.record import Calibration, Thresholds, int8_digest, write_calibration
+from bccdist.speedups.record import SpeedupRecord, Thresholds, int8_digest, write_speedups
 from benchmarks.heatmap_ways import Task
 
 EPOCH = 1
@@ -99,7 +99,7 @@ def prepare_task(
         mpp=resolution.mpp,
         size_px=size_px,
         cells=cells.tolist(),
-        places=[(row.row, col) for row in patch_rows(cells, PAPER) for col in row.cols],
+        places=[(row.row, col) for row in place_patches(cells, PAPER) for col in row.cols],
         batch=batch,
         manifest=str(manifest),
         slide_id=record.slide_id,
@@ -137,8 +137,8 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         return halo_px, "not available: openvino and nncf are not installed"
     run = StudyPaths(Path(task.study)).run(task.setting)
     model = run.int8_model(task.epoch, "whole")
-    quantise(WholeNetwork(network), [(patch[None],) for patch in samples], model)
-    calibration = Calibration(
+    make_int8_model(WholeNetwork(network), [(patch[None],) for patch in samples], model)
+    calibration = SpeedupRecord(
         setting=task.setting,
         epoch=task.epoch,
         weights_digest=weights_digest(Path(task.weights)),
@@ -156,5 +156,5 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         outputs=(),
         int8_sha256={"whole": int8_digest(model)},
     )
-    write_calibration(run.calibration(task.epoch, "cpu"), calibration)
+    write_speedups(run.calibration(task.epoch, "cpu"), calibration)
     return halo_px, ""

@@ -1,4 +1,4 @@
-"""The curve of largest regions against labelling the image at every level (python -m benchmarks.largest_region)."""
+"""The curve of largest regions against labelling the image at every step (python -m benchmarks.largest_region)."""
 
 import statistics
 from pathlib import Path
@@ -9,18 +9,19 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
-from bccdist.sections.curve import NUM_LEVELS, largest_region_curve
+from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 
 
 def labelled_curve(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The same curve in the plain way: OpenCV labels the image at every level."""
-    curve = np.zeros(NUM_LEVELS, dtype=np.uint32)
+    """The same curve in the plain way: OpenCV labels the image at every step."""
+    curve = np.zeros(CURVE_LENGTH, dtype=np.uint32)
     curve[0] = pixels.size
-    for level in range(1, NUM_LEVELS):
-        mask = (pixels >= level).astype(np.uint8)
+    for step in range(1, CURVE_LENGTH):
+        mask = (pixels >= step).astype(np.uint8)
         stats = np.asarray(cv2.connectedComponentsWithStats(mask, connectivity=8)[2])
-        curve[level] = stats[1:, cv2.CC_STAT_AREA].max(initial=0)
+        curve[step] = stats[1:, cv2.CC_STAT_AREA].max(initial=0)
     return curve
 
 
@@ -38,12 +39,12 @@ def images(size_px: int, seed: int) -> dict[str, NDArray[np.uint8]]:
 
     nests = noise(60)
     logits = 6 * nests + 2 * noise(6) + 0.7 * noise(1.5) - 5
-    heatmap = np.rint((NUM_LEVELS - 1) / (1 + np.exp(-logits))).astype(np.uint8)
+    heatmap = np.rint(NUM_STEPS / (1 + np.exp(-logits))).astype(np.uint8)
     return {
         "nests, as a network draws them": heatmap,
         "the same, 0 but for the largest nests": np.where(nests > 2, heatmap, np.uint8(0)),
         "smooth noise": np.clip(128 + 50 * noise(12), 0, 255).astype(np.uint8),
-        "white noise": rng.integers(0, NUM_LEVELS, (size_px, size_px), dtype=np.uint8),
+        "white noise": rng.integers(0, CURVE_LENGTH, (size_px, size_px), dtype=np.uint8),
     }
 
 
@@ -74,14 +75,14 @@ def main(size: int = 3000, repeats: int = 3, seed: int = 0, threads: int = 1, he
     cv2.setNumThreads(threads)
     opened = (Heatmap(path) for path in heatmaps)
     stored = {heatmap.path.stem: heatmap.read(heatmap.outputs[-1], heatmap.box_target_px) for heatmap in opened}
-    print("| image | pixels | levels that differ | curve s | labelling s | times as fast |")
+    print("| image | pixels | steps that differ | curve s | labelling s | times as fast |")
     print("|---|---|---|---|---|---|")
     for name, pixels in (stored or images(size, seed)).items():
         curve_s, labelling_s = _seconds(pixels, repeats)
-        num_levels = len(np.unique(largest_region_curve(pixels)))
+        num_steps = len(np.unique(largest_region_curve(pixels)))
         size_text = f"{pixels.shape[1]} x {pixels.shape[0]}"
         ratio = labelling_s / curve_s
-        print(f"| {name} | {size_text} | {num_levels} | {curve_s:.2f} | {labelling_s:.2f} | {ratio:.1f} |", flush=True)
+        print(f"| {name} | {size_text} | {num_steps} | {curve_s:.2f} | {labelling_s:.2f} | {ratio:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

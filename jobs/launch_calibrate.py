@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from bccdist.configuration import CalibrateConfig, Setting
+from bccdist.configuration import Setting, SpeedupsConfig
 from bccdist.study import open_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
 from jobs.slurm.submission import submitting
@@ -16,7 +16,7 @@ class CalibrateArguments(LauncherArguments):
 
     setting: Setting = "resnet34_ds"
     """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
-    config: Annotated[CalibrateConfig, FLAT] = field(default_factory=CalibrateConfig)
+    config: Annotated[SpeedupsConfig, FLAT] = field(default_factory=SpeedupsConfig)
 
 
 def main(arguments: CalibrateArguments) -> None:

@@ -8,11 +8,11 @@ import tyro
 
 from bccdist.configuration import (
     SETTINGS,
-    CalibrateConfig,
     InferConfig,
     SelectConfig,
     Setting,
     ShardConfig,
+    SpeedupsConfig,
     TrainConfig,
 )
 from bccdist.errors import StageFailedError
@@ -51,7 +51,7 @@ class StudyArguments(LauncherArguments):
     train: TrainConfig = field(default_factory=TrainConfig)
     infer: InferConfig = field(default_factory=InferConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
-    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
+    calibrate: SpeedupsConfig = field(default_factory=SpeedupsConfig)
 
 
 def launch_study(arguments: StudyArguments) -> None:
@@ -63,7 +63,7 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
-    before_calibration = arguments.infer.without_calibration
+    before_calibration = arguments.infer.without_speedups
     train = with_encoder_weights(arguments.train, arguments.settings)
     manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
     failed: list[StageFailedError] = []
@@ -87,7 +87,7 @@ def launch_study(arguments: StudyArguments) -> None:
         tested: list[Submitted] = []
         for setting in arguments.settings:
             ready = selected
-            if arguments.infer.needs_calibration:
+            if arguments.infer.needs_speedups:
                 ready = launch_calibration(submitter, manifest, setting, arguments.calibrate, after=selected)
             tested += infer(setting, (Part.TEST,), "chosen", arguments.infer, ready)
         launch_tables(submitter, manifest, after=tested)

@@ -7,7 +7,7 @@ returns; on Slurm it is queued, and the next one depends on it.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, Setting, ShardConfig, TrainConfig
+from bccdist.configuration import InferConfig, SelectConfig, Setting, ShardConfig, SpeedupsConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -138,7 +138,7 @@ def launch_selection(submitter: Submitter, config: SelectConfig, *, after: Jobs)
 
 
 def launch_calibration(
-    submitter: Submitter, manifest: Manifest, setting: Setting, config: CalibrateConfig, *, after: Jobs
+    submitter: Submitter, manifest: Manifest, setting: Setting, config: SpeedupsConfig, *, after: Jobs
 ) -> list[Submitted]:
     """What faster ways of inference change on Validation I, with the chosen epoch of a setting."""
     launch = submitter.launch
@@ -146,7 +146,7 @@ def launch_calibration(
         return []
     task = StageTask(
         name=f"calibrate-{setting}",
-        function="bccdist.stages.speedups:calibrate_chosen",
+        function="bccdist.stages.speedups:measure_chosen",
         arguments=(manifest.path, launch.study, setting, config),
     )
     work = Work(tasks=(task,), gpus_per_node=min(1, launch.cluster.gpus_per_node))

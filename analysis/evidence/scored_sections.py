@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from analysis.evidence.section_rows import rows_of
 from analysis.evidence.verdict_table import no_rows, section_verdicts
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
-from bccdist.sections.curve import NUM_LEVELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class ScoredSections:
     num_unread: int
 
     @property
-    def levels(self) -> NDArray[np.int64]:
+    def steps(self) -> NDArray[np.int64]:
         """The highest stored probability at which each is Tumor: int [n], 0 to 255."""
-        return np.asarray(np.round(self.frame["tumor_until"].to_numpy() * (NUM_LEVELS - 1)), dtype=np.int64)
+        return np.asarray(np.round(self.frame["tumor_until"].to_numpy() * NUM_STEPS), dtype=np.int64)
 
     @property
     def is_tumor(self) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from bccdist.errors import LedgerError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
-from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.curve import CURVE_LENGTH
 from bccdist.slides.manifest import SectionRecord, read_sections
 
 _CURVE, _MARGINS = "largest_region_px", "margin_um"
@@ -34,8 +34,8 @@ class SectionRows:
 
     Attributes:
         frame: every column but the curves, n rows.
-        curves: uint32 [n, 256], heatmap pixels in the largest region at each level of stored probability.
-        margins_um: float32 [n, 256], the smallest distance to the tissue's edge at each level; NaN where no pixel
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
+        margins_um: float32 [n, 256], the smallest distance to the tissue's edge at each step; NaN where no pixel
             reaches it. Research use only.
     """
 
@@ -50,7 +50,7 @@ class SectionRows:
         Raises:
             LedgerError: a curve has not 256 entries.
         """
-        curves, margins_um = (_by_level(table, name) for name in (_CURVE, _MARGINS))
+        curves, margins_um = (_by_step(table, name) for name in (_CURVE, _MARGINS))
         return cls(table.drop_columns([_CURVE, _MARGINS]).to_pandas(), curves, margins_um)
 
     def where(self, wanted: NDArray[np.bool_]) -> Self:
@@ -74,7 +74,7 @@ class SectionRows:
         return [name for name in SETTINGS if name in found] + sorted(found - set(SETTINGS))
 
 
-def _by_level(table: pa.Table, name: str) -> NDArray[Any]:
+def _by_step(table: pa.Table, name: str) -> NDArray[Any]:
     """A column of lists as an array [n, 256].
 
     Raises:
@@ -82,12 +82,12 @@ def _by_level(table: pa.Table, name: str) -> NDArray[Any]:
     """
     column = table.column(name).combine_chunks()
     lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
-    if lengths - {NUM_LEVELS}:
+    if lengths - {CURVE_LENGTH}:
         raise LedgerError(
-            f"curves {name} in the ledger have {sorted(lengths, key=str)} entries, expected {NUM_LEVELS}; "
+            f"curves {name} in the ledger have {sorted(lengths, key=str)} entries, expected {CURVE_LENGTH}; "
             "run the inference stage again"
         )
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, NUM_LEVELS)
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, CURVE_LENGTH)
 
 
 def load_ledger(paths: StudyPaths) -> pa.Table:

@@ -15,11 +15,11 @@ from analysis.evidence.confusion import Confusion, count_verdicts
 from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
 from analysis.evidence.table import Table, rounded
 from bccdist.errors import LedgerError
+from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, read_choices
-from bccdist.sections.curve import NUM_LEVELS, level_of
-from bccdist.sections.verdicts import Verdict, decision_level, has_tumor, region_area_um2, verdicts_of
+from bccdist.sections.verdicts import Verdict, decision_step, has_tumor, region_area_um2, verdicts_of
 
 LEDGER_MARGIN = "ledger_margin_um"
 """Column of the verdicts: the ledger's margin at t_p, a lower bound of the margins of regions; research use only."""
@@ -46,8 +46,8 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     _require_weights(chosen.frame, choice)
     mpp, pixel_px = chosen.frame["mpp"].to_numpy(), chosen.frame["pixel_px"].to_numpy()
     unit = choice.area_unit
-    area_um2 = region_area_um2(chosen.curves, level_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
-    level = decision_level(chosen.curves, choice.t_a_um2, mpp=mpp, pixel_px=pixel_px, area_unit=unit)
+    area_um2 = region_area_um2(chosen.curves, step_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
+    step = decision_step(chosen.curves, choice.t_a_um2, mpp=mpp, pixel_px=pixel_px, area_unit=unit)
     verdict = verdicts_of(has_tumor(area_um2, choice.t_a_um2), chosen.frame["coverage"].to_numpy())
     is_judged = chosen.is_labelled & (verdict != Verdict.REVIEW)
     correct = pd.array(verdict == chosen.frame["label"].to_numpy(), dtype="boolean")
@@ -56,8 +56,8 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
         "t_p": choice.t_p,
         "t_a_um2": choice.t_a_um2,
         "area_um2": area_um2,
-        "tumor_until": level / (NUM_LEVELS - 1),
-        LEDGER_MARGIN: chosen.margins_um[:, level_of(choice.t_p)],
+        "tumor_until": step / NUM_STEPS,
+        LEDGER_MARGIN: chosen.margins_um[:, step_of(choice.t_p)],
         "verdict": verdict,
         "correct": correct,
     }

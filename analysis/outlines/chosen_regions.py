@@ -22,11 +22,11 @@ from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.region_outlines import Region, find_regions
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import HeatmapError, LedgerError, SlideError
+from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, read_choices
-from bccdist.sections.curve import level_of
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.sampling import pixels_under
 from bccdist.sections.verdicts import Verdict
@@ -141,7 +141,7 @@ class ChosenOutput:
         box_px = self.heatmap.lattice_box(self.psi, box_target_px)
         found = find_regions(
             self.strips(box_px),
-            level=level_of(self.choice.t_p),
+            step=step_of(self.choice.t_p),
             least_pixels=self.least_pixels,
             distances_um=self.distance_strips(box_px),
         )

@@ -26,9 +26,9 @@ from analysis.outlines.chosen_regions import (
 )
 from analysis.outlines.region_outlines import Region
 from bccdist.errors import StageFailedError
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.curve import NUM_LEVELS
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.verdicts import Verdict
 from bccdist.study import open_study
@@ -102,8 +102,8 @@ def _region_row(output: ChosenOutput, about: Mapping[str, Any], region: Region, 
         "region": number,
         "area_um2": region.num_pixels * output.pixel_um2,
         "margin_um": region.margin_um,
-        "max_probability": region.max_value / (NUM_LEVELS - 1),
-        "mean_probability": region.mean_value / (NUM_LEVELS - 1),
+        "max_probability": region.max_value / NUM_STEPS,
+        "mean_probability": region.mean_value / NUM_STEPS,
         "x_level0_px": centroid.x,
         "y_level0_px": centroid.y,
     }

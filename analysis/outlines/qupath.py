@@ -34,9 +34,9 @@ from analysis.outlines.region_outlines import Region
 from bccdist.configuration import PHANTOM_WARNING, Psi
 from bccdist.errors import StageFailedError
 from bccdist.files import atomic_path
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.curve import NUM_LEVELS
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
@@ -172,8 +172,8 @@ def _region_properties(output: ChosenOutput, section: SectionVerdict, region: Re
         "classification": {"name": REGION_CLASS, "color": _COLOURS[Verdict.TUMOR.value]},
         "measurements": {
             "area um2": region.num_pixels * output.pixel_um2,
-            "max probability": region.max_value / (NUM_LEVELS - 1),
-            "mean probability": region.mean_value / (NUM_LEVELS - 1),
+            "max probability": region.max_value / NUM_STEPS,
+            "mean probability": region.mean_value / NUM_STEPS,
             "margin um": region.margin_um,
         },
         "metadata": {"section": section["section_id"], **_warning(output)},

@@ -61,20 +61,20 @@ class _Runs(NamedTuple):
 def find_regions(
     strips: Iterable[NDArray[np.uint8]],
     *,
-    level: int,
+    step: int,
     least_pixels: int = 1,
     distances_um: Iterable[NDArray[np.float32]] | None = None,
 ) -> Iterator[Region]:
-    """The 8-connected regions of pixels >= `level`, in the order of their first pixels.
+    """The 8-connected regions of pixels >= `step`, in the order of their first pixels.
 
     Args:
         strips: uint8 [h, w] of one width, from top to bottom; at least one.
-        level: stored value that belongs to a region, at least 1.
+        step: stored value that belongs to a region, at least 1.
         least_pixels: of a region; smaller ones are left out.
         distances_um: for each strip its pixels' distances to the tissue's edge, float32 [h, w]; without them regions
             have no margin.
     """
-    runs = _Runs.joined(_runs_of_strips(strips, distances_um, level))
+    runs = _Runs.joined(_runs_of_strips(strips, distances_um, step))
     region = _regions_of(runs)
     num_pixels = np.bincount(region, weights=runs.num_pixels)
     wanted = num_pixels[region] >= least_pixels
@@ -86,20 +86,20 @@ def find_regions(
 
 
 def _runs_of_strips(
-    strips: Iterable[NDArray[np.uint8]], distances_um: Iterable[NDArray[np.float32]] | None, level: int
+    strips: Iterable[NDArray[np.uint8]], distances_um: Iterable[NDArray[np.float32]] | None, step: int
 ) -> Iterator[_Runs]:
     first_row = 0
     # Without distances there is no end to them, so only given ones must be as many as the strips.
     pairs = zip(strips, repeat(None)) if distances_um is None else zip(strips, distances_um, strict=True)
     for strip, strip_distances_um in pairs:
-        yield _runs_of(strip, strip_distances_um, level, first_row)
+        yield _runs_of(strip, strip_distances_um, step, first_row)
         first_row += len(strip)
 
 
-def _runs_of(strip: NDArray[np.uint8], distances_um: NDArray[np.float32] | None, level: int, first_row: int) -> _Runs:
+def _runs_of(strip: NDArray[np.uint8], distances_um: NDArray[np.float32] | None, step: int, first_row: int) -> _Runs:
     """The runs of one strip. A column of zeros behind it parts each row from the next."""
     values = np.pad(strip, ((0, 0), (0, 1))).ravel()
-    edges = np.flatnonzero(np.diff((values >= level).view(np.int8), prepend=np.int8(0)))
+    edges = np.flatnonzero(np.diff((values >= step).view(np.int8), prepend=np.int8(0)))
     row, start = np.divmod(edges[::2], strip.shape[1] + 1)
     if not edges.size:
         return _Runs(row, start, start, start, start, start.astype(np.float32))

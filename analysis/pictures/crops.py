@@ -16,11 +16,11 @@ from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.chosen_regions import SectionVerdict, section_box
 from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import SlideError
+from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
-from bccdist.sections.curve import NUM_LEVELS, level_of
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
@@ -141,8 +141,8 @@ def read_heat(heatmap: Heatmap, psi: Psi, crop: Crop, *, t_p: float) -> Heat:
         band_px = Box(box_px.x, box_px.y + start, box_px.width, end - start)
         down = _weights(band_px.y, band_px.y_end, step)
         values = _read_padded(heatmap, psi, band_px.scaled(step))
-        probability[start:end] = down @ values.astype(np.float32) @ across.T / (NUM_LEVELS - 1)
-        mask_share[start:end] = down @ (values >= level_of(t_p)).astype(np.float32) @ across.T
+        probability[start:end] = down @ values.astype(np.float32) @ across.T / NUM_STEPS
+        mask_share[start:end] = down @ (values >= step_of(t_p)).astype(np.float32) @ across.T
     return Heat(probability, mask_share)
 
 

@@ -20,11 +20,11 @@ from analysis.pictures.overlay_drawing import PictureBox
 from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, heat_bar, write_sheet
 from bccdist.configuration import CELL_PX
 from bccdist.errors import LedgerError, StageFailedError
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, read_choices
-from bccdist.sections.curve import NUM_LEVELS
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -147,8 +147,8 @@ def _table(verdict: pd.DataFrame, decision: _Decision, note: str, **um_per_px: f
         (note,),
         **um_per_px,
         **box,
-        region_max_probability=decision.region.max_value / (NUM_LEVELS - 1),
-        region_mean_probability=decision.region.mean_value / (NUM_LEVELS - 1),
+        region_max_probability=decision.region.max_value / NUM_STEPS,
+        region_mean_probability=decision.region.mean_value / NUM_STEPS,
     )
 
 

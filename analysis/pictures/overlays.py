@@ -21,12 +21,12 @@ from analysis.evidence.verdict_table import all_verdicts
 from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.pictures.overlay_drawing import Picture, PictureBox, SectionMark, write_picture
 from bccdist.errors import HeatmapError, SlideError, StageFailedError
+from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Casualty, run_each
 from bccdist.sections.choices import Choice, read_choices
-from bccdist.sections.curve import level_of
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
@@ -119,7 +119,7 @@ def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: 
     heatmap = open_chosen(paths, choice, slide_id)
     tissue, um_per_px = _read_tissue(manifest.slide(slide_id), heatmap)
     shape = (tissue.shape[0], tissue.shape[1])
-    probability, mask_share = shrink_heatmap(heatmap, shape, level=level_of(choice.t_p))
+    probability, mask_share = shrink_heatmap(heatmap, shape, step=step_of(choice.t_p))
     picture = Picture(
         tissue=tissue,
         probability=probability,
@@ -156,17 +156,17 @@ def _read_tissue(record: SlideRecord, heatmap: Heatmap) -> tuple[NDArray[np.uint
 
 
 def shrink_heatmap(
-    heatmap: Heatmap, shape: tuple[int, int], *, level: int
+    heatmap: Heatmap, shape: tuple[int, int], *, step: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The final output at the size of a picture, read in bands so that memory stays bounded.
 
     Args:
         heatmap: of the slide.
         shape: height and width of the picture.
-        level: stored value that belongs to the mask.
+        step: stored value that belongs to the mask.
 
     Returns:
-        Two float32 [height, width]: the mean probability, and the share of pixels that reach `level`, 0 to 1.
+        Two float32 [height, width]: the mean probability, and the share of pixels that reach `step`, 0 to 1.
     """
     probability, mask_share = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     width_px, height_px = heatmap.attributes.size_target_px
@@ -178,7 +178,7 @@ def shrink_heatmap(
         values = heatmap.read(heatmap.outputs[-1], Box(0, y, width_px, max(1, y_end - y)))
         size = (shape[1], end - start)
         probability[start:end] = cv2.resize(values.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
-        mask_share[start:end] = cv2.resize((values >= level).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        mask_share[start:end] = cv2.resize((values >= step).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return probability, mask_share
 
 

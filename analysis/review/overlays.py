@@ -25,9 +25,9 @@ from analysis.outlines.region_outlines import find_regions
 from analysis.review.worklist import Worklist
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import ConfigurationError, HeatmapError
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
-from bccdist.sections.curve import NUM_LEVELS
 from bccdist.sections.sampling import pixels_under
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
@@ -179,7 +179,7 @@ def annotation_features(record: SlideRecord, kinds: Kinds, mpp: float) -> list[F
     return [
         feature(_smoothed(region.outline, downsample), {"kind": kind.value})
         for kind in Kind
-        for region in find_regions([band[kind].astype(np.uint8) for band in bands], level=1)
+        for region in find_regions([band[kind].astype(np.uint8) for band in bands], step=1)
     ]
 
 
@@ -226,5 +226,5 @@ def _measures(output: ChosenOutput, region: Any) -> dict[str, Any]:
     return {
         "area_um2": round(region.num_pixels * output.pixel_um2, 1),
         "margin_um": None if math.isnan(region.margin_um) else round(region.margin_um, 1),
-        "max_probability": round(region.max_value / (NUM_LEVELS - 1), 4),
+        "max_probability": round(region.max_value / NUM_STEPS, 4),
     }

@@ -18,10 +18,10 @@ from analysis.evidence.scored_sections import ScoredSections, all_scored, unread
 from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import Table, rounded, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
-from bccdist.sections.curve import NUM_LEVELS
 
 NUM_BINS = 10
 
@@ -32,7 +32,7 @@ def build_bins(every: Sequence[ScoredSections]) -> pd.DataFrame:
 
 
 def _bins(sections: ScoredSections) -> Iterator[dict[str, Any]]:
-    probability = sections.levels / (NUM_LEVELS - 1)
+    probability = sections.steps / NUM_STEPS
     place = np.minimum((probability * NUM_BINS).astype(int), NUM_BINS - 1)
     for number in sorted(set(place.tolist())):
         inside = place == number
@@ -73,7 +73,7 @@ def build_reliability(every: Sequence[ScoredSections], bins: pd.DataFrame) -> Ta
 
 
 def _row(sections: ScoredSections, bins: pd.DataFrame) -> dict[str, Any]:
-    probability, is_tumor = sections.levels / (NUM_LEVELS - 1), sections.is_tumor
+    probability, is_tumor = sections.steps / NUM_STEPS, sections.is_tumor
     off = (bins["mean_probability"] - bins["tumor_share"]).abs() * bins["num_sections"]
     return {
         "setting": sections.choice.setting,

@@ -21,36 +21,37 @@ from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import Table, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
+from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, read_choices
-from bccdist.sections.curve import NUM_LEVELS, level_of
+from bccdist.sections.curve import CURVE_LENGTH
 
 Counts = NDArray[np.int64]
 _MOST_AT_ONCE = 1 << 22
 """Numbers of resampled counts that are in memory at once."""
 
 
-def counts_at_levels(sections: ScoredSections) -> tuple[Counts, Counts]:
-    """For each slide how many Tumor and how many Normal sections have each level: int64 [num_slides, 256], twice."""
+def counts_at_steps(sections: ScoredSections) -> tuple[Counts, Counts]:
+    """How many Tumor and Normal sections of each slide have each probability step: int64 [num_slides, 256], twice."""
     place, slide_ids = pd.factorize(sections.frame["slide_id"], sort=True)
-    shape = (len(slide_ids), NUM_LEVELS)
-    index = place * NUM_LEVELS + sections.levels
+    shape = (len(slide_ids), CURVE_LENGTH)
+    index = place * CURVE_LENGTH + sections.steps
     of_tumor, of_normal = (
-        np.bincount(index[wanted], minlength=shape[0] * NUM_LEVELS).reshape(shape)
+        np.bincount(index[wanted], minlength=shape[0] * CURVE_LENGTH).reshape(shape)
         for wanted in (sections.is_tumor, ~sections.is_tumor)
     )
     return of_tumor, of_normal
 
 
-def confusion_at_levels(of_tumor: Counts, of_normal: Counts) -> Confusion:
-    """The confusion with each level as threshold, from the counts of sections at each level: arrays [..., 256]."""
+def confusion_at_steps(of_tumor: Counts, of_normal: Counts) -> Confusion:
+    """The confusion with each step as threshold, from the counts of sections at each step: arrays [..., 256]."""
     tp, fp = (np.flip(np.cumsum(np.flip(each, -1), -1), -1) for each in (of_tumor, of_normal))
     return Confusion(tp=tp, fn=tp[..., :1] - tp, fp=fp, tn=fp[..., :1] - fp)
 
 
 def roc_area(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64]:
-    """The area under the ROC curve, [...]: how often a Tumor section has the higher level, ties counting half."""
+    """The area under the ROC curve, [...]: how often a Tumor section has the higher step, ties counting half."""
     below = np.cumsum(of_normal, -1) - of_normal
     wins = (of_tumor * (below + of_normal / 2)).sum(-1)
     pairs = of_tumor.sum(-1) * of_normal.sum(-1)
@@ -58,20 +59,20 @@ def roc_area(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64]:
 
 
 def average_precision(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64]:
-    """The mean precision over the Tumor sections, each at its own level as the threshold, [...]."""
-    precision = confusion_at_levels(of_tumor, of_normal).precision
+    """The mean precision over the Tumor sections, each at its own step as the threshold, [...]."""
+    precision = confusion_at_steps(of_tumor, of_normal).precision
     hits, num_tumor = np.nansum(of_tumor * precision, -1), of_tumor.sum(-1)
     return np.asarray(np.divide(hits, num_tumor, out=np.full(num_tumor.shape, np.nan), where=num_tumor > 0))
 
 
 def areas(sections: ScoredSections) -> dict[str, Interval]:
     """Area under ROC and average precision, with intervals over resampled slides."""
-    by_slide = counts_at_levels(sections)
+    by_slide = counts_at_steps(sections)
     draws = draw_slides(len(by_slide[0]))
     found = {}
     for name, area in (("roc_auc", roc_area), ("average_precision", average_precision)):
         value = float(area(by_slide[0].sum(0), by_slide[1].sum(0)))
-        parts = np.array_split(draws, max(1, draws.shape[0] * NUM_LEVELS // _MOST_AT_ONCE))
+        parts = np.array_split(draws, max(1, draws.shape[0] * CURVE_LENGTH // _MOST_AT_ONCE))
         samples = np.concatenate([area(part @ by_slide[0], part @ by_slide[1]) for part in parts])
         found[name] = interval_of(value, samples)
     return found
@@ -83,11 +84,11 @@ def build_curves(every: Sequence[ScoredSections]) -> pd.DataFrame:
 
 
 def _curve(sections: ScoredSections) -> pd.DataFrame:
-    confusion = confusion_at_levels(*(each.sum(0) for each in counts_at_levels(sections)))
+    confusion = confusion_at_steps(*(each.sum(0) for each in counts_at_steps(sections)))
     return pd.DataFrame(
         {
             "setting": sections.choice.setting,
-            "t_p": np.arange(NUM_LEVELS) / (NUM_LEVELS - 1),
+            "t_p": np.arange(CURVE_LENGTH) / NUM_STEPS,
             "t_a_um2": sections.choice.t_a_um2,
             **{name: getattr(confusion, name) for name in ("tp", "fn", "fp", "tn")},
             "sensitivity": confusion.sensitivity,
@@ -153,7 +154,7 @@ def draw(curves: pd.DataFrame, choices: Sequence[Choice]) -> Figure:
 
 def _draw_setting(axes: Axes, x: pd.Series, y: pd.Series, choice: Choice) -> None:
     colour, marker = STYLES[choice.setting]
-    at_t_p = level_of(choice.t_p)
+    at_t_p = step_of(choice.t_p)
     axes.plot(x, y, color=colour, linewidth=1.8)
     axes.plot(
         x.iloc[[at_t_p]],

@@ -23,9 +23,9 @@ from analysis.evidence.table import write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
+from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.sections.curve import level_of
 from bccdist.sections.verdicts import has_tumor, region_area_um2
 from bccdist.training.reporting.metrics import read_best_epochs
 
@@ -108,7 +108,7 @@ def _epoch_grid(rows: SectionRows, epoch: int, config: SelectConfig) -> pd.DataF
     t_p, t_a_um2 = prediction_thresholds(config), area_thresholds_um2(config)
     areas_um2 = region_area_um2(
         rows.curves,
-        np.array([level_of(threshold) for threshold in t_p]),
+        np.array([step_of(threshold) for threshold in t_p]),
         mpp=rows.frame["mpp"].to_numpy(),
         pixel_px=rows.frame["pixel_px"].to_numpy(),
         area_unit=config.area_unit,

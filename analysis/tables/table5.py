@@ -23,7 +23,7 @@ from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.choices import Choice, read_choices
 from bccdist.sections.verdicts import Verdict
-from bccdist.speedups.record import MeasuredOutput, read_calibration
+from bccdist.speedups.record import MeasuredOutput, read_speedups
 
 DEFAULT_SETTING: Setting = "resnet34_ds"
 _SECTION = ["slide_id", "section_id"]
@@ -115,7 +115,7 @@ def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredO
     for device in ("cuda", "cpu"):
         path = run_paths.calibration(choice.epoch, device)
         if path.exists():
-            return {each.psi: each for each in read_calibration(path, weights_digest=choice.weights_digest).outputs}
+            return {each.psi: each for each in read_speedups(path, weights_digest=choice.weights_digest).outputs}
     return {}
 
 

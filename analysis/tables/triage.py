@@ -26,36 +26,37 @@ from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import NOT_KNOWN, Table
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
-from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.curve import CURVE_LENGTH
 
 MISS_RATES = (0.005, 0.01, 0.02, 0.05)
 FALSE_ALARM_RATE = 0.05
 GROUPS = ("auto_normal", "review", "auto_tumor")
-NO_LEVEL = NUM_LEVELS
-"""As the first level of auto-tumor: no section reaches it."""
+NO_STEP = CURVE_LENGTH
+"""As the first step of auto-tumor: no section reaches it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriageThresholds:
-    """Levels of stored probability."""
+    """Probability steps."""
 
     normal_below: int
     """A section with a lower number is auto-normal; 0 makes none so."""
     tumor_from: int
     """A section with this number or more is auto-tumor; 256 makes none so."""
 
-    def groups(self, levels: NDArray[np.int64]) -> NDArray[np.str_]:
+    def groups(self, steps: NDArray[np.int64]) -> NDArray[np.str_]:
         """The group of each section, words of `GROUPS`; one that both would take is for review."""
-        is_normal, is_tumor = levels < self.normal_below, levels >= self.tumor_from
+        is_normal, is_tumor = steps < self.normal_below, steps >= self.tumor_from
         group = np.where(is_normal, "auto_normal", np.where(is_tumor, "auto_tumor", "review"))
         return np.where(is_normal & is_tumor, "review", group)
 
 
 def triage_thresholds(
-    tumor_levels: NDArray[np.int64], normal_levels: NDArray[np.int64], *, miss_rate: float, false_alarm_rate: float
+    tumor_steps: NDArray[np.int64], normal_steps: NDArray[np.int64], *, miss_rate: float, false_alarm_rate: float
 ) -> TriageThresholds:
     """Class-conditional conformal thresholds from the calibration's sections.
 
@@ -64,8 +65,8 @@ def triage_thresholds(
     k-th lowest number: a newcomer that ties with it stays for review. Where k is 0 nothing is auto-normal.
 
     Args:
-        tumor_levels: int [n], of the Tumor sections.
-        normal_levels: int [m], of the Normal ones.
+        tumor_steps: int [n], of the Tumor sections.
+        normal_steps: int [m], of the Normal ones.
         miss_rate: of Tumor sections to come, so many may be auto-normal.
         false_alarm_rate: of Normal sections to come, so many may be auto-tumor.
 
@@ -75,11 +76,11 @@ def triage_thresholds(
     for name, rate in (("miss_rate", miss_rate), ("false_alarm_rate", false_alarm_rate)):
         if not 0 < rate < 1:
             raise ConfigurationError(f"{name} is {rate}, expected a share between 0 and 1")
-    num_low = _num_allowed(len(tumor_levels), miss_rate)
-    num_high = _num_allowed(len(normal_levels), false_alarm_rate)
+    num_low = _num_allowed(len(tumor_steps), miss_rate)
+    num_high = _num_allowed(len(normal_steps), false_alarm_rate)
     return TriageThresholds(
-        normal_below=int(np.sort(tumor_levels)[num_low - 1]) if num_low else 0,
-        tumor_from=int(np.sort(normal_levels)[::-1][num_high - 1]) + 1 if num_high else NO_LEVEL,
+        normal_below=int(np.sort(tumor_steps)[num_low - 1]) if num_low else 0,
+        tumor_from=int(np.sort(normal_steps)[::-1][num_high - 1]) + 1 if num_high else NO_STEP,
     )
 
 
@@ -120,11 +121,11 @@ def build_triage(
 
 
 def _row(known: ScoredSections, found: ScoredSections, miss_rate: float, false_alarm_rate: float) -> dict[str, Any]:
-    levels, is_tumor = known.levels, known.is_tumor
+    steps, is_tumor = known.steps, known.is_tumor
     thresholds = triage_thresholds(
-        levels[is_tumor], levels[~is_tumor], miss_rate=miss_rate, false_alarm_rate=false_alarm_rate
+        steps[is_tumor], steps[~is_tumor], miss_rate=miss_rate, false_alarm_rate=false_alarm_rate
     )
-    groups = thresholds.groups(found.levels)
+    groups = thresholds.groups(found.steps)
     num_unread = found.num_unread
     num_test = len(groups) + num_unread
     counts = {name: int((groups == name).sum()) for name in GROUPS}
@@ -133,11 +134,11 @@ def _row(known: ScoredSections, found: ScoredSections, miss_rate: float, false_a
         "setting": known.choice.setting,
         "miss_rate": miss_rate,
         "false_alarm_rate": false_alarm_rate,
-        "normal_below_t_p": thresholds.normal_below / (NUM_LEVELS - 1),
-        "tumor_from_t_p": thresholds.tumor_from / (NUM_LEVELS - 1) if thresholds.tumor_from < NO_LEVEL else None,
+        "normal_below_t_p": thresholds.normal_below / NUM_STEPS,
+        "tumor_from_t_p": thresholds.tumor_from / NUM_STEPS if thresholds.tumor_from < NO_STEP else None,
         "num_calibration_tumor": int(is_tumor.sum()),
         "num_calibration_normal": int((~is_tumor).sum()),
-        "review_share_predicted": float((thresholds.groups(levels) == "review").mean()),
+        "review_share_predicted": float((thresholds.groups(steps) == "review").mean()),
         "review_share_test": counts["review"] / num_test if num_test else None,
         "num_test": num_test,
         **{f"num_{name}": value for name, value in counts.items()},

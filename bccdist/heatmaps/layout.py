@@ -64,7 +64,7 @@ def dense_layout(halo_px: int, cells: NDArray[np.bool_]) -> Layout:
 
 
 def _computed_px(cells: NDArray[np.bool_], layout: Layout) -> int:
-    return sum(len(row.cols) for row in patch_rows(cells, layout)) * layout.patch_px**2
+    return sum(len(row.cols) for row in place_patches(cells, layout)) * layout.patch_px**2
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class PatchRow:
     cols: Sequence[int]
 
 
-def patch_rows(cells: NDArray[np.bool_], layout: Layout) -> list[PatchRow]:
+def place_patches(cells: NDArray[np.bool_], layout: Layout) -> list[PatchRow]:
     """The patches that cover every marked cell as often as the layout says.
 
     Args:

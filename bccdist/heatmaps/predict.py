@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Blending, Psi
-from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, patch_rows
+from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, place_patches
 from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
 from bccdist.heatmaps.stitching import PatchCounts, RowStitcher
 from bccdist.slides.ahead import one_ahead
@@ -104,7 +104,7 @@ def _computed_rows(
     tally: PredictionTally,
 ) -> Generator[HeatmapRows, None, None]:
     batch = layout.batch(batch)
-    patches = patch_rows(cells, layout)
+    patches = place_patches(cells, layout)
     num_rows, num_cols = cells.shape
     held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
     sums = _Sums(predictors, layout, blending, num_rows=held, num_cols=num_cols, device=device)

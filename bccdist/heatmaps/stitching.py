@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Blending, Psi, pixel_px
 from bccdist.heatmaps.layout import Layout
-from bccdist.sections.curve import NUM_LEVELS
+from bccdist.heatmaps.probability import NUM_STEPS
 
 
 def blending_weights(blending: Blending, num_pixels: int) -> Tensor:
@@ -32,9 +32,9 @@ def blending_weights(blending: Blending, num_pixels: int) -> Tensor:
     return weights.float()
 
 
-def quantise(probability: Tensor) -> Tensor:
-    """Probabilities 0 to 1 as whole numbers 0 to 255, to the nearest: uint8 of the same shape."""
-    return (probability * (NUM_LEVELS - 1)).round_().to(torch.uint8)
+def to_steps(probability: Tensor) -> Tensor:
+    """Probabilities from 0 to 1 as they are stored, rounded to the nearest step: uint8 of the same shape."""
+    return (probability * NUM_STEPS).round_().to(torch.uint8)
 
 
 class PatchCounts:
@@ -120,10 +120,10 @@ class RowStitcher:
         sums = self._sums[:height, left : left + self._num_cols * self._pixels]
         divisors = self._divisors(flags)
         means = torch.where(divisors > 0, sums / divisors, 0.0)
-        quantised = quantise(means)
+        stored = to_steps(means)
         self._sums = torch.roll(self._sums, -height, dims=0)
         self._sums[-height:] = 0
-        return quantised
+        return stored
 
     def _divisors(self, flags: NDArray[np.bool_]) -> Tensor:
         """The sum of the weights over each pixel, or a shape that spreads to it."""

@@ -329,7 +329,7 @@ def _is_patch(shape: Sequence[int]) -> bool:
     return shape[-1] == 3
 
 
-def quantise(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Path) -> None:
+def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Path) -> None:
     """Make the int8 model of a module by NNCF, and write it to `path` (.xml) with its weights beside it (.bin).
 
     Args:

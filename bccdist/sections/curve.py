@@ -11,29 +11,25 @@ and the greatest threshold at which two neighbouring basins still touch. Basins 
 threshold to the least. Of equal pixels the later one in reading order is the greater one.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.sections.grouping import Grouping
 
-NUM_LEVELS = 256
+CURVE_LENGTH = NUM_STEPS + 1
+"""One entry for each stored value, 0 with them."""
 _STRIP_PX = 1 << 18
 """What is worked on at once; it fits into a processor's cache."""
-_Levelled = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]
-"""A level and two whole numbers, each [n]."""
+_Stepped = tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]
+"""A probability step and two whole numbers, each [n]."""
 _NEIGHBOURS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
 
 
-def level_of(threshold: float) -> int:
-    """The smallest stored value that counts as at least `threshold` (t_p, 0 to 1)."""
-    return math.ceil(threshold * (NUM_LEVELS - 1) - 1e-9)
-
-
 def largest_region_curve(probability: NDArray[np.uint8], *, strip_px: int = _STRIP_PX) -> NDArray[np.uint32]:
-    """For each level v the number of pixels in the largest 8-connected region of pixels >= v.
+    """For each probability step v the number of pixels in the largest 8-connected region of pixels >= v.
 
     Args:
         probability: uint8 [h, w]; 0 is no probability, or not covered.
@@ -42,22 +38,22 @@ def largest_region_curve(probability: NDArray[np.uint8], *, strip_px: int = _STR
     Returns:
         uint32 [256]; it never rises. Entry 0 counts all pixels, whatever their value.
     """
-    curve = np.zeros(NUM_LEVELS, dtype=np.uint32)
+    curve = np.zeros(CURVE_LENGTH, dtype=np.uint32)
     if not probability.any():
         curve[0] = probability.size
         return curve
     members, touches, num_basins = _basins(probability, strip_px)
     regions = _Regions(num_basins)
-    for level in reversed(range(1, NUM_LEVELS)):
-        regions.join(*touches.at(level))
-        regions.grow(*members.at(level))
-        curve[level] = regions.largest_px
+    for step in reversed(range(1, CURVE_LENGTH)):
+        regions.join(*touches.at(step))
+        regions.grow(*members.at(step))
+        curve[step] = regions.largest_px
     curve[0] = probability.size
     return curve
 
 
-class _ByLevel:
-    """Pairs of whole numbers, each with a level, to be had level by level.
+class _ByStep:
+    """Pairs of whole numbers, each with a probability step, to be had step by step.
 
     They stay in the parts that they came in: sorting all at once would take several times their memory.
     """
@@ -66,15 +62,15 @@ class _ByLevel:
         """Without any yet."""
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]] = []
 
-    def add(self, level: NDArray[np.uint8], first: NDArray[np.int32], second: NDArray[np.int32]) -> None:
+    def add(self, step: NDArray[np.uint8], first: NDArray[np.int32], second: NDArray[np.int32]) -> None:
         """Add n pairs."""
-        order = np.argsort(level, kind="stable")
-        start = np.concatenate([[0], np.cumsum(np.bincount(level, minlength=NUM_LEVELS))])
+        order = np.argsort(step, kind="stable")
+        start = np.concatenate([[0], np.cumsum(np.bincount(step, minlength=CURVE_LENGTH))])
         self._parts.append((start, first[order], second[order]))
 
-    def at(self, level: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The pairs of one level."""
-        inside = [(slice(start[level], start[level + 1]), first, second) for start, first, second in self._parts]
+    def at(self, step: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The pairs of one step."""
+        inside = [(slice(start[step], start[step + 1]), first, second) for start, first, second in self._parts]
         return (
             np.concatenate([first[rows] for rows, first, _ in inside]),
             np.concatenate([second[rows] for rows, _, second in inside]),
@@ -102,14 +98,14 @@ class _Regions:
         self.largest_px = max(self.largest_px, int(self._size_px[roots].max(initial=0)))
 
 
-def _basins(pixels: NDArray[np.uint8], strip_px: int) -> tuple[_ByLevel, _ByLevel, int]:
+def _basins(pixels: NDArray[np.uint8], strip_px: int) -> tuple[_ByStep, _ByStep, int]:
     """The basins of an image, strip by strip: those that a border cuts touch there.
 
     Returns:
-        (basin, its pixels of this value) by value, (basin, basin) by the level at which they touch, and how many
+        (basin, its pixels of this value) by value, (basin, basin) by the step at which they touch, and how many
         basins there are.
     """
-    members, touches = _ByLevel(), _ByLevel()
+    members, touches = _ByStep(), _ByStep()
     num_basins = 0
     above = np.zeros((0, pixels.shape[1]), dtype=np.int32)
     num_rows = max(1, strip_px // pixels.shape[1])
@@ -130,14 +126,16 @@ def _numbered_basins(strip: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
     """The number of each pixel's basin, int32 [h, w] from 0 in the order of peaks, and how many there are."""
     height, width = strip.shape
     place = np.arange(strip.size, dtype=np.int32)
-    step = np.zeros(strip.shape, dtype=np.int32)
+    to_greater = np.zeros(strip.shape, dtype=np.int32)
     for down, right in _NEIGHBOURS:
         rows, next_rows = _overlap(down, height)
         cols, next_cols = _overlap(right, width)
         to_neighbour = down * width + right
         is_greater = np.greater_equal if to_neighbour > 0 else np.greater
-        np.copyto(step[rows, cols], to_neighbour, where=is_greater(strip[next_rows, next_cols], strip[rows, cols]))
-    greater = place + step.ravel()
+        np.copyto(
+            to_greater[rows, cols], to_neighbour, where=is_greater(strip[next_rows, next_cols], strip[rows, cols])
+        )
+    greater = place + to_greater.ravel()
     while not np.array_equal(further := greater[greater], greater):
         greater = further  # twice as far as before
     is_peak = greater == place
@@ -150,16 +148,16 @@ def _overlap(shift: int, length: int) -> tuple[slice, slice]:
     return slice(max(0, -shift), length - max(0, shift)), slice(max(0, shift), length - max(0, -shift))
 
 
-def _count_members(strip: NDArray[np.uint8], basin: NDArray[np.int32], num_basins: int, *, first: int) -> _Levelled:
+def _count_members(strip: NDArray[np.uint8], basin: NDArray[np.int32], num_basins: int, *, first: int) -> _Stepped:
     """How many pixels of each value each basin has: (value, basin, pixels); basins are numbered from `first`."""
     pairs, pixels = np.unique(strip.astype(np.int32) * np.int32(num_basins) + basin, return_counts=True)
     return (pairs // num_basins).astype(np.uint8), pairs % num_basins + np.int32(first), pixels.astype(np.int32)
 
 
-def _find_touches(values: NDArray[np.uint8], basin: NDArray[np.int32], *, begin_row: int) -> Iterator[_Levelled]:
+def _find_touches(values: NDArray[np.uint8], basin: NDArray[np.int32], *, begin_row: int) -> Iterator[_Stepped]:
     """Neighbouring pixels of different basins, as (the lesser value, basin, basin).
 
-    Two neighbours with a greater pixel beside both of them are connected through it at every level that keeps them.
+    Two neighbours with a greater pixel beside both of them are connected through it at every step that keeps them.
     So of the six pairs in a square of four pixels only the three with its greatest pixel are looked at.
 
     Args:

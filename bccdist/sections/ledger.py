@@ -18,9 +18,9 @@ from bccdist.files import atomic_path, digest_of
 
 SCHEMA_VERSION = "2"
 _MARGIN_TEXT = (
-    "research use only; at each of 256 levels: the smallest distance in um from a pixel of at least this probability "
-    "to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins of the "
-    "regions that t_A keeps; NaN where no pixel reaches the level"
+    "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "
+    "probability to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins "
+    "of the regions that t_A keeps; NaN where no pixel reaches the step"
 )
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("slide_id", pa.string(), "the slide, as in slides.csv"),
@@ -42,7 +42,11 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("coverage", pa.float64(), "share of the tissue that was read and predicted, 0 to 1; below 1 means review"),
     ("mpp", pa.float64(), "um per target-frame pixel (10x) of this slide"),
     ("pixel_px", pa.int32(), "edge of one heatmap pixel in target-frame pixels"),
-    ("largest_region_px", pa.list_(pa.uint32()), "at each of 256 levels: heatmap pixels in the largest region"),
+    (
+        "largest_region_px",
+        pa.list_(pa.uint32()),
+        "at each of 256 probability steps: heatmap pixels in the largest region",
+    ),
     ("margin_um", pa.list_(pa.float32()), _MARGIN_TEXT),
     ("max_probability", pa.float32(), "highest probability in the section"),
     ("p99_probability", pa.float32(), "99th percentile of the section's tissue pixels"),

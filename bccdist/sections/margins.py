@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.curve import CURVE_LENGTH
 from bccdist.slides.tissue import TISSUE_MPP
 
 MARGIN_WARNING = (
@@ -55,7 +55,7 @@ def margin_curve(
     tissue_rows: NDArray[np.int64],
     tissue_cols: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """For each level v the smallest distance of a pixel >= v to the tissue's edge (research use only).
+    """For each probability step v the smallest distance of a pixel >= v to the tissue's edge (research use only).
 
     It looks at all pixels, also those of regions that t_A drops: so it is a lower bound of the margins of those kept.
 
@@ -66,9 +66,9 @@ def margin_curve(
         tissue_cols: int64 [w], the columns likewise.
 
     Returns:
-        float32 [256] in um; it never falls, and is NaN where no pixel reaches the level.
+        float32 [256] in um; it never falls, and is NaN where no pixel reaches the step.
     """
-    margins_um = np.full(NUM_LEVELS, np.inf, dtype=np.float32)
+    margins_um = np.full(CURVE_LENGTH, np.inf, dtype=np.float32)
     if pixels.size:
         rows, cols = _firsts(tissue_rows), _firsts(tissue_cols)
         # Of the pixels over one tissue pixel, which have one distance, the greatest decides: they are far fewer.

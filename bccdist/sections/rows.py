@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
-from bccdist.sections.curve import NUM_LEVELS, largest_region_curve
+from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 from bccdist.sections.margins import edge_distances_um, margin_curve
 from bccdist.sections.sampling import indices_of, pixels_under
 from bccdist.slides.geometry import Box
@@ -150,15 +151,15 @@ def _probability_columns(pixels: _SectionPixels, distances_um: NDArray[np.float3
     return {
         "largest_region_px": largest_region_curve(pixels.values).tolist(),
         "margin_um": margins_um.tolist(),
-        "max_probability": float(pixels.values.max(initial=0)) / (NUM_LEVELS - 1),
-        "p99_probability": p99 / (NUM_LEVELS - 1),
+        "max_probability": float(pixels.values.max(initial=0)) / NUM_STEPS,
+        "p99_probability": p99 / NUM_STEPS,
     }
 
 
 def _no_probabilities() -> dict[str, Any]:
     return {
-        "largest_region_px": [0] * NUM_LEVELS,
-        "margin_um": [math.nan] * NUM_LEVELS,
+        "largest_region_px": [0] * CURVE_LENGTH,
+        "margin_um": [math.nan] * CURVE_LENGTH,
         "max_probability": 0.0,
         "p99_probability": 0.0,
     }

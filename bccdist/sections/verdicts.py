@@ -22,17 +22,17 @@ class Verdict(StrEnum):
 
 def region_area_um2(
     curves: NDArray[np.uint32],
-    level: int | NDArray[np.int64],
+    step: int | NDArray[np.int64],
     *,
     mpp: NDArray[np.float64],
     pixel_px: NDArray[np.int64],
     area_unit: AreaUnit,
 ) -> NDArray[np.float64]:
-    """The area of each section's largest region at one or several levels of stored probability.
+    """The area of each section's largest region at one or several probability steps.
 
     Args:
-        curves: uint32 [n, 256], heatmap pixels in the largest region at each level.
-        level: from `curve.level_of(t_p)`; one, or [k].
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each step.
+        step: from `probability.step_of(t_p)`; one, or [k].
         mpp: float [n], um per target-frame pixel.
         pixel_px: int [n], edge of a heatmap pixel in target-frame pixels.
         area_unit: physical counts with the slide's um/px, nominal with 1 um/px.
@@ -42,7 +42,7 @@ def region_area_um2(
     """
     edge_um = pixel_px * (mpp if area_unit == "physical" else 1.0)
     pixel_um2 = np.asarray(edge_um, dtype=np.float64) ** 2
-    num_pixels = curves[:, level].astype(np.float64)
+    num_pixels = curves[:, step].astype(np.float64)
     return num_pixels * (pixel_um2 if num_pixels.ndim == 1 else pixel_um2[:, None])
 
 
@@ -51,7 +51,7 @@ def has_tumor(area_um2: NDArray[np.float64], t_a_um2: float | NDArray[np.float64
     return np.asarray((area_um2 >= t_a_um2) & (area_um2 > 0), dtype=bool)
 
 
-def decision_level(
+def decision_step(
     curves: NDArray[np.uint32],
     t_a_um2: float,
     *,
@@ -59,23 +59,23 @@ def decision_level(
     pixel_px: NDArray[np.int64],
     area_unit: AreaUnit,
 ) -> NDArray[np.int64]:
-    """The highest level of stored probability at which each section is Tumor; it is so at every lower one, too.
+    """The highest probability step at which each section is Tumor; it is so at every lower one, too.
 
     One number a section, from which the verdict at this t_A follows for every t_p: Tumor where it is at least
-    `curve.level_of(t_p)`.
+    `probability.step_of(t_p)`.
 
     Args:
-        curves: uint32 [n, 256], heatmap pixels in the largest region at each level.
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each step.
         t_a_um2: area threshold.
         mpp: float [n], um per target-frame pixel.
         pixel_px: int [n], edge of a heatmap pixel in target-frame pixels.
         area_unit: physical counts with the slide's um/px, nominal with 1 um/px.
 
     Returns:
-        int64 [n], 0 (no region of t_A at any level above 0) to 255.
+        int64 [n], 0 (no region of t_A at any step above 0) to 255.
     """
-    levels = np.arange(1, curves.shape[1])
-    areas_um2 = region_area_um2(curves, levels, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
+    steps = np.arange(1, curves.shape[1])
+    areas_um2 = region_area_um2(curves, steps, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
     return np.asarray(has_tumor(areas_um2, t_a_um2).sum(axis=1))
 
 

@@ -18,23 +18,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist import __version__
-from bccdist.configuration import CELL_PX, PATCH_PX, CalibrateConfig, Psi, Setting, pixel_px
+from bccdist.configuration import CELL_PX, PATCH_PX, Psi, Setting, SpeedupsConfig, pixel_px
 from bccdist.errors import ConfigurationError
-from bccdist.heatmaps.layout import PAPER, Layout, patch_rows
+from bccdist.heatmaps.layout import PAPER, Layout, place_patches
 from bccdist.heatmaps.predict import PredictionTally, Predictor
 from bccdist.heatmaps.predictors import is_undecided, make_predictor, piece_of, repeated
+from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.writing import attributes_of, cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.block_costs import first_block_share, output_costs
-from bccdist.networks.engines import candidates, quantise
+from bccdist.networks.engines import candidates, make_int8_model
 from bccdist.networks.inference import FirstBlock
 from bccdist.networks.receptive_field import effective_receptive_field
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.sections.curve import NUM_LEVELS, level_of
+from bccdist.sections.curve import CURVE_LENGTH
 from bccdist.sections.rows import section_rows
 from bccdist.sections.verdicts import has_tumor, region_area_um2, verdicts_of
 from bccdist.slides.geometry import Box
@@ -42,15 +43,15 @@ from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
 from bccdist.speedups.record import (
-    Calibration,
     Engine,
     MeasuredBand,
     MeasuredOutput,
     MeasuredWay,
     Method,
+    SpeedupRecord,
     Thresholds,
     int8_digest,
-    write_calibration,
+    write_speedups,
 )
 from bccdist.stages.inference import load_for_heatmaps
 
@@ -73,7 +74,7 @@ class _Work:
     network: DeeplySupervisedUNet
     target_mpp: float
     thresholds: Thresholds
-    config: CalibrateConfig
+    config: SpeedupsConfig
     device: torch.device
 
     def open(self, record: SlideRecord) -> Slide:
@@ -108,8 +109,8 @@ def calibrate(
     setting: Setting,
     epoch: int,
     thresholds: Thresholds,
-    config: CalibrateConfig,
-) -> Calibration:
+    config: SpeedupsConfig,
+) -> SpeedupRecord:
     """Measure every way of inference that is possible here, and write the record beside the weights.
 
     Args:
@@ -150,14 +151,14 @@ def calibrate(
     halo_px = halo_of(fields)
     _say(f"{setting}, epoch {epoch}: 99.9 % of what {fields} see; dense patches get a halo of {halo_px} px")
     arithmetics = candidates(device)
-    int8_sha256 = _quantise(work, samples) if any(way.precision == "int8" for way in arithmetics) else {}
+    int8_sha256 = _make_int8_models(work, samples) if any(way.precision == "int8" for way in arithmetics) else {}
     methods = [
         _method(tiling=tiling, halo_px=halo_px, precision=way.precision, engine=way.engine)
         for tiling in ("paper", "dense")
         for way in arithmetics
     ]
     measured = _measure(work, methods)
-    calibration = Calibration(
+    calibration = SpeedupRecord(
         setting=setting,
         epoch=epoch,
         weights_digest=weights_digest(run.weights(epoch)),
@@ -175,7 +176,7 @@ def calibrate(
         outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
     )
-    write_calibration(run.calibration(epoch, device.type), calibration)
+    write_speedups(run.calibration(epoch, device.type), calibration)
     for line in report_lines(calibration):
         _say(line)
     return calibration
@@ -226,7 +227,7 @@ def sample_patches(
     return torch.stack(images)
 
 
-def _quantise(work: _Work, samples: Tensor) -> dict[str, str]:
+def _make_int8_models(work: _Work, samples: Tensor) -> dict[str, str]:
     """Make the int8 models of all pieces; returns a digest of each."""
     patches: list[tuple[Tensor, ...]] = [(patch[None],) for patch in samples]
     pieces: dict[str, list[tuple[Tensor, ...]]] = {"whole": patches}
@@ -239,7 +240,7 @@ def _quantise(work: _Work, samples: Tensor) -> dict[str, str]:
     digests = {}
     for piece, inputs in pieces.items():
         path = work.run.int8_model(work.epoch, piece)
-        quantise(piece_of(work.network, piece), inputs, path)
+        make_int8_model(piece_of(work.network, piece), inputs, path)
         digests[piece] = int8_digest(path)
         _say(f"int8 model of {piece}: {path.name}")
     return digests
@@ -373,7 +374,7 @@ def _measure_slide(
         for (_, found), network_s in zip(ways, tally.network_s, strict=True):
             found.network_s += network_s
         heatmaps += [(Heatmap(path), found) for path, (_, found) in zip(paths, ways, strict=True)]
-    measured.num_patches += sum(len(row.cols) for row in patch_rows(cells, PAPER))
+    measured.num_patches += sum(len(row.cols) for row in place_patches(cells, PAPER))
     measured.tissue_mpx += int(cells.sum()) * CELL_PX**2 / 1e6
     sections = sections_of(slide, record.slide_id, tissue, work.manifest.sections_of(record.slide_id))
     measured.num_sections += len(sections)
@@ -399,8 +400,8 @@ def _verdicts(
     if not rows:
         return {}
     area_um2 = region_area_um2(
-        np.array([row["largest_region_px"] for row in rows], dtype=np.uint32).reshape(-1, NUM_LEVELS),
-        level_of(thresholds.t_p),
+        np.array([row["largest_region_px"] for row in rows], dtype=np.uint32).reshape(-1, CURVE_LENGTH),
+        step_of(thresholds.t_p),
         mpp=np.array([row["mpp"] for row in rows]),
         pixel_px=np.array([row["pixel_px"] for row in rows]),
         area_unit=thresholds.area_unit,
@@ -413,7 +414,7 @@ def _verdicts(
 
 def _compare(reference: Heatmap, other: Heatmap, found: _Comparison, *, t_p: float) -> None:
     """Count how far stored probabilities are apart on covered tissue."""
-    final, level = reference.outputs[-1], level_of(t_p)
+    final, step = reference.outputs[-1], step_of(t_p)
     width, height = reference.attributes.size_target_px
     covered = (reference.coverage == reference.attributes.full_coverage) & reference.tissue_cells
     covered &= other.coverage == other.attributes.full_coverage
@@ -429,7 +430,7 @@ def _compare(reference: Heatmap, other: Heatmap, found: _Comparison, *, t_p: flo
             if psi == final:
                 found.sum_steps += int(steps.sum())
                 found.num_pixels += steps.size
-                found.num_crossing += int(((ours >= level) != (theirs >= level))[inside].sum())
+                found.num_crossing += int(((ours >= step) != (theirs >= step))[inside].sum())
 
 
 def _as_way(method: Method, measured: _Measured, found: _Comparison) -> MeasuredWay:
@@ -438,8 +439,8 @@ def _as_way(method: Method, measured: _Measured, found: _Comparison) -> Measured
         precision=method.precision,
         engine=cast("Engine", method.engine),
         mpx_per_s=measured.tissue_mpx / found.network_s,
-        max_difference=found.max_steps / (NUM_LEVELS - 1),
-        mean_difference=found.sum_steps / found.num_pixels / (NUM_LEVELS - 1),
+        max_difference=found.max_steps / NUM_STEPS,
+        mean_difference=found.sum_steps / found.num_pixels / NUM_STEPS,
         crossing_share=found.num_crossing / found.num_pixels,
         changed_verdicts=tuple(found.changed),
     )
@@ -463,7 +464,7 @@ def _device_name(device: torch.device) -> str:
     return named[0].split(":", 1)[1].strip() if named else "cpu"
 
 
-def report_lines(calibration: Calibration) -> Iterator[str]:
+def report_lines(calibration: SpeedupRecord) -> Iterator[str]:
     """The record as a table for the log."""
     yield (
         f"against float32 eager with the paper's tiling, {calibration.num_sections} sections of "

@@ -90,7 +90,7 @@ class MeasuredOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class SpeedupRecord:
     """The record of one calibration."""
 
     setting: str
@@ -131,12 +131,12 @@ def _saved(band: MeasuredBand) -> float:
     return band.saved_share
 
 
-def write_calibration(path: Path, calibration: Calibration) -> None:
+def write_speedups(path: Path, calibration: SpeedupRecord) -> None:
     """Write a record atomically."""
     write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(calibration)})
 
 
-def read_calibration(path: Path, *, weights_digest: str) -> Calibration:
+def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
     """The record at `path`.
 
     Raises:
@@ -154,7 +154,7 @@ def read_calibration(path: Path, *, weights_digest: str) -> Calibration:
             f"{path}: it is of version {version} and weights {values.get('weights_digest')}, expected version "
             f"{SCHEMA_VERSION} and {weights_digest}; remove it and run `python jobs/launch_calibrate.py` again"
         )
-    return Calibration(
+    return SpeedupRecord(
         **{
             **values,
             "thresholds": Thresholds(**values["thresholds"]),
@@ -215,17 +215,17 @@ class Method:
         return ("first-with-features", "later") if self.band else ("whole",)
 
 
-def resolve_method(config: InferConfig, calibration: Calibration | None) -> Method:
+def resolve_method(config: InferConfig, calibration: SpeedupRecord | None) -> Method:
     """The method that a configuration means.
 
     Args:
         config: what is asked for.
-        calibration: of the weights; None is enough unless `config.needs_calibration`.
+        calibration: of the weights; None is enough unless `config.needs_speedups`.
 
     Raises:
         ConfigurationError: no way that is asked for left every verdict as it was, or there is no calibration.
     """
-    if not config.needs_calibration:
+    if not config.needs_speedups:
         calibration = None
     elif calibration is None:
         raise ConfigurationError(f"{config} needs a calibration; run `python jobs/launch_calibrate.py` first")
@@ -246,7 +246,7 @@ def resolve_method(config: InferConfig, calibration: Calibration | None) -> Meth
 
 
 def _way_of(
-    config: InferConfig, calibration: Calibration | None
+    config: InferConfig, calibration: SpeedupRecord | None
 ) -> tuple[Tiling, Precision, Literal["auto"] | Engine]:
     """Tiling, precision and engine; where one of the first two is `auto`, the fastest sound way."""
     if config.tiling != "auto" and config.precision != "auto":
@@ -263,13 +263,13 @@ def _way_of(
     return way.tiling, way.precision, way.engine if config.engine == "auto" else config.engine
 
 
-def _halo_px(config: InferConfig, calibration: Calibration | None) -> int:
+def _halo_px(config: InferConfig, calibration: SpeedupRecord | None) -> int:
     if config.halo_px is not None or calibration is None:
         return config.halo_px or 0
     return calibration.halo_px
 
 
-def _band(calibration: Calibration) -> tuple[float, float]:
+def _band(calibration: SpeedupRecord) -> tuple[float, float]:
     band = calibration.band
     if band is None:
         raise ConfigurationError(

@@ -29,7 +29,7 @@ from bccdist.sections.rows import section_rows
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
-from bccdist.speedups.record import Method, int8_digest, read_calibration, resolve_method
+from bccdist.speedups.record import Method, int8_digest, read_speedups, resolve_method
 from bccdist.stages.inference_identity import (
     Identity,
     are_rows_done,
@@ -178,10 +178,10 @@ def method_of(run: RunPaths, epoch: int, config: InferConfig, device: torch.devi
         ConfigurationError: there is no calibration, or its int8 models are not there or are others; or no way that is
             asked for left every verdict as it was.
     """
-    if not config.needs_calibration:
+    if not config.needs_speedups:
         return resolve_method(config, None)
     path = run.calibration(epoch, device.type)
-    method = resolve_method(config, read_calibration(path, weights_digest=digest))
+    method = resolve_method(config, read_speedups(path, weights_digest=digest))
     if method.int8_sha256 is not None:
         there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
         if there != method.int8_sha256:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from bccdist.configuration import CalibrateConfig, Setting
+from bccdist.configuration import Setting, SpeedupsConfig
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
 
 
-def calibrate_chosen(manifest_path: Path, study_root: Path, setting: Setting, config: CalibrateConfig) -> None:
+def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, config: SpeedupsConfig) -> None:
     """Measure every way of inference on Validation I; the job's entry point.
 
     Raises:

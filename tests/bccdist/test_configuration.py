@@ -18,13 +18,13 @@ from bccdist.configuration import (
     SETTINGS,
     AugmentConfig,
     BalanceConfig,
-    CalibrateConfig,
     ComputeConfig,
     DrawCounts,
     InferConfig,
     SelectConfig,
     Setting,
     ShardConfig,
+    SpeedupsConfig,
     StageConfig,
     TrainConfig,
     claim_config,
@@ -100,11 +100,11 @@ REFUSED = [
     Refused(InferConfig, "exit", "psi_1", "one of ('psi_0', None)"),
     Refused(InferConfig, "halo_px", 72, "a multiple of 32 up to 256, or None"),
     Refused(InferConfig, "halo_px", 288, "a multiple of 32 up to 256, or None"),
-    Refused(CalibrateConfig, "max_slides", 0, "at least 1 or None"),
-    Refused(CalibrateConfig, "num_samples", 0, "at least 1"),
-    Refused(CalibrateConfig, "num_field_samples", 0, "at least 1"),
-    Refused(CalibrateConfig, "batch", 0, "at least 1"),
-    Refused(CalibrateConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
+    Refused(SpeedupsConfig, "max_slides", 0, "at least 1 or None"),
+    Refused(SpeedupsConfig, "num_samples", 0, "at least 1"),
+    Refused(SpeedupsConfig, "num_field_samples", 0, "at least 1"),
+    Refused(SpeedupsConfig, "batch", 0, "at least 1"),
+    Refused(SpeedupsConfig, "mpp_tolerance", 0.5, "at least 0 and below 0.5"),
     Refused(SelectConfig, "beta", 0.0, "above 0"),
     Refused(SelectConfig, "probability_step", 0.0, "above 0, at most 0.5"),
     Refused(SelectConfig, "probability_step", 0.6, "above 0, at most 0.5"),
@@ -113,7 +113,7 @@ REFUSED = [
     Refused(SelectConfig, "area_unit", "um2", "one of ('physical', 'nominal')"),
 ]
 PACE = ["num_workers", "save_every_min"]
-STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig(), CalibrateConfig()]
+STAGES: list[StageConfig] = [ShardConfig(), TrainConfig(), InferConfig(), SelectConfig(), SpeedupsConfig()]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case.key}={case.value}")

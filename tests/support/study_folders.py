@@ -12,22 +12,22 @@ from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 
 
-def flat_curve(*, top_level: int, num_px: int) -> NDArray[np.uint32]:
-    """The curve of one region of `num_px` pixels that all have the value `top_level`."""
+def flat_curve(*, top_step: int, num_px: int) -> NDArray[np.uint32]:
+    """The curve of one region of `num_px` pixels that all have the value `top_step`."""
     curve = np.zeros(256, dtype=np.uint32)
-    curve[: top_level + 1] = num_px
+    curve[: top_step + 1] = num_px
     return curve
 
 
-def flat_margins(*, top_level: int, margin_um: float) -> NDArray[np.float32]:
-    """The margins of a section whose nearest pixels all have the value `top_level`."""
+def flat_margins(*, top_step: int, margin_um: float) -> NDArray[np.float32]:
+    """The margins of a section whose nearest pixels all have the value `top_step`."""
     margins_um = np.full(256, np.nan, dtype=np.float32)
-    margins_um[: top_level + 1] = margin_um
+    margins_um[: top_step + 1] = margin_um
     return margins_um
 
 
-TUMOR_CURVE = flat_curve(top_level=250, num_px=50_000)
-NORMAL_CURVE = flat_curve(top_level=10, num_px=50_000)
+TUMOR_CURVE = flat_curve(top_step=250, num_px=50_000)
+NORMAL_CURVE = flat_curve(top_step=10, num_px=50_000)
 
 
 def ledger_row(**changes: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "mpp": 1.0,
         "pixel_px": 1,
         "largest_region_px": TUMOR_CURVE,
-        "margin_um": flat_margins(top_level=250, margin_um=120.0),
+        "margin_um": flat_margins(top_step=250, margin_um=120.0),
         "max_probability": 0.98,
         "p99_probability": 0.9,
         "read_s": 1.0,

@@ -21,10 +21,10 @@ from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, Psi, SelectConfig, pixel_px
 from bccdist.errors import StageFailedError
 from bccdist.files import fingerprint_of_file
+from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.curve import level_of
 from bccdist.sections.ledger import read_rows, write_rows
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.rows import section_rows
@@ -146,7 +146,7 @@ def test_the_ledgers_margin_is_a_lower_bound_and_equal_where_all_regions_are_kep
         assert bound_um == margin_um
     table = read_rows(study.paths.ledger_rows(SETTING, 1, "slide-0")).to_pylist()
     (row,) = [row for row in table if (row["section_id"], row["psi"]) == ("left", "psi_4")]
-    assert row["margin_um"][level_of(regions["t_p"].iloc[0])] == bound_um
+    assert row["margin_um"][step_of(regions["t_p"].iloc[0])] == bound_um
 
 
 def test_a_study_without_predicted_tumor_has_a_table_without_rows(study: Study) -> None:

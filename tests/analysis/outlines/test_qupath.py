@@ -25,11 +25,11 @@ from analysis.outlines.region_outlines import find_regions
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import LedgerError, StageFailedError
+from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Kind, Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
-from bccdist.sections.curve import level_of
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.rows import section_rows
@@ -98,7 +98,7 @@ class Study(NamedTuple):
         edge_px = pixel_px(psi)
         pixels = self.heatmap.read(psi, self.heatmap.box_target_px)
         rows, cols = (np.arange(length) * edge_px // 256 for length in pixels.shape)
-        mask = (pixels >= level_of(t_p)) & self.counted[np.ix_(rows, cols)]
+        mask = (pixels >= step_of(t_p)) & self.counted[np.ix_(rows, cols)]
         found = np.zeros_like(mask)
         for section in self.sections:
             box_px = self.heatmap.lattice_box(psi, section.box_level0_px.scaled(1 / ATTRIBUTES.downsample))
@@ -332,7 +332,7 @@ def test_outlines_stay_on_pixels_where_the_scale_is_no_whole_number(study: Study
     drawn = probabilities(1)[:50, :60] // 150
     edge_px = pixel_px(psi)
     mask = np.zeros((80 * edge_px, 80 * edge_px), dtype=bool)
-    for region in find_regions([drawn], level=1):
+    for region in find_regions([drawn], step=1):
         outline = output.placed(shapely.affinity.translate(region.outline, *corner_px))
         assert outline.is_valid
         for polygon in shapely.get_parts(outline):

@@ -29,12 +29,12 @@ def _filled(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 @given(_IMAGES, st.integers(1, 3), st.integers(1, 12))
 def test_regions_are_those_of_labelling_whatever_the_strips(
-    pixels: NDArray[np.uint8], level: int, num_rows: int
+    pixels: NDArray[np.uint8], step: int, num_rows: int
 ) -> None:
     distances_um = np.random.default_rng(pixels.size).random(pixels.shape, np.float32)
     distances_of_strips = [distances_um[start : start + num_rows] for start in range(0, len(pixels), num_rows)]
-    regions = list(find_regions(_cut(pixels, num_rows), level=level, distances_um=distances_of_strips))
-    num_labels, labels = cv2.connectedComponents((pixels >= level).astype(np.uint8), connectivity=8)
+    regions = list(find_regions(_cut(pixels, num_rows), step=step, distances_um=distances_of_strips))
+    num_labels, labels = cv2.connectedComponents((pixels >= step).astype(np.uint8), connectivity=8)
     assert len(regions) == num_labels - 1
     for region in regions:
         inside = _filled(region, pixels.shape)
@@ -49,8 +49,8 @@ def test_regions_are_those_of_labelling_whatever_the_strips(
 
 @given(_IMAGES, st.integers(1, 20))
 def test_small_regions_are_left_out(pixels: NDArray[np.uint8], least_pixels: int) -> None:
-    sizes = [region.num_pixels for region in find_regions([pixels], level=1)]
-    kept = [region.num_pixels for region in find_regions([pixels], level=1, least_pixels=least_pixels)]
+    sizes = [region.num_pixels for region in find_regions([pixels], step=1)]
+    kept = [region.num_pixels for region in find_regions([pixels], step=1, least_pixels=least_pixels)]
     assert kept == [size for size in sizes if size >= least_pixels]
 
 
@@ -76,7 +76,7 @@ class _Drawn(NamedTuple):
 )
 def test_corners_and_holes(drawn: _Drawn) -> None:
     pixels = np.array([[char == "#" for char in row] for row in drawn.rows], dtype=np.uint8)
-    (region,) = find_regions(_cut(pixels, 1), level=1)
+    (region,) = find_regions(_cut(pixels, 1), step=1)
     polygons = shapely.get_parts(region.outline)
     assert len(polygons) == drawn.num_polygons
     assert shapely.get_num_interior_rings(polygons).sum() == drawn.num_holes
@@ -85,15 +85,15 @@ def test_corners_and_holes(drawn: _Drawn) -> None:
 
 
 def test_regions_without_distances_have_no_margin() -> None:
-    (region,) = find_regions([np.ones((2, 3), dtype=np.uint8)] * 2, level=1)
+    (region,) = find_regions([np.ones((2, 3), dtype=np.uint8)] * 2, step=1)
     assert math.isnan(region.margin_um)
 
 
 def test_strips_without_their_distances_are_no_regions() -> None:
     strips = [np.ones((2, 3), dtype=np.uint8)] * 2
     with pytest.raises(ValueError, match="shorter"):
-        list(find_regions(strips, level=1, distances_um=[np.ones((2, 3), dtype=np.float32)]))
+        list(find_regions(strips, step=1, distances_um=[np.ones((2, 3), dtype=np.float32)]))
 
 
 def test_nothing_is_found_where_nothing_reaches_the_level() -> None:
-    assert not list(find_regions([np.full((3, 4), 99, dtype=np.uint8)] * 2, level=100))
+    assert not list(find_regions([np.full((3, 4), 99, dtype=np.uint8)] * 2, step=100))

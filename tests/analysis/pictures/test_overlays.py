@@ -151,9 +151,9 @@ def test_shrinking_keeps_means_and_places(tmp_path: Path, monkeypatch: pytest.Mo
     values[60:120, 80:160] = 204
     values[120:180, 80:160] = 100
     heatmap = write_heatmap(tmp_path / "slide-0.ozx", values)
-    whole = shrink_heatmap(heatmap, (60, 80), level=150)
+    whole = shrink_heatmap(heatmap, (60, 80), step=150)
     monkeypatch.setattr(overlays, "_BAND_TARGET_PX", 50)
-    in_bands = shrink_heatmap(heatmap, (60, 80), level=150)
+    in_bands = shrink_heatmap(heatmap, (60, 80), step=150)
     for one, other in zip(whole, in_bands, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     probability, mask_share = whole
@@ -166,7 +166,7 @@ def test_shrinking_keeps_means_and_places(tmp_path: Path, monkeypatch: pytest.Mo
 def test_shrinking_a_heatmap_that_does_not_divide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlays, "_BAND_TARGET_PX", 40)
     heatmap = write_heatmap(tmp_path / "slide-0.ozx", np.full((241, 323), 255, dtype=np.uint8))
-    probability, mask_share = shrink_heatmap(heatmap, (101, 137), level=255)
+    probability, mask_share = shrink_heatmap(heatmap, (101, 137), step=255)
     np.testing.assert_allclose(probability, 1, atol=1e-5)
     np.testing.assert_allclose(mask_share, 1, atol=1e-5)
 

@@ -97,7 +97,7 @@ def test_probabilities_that_are_shares_have_no_calibration_error(tmp_path: Path)
             slide_id=f"t{number}",
             section_id=f"t{number}",
             label="Tumor" if number % 10 < num_tumor else "Normal",
-            largest_region_px=flat_curve(top_level=level, num_px=50_000),
+            largest_region_px=flat_curve(top_step=level, num_px=50_000),
         )
         for start, level, num_tumor in ((0, 204, 8), (10, 51, 2))
         for number in range(start, start + 10)

@@ -9,43 +9,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_folders import flat_curve, ledger_row, write_study
 
-from analysis.tables.roc import average_precision, confusion_at_levels, roc_area, write_roc
+from analysis.tables.roc import average_precision, confusion_at_steps, roc_area, write_roc
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
+from bccdist.heatmaps.probability import step_of
 from bccdist.paths import StudyPaths
-from bccdist.sections.curve import level_of
 
-levels = st.lists(st.integers(0, 255), min_size=1, max_size=30)
+steps = st.lists(st.integers(0, 255), min_size=1, max_size=30)
 
 
-def at_levels(values: list[int]) -> np.ndarray:
+def at_steps(values: list[int]) -> np.ndarray:
     return np.bincount(values, minlength=256)
 
 
-@given(levels, levels)
-def test_the_confusion_at_each_level_is_what_counting_gives(tumor: list[int], normal: list[int]) -> None:
-    found = confusion_at_levels(at_levels(tumor), at_levels(normal))
-    for level in (0, 1, 100, 255):
-        assert found.tp[level] == sum(value >= level for value in tumor)
-        assert found.fn[level] == sum(value < level for value in tumor)
-        assert found.fp[level] == sum(value >= level for value in normal)
-        assert found.tn[level] == sum(value < level for value in normal)
+@given(steps, steps)
+def test_the_confusion_at_each_step_is_what_counting_gives(tumor: list[int], normal: list[int]) -> None:
+    found = confusion_at_steps(at_steps(tumor), at_steps(normal))
+    for step in (0, 1, 100, 255):
+        assert found.tp[step] == sum(value >= step for value in tumor)
+        assert found.fn[step] == sum(value < step for value in tumor)
+        assert found.fp[step] == sum(value >= step for value in normal)
+        assert found.tn[step] == sum(value < step for value in normal)
 
 
-@given(levels, levels)
+@given(steps, steps)
 def test_the_area_is_the_share_of_pairs_in_the_right_order(tumor: list[int], normal: list[int]) -> None:
     wins = np.mean([(one > other) + (one == other) / 2 for one in tumor for other in normal])
-    assert roc_area(at_levels(tumor), at_levels(normal)) == pytest.approx(wins)
+    assert roc_area(at_steps(tumor), at_steps(normal)) == pytest.approx(wins)
 
 
-@given(levels, levels)
+@given(steps, steps)
 def test_average_precision_is_the_mean_over_tumor_sections(tumor: list[int], normal: list[int]) -> None:
-    def precision(level: int) -> float:
-        tp, fp = (sum(value >= level for value in each) for each in (tumor, normal))
+    def precision(step: int) -> float:
+        tp, fp = (sum(value >= step for value in each) for each in (tumor, normal))
         return tp / (tp + fp)
 
-    expected = np.mean([precision(level) for level in tumor])
-    assert average_precision(at_levels(tumor), at_levels(normal)) == pytest.approx(expected)
+    expected = np.mean([precision(step) for step in tumor])
+    assert average_precision(at_steps(tumor), at_steps(normal)) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
             slide_id=f"{part[0]}{number // 5}",
             section_id=f"{part[0]}{number}",
             label=label,
-            largest_region_px=flat_curve(top_level=int(np.clip(random.normal(mean, 40), 0, 255)), num_px=50_000),
+            largest_region_px=flat_curve(top_step=int(np.clip(random.normal(mean, 40), 0, 255)), num_px=50_000),
         )
         for part in ("Validation I", "Test")
         for number, (label, mean) in enumerate([("Tumor", 170), ("Normal", 90)] * 40)
@@ -73,7 +73,7 @@ def test_the_curve_at_the_chosen_threshold_is_table_4(study: StudyPaths) -> None
 
     (row,) = write_table4(study.root).frame.to_dict("records")
     curves = pd.read_parquet(study.tables / "roc_curves.parquet")
-    here = curves.iloc[level_of(row["t_p"])]
+    here = curves.iloc[step_of(row["t_p"])]
     assert (here["tp"], here["fn"], here["fp"], here["tn"]) == (row["tp"], row["fn"], row["fp"], row["tn"])
 
 

@@ -20,11 +20,11 @@ from analysis.tables.selection import (
 )
 from bccdist.configuration import SETTINGS, SelectConfig
 from bccdist.errors import LedgerError
+from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.choices import read_choices
-from bccdist.sections.curve import level_of
 from bccdist.training.reporting.metrics import read_best_epochs
 
 CONFIG = SelectConfig()
@@ -57,7 +57,7 @@ def count_by_loop(rows: SectionRows, epoch: int, t_p: float, t_a_um2: float) -> 
     for row, curve in zip(rows.frame.itertuples(), rows.curves, strict=True):
         if row.epoch != epoch:
             continue
-        area_um2 = int(curve[level_of(t_p)]) * (row.pixel_px * row.mpp) ** 2
+        area_um2 = int(curve[step_of(t_p)]) * (row.pixel_px * row.mpp) ** 2
         if area_um2 >= t_a_um2 and area_um2 > 0:
             counts["tp" if row.label == "Tumor" else "fp"] += 1
         elif row.coverage < 1:
@@ -146,8 +146,8 @@ def test_metrics_that_cannot_rank(tmp_path: Path) -> None:
 
 def test_chosen_thresholds_split_the_sections(tmp_path: Path) -> None:
     """Tumor reaches 0.6 over 9,000 um2; Normal reaches 0.4 over any area, or 0.6 over 5,000 um2."""
-    tumor = flat_curve(top_level=level_of(0.6), num_px=9000)
-    normals = [flat_curve(top_level=level_of(0.4), num_px=10**6), flat_curve(top_level=level_of(0.6), num_px=5000)]
+    tumor = flat_curve(top_step=step_of(0.6), num_px=9000)
+    normals = [flat_curve(top_step=step_of(0.4), num_px=10**6), flat_curve(top_step=step_of(0.6), num_px=5000)]
     rows = [
         ledger_row(slide_id=f"slide-{number}", section_id=f"section-{number}", label=label, largest_region_px=curve)
         for number, (label, curve) in enumerate([("Tumor", tumor), *(("Normal", curve) for curve in normals)])

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from study_folders import flat_curve, ledger_row, write_study
 
 from analysis.tables.selection import select_thresholds
-from analysis.tables.triage import NO_LEVEL, triage_thresholds, write_triage
+from analysis.tables.triage import NO_STEP, triage_thresholds, write_triage
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError
 
-levels = st.lists(st.integers(0, 255), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
+steps = st.lists(st.integers(0, 255), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
 rates = st.floats(0.005, 0.6)
 
 
-@given(levels, levels, rates, rates)
+@given(steps, steps, rates, rates)
 def test_of_a_newcomer_and_the_calibration_at_most_the_promised_share_would_be_missed(
     tumor: np.ndarray, normal: np.ndarray, miss_rate: float, false_alarm_rate: float
 ) -> None:
@@ -31,7 +31,7 @@ def test_of_a_newcomer_and_the_calibration_at_most_the_promised_share_would_be_m
     assert missed <= miss_rate * len(tumor) + 1e-9
 
 
-@given(levels, levels, rates, rates)
+@given(steps, steps, rates, rates)
 def test_every_section_is_in_one_group_and_nothing_contradictory_is_automatic(
     tumor: np.ndarray, normal: np.ndarray, miss_rate: float, false_alarm_rate: float
 ) -> None:
@@ -52,7 +52,7 @@ def test_thresholds_of_a_hundred_sections() -> None:
 
 def test_too_few_sections_promise_nothing() -> None:
     found = triage_thresholds(np.arange(50, 99), np.arange(9), miss_rate=0.01, false_alarm_rate=0.05)
-    assert (found.normal_below, found.tumor_from) == (0, NO_LEVEL)
+    assert (found.normal_below, found.tumor_from) == (0, NO_STEP)
     assert (found.groups(np.arange(256)) == "review").all()
 
 
@@ -63,21 +63,21 @@ def test_a_rate_that_is_no_share_is_refused(rate: float) -> None:
 
 
 def study(folder: Path, *, prefilled: str = "") -> Path:
-    """Tumor sections reach levels from 101 on, Normal ones up to 60; on Test three Tumor ones lie lower."""
+    """Tumor sections reach steps from 101 on, Normal ones up to 60; on Test three Tumor ones lie lower."""
     rows = []
     for part in ("Validation II", "Test"):
         for number in range(120):
             is_tumor = number % 2 == 0
-            level = 101 + number if is_tumor else number // 2
+            step = 101 + number if is_tumor else number // 2
             if part == "Test" and number in (0, 2, 4):
-                level = 20
+                step = 20
             rows.append(
                 ledger_row(
                     part=part,
                     slide_id=f"{part[0]}{number // 8}",
                     section_id=f"{part[0]}{number}",
                     label="Tumor" if is_tumor else "Normal",
-                    largest_region_px=flat_curve(top_level=level, num_px=50_000),
+                    largest_region_px=flat_curve(top_step=step, num_px=50_000),
                     prefilled=prefilled,
                     coverage=0.5 if part == "Test" and number == 1 else 1.0,
                 )

@@ -16,7 +16,7 @@ from bccdist.heatmaps.layout import (
     dense_layouts,
     group_rows,
     grouped,
-    patch_rows,
+    place_patches,
 )
 from bccdist.slides.geometry import cell_shape, tissue_cells
 
@@ -37,14 +37,14 @@ def _counts(rows: list[PatchRow], layout: Layout, shape: tuple[int, int]) -> NDA
 
 @given(_CELLS, _LAYOUTS)
 def test_every_marked_cell_is_fully_covered(cells: NDArray[np.bool_], layout: Layout) -> None:
-    counts = _counts(patch_rows(cells, layout), layout, cells.shape)
+    counts = _counts(place_patches(cells, layout), layout, cells.shape)
     assert (counts[cells] == layout.full_coverage).all()
     assert counts.max() <= layout.full_coverage
 
 
 @given(_CELLS, _LAYOUTS)
 def test_no_patch_is_without_a_marked_cell(cells: NDArray[np.bool_], layout: Layout) -> None:
-    for patches in patch_rows(cells, layout):
+    for patches in place_patches(cells, layout):
         assert list(patches.cols) == sorted(set(patches.cols))
         rows = slice(max(0, patches.row), patches.row + layout.kept_cells)
         assert all(cells[rows, max(0, col) : col + layout.kept_cells].any() for col in patches.cols)
@@ -61,12 +61,12 @@ def test_tissue_of_any_slide_is_fully_covered(
     shape = cell_shape(tissue.shape[1], tissue.shape[0], cell_px=int(pixels_per_cell))
     cells = tissue_cells(tissue, shape=shape, pixels_per_cell=pixels_per_cell)
     assert cells.any() == tissue.any()
-    assert (_counts(patch_rows(cells, layout), layout, shape)[cells] == layout.full_coverage).all()
+    assert (_counts(place_patches(cells, layout), layout, shape)[cells] == layout.full_coverage).all()
 
 
 @given(_CELLS, _LAYOUTS)
 def test_what_patches_touch_is_what_they_keep_and_their_halo(cells: NDArray[np.bool_], layout: Layout) -> None:
-    rows = patch_rows(cells, layout)
+    rows = place_patches(cells, layout)
     touched = cells_under(rows, layout, cells.shape)
     kept = np.pad(_counts(rows, layout, cells.shape) > 0, 1)
     if not layout.halo_px:
@@ -82,7 +82,7 @@ def test_what_patches_touch_is_what_they_keep_and_their_halo(cells: NDArray[np.b
 def test_groups_hold_all_rows_in_order_and_fit_into_what_is_held(
     cells: NDArray[np.bool_], layout: Layout, batch: int
 ) -> None:
-    rows = patch_rows(cells, layout)
+    rows = place_patches(cells, layout)
     groups = grouped(rows, layout, num_cols=cells.shape[1], batch=batch)
     assert [row for group in groups for row in group] == rows
     reach = (group_rows(layout, num_cols=cells.shape[1], batch=batch) - 1) * layout.step_cells
@@ -106,7 +106,7 @@ def test_dense_patches_are_as_large_as_saves_most(shape: tuple[int, int], kept_c
     cells = np.ones(shape, dtype=bool)
     assert dense_layout(160, cells).kept_cells == kept_cells
     areas = {
-        layout.kept_cells: sum(len(row.cols) for row in patch_rows(cells, layout)) * layout.patch_px**2
+        layout.kept_cells: sum(len(row.cols) for row in place_patches(cells, layout)) * layout.patch_px**2
         for layout in dense_layouts(160)
     }
     assert areas[kept_cells] == min(areas.values())

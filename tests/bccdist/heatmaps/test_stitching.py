@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import Blending, Psi, pixel_px
 from bccdist.heatmaps.layout import PAPER, Layout, dense_layouts
-from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, blending_weights, quantise
+from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, blending_weights, to_steps
 
 _CPU = torch.device("cpu")
 _PIXELS = 16
@@ -47,7 +47,7 @@ def _by_pixel(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def test_a_constant_gives_that_constant(patches: NDArray[np.bool_], value: float, blending: Blending) -> None:
     constant = np.full((*patches.shape, 32, 32), value, np.float32)
     heatmap, coverage = _stitched(patches, constant, blending)
-    expected = int(quantise(torch.tensor(value)))
+    expected = int(to_steps(torch.tensor(value)))
     whole = _by_pixel(coverage == 4)
     # Weights that are no powers of two add up to 1 but for the last bit.
     assert np.abs(heatmap[whole].astype(int) - expected).max(initial=0) <= (blending == "hann")

@@ -21,8 +21,8 @@ from bccdist.networks.engines import (
     candidates,
     folded,
     has_openvino,
+    make_int8_model,
     make_runner,
-    quantise,
     resolve_arithmetic,
 )
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
@@ -191,7 +191,7 @@ def test_int8_is_near_float32_and_made_the_same_twice(tmp_path: Path) -> None:
     network, patches = _trained_network(), _patches(8, 128)
     module = WholeNetwork(network)
     for name in ("first", "second"):
-        quantise(module, [(patch[None],) for patch in patches], tmp_path / f"{name}.xml")
+        make_int8_model(module, [(patch[None],) for patch in patches], tmp_path / f"{name}.xml")
     for suffix in (".bin", ".xml"):
         assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.bin", "first.xml", "second.bin", "second.xml"]
@@ -227,7 +227,7 @@ def test_float32_is_not_tf32_within_a_runner_and_the_process_keeps_its_setting()
 _NO_REPORTS = """
 import sys, torch
 from pathlib import Path
-from bccdist.networks.engines import Arithmetic, make_runner, quantise
+from bccdist.networks.engines import Arithmetic, make_runner, make_int8_model
 
 class Module(torch.nn.Module):
     def forward(self, patches):
@@ -239,7 +239,7 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 patches = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
 make_runner(Module(), Arithmetic(precision="float32", engine="openvino"), device=torch.device("cpu"))(patches)
-quantise(Module(), [(patches,)], Path.home() / "int8.xml")
+make_int8_model(Module(), [(patches,)], Path.home() / "int8.xml")
 assert sys.modules["openvino_telemetry"] is None
 """
 

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.stitching import quantise
-from bccdist.sections.curve import NUM_LEVELS, largest_region_curve, level_of
+from bccdist.heatmaps.probability import step_of
+from bccdist.heatmaps.stitching import to_steps
+from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 
 
 def _flooded_curve(probability: NDArray[np.uint8]) -> list[int]:
-    """The largest region at every level by flooding, pixel by pixel."""
-    return [_largest_flooded(probability >= level) for level in range(NUM_LEVELS)]
+    """The largest region at every step by flooding, pixel by pixel."""
+    return [_largest_flooded(probability >= step) for step in range(CURVE_LENGTH)]
 
 
 def _largest_flooded(mask: NDArray[np.bool_]) -> int:
@@ -37,18 +38,18 @@ _VALUES = st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 254, 2
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=7), elements=_VALUES))
-def test_every_level_agrees_with_flooding(probability: NDArray[np.uint8]) -> None:
+def test_every_step_agrees_with_flooding(probability: NDArray[np.uint8]) -> None:
     assert largest_region_curve(probability).tolist() == _flooded_curve(probability)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_large_smooth_images_agree_with_labelling_each_level(seed: int) -> None:
+def test_large_smooth_images_agree_with_labelling_each_step(seed: int) -> None:
     noise = np.random.default_rng(seed).random((12, 20)).astype(np.float32)
     smooth = np.clip(cv2.resize(noise, (200, 120), interpolation=cv2.INTER_CUBIC), 0, 1)
-    probability = quantise(torch.from_numpy(smooth)).numpy()
+    probability = to_steps(torch.from_numpy(smooth)).numpy()
     expected = [probability.size]
-    for level in range(1, NUM_LEVELS):
-        _, _, stats, _ = cv2.connectedComponentsWithStats((probability >= level).astype(np.uint8), connectivity=8)
+    for step in range(1, CURVE_LENGTH):
+        _, _, stats, _ = cv2.connectedComponentsWithStats((probability >= step).astype(np.uint8), connectivity=8)
         expected.append(int(stats[1:, cv2.CC_STAT_AREA].max(initial=0)))
     assert largest_region_curve(probability, strip_px=200 * 32).tolist() == expected
 
@@ -74,6 +75,6 @@ def test_an_empty_image_has_an_empty_curve() -> None:
 
 @given(st.floats(0, 1, width=32), st.integers(0, 100))
 def test_stored_values_pass_a_threshold_as_the_probability_does(probability: float, percent: int) -> None:
-    stored = int(quantise(torch.tensor(probability)))
-    assert (stored >= level_of(percent / 100)) == (stored / 255 >= percent / 100 - 1e-9)
+    stored = int(to_steps(torch.tensor(probability)))
+    assert (stored >= step_of(percent / 100)) == (stored / 255 >= percent / 100 - 1e-9)
     assert abs(stored / 255 - probability) <= 0.5 / 255 + 1e-6

@@ -14,7 +14,7 @@ from bccdist.sections.ledger import KEY, SCHEMA, merge, read_rows, write_rows
 
 
 def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
-    margins_um = flat_margins(top_level=255, margin_um=8.0)  # without NaN, which equals nothing
+    margins_um = flat_margins(top_step=255, margin_um=8.0)  # without NaN, which equals nothing
     rows = [ledger_row(margin_um=margins_um), ledger_row(section_id="b", label=None, margin_um=margins_um)]
     write_rows(tmp_path / "a.parquet", rows, metadata={"made_by": "a test"})
     assert read_rows(tmp_path / "a.parquet").to_pylist() == pa.Table.from_pylist(rows, schema=SCHEMA).to_pylist()
@@ -91,7 +91,7 @@ def test_a_ledger_of_before_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_rows(tmp_path)
 
 
-def test_levels_that_no_pixel_reaches_have_nan_and_not_null(tmp_path: Path) -> None:
+def test_steps_that_no_pixel_reaches_have_nan_and_not_null(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.parquet", [ledger_row()])
     column = read_rows(tmp_path / "a.parquet")["margin_um"].combine_chunks()
     values = column.flatten()

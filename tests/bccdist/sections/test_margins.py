@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bccdist.sections.curve import NUM_LEVELS
+from bccdist.sections.curve import CURVE_LENGTH
 from bccdist.sections.margins import edge_distances_um, margin_curve
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -76,7 +76,7 @@ _RATIOS = st.floats(0.05, 3)
 @given(
     hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20)), _RATIOS, _RATIOS, st.integers(0, 9)
 )
-def test_the_curve_is_the_minimum_over_all_pixels_of_each_level(
+def test_the_curve_is_the_minimum_over_all_pixels_of_each_step(
     pixels: NDArray[np.uint8], down: float, right: float, seed: int
 ) -> None:
     rows, cols = (
@@ -86,12 +86,12 @@ def test_the_curve_is_the_minimum_over_all_pixels_of_each_level(
     distances_um = np.random.default_rng(seed).random((rows[-1] + 2, cols[-1] + 2), np.float32)
     curve = margin_curve(pixels, distances_um, tissue_rows=rows, tissue_cols=cols)
     of_pixels = distances_um[np.ix_(rows, cols)]
-    expected = [of_pixels[pixels >= level].min(initial=np.inf) for level in range(NUM_LEVELS)]
+    expected = [of_pixels[pixels >= step].min(initial=np.inf) for step in range(CURVE_LENGTH)]
     np.testing.assert_array_equal(np.nan_to_num(curve, nan=np.inf), np.array(expected))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0)])
-def test_an_empty_box_has_no_margin_at_any_level(shape: tuple[int, int]) -> None:
+def test_an_empty_box_has_no_margin_at_any_step(shape: tuple[int, int]) -> None:
     rows, cols = (np.arange(length) for length in shape)
     curve = margin_curve(np.zeros(shape, np.uint8), np.ones((9, 9), np.float32), tissue_rows=rows, tissue_cols=cols)
     assert np.isnan(curve).all()

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from bccdist.sections.curve import largest_region_curve, level_of
+from bccdist.heatmaps.probability import step_of
+from bccdist.sections.curve import largest_region_curve
 from bccdist.sections.verdicts import has_tumor, region_area_um2, verdicts_of
 
 
-def areas(curves: NDArray[np.uint32], level: int | NDArray[np.int64], unit: str) -> NDArray[np.float64]:
+def areas(curves: NDArray[np.uint32], step: int | NDArray[np.int64], unit: str) -> NDArray[np.float64]:
     return region_area_um2(
         curves,
-        level,
+        step,
         mpp=np.full(len(curves), 0.92),
         pixel_px=np.full(len(curves), 16),
         area_unit=unit,  # type: ignore[arg-type]
@@ -28,7 +29,7 @@ def test_nominal_areas_are_the_papers_cells() -> None:
     np.testing.assert_allclose(areas(curves, 100, "physical"), np.array([35, 15, 20, 10]) * (16 * 0.92) ** 2)
 
 
-def test_several_levels_at_once() -> None:
+def test_several_steps_at_once() -> None:
     curves = np.arange(512, dtype=np.uint32)[::-1].reshape(2, 256)
     together = areas(curves, np.array([3, 200]), "physical")
     assert together.shape == (2, 2)
@@ -41,11 +42,11 @@ def test_several_levels_at_once() -> None:
     st.integers(0, 8),
 )
 def test_verdict_equals_the_filtering_of_regions(probability: NDArray[np.uint8], t_p: float, smallest_px: int) -> None:
-    mask = (probability >= level_of(t_p)).astype(np.uint8)
+    mask = (probability >= step_of(t_p)).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     left = [area for area in stats[1:, cv2.CC_STAT_AREA] if area >= smallest_px]
     curve = largest_region_curve(probability)[None]
-    area_um2 = areas(curve, level_of(t_p), "nominal")
+    area_um2 = areas(curve, step_of(t_p), "nominal")
     assert has_tumor(area_um2, smallest_px * 256.0).tolist() == [bool(left)]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from heatmap_slides import MPP, pink_picture, write_slide
 
-from bccdist.configuration import CalibrateConfig, InferConfig
+from bccdist.configuration import InferConfig, SpeedupsConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_text
 from bccdist.heatmaps.store import Heatmap
@@ -20,7 +20,7 @@ from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import read_rows
 from bccdist.speedups import measure as calibrate_module
 from bccdist.speedups.measure import bands, calibrate, halo_of
-from bccdist.speedups.record import Thresholds, read_calibration
+from bccdist.speedups.record import Thresholds, read_speedups
 from bccdist.stages.inference import infer_slides
 
 _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
@@ -47,7 +47,7 @@ def paths(tmp_path: Path) -> StudyPaths:
 def _calibrate(paths: StudyPaths, **config: int) -> None:
     thresholds = Thresholds(t_p=0.5, t_a_um2=1000)
     manifest = paths.root.parent / "slides.csv"
-    calibrate(manifest, paths.root, "resnet34_ds", 3, thresholds, CalibrateConfig(num_field_samples=1, **config))
+    calibrate(manifest, paths.root, "resnet34_ds", 3, thresholds, SpeedupsConfig(num_field_samples=1, **config))
 
 
 def _infer(paths: StudyPaths, **config: object) -> Heatmap:
@@ -70,7 +70,7 @@ def test_every_way_is_measured_and_auto_follows(
         _infer(paths, tiling="auto")
     _calibrate(paths, num_samples=2)
     run = paths.run("resnet34_ds")
-    record = read_calibration(run.calibration(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
+    record = read_speedups(run.calibration(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
     assert [(way.tiling, way.engine) for way in record.ways] == [
         ("paper", "eager"),
         ("paper", "folded"),

@@ -11,15 +11,15 @@ from bccdist.configuration import InferConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
 from bccdist.speedups.record import (
-    Calibration,
     MeasuredBand,
     MeasuredOutput,
     MeasuredWay,
+    SpeedupRecord,
     Thresholds,
     int8_digest,
-    read_calibration,
+    read_speedups,
     resolve_method,
-    write_calibration,
+    write_speedups,
 )
 
 
@@ -40,7 +40,7 @@ def _band(low: float, saved: float, *changed: str) -> MeasuredBand:
     return MeasuredBand(low=low, high=1.0, undecided_share=0.5, saved_share=saved, changed_verdicts=changed)
 
 
-_CALIBRATION = Calibration(
+_CALIBRATION = SpeedupRecord(
     setting="resnet34_ds",
     epoch=3,
     weights_digest="w",
@@ -68,20 +68,20 @@ _CALIBRATION = Calibration(
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    write_calibration(path, _CALIBRATION)
-    assert read_calibration(path, weights_digest="w") == _CALIBRATION
+    write_speedups(path, _CALIBRATION)
+    assert read_speedups(path, weights_digest="w") == _CALIBRATION
 
 
 def test_a_record_of_other_weights_or_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     with pytest.raises(ConfigurationError, match=r"no calibration there(.|\n)*launch_calibrate"):
-        read_calibration(path, weights_digest="w")
-    write_calibration(path, _CALIBRATION)
+        read_speedups(path, weights_digest="w")
+    write_speedups(path, _CALIBRATION)
     with pytest.raises(ConfigurationError, match="weights w, expected version 2 and other"):
-        read_calibration(path, weights_digest="other")
+        read_speedups(path, weights_digest="other")
     write_json(path, {**read_json(path), "schema_version": 0})
     with pytest.raises(ConfigurationError, match="version 0"):
-        read_calibration(path, weights_digest="w")
+        read_speedups(path, weights_digest="w")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_auto_takes_the_paper_tiling_where_dense_patches_change_a_verdict() -> N
 
 def test_a_halo_of_ones_own_needs_no_calibration() -> None:
     config = InferConfig(tiling="dense", halo_px=96)
-    assert not config.needs_calibration
+    assert not config.needs_speedups
     layout = resolve_method(config, None).layout(np.ones((8, 8), dtype=bool))
     assert layout.patch_px == 4 * 256 + 2 * 96
 
@@ -133,10 +133,10 @@ def test_the_cascade_takes_the_band_that_saves_most_and_changed_nothing() -> Non
 @pytest.mark.parametrize("asked", [{"precision": "auto"}, {"tiling": "auto"}, {"tiling": "dense"}, {"cascade": True}])
 def test_what_needs_a_calibration_says_so(asked: dict[str, Any]) -> None:
     config = InferConfig(**asked)
-    assert config.needs_calibration
+    assert config.needs_speedups
     with pytest.raises(ConfigurationError, match="launch_calibrate"):
         resolve_method(config, None)
-    assert resolve_method(config.without_calibration, None) == resolve_method(InferConfig(), None)
+    assert resolve_method(config.without_speedups, None) == resolve_method(InferConfig(), None)
 
 
 def test_what_names_a_heatmap_is_all_but_the_engine() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bccdist.configuration import CalibrateConfig, InferConfig, SelectConfig, TrainConfig
+from bccdist.configuration import InferConfig, SelectConfig, SpeedupsConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_json
 from bccdist.parts import Part
@@ -162,7 +162,7 @@ def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeyp
 
 def test_a_calibration_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
     with submitting(dry(manifest)) as submitter:
-        launch_calibration(submitter, manifest, "resnet34_ds", CalibrateConfig(), after=[])
+        launch_calibration(submitter, manifest, "resnet34_ds", SpeedupsConfig(), after=[])
     text = capsys.readouterr().out
     for option in ("job-name=calibrate-resnet34_ds@study", "gpus-per-node=1", "nodes=1", "time=600"):
         assert f"#SBATCH --{option}\n" in text
