@@ -3,7 +3,9 @@
 import importlib
 import sys
 
-from analysis.command import run
+import tyro
+
+from bccdist.command import run_command
 
 COMMANDS = {
     "summary": "analysis.page.summary",
@@ -49,13 +51,13 @@ def make(words: list[str]) -> None:
     name = words[0]
     if name not in COMMANDS:
         sys.exit(f"error: unknown name {name!r}; known names: {', '.join(COMMANDS)}")
-    run(importlib.import_module(COMMANDS[name]).main, words[1:], name=f"make.py {name}")
+    tyro.cli(importlib.import_module(COMMANDS[name]).main, args=words[1:], prog=f"make.py {name}")
 
 
 def moved(name: str) -> None:
     """Run a command whose file was in this folder, after a line that says where it is now."""
     print(f"note: this command is now `python analysis/make.py {name}`", file=sys.stderr)
-    make([name, *sys.argv[1:]])
+    run_command(lambda: make([name, *sys.argv[1:]]))
 
 
 def _help() -> str:
@@ -70,4 +72,4 @@ def _first_line(module: str) -> str:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1:])
+    run_command(lambda: make(sys.argv[1:]))

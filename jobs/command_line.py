@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from bccdist.errors import BccdistError
+from bccdist.command import run_command
 from bccdist.presets import preset_named
 from jobs.slurm.sites import ClusterConfig, read_site
 from jobs.slurm.submission import Launch
@@ -47,22 +47,22 @@ class LauncherArguments:
 def run_launcher(
     kind: type[Arguments], main: Callable[[Arguments], object], *, train_field: str | None = None
 ) -> None:
-    """Parse the command line into `kind` and call `main`; an error that the user can act on is one message.
+    """Parse the command line into `kind` and call `main`.
 
     A site file, named with --site, gives the defaults of the cluster's flags; a preset, named with --preset, those of
     training, where `train_field` says which field of `kind` holds them.
     """
-    try:
-        words = sys.argv[1:]
-        site, preset = _value_on_command_line(words, "--site"), _value_on_command_line(words, "--preset")
-        defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
-        if train_field is not None and preset is not None:
-            defaults[train_field] = preset_named(preset)
-        main(replace(tyro.cli(kind, default=kind(**defaults)), command=(str(Path(sys.argv[0]).resolve()), *words)))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what is done stays done, and the same command goes on from there")
+    run_command(lambda: main(_arguments(kind, train_field)))
+
+
+def _arguments(kind: type[Arguments], train_field: str | None) -> Arguments:
+    words = sys.argv[1:]
+    site, preset = _value_on_command_line(words, "--site"), _value_on_command_line(words, "--preset")
+    defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
+    if train_field is not None and preset is not None:
+        defaults[train_field] = preset_named(preset)
+    command = (str(Path(sys.argv[0]).resolve()), *words)
+    return replace(tyro.cli(kind, default=kind(**defaults)), command=command)
 
 
 def _value_on_command_line(words: list[str], flag: str) -> str | None:

@@ -6,7 +6,6 @@ Prints a line per slide with its findings, and the totals per part. The exit cod
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from bccdist.command import run_command
 from bccdist.configuration import ShardConfig
-from bccdist.errors import BccdistError, ConfigurationError, ManifestError
+from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.processes import Casualty, run_each
@@ -200,9 +200,4 @@ def main(arguments: DoctorArguments) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(DoctorArguments)))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; no report was written")
+    run_command(lambda: main(tyro.cli(DoctorArguments)), if_interrupted="interrupted; no report was written")

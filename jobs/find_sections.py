@@ -7,7 +7,6 @@ them: look at the pictures (--pictures FOLDER), correct boxes and labels in the 
 import csv
 import io
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from typing import Annotated
 import cv2
 import tyro
 
+from bccdist.command import run_command
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError, StageFailedError
 from bccdist.files import atomic_path, sha256_of_file, write_text
 from bccdist.slides.geometry import Box
@@ -268,7 +268,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: tyro.cli(main))

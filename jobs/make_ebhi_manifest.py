@@ -6,14 +6,14 @@ laid out as slides they are real H&E for trying the whole chain. They are neithe
 
 import csv
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from bccdist.errors import BccdistError, ManifestError
+from bccdist.command import run_command
+from bccdist.errors import ManifestError
 from bccdist.files import write_text
 from bccdist.parts import Part
 from bccdist.slides.manifest import read_manifest
@@ -97,7 +97,4 @@ def main(source: Annotated[Path, tyro.conf.Positional], folder: Annotated[Path, 
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: tyro.cli(main))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from bccdist.command import run_command
 from bccdist.phantom import PhantomConfig, make_phantom
 
 
@@ -19,4 +20,4 @@ def main(folder: Annotated[Path, tyro.conf.Positional], config: tyro.conf.OmitAr
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_command(lambda: tyro.cli(main))

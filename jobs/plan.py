@@ -27,7 +27,6 @@ With --check, a study is held against its plan: `python jobs/plan.py STUDY --che
 """
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,7 +34,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from bccdist.errors import BccdistError, ConfigurationError
+from bccdist.command import run_command
+from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
 from bccdist.parts import Part
 from jobs.planning.check import check_lines
@@ -178,7 +178,4 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(PlanArguments))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: main(tyro.cli(PlanArguments)))

@@ -1,14 +1,14 @@
 """Review sections in a browser: `python jobs/review.py STUDY --reviewer "NAME"`; answers: `--export OUT`."""
 
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from bccdist.errors import BccdistError, ConfigurationError
+from bccdist.command import run_command
+from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 
 
@@ -89,9 +89,4 @@ def _export(arguments: ReviewArguments) -> None:
 if __name__ == "__main__":
     # A shell that starts it in the background has it ignore interrupts; one before the server listens would be lost.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        main(tyro.cli(ReviewArguments))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("stopped; all answers are kept")
+    run_command(lambda: main(tyro.cli(ReviewArguments)), if_interrupted="stopped; all answers are kept")

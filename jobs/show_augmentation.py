@@ -4,15 +4,14 @@ Look at it before a long training: do the changes keep what tells tumor apart, a
 here, without a job.
 """
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from bccdist.command import run_command
 from bccdist.configuration import AugmentConfig, BalanceConfig
-from bccdist.errors import BccdistError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.shard_set.index import read_set
@@ -59,7 +58,4 @@ def show_augmentation(arguments: ShowArguments) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        print(show_augmentation(tyro.cli(ShowArguments)))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: print(show_augmentation(tyro.cli(ShowArguments))))

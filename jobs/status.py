@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from bccdist.command import run_command
 from bccdist.configuration import SETTINGS
 from bccdist.durations import as_duration
-from bccdist.errors import BccdistError, ClusterError, ConfigurationError
+from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import parse_inference_stage
@@ -324,7 +325,4 @@ def main(arguments: StatusArguments) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(StatusArguments)))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: main(tyro.cli(StatusArguments)))

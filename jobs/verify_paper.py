@@ -4,7 +4,6 @@ Each row is computed here from the code and held against the number that follows
 makes the exit code 1. With a study's folder its results are printed beside the paper's, with intervals.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from analysis.evidence.confusion import Confusion
 from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
 from analysis.tables.beside_paper import write_beside_paper
 from analysis.tables.selection import area_thresholds_um2
+from bccdist.command import run_command
 from bccdist.configuration import (
     NUM_BLOCKS,
     PATCH_PX,
@@ -28,7 +28,6 @@ from bccdist.configuration import (
     pixel_px,
     psi_name,
 )
-from bccdist.errors import BccdistError
 
 if TYPE_CHECKING:
     from bccdist.networks.unet import DeeplySupervisedUNet
@@ -224,7 +223,4 @@ def main(study: Annotated[Path | None, tyro.conf.Positional] = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(tyro.cli(main))
-    except BccdistError as error:
-        sys.exit(f"error: {error}")
+    run_command(lambda: tyro.cli(main))

@@ -1,7 +1,6 @@
 """Checks that a shard set is whole: `python shards/check.py FOLDER [--no-deep]`."""
 
 import hashlib
-import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tyro
 
+from bccdist.command import run_command
 from bccdist.errors import ShardError
 from bccdist.files import sha256_of_file
 from bccdist.paths import ShardSetPaths
@@ -98,20 +98,23 @@ def _faults_in_tar(path: Path, rows: pa.Table, extensions: Mapping[str, str]) ->
                     yield f"{path.name}: {member} has other bytes than the index says"
 
 
-def main(folder: Annotated[Path, tyro.conf.Positional], deep: bool = True) -> None:
-    """Check a shard set, print its faults, and exit with 1 if there are any.
+def main(folder: Annotated[Path, tyro.conf.Positional], deep: bool = True) -> int:
+    """Check a shard set, and print its faults.
 
     Args:
         folder: The set's folder.
         deep: Also read every tar: its digest, and each patch where the index says it lies.
+
+    Returns:
+        1 if there are faults.
     """
     faults = check_set(folder, deep=deep)
     for fault in faults:
         print(fault)
-    if faults:
-        sys.exit(1)
-    print(f"{folder}: whole")
+    if not faults:
+        print(f"{folder}: whole")
+    return int(bool(faults))
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_command(lambda: tyro.cli(main))

@@ -185,7 +185,7 @@ def test_the_export_needs_no_server(paths: StudyPaths, tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_server_in_peace(paths: StudyPaths) -> None:
     with running(paths) as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=20) == 130
         assert server.process.stdout is not None
         assert "all answers are kept" in server.process.stdout.read()
 

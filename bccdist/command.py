@@ -1,0 +1,58 @@
+"""How every command line ends: by its exit code, and by one line where a traceback would help nobody."""
+
+import os
+import select
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from bccdist.errors import BccdistError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+NOBODY_READS = 141
+"""Exit code where the reader of a pipe is gone, as in `... | head -1`: what any other command would give."""
+
+
+def run_command(
+    main: Callable[[], object],
+    *,
+    if_interrupted: str = "interrupted; what is done stays done, and the same command goes on from there",
+) -> None:
+    """Run a command, and end the process where its exit code is not 0.
+
+    An error that the user can act on is one message and exit code 1; Ctrl-C is one line and exit code 130; a reader
+    that went away ends the command without a word.
+
+    Args:
+        main: reads the command line and does the work; a whole number that it returns is the exit code.
+        if_interrupted: the line that is written at Ctrl-C.
+    """
+    try:
+        try:
+            code = main()
+        finally:
+            # Here and not at the interpreter's end, where nobody could catch that the reader is gone.
+            sys.stdout.flush()
+        if isinstance(code, int) and code:
+            sys.exit(code)
+    except BccdistError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{if_interrupted}\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # A broken pipe to a process of our own is a fault, and keeps its traceback.
+        lost = [stream for stream in (sys.stdout, sys.stderr) if _nobody_reads(stream)]
+        if not lost:
+            raise
+        for stream in lost:
+            # The interpreter flushes once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(NOBODY_READS)
+
+
+def _nobody_reads(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,106 @@
+"""Every command line ends with an exit code that says how, and without a traceback that helps nobody."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+COMMANDS = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("jobs", "analysis", "shards")
+    for path in (REPOSITORY / folder).glob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+)
+ENDINGS = r"^    (run_command|run_launcher|moved)\("
+DOES = """
+import time
+from bccdist.command import run_command
+from bccdist.errors import ManifestError
+
+def main():
+    print("begun", flush=True)
+    {does}
+
+run_command(main)
+"""
+
+
+def start(does: str) -> subprocess.Popen[str]:
+    """A command that says `begun` and then does something."""
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", DOES.format(does=does)]
+    return subprocess.Popen(command, **pipe)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "says"),
+    [
+        ("return None", 0, ""),
+        ("return 3", 3, ""),
+        ("return 'a path'", 0, ""),
+        ("raise ManifestError('line 3 has no label')", 1, "error: line 3 has no label\n"),
+        ("raise SystemExit('error: wrong word')", 1, "error: wrong word\n"),
+    ],
+)
+def test_the_exit_code_is_what_the_command_returns_or_that_of_its_error(does: str, code: int, says: str) -> None:
+    said, error = (command := start(does)).communicate(timeout=60)
+    assert (command.returncode, said, error) == (code, "begun\n", says)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    _, error = (command := start("1 / 0")).communicate(timeout=60)
+    assert command.returncode == 1
+    assert "Traceback" in error
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130() -> None:
+    command = start("time.sleep(60)")
+    assert command.stdout is not None
+    assert command.stdout.readline() == "begun\n"
+    command.send_signal(signal.SIGINT)
+    _, error = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert re.fullmatch("interrupted; .*\n", error)
+
+
+@pytest.mark.parametrize(
+    "does",
+    ["time.sleep(0.2); print('more')", "time.sleep(0.2); print('more', flush=True)", "print('x\\n' * 1_000_000)"],
+    ids=["at the end", "in the middle", "much"],
+)
+def test_a_reader_that_goes_away_ends_the_command_without_a_word(does: str) -> None:
+    command = start(does)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "begun\n"
+    command.stdout.close()
+    assert command.stderr is not None
+    assert command.stderr.read() == ""
+    command.stderr.close()
+    assert command.wait(timeout=60) == 141
+
+
+def test_a_broken_pipe_of_our_own_keeps_its_traceback() -> None:
+    _, error = (command := start("raise BrokenPipeError('to a worker')")).communicate(timeout=60)
+    assert command.returncode == 1
+    assert "BrokenPipeError: to a worker" in error
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_ends_here(path: str) -> None:
+    main = (REPOSITORY / path).read_text(encoding="utf-8").partition('if __name__ == "__main__":\n')[2]
+    assert re.search(ENDINGS, main, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [["jobs/launch_train.py", "--help"], ["analysis/make.py", "--help"]])
+def test_help_that_is_cut_ends_without_a_word(words: list[str], tmp_path: Path) -> None:
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        command = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=file, cwd=REPOSITORY)
+        assert command.stdout is not None
+        command.stdout.close()
+        assert command.wait(timeout=60) == 141
+    assert errors.read_text() == ""
