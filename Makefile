@@ -21,14 +21,17 @@ env: .venv/ready
 demo: env
 	$(BIN)/python jobs/demo.py
 
-# Which tests: such as TESTS=tests/test_files.py
+# Which tests: such as TESTS=tests/bccdist/test_files.py
 TESTS ?=
+# One process for each core; a test file stays in one of them.
+PROCESSES ?= auto
+AT_ONCE = --numprocesses $(PROCESSES) --dist loadgroup
 
 test: env
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(TESTS)
 
 test-slow: env
-	$(BIN)/python -m pytest --run-slow
+	$(BIN)/python -m pytest $(AT_ONCE) --run-slow
 
 # A real Slurm on this machine (Debian, root): two nodes with four pretended GPUs each.
 slurm-up:

@@ -22,8 +22,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, too")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes one core, before torch or OpenCV are imported."""
+    if hasattr(config, "workerinput"):
+        os.environ.update(OMP_NUM_THREADS="1", OPENCV_FOR_THREADS_NUM="1")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
+    for item in items:
+        # A file stays in one process, which makes its studies once; all tests on Slurm share one cluster.
+        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.keywords else item.path.name))
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
     no_slurm = reason_against()
     no_browser = chromium.reason_against()
