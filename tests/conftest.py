@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
     for item in items:
         # A file stays in one process, which makes its studies once; all tests on Slurm share one cluster.
-        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.keywords else item.path.name))
+        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.keywords else item.location[0]))
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
     no_slurm = reason_against()
     no_browser = chromium.reason_against()
