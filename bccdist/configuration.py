@@ -18,10 +18,10 @@ SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_li
 MaskDownsampling = Literal["nearest-exact", "majority", "max"]
 AreaUnit = Literal["physical", "nominal"]
 Switch = Literal["auto", "on", "off"]
-Precision = Literal["auto", "float32", "tf32", "bf16"]
-InferPrecision = Literal["auto", "float32", "bf16", "int8"]
-Engine = Literal["auto", "eager", "folded", "compiled", "openvino"]
-Tiling = Literal["auto", "paper", "dense"]
+TrainPrecision = Literal["float32", "tf32", "bf16"]
+Precision = Literal["float32", "bf16", "int8"]
+Engine = Literal["eager", "folded", "compiled", "openvino"]
+Tiling = Literal["paper", "dense"]
 Blending = Literal["mean", "hann", "centre"]
 AugmentPlace = Literal["auto", "loader", "device"]
 ImageCoding = Literal["jpeg", "png"]
@@ -33,7 +33,7 @@ PATCH_PX = 512
 CELL_PX = 256
 """Half a patch: neighbouring patches of a heatmap are this far apart (section 2.4)."""
 PHANTOM_WARNING = "PHANTOM DATA - drawn slides, not tissue"
-"""Stands in every table and picture of phantom slides."""
+"""The warning in every table and picture of phantom slides."""
 
 
 def psi_name(block: int) -> Psi:
@@ -62,21 +62,21 @@ class ShardConfig:
     """How slides become patches."""
 
     target_mpp: float = 0.92
-    """um per pixel that the network sees: 10x of the paper's scanner. [open]"""
+    """Resolution that the network sees, in um per pixel: 10x of the paper's scanner. [open]"""
     mpp_tolerance: float = 0.1
-    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    """Relative deviation from the wanted um per pixel up to which a level is read without resampling. [open]"""
     stride_px: int = 256
-    """Distance of training patches. [open]"""
+    """Distance between neighbouring patches of Training, in pixels. [open]"""
     validation_stride_px: int = 512
-    """Distance of Validation I patches. [open]"""
+    """Distance between neighbouring patches of Validation I, in pixels. [open]"""
     min_tissue_fraction: float = 0.01
-    """Patches with a smaller share of tissue are left out. [open]"""
+    """Smallest share of tissue, 0 to 1, with which a patch is kept. [open]"""
     image_coding: ImageCoding = "jpeg"
-    """Of the stored patch: jpeg, or png where it must be lossless at five times the size."""
+    """Format of stored patches: jpeg, or png, which is lossless and takes five times the space."""
     jpeg_quality: int = 90
-    """1 to 100."""
+    """Quality of stored JPEGs, 1 to 100."""
     jpeg_chroma: JpegChroma = "444"
-    """444 keeps the full resolution of colour, 420 a quarter of it."""
+    """Resolution of colour in stored JPEGs: 444 keeps all of it, 422 half, 420 a quarter."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -95,15 +95,15 @@ class DrawCounts:
     """Draws per epoch of each pool of Table 2; None takes the ratio of `BalanceConfig` times the pool's patches."""
 
     tumor_free: int | None = None
-    """Patches with under 0.05 % of their pixels in Tumornest."""
+    """Draws per epoch from patches with under 0.05 % of their pixels in Tumornest."""
     tumor: int | None = None
-    """Patches with at least 0.05 % in Tumornest."""
+    """Draws per epoch from patches with at least 0.05 % of their pixels in Tumornest."""
     tumor_dense: int | None = None
-    """Patches with at least 10 % in Tumornest, drawn in addition."""
+    """Draws per epoch from patches with at least 10 % of their pixels in Tumornest, in addition."""
     stroma: int | None = None
-    """Patches with at least 0.05 % in Stroma, drawn in addition."""
+    """Draws per epoch from patches with at least 0.05 % of their pixels in Stroma, in addition."""
     normal: int | None = None
-    """Patches with at least 0.05 % in Normal (look-alikes), drawn in addition."""
+    """Draws per epoch from patches with at least 0.05 % of their pixels in Normal (look-alikes), in addition."""
 
     def __post_init__(self) -> None:
         """Refuse negative counts."""
@@ -116,17 +116,18 @@ class BalanceConfig:
     """Table 2: draws per member of each pool and epoch; a ratio of the paper's counts by default."""
 
     tumor_free: float = 175_771 / 175_771
-    """Patches with under 0.05 % of their pixels in Tumornest."""
+    """Draws per epoch and patch, from patches with under 0.05 % of their pixels in Tumornest."""
     tumor: float = 30_000 / 9_537
-    """Patches with at least 0.05 % in Tumornest."""
+    """Draws per epoch and patch, from patches with at least 0.05 % of their pixels in Tumornest."""
     tumor_dense: float = 10_000 / 5_528
-    """Patches with at least 10 % in Tumornest, drawn in addition."""
+    """Draws per epoch and patch, from patches with at least 10 % of their pixels in Tumornest, in addition."""
     stroma: float = 20_000 / 9_096
-    """Patches with at least 0.05 % in Stroma, drawn in addition."""
+    """Draws per epoch and patch, from patches with at least 0.05 % of their pixels in Stroma, in addition."""
     normal: float = 20_000 / 9_458
-    """Patches with at least 0.05 % in Normal (look-alikes), drawn in addition."""
+    """Draws per epoch and patch, from patches with at least 0.05 % of their pixels in Normal (look-alikes), in
+    addition."""
     draws: DrawCounts = field(default_factory=DrawCounts)
-    """Counts instead of ratios; a pool has one or the other."""
+    """Numbers of draws in place of ratios; a pool has one or the other."""
 
     def __post_init__(self) -> None:
         """Refuse negative ratios, and a pool with both a ratio of its own and a count."""
@@ -158,23 +159,24 @@ class AugmentConfig:
     """Ranges of the random changes to training patches (section 2.3); all of them [open]."""
 
     enabled: bool = True
-    """Off, patches are used as they are."""
+    """Whether training patches are changed at random; if not, they are used as they are stored."""
     place: AugmentPlace = "auto"
-    """loader: in the threads that read patches; device: in batches where the network is; auto: device on a GPU."""
+    """Where patches are changed. loader: in the threads that read them; device: in batches where the network is; auto:
+    device on a GPU, else loader."""
     rotation_deg: float = 360.0
-    """Angles are uniform from 0 to this."""
+    """Largest angle of rotation, in degrees; angles are uniform from 0."""
     scale: tuple[float, float] = (0.8, 1.25)
-    """Magnification, log-uniform."""
+    """Smallest and largest magnification, log-uniform between them."""
     blur_sigma_px: float = 1.5
-    """Gaussian smoothing, uniform from 0 to this."""
+    """Largest sigma of Gaussian smoothing, in pixels; sigmas are uniform from 0."""
     stain: float = 0.15
-    """Haematoxylin, eosin and residual densities are each multiplied by 1 -/+ this."""
+    """Largest change of stain: densities of haematoxylin, eosin and residual are each multiplied by 1 -/+ this."""
     brightness: float = 0.05
-    """Added to every optical density, -/+."""
+    """Largest change of brightness: -/+ this is added to every optical density."""
     elastic_px: float = 8.0
-    """Standard deviation of the displacement at the nodes of the elastic field."""
+    """Strength of the elastic deformation: standard deviation of the displacement at its nodes, in pixels."""
     elastic_grid: int = 8
-    """Nodes of the elastic field along an edge."""
+    """Nodes of the elastic deformation along an edge of the patch."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -193,24 +195,26 @@ class AugmentConfig:
 class ComputeConfig:
     """In which arithmetic a network is trained; every choice is compared with float32 eager when a run starts."""
 
-    precision: Precision = "auto"
-    """bf16: autocast, weights and losses stay float32; auto: bf16 on a GPU that has it, else float32."""
+    precision: Literal["auto"] | TrainPrecision = "auto"
+    """Precision of the forward pass. bf16: by autocast, weights and losses stay float32; auto: bf16 on a GPU that has
+    it, else float32."""
     channels_last: Switch = "auto"
-    """Memory order of the network, wherever its width allows it; auto: on a GPU. On the CPU batch statistics lose
-    digits by it."""
+    """Whether channels come last in the network's memory, wherever its width allows it; auto: on a GPU. On the CPU
+    batch statistics lose digits by it."""
     compile: Switch = "auto"
-    """torch.compile; auto: on a GPU."""
+    """Whether the network goes through torch.compile; auto: on a GPU."""
     fused_adam: bool = True
-    """One kernel for all parameters."""
+    """Whether Adam updates all weights in one kernel."""
     sync_batch_norm: bool = False
-    """Batch statistics over all ranks instead of over each rank's patches; needs GPUs."""
+    """Whether batch statistics are taken over all ranks instead of over each rank's patches; needs GPUs."""
     deterministic: bool = True
-    """Only kernels that give the same bits each time, so that a resumed run ends as if it had not been stopped."""
+    """Whether only kernels are used that give the same bits each time, so that a resumed run ends as if it had never
+    stopped."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         for name, known in (
-            ("precision", get_args(Precision)),
+            ("precision", ("auto", *get_args(TrainPrecision))),
             ("channels_last", get_args(Switch)),
             ("compile", get_args(Switch)),
         ):
@@ -224,41 +228,41 @@ class TrainConfig:
     width: int = 64
     """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
     encoder_weights: Path | None = None
-    """File with the weights of a ResNet34 or ResNet18 that its encoder starts from; None is random. [open]"""
+    """File with the weights of a ResNet34 or ResNet18 that the encoder starts from; None starts at random. [open]"""
     focal_gamma: float = 2.0
-    """0 is cross-entropy."""
+    """gamma of the focal loss; 0 is cross-entropy."""
     mask_downsampling: MaskDownsampling = "nearest-exact"
-    """Pi_l of eq. 1. [open]"""
+    """How masks are brought to the size of each output (eq. 1's Pi_l). [open]"""
     merge_weight_std: float = 0.1
-    """Standard deviation of the linear merge's weights at the start. [open]"""
+    """Standard deviation of the linear merge's weights (eq. 2) at the start. [open]"""
     balance: BalanceConfig = field(default_factory=BalanceConfig)
-    """Table 2."""
+    """How often patches are drawn (Table 2)."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes to training patches."""
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    """Arithmetic; does not change the method."""
+    """Arithmetic of training; it does not change the method."""
     learning_rate: float = 5e-4
-    """Of Adam, in the first epochs."""
+    """Adam's learning rate at the start."""
     lr_factor: float = 0.8
-    """Multiplies the learning rate ..."""
+    """Factor by which the learning rate changes every `lr_every_epochs` epochs."""
     lr_every_epochs: int = 5
-    """... each time that so many epochs are done."""
+    """Number of epochs after which the learning rate is multiplied by `lr_factor`."""
     epochs: int = 40
-    """At most this many."""
+    """Number of epochs of a run."""
     global_batch: int = 64
-    """Patches per optimiser step over all ranks, whatever their number."""
+    """Patches per optimiser step, over all ranks, whatever their number."""
     micro_batch: int = 16
-    """Patches per forward pass of a rank; more are accumulated."""
+    """Most patches in one forward pass of a rank; the gradients of several passes are added up."""
     max_steps: int | None = None
-    """Steps per epoch at most; None is the whole epoch. For trials."""
+    """Most optimiser steps in an epoch, for trials; None is the whole epoch."""
     keep_best: int = 5
-    """Epochs kept for the selection, by IoU on Validation I (section 2.5)."""
+    """Number of epochs, those with the highest IoU on Validation I, that are kept for the selection (section 2.5)."""
     num_workers: int = 4
-    """Threads of each rank that read patches ahead; 0 reads them in the step."""
+    """Threads of each rank that read patches ahead; 0 reads them within the step."""
     save_every_min: float = 10.0
     """Minutes between saves within an epoch: what a crash can cost at most."""
     seed: int = 0
-    """Of weights, draws and augmentation."""
+    """Seed of all that is random: first weights, draws and augmentation."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -279,7 +283,7 @@ class TrainConfig:
         _require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def check_ranks(self, world_size: int) -> None:
-        """Refuse so many ranks that some would have no patch of a step.
+        """Refuse more ranks than a step has patches: some of them would have nothing to do.
 
         Raises:
             ConfigurationError: there are more ranks than patches in the global batch.
@@ -297,36 +301,40 @@ class InferConfig:
     """How heatmaps are made; the um/px that the network sees stands in its weights."""
 
     mpp_tolerance: float = 0.1
-    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
-    tiling: Tiling = "paper"
-    """paper: patches of 512 px that overlap by half, so that each pixel is computed four times; dense: large tiles of
-    which the centre is kept; auto: dense where the calibration found that it changes no verdict."""
+    """Relative deviation from the wanted um per pixel up to which a level is read without resampling. [open]"""
+    tiling: Literal["auto"] | Tiling = "paper"
+    """How a slide is cut. paper: patches of 512 px that overlap by half, so that each pixel is computed four times;
+    dense: large tiles of which the centre is kept; auto: dense where the speed-up record says that it changes no
+    verdict."""
     halo_px: int | None = None
-    """Margin of a dense tile that is computed and not kept, a multiple of 32; None takes the calibration's."""
+    """Margin of a dense tile that is computed and not kept, a multiple of 32 px; None takes the speed-up record's."""
     blending: Blending = "mean"
     """How overlapping patches of the paper's tiling are averaged: each alike, by Hann weights, or the nearest centre
     alone. [open]"""
-    precision: InferPrecision = "float32"
-    """auto: the fastest that the calibration found to change no verdict; int8 needs a calibration, too."""
-    engine: Engine = "auto"
-    """eager: torch as it comes, to which all others are compared; folded: batch normalisation folded into the
-    convolutions, channels last; compiled: torch.compile; auto: the fastest that is installed."""
+    precision: Literal["auto"] | Precision = "float32"
+    """Precision of the network. auto: the fastest that changes no verdict by the speed-up record; int8 needs that
+    record, too."""
+    engine: Literal["auto"] | Engine = "auto"
+    """What runs the network. eager: torch as it comes, to which all others are compared; folded: batch normalisation
+    folded into the convolutions, channels last; compiled: torch.compile; openvino: OpenVINO, on the CPU; auto: the
+    fastest that is installed."""
     exit: Literal["psi_0"] | None = None
-    """psi_0: encoder and first decoder block alone."""
+    """Where the network ends. psi_0: after encoder and first decoder block; None: at its last output."""
     cascade: bool = False
-    """The blocks after psi_0 only where psi_0 is undecided, within the band that the calibration found."""
+    """Whether the blocks after psi_0 are computed only where psi_0 is undecided, within the band of the speed-up
+    record."""
     batch: int = 8
-    """Patches per forward pass; of dense tiles as many as have that many pixels."""
+    """Patches per forward pass; dense tiles are as many as have that many pixels."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         _require(0 <= self.mpp_tolerance < 0.5, "mpp_tolerance", self.mpp_tolerance, "at least 0 and below 0.5")
         _require(self.batch >= 1, "batch", self.batch, "at least 1")
         for name, known in (
-            ("tiling", get_args(Tiling)),
+            ("tiling", ("auto", *get_args(Tiling))),
             ("blending", get_args(Blending)),
-            ("precision", get_args(InferPrecision)),
-            ("engine", get_args(Engine)),
+            ("precision", ("auto", *get_args(Precision))),
+            ("engine", ("auto", *get_args(Engine))),
             ("exit", ("psi_0", None)),
         ):
             _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
@@ -337,13 +345,13 @@ class InferConfig:
 
     @property
     def needs_speedups(self) -> bool:
-        """Whether a calibration has to be there before heatmaps can be made like this."""
+        """Whether the speed-up record has to be there before heatmaps can be made like this."""
         is_dense_without_halo = self.tiling == "dense" and self.halo_px is None
         return self.tiling == "auto" or is_dense_without_halo or self.precision in ("auto", "int8") or self.cascade
 
     @property
     def without_speedups(self) -> "InferConfig":
-        """This, or the paper's tiling in float32 without a cascade where this needs a calibration."""
+        """This, or the paper's tiling in float32 without a cascade where this needs the speed-up record."""
         if not self.needs_speedups:
             return self
         return replace(self, tiling="paper", halo_px=None, precision="float32", cascade=False)
@@ -354,13 +362,13 @@ class SpeedupsConfig:
     """How faster ways of inference are measured against the paper's, on Validation I."""
 
     max_slides: int | None = None
-    """The first slides of Validation I; None takes all, which is what a decision should rest on."""
+    """Number of slides, the first of Validation I; None takes all, which is what a decision should rest on."""
     num_samples: int = 64
-    """Patches of tissue that int8 takes its ranges from."""
+    """Number of patches of tissue that int8 takes its ranges from."""
     num_field_samples: int = 8
-    """Patches of tissue on which the receptive field is measured."""
+    """Number of patches of tissue on which the receptive field is measured."""
     mpp_tolerance: float = 0.1
-    """Relative deviation up to which a pyramid level is used without resampling. [open]"""
+    """Relative deviation from the wanted um per pixel up to which a level is read without resampling. [open]"""
     batch: int = 8
     """Patches per forward pass."""
 
@@ -377,15 +385,16 @@ class SelectConfig:
     """How epoch and thresholds are chosen (section 2.5)."""
 
     beta: float = 1.5
-    """Of F_beta."""
+    """beta of F_beta: 1.5 favours sensitivity."""
     probability_step: float = 0.05
-    """t_p runs from this to 1 minus this. [open]"""
+    """Distance of the probability thresholds tried: t_p runs from this to 1 minus this. [open]"""
     area_step_um2: float = 1280.0
-    """t_A runs over the multiples of this ... [open]"""
+    """Distance of the area thresholds tried: t_A runs over the multiples of this. [open]"""
     num_area_steps: int = 16
-    """... up to so many. [open]"""
+    """Number of area thresholds tried. [open]"""
     area_unit: AreaUnit = "physical"
-    """physical: um2 by the slide's um/px. nominal: 1 um/px, as the paper seems to count. [open]"""
+    """How areas are counted. physical: in um2 by the slide's um/px; nominal: as if 1 um/px, as the paper seems to.
+    [open]"""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -448,7 +457,7 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """What decides the outcome and is not the same on both sides, by dotted key; a key may be on one side alone."""
+    """What decides the outcome and differs, by dotted key; a key may be on one side alone."""
     texts_there, texts_here = (dict(_dotted_texts(_without_pace(side))) for side in (there, here))
     pairs = {
         key: (texts_there.get(key, "not set"), texts_here.get(key, "not set"))
@@ -467,7 +476,7 @@ def _dotted_texts(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _json_values(values: dict[str, Any]) -> dict[str, Any]:
-    """As they come back from a JSON file; paths become texts."""
+    """The values as they come back from a JSON file; paths become texts."""
     return json.loads(json.dumps(values, default=os.fspath))  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bccdist.configuration import PATCH_PX, InferConfig, pixel_px
+from bccdist.configuration import PATCH_PX, Engine, InferConfig, Precision, pixel_px
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path
 from bccdist.machine import cannot_compile, gpu_has_bf16
@@ -43,8 +43,8 @@ Runner = Callable[..., tuple[Tensor, ...]]
 class Arithmetic:
     """Precision and engine, nothing left to `auto`."""
 
-    precision: Literal["float32", "bf16", "int8"]
-    engine: Literal["eager", "folded", "compiled", "openvino"]
+    precision: Precision
+    engine: Engine
 
     def __str__(self) -> str:
         """Such as `float32 openvino`."""
@@ -73,13 +73,10 @@ def resolve_arithmetic(config: InferConfig, device: torch.device) -> Arithmetic:
 
 def candidates(device: torch.device) -> list[Arithmetic]:
     """All that can run here and is worth comparing, float32 eager first."""
-    precisions: tuple[Literal["float32", "bf16", "int8"], ...] = ("float32", "bf16", "int8")
-    engines: tuple[Literal["eager", "folded", "compiled", "openvino"], ...]
-    engines = ("eager", "folded", "compiled", "openvino")
     able = [
         Arithmetic(precision=precision, engine=engine)
-        for precision in precisions
-        for engine in engines
+        for precision in get_args(Precision)
+        for engine in get_args(Engine)
         if _reason_against(precision, engine, device) is None
     ]
     if device.type == "cuda":
@@ -89,7 +86,7 @@ def candidates(device: torch.device) -> list[Arithmetic]:
     return [each for each in able if not {each.precision, each.engine} & dropped]
 
 
-def _engine_for(config: InferConfig, device: torch.device) -> Literal["eager", "folded", "compiled", "openvino"]:
+def _engine_for(config: InferConfig, device: torch.device) -> Engine:
     if config.engine != "auto":
         return config.engine
     if config.precision == "int8":

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist import __version__
-from bccdist.configuration import CELL_PX, PATCH_PX, Psi, Setting, SpeedupsConfig, pixel_px
+from bccdist.configuration import CELL_PX, PATCH_PX, Engine, Psi, Setting, SpeedupsConfig, pixel_px
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, Layout, place_patches
 from bccdist.heatmaps.predict import PredictionTally, Predictor
@@ -43,7 +43,6 @@ from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
 from bccdist.speedups.record import (
-    Engine,
     MeasuredBand,
     MeasuredOutput,
     MeasuredWay,

@@ -13,15 +13,12 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.configuration import AreaUnit, Blending, InferConfig
+from bccdist.configuration import AreaUnit, Blending, Engine, InferConfig, Precision, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
 from bccdist.heatmaps.layout import PAPER, Layout, dense_layout
 
 SCHEMA_VERSION = 2
-Tiling = Literal["paper", "dense"]
-Precision = Literal["float32", "bf16", "int8"]
-Engine = Literal["eager", "folded", "compiled", "openvino"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def infer_slides(
     """Heatmaps of some slides; the job's entry point.
 
     Raises:
-        LedgerError: training, or the selection, has not been there yet.
+        LedgerError: training, or the selection, has not run yet.
         StageFailedError: some slides failed; the others are done.
     """
     from bccdist.stages import inference as stage
@@ -57,7 +57,7 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     """The epochs' numbers.
 
     Raises:
-        LedgerError: training, or the selection, has not been there yet.
+        LedgerError: training, or the selection, has not run yet.
     """
     from bccdist.sections.choices import read_choices
     from bccdist.training.reporting.metrics import read_best_epochs

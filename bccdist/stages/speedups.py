@@ -11,7 +11,7 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
     """Measure every way of inference on Validation I; the job's entry point.
 
     Raises:
-        LedgerError: the selection has not been there yet.
+        LedgerError: the selection has not run yet.
         ConfigurationError: no slide of Validation I has tissue.
         SlideError: one cannot be read.
     """

@@ -9,21 +9,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import deterministic as torch_deterministic
 
-from bccdist.configuration import ComputeConfig, TrainConfig
+from bccdist.configuration import ComputeConfig, TrainConfig, TrainPrecision
 from bccdist.errors import ConfigurationError
 from bccdist.machine import cannot_compile, gpu_has_bf16
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.losses import losses
 
-ResolvedPrecision = Literal["float32", "tf32", "bf16"]
 _CUBLAS_WORKSPACE = ":4096:8"
 """One of the two sizes of its workspace with which cuBLAS gives the same bits each time."""
 _TF32_CAPABILITY = (8, 0)
@@ -34,7 +33,7 @@ _TF32_CAPABILITY = (8, 0)
 class Compute:
     """The arithmetic of one run, nothing left to `auto`."""
 
-    precision: ResolvedPrecision
+    precision: TrainPrecision
     channels_last: bool
     """Wherever the network's width allows it."""
     compile: bool
@@ -90,7 +89,7 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
     )
 
 
-def resolve_precision(config: ComputeConfig, device: torch.device) -> ResolvedPrecision:
+def resolve_precision(config: ComputeConfig, device: torch.device) -> TrainPrecision:
     """The precision that a configuration means on this device.
 
     Raises:

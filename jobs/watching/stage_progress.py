@@ -109,7 +109,7 @@ def inference_progress(
 ) -> StageProgress:
     """The slides that have ledger rows for every epoch that is wanted.
 
-    While the epochs are not known, because training or the selection has not been there, no slide is done.
+    While the epochs are not known, because training or the selection has not run yet, no slide is done.
 
     Args:
         paths: the study.
@@ -124,7 +124,7 @@ def inference_progress(
     try:
         numbers = resolve_epochs(paths, setting, epochs)
     except LedgerError:
-        before = "training has not been there" if epochs == "best" else "no epoch is chosen"
+        before = "training has not run yet" if epochs == "best" else "no epoch is chosen"
         detail = f"epochs not known yet: {before}"
         return StageProgress(stage=stage, num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
     rows = [partial(paths.ledger_rows, setting, number) for number in numbers]

@@ -64,7 +64,7 @@ class RunState:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to the end at the newest pace; a validation that has not been there yet counts nothing."""
+        """Seconds to the end at the newest pace; a validation that has not run yet counts nothing."""
         if self.pace.is_done:
             return 0.0
         last = self.epoch_times[-1] if self.epoch_times else None

@@ -1,16 +1,19 @@
 """The defaults are the paper's, what cannot work is refused by name, and a folder keeps to one configuration."""
 
+import ast
 import json
 import operator
 import re
 from dataclasses import asdict, fields, replace
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
 import tyro
 
+from bccdist import configuration
 from bccdist.configuration import (
     CELL_PX,
     NUM_BLOCKS,
@@ -434,3 +437,29 @@ def test_a_digest_that_is_not_that_of_its_values_is_said(tmp_path: Path) -> None
     digest = claim_config(path, InferConfig())
     write_json(path, {**read_json(path), "digest": "0" * 12})
     assert _refusal(path, InferConfig()) == f"digest: there '000000000000', here '{digest}'"
+
+
+def _field_texts() -> dict[str, str]:
+    """What `--help` says of each field of each configuration."""
+    module = ast.parse(Path(configuration.__file__).read_text(encoding="utf-8"))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    return {
+        f"{each.name}.{ast.unparse(before.target)}": _text_of(after)
+        for each in classes
+        for before, after in pairwise(each.body)
+        if isinstance(before, ast.AnnAssign)
+    }
+
+
+def _text_of(node: ast.stmt) -> str:
+    is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return str(node.value.value) if is_text else ""  # type: ignore[attr-defined]
+
+
+def test_what_the_help_says_of_a_flag_needs_no_name_above_it() -> None:
+    texts = _field_texts()
+    kinds = (ShardConfig, TrainConfig, BalanceConfig, DrawCounts, AugmentConfig, ComputeConfig, InferConfig)
+    kinds += (SelectConfig, SpeedupsConfig)
+    assert {f"{kind.__name__}.{each.name}" for kind in kinds for each in fields(kind)} <= set(texts)
+    lean_on_the_name = re.compile(r"(Of|By|That|As|In)\b|\W*$")
+    assert {name: text for name, text in texts.items() if lean_on_the_name.match(text) or "..." in text} == {}
