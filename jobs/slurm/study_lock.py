@@ -1,214 +1,118 @@
-"""One launch of a study at a time: a lock file that says who holds it, and that outlives no process for long."""
+"""One launch of a study at a time: the system's lock on a file, and beside it a note that says who holds it.
 
-import json
+The lock is the system's (flock) and not the mere existence of a file: the kernel lets go of it when its holder ends,
+however that ends, so nobody has to judge by a number whether a process is still there. NFS carries it to its server,
+so it holds between login nodes, too. Where a file system has no flock, filelock falls back to a file that exists.
+Where each machine keeps flock to itself (NFS with local_lock, Lustre with localflock), the lock is free for us while
+a launch of another machine is at work. Its note is there then, and so we refuse.
+"""
+
+import getpass
 import os
 import socket
 import sys
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+
+from filelock import FileLock, Timeout
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import digest_of, write_json
+from bccdist.files import read_json, write_json
+from jobs.slurm import journal
 
-_PATIENCE_S = 5.0
-"""For another process that is between making the file and filling it, or taking a stale one over."""
-_POLL_S = 0.02
+_PATIENCE_S = 1.0
+"""How long a launch waits for the lock: `status.py` takes it for a moment to see whether it is free."""
+_MODE = 0o666
+"""Permissions of the lock file, which stays: whoever else works on this study must be able to lock it, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Holder:
-    """Who holds a lock."""
+    """Who holds a lock: by default this process, from now on."""
 
-    host: str
-    pid: int
-    process_start: int | None
-    """In the system's clock ticks after its start; None where it does not say. Numbers of processes come again."""
-    since: str
-    command: list[str]
-    token: str
-    """Of this lock and no other."""
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    user: str = field(default_factory=getpass.getuser)
+    command: list[str] = field(default_factory=lambda: sys.argv)
+    since: str = field(default_factory=journal.now)
 
+    def __str__(self) -> str:
+        return f"pid {self.pid} of {self.user} on {self.host}, since {self.since}: {' '.join(self.command)}"
 
-class _Process(NamedTuple):
-    """What the system says of a process that is there."""
-
-    is_ended: bool
-    """Only its parent has not asked for its exit code yet."""
-    start: int
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs, or ran, on this machine."""
+        return self.host == socket.gethostname()
 
 
 @contextmanager
 def launch_lock(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`; one that was left by a process of this machine that has ended is taken over.
+    """Hold the lock at `path`.
 
     Raises:
         ConfigurationError: another launch holds it, or may hold it; the message names it.
     """
-    holder = _this_process()
-    _acquire(path, holder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=_PATIENCE_S, mode=_MODE)
     try:
-        yield
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigurationError(_refusal(path, _holder(path))) from error
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}; to launch this study, {getpass.getuser()} must be able to write to this file "
+            "and its folder"
+        ) from error
+    try:
+        before = _holder(path)
+        if before is not None and not before.is_here:
+            raise ConfigurationError(_refusal(path, before))
+        if before is not None:
+            print(f"an earlier launch was killed before its end ({before}); what it submitted is in the journal")
+        write_json(_note(path), asdict(_Holder()))
+        try:
+            yield
+        finally:
+            _note(path).unlink(missing_ok=True)
     finally:
-        _release(path, holder)
+        lock.release()
 
 
 def is_held(path: Path) -> bool:
     """Whether a launch holds the lock, for all that this machine knows."""
     try:
-        there = _read(path)
-    except ValueError:
-        return True
-    return there is not None and not _has_ended(there)
-
-
-def _this_process() -> _Holder:
-    process = _process(os.getpid())
-    return _Holder(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_start=process.start if process else None,
-        since=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=sys.argv,
-        token=uuid.uuid4().hex,
-    )
-
-
-def _acquire(path: Path, holder: _Holder) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline_s = time.monotonic() + _PATIENCE_S
-    while not _create(path, json.dumps(asdict(holder), indent=2) + "\n"):
-        there = _read_whole(path, deadline_s)
-        if there is None:
-            continue
-        if not _has_ended(there):
-            raise ConfigurationError(_refusal(path, there))
-        if _take_over(path, there, holder):
-            print(
-                f"the launch of {there.since} (pid {there.pid} on {there.host}) ended without giving back "
-                f"{path.name}; this launch takes it over"
-            )
-            return
-        if time.monotonic() > deadline_s:
-            raise ConfigurationError(
-                f"{path}: left by a launch that has ended, and another one has begun to take it over and not come to "
-                f"an end within {_PATIENCE_S:.0f} s; if no launch is at work, remove {path} and {_claim(path, there)}"
-            )
-        time.sleep(_POLL_S)
-
-
-def _create(path: Path, text: str) -> bool:
-    """Make a file, or find that it is there already; one of several processes makes it."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    return True
-
-
-def _read(path: Path) -> _Holder | None:
-    """Who holds the lock; None where there is none.
-
-    Raises:
-        ValueError: the file does not say, or not yet.
-    """
-    try:
-        return _Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-def _read_whole(path: Path, deadline_s: float) -> _Holder | None:
-    while True:
-        try:
-            return _read(path)
-        except ValueError as error:
-            if time.monotonic() > deadline_s:
-                raise ConfigurationError(
-                    f"{path}: does not say which launch made it ({error}); if no launch of this study is at work, "
-                    "remove the file"
-                ) from error
-            time.sleep(_POLL_S)
-
-
-def _has_ended(there: _Holder) -> bool:
-    """Whether the process is surely gone; of other machines nothing is known."""
-    if there.host != socket.gethostname():
-        return False
-    try:
-        os.kill(there.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False  # another user's; the system may hide all else of it
-    process = _process(there.pid)
-    if process is None:
-        return False
-    return process.is_ended or there.process_start not in (None, process.start)
-
-
-def _process(pid: int) -> _Process | None:
-    """None where the system does not say."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The second field, the name, is in brackets and may hold blanks and brackets.
-    fields = text.rpartition(")")[2].split()
-    return _Process(is_ended=fields[0] in "ZX", start=int(fields[19]))
-
-
-def _refusal(path: Path, there: _Holder) -> str:
-    who = f"pid {there.pid} on {there.host}, since {there.since}: {' '.join(there.command)}"
-    if there.host == socket.gethostname():
-        return f"another launch of this study is at work ({who}); wait for it, or stop it, and launch again"
-    return (
-        f"another launch of this study is at work, or was broken off on another machine ({who}); look there whether "
-        f"process {there.pid} still runs, for instance with `ssh {there.host} ps -p {there.pid}`, and if it does not, "
-        f"remove {path}"
-    )
-
-
-def _take_over(path: Path, stale: _Holder, holder: _Holder) -> bool:
-    """Put this process in the place of one that has ended; False where another process is about to, or has.
-
-    Only who made the claim on this very lock may replace it, and looks again before: so of two that found it
-    stale, the second cannot replace the lock that the first holds by then.
-    """
-    claim = _claim(path, stale)
-    if not _create(claim, ""):
-        return False
-    try:
-        if _read(path) != stale:
+        holder = _holder(path)
+        if holder is None:
             return False
-        write_json(path, asdict(holder))
+        with FileLock(path, timeout=0, mode=_MODE):
+            # The lock is free, so the holder of this machine was killed. Another machine's may keep its own locks.
+            return not holder.is_here
+    except (ConfigurationError, OSError):  # held (filelock's Timeout is an OSError), or not ours to ask
         return True
-    except ValueError:
-        return False
-    finally:
-        claim.unlink(missing_ok=True)
 
 
-def _claim(path: Path, stale: _Holder) -> Path:
-    return path.with_name(f"{path.name}.claim-{digest_of(stale.token)}")
+def _note(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
-def _release(path: Path, holder: _Holder) -> None:
-    """Remove the lock, unless somebody put another one in its place by hand."""
+def _holder(path: Path) -> _Holder | None:
+    """Who left the note beside the lock; None where there is none."""
+    note = _note(path)
     try:
-        there = _read(path)
-    except ValueError:
-        there = None
-    if there == holder:
-        path.unlink(missing_ok=True)
-    else:
-        print(f"{path} was removed or replaced while this launch was at work; look whether another one has run")
+        return _Holder(**read_json(note)) if note.exists() else None
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{note} is damaged ({error}); remove it if no launch is at work") from error
+
+
+def _refusal(path: Path, there: _Holder | None) -> str:
+    if there is None:
+        return f"another launch of this study has just begun or just ended (it holds {path}); launch again"
+    if there.is_here:
+        return f"another launch of this study is at work ({there}); wait for it, or stop it, and launch again"
+    return (
+        f"another launch of this study is at work, or was broken off on another machine ({there}); look there whether "
+        f"process {there.pid} still runs, for instance with `ssh {there.host} ps -p {there.pid}`, and if it does not, "
+        f"remove {path} and {_note(path)}"
+    )

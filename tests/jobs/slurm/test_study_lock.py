@@ -1,27 +1,32 @@
-"""One launch at a time holds a study; what a dead one left is taken over, by one."""
+"""One launch at a time holds a study, and says who it is; one that was killed holds nothing."""
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from bccdist.errors import ConfigurationError
-from jobs.slurm import study_lock as module
 from jobs.slurm.study_lock import is_held, launch_lock
 
 HOLD = """
+import os
 import sys
 from pathlib import Path
 from bccdist.errors import ConfigurationError
 from jobs.slurm.study_lock import launch_lock
+if len(sys.argv) > 2:
+    os.seteuid(int(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -36,14 +41,14 @@ except ConfigurationError as error:
 class Launch:
     """A process that tries to get the lock when it is told to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *user: str) -> None:
         """Ready to try."""
-        pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], **pipe)  # type: ignore[call-overload]
+        pipe: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, "-c", HOLD, str(path), *user], **pipe)
         assert self.said() == "ready"
 
     def said(self) -> str:
-        while (line := self.process.stdout.readline().strip()).startswith("the launch of"):
+        while (line := self.process.stdout.readline().strip()).startswith("an earlier launch"):
             pass
         return str(line)
 
@@ -73,165 +78,122 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "study" / "launch.lock"
 
 
-def holder_in(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
+def note(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def holder_at(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(note(path).read_text())
     return found
 
 
 def left_by(path: Path, **facts: Any) -> None:
-    """A lock as this process would hold it, but for some facts."""
+    """What a launch that was killed leaves, but for some facts."""
     with launch_lock(path):
-        there = holder_in(path)
-    path.write_text(json.dumps(there | facts))
+        there = holder_at(path)
+    note(path).write_text(json.dumps(there | facts))
 
 
-def dead_pid() -> int:
-    """Of a process that has ended."""
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    return ended.pid
-
-
-def test_the_lock_says_who_holds_it_and_goes_with_them(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lock_says_who_holds_it_as_long_as_it_is_held(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not is_held(path)
     with launch_lock(path):
-        there = holder_in(path)
+        there = holder_at(path)
         assert (there["host"], there["pid"], there["command"]) == (socket.gethostname(), os.getpid(), sys.argv)
+        assert set(there) == {"host", "pid", "user", "command", "since"}
         assert is_held(path)
-    assert list(path.parent.iterdir()) == []
+    assert not note(path).exists()
+    assert not is_held(path)
     assert capsys.readouterr().out == ""
 
 
 def test_an_error_gives_the_lock_back(path: Path) -> None:
     with pytest.raises(RuntimeError, match="sbatch"), launch_lock(path):
         raise RuntimeError("sbatch")
-    assert not path.exists()
+    with launch_lock(path):
+        assert is_held(path)
 
 
 def test_another_launch_at_work_is_named(path: Path) -> None:
-    with launch_lock(path):
-        expected = rf"another launch of this study is at work \(pid {os.getpid()} on .*, since 2.*\); wait for it"
-        with pytest.raises(ConfigurationError, match=expected), launch_lock(path):
-            pytest.fail("both held it")
-        assert path.exists()
-
-
-def test_what_a_killed_launch_left_is_taken_over_with_a_word(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with launches(path, 1) as [first]:
         first.go()
         assert first.said() == "held"
+        expected = (
+            rf"another launch of this study is at work \(pid {first.process.pid} of \S+ on {socket.gethostname()}, "
+            r"since 2.*: -c .*launch.lock\); wait for it, or stop it"
+        )
+        with pytest.raises(ConfigurationError, match=expected), launch_lock(path):
+            pytest.fail("both held it")
         assert is_held(path)
-    assert path.exists()
+
+
+def test_a_launch_that_was_killed_holds_nothing_and_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with launches(path, 1) as [first]:
+        first.go()
+        assert first.said() == "held"
+    assert note(path).exists()
     assert not is_held(path)
     with launch_lock(path):
-        assert holder_in(path)["pid"] == os.getpid()
-        said = capsys.readouterr().out
-        assert f"(pid {first.process.pid} on {socket.gethostname()}) ended without giving back" in said
-    assert list(path.parent.iterdir()) == []
+        assert holder_at(path)["pid"] == os.getpid()
+        assert f"killed before its end (pid {first.process.pid} of" in capsys.readouterr().out
 
 
-def test_a_number_that_another_process_has_by_now_does_not_keep_the_lock(path: Path) -> None:
-    left_by(path, process_start=1)
-    assert not is_held(path)
-    with launch_lock(path):
-        assert holder_in(path)["process_start"] > 1
-
-
-def test_a_process_that_nobody_waited_for_has_ended(path: Path) -> None:
-    ended = subprocess.Popen(["true"], stdout=subprocess.PIPE)
-    assert ended.stdout is not None
-    ended.stdout.read()
-    ended.stdout.close()
-    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-    left_by(path, pid=ended.pid, process_start=None)
-    assert not is_held(path)
-    ended.wait()
-
-
-def test_a_process_of_another_user_is_alive_even_where_the_system_hides_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(pid: int, number: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    left_by(path, pid=dead_pid())
-    with pytest.raises(ConfigurationError, match="is at work"), launch_lock(path):
-        pytest.fail("taken from another user")
-
-
-def test_a_lock_of_another_machine_is_for_the_user_to_judge(path: Path) -> None:
+def test_what_another_machine_left_is_for_the_user_to_judge(path: Path) -> None:
     left_by(path, host="login-2", pid=77)
     assert is_held(path)
-    expected = rf"pid 77 on login-2.*whether process 77 still runs.*ps -p 77.*remove {path}$"
+    expected = rf"pid 77 .*on login-2.*whether process 77 still runs.*ps -p 77.*remove {path} and {note(path)}$"
     with pytest.raises(ConfigurationError, match=expected), launch_lock(path):
         pytest.fail("taken from another machine")
-    assert holder_in(path)["host"] == "login-2"
+    assert holder_at(path)["host"] == "login-2"
+    path.unlink()
+    note(path).unlink()
+    with launch_lock(path):
+        assert is_held(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}'])
-def test_a_file_that_says_nothing_is_for_the_user_to_judge(
-    text: str, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pids": 3}'])
+def test_a_note_that_says_nothing_is_for_the_user_to_judge(text: str, path: Path) -> None:
     path.parent.mkdir()
-    path.write_text(text)
-    expected = r"does not say which launch made it .* remove the file"
-    with pytest.raises(ConfigurationError, match=expected), launch_lock(path):
+    note(path).write_text(text)
+    with pytest.raises(ConfigurationError, match=r"launch.json is damaged .* remove it"), launch_lock(path):
         pytest.fail("taken")
     assert is_held(path)
-    assert path.read_text() == text
 
 
-def test_a_file_that_is_being_filled_is_waited_for(path: Path) -> None:
+def test_a_look_at_the_lock_does_not_turn_a_launch_away(path: Path) -> None:
+    left_by(path)
+    with launches(path, 1) as [launch], filelock.FileLock(path):
+        launch.go()
+        with pytest.raises(subprocess.TimeoutExpired):
+            launch.process.wait(0.3)
+        assert not is_held(path.with_name("other.lock"))
     with launch_lock(path):
-        whole = path.read_text()
-        path.write_text("")
-        timer = threading.Timer(0.1, path.write_text, [whole])
-        timer.start()
-        with pytest.raises(ConfigurationError, match="is at work"), launch_lock(path):
-            pytest.fail("both held it")
-        timer.join()
+        pass
 
 
-def test_a_takeover_that_was_broken_off_is_for_the_user_to_judge(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
-    left_by(path, pid=dead_pid())
-    there = module._read(path)
-    assert there is not None
-    claim = module._claim(path, there)
-    claim.touch()
-    with pytest.raises(ConfigurationError, match=rf"remove {path} and {claim}"), launch_lock(path):
-        pytest.fail("taken")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a launch of another user")
+@pytest.mark.parametrize(
+    ("mode", "says"), [(None, "held"), (0o644, r"refused .*launch.lock: Permission denied; .* write to this file")]
+)
+def test_a_lock_whose_file_another_user_made_can_be_taken(mode: int | None, says: str) -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    with launch_lock(folder / "launch.lock"):
+        pass
+    if mode is not None:
+        (folder / "launch.lock").chmod(mode)
+    launch = Launch(folder / "launch.lock", "65534")
+    try:
+        launch.go()
+        assert re.match(says, launch.said())
+    finally:
+        launch.end()
+        shutil.rmtree(folder)
 
 
-def test_who_comes_second_to_a_stale_lock_does_not_replace_the_first(path: Path) -> None:
-    left_by(path, pid=dead_pid())
-    stale = module._read(path)
-    assert stale is not None
-    with launch_lock(path):
-        first = path.read_text()
-        assert not module._take_over(path, stale, module._this_process())
-        assert path.read_text() == first
-        assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_lock_that_was_replaced_by_hand_is_not_removed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with launch_lock(path):
-        path.unlink()
-        left_by(path, host="login-2")
-    assert holder_in(path)["host"] == "login-2"
-    assert "was removed or replaced while this launch was at work" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("is_stale", [False, True], ids=["free", "stale"])
-def test_of_many_at_the_same_moment_one_gets_it(is_stale: bool, path: Path) -> None:
+def test_of_many_at_the_same_moment_one_gets_it(path: Path) -> None:
     with launches(path, 6) as started:
-        if is_stale:
-            left_by(path, pid=dead_pid())
         for each in started:
             each.go()
         said = [each.said().split()[0] for each in started]
         assert sorted(said) == ["held", *["refused"] * 5]
-        assert holder_in(path)["pid"] == started[said.index("held")].process.pid
-        assert list(path.parent.iterdir()) == [path]
+        assert holder_at(path)["pid"] == started[said.index("held")].process.pid
