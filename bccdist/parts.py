@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Self
 
+from bccdist.errors import ConfigurationError
+
 
 class Part(StrEnum):
     """A part of the data (Table 1)."""
@@ -27,13 +29,13 @@ class Part(StrEnum):
         """The part called `text`, in its full or its short name.
 
         Raises:
-            ValueError: no part has that name; the message lists the names.
+            ConfigurationError: no part has that name; the message lists the names.
         """
         for part in cls:
             if text.strip().lower() in (part.value.lower(), part.short):
                 return part
         known = ", ".join(f"{part.value!r} ({part.short})" for part in cls)
-        raise ValueError(f"unknown part {text!r}; known parts: {known}")
+        raise ConfigurationError(f"unknown part {text!r}; known parts: {known}")
 
 
 _SHORT_NAMES = {

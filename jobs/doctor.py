@@ -15,7 +15,7 @@ import tyro
 
 from bccdist.command import run_command
 from bccdist.configuration import ShardConfig
-from bccdist.errors import ConfigurationError, ManifestError
+from bccdist.errors import ManifestError
 from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.processes import Casualty, run_each
@@ -106,7 +106,7 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     """
     # Without a look at the files: one that is not there is a finding of its slide.
     manifest, faults = inspect_manifest(arguments.manifest, files_must_exist=False)
-    parts = _parse_parts(arguments.parts)
+    parts = tuple(Part.parse(name) for name in arguments.parts)
     slides = manifest.slides_of(parts)
     _print_lines(fault_lines(faults))
     if not slides:
@@ -121,13 +121,6 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     _print_lines(set_lines(found_among_all))
     _print_lines(closing_lines([totals_of(manifest, part) for part in parts], checkups))
     return diagnosis
-
-
-def _parse_parts(names: Sequence[str]) -> tuple[Part, ...]:
-    try:
-        return tuple(Part.parse(name) for name in names)
-    except ValueError as error:
-        raise ConfigurationError(f"--parts: {error}") from error
 
 
 def _print_lines(lines: Sequence[str]) -> None:

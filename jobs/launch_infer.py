@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.stages.epochs import Epochs
 from bccdist.study import open_study
@@ -28,10 +27,7 @@ class InferArguments(LauncherArguments):
 
 def main(arguments: InferArguments) -> None:
     """Submit the stage."""
-    try:
-        parts = [Part.parse(name) for name in arguments.parts]
-    except ValueError as error:
-        raise ConfigurationError(f"--parts: {error}") from None
+    parts = [Part.parse(name) for name in arguments.parts]
     manifest = open_study(arguments.launch.study)
     with submitting(arguments.launch) as submitter:
         launch_inference(submitter, manifest, arguments.setting, parts, arguments.epochs, arguments.config, after=[])

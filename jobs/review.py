@@ -51,10 +51,7 @@ def main(arguments: ReviewArguments) -> None:
     if arguments.export is not None or arguments.export_hard is not None:
         _export(arguments)
         return
-    try:
-        parts = [Part.parse(part) for part in arguments.parts]
-    except ValueError as error:
-        raise ConfigurationError(f"--parts: {error}") from error
+    parts = [Part.parse(part) for part in arguments.parts]
     try:
         # Imported here, so that --help and exports need no web server.
         from analysis.review.serving import serve_review

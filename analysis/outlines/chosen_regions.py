@@ -26,7 +26,7 @@ from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice, read_choices, read_headline
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.sampling import pixels_under
 from bccdist.sections.verdicts import Verdict
@@ -83,16 +83,10 @@ def read_request(
 
 def _choices(paths: StudyPaths, setting: str | None, t_p: float | None) -> dict[str, Choice]:
     """What was chosen, by setting, with another t_p if one is given."""
-    choices = {choice.setting: choice for choice in read_choices(paths)}
-    if setting is not None and setting not in choices:
-        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
+    choices = read_choices(paths) if setting is None else [read_headline(paths, setting)]
     if t_p is not None and not 0 < t_p <= 1:
         raise LedgerError(f"--t-p {t_p}: a prediction threshold lies above 0 and is at most 1")
-    return {
-        name: choice if t_p is None else replace(choice, t_p=t_p)
-        for name, choice in choices.items()
-        if setting in (None, name)
-    }
+    return {choice.setting: choice if t_p is None else replace(choice, t_p=t_p) for choice in choices}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from bccdist import __version__
 from bccdist.configuration import PHANTOM_WARNING, Psi, pixel_px
-from bccdist.errors import HeatmapError, LedgerError
+from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import read_headline
 
 TILE_PIXELS = CHUNK_PIXELS
 _CLASSIC_TIFF_BYTES = 1 << 31
@@ -37,7 +37,7 @@ def export_heatmap(
     Args:
         study_root: the study's folder.
         slide_id: of a slide that the chosen model was applied to.
-        setting: may be None where only one was selected.
+        setting: None is the one with the best F_beta on Validation I + II.
         psi: the output; None is the setting's own.
         out: the file to write; None is its place in the study.
 
@@ -45,11 +45,11 @@ def export_heatmap(
         The file's path.
 
     Raises:
-        LedgerError: nothing was selected, or it is not said which of several settings is meant.
+        LedgerError: nothing was selected, or not for this setting.
         HeatmapError: the heatmap cannot be read, or has no such output.
     """
     paths = StudyPaths(study_root)
-    choice = _choice(paths, setting)
+    choice = read_headline(paths, setting)
     heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
     output: Psi = psi or heatmap.outputs[-1]
     if output not in heatmap.outputs:
@@ -57,17 +57,6 @@ def export_heatmap(
     path = out or paths.heatmap_tiff(choice.setting, slide_id, output)
     write_tiff(path, heatmap, output)
     return path
-
-
-def _choice(paths: StudyPaths, setting: str | None) -> Choice:
-    choices = {choice.setting: choice for choice in read_choices(paths)}
-    names = ", ".join(choices)
-    if setting is None and len(choices) > 1:
-        raise LedgerError(f"several settings were selected: {names}; give one with --setting")
-    name = next(iter(choices)) if setting is None else setting
-    if name not in choices:
-        raise LedgerError(f"--setting {name}: nothing was selected for it; selected were {names}")
-    return choices[name]
 
 
 def write_tiff(path: Path, heatmap: Heatmap, psi: Psi) -> None:
@@ -125,7 +114,7 @@ def main(
     Args:
         study: The study's folder.
         slide_id: A slide that the chosen model was applied to.
-        setting: May be left out where only one was selected.
+        setting: Default is the one with the best F_beta on Validation I + II.
         psi: Which output: default is the setting's own.
         out: File to write: default is STUDY/heatmap_tiffs/SETTING/.
     """

@@ -20,11 +20,9 @@ from analysis.pictures.panel_drawing import Panel, Row, Sheet, heat_bar, heated,
 from bccdist.errors import LedgerError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice, read_headline
 from bccdist.study import open_study
 
-BEST_SETTING = "resnet34_ds"
-"""The best of the paper on Test."""
 NUM_TUMOR, NUM_NORMAL = 4, 2
 _PAIRS_PER_ROW = 2
 _PANEL_PX = (440, 440)
@@ -33,18 +31,6 @@ _COLUMNS = [
     *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
     *("label", "verdict", "area_um2", "max_probability", "weights_digest"),
 ]
-
-
-def chosen_setting(choices: list[Choice], setting: str | None) -> Choice:
-    """The setting that is asked for; without a name the paper's best one, or else the first that was selected.
-
-    Raises:
-        LedgerError: nothing was selected for it.
-    """
-    by_name = {choice.setting: choice for choice in choices}
-    if setting is not None and setting not in by_name:
-        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(by_name)}")
-    return by_name[setting] if setting else by_name.get(BEST_SETTING, choices[0])
 
 
 def choose_sections(verdicts: pd.DataFrame, *, num_tumor: int, num_normal: int) -> pd.DataFrame:
@@ -122,7 +108,7 @@ def write_figure6(
         SlideError, HeatmapError: a slide or a heatmap cannot be read.
     """
     manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choice = chosen_setting(read_choices(paths), setting)
+    choice = read_headline(paths, setting)
     verdicts = all_verdicts(load_ledger(paths), [choice], [Part.TEST])
     sections = choose_sections(verdicts, num_tumor=num_tumor, num_normal=num_normal)
     if sections.empty:
@@ -170,7 +156,7 @@ def main(
 
     Args:
         study: The study's folder.
-        setting: Default is resnet34_ds, or the first that was selected.
+        setting: Default is the one with the best F_beta on Validation I + II.
         tumor: How many sections with tumor.
         normal: How many without.
     """

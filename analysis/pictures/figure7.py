@@ -15,7 +15,7 @@ from analysis.evidence.verdict_table import all_verdicts
 from analysis.outlines.chosen_regions import ChosenOutput, Request, SectionVerdict, on_each_output, section_box
 from analysis.outlines.region_outlines import Region
 from analysis.pictures.crops import Crop, Heat, read_heated
-from analysis.pictures.figure6 import about_choice, chosen_setting, heat_panel, section_table
+from analysis.pictures.figure6 import about_choice, heat_panel, section_table
 from analysis.pictures.overlay_drawing import PictureBox
 from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, heat_bar, write_sheet
 from bccdist.configuration import CELL_PX
@@ -24,7 +24,7 @@ from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice, read_choices, read_headline
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -160,9 +160,8 @@ def write_figure7(study_root: Path, setting: str | None = None) -> Table:
         StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
     """
     manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choices = read_choices(paths)
-    choice = chosen_setting(choices, setting)
-    verdicts = all_verdicts(load_ledger(paths), choices, [Part.TEST])
+    choice = read_headline(paths, setting)
+    verdicts = all_verdicts(load_ledger(paths), read_choices(paths), [Part.TEST])
     wrong = false_positives(verdicts[verdicts["setting"] == choice.setting])
     if wrong.empty:
         raise _no_false_positive(choice, verdicts)
@@ -192,7 +191,7 @@ def main(study: Annotated[Path, tyro.conf.Positional], setting: str | None = Non
 
     Args:
         study: The study's folder.
-        setting: Default is resnet34_ds, or the first that was selected.
+        setting: Default is the one with the best F_beta on Validation I + II.
     """
     print(write_figure7(study, setting).markdown)
     print(StudyPaths(study).figure("figure7"))

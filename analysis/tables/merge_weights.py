@@ -16,7 +16,7 @@ from analysis.tables.table5 import measured_outputs
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice, read_headline
 from bccdist.speedups.record import MeasuredOutput
 
 SETTING: Setting = "resnet34_linear"
@@ -76,11 +76,9 @@ def write_merge_weights(study_root: Path) -> Table:
         LedgerError: nothing was selected for the linear merge, or it has no metrics.
     """
     paths = StudyPaths(study_root)
-    choices = {choice.setting: choice for choice in read_choices(paths)}
-    if SETTING not in choices:
-        raise LedgerError(f"{paths.selection}: nothing was selected for {SETTING}, only for {', '.join(choices)}")
+    choice = read_headline(paths, SETTING)
     metrics = pd.read_parquet(paths.run(SETTING).metrics)
-    table = build_merge_weights(metrics, choices[SETTING], measured_outputs(paths.run(SETTING), choices[SETTING]))
+    table = build_merge_weights(metrics, choice, measured_outputs(paths.run(SETTING), choice))
     table.write(paths.tables)
     return table
 

@@ -1,8 +1,8 @@
 """Model selection (paper, section 2.5): `python analysis/make.py selection STUDY`.
 
-The five best epochs of a setting by IoU on Validation I, times a grid of t_p and t_A, are judged by F_beta over
-the labelled sections of Validation I + II. Ties go to the higher accuracy, the higher specificity, the smaller
-t_A; then, for a definite answer, to the epoch with the higher IoU and the smaller t_p.
+The best epochs of a setting by IoU on Validation I (five in the paper, `keep_best` of the run), times a grid of t_p
+and t_A, are judged by F_beta over the labelled sections of Validation I + II. Ties go to the higher accuracy, the
+higher specificity, the smaller t_A; then, for a definite answer, to the epoch with the higher IoU and the smaller t_p.
 
 A section for `review` (its tissue was not read whole, and what was read shows no tumor) is neither right nor
 wrong: it is left out of the confusion and counted in a column of its own.
@@ -29,7 +29,6 @@ from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.verdicts import has_tumor, region_area_um2
 from bccdist.training.reporting.metrics import read_best_epochs
 
-NUM_BEST_EPOCHS = 5
 SELECTION_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2)
 _RANKED = {
     "f_beta": False,
@@ -75,7 +74,7 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
     _require_both_labels(labelled)
     grids, chosen = [], []
     for setting in labelled.settings:
-        ranking = read_best_epochs(paths.run(setting), NUM_BEST_EPOCHS)
+        ranking = read_best_epochs(paths.run(setting))
         mine = labelled.where(_equals(labelled, "setting", setting))
         candidates = _candidates(paths.run(setting), mine, ranking)
         grid = setting_grid(candidates, config)

@@ -21,11 +21,12 @@ from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice, read_headline
 from bccdist.sections.verdicts import Verdict
 from bccdist.speedups.record import MeasuredOutput, read_speedups
 
 DEFAULT_SETTING: Setting = "resnet34_ds"
+"""The only setting whose loss makes each block a segmentation."""
 _SECTION = ["slide_id", "section_id"]
 
 
@@ -119,26 +120,24 @@ def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredO
     return {}
 
 
-def write_table5(study_root: Path, setting: Setting = DEFAULT_SETTING) -> Table:
+def write_table5(study_root: Path, setting: Setting | None = None) -> Table:
     """Build and write Table 5.
 
     Raises:
         LedgerError: nothing was selected for the setting, or Test was not inferred.
     """
     paths = StudyPaths(study_root)
-    choices = {choice.setting: choice for choice in read_choices(paths)}
-    if setting not in choices:
-        raise LedgerError(f"{paths.selection}: nothing was selected for {setting}, only for {', '.join(choices)}")
-    table = build_table5(load_ledger(paths), choices[setting], measured_outputs(paths.run(setting), choices[setting]))
+    choice = read_headline(paths, setting, among=[DEFAULT_SETTING])
+    table = build_table5(load_ledger(paths), choice, measured_outputs(paths.run(choice.setting), choice))
     table.write(paths.tables)
     return table
 
 
-def main(study: Annotated[Path, tyro.conf.Positional], setting: Setting = DEFAULT_SETTING) -> None:
+def main(study: Annotated[Path, tyro.conf.Positional], setting: Setting | None = None) -> None:
     """Print and write Table 5.
 
     Args:
         study: The study's folder.
-        setting: The setting whose outputs are compared.
+        setting: The setting whose outputs are compared: default is resnet34_ds.
     """
     print(write_table5(study, setting).markdown)

@@ -1,10 +1,11 @@
 """What the model selection chose: the rows of selection.parquet as values (paper, section 2.5)."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from bccdist.configuration import AreaUnit
+from bccdist.configuration import SETTINGS, AreaUnit
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
 
@@ -20,7 +21,7 @@ class Choice:
     t_a_um2: float
     """Area threshold."""
     beta: float
-    """Of the F_beta that chose."""
+    """beta of the F_beta that chose: 1.5 favours sensitivity."""
     area_unit: AreaUnit
     weights_digest: str
 
@@ -51,16 +52,34 @@ def choices_of(selection: pd.DataFrame) -> list[Choice]:
     return [Choice(**{name: record[name] for name in names}) for record in selection.to_dict("records")]
 
 
-def choose_headline(selection: pd.DataFrame, setting: str | None) -> Choice:
+def choose_headline(
+    selection: pd.DataFrame, setting: str | None = None, *, among: Collection[str] = SETTINGS
+) -> Choice:
     """The setting that comes first: the one that is asked for, or that with the best F_beta on Validation I + II.
 
+    Args:
+        selection: the rows of selection.parquet.
+        setting: the one that is asked for; None is the best.
+        among: the settings that may come first where none is asked for.
+
     Raises:
-        LedgerError: nothing was selected for the setting.
+        LedgerError: nothing was selected for the setting, or for none that may come first.
     """
-    choices = {choice.setting: choice for choice in choices_of(selection)}
-    if setting is None:
-        best = int(selection["f_beta"].to_numpy().argmax()) if "f_beta" in selection else 0
-        return list(choices.values())[best]
-    if setting not in choices:
-        raise LedgerError(f"--setting {setting}: nothing was selected for it; selected were {', '.join(choices)}")
-    return choices[setting]
+    wanted = among if setting is None else [setting]
+    able = selection[selection["setting"].isin(list(wanted))]
+    if able.empty:
+        raise LedgerError(
+            f"nothing was selected for {' or '.join(wanted)}; selected were {', '.join(selection['setting'])}"
+        )
+    # The first of equals comes first; an F_beta that is not known ranks last.
+    best = int(able["f_beta"].fillna(-1.0).to_numpy().argmax())
+    return choices_of(able)[best]
+
+
+def read_headline(paths: StudyPaths, setting: str | None = None, *, among: Collection[str] = SETTINGS) -> Choice:
+    """The same for a study, as `choose_headline` says.
+
+    Raises:
+        LedgerError: nothing was selected yet, or not for the setting.
+    """
+    return choose_headline(read_selection(paths), setting, among=among)

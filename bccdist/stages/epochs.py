@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 from bccdist.configuration import SETTINGS, InferConfig, Setting
 from bccdist.errors import LedgerError
-from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 
@@ -63,10 +62,7 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     from bccdist.training.reporting.metrics import read_best_epochs
 
     if epochs == "best":
-        run = paths.run(setting)
-        if not run.config.exists():
-            raise LedgerError(f"{run.root}: {setting} is not trained; run `python jobs/launch_train.py` first")
-        return read_best_epochs(run, read_json(run.config)["keep_best"])
+        return read_best_epochs(paths.run(setting))
     chosen = [choice.epoch for choice in read_choices(paths) if choice.setting == setting]
     if not chosen:
         raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")

@@ -59,6 +59,28 @@ def test_files_run_as_scripts(name: str, study: Path) -> None:
     assert finished.stdout.startswith(TABLES_TO_THEIR_FIRST_LINE[name])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "analysis/make.py verdict_table STUDY --part tset",
+        "analysis/make.py margins STUDY --part tset",
+        "analysis/make.py overlays STUDY slides.csv --parts val1 tset",
+        "analysis/make.py regions STUDY slides.csv --parts tset",
+        "jobs/launch_infer.py --study STUDY --parts tset",
+        "jobs/doctor.py slides.csv --parts tset",
+        "jobs/review.py STUDY --reviewer me --parts tset",
+    ],
+)
+def test_a_wrong_part_is_one_message_that_lists_the_known_ones(words: str, study: Path) -> None:
+    """The slides.csv is not read before."""
+    script, *rest = (str(study) if word == "STUDY" else word for word in words.split())
+    finished = python(str(FOLDER.parent / script), *rest, cwd=study)
+    assert finished.returncode != 0
+    assert "Traceback" not in finished.stderr
+    for text in ("unknown part 'tset'", "'Validation II' (val2)"):
+        assert text in finished.stderr
+
+
 def test_errors_are_one_message_without_a_traceback(tmp_path: Path) -> None:
     finished = python(str(FOLDER / "make.py"), "table4", str(tmp_path), cwd=tmp_path)
     assert finished.returncode == 1

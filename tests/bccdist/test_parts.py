@@ -2,6 +2,7 @@
 
 import pytest
 
+from bccdist.errors import ConfigurationError
 from bccdist.parts import Kind, Label, Part
 
 SHORT_NAMES = {"train": "Training", "val1": "Validation I", "val2": "Validation II", "test": "Test"}
@@ -17,7 +18,7 @@ def test_both_names_mean_the_part(short: str, full: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "val", "val3", "Validation", "training set"])
 def test_an_unknown_part_is_refused_with_the_known_ones(text: str) -> None:
-    with pytest.raises(ValueError, match="unknown part") as error:
+    with pytest.raises(ConfigurationError, match="unknown part") as error:
         Part.parse(text)
     for name in (repr(text), *SHORT_NAMES, *SHORT_NAMES.values()):
         assert name in str(error.value)

@@ -32,6 +32,7 @@ SLIDES = {"train-0": Part.TRAINING, "val1-0": Part.VALIDATION_1, "val1-1": Part.
     f"test-{number}": Part.TEST for number in range(3)
 }
 SETTINGS: tuple[Setting, ...] = ("unet", "resnet34_ds", "resnet34_linear")
+F_BETA = (0.8, 0.9, 0.7)
 FALSE_REGION = Box(700, 200, 120, 100)
 """In the target frame: where resnet34_ds and resnet34_linear see tumor on test-1, in a section labelled Normal."""
 SHIFT_PX = 16
@@ -123,7 +124,8 @@ def write_picture_study(folder: Path) -> PictureStudy:
     build_slides(manifest_path, annotated_ids, paths.root, ShardConfig(), num_workers=0)
     finish_set(manifest_path, paths.root, ShardConfig())
     paths.tables.mkdir()
-    pd.DataFrame([asdict(choice_of(setting)) for setting in SETTINGS]).to_parquet(paths.selection)
+    selection = pd.DataFrame([asdict(choice_of(setting)) for setting in SETTINGS]).assign(f_beta=F_BETA)
+    selection.to_parquet(paths.selection)
     manifest = read_manifest(manifest_path)
     for slide_id in ("val1-0", "val1-1", "test-0", "test-1"):
         _write_results(paths, manifest, slide_id)

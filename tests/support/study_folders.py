@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bccdist.files import write_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 
@@ -117,7 +118,7 @@ def write_study(root: Path, rows: Iterable[dict[str, Any]], *, iou: dict[int, fl
 
 
 def write_metrics(paths: StudyPaths, setting: str, iou: dict[int, float]) -> None:
-    """Write the metrics of a run: a final output with the given IoU, and another output with a misleading one."""
+    """Write the metrics of a run that keeps five epochs; its first output has a misleading IoU."""
     path = paths.run(setting).metrics
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -126,6 +127,7 @@ def write_metrics(paths: StudyPaths, setting: str, iou: dict[int, float]) -> Non
         for psi, value in (("psi_0", 1 - final), ("psi_4", final))
     ]
     pd.DataFrame(rows).to_parquet(path)
+    write_json(paths.run(setting).config, {"keep_best": 5})
 
 
 def verdict_rows(*sections: tuple[str, str | None, str]) -> pd.DataFrame:

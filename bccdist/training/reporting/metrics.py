@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
-from bccdist.files import atomic_path
+from bccdist.files import atomic_path, read_json
 from bccdist.paths import RunPaths
 
 if TYPE_CHECKING:  # its module imports torch, and the analysis reads these tables without torch
@@ -106,33 +106,41 @@ def iou(tp: int, fp: int, fn: int) -> float:
 
 
 def best_epochs(rows: Sequence[Mapping[Any, Any]], num: int) -> list[int]:
-    """The epochs of the highest IoU of the final output, best first; the earlier one where two are equal.
+    """The epochs with the highest IoU of the final output, best first; the earlier one where two are equal.
 
     Args:
         rows: with epoch, is_final and iou, as in metrics.parquet.
-        num: at most so many.
+        num: the most epochs to return.
     """
     final = [row for row in rows if row["is_final"]]
-    ranked = sorted(final, key=lambda row: (-1.0 if math.isnan(row["iou"]) else row["iou"], -row["epoch"]))
+    ranked = sorted(final, key=lambda row: (*_rank(row["iou"]), -row["epoch"]))
     return [row["epoch"] for row in reversed(ranked[-num:])]
 
 
-def read_best_epochs(paths: RunPaths, num: int) -> list[int]:
-    """The `num` epochs with the highest IoU of the final output on Validation I, best first; ties: the earlier.
+def _rank(iou: float) -> tuple[float, bool]:
+    """Rank an IoU; without one nothing was to be found and nothing was, which is better than only false alarms."""
+    return (0.0, True) if math.isnan(iou) else (iou, False)
+
+
+def read_best_epochs(paths: RunPaths) -> list[int]:
+    """The best epochs of a run, best first: as many as its configuration says (`keep_best`).
+
+    Training keeps the weights of these epochs, inference applies them, and the selection chooses among them.
 
     Raises:
-        LedgerError: the run has no metrics, an epoch stands there twice, or no epoch has an IoU.
+        LedgerError: the run has no configuration or metrics, an epoch stands there twice, or no epoch has an IoU.
     """
+    if not paths.config.exists():
+        raise LedgerError(f"{paths.root}: not trained yet; run `python jobs/launch_train.py` for this setting first")
     if not paths.metrics.exists():
         raise LedgerError(f"{paths.metrics}: no metrics there; train the setting first")
     metrics = pd.read_parquet(paths.metrics, columns=["epoch", "is_final", "iou"])
     final = metrics[metrics["is_final"]]
     if final["epoch"].duplicated().any():
         raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")
-    final = final.dropna(subset=["iou"])
-    if final.empty:
+    if final["iou"].isna().all():
         raise LedgerError(f"{paths.metrics}: no epoch has an IoU; Validation I needs annotated tumor")
-    return best_epochs(final.to_dict("records"), num)
+    return best_epochs(final.to_dict("records"), read_json(paths.config)["keep_best"])
 
 
 def write_metrics(path: Path, rows: Sequence[MetricsRow]) -> None:

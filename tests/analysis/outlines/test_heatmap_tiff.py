@@ -128,7 +128,7 @@ class Fault(NamedTuple):
     "fault",
     [
         Fault({"psi": "psi_2"}, HeatmapError, "holds psi_0, psi_4, but --psi psi_2 is asked for"),
-        Fault({"setting": "unet"}, LedgerError, "nothing was selected for it; selected were resnet34_ds"),
+        Fault({"setting": "unet"}, LedgerError, "nothing was selected for unet; selected were resnet34_ds"),
         Fault({"slide_id": "slide-1"}, HeatmapError, "no heatmap there"),
     ],
     ids=lambda fault: next(iter(fault.options)),
@@ -139,11 +139,9 @@ def test_what_is_not_there(paths: StudyPaths, fault: Fault) -> None:
     assert not list(paths.root.glob("heatmap_tiffs/*/*"))
 
 
-def test_one_of_several_settings_must_be_named(tmp_path: Path) -> None:
+def test_of_several_settings_the_one_that_comes_first_is_written(tmp_path: Path) -> None:
     rows = [row for name in ("unet", "resnet34_ds") for row in sections(tp=2, fn=0, fp=0, tn=2, setting=name)]
     paths = write_study(tmp_path / "study", rows)
     select_thresholds(paths.root, SelectConfig())
     write_heatmap(paths.heatmap("unet", 1, "slide-0"), "unet")
-    with pytest.raises(LedgerError, match="several settings were selected: unet, resnet34_ds; give one"):
-        export_heatmap(paths.root, "slide-0")
-    assert export_heatmap(paths.root, "slide-0", setting="unet").exists()
+    assert export_heatmap(paths.root, "slide-0") == export_heatmap(paths.root, "slide-0", setting="unet")

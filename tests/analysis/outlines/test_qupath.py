@@ -350,7 +350,7 @@ class Fault(NamedTuple):
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault({"setting": "unet"}, "--setting unet: nothing was selected for it; selected were resnet34_ds"),
+        Fault({"setting": "unet"}, "nothing was selected for unet; selected were resnet34_ds"),
         Fault({"t_p": 0.0}, "above 0 and is at most 1"),
         Fault({"psi": "psi_2"}, "no sections of Test"),
     ],

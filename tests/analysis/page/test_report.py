@@ -136,7 +136,7 @@ def test_a_study_without_test_has_a_report_of_its_validation(tmp_path: Path) -> 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     paths = make_study(tmp_path)
-    with pytest.raises(LedgerError, match="--setting resnet34: nothing was selected for it"):
+    with pytest.raises(LedgerError, match="nothing was selected for resnet34; selected were"):
         write_report(paths.root, setting="resnet34")
 
 

@@ -186,10 +186,18 @@ def test_figure6_of_another_setting(study: PictureStudy) -> None:
     table = write_figure6(study.root, "unet", num_tumor=1, num_normal=2)
     assert table.frame["setting"].unique().tolist() == ["unet"]
     assert table.frame["section_id"].tolist() == ["test-0-left", "test-0-right", "test-1-right"]
-    with pytest.raises(LedgerError, match="--setting resnet34: nothing was selected for it; selected were unet"):
+    with pytest.raises(LedgerError, match="nothing was selected for resnet34; selected were unet"):
         write_figure6(study.root, "resnet34")
     with pytest.raises(LedgerError, match="ask for more than none"):
         write_figure6(study.root, num_tumor=0, num_normal=0)
+
+
+def test_figures_6_and_7_show_the_setting_that_comes_first_in_the_report(study: PictureStudy) -> None:
+    """The one with the best F_beta on Validation I + II, whatever its name."""
+    selection = pd.read_parquet(study.paths.selection)
+    selection.assign(f_beta=[0.7, 0.8, 0.9]).to_parquet(study.paths.selection)
+    for write in (write_figure6, write_figure7):
+        assert write(study.root).frame["setting"].unique().tolist() == ["resnet34_linear"]
 
 
 class Judged(NamedTuple):

@@ -107,7 +107,7 @@ def test_values_that_cannot_work_are_refused() -> None:
 
 def test_an_unknown_setting_is_refused_with_those_that_were_selected(tmp_path: Path) -> None:
     paths = copied_study(tmp_path)
-    with pytest.raises(LedgerError, match="vgg: nothing was selected for it; selected were unet, resnet34_ds"):
+    with pytest.raises(LedgerError, match="nothing was selected for vgg; selected were unet, resnet34_ds"):
         read_worklist(paths.root, [Part.TEST], PLAN, setting="vgg")
 
 

@@ -20,6 +20,7 @@ from analysis.tables.selection import (
 )
 from bccdist.configuration import SETTINGS, SelectConfig
 from bccdist.errors import LedgerError
+from bccdist.files import write_json
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -128,20 +129,23 @@ def test_ties(loser: dict[str, float], winner: dict[str, float]) -> None:
 def test_best_epochs_follow_the_final_output(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
     write_metrics(paths, "unet", {1: 0.1, 2: 0.8, 3: 0.5, 4: 0.8, 5: float("nan"), 6: 0.7, 7: 0.2})
-    assert read_best_epochs(paths.run("unet"), 5) == [2, 4, 6, 3, 7]
+    assert read_best_epochs(paths.run("unet")) == [2, 4, 6, 3, 7]
 
 
 def test_metrics_that_cannot_rank(tmp_path: Path) -> None:
     run = StudyPaths(tmp_path).run("unet")
+    with pytest.raises(LedgerError, match="not trained yet; run"):
+        read_best_epochs(run)
+    write_json(run.config, {"keep_best": 5})
     with pytest.raises(LedgerError, match="train the setting first"):
-        read_best_epochs(run, 5)
+        read_best_epochs(run)
     write_metrics(StudyPaths(tmp_path), "unet", {1: float("nan")})
     with pytest.raises(LedgerError, match="no epoch has an IoU"):
-        read_best_epochs(run, 5)
+        read_best_epochs(run)
     twice = pd.concat([pd.read_parquet(run.metrics)] * 2)
     twice.to_parquet(run.metrics)
     with pytest.raises(LedgerError, match="stands there twice"):
-        read_best_epochs(run, 5)
+        read_best_epochs(run)
 
 
 def test_chosen_thresholds_split_the_sections(tmp_path: Path) -> None:
@@ -172,6 +176,21 @@ def test_worse_epoch_on_sections_is_not_chosen_and_epochs_beyond_five_are_not_lo
     (choice,) = read_choices(paths)
     assert choice.epoch == 7
     assert "resnet34_ds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("keep_best", [2, 8])
+def test_as_many_epochs_are_judged_as_the_run_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keep_best: int
+) -> None:
+    """Training and inference obey keep_best: of two kept epochs none is missing, and of eight the last counts too."""
+    poor, good = sections(tp=3, fn=1, fp=1, tn=3), sections(tp=4, fn=0, fp=0, tn=4)
+    kept = range(9 - keep_best, 9)
+    rows = [{**row, "epoch": epoch} for epoch in kept for row in (good if epoch == kept[0] else poor)]
+    paths = write_study(tmp_path, rows, iou={epoch: epoch / 10 for epoch in range(1, 9)})
+    write_json(paths.run("resnet34_ds").config, {"keep_best": keep_best})
+    select_thresholds(paths.root, CONFIG)
+    (choice,) = read_choices(paths)
+    assert (choice.epoch, "note:" in capsys.readouterr().out) == (kept[0], False)
 
 
 def test_files_say_what_was_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

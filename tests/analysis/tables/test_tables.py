@@ -163,7 +163,7 @@ def test_output_that_misses_a_section_is_refused(tmp_path: Path) -> None:
 
 
 def test_table_5_of_a_setting_that_was_not_selected(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="nothing was selected for unet, only for resnet34_ds"):
+    with pytest.raises(LedgerError, match="nothing was selected for unet; selected were resnet34_ds"):
         write_table5(study_of(tmp_path, FEW_VALIDATION).root, "unet")
 
 

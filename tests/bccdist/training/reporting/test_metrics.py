@@ -66,10 +66,11 @@ def test_the_earlier_of_two_equal_epochs_is_better() -> None:
     assert best_epochs(rows, 2) == [1, 2]
 
 
-def test_an_unknown_iou_is_the_worst() -> None:
-    rows = [*_rows(1, tp=0), *_rows(2), *_rows(3, tp=0)]
-    rows[4]["iou"] = math.nan
-    assert best_epochs(rows, 3) == [2, 3, 1]
+def test_an_iou_of_0_does_not_rank_above_none() -> None:
+    """Without an IoU nothing was to be found, and nothing was; 0 is false alarms alone."""
+    rows = [*_rows(1, tp=0), *_rows(2), *_rows(3, tp=0), *_rows(4, tp=0)]
+    rows[-1]["iou"] = math.nan
+    assert best_epochs(rows, 4) == [2, 4, 1, 3]
 
 
 def test_the_file_has_the_schema_and_its_version(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""One rule says which setting comes first, in the report, the review, Figures 6 and 7, and Table 5."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from bccdist.errors import LedgerError
+from bccdist.sections.choices import choose_headline
+
+
+def selection(**f_beta: float) -> pd.DataFrame:
+    common = {"epoch": 1, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5, "area_unit": "physical", "weights_digest": "a"}
+    return pd.DataFrame([{"setting": name, "f_beta": value, **common} for name, value in f_beta.items()])
+
+
+@pytest.mark.parametrize(
+    ("f_beta", "first"),
+    [
+        ({"unet": 0.9, "resnet34_ds": 0.8}, "unet"),
+        ({"unet": 0.8, "resnet34": 0.9, "resnet34_ds": 0.9}, "resnet34"),
+        ({"unet": math.nan, "resnet34_ds": 0.0}, "resnet34_ds"),
+    ],
+)
+def test_the_best_on_validation_comes_first(f_beta: dict[str, float], first: str) -> None:
+    assert choose_headline(selection(**f_beta)).setting == first
+
+
+def test_the_one_that_is_asked_for_comes_first() -> None:
+    assert choose_headline(selection(unet=0.9, resnet34=0.8), "resnet34", among=["unet"]).setting == "resnet34"
+
+
+def test_only_some_may_come_first() -> None:
+    found = selection(unet=0.9, resnet34_ds=0.8)
+    assert choose_headline(found, among=["resnet34_ds", "resnet34_linear"]).setting == "resnet34_ds"
+    with pytest.raises(LedgerError, match="nothing was selected for resnet34_linear; selected were unet, resnet34_ds"):
+        choose_headline(found, among=["resnet34_linear"])
