@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow test-slurm browser lint format bench verify-paper slurm-up slurm-down clean
+.PHONY: env demo test test-slow test-slurm browser lint format docs bench verify-paper slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -61,6 +61,11 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The manual as a site: build/site/index.html. A link that leads nowhere is an error.
+docs: env
+	rm -rf build/site
+	$(BIN)/python -m sphinx -W --keep-going -n -q -E -c docs -d build/doctrees . build/site
 
 # From slide to heatmap against other tools; such as BENCH='--width 16 --peer-python /path/to/python'
 BENCH ?=
