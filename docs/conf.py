@@ -20,7 +20,9 @@ author = "The bccdist developers"
 version = release = bccdist.__version__
 extensions = ["myst_parser"]
 root_doc = "README"
-_documents = [(REPOSITORY / "docs" / page).resolve().relative_to(REPOSITORY) for pages in PAGES.values() for page in pages]
+_documents = [
+    (REPOSITORY / "docs" / page).resolve().relative_to(REPOSITORY) for pages in PAGES.values() for page in pages
+]
 include_patterns = [f"{document}.md" for document in (root_doc, *_documents)]
 exclude_patterns = [".*", "build", "data", "studies"]
 myst_heading_anchors = 3
@@ -31,7 +33,7 @@ html_copy_source = False
 html_show_sphinx = False
 
 
-def add_contents(app: Sphinx, document: str, source: list[str]) -> None:
+def add_contents(_app: Sphinx, document: str, source: list[str]) -> None:
     """Give the front page the list of chapters, which README.md itself need not show."""
     if document == root_doc:
         for chapter, pages in PAGES.items():
