@@ -221,7 +221,7 @@ class StudyPaths:
 
     @property
     def launch_lock(self) -> Path:
-        """There while a launcher submits or, on local processes, runs jobs of this study."""
+        """Locked while a launcher submits or, on local processes, runs jobs of this study; launch.json says which."""
         return self.root / "launch.lock"
 
     @property

@@ -1,14 +1,43 @@
-"""Watch jobs from the terminal that submitted them."""
+"""Local jobs: started by submitit, watched from the terminal that submitted them, and ended with it."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest import mock
 
 import submitit
 
 from bccdist.errors import StageFailedError
 
 _POLL_S = 0.5
+_PATIENCE_S = 10.0
+"""How long an interrupted job has to end by itself."""
+
+
+class GroupExecutor(submitit.LocalExecutor):
+    """Submitit's local executor, with a process group for each job and all that it starts.
+
+    A terminal sends Ctrl-C to everything in it: jobs would end while they are being ended, with submitit's traceback.
+    So its signals reach the launcher alone, which ends the groups.
+    """
+
+    def _submit_command(self, command: str) -> Any:
+        # Submitit's call of Popen has no options for this. What is ignored here stays ignored in the process between
+        # us and the tasks; a task listens again as soon as it runs (jobs.slurm.task).
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            with mock.patch.object(subprocess, "Popen", partial(subprocess.Popen, process_group=0)):
+                return super()._submit_command(command)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def follow(stage: str, jobs: Sequence[submitit.Job[None]], logs: Path) -> None:
@@ -18,13 +47,41 @@ def follow(stage: str, jobs: Sequence[submitit.Job[None]], logs: Path) -> None:
         StageFailedError: a job failed.
     """
     print(f"{stage}: {len(jobs)} local job(s); logs in {logs}", flush=True)
-    try:
+    with _ended_with_us(jobs):
         _echo_until_done(stage, jobs)
-    except KeyboardInterrupt:
-        for job in jobs:
-            job.cancel()
-        raise
     _refuse_failed(stage, jobs)
+
+
+@contextmanager
+def _ended_with_us(jobs: Sequence[submitit.Job[None]]) -> Iterator[None]:
+    """End the jobs with the launcher: at Ctrl-C, when it is told to end, when its terminal or its reader goes away."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:  # not under nohup, which lets a launch outlive its terminal
+            signal.signal(number, _exit)
+    try:
+        yield
+    except BaseException:
+        _end(jobs)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as a signal's handler is called
+    sys.exit(128 + number)
+
+
+def _end(jobs: Sequence[submitit.Job[None]]) -> None:
+    """Interrupt the jobs, so that they can tidy up; then kill what is left of them and of what they started."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        deadline_s = time.monotonic() + _PATIENCE_S
+        for job in jobs:
+            with suppress(ProcessLookupError):
+                os.killpg(int(job.job_id), number)
+        while time.monotonic() < deadline_s and not all(job.done() for job in jobs):
+            time.sleep(_POLL_S / 10)
 
 
 def _logs(job: submitit.Job[None]) -> list[Path]:

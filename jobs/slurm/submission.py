@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from jobs.slurm import journal, queue
-from jobs.slurm.follow import follow
+from jobs.slurm.follow import GroupExecutor, follow
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
 from jobs.slurm.study_lock import launch_lock
@@ -163,7 +163,7 @@ class _LocalSubmitter:
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
         logs = self._opened.new_logs(work)
-        executor = submitit.LocalExecutor(logs / "%j", max_num_timeout=self.launch.cluster.max_timeouts)
+        executor = GroupExecutor(logs, max_num_timeout=self.launch.cluster.max_timeouts)
         executor.update_parameters(
             nodes=work.nodes,
             tasks_per_node=work.ranks_per_node,

@@ -37,6 +37,7 @@ class StageTask:
 
     def __call__(self) -> None:
         """Run it; an error that the user can act on is printed as one message, without a traceback."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone

@@ -1,0 +1,131 @@
+"""Local jobs are shown while they run, and end with the launcher, however it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from bccdist.command import run_command
+from jobs.slurm.sites import ClusterConfig
+from jobs.slurm.submission import Launch, Work, submitting
+from jobs.slurm.task import StageTask
+
+def main():
+    launch = Launch(study=Path(sys.argv[1]), cluster=ClusterConfig(cluster="local"))
+    task = StageTask(name="stage", function=f"stages_of_the_test:{sys.argv[2]}", arguments=(sys.argv[1],))
+    with submitting(launch) as submitter:
+        submitter.submit(Work(tasks=(task, task), ranks_per_node=2), after=[])
+
+run_command(main)
+"""
+STAGES = """
+import subprocess, time
+from pathlib import Path
+
+def work(study):
+    print("at work", flush=True)
+
+def sleep(study):
+    child = subprocess.Popen(["sh", "-c", "trap '' INT TERM; sleep 100; sleep 100"])
+    print(f"asleep {child.pid}", flush=True)
+    try:
+        time.sleep(100)
+    finally:
+        Path(study, "tidied").touch()
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "stages_of_the_test.py").write_text(STAGES)
+    (tmp_path / "study").mkdir()
+    return tmp_path / "study"
+
+
+def launch(study: Path, function: str) -> subprocess.Popen[str]:
+    """A launcher that leads a session, as in a terminal of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, str(study), function],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{study.parent}"},
+    )
+
+
+def processes_of(study: Path) -> set[str]:
+    """The command lines of the jobs that run."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{study.parent}".encode() in path.read_bytes():
+                found.add(path.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found - {""}
+
+
+@pytest.fixture
+def asleep(study: Path) -> Iterator[subprocess.Popen[str]]:
+    """A launcher whose two jobs, of two tasks each, sleep."""
+    launcher = launch(study, "sleep")
+    try:
+        shown = ""
+        assert launcher.stdout is not None
+        while len(re.findall("asleep", shown)) < 2:
+            shown += launcher.stdout.readline()
+        while not [line for line in processes_of(study) if line.startswith("sleep")]:
+            time.sleep(0.1)
+        yield launcher
+    finally:
+        launcher.kill()
+        launcher.communicate()
+
+
+def test_what_a_local_job_prints_is_shown_and_its_logs_are_the_only_files_beside_it(study: Path) -> None:
+    shown, errors = (launcher := launch(study, "work")).communicate(timeout=120)
+    assert launcher.returncode == 0, errors
+    assert {line for line in shown.splitlines() if "at work" in line} == {
+        "[stage 1/2] at work",
+        "[stage 2/2] at work",
+    }
+    [logs] = (study / "logs").iterdir()
+    assert all(re.fullmatch(r"\d+_([01]_(log\.out|result\.pkl)|submitted\.pkl)", file.name) for file in logs.iterdir())
+    assert len(list(logs.glob("*_log.out"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [(signal.SIGINT, 130, "interrupted; .*\n"), (signal.SIGTERM, 143, ""), (signal.SIGHUP, 129, "")],
+    ids=["Ctrl-C", "told to end", "terminal gone"],
+)
+def test_a_launcher_that_ends_ends_its_jobs_and_what_they_started(
+    number: int, code: int, says: str, study: Path, asleep: subprocess.Popen[str]
+) -> None:
+    os.killpg(asleep.pid, number)
+    _, errors = asleep.communicate(timeout=60)
+    assert asleep.returncode == code
+    assert re.fullmatch(says, errors)
+    assert processes_of(study) == set()
+    assert (study / "tidied").exists()
+
+
+def test_a_reader_that_goes_away_ends_the_jobs(study: Path, asleep: subprocess.Popen[str]) -> None:
+    assert asleep.stdout is not None
+    asleep.stdout.close()
+    for log in (study / "logs").rglob("*_0_log.out"):
+        with log.open("a") as file:
+            file.write("one more line\n")
+    assert asleep.wait(timeout=60) == 141
+    assert processes_of(study) == set()
