@@ -1,6 +1,6 @@
 """The heatmap that a verdict of a chosen model stands on."""
 
-from bccdist.errors import HeatmapError
+from bccdist.errors import HeatmapError, SlideError
 from bccdist.heatmaps.store import Heatmap
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
@@ -19,3 +19,17 @@ def open_chosen(paths: StudyPaths, choice: Choice, slide_id: str) -> Heatmap:
             "were chosen; run the inference stage again, or the selection"
         )
     return heatmap
+
+
+def require_same_slide(heatmap: Heatmap, size_level0_px: tuple[int, int]) -> None:
+    """Refuse a slide that is not the one of the heatmap, by its width and height.
+
+    Raises:
+        SlideError: it is another one.
+    """
+    made_of = heatmap.attributes.size_level0_px
+    if size_level0_px != made_of:
+        raise SlideError(
+            f"{heatmap.attributes.slide_id}: it has {size_level0_px} level-0 px, but the heatmap {heatmap.path} was "
+            f"made of {made_of}; give the manifest that the study was made with"
+        )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.section_rows import load_ledger, rows_of
 from analysis.evidence.verdict_table import no_rows, section_verdicts
-from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.outlines.chosen_heatmap import open_chosen, require_same_slide
 from analysis.outlines.region_outlines import Region, find_regions
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import HeatmapError, LedgerError, SlideError
@@ -236,11 +236,7 @@ def _open_output(
     slide_id, psi = sections["slide_id"].iloc[0], sections["psi"].iloc[0]
     heatmap = open_chosen(paths, choice, slide_id)
     slide = tissue_at(heatmap.attributes.mpp)
-    if slide.size_level0_px != heatmap.attributes.size_level0_px:
-        raise SlideError(
-            f"{slide_id}: it has {slide.size_level0_px} level-0 px, but the heatmap {heatmap.path} was made of "
-            f"{heatmap.attributes.size_level0_px}; give the manifest that the study was made with"
-        )
+    require_same_slide(heatmap, slide.size_level0_px)
     return ChosenOutput(heatmap=heatmap, psi=psi, choice=choice, slide=slide)
 
 

@@ -25,7 +25,7 @@ from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts, section_verdicts
 from analysis.outlines.margins import bounds_table
 from analysis.page.summary import make_tables
-from analysis.pictures.section_pictures import section_picture
+from analysis.pictures.shown_sections import section_picture
 from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
 from analysis.tables.learning_curves import write_learning_curves

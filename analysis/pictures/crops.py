@@ -4,18 +4,16 @@ A picture has a frame of its own: level 0 divided by `downsample`. It is read at
 shown, and heatmaps in bands, so memory stays bounded whatever the box.
 """
 
-import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.outlines.chosen_heatmap import open_chosen, require_same_slide
 from analysis.outlines.chosen_regions import SectionVerdict, section_box
+from analysis.pictures.drawing import PictureBox
 from bccdist.configuration import Psi, pixel_px
-from bccdist.errors import SlideError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
@@ -26,7 +24,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
 from bccdist.slides.slide import Slide
 
-_BAND_PIXELS = 1 << 23
+_BAND_PIXELS = 1 << 24
 """Heatmap pixels that are held at once."""
 _SAME_MPP = 1e-6
 """Relative difference of two um/px that are the same but for rounding."""
@@ -45,6 +43,19 @@ class Crop:
     um_per_px: float
     size_level0_px: tuple[int, int]
     """Width and height of the slide."""
+
+    def place(self, box_level0_px: Box) -> PictureBox:
+        """Where a box of the slide lies on the picture, cut to what the picture shows."""
+        x, y, x_end, y_end = (
+            min(max(edge / self.downsample - start, 0.0), float(length))
+            for edge, start, length in zip(
+                (box_level0_px.x, box_level0_px.y, box_level0_px.x_end, box_level0_px.y_end),
+                (self.box_px.x, self.box_px.y) * 2,
+                (self.box_px.width, self.box_px.height) * 2,
+                strict=True,
+            )
+        )
+        return PictureBox(x, y, x_end - x, y_end - y)
 
 
 class Heat(NamedTuple):
@@ -126,43 +137,44 @@ def read_heat(heatmap: Heatmap, psi: Psi, crop: Crop, *, t_p: float) -> Heat:
         SlideError: the heatmap is of another slide.
         HeatmapError: the output is not stored, or is damaged.
     """
-    if crop.size_level0_px != heatmap.attributes.size_level0_px:
-        raise SlideError(
-            f"{heatmap.attributes.slide_id}: it has {crop.size_level0_px} level-0 px, but the heatmap {heatmap.path} "
-            f"was made of {heatmap.attributes.size_level0_px}; give the slides that the study was made with"
-        )
+    require_same_slide(heatmap, crop.size_level0_px)
     box_px, step = crop.box_px, crop.downsample / heatmap.attributes.downsample / pixel_px(psi)
     probability = np.zeros((box_px.height, box_px.width), dtype=np.float32)
     mask_share = np.zeros_like(probability)
-    across = _weights(box_px.x, box_px.x_end, step)
     rows_at_once = max(1, int(_BAND_PIXELS / (box_px.width * step * step)))
     for start in range(0, box_px.height, rows_at_once):
         end = min(start + rows_at_once, box_px.height)
         band_px = Box(box_px.x, box_px.y + start, box_px.width, end - start)
-        down = _weights(band_px.y, band_px.y_end, step)
         values = _read_padded(heatmap, psi, band_px.scaled(step))
-        probability[start:end] = down @ values.astype(np.float32) @ across.T / NUM_STEPS
-        mask_share[start:end] = down @ (values >= step_of(t_p)).astype(np.float32) @ across.T
+        probability[start:end] = _means(values, band_px, step) / NUM_STEPS
+        mask_share[start:end] = _means(values >= step_of(t_p), band_px, step)
     return Heat(probability, mask_share)
 
 
-def _weights(start_px: int, end_px: int, step: float) -> NDArray[np.float32]:
-    """The share that each heatmap pixel along a side has in the pixels of a picture from `start_px` to `end_px`.
+def _means(values: NDArray[Any], box_px: Box, step: float) -> NDArray[np.float64]:
+    """The mean of heatmap pixels over each pixel of a picture, to the share that each has in it.
 
     Args:
-        start_px, end_px: in the picture's frame.
+        values: the pixels that `box_px.scaled(step)` holds.
+        box_px: in the picture's frame.
         step: heatmap pixels per pixel of the picture.
 
     Returns:
-        [picture pixels, heatmap pixels], those that `Box.scaled` holds; each row sums to 1.
+        [box height, box width].
     """
-    edges = np.arange(start_px, end_px + 1) * step
-    origin, end = math.floor(edges[0]), math.ceil(edges[-1])
-    weights = np.zeros((end_px - start_px, end - origin), dtype=np.float32)
-    for row, (near, far) in zip(weights, pairwise(edges), strict=True):
-        pixels = np.arange(math.floor(near), math.ceil(far))
-        row[pixels - origin] = (np.minimum(far, pixels + 1) - np.maximum(near, pixels)) / step
-    return weights
+    across = _means_along(values, np.arange(box_px.x, box_px.x_end + 1) * step)
+    return _means_along(across.T, np.arange(box_px.y, box_px.y_end + 1) * step).T
+
+
+def _means_along(values: NDArray[Any], edges: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean of each row between neighbouring edges; the first column begins at the whole number below them."""
+    # Running sums make it as fast for a whole slide as for a patch: a mean is the difference of two of them.
+    sums = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    places = edges - np.floor(edges[0])
+    column = np.minimum(places.astype(int), values.shape[1] - 1)
+    at_edges = sums[:, column] + (places - column) * values[:, column]
+    return np.asarray(np.diff(at_edges, axis=1) / np.diff(edges), dtype=np.float64)
 
 
 def _read_padded(heatmap: Heatmap, psi: Psi, box: Box) -> NDArray[np.uint8]:

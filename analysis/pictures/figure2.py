@@ -4,19 +4,16 @@ Nothing but the manifest and the slides is needed: it can be drawn before anythi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-import numpy as np
 import pandas as pd
 import tyro
-from numpy.typing import NDArray
 
 from analysis.evidence.table import Table
-from analysis.pictures.crops import mpp_to_fit
-from analysis.pictures.overlay_drawing import LABEL_COLOURS, PictureBox
-from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, write_sheet
+from analysis.pictures.colours import LABEL_COLOURS
+from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
+from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from bccdist.errors import ManifestError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
@@ -31,16 +28,13 @@ _PANEL_PX = (760, 900)
 _NO_LABEL = "no label"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LabelledSlide:
+class _LabelledSlide(NamedTuple):
     """A slide as it is shown."""
 
     record: SlideRecord
-    tissue: NDArray[np.uint8]
-    """The whole slide, RGB [h, w, 3]."""
-    um_per_px: float
-    px_per_level0_px: float
-    sections: tuple[Section, ...]
+    crop: Crop
+    """The whole slide."""
+    sections: list[Section]
 
 
 def choose_slides(manifest: Manifest) -> list[SlideRecord]:
@@ -65,29 +59,23 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
 
 def _read_slide(manifest: Manifest, record: SlideRecord) -> _LabelledSlide:
     with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
-        whole_level0_px = Box(0, 0, *slide.level0_size)
-        width_px, height_px = _PANEL_PX
-        mpp = mpp_to_fit(whole_level0_px, slide.resolution.mpp_level0, width_px=width_px, height_px=height_px)
-        tissue = slide.thumbnail(mpp)
         records = manifest.sections_of(record.slide_id)
-        return _LabelledSlide(
-            record=record,
-            tissue=tissue,
-            um_per_px=mpp,
-            px_per_level0_px=tissue.shape[1] / whole_level0_px.width,
-            sections=tuple(sections_of(slide, record.slide_id, tissue_mask(slide), records)),
-        )
+        sections = sections_of(slide, record.slide_id, tissue_mask(slide), records)
+        whole_level0_px, mpp_level0 = Box(0, 0, *slide.level0_size), slide.resolution.mpp_level0
+    width_px, height_px = _PANEL_PX
+    mpp = mpp_to_fit(whole_level0_px, mpp_level0, width_px=width_px, height_px=height_px)
+    return _LabelledSlide(record, read_crop(record, whole_level0_px, mpp=mpp), list(sections))
 
 
 def _panel(slide: _LabelledSlide) -> Panel:
     marks = []
     for section in slide.sections:
         label = None if section.label is None else section.label.value
-        box = PictureBox(*(length * slide.px_per_level0_px for length in section.box_level0_px))
         # Not by colour alone: dashed is Normal, and each box says its label.
         is_dashed = section.label is Label.NORMAL
+        box = slide.crop.place(section.box_level0_px)
         marks.append(Mark(box=box, colour=LABEL_COLOURS[label], dashed=is_dashed, text=label or _NO_LABEL))
-    return Panel(image=slide.tissue, um_per_px=slide.um_per_px, marks=tuple(marks))
+    return Panel(image=slide.crop.tissue, um_per_px=slide.crop.um_per_px, marks=tuple(marks))
 
 
 def _table(slides: Sequence[_LabelledSlide]) -> Table:
@@ -100,7 +88,7 @@ def _table(slides: Sequence[_LabelledSlide]) -> Table:
                 "label": section.label and section.label.value,
                 "labelled_by": section.labelled_by,
                 **{f"{side}_level0_px": length for side, length in section.box_level0_px._asdict().items()},
-                "um_per_px": slide.um_per_px,
+                "um_per_px": slide.crop.um_per_px,
                 "phantom": slide.record.scanner == PHANTOM_SCANNER,
             }
             for slide in slides
@@ -117,7 +105,7 @@ def _table(slides: Sequence[_LabelledSlide]) -> Table:
     )
     return Table(
         name="figure2",
-        title="Figure 2. Labels of the sections of some slides.",
+        title="Figure 2. Labels of sections.",
         frame=frame,
         printed=printed,
         notes=("Boxes are in pixels of the finest level.",),
@@ -141,18 +129,14 @@ def write_figure2(study_root: Path, slide_ids: Sequence[str] = ()) -> Table:
     bare = [slide.record.slide_id for slide in slides if not slide.sections]
     if bare:
         raise ManifestError(f"{manifest.path}: no section on {', '.join(bare)}, nor any tissue found; name others")
-    table = _table(slides)
-    sheet = Sheet(
-        title="Figure 2. Labels of sections",
+    return write_figure(
+        paths,
+        _table(slides),
         subtitle=f"box: label {Label.TUMOR.value} (solid) or {Label.NORMAL.value} (dashed)",
         columns=tuple(f"{slide.record.slide_id}\n{slide.record.part.value}" for slide in slides),
         rows=(Row(panels=tuple(map(_panel, slides))),),
         panel_px=_PANEL_PX,
-        phantom=bool(table.frame["phantom"].any()),
     )
-    write_sheet(paths.figure(table.name), sheet)
-    table.write(paths.figures)
-    return table
 
 
 def main(study: Annotated[Path, tyro.conf.Positional], slides: tuple[str, ...] = ()) -> None:

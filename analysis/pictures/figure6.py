@@ -13,24 +13,21 @@ import pandas as pd
 import tyro
 
 from analysis.evidence.section_rows import load_ledger
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
+from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
-from analysis.pictures.panel_drawing import Panel, Row, Sheet, heat_bar, heated, outlined, write_sheet
+from analysis.pictures.drawing import Panel, Row, write_figure
+from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.errors import LedgerError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_headline
+from bccdist.sections.choices import read_headline
 from bccdist.study import open_study
 
 NUM_TUMOR, NUM_NORMAL = 4, 2
 _PAIRS_PER_ROW = 2
 _PANEL_PX = (440, 440)
-_COLUMNS = [
-    *("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
-    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
-    *("label", "verdict", "area_um2", "max_probability", "weights_digest"),
-]
 
 
 def choose_sections(verdicts: pd.DataFrame, *, num_tumor: int, num_normal: int) -> pd.DataFrame:
@@ -57,11 +54,6 @@ def _spread(sections: pd.DataFrame, *, by: str, num: int) -> pd.DataFrame:
     return pool.iloc[picked]
 
 
-def heat_panel(crop: Crop, heat: Heat, t_p: float) -> Panel:
-    """Tissue under its heatmap, with the outline of what reaches t_p."""
-    return Panel(image=outlined(heated(crop.tissue, heat.probability, t_p), heat.mask_share >= 0.5))
-
-
 def _pair(number: int, section: Mapping[Hashable, Any], crop: Crop, heat: Heat) -> tuple[Panel, Panel]:
     """A section's tissue and its heatmap."""
     about = f"{number}: {section['section_id']}, {section['label']}"
@@ -76,26 +68,6 @@ def _rows(pairs: list[tuple[Panel, Panel]]) -> tuple[Row, ...]:
     width = 2 * min(_PAIRS_PER_ROW, len(pairs))
     filled = [*panels, *[None] * (-len(panels) % width)]
     return tuple(Row(panels=tuple(filled[start : start + width])) for start in range(0, len(filled), width))
-
-
-def section_table(
-    name: str, title: str, verdicts: pd.DataFrame, notes: tuple[str, ...] = (), **shown: float | list[float]
-) -> Table:
-    """What a figure shows of sections: columns of their verdicts, with those of `shown` before the last one."""
-    frame = verdicts[_COLUMNS].assign(**shown, phantom=verdicts["phantom"])
-    printed = pd.DataFrame(
-        {
-            "slide": frame["slide_id"],
-            "section": frame["section_id"],
-            "setting": frame["setting"],
-            "label": frame["label"],
-            "verdict": frame["verdict"],
-            "area um2": rounded(frame["area_um2"], 0),
-            "max probability": rounded(frame["max_probability"], 2),
-            "um/px": rounded(frame["um_per_px"], 2),
-        }
-    )
-    return Table(name=name, title=title, frame=frame, printed=printed, notes=notes)
 
 
 def write_figure6(
@@ -122,27 +94,15 @@ def write_figure6(
         crop, heat = read_section(paths, manifest.slide(section["slide_id"]), choice, section, **size)
         pairs.append(_pair(number, section, crop, heat))
         um_per_px.append(crop.um_per_px)
-    title = f"Figure 6. Correctly classified sections of {Part.TEST.value}"
-    table = section_table("figure6", f"{title}.", sections, um_per_px=um_per_px)
-    sheet = Sheet(
-        title=title,
+    title = f"Figure 6. Correctly classified sections of {Part.TEST.value}."
+    return write_figure(
+        paths,
+        section_table("figure6", title, sections, um_per_px=um_per_px),
         subtitle=about_choice(choice),
         columns=("tissue", "heatmap") * min(_PAIRS_PER_ROW, len(pairs)),
         rows=_rows(pairs),
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
-        phantom=bool(table.frame["phantom"].any()),
-    )
-    write_sheet(paths.figure(table.name), sheet)
-    table.write(paths.figures)
-    return table
-
-
-def about_choice(choice: Choice) -> str:
-    """The model and the thresholds, in a line."""
-    return (
-        f"{choice.setting}, epoch {choice.epoch}   outline: probability at least t_p = {choice.t_p:.2f}   "
-        f"t_A {choice.t_a_um2:.0f} µm² ({choice.area_unit})"
     )
 
 

@@ -14,10 +14,10 @@ from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
 from analysis.outlines.chosen_regions import ChosenOutput, Request, SectionVerdict, on_each_output, section_box
 from analysis.outlines.region_outlines import Region
+from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated
-from analysis.pictures.figure6 import about_choice, heat_panel, section_table
-from analysis.pictures.overlay_drawing import PictureBox
-from analysis.pictures.panel_drawing import Mark, Panel, Row, Sheet, heat_bar, write_sheet
+from analysis.pictures.drawing import Mark, Panel, Row, write_figure
+from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.configuration import CELL_PX
 from bccdist.errors import LedgerError, StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
@@ -73,14 +73,6 @@ def zoom_box(region_level0_px: Box, *, least_level0_px: int, size_level0_px: tup
     return Box(*starts, *lengths)
 
 
-def _place_in(crop: Crop, box_level0_px: Box) -> PictureBox:
-    """What a picture shows of a box of level 0, in the picture's pixels."""
-    shown = box_level0_px.scaled(1 / crop.downsample).intersection(crop.box_px)
-    # Half a line's width inside, so that the frame is whole where it lies on the picture's edge.
-    x, y = shown.x - crop.box_px.x + 1, shown.y - crop.box_px.y + 1
-    return PictureBox(x, y, shown.width - 3, shown.height - 3)
-
-
 def _row(heading: str, crop: Crop, heat: Heat, t_p: float, *marks: Mark) -> Row:
     tissue = Panel(image=crop.tissue, um_per_px=crop.um_per_px, marks=marks)
     heated = heat_panel(crop, heat, t_p)
@@ -128,7 +120,7 @@ def _rows(record: SlideRecord, section: SectionVerdict, decision: _Decision) -> 
     size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
     whole, heat = read_heated(record, decision.heatmap, section_box(section), section, **size)
     near, near_heat = read_heated(record, decision.heatmap, near_level0_px, section, **size)
-    mark = Mark(box=_place_in(whole, near_level0_px), colour=_ZOOM_COLOUR)
+    mark = Mark(box=whole.place(near_level0_px), colour=_ZOOM_COLOUR)
     rows = (
         _row("section", whole, heat, section["t_p"], mark),
         _row("region that decided", near, near_heat, section["t_p"]),
@@ -161,6 +153,7 @@ def write_figure7(study_root: Path, setting: str | None = None) -> Table:
     """
     manifest, paths = open_study(study_root), StudyPaths(study_root)
     choice = read_headline(paths, setting)
+    # Of all settings, so that one without a false positive can say which others have one.
     verdicts = all_verdicts(load_ledger(paths), read_choices(paths), [Part.TEST])
     wrong = false_positives(verdicts[verdicts["setting"] == choice.setting])
     if wrong.empty:
@@ -171,19 +164,16 @@ def write_figure7(study_root: Path, setting: str | None = None) -> Table:
     rows, whole, near = _rows(manifest.slide(section["slide_id"]), section, decision)
     note = f"Of {len(wrong)} false positive(s) of {choice.setting}, the one with the largest region."
     table = _table(verdict, decision, note, um_per_px=whole.um_per_px, region_um_per_px=near.um_per_px)
-    sheet = Sheet(
-        title=_TITLE,
+    return write_figure(
+        paths,
+        table,
         subtitle=f"{section['section_id']}: label {section['label']}, verdict {section['verdict']}, "
         f"{section['area_um2']:,.0f} µm²\n{about_choice(choice)}",
         columns=("tissue", "heatmap"),
         rows=rows,
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
-        phantom=bool(table.frame["phantom"].any()),
     )
-    write_sheet(paths.figure(table.name), sheet)
-    table.write(paths.figures)
-    return table
 
 
 def main(study: Annotated[Path, tyro.conf.Positional], setting: str | None = None) -> None:

@@ -4,20 +4,18 @@ The outputs of resnet34_ds and resnet34_linear on the same patches of Validation
 each in its own resolution. A row a patch and setting, a column an output.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from analysis.evidence.table import Table
-from analysis.pictures.panel_drawing import Panel, Row, Sheet, probability_bar, write_sheet
 from analysis.pictures.validation_patches import (
-    ShownOutput,
+    PatchRow,
     outputs_on,
-    patch_table,
     read_patches,
     settings_with_heatmaps,
+    write_patch_figure,
 )
 from bccdist.configuration import Psi, Setting, outputs_of
 from bccdist.errors import LedgerError
@@ -49,13 +47,6 @@ def _shown_choices(paths: StudyPaths) -> list[Choice]:
     return shown
 
 
-def _row(outputs: Sequence[ShownOutput]) -> Row:
-    """The outputs of one setting on a patch, an empty place for those that it has not."""
-    patch, setting = outputs[0].patch, outputs[0].choice.setting
-    panels: dict[Psi, Panel] = {output.psi: output.panel(with_outline=False) for output in outputs}
-    return Row(heading=f"{setting}\n{patch.slide_id}", panels=(*patch.panels(), *map(panels.get, OUTPUTS)))
-
-
 def write_figure8(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
     """Draw the figure and write its table; a setting without heatmaps of Validation I is named and left out.
 
@@ -67,25 +58,23 @@ def write_figure8(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
     manifest, paths = open_study(study_root), StudyPaths(study_root)
     choices = settings_with_heatmaps(paths, manifest, _shown_choices(paths))
     patches = read_patches(paths, manifest, choices, num_patches)
-    by_row = [outputs_on(paths, patch, choice, OUTPUTS) for patch in patches for choice in choices]
-    table = patch_table(
+    rows = [
+        PatchRow(f"{choice.setting}\n{patch.slide_id}", patch, {output.psi: output for output in outputs})
+        for patch in patches
+        for choice in choices
+        if (outputs := outputs_on(paths, patch, choice, OUTPUTS))
+    ]
+    return write_patch_figure(
+        paths,
         "figure8",
-        f"Figure 8. Outputs of the decoder blocks on patches of {Part.VALIDATION_1.value}.",
-        [output for outputs in by_row for output in outputs],
-        _NOTES,
-    )
-    sheet = Sheet(
+        rows,
         title=f"Figure 8. Outputs of the decoder blocks on patches of {Part.VALIDATION_1.value}",
         subtitle="; ".join(f"{choice.setting}: epoch {choice.epoch}, t_p {choice.t_p:.2f}" for choice in choices),
-        columns=("image", "ground truth", *OUTPUTS),
-        rows=tuple(_row(outputs) for outputs in by_row if outputs),
+        columns={psi: psi for psi in OUTPUTS},
         panel_px=_PANEL_PX,
-        bar=probability_bar(),
-        phantom=bool(table.frame["phantom"].any()),
+        with_outline=False,
+        notes=_NOTES,
     )
-    write_sheet(paths.figure(table.name), sheet)
-    table.write(paths.figures)
-    return table
 
 
 def main(study: Annotated[Path, tyro.conf.Positional], patches: int = NUM_PATCHES) -> None:

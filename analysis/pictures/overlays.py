@@ -6,34 +6,38 @@ The heatmap of the chosen model lies over the tissue; boxes are coloured by labe
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import cv2
-import numpy as np
 import pandas as pd
 import tyro
-from numpy.typing import NDArray
 
 from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.verdict_table import all_verdicts
 from analysis.outlines.chosen_heatmap import open_chosen
-from analysis.pictures.overlay_drawing import Picture, PictureBox, SectionMark, write_picture
+from analysis.outlines.chosen_regions import SectionVerdict, section_box
+from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
+from analysis.pictures.crops import Crop, read_heated
+from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
+from analysis.pictures.shown_sections import heat_panel
 from bccdist.errors import HeatmapError, SlideError, StageFailedError
-from bccdist.heatmaps.probability import step_of
-from bccdist.heatmaps.store import Heatmap
-from bccdist.parts import Part
+from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Casualty, run_each
 from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
-from bccdist.slides.slide import Slide
+from bccdist.slides.manifest import Manifest, read_manifest
 
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 1400, 1600
 """A slide is drawn as large as fits into this, but not finer than it was scanned."""
-_BAND_TARGET_PX = 1024
+_KEYS = (
+    Key(sign="box", colour=LABEL_COLOURS[Label.TUMOR.value], text="label Tumor"),
+    Key(sign="box", colour=LABEL_COLOURS[Label.NORMAL.value], text="label Normal"),
+    Key(sign="line", colour=DARK, text="outline: probability at least t_p"),
+    Key(sign="tag", colour=DARK, text="tag: label / verdict, black if wrong or for review"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,82 +120,45 @@ def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: 
         SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
         HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
     """
-    heatmap = open_chosen(paths, choice, slide_id)
-    tissue, um_per_px = _read_tissue(manifest.slide(slide_id), heatmap)
-    shape = (tissue.shape[0], tissue.shape[1])
-    probability, mask_share = shrink_heatmap(heatmap, shape, step=step_of(choice.t_p))
-    picture = Picture(
-        tissue=tissue,
-        probability=probability,
-        mask_share=mask_share,
-        um_per_px=um_per_px,
-        t_p=choice.t_p,
-        sections=section_marks(verdicts, px_per_level0_px=shape[1] / heatmap.attributes.size_level0_px[0]),
+    heatmap, rows = open_chosen(paths, choice, slide_id), verdicts.to_dict("records")
+    # All rows are of one output at one t_p; any of them says which.
+    size = {"width_px": PICTURE_WIDTH_PX, "height_px": PICTURE_HEIGHT_PX}
+    whole_level0_px = Box(0, 0, *heatmap.attributes.size_level0_px)
+    crop, heat = read_heated(manifest.slide(slide_id), heatmap, whole_level0_px, rows[0], **size)
+    panel = replace(
+        heat_panel(crop, heat, choice.t_p),
+        um_per_px=crop.um_per_px,
+        marks=tuple(section_mark(crop, row) for row in rows),
+    )
+    sheet = Sheet(
         title=slide_id,
-        subtitle=f"{verdicts['part'].iloc[0]}   {choice.setting}, epoch {choice.epoch}, {heatmap.outputs[-1]}   "
+        subtitle=f"{rows[0]['part']}   {choice.setting}, epoch {choice.epoch}, {rows[0]['psi']}   "
         f"t_p {choice.t_p:.2f}   t_A {choice.t_a_um2:.0f} \u00b5m\u00b2 ({choice.area_unit})",
+        columns=("",),
+        rows=(Row(panels=(panel,)),),
+        panel_px=(panel.image.shape[1], panel.image.shape[0]),
+        bar=heat_bar(choice.t_p),
+        keys=_KEYS,
         phantom=heatmap.attributes.phantom,
     )
     path = paths.overlay(choice.setting, slide_id)
-    write_picture(path, picture)
+    write_sheet(path, sheet)
     return path
 
 
-def picture_mpp(size_level0_px: tuple[int, int], mpp_level0: float) -> float:
-    """Um per pixel at which a slide of this width and height fits the picture."""
-    width_px, height_px = size_level0_px
-    return mpp_level0 * max(1.0, width_px / PICTURE_WIDTH_PX, height_px / PICTURE_HEIGHT_PX)
-
-
-def _read_tissue(record: SlideRecord, heatmap: Heatmap) -> tuple[NDArray[np.uint8], float]:
-    """The whole slide, RGB [h, w, 3], and its um per pixel."""
-    with Slide(record.path, target_mpp=heatmap.attributes.mpp, mpp=record.mpp) as slide:
-        if tuple(slide.level0_size) != heatmap.attributes.size_level0_px:
-            raise SlideError(
-                f"{record.path}: it has {slide.level0_size} level-0 px, but the heatmap {heatmap.path} was made of "
-                f"{heatmap.attributes.size_level0_px}; give the manifest that the study was made with"
-            )
-        mpp = picture_mpp(slide.level0_size, slide.resolution.mpp_level0)
-        return slide.thumbnail(mpp), mpp
-
-
-def shrink_heatmap(
-    heatmap: Heatmap, shape: tuple[int, int], *, step: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The final output at the size of a picture, read in bands so that memory stays bounded.
-
-    Args:
-        heatmap: of the slide.
-        shape: height and width of the picture.
-        step: stored value that belongs to the mask.
-
-    Returns:
-        Two float32 [height, width]: the mean probability, and the share of pixels that reach `step`, 0 to 1.
-    """
-    probability, mask_share = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-    width_px, height_px = heatmap.attributes.size_target_px
-    target_px_per_row = height_px / shape[0]
-    rows_per_band = max(1, int(_BAND_TARGET_PX / target_px_per_row))
-    for start in range(0, shape[0], rows_per_band):
-        end = min(start + rows_per_band, shape[0])
-        y, y_end = round(start * target_px_per_row), round(end * target_px_per_row)
-        values = heatmap.read(heatmap.outputs[-1], Box(0, y, width_px, max(1, y_end - y)))
-        size = (shape[1], end - start)
-        probability[start:end] = cv2.resize(values.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
-        mask_share[start:end] = cv2.resize((values >= step).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return probability, mask_share
-
-
-def section_marks(verdicts: pd.DataFrame, *, px_per_level0_px: float) -> tuple[SectionMark, ...]:
-    """The sections of a slide at the scale of its picture."""
-    return tuple(
-        SectionMark(
-            box=PictureBox(*(row[f"{side}_level0_px"] * px_per_level0_px for side in ("x", "y", "width", "height"))),
-            label=None if pd.isna(row["label"]) else row["label"],
-            verdict=row["verdict"],
-            correct=None if pd.isna(row["correct"]) else bool(row["correct"]),
-        )
-        for row in verdicts.to_dict("records")
+def section_mark(crop: Crop, section: SectionVerdict) -> Mark:
+    """A section's box in the colour of its label, and what a person and the model say about it."""
+    label: str | None = None if pd.isna(section["label"]) else section["label"]
+    correct: bool | None = None if pd.isna(section["correct"]) else bool(section["correct"])
+    is_wrong = correct is False
+    result = "" if correct is None else "\u2717 WRONG" if is_wrong else "\u2713"
+    needs_a_look = is_wrong or section["verdict"] == Verdict.REVIEW
+    return Mark(
+        box=crop.place(section_box(section)),
+        colour=LABEL_COLOURS[label],
+        text=f"{label or 'no label'} / {section['verdict']} {result}".strip(),
+        dashed=needs_a_look,
+        alarming=needs_a_look,
     )
 
 

@@ -3,9 +3,9 @@
 The patches come from the shard set's index: nothing is read of slides whose patches are not chosen.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from analysis.evidence.confusion import Confusion, count_verdicts
 from analysis.evidence.table import Table, rounded
 from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.pictures.colours import in_colours, outlined, probability_bar
 from analysis.pictures.crops import Crop, Heat, read_annotated_crop, read_heat
-from analysis.pictures.panel_drawing import Panel, in_colours, outlined
+from analysis.pictures.drawing import Panel, Row, write_figure
 from bccdist.configuration import PATCH_PX, Psi
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
@@ -235,7 +236,58 @@ def outputs_on(
     ]
 
 
-def patch_table(name: str, title: str, outputs: Sequence[ShownOutput], notes: tuple[str, ...]) -> Table:
+class PatchRow(NamedTuple):
+    """A row of a figure: a patch, and outputs on it."""
+
+    heading: str
+    patch: ShownPatch
+    outputs: Mapping[str, ShownOutput]
+    """By the name of its column; a column without one stays empty."""
+
+    def drawn(self, columns: Iterable[str], *, with_outline: bool) -> Row:
+        """The patch, its ground truth, and its output in each column."""
+        outputs = [self.outputs.get(name) for name in columns]
+        panels = (None if output is None else output.panel(with_outline=with_outline) for output in outputs)
+        return Row(heading=self.heading, panels=(*self.patch.panels(), *panels))
+
+
+def write_patch_figure(
+    paths: StudyPaths,
+    name: str,
+    rows: Sequence[PatchRow],
+    *,
+    title: str,
+    subtitle: str,
+    columns: Mapping[str, str],
+    panel_px: tuple[int, int],
+    with_outline: bool,
+    notes: tuple[str, ...],
+) -> Table:
+    """Draw patches with their ground truth and outputs, and write the figure's table.
+
+    Args:
+        paths: the study's.
+        name: of the figure's files.
+        rows: what is shown.
+        title, subtitle: of the figure.
+        columns: the heading of each column of outputs, by its name in `PatchRow.outputs`.
+        panel_px: the greatest width and height of a panel.
+        with_outline: whether outputs have the outline of what reaches t_p.
+        notes: below the table.
+    """
+    outputs = [output for row in rows for output in row.outputs.values()]
+    return write_figure(
+        paths,
+        _patch_table(name, f"{title}.", outputs, notes),
+        subtitle=subtitle,
+        columns=("image", "ground truth", *columns.values()),
+        rows=tuple(row.drawn(columns, with_outline=with_outline) for row in rows),
+        panel_px=panel_px,
+        bar=probability_bar(),
+    )
+
+
+def _patch_table(name: str, title: str, outputs: Sequence[ShownOutput], notes: tuple[str, ...]) -> Table:
     """What a figure shows of patches, a row an output."""
     frame = pd.DataFrame([output.row for output in outputs])
     printed = pd.DataFrame(

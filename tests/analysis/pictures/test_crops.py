@@ -17,7 +17,7 @@ from small_study import DOWNSAMPLE, MPP_LEVEL0, annotated, tissue_picture, write
 from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.pictures import crops
 from analysis.pictures.crops import mpp_to_fit, read_annotated_crop, read_crop, read_heat
-from analysis.pictures.section_pictures import section_picture
+from analysis.pictures.shown_sections import section_picture
 from bccdist.configuration import Psi
 from bccdist.errors import HeatmapError, SlideError
 from bccdist.heatmaps.store import Heatmap
@@ -149,7 +149,7 @@ def test_a_slide_is_not_made_finer_than_it_was_scanned(drawn: Drawn) -> None:
 def test_a_heatmap_of_another_slide_is_refused(drawn: Drawn, tmp_path: Path) -> None:
     other = write_heatmap(tmp_path / "other.ozx", drawn.values[:300], outputs=OUTPUTS, weights_digest="0" * 12)
     crop = read_crop(drawn.record, Box(0, 0, 100, 100), mpp=MPP)
-    with pytest.raises(SlideError, match="give the slides that the study was made with"):
+    with pytest.raises(SlideError, match="give the manifest that the study was made with"):
         read_heat(other, "psi_4", crop, t_p=T_P)
 
 
@@ -183,15 +183,23 @@ def test_a_section_picture_is_tissue_beside_tissue_with_heat(tmp_path: Path) -> 
     assert plain[:2] == b"\xff\xd8"
     assert len(plain) < 40_000
     picture, with_warning = (np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) for jpeg in (plain, warned))
-    assert picture.shape == (150 + 15, 404, 3)
-    assert with_warning.shape == (150 + 15 + 15, 404, 3)
-    difference = np.abs(picture[:150, :200] - picture[:150, 204:]).max(axis=2)
+    assert picture.shape[1] == with_warning.shape[1] == 404
+    assert with_warning.shape[0] == picture.shape[0] + 24
+    difference = np.abs(picture[:147, :197] - picture[:147, 207:]).max(axis=2)
     assert difference[55:95, 55:120].min() > 20
-    assert np.percentile(difference[:40], 95) < 20
-    assert (with_warning[166:] < 128).any()
+    assert np.percentile(difference[4:40, 4:-4], 95) < 20
+    assert (with_warning[:24] < 128).any()
 
 
 def test_a_picture_of_a_high_section_has_bounds_too(drawn: Drawn) -> None:
     row = section(Box(0, 0, 20, 1400))
     jpeg = section_picture(drawn.paths, drawn.record, CHOICE, row, width_px=300)
-    assert Image.open(io.BytesIO(jpeg)).size == (300, 300 + 15 + 15)
+    width_px, height_px = Image.open(io.BytesIO(jpeg)).size
+    assert width_px == 300
+    assert height_px < 300 + 3 * 24
+
+
+def test_a_box_is_placed_on_the_picture_and_cut_to_it(drawn: Drawn) -> None:
+    crop = read_crop(drawn.record, level0(Box(100, 50, 400, 300)), mpp=2 * MPP)
+    assert crop.place(level0(Box(120, 60, 80, 40))) == (10, 5, 40, 20)
+    assert crop.place(level0(Box(0, 0, 900, 60))) == (0, 0, 200, 5)

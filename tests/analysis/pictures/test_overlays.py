@@ -1,20 +1,20 @@
-"""The overlay shows the slide pixel by pixel, the heatmap at its place, and right and wrong verdicts apart."""
+"""The overlay shows the heatmap at its place on the slide, and right and wrong verdicts apart."""
 
-from dataclasses import replace
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from study_folders import ledger_row, sections, write_study
 
-from analysis.pictures import overlays
-from analysis.pictures.overlay_drawing import Picture, PictureBox, SectionMark, draw, round_length_um
-from analysis.pictures.overlays import draw_overlays, picture_mpp, shrink_heatmap
+from analysis.pictures.crops import Crop
+from analysis.pictures.drawing import PictureBox
+from analysis.pictures.overlays import draw_overlays, section_mark
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError, StageFailedError
@@ -22,10 +22,14 @@ from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
+from bccdist.slides.geometry import Box
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 """Of the synthetic slide in the target frame; level 0 has twice as many."""
 WEIGHTS = "abcdefabcdef"
+INSIDE = ((104, 164), (216, 256), (160, 210))
+OUTSIDE = ((94, 210), (226, 210), (160, 154), (160, 266), (480, 210))
+"""Places in level-0 px in and around the one region of the study."""
 
 
 def write_heatmap(path: Path, probability: NDArray[np.uint8], *, weights_digest: str = WEIGHTS) -> Heatmap:
@@ -52,64 +56,6 @@ def write_heatmap(path: Path, probability: NDArray[np.uint8], *, weights_digest:
     return Heatmap(path)
 
 
-def plain_picture() -> Picture:
-    random = np.random.default_rng(0)
-    probability = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.float32)
-    probability[100:140, 200:260] = 0.9
-    return Picture(
-        tissue=random.integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8),
-        probability=probability,
-        mask_share=(probability > 0.6).astype(np.float32),
-        um_per_px=2.0,
-        t_p=0.6,
-        sections=(),
-        title="slide-0",
-        subtitle="resnet34_ds",
-        phantom=False,
-    )
-
-
-def pixels_of(picture: Picture) -> NDArray[np.uint8]:
-    """The drawn tissue area, RGB, without margins."""
-    figure = draw(picture)
-    figure.canvas.draw()
-    drawn = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
-    place = figure.axes[0].bbox
-    top, left = round(drawn.shape[0] - place.y1), round(place.x0)
-    return drawn[top : top + round(place.height), left : left + round(place.width), :3]
-
-
-def test_tissue_is_shown_pixel_by_pixel_and_the_heat_where_it_is() -> None:
-    picture = plain_picture()
-    drawn = pixels_of(picture)
-    assert drawn.shape == picture.tissue.shape
-    is_same = (drawn == picture.tissue).all(axis=2)
-    assert is_same[2:90, 2:-2].all()
-    assert not is_same[105:135, 205:255].any()
-
-
-def test_contour_follows_the_mask() -> None:
-    picture = plain_picture()
-    without = pixels_of(replace(picture, mask_share=np.zeros_like(picture.mask_share)))
-    rows, cols = np.nonzero((pixels_of(picture) != without).any(axis=2))
-    assert (rows.min(), rows.max()) == (pytest.approx(100, abs=3), pytest.approx(140, abs=3))
-    assert (cols.min(), cols.max()) == (pytest.approx(200, abs=3), pytest.approx(260, abs=3))
-    assert not ((np.abs(rows - 120) < 15) & (np.abs(cols - 230) < 25)).any()
-
-
-def test_boxes_have_the_colour_of_the_label() -> None:
-    white = np.full((HEIGHT_PX, WIDTH_PX, 3), 255, dtype=np.uint8)
-    blank = replace(plain_picture(), tissue=white, probability=np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.float32))
-    edge_colours = []
-    for label in ("Tumor", "Normal"):
-        mark = SectionMark(box=PictureBox(40, 60, 200, 150), label=label, verdict=label, correct=True)
-        drawn = pixels_of(replace(blank, sections=(mark,)))
-        edge_colours.append(drawn[209:212, 140].min(axis=0).astype(int))
-    tumor, normal = edge_colours
-    assert tumor[0] > 2 * tumor[1]
-    assert normal[1] > 2 * normal[0]
-
-
 @pytest.mark.parametrize(
     ("label", "verdict", "correct", "text"),
     [
@@ -120,55 +66,32 @@ def test_boxes_have_the_colour_of_the_label() -> None:
     ],
 )
 def test_texts_of_sections(label: str | None, verdict: str, correct: bool | None, text: str) -> None:
-    assert SectionMark(box=PictureBox(0, 0, 1, 1), label=label, verdict=verdict, correct=correct).text == text
+    mark = section_mark(blank_crop(), judged(label, verdict, correct))
+    assert mark.text == text
+    assert mark.alarming == (correct is False or verdict == "review")
 
 
-def test_phantoms_are_named_in_the_picture() -> None:
-    texts = [
-        {text.get_text() for text in draw(replace(plain_picture(), phantom=phantom)).texts}
-        for phantom in (True, False)
-    ]
-    assert texts[0] - texts[1] == {"PHANTOM DATA - drawn slides, not tissue"}
+def test_boxes_have_the_colour_of_the_label_and_lie_on_their_sections() -> None:
+    marks = [section_mark(blank_crop(), judged(label, "Tumor", correct=None)) for label in ("Tumor", "Normal", None)]
+    assert len({mark.colour for mark in marks}) == 3
+    assert marks[0].box == PictureBox(20, 30, 100, 75)
 
 
-@given(st.floats(1e-3, 1e6))
-def test_scale_bar_has_a_round_length(longest_um: float) -> None:
-    length_um = round_length_um(longest_um)
-    assert length_um <= longest_um * (1 + 1e-6) < 2.5 * length_um * (1 + 1e-6)
-    assert f"{length_um:.0e}"[0] in "125"
+def blank_crop() -> Crop:
+    """A whole slide at half of its resolution."""
+    return Crop(
+        tissue=np.full((HEIGHT_PX, WIDTH_PX, 3), 255, dtype=np.uint8),
+        box_px=Box(0, 0, WIDTH_PX, HEIGHT_PX),
+        downsample=2.0,
+        um_per_px=0.92,
+        size_level0_px=(2 * WIDTH_PX, 2 * HEIGHT_PX),
+    )
 
 
-@given(st.integers(100, 200_000), st.integers(100, 200_000))
-def test_picture_fits_and_is_never_finer_than_the_scan(width_px: int, height_px: int) -> None:
-    factor = picture_mpp((width_px, height_px), 0.46) / 0.46
-    assert factor >= 1
-    assert width_px / factor <= 1400.001
-    assert height_px / factor <= 1600.001
-
-
-def test_shrinking_keeps_means_and_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
-    values[60:120, 80:160] = 204
-    values[120:180, 80:160] = 100
-    heatmap = write_heatmap(tmp_path / "slide-0.ozx", values)
-    whole = shrink_heatmap(heatmap, (60, 80), step=150)
-    monkeypatch.setattr(overlays, "_BAND_TARGET_PX", 50)
-    in_bands = shrink_heatmap(heatmap, (60, 80), step=150)
-    for one, other in zip(whole, in_bands, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    probability, mask_share = whole
-    np.testing.assert_allclose(probability[16:29, 21:39], 0.8, atol=1e-5)
-    np.testing.assert_allclose(probability.mean(), values.mean() / 255, rtol=1e-5)
-    assert mask_share[16:29, 21:39].min() == 1
-    assert mask_share[31:].max() == 0
-
-
-def test_shrinking_a_heatmap_that_does_not_divide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlays, "_BAND_TARGET_PX", 40)
-    heatmap = write_heatmap(tmp_path / "slide-0.ozx", np.full((241, 323), 255, dtype=np.uint8))
-    probability, mask_share = shrink_heatmap(heatmap, (101, 137), step=255)
-    np.testing.assert_allclose(probability, 1, atol=1e-5)
-    np.testing.assert_allclose(mask_share, 1, atol=1e-5)
+def judged(label: str | None, verdict: str, correct: bool | None) -> dict[Hashable, Any]:
+    """What an overlay needs of a row of the verdicts."""
+    box = {"x_level0_px": 40, "y_level0_px": 60, "width_level0_px": 200, "height_level0_px": 150}
+    return {"label": label, "verdict": verdict, "correct": pd.NA if correct is None else correct, **box}
 
 
 def write_slide(path: Path, *, width: int = 2 * WIDTH_PX, height: int = 2 * HEIGHT_PX) -> None:
@@ -207,6 +130,10 @@ def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     picture = cv2.imread(str(path))
     assert picture is not None
     assert picture.shape[1] > 900
+    # The region lies at 100 to 220, 160 to 260 level-0 px, and a picture of a small slide has one pixel for each.
+    blue_to_red = {place: picture[106 + place[1], 24 + place[0]].astype(int) for place in INSIDE + OUTSIDE}
+    assert all(colour[2] - colour[0] > 60 for place, colour in blue_to_red.items() if place in INSIDE)
+    assert all(abs(colour - (200, 160, 225)).max() <= 2 for place, colour in blue_to_red.items() if place in OUTSIDE)
     assert not list(path.parent.glob("*partial*"))
 
 

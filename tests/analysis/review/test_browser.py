@@ -19,7 +19,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from analysis.pictures.overlay_drawing import heat_layer
+from analysis.pictures.colours import heat_layer
 from analysis.review.worklist import ReviewPlan
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -1,0 +1,81 @@
+"""Sections as pictures: tissue beside tissue under its heatmap (paper, Figures 6 and 7; small ones for the report)."""
+
+import pandas as pd
+
+from analysis.evidence.table import Table, rounded
+from analysis.outlines.chosen_regions import SectionVerdict
+from analysis.pictures.colours import heated, outlined
+from analysis.pictures.crops import Crop, Heat, read_section
+from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
+from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
+
+_GAP_PX = 10
+"""Between the two halves of a small picture, as `drawing` leaves it."""
+_COLUMNS = [
+    *("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
+    *("label", "verdict", "area_um2", "max_probability", "weights_digest"),
+]
+
+
+def heat_panel(crop: Crop, heat: Heat, t_p: float) -> Panel:
+    """Tissue under its heatmap, with the outline of what reaches t_p."""
+    return Panel(image=outlined(heated(crop.tissue, heat.probability, t_p), heat.mask_share >= 0.5))
+
+
+def about_choice(choice: Choice) -> str:
+    """The model and the thresholds, in a line."""
+    return (
+        f"{choice.setting}, epoch {choice.epoch}   outline: probability at least t_p = {choice.t_p:.2f}   "
+        f"t_A {choice.t_a_um2:.0f} µm² ({choice.area_unit})"
+    )
+
+
+def section_table(
+    name: str, title: str, verdicts: pd.DataFrame, notes: tuple[str, ...] = (), **shown: float | list[float]
+) -> Table:
+    """What a figure shows of sections: columns of their verdicts, with those of `shown` before the last one."""
+    frame = verdicts[_COLUMNS].assign(**shown, phantom=verdicts["phantom"])
+    printed = pd.DataFrame(
+        {
+            "slide": frame["slide_id"],
+            "section": frame["section_id"],
+            "setting": frame["setting"],
+            "label": frame["label"],
+            "verdict": frame["verdict"],
+            "area um2": rounded(frame["area_um2"], 0),
+            "max probability": rounded(frame["max_probability"], 2),
+            "um/px": rounded(frame["um_per_px"], 2),
+        }
+    )
+    return Table(name=name, title=title, frame=frame, printed=printed, notes=notes)
+
+
+def section_picture(
+    paths: StudyPaths, record: SlideRecord, choice: Choice, section: SectionVerdict, *, width_px: int = 420
+) -> bytes:
+    """One section with the heatmap that its verdict stands on, and the outline of what reaches t_p.
+
+    Slide and heatmap are read at about the resolution of the picture, so memory stays bounded.
+
+    Args:
+        paths: the study's.
+        record: the section's slide.
+        choice: the model.
+        section: its row of `verdict_table.section_verdicts`, by this model.
+        width_px: of the whole picture, an even number; each half is at most as high as that.
+
+    Returns:
+        A JPEG of that width.
+
+    Raises:
+        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+        HeatmapError: the heatmap is not there or damaged, or was made with other weights.
+    """
+    panel_px = ((width_px - _GAP_PX) // 2, width_px)
+    crop, heat = read_section(paths, record, choice, section, width_px=panel_px[0], height_px=panel_px[1])
+    panels = (Panel(image=crop.tissue, um_per_px=crop.um_per_px), heat_panel(crop, heat, section["t_p"]))
+    is_phantom = record.scanner == PHANTOM_SCANNER
+    return sheet_as_jpeg(Sheet(columns=("", ""), rows=(Row(panels=panels),), panel_px=panel_px, phantom=is_phantom))
