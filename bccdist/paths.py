@@ -88,12 +88,12 @@ class RunPaths:
         """The network after `epoch` (the first is 1), kept while it is one of the best."""
         return self.root / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
 
-    def calibration(self, epoch: int, device_type: str) -> Path:
+    def speedups(self, epoch: int, device_type: str) -> Path:
         """What faster ways of inference change on Validation I, measured with these weights on a cpu or cuda."""
         return self.root / "calibration" / f"epoch-{epoch:03d}-{device_type}.json"
 
     def int8_model(self, epoch: int, piece: str) -> Path:
-        """A piece of the network in int8 for OpenVINO, as the calibration made it; a .bin lies beside it."""
+        """A piece of the network in int8 for OpenVINO, made with the speed-up record; a .bin lies beside it."""
         return self.root / "calibration" / f"epoch-{epoch:03d}-{piece}-int8.xml"
 
 

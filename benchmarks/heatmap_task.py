@@ -13,9 +13,10 @@ from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, place_patches
 from bccdist.heatmaps.writing import cells_of
-from bccdist.networks.engines import has_openvino, make_int8_model
+from bccdist.networks.engines import has_openvino
 from bccdist.networks.inference import WholeNetwork
 from bccdist.networks.inputs import to_network_input
+from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.receptive_field import effective_receptive_field
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, save_network, weights_digest
@@ -25,8 +26,8 @@ from bccdist.phantom.slides import make_phantom
 from bccdist.slides.manifest import SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
-from bccdist.speedups.measure import halo_of, sample_patches
 from bccdist.speedups.record import SpeedupRecord, Thresholds, int8_digest, write_speedups
+from bccdist.speedups.samples import halo_of, sample_patches
 from benchmarks.heatmap_ways import Task
 
 EPOCH = 1
@@ -125,7 +126,7 @@ def random_network(setting: Setting, width: int, samples_NPP3: Tensor) -> Deeply
 
 
 def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
-    """An int8 model made from patches of the slide itself, as the calibration would make it; no verdict is checked.
+    """An int8 model from patches of the slide itself, with a speed-up record that no verdict was checked for.
 
     Returns:
         the halo of dense patches, and why there is no int8 model, if so.
@@ -138,7 +139,7 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
     run = StudyPaths(Path(task.study)).run(task.setting)
     model = run.int8_model(task.epoch, "whole")
     make_int8_model(WholeNetwork(network), [(patch[None],) for patch in samples], model)
-    calibration = SpeedupRecord(
+    record = SpeedupRecord(
         setting=task.setting,
         epoch=task.epoch,
         weights_digest=weights_digest(Path(task.weights)),
@@ -156,5 +157,5 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         outputs=(),
         int8_sha256={"whole": int8_digest(model)},
     )
-    write_speedups(run.calibration(task.epoch, "cpu"), calibration)
+    write_speedups(run.speedups(task.epoch, "cpu"), record)
     return halo_px, ""

@@ -19,6 +19,21 @@ MAY_IMPORT = {
     "jobs": {"jobs", "shards", "analysis", "bccdist"},
     "benchmarks": {"benchmarks", "jobs", "shards", "analysis", "bccdist"},
 }
+ROOMS = (
+    "ground",
+    "phantom",
+    "networks",
+    "slides",
+    "study",
+    "shard_set",
+    "heatmaps",
+    "training",
+    "sections",
+    "models",
+    "speedups",
+    "stages",
+)
+"""The rooms of bccdist in their order: each imports only those before it. Modules beside them are the ground floor."""
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc", "manager", "base", "core"}
 SCRIPT_FOLDERS = ("jobs", "analysis", "shards", "benchmarks")
 """A script there has its folder first on sys.path."""
@@ -101,6 +116,28 @@ def test_imports_point_one_way(package: str) -> None:
         for name in names
         for imported in imports_anywhere(name)
         if imported.split(".")[0] in {*PACKAGES, "tests"} - MAY_IMPORT[package]
+    }
+    assert not wrong
+
+
+def room_of(module: str) -> str:
+    """The room of a module of bccdist."""
+    second = module.split(".")[1]
+    return second if second in ROOMS else "ground"
+
+
+def test_every_folder_of_bccdist_is_a_room_with_its_place_in_the_order() -> None:
+    folders = {path.parent.name for path in (REPOSITORY / "bccdist").glob("*/__init__.py")}
+    assert folders <= set(ROOMS)
+
+
+def test_each_room_imports_only_those_before_it_even_inside_functions() -> None:
+    names = [name for name in modules() if name.startswith("bccdist.")]
+    wrong = {
+        f"{name} imports {imported}"
+        for name in names
+        for imported in imports_anywhere(name)
+        if imported.startswith("bccdist.") and ROOMS.index(room_of(imported)) > ROOMS.index(room_of(name))
     }
     assert not wrong
 

@@ -114,7 +114,7 @@ def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredO
         ConfigurationError: the record is there, and of other weights or another version.
     """
     for device in ("cuda", "cpu"):
-        path = run_paths.calibration(choice.epoch, device)
+        path = run_paths.speedups(choice.epoch, device)
         if path.exists():
             return {each.psi: each for each in read_speedups(path, weights_digest=choice.weights_digest).outputs}
     return {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -35,6 +35,27 @@ class Predictor(Protocol):
         """The Tumor probability of each output: float32 [n, p / pixel_px, p / pixel_px] from uint8 RGB."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlidePass:
+    """How a slide goes through networks: the same for all of them and from top to bottom."""
+
+    predictors: Sequence[Predictor]
+    """Each is given every patch."""
+    layout: Layout = PAPER
+    """Where patches lie."""
+    blending: Blending = "mean"
+    """How overlapping patches are averaged."""
+    batch: int
+    """Patches of 512 px per forward pass; of larger ones as many as have that many pixels."""
+    device: torch.device
+    """Where the networks are."""
+
+    @property
+    def patches_at_once(self) -> int:
+        """Patches of this layout per forward pass."""
+        return self.layout.batch(self.batch)
+
+
 @dataclass(kw_only=True)
 class PredictionTally:
     """What one slide took, counted while it goes on."""
@@ -44,6 +65,11 @@ class PredictionTally:
     """Patches cut from the slide; each goes through every network."""
     network_s: list[float]
     """For each network."""
+
+    @classmethod
+    def of(cls, how: SlidePass) -> Self:
+        """Nothing counted yet."""
+        return cls(network_s=[0.0] * len(how.predictors))
 
 
 class HeatmapRows(NamedTuple):
@@ -56,15 +82,7 @@ class HeatmapRows(NamedTuple):
 
 
 def predict_rows(
-    slide: Slide,
-    cells: NDArray[np.bool_],
-    predictors: Sequence[Predictor],
-    *,
-    layout: Layout = PAPER,
-    blending: Blending = "mean",
-    batch: int,
-    device: torch.device,
-    tally: PredictionTally,
+    slide: Slide, cells: NDArray[np.bool_], how: SlidePass, tally: PredictionTally
 ) -> Generator[HeatmapRows, None, None]:
     """The heatmaps of a slide from top to bottom, a few rows of cells at a time.
 
@@ -75,46 +93,31 @@ def predict_rows(
     Args:
         slide: open; not to be used by others until the last row is out.
         cells: bool [rows, cols]: the cells that hold tissue.
-        predictors: each is given every patch.
-        layout: where patches lie.
-        blending: how overlapping ones are averaged.
-        batch: patches of 512 px per forward pass; of larger ones as many as have that many pixels.
-        device: where the networks are.
+        how: the networks and where patches lie.
         tally: counts on.
 
     Yields:
         HeatmapRows, which together are all rows of cells of the slide.
     """
-    return one_ahead(
-        _computed_rows(
-            slide, cells, predictors, layout=layout, blending=blending, batch=batch, device=device, tally=tally
-        )
-    )
+    return one_ahead(_computed_rows(slide, cells, how, tally))
 
 
 def _computed_rows(
-    slide: Slide,
-    cells: NDArray[np.bool_],
-    predictors: Sequence[Predictor],
-    *,
-    layout: Layout,
-    blending: Blending,
-    batch: int,
-    device: torch.device,
-    tally: PredictionTally,
+    slide: Slide, cells: NDArray[np.bool_], how: SlidePass, tally: PredictionTally
 ) -> Generator[HeatmapRows, None, None]:
-    batch = layout.batch(batch)
+    layout, batch = how.layout, how.patches_at_once
     patches = place_patches(cells, layout)
     num_rows, num_cols = cells.shape
     held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
-    sums = _Sums(predictors, layout, blending, num_rows=held, num_cols=num_cols, device=device)
+    sums = _Sums(how, num_rows=held, num_cols=num_cols)
     # Closed here, so that no thread still reads when the slide is closed after an error.
     with closing(readable_rows(slide, cells_under(patches, layout, cells.shape), tally.reading)) as rows:
-        window = _Window(rows, cells.shape, layout, num_rows=held, device=device)
+        window = _Window(rows, cells.shape, layout, num_rows=held, device=how.device)
         for group in grouped(patches, layout, num_cols=num_cols, batch=batch):
+            # What lies above this group is complete and goes out before the window moves on.
             yield from sums.finish(group[0].row, window.unread)
             window.move_to(group[0].row)
-            _predict_group(group, window, predictors, sums, batch, tally)
+            _predict_group(group, window, how, sums, tally)
         yield from sums.finish(num_rows, window.unread)
 
 
@@ -122,7 +125,6 @@ class _Window:
     """The rows of cells that a group of patches touches, on the device; white outside the slide.
 
     Attributes:
-        layout: of the patches.
         unread: of the whole slide, as far as it was read: bool [rows, cols].
     """
 
@@ -132,7 +134,7 @@ class _Window:
         """Begin at the slide's top; `num_rows` of cells are held, and the margins around them."""
         self.unread = np.zeros(shape, dtype=bool)
         self._rows = enumerate(rows)
-        self.layout = layout
+        self._layout = layout
         self._margin = layout.margin_cells
         # Patches may stick out of the slide by all but one of the cells that they keep.
         self._side = layout.kept_cells - 1 + self._margin
@@ -169,39 +171,31 @@ class _Window:
         return torch.stack([self._patch(row, col) for row, col in places])
 
     def _patch(self, row: int, col: int) -> Tensor:
-        top = (row - self._top) * CELL_PX - self.layout.halo_px
-        left = (col + self._side) * CELL_PX - self.layout.halo_px
-        return self._pixels[top : top + self.layout.patch_px, left : left + self.layout.patch_px]
+        top = (row - self._top) * CELL_PX - self._layout.halo_px
+        left = (col + self._side) * CELL_PX - self._layout.halo_px
+        return self._pixels[top : top + self._layout.patch_px, left : left + self._layout.patch_px]
 
     def is_readable(self, row: int, col: int) -> bool:
         """Whether no cell that the patch keeps is unread."""
-        kept = self.layout.kept_cells
+        kept = self._layout.kept_cells
         return not self.unread[max(0, row) : row + kept, max(0, col) : col + kept].any()
 
 
 class _Sums:
     """What is added up over the rows of cells that are held: for every network and output, and the counts."""
 
-    def __init__(
-        self,
-        predictors: Sequence[Predictor],
-        layout: Layout,
-        blending: Blending,
-        *,
-        num_rows: int,
-        num_cols: int,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, how: SlidePass, *, num_rows: int, num_cols: int) -> None:
+        layout = how.layout
         self._layout = layout
         self._num_rows = num_rows
         self._first_row = layout.step_cells - layout.kept_cells
         self._counts = PatchCounts(layout, num_rows=num_rows, num_cols=num_cols)
         self._stitchers = [
             {
-                psi: RowStitcher(psi, layout, blending, num_rows=num_rows, num_cols=num_cols, device=device)
+                psi: RowStitcher(psi, layout, how.blending, num_rows=num_rows, num_cols=num_cols, device=how.device)
                 for psi in predictor.outputs
             }
-            for predictor in predictors
+            for predictor in how.predictors
         ]
 
     def add_counts(self, places: Sequence[tuple[int, int]]) -> None:
@@ -248,24 +242,20 @@ def _without_top(maps: dict[Psi, NDArray[np.uint8]], outside: int, num_rows: int
 
 @torch.inference_mode()
 def _predict_group(
-    group: Sequence[PatchRow],
-    window: _Window,
-    predictors: Sequence[Predictor],
-    sums: _Sums,
-    batch: int,
-    tally: PredictionTally,
+    group: Sequence[PatchRow], window: _Window, how: SlidePass, sums: _Sums, tally: PredictionTally
 ) -> None:
     """The patches of some rows through every network, in batches."""
     places = [(row.row, col) for row in group for col in row.cols]
-    if not window.layout.halo_px:
+    # Patches without a halo are left out if they need an unread cell; of others what lies near it is not kept.
+    if not how.layout.halo_px:
         places = [place for place in places if window.is_readable(*place)]
     tally.num_patches += len(places)
     sums.add_counts(places)
     spans: list[tuple[int, Callable[[], float]]] = []
-    for start in range(0, len(places), batch):
-        here = places[start : start + batch]
+    for start in range(0, len(places), how.patches_at_once):
+        here = places[start : start + how.patches_at_once]
         patches = window.cut(here)
-        for index, predictor in enumerate(predictors):
+        for index, predictor in enumerate(how.predictors):
             stop = _stopwatch(patches.device)
             found = predictor(patches)
             spans.append((index, stop()))

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bccdist.configuration import InferConfig, Psi, pixel_px
+from bccdist.configuration import Psi, Setting, pixel_px
 from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import Predictor
-from bccdist.networks.engines import Arithmetic, Runner, make_runner, resolve_arithmetic
+from bccdist.networks.engines import Runner, make_runner
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
 from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.speedups.record import Method
+from bccdist.networks.weights import load_network
 
 
 class RunnerPredictor:
@@ -75,15 +76,6 @@ def repeated(probability: Tensor, times: int) -> Tensor:
     return probability.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
 
 
-def arithmetic_of(method: Method, device: torch.device) -> Arithmetic:
-    """The arithmetic of a method on this device.
-
-    Raises:
-        ConfigurationError: it is not possible here.
-    """
-    return resolve_arithmetic(InferConfig(precision=method.precision, engine=method.engine), device)
-
-
 def make_predictor(
     network: DeeplySupervisedUNet,
     method: Method,
@@ -100,18 +92,17 @@ def make_predictor(
         int8_file: from the name of a piece to the file of its int8 model.
 
     Raises:
-        ConfigurationError: the method is not possible here, or with this network.
+        ConfigurationError: the method is not possible with this network, or its int8 model is not there.
     """
     if (method.exit or method.band) and "psi_0" not in network.outputs:
         wanted = "exit psi_0" if method.exit else "cascade"
         raise ConfigurationError(
             f"{wanted} needs a psi_0, which {network.setting} does not have; take resnet34_ds or resnet34_linear"
         )
-    arithmetic = arithmetic_of(method, device)
     runners = [
         make_runner(
             piece_of(network, piece),
-            arithmetic,
+            method.arithmetic,
             device=device,
             int8_file=int8_file(piece) if method.precision == "int8" else None,
         )
@@ -129,3 +120,18 @@ def piece_of(network: DeeplySupervisedUNet, piece: str) -> torch.nn.Module:
     if piece == "later":
         return LaterBlocks(network)
     return FirstBlock(network, with_features=piece == "first-with-features")
+
+
+def load_for_heatmaps(path: Path, setting: Setting) -> tuple[DeeplySupervisedUNet, float]:
+    """The network at `path`, and the um per pixel that it was trained at.
+
+    Raises:
+        CheckpointError: the weights are missing or damaged.
+        ConfigurationError: they belong to another setting.
+    """
+    network, metadata = load_network(path)
+    if metadata["setting"] != setting or "target_mpp" not in metadata:
+        raise ConfigurationError(
+            f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
+        )
+    return network, float(metadata["target_mpp"])

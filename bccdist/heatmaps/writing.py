@@ -2,21 +2,40 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, Blending, Psi
+from bccdist import __version__
+from bccdist.configuration import CELL_PX
 from bccdist.heatmaps.layout import Layout
-from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
+from bccdist.heatmaps.method import Method
+from bccdist.heatmaps.predict import PredictionTally, Predictor, SlidePass, predict_rows
 from bccdist.heatmaps.store import HeatmapAttributes, writing_heatmap
 from bccdist.slides.geometry import cell_shape, tissue_cells
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOrder:
+    """A heatmap to be: which network makes it, in which way, and where it goes.
+
+    The digests name what it is made from, so that it is found again; one that nobody looks for needs none.
+    """
+
+    path: Path
+    setting: str
+    epoch: int
+    predictor: Predictor
+    method: Method
+    weights_digest: str = ""
+    config_digest: str = ""
+    slide_fingerprint: str = ""
 
 
 def cells_of(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -25,86 +44,96 @@ def cells_of(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return tissue_cells(tissue, shape=shape, pixels_per_cell=CELL_PX * slide.resolution.mpp / TISSUE_MPP)
 
 
-def attributes_of(
-    slide: Slide, record: SlideRecord, *, setting: str, epoch: int, outputs: tuple[Psi, ...], layout: Layout
-) -> HeatmapAttributes:
-    """What a heatmap's attributes say of slide, network and layout; the digests, which name it, are empty."""
-    return HeatmapAttributes(
-        slide_id=record.slide_id,
-        setting=setting,
-        epoch=epoch,
-        outputs=outputs,
-        mpp=slide.resolution.mpp,
-        downsample=slide.resolution.downsample,
-        size_level0_px=slide.level0_size,
-        size_target_px=(slide.width_px, slide.height_px),
-        phantom=record.scanner == PHANTOM_SCANNER,
-        full_coverage=layout.full_coverage,
-        patch_px=layout.patch_px,
-        weights_digest="",
-        config_digest="",
-        slide_fingerprint="",
-    )
-
-
 def write_heatmaps(
     slide: Slide,
+    record: SlideRecord,
     cells: NDArray[np.bool_],
-    predictors: Sequence[Predictor],
-    paths: Sequence[Path],
-    attributes: Sequence[HeatmapAttributes],
+    orders: Sequence[HeatmapOrder],
     *,
-    layout: Layout,
-    blending: Blending,
     batch: int,
     device: torch.device,
-    tally: PredictionTally,
-) -> None:
+) -> PredictionTally:
     """Write a heatmap for each network; the slide is read once for all.
 
     Args:
         slide: open.
+        record: the slide's.
         cells: those that hold tissue, bool [rows, cols].
-        predictors: the networks.
-        paths: where each one's heatmap goes.
-        attributes: of each one's heatmap, but for what the pass counts.
-        layout: where patches lie.
-        blending: how overlapping ones are averaged.
+        orders: at least one; all methods have the same patches and blending.
         batch: patches of 512 px per forward pass.
         device: where the networks are.
-        tally: counts on.
+
+    Returns:
+        What it took.
 
     Raises:
         HeatmapError: a heatmap cannot be written.
     """
+    method = orders[0].method
+    layout = method.layout(cells)
+    how = SlidePass(
+        predictors=[order.predictor for order in orders],
+        layout=layout,
+        blending=method.blending,
+        batch=batch,
+        device=device,
+    )
+    tally = PredictionTally.of(how)
+    size_px = (slide.width_px, slide.height_px)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
                 writing_heatmap(
-                    path, outputs=about.outputs, size_target_px=about.size_target_px, mpp=slide.resolution.mpp
+                    order.path,
+                    outputs=order.predictor.outputs,
+                    size_target_px=size_px,
+                    mpp=slide.resolution.mpp,
                 )
             )
-            for path, about in zip(paths, attributes, strict=True)
+            for order in orders
         ]
-        rows = predict_rows(
-            slide, cells, predictors, layout=layout, blending=blending, batch=batch, device=device, tally=tally
-        )
-        stack.enter_context(closing(rows))
+        rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally)))
         coverage = []
         for row in rows:
             coverage.append(row.coverage)
             for writer, maps in zip(writers, row.maps, strict=True):
                 writer.append(maps)
-        for writer, about, network_s in zip(writers, attributes, tally.network_s, strict=True):
-            writer.finish(_counted(about, tally, network_s), coverage=np.concatenate(coverage), tissue_cells=cells)
+        # Only now is it known what the pass took, which each heatmap says of itself.
+        for writer, order, network_s in zip(writers, orders, tally.network_s, strict=True):
+            attributes = _attributes(slide, record, order, layout, tally, network_s)
+            writer.finish(attributes, coverage=np.concatenate(coverage), tissue_cells=cells)
+    return tally
 
 
-def _counted(attributes: HeatmapAttributes, tally: PredictionTally, network_s: float) -> HeatmapAttributes:
-    return replace(
-        attributes,
+def _attributes(
+    slide: Slide, record: SlideRecord, order: HeatmapOrder, layout: Layout, tally: PredictionTally, network_s: float
+) -> HeatmapAttributes:
+    """What a heatmap says of its slide, its network, its method and the pass that made it."""
+    method = order.method
+    return HeatmapAttributes(
+        slide_id=record.slide_id,
+        setting=order.setting,
+        epoch=order.epoch,
+        outputs=order.predictor.outputs,
+        mpp=slide.resolution.mpp,
+        downsample=slide.resolution.downsample,
+        size_level0_px=slide.level0_size,
+        size_target_px=(slide.width_px, slide.height_px),
+        weights_digest=order.weights_digest,
+        config_digest=order.config_digest,
+        slide_fingerprint=order.slide_fingerprint,
+        phantom=record.scanner == PHANTOM_SCANNER,
         num_patches=tally.num_patches,
+        full_coverage=layout.full_coverage,
+        tiling=method.tiling,
+        patch_px=layout.patch_px,
+        halo_px=method.halo_px,
+        blending=method.blending,
+        arithmetic=str(method.arithmetic),
+        cascade_band=method.band,
         num_unread_cells=tally.reading.num_unread_cells,
         unread_reason=tally.reading.unread_reason,
         read_s=tally.reading.read_s,
         network_s=network_s,
+        software=f"bccdist {__version__}",
     )

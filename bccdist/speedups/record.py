@@ -1,29 +1,25 @@
-"""What the calibration measured, and the way of inference that follows from it and the configuration.
+"""The speed-up record: what faster ways of inference change, and how fast they are.
 
-A calibration belongs to the weights of one epoch and to a kind of device. It holds, for each way of inference, how it
-differs from float32 eager with the paper's tiling on Validation I, and how fast it was. `auto` is resolved by it: the
-fastest way that changed no verdict there.
+A record belongs to the weights of one epoch and to a kind of device. It holds, for each way of inference, how it
+differs from float32 eager with the paper's tiling on Validation I, and how fast it was. `auto` is resolved by it
+(`bccdist.speedups.resolving`): the fastest way that changed no verdict there.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bccdist.configuration import AreaUnit, Blending, Engine, InferConfig, Precision, Tiling
+from bccdist.configuration import AreaUnit, Engine, Precision, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
-from bccdist.heatmaps.layout import PAPER, Layout, dense_layout
 
 SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """At which verdicts are compared; the selection's (paper, section 2.5)."""
+    """The selection's thresholds, at which verdicts are compared (paper, section 2.5)."""
 
     t_p: float
     """Prediction threshold, 0 to 1."""
@@ -42,18 +38,13 @@ class MeasuredWay:
     mpx_per_s: float
     """Distinct tissue pixels of the target frame, in millions, per second in the network."""
     max_difference: float
-    """Of a stored probability of any output; they are stored in steps of 1 / 255."""
+    """Largest difference of a stored probability of any output; they are stored in steps of 1 / 255."""
     mean_difference: float
-    """Of the final output's stored probabilities, over covered tissue."""
+    """Mean difference of the final output's stored probabilities, over covered tissue."""
     crossing_share: float
     """Pixels of the final output's covered tissue that change their side of t_p."""
     changed_verdicts: tuple[str, ...]
     """section_id/psi of each verdict that is another one."""
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """From what JSON made of it."""
-        return cls(**{**values, "changed_verdicts": tuple(values["changed_verdicts"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +54,16 @@ class MeasuredBand:
     low: float
     high: float
     undecided_share: float
-    """Of the patches."""
+    """Share of the patches whose later blocks are computed."""
     saved_share: float
-    """Of the whole network's multiply-accumulates."""
+    """Share of the whole network's multiply-accumulates that is not needed."""
     changed_verdicts: tuple[str, ...]
     """section_id of each section whose verdict by the final output is another one."""
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """From what JSON made of it."""
-        return cls(**{**values, "changed_verdicts": tuple(values["changed_verdicts"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredOutput:
-    """One output of the network on the calibration's sample patches (paper, section 3.1)."""
+    """One output of the network on some patches of Validation I (paper, section 3.1)."""
 
     psi: str
     patch_s: float
@@ -88,7 +74,7 @@ class MeasuredOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedupRecord:
-    """The record of one calibration."""
+    """What was measured with the weights of one epoch on one kind of device."""
 
     setting: str
     epoch: int
@@ -101,36 +87,33 @@ class SpeedupRecord:
     slide_ids: tuple[str, ...]
     num_sections: int
     num_patches: int
-    """Of the paper's tiling."""
+    """Patches of the paper's tiling."""
     receptive_field_px: dict[str, dict[str, int]]
     """For each output the half-width that holds 99 and 99.9 % of what an input pixel does to it."""
     halo_px: int
-    """Of dense patches: 99.9 % of the widest output's, rounded up to a multiple of 32."""
+    """Halo of dense patches: 99.9 % of the widest output's field, rounded up to a multiple of 32."""
     ways: tuple[MeasuredWay, ...]
     bands: tuple[MeasuredBand, ...]
     outputs: tuple[MeasuredOutput, ...]
-    """Of the whole network in float32 eager, in its own order."""
+    """Outputs of the whole network in float32 eager, in its own order."""
     int8_sha256: dict[str, str]
-    """Of the int8 weights of each piece of the network."""
+    """Names the int8 weights of each piece of the network."""
 
     def fastest(self, *, tilings: Sequence[str], precisions: Sequence[str]) -> MeasuredWay | None:
         """The fastest way among these that changed no verdict."""
-        able = [way for way in self.ways if way.tiling in tilings and way.precision in precisions]
-        return max((way for way in able if not way.changed_verdicts), key=lambda way: way.mpx_per_s, default=None)
+        asked = [way for way in self.ways if way.tiling in tilings and way.precision in precisions]
+        return max((way for way in asked if not way.changed_verdicts), key=lambda way: way.mpx_per_s, default=None)
 
     @property
     def band(self) -> MeasuredBand | None:
         """The band that saves most and changed no verdict."""
-        return max((band for band in self.bands if not band.changed_verdicts), key=_saved, default=None)
+        sound = [band for band in self.bands if not band.changed_verdicts]
+        return max(sound, key=lambda band: band.saved_share, default=None)
 
 
-def _saved(band: MeasuredBand) -> float:
-    return band.saved_share
-
-
-def write_speedups(path: Path, calibration: SpeedupRecord) -> None:
+def write_speedups(path: Path, record: SpeedupRecord) -> None:
     """Write a record atomically."""
-    write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(calibration)})
+    write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(record)})
 
 
 def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
@@ -141,7 +124,7 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
     """
     if not path.exists():
         raise ConfigurationError(
-            f"{path}: no calibration there, which what is asked for needs; run `python jobs/launch_calibrate.py` "
+            f"{path}: no speed-up record there, which what is asked for needs; run `python jobs/launch_calibrate.py` "
             "on the same kind of machine first, or ask for tiling paper, precision float32 and no cascade"
         )
     values = read_json(path)
@@ -156,11 +139,16 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
             **values,
             "thresholds": Thresholds(**values["thresholds"]),
             "slide_ids": tuple(values["slide_ids"]),
-            "ways": tuple(MeasuredWay.from_json(way) for way in values["ways"]),
-            "bands": tuple(MeasuredBand.from_json(band) for band in values["bands"]),
+            "ways": tuple(MeasuredWay(**_with_tuple(way)) for way in values["ways"]),
+            "bands": tuple(MeasuredBand(**_with_tuple(band)) for band in values["bands"]),
             "outputs": tuple(MeasuredOutput(**output) for output in values["outputs"]),
         }
     )
+
+
+def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a way or a band, whose verdicts JSON holds as a list."""
+    return {**values, "changed_verdicts": tuple(values["changed_verdicts"])}
 
 
 def int8_digest(path: Path) -> str:
@@ -179,98 +167,25 @@ def int8_digest(path: Path) -> str:
     return digest_of([sha256_of_file(file) for file in files])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """How the heatmaps of one epoch are made, nothing left to `auto`."""
-
-    tiling: Tiling
-    halo_px: int
-    blending: Blending
-    precision: Precision
-    engine: Literal["auto"] | Engine
-    """Gives the same numbers but for rounding, so it does not name the heatmap; auto is the fastest installed."""
-    exit: Literal["psi_0"] | None
-    band: tuple[float, float] | None
-    """Of psi_0's probability, in which the later blocks are computed; None computes them everywhere."""
-    int8_sha256: str | None
-    """Of the int8 weights, which follow from the calibration's patches."""
-
-    def layout(self, cells: NDArray[np.bool_]) -> Layout:
-        """Where patches lie on a slide with tissue in these cells, bool [rows, cols]."""
-        return PAPER if self.tiling == "paper" else dense_layout(self.halo_px, cells)
-
-    @property
-    def names_heatmap(self) -> dict[str, Any]:
-        """All of it that shapes a heatmap."""
-        return {name: value for name, value in asdict(self).items() if name != "engine"}
-
-    @property
-    def pieces(self) -> tuple[str, ...]:
-        """The pieces of the network that it runs (`bccdist.heatmaps.predictors`)."""
-        if self.exit:
-            return ("first",)
-        return ("first-with-features", "later") if self.band else ("whole",)
-
-
-def resolve_method(config: InferConfig, calibration: SpeedupRecord | None) -> Method:
-    """The method that a configuration means.
-
-    Args:
-        config: what is asked for.
-        calibration: of the weights; None is enough unless `config.needs_speedups`.
-
-    Raises:
-        ConfigurationError: no way that is asked for left every verdict as it was, or there is no calibration.
-    """
-    if not config.needs_speedups:
-        calibration = None
-    elif calibration is None:
-        raise ConfigurationError(f"{config} needs a calibration; run `python jobs/launch_calibrate.py` first")
-    tiling, precision, engine = _way_of(config, calibration)
-    method = Method(
-        tiling=tiling,
-        halo_px=_halo_px(config, calibration) if tiling == "dense" else 0,
-        blending=config.blending if tiling == "paper" else "mean",
-        precision=precision,
-        engine=engine,
-        exit=config.exit,
-        band=_band(calibration) if config.cascade and calibration else None,
-        int8_sha256=None,
+def report_lines(record: SpeedupRecord) -> Iterator[str]:
+    """The record as a table for the log."""
+    yield (
+        f"against float32 eager with the paper's tiling, {record.num_sections} sections of "
+        f"{len(record.slide_ids)} slides of Validation I, at t_p {record.thresholds.t_p:g} and t_A "
+        f"{record.thresholds.t_a_um2:g} um2, on {record.device}, {record.num_threads} threads:"
     )
-    if precision != "int8" or calibration is None:
-        return method
-    return replace(method, int8_sha256=" ".join(calibration.int8_sha256.get(piece, "") for piece in method.pieces))
-
-
-def _way_of(
-    config: InferConfig, calibration: SpeedupRecord | None
-) -> tuple[Tiling, Precision, Literal["auto"] | Engine]:
-    """Tiling, precision and engine; where one of the first two is `auto`, the fastest sound way."""
-    if config.tiling != "auto" and config.precision != "auto":
-        return config.tiling, config.precision, config.engine
-    way = calibration and calibration.fastest(
-        tilings=get_args(Tiling) if config.tiling == "auto" else (config.tiling,),
-        precisions=get_args(Precision) if config.precision == "auto" else (config.precision,),
-    )
-    if not way:
-        raise ConfigurationError(
-            f"no way with tiling {config.tiling} and precision {config.precision} left every verdict on Validation I "
-            "as it was, by the calibration of these weights; ask for tiling paper and precision float32"
+    yield "tiling precision engine       Mpx/s  times  largest  mean      crossing  verdicts changed"
+    slowest = record.ways[0].mpx_per_s
+    for way in record.ways:
+        yield (
+            f"{way.tiling:6} {way.precision:9} {way.engine:10} {way.mpx_per_s:8.3f} {way.mpx_per_s / slowest:6.2f}  "
+            f"{way.max_difference:.3f}    {way.mean_difference:.1e}   {way.crossing_share:.1e}   "
+            f"{len(way.changed_verdicts)}"
         )
-    return way.tiling, way.precision, way.engine if config.engine == "auto" else config.engine
-
-
-def _halo_px(config: InferConfig, calibration: SpeedupRecord | None) -> int:
-    if config.halo_px is not None or calibration is None:
-        return config.halo_px or 0
-    return calibration.halo_px
-
-
-def _band(calibration: SpeedupRecord) -> tuple[float, float]:
-    band = calibration.band
-    if band is None:
-        raise ConfigurationError(
-            "cascade is True, but every band of psi_0 changed a verdict on Validation I, by the calibration of "
-            f"{calibration.setting}, epoch {calibration.epoch}; run without it"
+    for output in record.outputs:
+        yield f"up to {output.psi}: {output.patch_s:.3f} s a patch, float32 eager"
+    for band in record.bands:
+        yield (
+            f"cascade, psi_0 within {band.low:g} to {band.high:g}: {band.undecided_share:.1%} of patches undecided, "
+            f"{band.saved_share:.1%} of the computation saved, {len(band.changed_verdicts)} verdicts changed"
         )
-    return band.low, band.high

@@ -1,37 +1,33 @@
 """The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bccdist import __version__
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.failures import is_begun, write_begun, write_failure
 from bccdist.files import fingerprint_of_file
-from bccdist.heatmaps.layout import Layout
+from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
-from bccdist.heatmaps.predictors import CascadePredictor, arithmetic_of, make_predictor
-from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, remove_leftovers
-from bccdist.heatmaps.writing import attributes_of, cells_of, write_heatmaps
+from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps, make_predictor
+from bccdist.heatmaps.store import Heatmap, remove_leftovers
+from bccdist.heatmaps.writing import HeatmapOrder, cells_of, write_heatmaps
 from bccdist.machine import keep_freed_memory
-from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.networks.weights import load_network, weights_digest
-from bccdist.paths import RunPaths, StudyPaths
+from bccdist.networks.weights import weights_digest
+from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.rows import section_rows
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
-from bccdist.speedups.record import Method, int8_digest, read_speedups, resolve_method
+from bccdist.speedups.resolving import method_of_run
 from bccdist.stages.inference_identity import (
-    Identity,
+    InferenceIdentity,
     are_rows_done,
     inference_digest,
     is_heatmap_done,
@@ -45,6 +41,16 @@ def stage_name(setting: Setting) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Network:
+    """The weights of one epoch, ready to make heatmaps."""
+
+    predictor: Predictor
+    """On the device."""
+    method: Method
+    weights_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Job:
     """What all slides of one call share."""
 
@@ -52,14 +58,10 @@ class _Job:
     paths: StudyPaths
     setting: Setting
     config: InferConfig
-    predictors: Mapping[int, Predictor]
-    """By epoch; on the device."""
-    methods: Mapping[int, Method]
+    networks: Mapping[int, _Network]
     """By epoch; all with the same patches."""
     target_mpp: float
-    """That the networks were trained at, um per pixel."""
-    weights_digests: Mapping[int, str]
-    """By epoch."""
+    """Resolution that the networks were trained at, in um per pixel."""
     device: torch.device
 
 
@@ -69,7 +71,7 @@ class _SlideWork:
 
     record: SlideRecord
     sections: Sequence[SectionRecord]
-    identities: Mapping[int, Identity]
+    identities: Mapping[int, InferenceIdentity]
     """By epoch."""
     epochs_to_predict: Sequence[int]
     epochs_to_enter: Sequence[int]
@@ -100,8 +102,8 @@ def infer_slides(
     Raises:
         ManifestError: a slide is unknown.
         CheckpointError: weights are missing or damaged.
-        ConfigurationError: the weights belong to another setting; what is asked for needs a calibration that is not
-            there, or is not possible here; or a result that is there was made from something else. Then nothing is
+        ConfigurationError: the weights belong to another setting; what is asked for needs a speed-up record that is
+            not there, or is not possible here; or a result that is there was made from something else. Then nothing is
             done.
         StageFailedError: slides failed; the message names them.
     """
@@ -130,66 +132,32 @@ def _open_job(
 ) -> _Job:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = paths.run(setting)
-    loaded = {epoch: load_for_heatmaps(run.weights(epoch), setting) for epoch in epochs}
-    digests = {epoch: weights_digest(run.weights(epoch)) for epoch in epochs}
-    methods = {epoch: method_of(run, epoch, config, device, digests[epoch]) for epoch in epochs}
-    if len({(method.tiling, method.halo_px) for method in methods.values()}) > 1:
-        raise ConfigurationError(f"the epochs' calibrations give them different patches: {methods}; name one epoch")
+    networks, resolutions = {}, {}
+    for epoch in epochs:
+        network, resolutions[epoch] = load_for_heatmaps(run.weights(epoch), setting)
+        digest = weights_digest(run.weights(epoch))
+        method = method_of_run(run, epoch, config, device, digest=digest)
+        predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, epoch))
+        networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest)
     return _Job(
         manifest=read_manifest(manifest_path, files_must_exist=False),
         paths=paths,
         setting=setting,
         config=config,
-        predictors={
-            epoch: make_predictor(
-                network,
-                methods[epoch],
-                device=device,
-                int8_file=partial(run.int8_model, epoch),
-            )
-            for epoch, (network, _) in loaded.items()
-        },
-        methods=methods,
-        target_mpp=_same_target_mpp({epoch: target_mpp for epoch, (_, target_mpp) in loaded.items()}),
-        weights_digests=digests,
+        networks=_with_same_patches(networks),
+        target_mpp=_same_target_mpp(resolutions),
         device=device,
     )
 
 
-def load_for_heatmaps(path: Path, setting: Setting) -> tuple[DeeplySupervisedUNet, float]:
-    """The network at `path`, and the um per pixel that it was trained at.
-
-    Raises:
-        CheckpointError: the weights are missing or damaged.
-        ConfigurationError: they belong to another setting.
-    """
-    network, metadata = load_network(path)
-    if metadata["setting"] != setting or "target_mpp" not in metadata:
+def _with_same_patches(networks: Mapping[int, _Network]) -> Mapping[int, _Network]:
+    """All networks see the same patches, since a slide is read once for all of them."""
+    methods = {epoch: network.method for epoch, network in networks.items()}
+    if len({(method.tiling, method.halo_px) for method in methods.values()}) > 1:
         raise ConfigurationError(
-            f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
+            f"the epochs' speed-up records give them different patches: {methods}; name one epoch"
         )
-    return network, float(metadata["target_mpp"])
-
-
-def method_of(run: RunPaths, epoch: int, config: InferConfig, device: torch.device, digest: str) -> Method:
-    """How the heatmaps of an epoch are made, by the configuration and, where it needs one, the calibration.
-
-    Raises:
-        ConfigurationError: there is no calibration, or its int8 models are not there or are others; or no way that is
-            asked for left every verdict as it was.
-    """
-    if not config.needs_speedups:
-        return resolve_method(config, None)
-    path = run.calibration(epoch, device.type)
-    method = resolve_method(config, read_speedups(path, weights_digest=digest))
-    if method.int8_sha256 is not None:
-        there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
-        if there != method.int8_sha256:
-            raise ConfigurationError(
-                f"the int8 models of epoch {epoch} beside {path} are {there}, expected {method.int8_sha256}; "
-                "remove the record and run `python jobs/launch_calibrate.py` again"
-            )
-    return method
+    return networks
 
 
 def _same_target_mpp(by_epoch: Mapping[int, float]) -> float:
@@ -216,18 +184,15 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     sections = job.manifest.sections_of(record.slide_id)
     fingerprint = fingerprint_of_file(record.path)
     identities = {
-        epoch: Identity(
-            weights_digest=digest,
+        epoch: InferenceIdentity(
+            weights_digest=network.weights_digest,
             config_digest=inference_digest(
-                job.methods[epoch].names_heatmap,
-                record,
-                target_mpp=job.target_mpp,
-                mpp_tolerance=job.config.mpp_tolerance,
+                network.method.names_heatmap, record, target_mpp=job.target_mpp, mpp_tolerance=job.config.mpp_tolerance
             ),
             slide_fingerprint=fingerprint,
             sections_digest=sections_digest(record, sections),
         )
-        for epoch, digest in job.weights_digests.items()
+        for epoch, network in job.networks.items()
     }
     to_enter = [
         epoch
@@ -268,12 +233,15 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str:
     if not work.epochs_to_enter:
         return "done before"
     record, config, seen_before = work.record, job.config, _undecided(job)
-    tally = PredictionTally(network_s=[0.0] * len(work.epochs_to_predict))
+    tally = PredictionTally(network_s=[])
     with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide)
         sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
         if work.epochs_to_predict:
-            _write_heatmaps(job, work, slide, tissue, tally)
+            orders = [_order(job, work, epoch) for epoch in work.epochs_to_predict]
+            cells = cells_of(slide, tissue)
+            tally = write_heatmaps(slide, record, cells, orders, batch=config.batch, device=job.device)
+    # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
         write_rows(
@@ -286,52 +254,22 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str:
     return _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
 
 
-def _write_heatmaps(
-    job: _Job,
-    work: _SlideWork,
-    slide: Slide,
-    tissue: NDArray[np.bool_],
-    tally: PredictionTally,
-) -> None:
-    """One pass over the slide; a heatmap for each epoch that has none."""
-    epochs = work.epochs_to_predict
-    method = job.methods[epochs[0]]
-    cells = cells_of(slide, tissue)
-    layout = method.layout(cells)
-    write_heatmaps(
-        slide,
-        cells,
-        [job.predictors[epoch] for epoch in epochs],
-        [job.paths.heatmap(job.setting, epoch, work.record.slide_id) for epoch in epochs],
-        [_attributes(job, work, slide, epoch, layout) for epoch in epochs],
-        layout=layout,
-        blending=method.blending,
-        batch=job.config.batch,
-        device=job.device,
-        tally=tally,
-    )
-
-
-def _attributes(job: _Job, work: _SlideWork, slide: Slide, epoch: int, layout: Layout) -> HeatmapAttributes:
-    identity, method = work.identities[epoch], job.methods[epoch]
-    outputs = job.predictors[epoch].outputs
-    return replace(
-        attributes_of(slide, work.record, setting=job.setting, epoch=epoch, outputs=outputs, layout=layout),
-        tiling=method.tiling,
-        halo_px=method.halo_px,
-        blending=method.blending,
-        arithmetic=str(arithmetic_of(method, job.device)),
-        cascade_band=method.band,
-        software=f"bccdist {__version__}",
-        weights_digest=identity.weights_digest,
-        config_digest=identity.config_digest,
-        slide_fingerprint=identity.slide_fingerprint,
+def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:
+    network = job.networks[epoch]
+    return HeatmapOrder(
+        path=job.paths.heatmap(job.setting, epoch, work.record.slide_id),
+        setting=job.setting,
+        epoch=epoch,
+        predictor=network.predictor,
+        method=network.method,
+        **work.identities[epoch].of_heatmap,
     )
 
 
 def _undecided(job: _Job) -> tuple[int, int]:
     """Patches that cascades have seen so far, and those of them whose later blocks were computed."""
-    cascades = [predictor for predictor in job.predictors.values() if isinstance(predictor, CascadePredictor)]
+    predictors = [network.predictor for network in job.networks.values()]
+    cascades = [predictor for predictor in predictors if isinstance(predictor, CascadePredictor)]
     return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
 
 

@@ -22,7 +22,7 @@ METHOD_VERSION = "2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class InferenceIdentity:
     """Names what made one slide's heatmap, and with `sections_digest` its ledger rows."""
 
     weights_digest: str
@@ -47,7 +47,7 @@ def inference_digest(
     """Names all that shapes a heatmap beside weights and slide; batch and engine do not.
 
     Args:
-        method: `Method.names_heatmap`.
+        method: what `Method.names_heatmap` says; this file needs no torch, which a method does.
         record: the slide's.
         target_mpp: um per pixel that the network was trained at.
         mpp_tolerance: of the configuration.
@@ -69,7 +69,7 @@ def sections_digest(record: SlideRecord, sections: Sequence[SectionRecord]) -> s
     return digest_of([record.part.value, record.scanner, *map(repr, sections)])
 
 
-def are_rows_done(path: Path, identity: Identity) -> bool:
+def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
     """Whether the ledger file `path` holds the rows of `identity`, with all columns of today.
 
     Rows of an older schema are not done: they are written anew, from the heatmap that is there.
@@ -82,7 +82,7 @@ def are_rows_done(path: Path, identity: Identity) -> bool:
         return False
     try:
         metadata = pq.read_schema(path).metadata or {}
-        there = Identity(**json.loads(metadata[IDENTITY_KEY.encode()]))
+        there = InferenceIdentity(**json.loads(metadata[IDENTITY_KEY.encode()]))
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerError(
             f"{path}: damaged, or not written by the inference stage ({type(error).__name__}: {error}); "
@@ -92,7 +92,7 @@ def are_rows_done(path: Path, identity: Identity) -> bool:
     return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
 
 
-def is_heatmap_done(path: Path, identity: Identity) -> bool:
+def is_heatmap_done(path: Path, identity: InferenceIdentity) -> bool:
     """Whether the heatmap of `identity` stands at `path`.
 
     Raises:

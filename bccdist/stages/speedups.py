@@ -1,4 +1,4 @@
-"""The calibration of a setting's chosen epoch, at its chosen thresholds: known only when the job runs."""
+"""What faster ways change for a setting's chosen epoch and thresholds, which are known only when the job runs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
         SlideError: one cannot be read.
     """
     from bccdist.sections.choices import read_choices
-    from bccdist.speedups.measure import calibrate
+    from bccdist.speedups.measure import measure_speedups
     from bccdist.speedups.record import Thresholds
 
     paths = StudyPaths(study_root)
@@ -24,4 +24,4 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
     if not chosen:
         raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")
     thresholds = Thresholds(t_p=chosen[0].t_p, t_a_um2=chosen[0].t_a_um2, area_unit=chosen[0].area_unit)
-    calibrate(manifest_path, study_root, setting, chosen[0].epoch, thresholds, config)
+    measure_speedups(manifest_path, study_root, setting, chosen[0].epoch, thresholds, config)

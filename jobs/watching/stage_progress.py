@@ -181,7 +181,7 @@ def calibration_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
     epoch = _chosen_epochs(paths).get(setting)
     if epoch is None:
         return StageProgress(stage=stage, num_done=0, num_total=1, detail="no epoch is chosen")
-    devices = [device for device in ("cpu", "cuda") if paths.run(setting).calibration(epoch, device).exists()]
+    devices = [device for device in ("cpu", "cuda") if paths.run(setting).speedups(epoch, device).exists()]
     detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not calibrated"
     return StageProgress(stage=stage, num_done=int(bool(devices)), num_total=1, detail=detail)
 

@@ -23,7 +23,7 @@ def every_path() -> list[Path]:
     for setting in ("unet", "resnet34"):
         run = STUDY.run(setting)
         paths += [*properties(run), run.events(0), run.events(1), run.weights(1), run.weights(40)]
-        paths += [run.calibration(epoch, device) for epoch in (1, 40) for device in ("cpu", "cuda")]
+        paths += [run.speedups(epoch, device) for epoch in (1, 40) for device in ("cpu", "cuda")]
         paths += [run.int8_model(epoch, piece) for epoch in (1, 40) for piece in ("whole", "later")]
         paths += [STUDY.overlay(setting, slide_id) for slide_id in ("a", "b")]
         paths += [STUDY.regions(setting, slide_id) for slide_id in ("a", "b")]

@@ -25,7 +25,7 @@ from torch import nn
 
 from bccdist.configuration import Psi, pixel_px
 from bccdist.heatmaps.layout import PAPER, Layout, dense_layouts
-from bccdist.heatmaps.predict import PredictionTally, Predictor, predict_rows
+from bccdist.heatmaps.predict import PredictionTally, SlidePass, predict_rows
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
@@ -43,10 +43,11 @@ def _predicted(
     **how: Any,
 ) -> tuple[list[dict[Psi, NDArray[np.uint8]]], NDArray[np.uint8], PredictionTally]:
     """Whole heatmaps per network, the coverage, and the tally."""
-    tally = PredictionTally(network_s=[0.0] * len(networks))
-    predictors: list[Predictor] = [PlainPredictor(network, outputs) for network in networks]
+    predictors = [PlainPredictor(network, outputs) for network in networks]
+    slide_pass = SlidePass(predictors=predictors, batch=batch, device=_CPU, **how)
+    tally = PredictionTally.of(slide_pass)
     with Slide(path, target_mpp=MPP) as slide:
-        rows = list(predict_rows(slide, cells, predictors, batch=batch, device=_CPU, tally=tally, **how))
+        rows = list(predict_rows(slide, cells, slide_pass, tally))
     maps = [
         {psi: np.concatenate([row.maps[index][psi] for row in rows]) for psi in outputs}
         for index in range(len(networks))
@@ -208,10 +209,10 @@ def test_each_pixel_is_read_once(slide_path: Path, layout: Layout, monkeypatch: 
 
 def test_computing_goes_on_while_rows_are_written(slide_path: Path) -> None:
     network = ConstantNetwork(0.5, ["psi_0"])
-    tally = PredictionTally(network_s=[0.0])
+    how = SlidePass(predictors=[PlainPredictor(network)], batch=1, device=_CPU)
     with Slide(slide_path, target_mpp=MPP) as slide:
         cells = np.ones((3, 5), dtype=bool)
-        rows = predict_rows(slide, cells, [PlainPredictor(network)], batch=1, device=_CPU, tally=tally)
+        rows = predict_rows(slide, cells, how, PredictionTally.of(how))
         next(rows)
         # Nobody asks for the next rows yet; what computes them does not wait for that.
         patience_s = 30.0

@@ -7,24 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from bccdist.configuration import InferConfig, Setting
+from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predictors import CascadePredictor, is_undecided, make_predictor, repeated
 from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.speedups.record import Method, resolve_method
 
 _CPU = torch.device("cpu")
-
-
-def _method(**changes: Any) -> Method:
-    values = {**resolve_method(InferConfig(engine="eager"), None).__dict__, **changes}
-    return Method(**values)
 
 
 def _predictor(setting: Setting, **changes: Any) -> Any:
     torch.manual_seed(0)
     network = DeeplySupervisedUNet(setting, width=8).eval()
-    return make_predictor(network, _method(**changes), device=_CPU, int8_file=Path)
+    return make_predictor(network, Method(engine="eager", **changes), device=_CPU, int8_file=Path)
 
 
 def test_a_patch_is_undecided_where_any_pixel_lies_within_the_band() -> None:

@@ -5,28 +5,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy
 
-from bccdist.configuration import SETTINGS, InferConfig, Setting, pixel_px
+from bccdist.configuration import SETTINGS, Engine, Precision, Setting, pixel_px
 from bccdist.errors import ConfigurationError
 from bccdist.networks import engines
 from bccdist.networks.engines import (
     Arithmetic,
     Runner,
     candidates,
-    folded,
     has_openvino,
-    make_int8_model,
     make_runner,
-    resolve_arithmetic,
+    resolve_engine,
 )
+from bccdist.networks.folding import folded
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
 from bccdist.networks.inputs import to_network_input
+from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -227,7 +227,8 @@ def test_float32_is_not_tf32_within_a_runner_and_the_process_keeps_its_setting()
 _NO_REPORTS = """
 import sys, torch
 from pathlib import Path
-from bccdist.networks.engines import Arithmetic, make_runner, make_int8_model
+from bccdist.networks.engines import Arithmetic, make_runner
+from bccdist.networks.openvino_engine import make_int8_model
 
 class Module(torch.nn.Module):
     def forward(self, patches):
@@ -252,55 +253,50 @@ def test_openvino_and_nncf_report_nothing_and_leave_the_home_folder_alone(tmp_pa
 
 
 class _Asked(NamedTuple):
-    config: dict[str, Any]
+    precision: Precision
+    engine: Literal["auto"] | Engine
     device: str
     found: str
-    """The arithmetic, or what is wrong."""
+    """The engine, or what is wrong."""
     is_refused: bool = False
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        _Asked({}, "cpu", "float32 openvino"),
-        _Asked({"engine": "eager"}, "cpu", "float32 eager"),
-        _Asked({"precision": "int8"}, "cpu", "int8 openvino"),
-        _Asked({"precision": "bf16"}, "cpu", "bf16 folded"),
-        _Asked({}, "cuda", "float32 compiled"),
-        _Asked({"precision": "bf16"}, "cuda", "bf16 compiled"),
-        _Asked({"precision": "int8", "engine": "folded"}, "cpu", "int8 is OpenVINO's alone", is_refused=True),
-        _Asked(
-            {"precision": "bf16", "engine": "eager"},
-            "cpu",
-            "bf16 is for the engines folded and compiled",
-            is_refused=True,
-        ),
-        _Asked({"engine": "openvino"}, "cuda", "OpenVINO runs on the CPU and the network is on cuda", is_refused=True),
-        _Asked({"precision": "int8"}, "cuda", "OpenVINO runs on the CPU", is_refused=True),
-        _Asked({"precision": "auto"}, "cpu", "only a calibration resolves", is_refused=True),
+        _Asked("float32", "auto", "cpu", "openvino"),
+        _Asked("float32", "eager", "cpu", "eager"),
+        _Asked("int8", "auto", "cpu", "openvino"),
+        _Asked("bf16", "auto", "cpu", "folded"),
+        _Asked("float32", "auto", "cuda", "compiled"),
+        _Asked("bf16", "auto", "cuda", "compiled"),
+        _Asked("int8", "folded", "cpu", "int8 is OpenVINO's alone", is_refused=True),
+        _Asked("bf16", "eager", "cpu", "bf16 is for the engines folded and compiled", is_refused=True),
+        _Asked("float32", "openvino", "cuda", "OpenVINO runs on the CPU and the network is on cuda", is_refused=True),
+        _Asked("int8", "auto", "cuda", "OpenVINO runs on the CPU", is_refused=True),
     ],
 )
 def test_what_is_asked_for_is_resolved_or_refused(asked: _Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "cannot_compile", lambda _: None)
     monkeypatch.setattr(engines, "gpu_has_bf16", lambda: True)
-    config, device = InferConfig(**asked.config), torch.device(asked.device)
+    device = torch.device(asked.device)
     if asked.is_refused:
         with pytest.raises(ConfigurationError, match=asked.found):
-            resolve_arithmetic(config, device)
+            resolve_engine(asked.precision, asked.engine, device)
     else:
-        assert str(resolve_arithmetic(config, device)) == asked.found
+        assert resolve_engine(asked.precision, asked.engine, device) == asked.found
 
 
 def test_without_openvino_the_folded_network_runs_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_openvino()
     monkeypatch.setattr(engines, "has_openvino", lambda: False)
-    assert resolve_arithmetic(InferConfig(), CPU).engine == "folded"
+    assert resolve_engine("float32", "auto", CPU) == "folded"
     with pytest.raises(ConfigurationError, match=r"pip install 'bccdist\[openvino\]'"):
-        resolve_arithmetic(InferConfig(precision="int8"), CPU)
+        resolve_engine("int8", "auto", CPU)
     monkeypatch.setattr(engines, "cannot_compile", lambda _: "no compiler")
     assert [str(each) for each in candidates(CPU)] == ["float32 eager", "float32 folded"]
     with pytest.raises(ConfigurationError, match="no compiler; install it, or set engine to folded"):
-        resolve_arithmetic(InferConfig(engine="compiled"), CPU)
+        resolve_engine("float32", "compiled", CPU)
 
 
 def test_candidates_begin_with_the_reference() -> None:

@@ -1,4 +1,4 @@
-"""The calibration measures every way on Validation I, and its record makes `auto` possible."""
+"""Every way is measured on Validation I, and the record makes `auto` possible."""
 
 import re
 from pathlib import Path
@@ -18,8 +18,8 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network, weights_digest
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import read_rows
-from bccdist.speedups import measure as calibrate_module
-from bccdist.speedups.measure import bands, calibrate, halo_of
+from bccdist.speedups import measure
+from bccdist.speedups.bands import bands
 from bccdist.speedups.record import Thresholds, read_speedups
 from bccdist.stages.inference import infer_slides
 
@@ -44,10 +44,12 @@ def paths(tmp_path: Path) -> StudyPaths:
     return paths
 
 
-def _calibrate(paths: StudyPaths, **config: int) -> None:
+def _measure(paths: StudyPaths, **config: int) -> None:
     thresholds = Thresholds(t_p=0.5, t_a_um2=1000)
     manifest = paths.root.parent / "slides.csv"
-    calibrate(manifest, paths.root, "resnet34_ds", 3, thresholds, SpeedupsConfig(num_field_samples=1, **config))
+    measure.measure_speedups(
+        manifest, paths.root, "resnet34_ds", 3, thresholds, SpeedupsConfig(num_field_samples=1, **config)
+    )
 
 
 def _infer(paths: StudyPaths, **config: object) -> Heatmap:
@@ -65,12 +67,12 @@ def _infer(paths: StudyPaths, **config: object) -> Heatmap:
 def test_every_way_is_measured_and_auto_follows(
     paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(calibrate_module, "candidates", lambda _: _FLOAT32)
-    with pytest.raises(ConfigurationError, match="no calibration there"):
+    monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32)
+    with pytest.raises(ConfigurationError, match="no speed-up record there"):
         _infer(paths, tiling="auto")
-    _calibrate(paths, num_samples=2)
+    _measure(paths, num_samples=2)
     run = paths.run("resnet34_ds")
-    record = read_speedups(run.calibration(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
+    record = read_speedups(run.speedups(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
     assert [(way.tiling, way.engine) for way in record.ways] == [
         ("paper", "eager"),
         ("paper", "folded"),
@@ -87,7 +89,7 @@ def test_every_way_is_measured_and_auto_follows(
     assert all(0 <= band.undecided_share <= 1 for band in record.bands)
     shares = [band.undecided_share for band in record.bands if band.high == 1]
     assert shares == sorted(shares, reverse=True)
-    assert not list(run.calibration(3, "cpu").parent.glob("*.xml"))
+    assert not list(run.speedups(3, "cpu").parent.glob("*.xml"))
     assert "cascade, psi_0 within 0.005 to 1: " in capsys.readouterr().out
     heatmap = _infer(paths, tiling="auto", precision="auto")
     way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
@@ -98,8 +100,8 @@ def test_every_way_is_measured_and_auto_follows(
 def test_a_cascade_goes_through_a_slide(
     paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(calibrate_module, "candidates", lambda _: _FLOAT32[:1])
-    _calibrate(paths, num_samples=2)
+    monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32[:1])
+    _measure(paths, num_samples=2)
     heatmap = _infer(paths, cascade=True, engine="folded")
     assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", capsys.readouterr().out)
     assert heatmap.outputs == ("psi_0", "psi_4")
@@ -110,9 +112,9 @@ def test_a_cascade_goes_through_a_slide(
 
 @pytest.mark.slow
 def test_int8_models_are_made_and_used(paths: StudyPaths) -> None:
-    _calibrate(paths, num_samples=4)
+    _measure(paths, num_samples=4)
     run = paths.run("resnet34_ds")
-    names = {path.name for path in run.calibration(3, "cpu").parent.iterdir()}
+    names = {path.name for path in run.speedups(3, "cpu").parent.iterdir()}
     pieces = ("whole", "first", "first-with-features", "later")
     assert names == {
         "epoch-003-cpu.json",
@@ -126,9 +128,3 @@ def test_int8_models_are_made_and_used(paths: StudyPaths) -> None:
     heatmap.path.unlink()
     with pytest.raises(ConfigurationError, match=r"int8 models of epoch 3(.|\n)*launch_calibrate"):
         _infer(paths, precision="int8")
-
-
-def test_the_halo_holds_the_widest_field() -> None:
-    assert halo_of({"psi_0": {"99": 90, "99.9": 157}, "psi_4": {"99": 37, "99.9": 72}}) == 160
-    assert halo_of({"psi_4": {"99": 1, "99.9": 64}}) == 64
-    assert halo_of({"psi_4": {"99": 256, "99.9": 256}}) == 256

@@ -86,7 +86,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Study:
     write_text(tmp_path / "slides.csv", "slide_id,part,path,scanner\na,test,a.tif,phantom\nb,val2,b.tif,\n")
     for epoch in study.networks:
         write_text(study.paths.run("resnet34").weights(epoch), f"weights of epoch {epoch}")
-    monkeypatch.setattr("bccdist.stages.inference.load_network", study.load)
+    monkeypatch.setattr("bccdist.heatmaps.predictors.load_network", study.load)
     monkeypatch.setattr("bccdist.stages.inference.make_predictor", lambda network, *_, **__: PlainPredictor(network))
     return study
 

@@ -7,24 +7,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import ConfigurationError, LedgerError
+from bccdist.heatmaps.method import Method
 from bccdist.parts import Label, Part
 from bccdist.sections.ledger import write_rows
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SectionRecord, SlideRecord
-from bccdist.speedups.record import resolve_method
-from bccdist.stages.inference_identity import Identity, are_rows_done, inference_digest, sections_digest
+from bccdist.stages.inference_identity import InferenceIdentity, are_rows_done, inference_digest, sections_digest
 
 _RECORD = SlideRecord(slide_id="a", part=Part.TEST, path=Path("a.tif"))
 _SECTION = SectionRecord(slide_id="a", section_id="a-0", label=Label.TUMOR, box_level0_px=Box(0, 0, 9, 9))
-_IDENTITY = Identity(weights_digest="w", config_digest="c", slide_fingerprint="f", sections_digest="s")
+_IDENTITY = InferenceIdentity(weights_digest="w", config_digest="c", slide_fingerprint="f", sections_digest="s")
 
 
 def test_all_that_shapes_a_heatmap_is_in_the_digest() -> None:
     def digest(record: SlideRecord = _RECORD, *, target_mpp: float = 0.92, tolerance: float = 0.1, **how: Any) -> str:
-        method = resolve_method(InferConfig(**how), None).names_heatmap
+        method = Method.of(InferConfig(**how), torch.device("cpu")).names_heatmap
         return inference_digest(method, record, target_mpp=target_mpp, mpp_tolerance=tolerance)
 
     others = [
@@ -73,7 +74,7 @@ def test_rows_of_an_older_schema_are_not_done(tmp_path: Path) -> None:
 def test_rows_of_something_else_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.parquet"
     write_rows(path, [], metadata=_IDENTITY.as_metadata)
-    other = Identity(**{**asdict(_IDENTITY), name: "other"})
+    other = InferenceIdentity(**{**asdict(_IDENTITY), name: "other"})
     with pytest.raises(ConfigurationError, match=f"{name}: there {asdict(_IDENTITY)[name]}, here other"):
         are_rows_done(path, other)
 
