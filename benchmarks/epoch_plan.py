@@ -15,7 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig
-from bccdist.training.epoch_plan import drawn_unbalance, plan_epoch
+from bccdist.shard_set.epoch_plan import drawn_unbalance, plan_epoch
 
 PAPER_PATCHES = 185_308
 PAPER_STARTS = {"tumor": 175_771, "tumor_dense": 179_780, "stroma": 171_771, "normal": 173_771}

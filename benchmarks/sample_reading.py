@@ -25,16 +25,18 @@ from torch.utils.data import DataLoader
 
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
+from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import ShardSet, read_set
-from bccdist.training.epoch_plan import plan_epoch
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.loader import read_ahead
-from bccdist.training.samples import Patches, PatchReader, training_draws
+from bccdist.training.ranks import Ranks
+from bccdist.training.samples import Patches, training_draws
 
 BATCH = 16
 IMAGE, MASK = "jpg;png;webp", "mask.png"
 EACH_ONCE = BalanceConfig(tumor_free=1, tumor=1, tumor_dense=0, stroma=0, normal=0)
 Way = Callable[[int], Iterable[Any]]
-"""From a number of loader workers to batches."""
+"""Makes batches with a number of loader workers."""
 
 
 def main(shards: Annotated[Path, tyro.conf.Positional], workers: tuple[int, ...] = (0, 1, 2), rounds: int = 5) -> None:
@@ -119,7 +121,7 @@ def planned(shard_set: ShardSet) -> Way:
     patches = Patches(reader=reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=1)
 
     def batches(num_workers: int) -> Iterable[Any]:
-        draws = training_draws(plan, training.rows, micro_batch=BATCH, rank=0, world_size=1)
+        draws = training_draws(plan, training.rows, Ranks(), micro_batch=BATCH)
         with read_ahead(patches, draws, num_threads=num_workers) as read:
             yield from ((batch.images, batch.masks) for batch in read)
 

@@ -14,10 +14,10 @@ from bccdist.command import run_command
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import read_set
-from bccdist.training.epoch_plan import plan_epoch
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
-from bccdist.training.samples import PatchReader
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,8 +131,8 @@ def _macs_up_to_each_psi(network: "DeeplySupervisedUNet") -> Iterator[int]:
 
 
 def _balance_checks() -> Iterator[Check]:
+    from bccdist.shard_set.epoch_plan import draw_pool
     from bccdist.shard_set.pools import PoolTotals, pool_members
-    from bccdist.training.epoch_plan import draw_pool
 
     shares = np.arange(PATCH_PX) / PATCH_PX**2
     fewest_px = int(pool_members(shares, shares, shares)["tumor"].argmax())

@@ -14,10 +14,10 @@ from bccdist.failures import read_reason
 from bccdist.files import atomic_path, sha256_of_file, write_json
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths, StudyPaths
+from bccdist.shard_set.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA
 from bccdist.shard_set.pools import NO_PATCHES, POOLS, PoolTotals, pool_totals
 from bccdist.slides.manifest import Manifest, read_manifest
-from bccdist.training.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
 from shards.build import STAGE
 from shards.rows import TILED_PARTS, SlideRows, TarRecord, done_rows, identity_of
 

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from bccdist.errors import CheckpointError
 from bccdist.files import atomic_path
+from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
 RankState = dict[str, Any]
@@ -31,11 +32,11 @@ class Position:
     step: int = 0
     """Steps of it that are done."""
     loss_sums: dict[str, float] = field(default_factory=dict)
-    """Of each supervised output, over these steps."""
+    """Losses of each supervised output, summed over these steps."""
     train_s: float = 0.0
-    """Time that they took."""
+    """Time that these steps took."""
     waited_s: float = 0.0
-    """Of it the rank that saved waited for patches."""
+    """The part of this time in which the rank that saved waited for patches."""
     validation_s: float | None = None
     """Time of the validation after the last epoch, for the estimate of the rest."""
 
@@ -55,7 +56,7 @@ class Position:
 
     @property
     def mean_losses(self) -> dict[str, float]:
-        """Of each supervised output, over the steps that are done."""
+        """Mean loss of each supervised output over the steps that are done."""
         return {psi: total / self.step for psi, total in self.loss_sums.items()}
 
 
@@ -107,8 +108,7 @@ def load_state(
     optimizer: Optimizer,
     config_digest: str,
     device: torch.device,
-    rank: int,
-    world_size: int,
+    ranks: Ranks,
 ) -> State:
     """Restore network, optimiser and random state of a rank; another number of ranks gets the mean statistics.
 
@@ -121,8 +121,8 @@ def load_state(
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     states: list[RankState] = state["ranks"]
-    if len(states) == world_size:
-        _restore_rank(states[rank], network, device)
+    if len(states) == ranks.world_size:
+        _restore_rank(states[ranks.rank], network, device)
     else:
         _restore_buffers(_mean_buffers(states), network)
     return State(position=Position(**state["position"]), metrics=state["metrics"], world_size=len(states))
@@ -153,6 +153,6 @@ def _restore_buffers(buffers: dict[str, Tensor], network: nn.Module) -> None:
 
 
 def _mean_buffers(states: list[RankState]) -> dict[str, Tensor]:
-    """Counters are equal on all ranks."""
+    """The mean of the ranks' running statistics; counters are equal on all of them."""
     stacked = {name: torch.stack([state["buffers"][name] for state in states]) for name in states[0]["buffers"]}
     return {name: each.mean(dim=0) if each.is_floating_point() else each[0] for name, each in stacked.items()}

@@ -16,6 +16,14 @@ from bccdist.machine import keep_freed_memory
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
+from bccdist.shard_set.epoch_plan import (
+    EpochPlan,
+    drawn_unbalance,
+    draws_of_pools,
+    empty_pools,
+    expected_unbalance,
+    unbalance_before,
+)
 from bccdist.shard_set.index import read_set
 from bccdist.training.checkpoints import Position, State
 from bccdist.training.compute import difference_to_float32_eager, kernels
@@ -24,17 +32,9 @@ from bccdist.training.distributed import (
     choose_device,
     largest_over_ranks,
     process_group,
-    resolve_ranks,
-)
-from bccdist.training.epoch_plan import (
-    EpochPlan,
-    drawn_unbalance,
-    draws_of_pools,
-    empty_pools,
-    expected_unbalance,
-    unbalance_before,
 )
 from bccdist.training.loader import read_ahead
+from bccdist.training.ranks import resolve_ranks
 from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
 from bccdist.training.reporting.metrics import best_epochs, epoch_rows, write_metrics
@@ -223,9 +223,8 @@ def _training_draws(run: Run, plan: EpochPlan, position: Position) -> Iterator[l
     return training_draws(
         plan,
         run.training.rows,
+        run.ranks,
         micro_batch=run.config.micro_batch,
-        rank=run.ranks.rank,
-        world_size=run.ranks.world_size,
         first_step=position.step,
     )
 
@@ -266,8 +265,7 @@ def _merge_weights(network: DeeplySupervisedUNet) -> dict[str, float] | None:
 def _validate(run: Run) -> ValidationResult:
     """Validation I, shared out over the ranks and added up."""
     patches = Patches(reader=run.reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=0)
-    shares = {"rank": run.ranks.rank, "world_size": run.ranks.world_size}
-    draws = validation_draws(run.validation.rows, batch=run.config.micro_batch, **shares)
+    draws = validation_draws(run.validation.rows, run.ranks, batch=run.config.micro_batch)
     with read_ahead(patches, draws, num_threads=run.config.num_workers) as batches:
         return validate(run.network, batches, run.config, run.device, run.compute)
 

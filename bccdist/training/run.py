@@ -16,7 +16,9 @@ from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_wei
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
+from bccdist.shard_set.epoch_plan import EpochPlan, plan_epoch
 from bccdist.shard_set.index import PartPatches, ShardSet
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.checkpoints import Position, State, load_state, rank_state, save_state
 from bccdist.training.compute import (
     Compute,
@@ -25,12 +27,12 @@ from bccdist.training.compute import (
     prepare_network,
     resolve_compute,
 )
-from bccdist.training.distributed import Ranks, barrier, from_all_ranks, in_parallel
-from bccdist.training.epoch_plan import EpochPlan, plan_epoch
+from bccdist.training.distributed import barrier, from_all_ranks, in_parallel
 from bccdist.training.holder import Holder, claim, refuse_lost
+from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.metrics import MetricsRow
-from bccdist.training.samples import Patches, PatchReader
+from bccdist.training.samples import Patches
 
 _PARTS = (Part.TRAINING, Part.VALIDATION_1)
 
@@ -115,8 +117,7 @@ class Run:
             optimizer=self.optimizer,
             config_digest=self.config_digest,
             device=self.device,
-            rank=self.ranks.rank,
-            world_size=self.ranks.world_size,
+            ranks=self.ranks,
         )
         places = [(each.epoch, each.step) for each in from_all_ranks(state.position)]
         if len(set(places)) > 1:

@@ -14,10 +14,10 @@ from torch.nn.utils import get_total_norm
 
 from bccdist.errors import DistributedError
 from bccdist.networks.inputs import to_network_input
+from bccdist.shard_set.epoch_plan import share_of
 from bccdist.training.compute import autocast
 from bccdist.training.device_augmentation import augment_batch
 from bccdist.training.distributed import sum_over_ranks
-from bccdist.training.epoch_plan import share_of
 from bccdist.training.loader import Batch
 from bccdist.training.losses import losses
 from bccdist.training.run import Run

@@ -14,10 +14,10 @@ from small_study import SmallStudy, write_finished_study
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.errors import ShardError
 from bccdist.parts import Part
+from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import read_set
-from bccdist.training.epoch_plan import plan_epoch
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.reporting.contact_sheet import sheet_of_plan
-from bccdist.training.samples import PatchReader
 from jobs.show_augmentation import ShowArguments, show_augmentation
 
 SCRIPT = Path(__file__).resolve().parents[2] / "jobs" / "show_augmentation.py"

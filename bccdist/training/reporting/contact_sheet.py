@@ -13,10 +13,11 @@ from PIL import Image
 
 from bccdist.configuration import AugmentConfig
 from bccdist.files import atomic_path
+from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import PartPatches
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.augmentation import Augmentation, augment
-from bccdist.training.epoch_plan import EpochPlan
-from bccdist.training.samples import Patches, PatchReader
+from bccdist.training.samples import Draw, Patches
 
 MOST_PATCHES = 8
 _DPI = 100
@@ -61,7 +62,7 @@ def sheet_of_plan(
     patches = Patches(reader=reader, augment_config=config, augment_here=False, seed=seed, epoch=epoch)
     before, after = [], []
     for position in shown_positions(plan, training.members["tumor"]):
-        image, mask, change = patches[position, int(training.rows[plan.draws[position]])]
+        image, mask, change = patches[Draw(position, int(training.rows[plan.draws[position]]))]
         before.append(ShownPatch(image, mask, f"draw {position}"))
         changed = (image, mask) if change is None else augment(image, mask, change)
         after.append(ShownPatch(*changed, _caption(change)))

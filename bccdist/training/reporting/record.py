@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
+from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.training.checkpoints import Position
-from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.loader import Batch
 from bccdist.training.reporting.progress import Progress
 from bccdist.training.run import Run

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bccdist.errors import CheckpointError
 from bccdist.training.checkpoints import Position, RankState, State, load_state, rank_state, save_state
+from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
 CPU = torch.device("cpu")
@@ -46,8 +47,8 @@ class Training:
 
     def load(self, path: Path, config_digest: str = "abc", *, rank: int = 0, world_size: int = 1) -> State:
         parts: dict[str, Any] = {"network": self.network, "optimizer": self.optimizer}
-        place = {"rank": rank, "world_size": world_size}
-        return load_state(path, config_digest=config_digest, device=CPU, **parts, **place)
+        ranks = Ranks(rank=rank, world_size=world_size)
+        return load_state(path, config_digest=config_digest, device=CPU, ranks=ranks, **parts)
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from bccdist.paths import RunPaths, StudyPaths
 from bccdist.shard_set.index import read_set
 from bccdist.training import loop, run
 from bccdist.training.checkpoints import Position
-from bccdist.training.distributed import _SCHEMES, Ranks, process_group
+from bccdist.training.distributed import process_group
 from bccdist.training.holder import claim, refuse_lost
 from bccdist.training.loop import train
+from bccdist.training.ranks import _SCHEMES, Ranks
 from bccdist.training.run import Run, prepare_run
 
 CPU = torch.device("cpu")

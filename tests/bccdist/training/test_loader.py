@@ -16,7 +16,7 @@ from bccdist.errors import ShardError
 from bccdist.training import loader
 from bccdist.training.augmentation import Augmentation, draw_augmentation
 from bccdist.training.loader import Batch, read_ahead
-from bccdist.training.samples import Draw, Patches, Sample
+from bccdist.training.samples import Draw, Patch, Patches
 
 
 @dataclass
@@ -27,7 +27,7 @@ class NumberedPatches:
     slow_row: int | None = None
     read_rows: list[int] = field(default_factory=list)
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __getitem__(self, draw: Draw) -> Patch:
         position, row = draw
         self.read_rows.append(row)
         if row < 0:
@@ -35,7 +35,7 @@ class NumberedPatches:
         if row == self.slow_row:
             time.sleep(0.2)
         image = np.full((PATCH_PX, PATCH_PX, 3), row, dtype=np.uint8)
-        return Sample(image, image[..., 0] % 2, self._change(position) if self.with_changes else None)
+        return Patch(image, image[..., 0] % 2, self._change(position) if self.with_changes else None)
 
     def _change(self, position: int) -> Augmentation:
         return draw_augmentation(AugmentConfig(), seed=3, epoch=1, position=position)
@@ -49,7 +49,7 @@ def _draws(*sizes: int) -> Iterator[list[Draw]]:
     """Batches of these sizes; the rows count up."""
     row = 0
     for size in sizes:
-        yield [(100 + number, number) for number in range(row, row + size)]
+        yield [Draw(100 + number, number) for number in range(row, row + size)]
         row += size
 
 
@@ -104,7 +104,7 @@ def test_without_threads_a_patch_is_read_when_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("num_threads", [0, 2])
 def test_an_error_is_raised_where_its_batch_is_due(num_threads: int) -> None:
-    draws = iter([[(0, 0)], [(1, 1), (2, -7)], [(3, 3)]])
+    draws = iter([[Draw(0, 0)], [Draw(1, 1), Draw(2, -7)], [Draw(3, 3)]])
     with read_ahead(NumberedPatches().as_patches, draws, num_threads=num_threads) as batches:
         assert _rows(next(batches)) == [0]
         with pytest.raises(ShardError, match="patch -7 is damaged"):

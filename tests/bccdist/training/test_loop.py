@@ -27,13 +27,13 @@ from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.training import loop, step
 from bccdist.training.checkpoints import Position
-from bccdist.training.distributed import _SCHEMES, Ranks
-from bccdist.training.epoch_plan import EpochPlan
 from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
+from bccdist.training.ranks import _SCHEMES, Ranks
 from bccdist.training.reporting.metrics import SCHEMA, best_epochs
 from bccdist.training.samples import Draw, Patches
 from bccdist.training.stop import StopRequest

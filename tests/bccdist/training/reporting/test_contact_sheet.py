@@ -11,8 +11,9 @@ from small_study import write_study
 
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
+from bccdist.shard_set.epoch_plan import EpochPlan, plan_epoch
 from bccdist.shard_set.index import ShardSet, read_set
-from bccdist.training.epoch_plan import EpochPlan, plan_epoch
+from bccdist.shard_set.reader import PatchReader
 from bccdist.training.reporting import contact_sheet as module
 from bccdist.training.reporting.contact_sheet import (
     ShownPatch,
@@ -21,7 +22,7 @@ from bccdist.training.reporting.contact_sheet import (
     shown_positions,
     write_contact_sheet,
 )
-from bccdist.training.samples import Patches, PatchReader
+from bccdist.training.samples import Draw, Patches
 
 RED, GREEN, BLUE = (220, 30, 40), (30, 160, 60), (40, 60, 200)
 SEED, EPOCH = 3, 2
@@ -136,7 +137,7 @@ def test_what_is_shown_is_what_training_sees(shard_set: ShardSet, monkeypatch: p
     assert 0 < len(positions) == len(before) == len(after) <= 8
     for position, stored, changed in zip(positions, before, after, strict=True):
         row = int(training.rows[plan.draws[position]])
-        seen = patches[position, row]
+        seen = patches[Draw(position, row)]
         assert np.array_equal(stored.image, reader.read(row)[0])
         assert np.array_equal(changed.image, seen.image)
         assert np.array_equal(changed.mask, seen.mask)

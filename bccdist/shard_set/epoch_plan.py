@@ -59,12 +59,12 @@ def plan_epoch(
     global_batch: int,
     max_steps: int | None = None,
 ) -> EpochPlan:
-    """Draw an epoch.
+    """What an epoch draws, cut into steps.
 
     Args:
         members: for each pool of Table 2 which patches belong to it, bool [num_patches].
         balance: draws of each pool.
-        seed: of the run.
+        seed: the run's.
         epoch: the first is 1.
         global_batch: patches per step over all ranks.
         max_steps: cut the shuffled epoch after so many steps.
@@ -72,8 +72,7 @@ def plan_epoch(
     Raises:
         ConfigurationError: the epoch is shorter than one step, or a count is given for an empty pool.
     """
-    sizes = {pool: int(np.count_nonzero(members[pool])) for pool in POOLS}
-    draws = _shuffled_draws(members, draws_of_pools(sizes, balance), seed=seed, epoch=epoch)
+    draws = draw_epoch(members, balance, seed=seed, epoch=epoch)
     num_steps = len(draws) // global_batch
     if num_steps == 0:
         raise ConfigurationError(
@@ -83,6 +82,27 @@ def plan_epoch(
     if max_steps is not None:
         num_steps = min(num_steps, max_steps)
     return EpochPlan(draws=draws, global_batch=global_batch, num_steps=num_steps)
+
+
+def draw_epoch(members: Mapping[str, NDArray[np.bool_]], balance: BalanceConfig, *, seed: int, epoch: int) -> Numbers:
+    """The patches that an epoch draws from all pools, mixed; the arguments are those of `plan_epoch`.
+
+    Raises:
+        ConfigurationError: a count is given for an empty pool.
+    """
+    sizes = {pool: int(np.count_nonzero(members[pool])) for pool in POOLS}
+    num_draws = draws_of_pools(sizes, balance)
+    kind = np.int32 if len(members[POOLS[0]]) <= np.iinfo(np.int32).max else np.int64
+    # Written into one array and shuffled there, so that the draws of millions of patches fit into memory.
+    draws: Numbers = np.empty(sum(num_draws.values()), dtype=kind)
+    start = 0
+    for stream, pool in enumerate(POOLS):
+        stop = start + num_draws[pool]
+        patches: Numbers = np.flatnonzero(members[pool]).astype(kind)
+        draws[start:stop] = draw_pool(patches, num_draws[pool], _random(seed, epoch, stream))
+        start = stop
+    _random(seed, epoch, _SHUFFLE_STREAM).shuffle(draws)
+    return draws
 
 
 def draws_of_pools(sizes: Mapping[str, int], balance: BalanceConfig) -> dict[str, int]:
@@ -98,22 +118,6 @@ def empty_pools(sizes: Mapping[str, int], balance: BalanceConfig) -> list[str]:
     """The pools without patches that would be drawn from if there were any."""
     wanted = [pool for pool in POOLS if getattr(balance.draws, pool) is None and getattr(balance, pool) > 0]
     return [pool for pool in wanted if not sizes[pool]]
-
-
-def _shuffled_draws(
-    members: Mapping[str, NDArray[np.bool_]], num_draws: Mapping[str, int], *, seed: int, epoch: int
-) -> Numbers:
-    """The draws of all pools, mixed: written into one array and shuffled there, so that millions fit."""
-    kind = np.int32 if len(members[POOLS[0]]) <= np.iinfo(np.int32).max else np.int64
-    draws: Numbers = np.empty(sum(num_draws.values()), dtype=kind)
-    start = 0
-    for stream, pool in enumerate(POOLS):
-        stop = start + num_draws[pool]
-        patches: Numbers = np.flatnonzero(members[pool]).astype(kind)
-        draws[start:stop] = draw_pool(patches, num_draws[pool], _random(seed, epoch, stream))
-        start = stop
-    _random(seed, epoch, _SHUFFLE_STREAM).shuffle(draws)
-    return draws
 
 
 def draw_pool(members: Numbers, num_draws: int, random: np.random.Generator) -> Numbers:
@@ -140,12 +144,12 @@ def pixel_unbalance(*, num_patches: float, tumornest_sum: float) -> float:
 
 
 def unbalance_before(totals: PoolTotals) -> float:
-    """Of the patches themselves, each counted once (Table 2, before balancing)."""
+    """Tumor-free pixels per tumor pixel of the patches themselves, each counted once (Table 2, before balancing)."""
     return pixel_unbalance(num_patches=totals.num_distinct, tumornest_sum=totals.distinct_tumornest_sum)
 
 
 def expected_unbalance(totals: PoolTotals, draws: Mapping[str, int]) -> float:
-    """Of an epoch with so many draws of each pool, every member of a pool equally likely (Table 2, after)."""
+    """The unbalance of an epoch with these draws of each pool, its members equally likely (Table 2, after)."""
     tumornest_sum = sum(
         draws[pool] * totals.tumornest_sum[pool] / totals.num_patches[pool] for pool in POOLS if draws[pool]
     )
@@ -153,7 +157,7 @@ def expected_unbalance(totals: PoolTotals, draws: Mapping[str, int]) -> float:
 
 
 def drawn_unbalance(tumornest: NDArray[np.floating[Any]], plan: EpochPlan) -> float:
-    """Of the draws that an epoch happens to have.
+    """The unbalance of the draws that an epoch happens to have.
 
     Args:
         tumornest: share of each training patch's pixels in Tumornest, 0 to 1, [num_patches].

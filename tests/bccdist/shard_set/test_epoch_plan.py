@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig, DrawCounts
 from bccdist.errors import ConfigurationError
-from bccdist.shard_set.pools import POOLS, PoolTotals, pool_totals
-from bccdist.training.epoch_plan import (
+from bccdist.shard_set.epoch_plan import (
     EpochPlan,
     draw_pool,
     drawn_unbalance,
@@ -25,6 +24,7 @@ from bccdist.training.epoch_plan import (
     share_of,
     unbalance_before,
 )
+from bccdist.shard_set.pools import POOLS, PoolTotals, pool_totals
 
 TABLE_2 = {
     "tumor_free": (175_771, 175_771),
