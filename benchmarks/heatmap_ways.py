@@ -327,7 +327,7 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
     from bccdist.heatmaps.store import Heatmap
     from bccdist.networks.engines import has_openvino
     from bccdist.paths import StudyPaths
-    from bccdist.stages.inference import infer_slides
+    from bccdist.stages.epochs import infer_slides
 
     if has_openvino():
         importlib.import_module("openvino")  # the first patch would do so otherwise
@@ -337,7 +337,7 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
     how = InferConfig(batch=task.batch, **config)
 
     def infer(slide_ids: Sequence[str]) -> None:
-        infer_slides(Path(task.manifest), slide_ids, study.root, task.setting, [task.epoch], how)
+        infer_slides(Path(task.manifest), slide_ids, study.root, task.setting, [task.epoch], how, num_workers=0)
 
     loading = Stopwatch()
     infer([])

@@ -5,9 +5,10 @@ Prints a line per slide with its findings, and the totals per part. The exit cod
 """
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from bccdist.configuration import ShardConfig
 from bccdist.errors import ManifestError
 from bccdist.files import write_json
 from bccdist.parts import Part
-from bccdist.processes import Casualty, run_each
+from bccdist.processes import TIMED_OUT, Failure, run_each
 from bccdist.slides.checkup import (
     Code,
     Severity,
@@ -29,7 +30,7 @@ from bccdist.slides.checkup import (
     totals_of,
     unknown_names_of,
 )
-from bccdist.slides.manifest import Kinds, Manifest, SectionRecord, SlideRecord, inspect_manifest
+from bccdist.slides.manifest import Manifest, inspect_manifest
 from jobs.doctor_lines import closing_lines, fault_lines, finding_lines, header_lines, set_lines, slide_line
 
 SCHEMA_VERSION = "1"
@@ -46,8 +47,8 @@ class DoctorArguments:
     """Where to write everything that was found, as JSON."""
     parts: tuple[str, ...] = tuple(part.short for part in Part)
     """Which parts: train, val1, val2, test."""
-    workers: int = len(os.sched_getaffinity(0))
-    """Processes; each looks at one slide at a time."""
+    workers: int | None = None
+    """Processes, which look at one slide each; by default as many as there are cores."""
     timeout_s: float = 120.0
     """A slide that takes longer is an error."""
     target_mpp: float = ShardConfig.target_mpp
@@ -56,17 +57,6 @@ class DoctorArguments:
     """Relative deviation up to which a level is used without resampling."""
     strict: bool = False
     """Exit with 1 for warnings, too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlideTask:
-    """What a worker needs for one slide."""
-
-    record: SlideRecord
-    sections: tuple[SectionRecord, ...]
-    kinds: Kinds
-    target_mpp: float
-    mpp_tolerance: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +75,16 @@ class Diagnosis:
         return num_faults + sum(checkup.count(severity) for checkup in self.checkups)
 
 
-def check_task(task: SlideTask) -> SlideCheckup:
-    """Check one slide, in a process of its own."""
-    import cv2
-
-    cv2.setNumThreads(1)
+def open_checks(manifest: Manifest, *, target_mpp: float, mpp_tolerance: float) -> Callable[[str], SlideCheckup]:
+    """The work of one process: it checks a slide of the manifest."""
     # What tifffile would log about a damaged file becomes a finding.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return check_slide(
-        task.record, task.sections, task.kinds, target_mpp=task.target_mpp, mpp_tolerance=task.mpp_tolerance
-    )
+
+    def check(slide_id: str) -> SlideCheckup:
+        record, sections = manifest.slide(slide_id), manifest.sections_of(slide_id)
+        return check_slide(record, sections, manifest.kinds, target_mpp=target_mpp, mpp_tolerance=mpp_tolerance)
+
+    return check
 
 
 def examine(arguments: DoctorArguments) -> Diagnosis:
@@ -113,7 +103,7 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
         raise ManifestError(f"{manifest.path}: it names no slide of {', '.join(parts)} that could be checked")
     _print_lines(header_lines(slides))
     checkups = []
-    for checkup in _in_order(manifest, slides, arguments):
+    for checkup in _in_order(manifest, [slide.slide_id for slide in slides], arguments):
         checkups.append(checkup)
         _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings)])
     found_among_all = check_set(checkups)
@@ -128,37 +118,30 @@ def _print_lines(lines: Sequence[str]) -> None:
         print(*lines, sep="\n", flush=True)
 
 
-def _in_order(manifest: Manifest, slides: Sequence[SlideRecord], arguments: DoctorArguments) -> Iterator[SlideCheckup]:
+def _in_order(manifest: Manifest, slide_ids: Sequence[str], arguments: DoctorArguments) -> Iterator[SlideCheckup]:
     """The checkups in the manifest's order, each as soon as those before it are done."""
-    tasks = [
-        SlideTask(
-            record=record,
-            sections=tuple(manifest.sections_of(record.slide_id)),
-            kinds=manifest.kinds,
-            target_mpp=arguments.target_mpp,
-            mpp_tolerance=arguments.mpp_tolerance,
-        )
-        for record in slides
-    ]
-    done: dict[int, SlideCheckup] = {}
-    num_given = 0
-    outcomes = run_each(check_task, tasks, num_workers=max(1, arguments.workers), timeout_s=arguments.timeout_s)
-    for index, outcome in outcomes:
-        done[index] = _lost(tasks[index], outcome) if isinstance(outcome, Casualty) else outcome
-        while num_given in done:
-            yield done.pop(num_given)
-            num_given += 1
+    setup = partial(
+        open_checks,
+        manifest.only(slide_ids),
+        target_mpp=arguments.target_mpp,
+        mpp_tolerance=arguments.mpp_tolerance,
+    )
+    done: dict[str, SlideCheckup] = {}
+    waiting = deque(slide_ids)
+    outcomes = run_each(setup, slide_ids, num_workers=arguments.workers, timeout_s=arguments.timeout_s)
+    for slide_id, outcome in outcomes:
+        done[slide_id] = _lost(manifest, slide_id, outcome) if isinstance(outcome, Failure) else outcome
+        while waiting and waiting[0] in done:
+            yield done.pop(waiting.popleft())
 
 
-def _lost(task: SlideTask, casualty: Casualty) -> SlideCheckup:
+def _lost(manifest: Manifest, slide_id: str, failure: Failure) -> SlideCheckup:
     """The checkup of a slide that gave none."""
-    checkup = begin_checkup(task.record, task.sections)
-    code = Code.TIMEOUT if casualty.is_timeout else Code.CRASH
-    advice = {
-        Code.TIMEOUT: "look at the file and its storage, or give it more with --timeout-s",
-        Code.CRASH: "the file may be damaged: open it in a viewer, copy or convert it",
-    }[code]
-    checkup.add(code, Severity.ERROR, f"the check ended without a result: {casualty.reason}; {advice}")
+    checkup = begin_checkup(manifest.slide(slide_id), manifest.sections_of(slide_id))
+    code, advice = Code.CRASH, "the file may be damaged: open it in a viewer, copy or convert it"
+    if failure.error == TIMED_OUT:
+        code, advice = Code.TIMEOUT, "look at the file and its storage, or give it more with --timeout-s"
+    checkup.add(code, Severity.ERROR, f"the check ended without a result: {failure.reason}; {advice}")
     return checkup
 
 

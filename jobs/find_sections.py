@@ -6,12 +6,8 @@ them: look at the pictures (--pictures FOLDER), correct boxes and labels in the 
 
 import csv
 import io
-import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,10 +15,11 @@ import cv2
 import tyro
 
 from bccdist.command import run_command
-from bccdist.errors import BccdistError, ConfigurationError, ManifestError, StageFailedError
+from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
 from bccdist.files import atomic_path, sha256_of_file, write_text
+from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, found_boxes, section_id, tissue_mask
 
@@ -32,24 +29,8 @@ LONGEST_PICTURE_PX = 2000
 _GREEN_BGR, _BLACK_BGR = (0, 160, 0), (0, 0, 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlideTask:
-    """What a worker does for one slide."""
-
-    record: SlideRecord
-    sections: tuple[SectionRecord, ...]
-    """The rows of sections.csv."""
-    picture: Path | None
-    """Where to draw the boxes."""
-
-    @property
-    def has_boxes(self) -> bool:
-        """Whether sections.csv says where the sections are, so that none are looked for."""
-        return any(section.box_level0_px for section in self.sections)
-
-
 def find_sections_of_slides(
-    manifest_path: Path, *, out: Path | None, in_place: bool, pictures: Path | None, workers: int
+    manifest_path: Path, *, out: Path | None, in_place: bool, pictures: Path | None, workers: int | None
 ) -> Path:
     """Write the sections.csv with boxes for all slides, and return its path.
 
@@ -58,20 +39,18 @@ def find_sections_of_slides(
         out: where to write; by default the sections.csv beside slides.csv, where there is none yet.
         in_place: replace the sections.csv beside slides.csv.
         pictures: folder for a picture of every slide with its numbered boxes; None draws none.
-        workers: slides at a time.
+        workers: slides at a time, each in a process; None is one for each core, 0 is this process.
 
     Raises:
-        ConfigurationError: writing would replace a file, or there is less than one worker.
+        ConfigurationError: writing would replace a file, or the number of workers is none.
         ManifestError: the manifest has faults, or no slide has a section.
         StageFailedError: some slides failed, which is said after the others were written.
     """
-    if workers < 1:
-        raise ConfigurationError(f"--workers is {workers}, expected 1 or more")
     given = manifest_path.resolve().with_name("sections.csv")
     target = _target(given, out=out, in_place=in_place)
     manifest = read_manifest(manifest_path, files_must_exist=False)
     digest = _digest(given)
-    found, reasons = _find(_tasks(manifest, pictures), workers=workers)
+    found, reasons = _find(manifest, pictures, workers=workers)
     named = _named(manifest, found, reasons)
     if _digest(given) != digest:
         raise ConfigurationError(f"{given} changed meanwhile; nothing is written: run this again")
@@ -101,66 +80,46 @@ def _digest(path: Path) -> str | None:
     return sha256_of_file(path) if path.exists() else None
 
 
-def _tasks(manifest: Manifest, pictures: Path | None) -> list[SlideTask]:
-    """The slides without boxes; all of them, where pictures are wanted."""
-    tasks = [
-        SlideTask(
-            record=record,
-            sections=tuple(manifest.sections_of(record.slide_id)),
-            picture=pictures and pictures / f"{record.slide_id}.png",
-        )
-        for record in manifest.slides
-    ]
-    num_given = sum(task.has_boxes for task in tasks)
-    print(f"{len(tasks)} slide(s), of which {num_given} have boxes in sections.csv: those stay as they are")
-    return [task for task in tasks if task.picture or not task.has_boxes]
-
-
-def _find(tasks: Sequence[SlideTask], *, workers: int) -> tuple[dict[str, list[Box]], dict[str, str]]:
+def _find(
+    manifest: Manifest, pictures: Path | None, *, workers: int | None
+) -> tuple[dict[str, list[Box]], dict[str, str]]:
     """The boxes in level-0 px of the slides that have none yet, and the reasons of those that failed."""
+    slide_ids = [slide.slide_id for slide in manifest.slides]
+    without_boxes = [slide_id for slide_id in slide_ids if not _given_boxes(manifest, slide_id)]
+    num_given = len(slide_ids) - len(without_boxes)
+    print(f"{len(slide_ids)} slide(s), of which {num_given} have boxes in sections.csv: those stay as they are")
+    wanted = slide_ids if pictures else without_boxes
     found: dict[str, list[Box]] = {}
     reasons: dict[str, str] = {}
-    # Spawned: a forked worker would share the locks of threads that it does not have.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(look_at_slide, task): task for task in tasks}
-        for number, future in enumerate(as_completed(futures), start=1):
-            task = futures[future]
-            slide_id = task.record.slide_id
-            try:
-                boxes = _result(future)
-                said = f"{len(boxes)} section(s)" if boxes else "NO TISSUE FOUND: look at the slide"
-                if not task.has_boxes:
-                    found[slide_id] = boxes
-            except Exception as error:  # noqa: BLE001 - whatever a slide is poisoned with, the others go on
-                reasons[slide_id] = str(error) if isinstance(error, BccdistError | OSError) else repr(error)
-                said = f"failed: {reasons[slide_id]}"
-            print(f"slide {number}/{len(tasks)} {slide_id}: {said}", flush=True)
-    order = [task.record.slide_id for task in tasks]
-    return {name: found[name] for name in order if name in found}, reasons
+    outcomes = run_each(partial(open_search, manifest.only(wanted), pictures), wanted, num_workers=workers)
+    for number, (slide_id, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, Failure):
+            reasons[slide_id] = outcome.reason
+            said = f"FAILED: {outcome.reason}"
+        else:
+            found[slide_id] = outcome
+            said = f"{len(outcome)} section(s)" if outcome else "NO TISSUE FOUND: look at the slide"
+        print(f"slide {number}/{len(wanted)} {slide_id}: {said}", flush=True)
+    return {slide_id: found[slide_id] for slide_id in without_boxes if slide_id in found}, reasons
 
 
-def _result(future: "Future[list[Box]]") -> list[Box]:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise StageFailedError("a worker died, perhaps for want of memory; give fewer --workers") from error
+def _given_boxes(manifest: Manifest, slide_id: str) -> list[Box]:
+    """Where sections.csv says that the sections of a slide are; none are looked for then."""
+    return [section.box_level0_px for section in manifest.sections_of(slide_id) if section.box_level0_px]
 
 
-def look_at_slide(task: SlideTask) -> list[Box]:
-    """The boxes of one slide's sections in level-0 px, given or found; draws its picture where one is wanted.
+def open_search(manifest: Manifest, pictures: Path | None) -> Callable[[str], list[Box]]:
+    """The work of one process: the boxes of a slide's sections in level-0 px, given or found, drawn if asked for."""
 
-    Raises:
-        SlideError: the slide cannot be opened or read.
-    """
-    with Slide(task.record.path, target_mpp=TISSUE_MPP, mpp=task.record.mpp) as slide:
-        boxes = [section.box_level0_px for section in task.sections if section.box_level0_px]
-        if not boxes:
-            boxes = found_boxes(slide, tissue_mask(slide))
-        if task.picture:
-            _draw(task.picture, slide, boxes)
-    return boxes
+    def search(slide_id: str) -> list[Box]:
+        record = manifest.slide(slide_id)
+        with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
+            boxes = _given_boxes(manifest, slide_id) or found_boxes(slide, tissue_mask(slide))
+            if pictures:
+                _draw(pictures / f"{slide_id}.png", slide, boxes)
+        return boxes
+
+    return search
 
 
 def _draw(path: Path, slide: Slide, boxes: Sequence[Box]) -> None:
@@ -260,10 +219,8 @@ def main(
         out: The file to write; by default sections.csv beside slides.csv, if there is none yet.
         in_place: Replace the sections.csv beside slides.csv.
         pictures: A folder for a PNG of every slide with its numbered boxes.
-        workers: Slides at a time; by default as many as there are cores.
+        workers: Processes, which look at one slide each; by default as many as there are cores.
     """
-    if workers is None:
-        workers = len(os.sched_getaffinity(0))
     print(find_sections_of_slides(manifest, out=out, in_place=in_place, pictures=pictures, workers=workers))
 
 

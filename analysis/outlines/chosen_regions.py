@@ -26,6 +26,7 @@ from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.processes import Failure, run_each
 from bccdist.sections.choices import Choice, read_choices, read_headline
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.sampling import pixels_under
@@ -199,7 +200,12 @@ def _by_chunks(box_px: Box) -> Iterator[Box]:
 
 
 def on_each_output(
-    paths: StudyPaths, manifest: Manifest, request: Request, work: Callable[[ChosenOutput, pd.DataFrame], _T]
+    paths: StudyPaths,
+    manifest: Manifest,
+    request: Request,
+    work: Callable[[ChosenOutput, pd.DataFrame], _T],
+    *,
+    num_workers: int | None = 0,
 ) -> tuple[list[_T], list[str]]:
     """Do something with the output of every slide and setting of a request; each slide's tissue is read once.
 
@@ -208,20 +214,43 @@ def on_each_output(
         manifest: its slides.
         request: the chosen models and their verdicts.
         work: takes an output and its verdicts.
+        num_workers: see `run_each`.
 
     Returns:
         What `work` returned, by slide and setting, and a line for each output that could not be read.
     """
+    slide_ids = [str(slide_id) for slide_id in request.verdicts.groupby("slide_id").groups]
+    setup = partial(open_outputs, paths, manifest.only(slide_ids), request, work)
+    outcomes = dict(run_each(setup, slide_ids, num_workers=num_workers))
     done, failures = [], []
-    for slide_id, of_slide in request.verdicts.groupby("slide_id"):
-        tissue_at = cache(partial(_read_tissue, manifest.slide(str(slide_id))))
-        for setting, sections in of_slide.groupby("setting"):
+    for slide_id in slide_ids:
+        outcome = outcomes[slide_id]
+        if isinstance(outcome, Failure):
+            failures.append(f"  - {slide_id}: {outcome.reason}")
+        else:
+            done += outcome[0]
+            failures += outcome[1]
+    return done, failures
+
+
+def open_outputs(
+    paths: StudyPaths, manifest: Manifest, request: Request, work: Callable[[ChosenOutput, pd.DataFrame], _T]
+) -> Callable[[str], tuple[list[_T], list[str]]]:
+    """What `on_each_output` does with one slide, by slide_id: an output that cannot be read costs no other."""
+    of_slide = dict(iter(request.verdicts.groupby("slide_id")))
+
+    def work_on_all(slide_id: str) -> tuple[list[_T], list[str]]:
+        done, failures = [], []
+        tissue_at = cache(partial(_read_tissue, manifest.slide(slide_id)))
+        for setting, sections in of_slide[slide_id].groupby("setting"):
             try:
                 output = _open_output(paths, request.choices[str(setting)], sections, tissue_at)
                 done.append(work(output, sections.sort_values("section_id")))
             except (SlideError, HeatmapError) as error:
                 failures.append(f"  - {setting}: {error}")
-    return done, failures
+        return done, failures
+
+    return work_on_all
 
 
 def _open_output(

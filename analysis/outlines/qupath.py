@@ -14,6 +14,7 @@ slide, which need not be a surgical margin.
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -57,6 +58,7 @@ def write_regions(
     setting: str | None = None,
     psi: Psi | None = None,
     t_p: float | None = None,
+    num_workers: int | None = None,
 ) -> list[Path]:
     """Write the regions of every slide of some parts that the chosen models were applied to.
 
@@ -67,6 +69,7 @@ def write_regions(
         setting: None is every one that was selected.
         psi: the output; None is each setting's own.
         t_p: prediction threshold, 0 to 1; None is the chosen one.
+        num_workers: see `run_each`.
 
     Returns:
         The files' paths, by slide and setting.
@@ -78,9 +81,8 @@ def write_regions(
     paths = StudyPaths(study_root)
     manifest = read_manifest(manifest_path, files_must_exist=False)
     request = read_request(paths, parts, setting=setting, psi=psi, t_p=t_p)
-    written, failures = on_each_output(
-        paths, manifest, request, lambda output, sections: _write_slide(paths, output, sections)
-    )
+    work = partial(_write_slide, paths)
+    written, failures = on_each_output(paths, manifest, request, work, num_workers=num_workers)
     if failures:
         raise StageFailedError(
             f"the regions of {len(failures)} slide(s) were not written, of {len(written)} they were:\n"

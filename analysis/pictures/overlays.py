@@ -4,9 +4,9 @@ The heatmap of the chosen model lies over the tissue; boxes are coloured by labe
 (paper, Figures 2, 6 and 7).
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +21,10 @@ from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
 from analysis.pictures.crops import Crop, read_heated
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
 from analysis.pictures.shown_sections import heat_panel
-from bccdist.errors import HeatmapError, SlideError, StageFailedError
+from bccdist.errors import StageFailedError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.processes import Casualty, run_each
+from bccdist.processes import Failure, run_each
 from bccdist.sections.choices import Choice, read_choices
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
@@ -40,18 +40,6 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    """One slide under one setting, for the process that draws it."""
-
-    paths: StudyPaths
-    manifest: Manifest
-    """Of this slide alone."""
-    choice: Choice
-    slide_id: str
-    verdicts: pd.DataFrame
-
-
 def draw_overlays(
     study_root: Path, manifest_path: Path, parts: list[Part], *, num_workers: int | None = None
 ) -> list[Path]:
@@ -61,7 +49,7 @@ def draw_overlays(
         study_root: the study's folder.
         manifest_path: its slides.csv.
         parts: of the slides.
-        num_workers: processes that draw a slide each; None is one for each core, 0 is this process.
+        num_workers: see `run_each`.
 
     Returns:
         The pictures' paths.
@@ -74,43 +62,31 @@ def draw_overlays(
     manifest = read_manifest(manifest_path, files_must_exist=False)
     choices = {choice.setting: choice for choice in read_choices(paths)}
     verdicts = all_verdicts(load_ledger(paths), list(choices.values()), parts)
-    tasks = [
-        _Task(
-            paths=paths,
-            manifest=manifest.only(str(slide_id)),
-            choice=choices[str(setting)],
-            slide_id=str(slide_id),
-            verdicts=rows,
-        )
-        for (setting, slide_id), rows in verdicts.groupby(["setting", "slide_id"])
-    ]
-    num_cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    outcomes = dict(_outcomes(tasks, min(num_cores if num_workers is None else num_workers, len(tasks))))
-    drawn = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, Path)]
+    outputs = [(str(setting), str(slide_id)) for (setting, slide_id), _ in verdicts.groupby(["setting", "slide_id"])]
+    setup = partial(open_drawing, paths, manifest.only({slide_id for _, slide_id in outputs}), choices, verdicts)
+    outcomes = dict(run_each(setup, outputs, num_workers=num_workers))
+    drawn = [outcome for output in outputs if isinstance(outcome := outcomes[output], Path)]
     failures = [
-        f"  - {tasks[index].choice.setting}: {outcome}"
-        for index, outcome in sorted(outcomes.items())
-        if not isinstance(outcome, Path)
+        f"  - {', '.join(output)}: {outcome.reason}"
+        for output in outputs
+        if isinstance(outcome := outcomes[output], Failure)
     ]
     if failures:
         raise StageFailedError(f"{len(failures)} overlay(s) not drawn, {len(drawn)} drawn:\n" + "\n".join(failures))
     return drawn
 
 
-def _outcomes(tasks: Sequence[_Task], num_workers: int) -> Iterator[tuple[int, Path | str]]:
-    """The picture of each task, or why there is none, with its index."""
-    if num_workers <= 1:
-        yield from enumerate(map(_try_task, tasks))
-        return
-    for index, outcome in run_each(_try_task, tasks, num_workers=num_workers, timeout_s=float("inf")):
-        yield index, f"{tasks[index].slide_id}: {outcome.reason}" if isinstance(outcome, Casualty) else outcome
+def open_drawing(
+    paths: StudyPaths, manifest: Manifest, choices: Mapping[str, Choice], verdicts: pd.DataFrame
+) -> Callable[[tuple[str, str]], Path]:
+    """The work of one process: it draws a slide under a setting, given as (setting, slide_id)."""
+    rows = dict(iter(verdicts.groupby(["setting", "slide_id"])))
 
+    def draw(output: tuple[str, str]) -> Path:
+        setting, slide_id = output
+        return draw_slide(paths, manifest, choices[setting], slide_id, rows[output])
 
-def _try_task(task: _Task) -> Path | str:
-    try:
-        return draw_slide(task.paths, task.manifest, task.choice, task.slide_id, task.verdicts)
-    except (SlideError, HeatmapError) as error:
-        return str(error)
+    return draw
 
 
 def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: str, verdicts: pd.DataFrame) -> Path:

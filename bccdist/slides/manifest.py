@@ -133,18 +133,15 @@ class Manifest:
         """The sections of one slide, in the manifest's order."""
         return list(self._sections_by_slide.get(slide_id, ()))
 
-    def only(self, slide_id: str) -> "Manifest":
-        """The manifest of one slide, for the process that works on it.
+    def only(self, slide_ids: Iterable[str]) -> "Manifest":
+        """The manifest of some slides, for the processes that work on them.
 
         Raises:
             ManifestError: there is no such slide.
         """
-        return Manifest(
-            path=self.path,
-            slides=(self.slide(slide_id),),
-            sections=tuple(self.sections_of(slide_id)),
-            kinds=self.kinds,
-        )
+        slides = tuple(map(self.slide, slide_ids))
+        sections = tuple(section for slide in slides for section in self.sections_of(slide.slide_id))
+        return Manifest(path=self.path, slides=slides, sections=sections, kinds=self.kinds)
 
     @cached_property
     def _slide_by_id(self) -> Mapping[str, SlideRecord]:

@@ -1,13 +1,15 @@
 """Which epochs a heatmap job computes: known only when it runs, after training or selection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bccdist.configuration import SETTINGS, InferConfig, Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.slide_runner import run_stage
 
 Epochs = Literal["best", "chosen"]
 """best: the best by IoU on Validation I. chosen: the one that the selection chose."""
@@ -32,24 +34,52 @@ def _usual_epochs(parts: Sequence[Part]) -> Epochs:
     return "chosen" if list(parts) == [Part.TEST] else "best"
 
 
+def failure_stage(setting: Setting) -> str:
+    """The name under which failures of inference are kept: settings may be at work at the same time."""
+    return f"infer-{setting}"
+
+
 def infer_slides(
     manifest_path: Path,
     slide_ids: Sequence[str],
     study_root: Path,
     setting: Setting,
-    epochs: Epochs,
+    epochs: Epochs | Sequence[int],
     config: InferConfig,
+    *,
+    num_workers: int = 1,
 ) -> None:
-    """Heatmaps of some slides; the job's entry point.
+    """Heatmaps and ledger rows of some slides; the job's entry point. What is done already is left as it is.
+
+    The networks, and with them the GPU, live in one worker for all slides. A slide that kills it fails alone; then
+    another worker loads them again. This process needs no torch.
+
+    Args:
+        manifest_path: the study's slides.csv.
+        slide_ids: which slides.
+        study_root: the study's folder.
+        setting: whose weights.
+        epochs: which of the kept ones.
+        config: how.
+        num_workers: 1, or 0 for this process itself.
 
     Raises:
         LedgerError: training, or the selection, has not run yet.
+        BccdistError: the weights, the configuration or a result that is there does not fit; see `open_inference`.
+            Then nothing is done.
         StageFailedError: some slides failed; the others are done.
     """
-    from bccdist.stages import inference as stage
+    paths = StudyPaths(study_root)
+    numbers = resolve_epochs(paths, setting, epochs) if isinstance(epochs, str) else epochs
+    setup = partial(open_worker, manifest_path, slide_ids, study_root, setting, numbers, config)
+    run_stage(failure_stage(setting), setup, slide_ids, paths, num_workers=num_workers)
 
-    numbers = resolve_epochs(StudyPaths(study_root), setting, epochs)
-    stage.infer_slides(manifest_path, slide_ids, study_root, setting, numbers, config)
+
+def open_worker(*arguments: Any) -> Callable[[str], str]:
+    """What a worker imports before its first slide."""
+    from bccdist.stages.inference import open_inference
+
+    return open_inference(*arguments)
 
 
 def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[int]:

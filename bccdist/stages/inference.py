@@ -1,6 +1,6 @@
-"""The inference job: slides and weights to heatmaps and ledger rows (paper, section 2.4)."""
+"""Slides and weights to heatmaps and ledger rows (paper, section 2.4): the work of the inference job's process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,8 +9,7 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError, StageFailedError
-from bccdist.failures import is_begun, write_begun, write_failure
+from bccdist.errors import ConfigurationError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
@@ -33,11 +32,6 @@ from bccdist.stages.inference_identity import (
     is_heatmap_done,
     sections_digest,
 )
-
-
-def stage_name(setting: Setting) -> str:
-    """The name under which failures of this stage are kept: settings may be at work at the same time."""
-    return f"infer-{setting}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,53 +72,45 @@ class _SlideWork:
     """Into the ledger; also those whose heatmap is there already."""
 
 
-def infer_slides(
+def open_inference(
     manifest_path: Path,
     slide_ids: Sequence[str],
     study_root: Path,
     setting: Setting,
     epochs: Sequence[int],
     config: InferConfig,
-) -> None:
-    """Make the heatmaps and ledger rows of some slides; what is done already is left as it is.
-
-    A slide is read once for all epochs. One that fails leaves a failure file and the others go on. One that kills the
-    process is left to the end when the job is started again, so that the others are done before.
+) -> Callable[[str], str]:
+    """The work of one process: networks are loaded once, and each slide is read once for all epochs.
 
     Args:
         manifest_path: the study's slides.csv.
-        slide_ids: which slides.
+        slide_ids: the slides that may be asked for.
         study_root: the study's folder.
         setting: whose weights.
         epochs: which of the kept ones.
         config: how.
 
+    Returns:
+        From a slide_id to what was done: heatmaps and ledger rows; what is done already is left as it is.
+
     Raises:
         ManifestError: a slide is unknown.
         CheckpointError: weights are missing or damaged.
         ConfigurationError: the weights belong to another setting; what is asked for needs a speed-up record that is
-            not there, or is not possible here; or a result that is there was made from something else. Then nothing is
-            done.
-        StageFailedError: slides failed; the message names them.
+            not there, or is not possible here; or a result that is there was made from something else.
     """
     keep_freed_memory()
     job = _open_job(manifest_path, StudyPaths(study_root), setting, epochs, config)
-    paths = job.paths
-    stage = stage_name(setting)
-    # What a process was killed on before comes last.
-    ordered = sorted(slide_ids, key=lambda slide_id: is_begun(paths.failure(stage, slide_id)))
-    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in ordered}
-    failures: dict[str, OSError] = {}
-    for number, (slide_id, work) in enumerate(plan.items(), start=1):
-        failure = paths.failure(stage, slide_id)
-        outcome = work if isinstance(work, OSError) else _try_slide(job, work, failure)
-        if isinstance(outcome, OSError):
-            failures[slide_id] = outcome
-        _keep_failure(failure, stage, slide_id, outcome)
-        # The job's log is its standard output.
-        print(f"slide {number}/{len(plan)} {slide_id}: {_as_line(outcome)}", flush=True)  # noqa: T201
-    if failures:
-        raise StageFailedError(_failure_message(failures, num_slides=len(plan)))
+    # All slides, before work on the first: a result that was made from something else stops all of it.
+    plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in slide_ids}
+
+    def infer(slide_id: str) -> str:
+        work = plan[slide_id]
+        if isinstance(work, OSError):
+            raise work
+        return _infer_slide(job, work)
+
+    return infer
 
 
 def _open_job(
@@ -213,16 +199,6 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     )
 
 
-def _try_slide(job: _Job, work: _SlideWork, failure: Path) -> str | OSError:
-    """What was done for a slide, or why it failed: one bad slide does not end the job."""
-    try:
-        if work.epochs_to_enter:
-            write_begun(failure, stage=stage_name(job.setting), slide_id=work.record.slide_id)
-        return _infer_slide(job, work)
-    except OSError as error:
-        return error
-
-
 def _infer_slide(job: _Job, work: _SlideWork) -> str:
     """Heatmaps, then ledger rows of one slide.
 
@@ -285,27 +261,4 @@ def _outcome(num_sections: int, tally: PredictionTally, total_s: float, *, patch
         f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
         f"{cascade}{unread}"
-    )
-
-
-def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | OSError) -> None:
-    """Write why a slide failed, or remove what was there; on a full disk the reason stands in the log alone."""
-    try:
-        if isinstance(outcome, OSError):
-            write_failure(path, stage=stage, slide_id=slide_id, reason=str(outcome), error=type(outcome).__name__)
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as full:
-        print(f"slide {slide_id}: why it failed could not be written to {path}: {full}", flush=True)  # noqa: T201
-
-
-def _as_line(outcome: str | OSError) -> str:
-    return f"FAILED: {outcome}" if isinstance(outcome, OSError) else outcome
-
-
-def _failure_message(failures: Mapping[str, OSError], *, num_slides: int) -> str:
-    reasons = "\n".join(f"  - {slide_id}: {error}" for slide_id, error in failures.items())
-    return (
-        f"{len(failures)} of {num_slides} slides failed; the others are done. "
-        f"Mend or remove these and run the inference again:\n{reasons}"
     )

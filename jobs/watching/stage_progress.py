@@ -19,7 +19,7 @@ from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
-from bccdist.stages.epochs import Epochs, inference_stage, resolve_epochs
+from bccdist.stages.epochs import Epochs, failure_stage, inference_stage, resolve_epochs
 from jobs.watching.training_pace import read_run
 
 _MOST_TIMES = 1000
@@ -132,8 +132,7 @@ def inference_progress(
         stage,
         wanted,
         set.intersection(*map(_whole_ids, rows)),
-        # As bccdist.stages.inference.stage_name says, which cannot be imported without torch.
-        failures=paths.failures / f"infer-{setting}",
+        failures=paths.failures / failure_stage(setting),
         file_of=rows[-1],
         since_s=since_s,
         detail=_epochs_text(paths, setting, numbers, epochs),

@@ -2,36 +2,26 @@
 
 import json
 import shutil
+import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from killing import killed_at
 from synthetic_slides import islands_picture, write_slide
 
 from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.parts import Part
-from bccdist.processes import Casualty
 from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
 from bccdist.slides.manifest import SlideRecord
 from jobs import doctor
-from jobs.doctor import DoctorArguments, SlideTask, main
+from jobs.doctor import DoctorArguments, main
 from jobs.doctor_lines import LINE_WIDTH, closing_lines, fault_lines, finding_lines, header_lines, slide_line
 from jobs.make_ebhi_manifest import make_manifest
 
 HEADER = "slide_id,part,path,annotation,mpp\n"
-
-
-@pytest.fixture
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check without other processes: they take a second to start."""
-
-    def run_here(function: Any, tasks: Sequence[Any], **_: Any) -> Any:
-        return ((index, function(task)) for index, task in reversed(list(enumerate(tasks))))
-
-    monkeypatch.setattr(doctor, "run_each", run_here)
 
 
 def write_manifest(folder: Path, rows: str, sections: str = "") -> Path:
@@ -47,13 +37,12 @@ def write_islands(path: Path) -> Path:
 
 
 def arguments(manifest: Path, **changes: Any) -> DoctorArguments:
-    return replace(DoctorArguments(manifest=manifest, target_mpp=2.0, workers=1), **changes)
+    return replace(DoctorArguments(manifest=manifest, target_mpp=2.0, workers=0), **changes)
 
 
 GOOD_SECTION = "good,good-0,Tumor,80,60,320,200\n"
 
 
-@pytest.mark.usefixtures("_in_this_process")
 def test_a_clean_manifest_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_islands(tmp_path / "good.tif")
     assert main(arguments(write_manifest(tmp_path, "good,Test,good.tif,,\n", GOOD_SECTION))) == 0
@@ -62,7 +51,6 @@ def test_a_clean_manifest_exits_with_0(tmp_path: Path, capsys: pytest.CaptureFix
     assert "1 slide(s) checked: 0 error(s), 0 warning(s)" in printed
 
 
-@pytest.mark.usefixtures("_in_this_process")
 def test_warnings_count_when_asked(tmp_path: Path) -> None:
     write_islands(tmp_path / "good.tif")
     sections = "good,good-0,Tumor,80,60,320,200\ngood,good-1,Normal,500,280,20,20\n"
@@ -71,7 +59,6 @@ def test_warnings_count_when_asked(tmp_path: Path) -> None:
     assert main(arguments(path, strict=True)) == 1
 
 
-@pytest.mark.usefixtures("_in_this_process")
 def test_what_is_wrong_stands_below_its_slide_and_in_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +91,6 @@ def test_what_is_wrong_stands_below_its_slide_and_in_the_report(
     }
 
 
-@pytest.mark.usefixtures("_in_this_process")
 def test_parts_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_islands(tmp_path / "good.tif")
     path = write_manifest(tmp_path, "good,Test,good.tif,,\nlost,val2,lost.tif,,\n", GOOD_SECTION)
@@ -116,25 +102,30 @@ def test_parts_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(arguments(path, parts=("tset",)))
 
 
+def killed_or_slow(*arguments: Any, **keywords: Any) -> Any:
+    """In place of `open_checks`: one slide kills its process, another one hangs."""
+    check = killed_at("crash", "jobs.doctor:open_checks", *arguments, **keywords)
+
+    def check_or_hang(slide_id: str) -> Any:
+        if slide_id == "slow":
+            time.sleep(600)
+        return check(slide_id)
+
+    return check_or_hang
+
+
 def test_a_crash_or_a_slow_slide_is_an_error_of_that_slide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_islands(tmp_path / "good.tif")
-    casualties = {
-        "crash": Casualty(is_timeout=False, reason="its process was ended by SIGSEGV"),
-        "slow": Casualty(is_timeout=True, reason="not done after 120 s"),
-    }
-
-    def run_here(function: Any, tasks: Sequence[SlideTask], **_: Any) -> Any:
-        for index, task in enumerate(tasks):
-            yield index, casualties.get(task.record.slide_id) or function(task)
-
-    monkeypatch.setattr(doctor, "run_each", run_here)
-    rows = "crash,Test,crash.tif,,\ngood,Test,good.tif,,\nslow,Test,slow.tif,,\n"
-    assert main(arguments(write_manifest(tmp_path, rows, GOOD_SECTION))) == 1
+    monkeypatch.setattr(doctor, "open_checks", killed_or_slow)
+    rows = "crash,Test,crash.tif,,\nslow,Test,slow.tif,,\ngood,Test,good.tif,,\n"
+    manifest = write_manifest(tmp_path, rows, GOOD_SECTION)
+    assert main(arguments(manifest, workers=1, timeout_s=5.0)) == 1
     printed = capsys.readouterr().out
-    assert "error crash: the check ended without a result: its process was ended by SIGSEGV;" in printed
-    assert "error timeout: the check ended without a result: not done after 120 s;" in printed
+    assert "error crash: the check ended without a result: its process was ended by SIGKILL" in printed
+    assert "error timeout: the check ended without a result: not done after 5 s;" in printed
+    assert "good  test  generic-tiff 1" in printed
     assert "3 slide(s) checked: 2 error(s), 0 warning(s)" in printed
 
 
@@ -195,7 +186,6 @@ def test_names_without_a_meaning_come_as_lines_of_kinds_toml() -> None:
 
 
 @pytest.mark.shared_data
-@pytest.mark.usefixtures("_in_this_process")
 def test_the_real_slides_are_clean(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = make_manifest(shared_data / "ebhi-slides", tmp_path / "ebhi")
     report = tmp_path / "report.json"
@@ -227,7 +217,6 @@ UNUSABLE = [
 
 
 @pytest.mark.shared_data
-@pytest.mark.usefixtures("_in_this_process")
 def test_every_unusable_file_is_refused_with_a_reason(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,7 +234,6 @@ def test_every_unusable_file_is_refused_with_a_reason(
 
 
 @pytest.mark.shared_data
-@pytest.mark.usefixtures("_in_this_process")
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.99])
 def test_a_truncated_scan_is_an_error(shared_data: Path, tmp_path: Path, share: float) -> None:
     sources = ("ebhi-slides/test-000.tif", "fixtures/CMU-1-Small-Region.svs", "fixtures/ndpi/pif_kidney.ndpi")
@@ -263,7 +251,6 @@ def test_a_truncated_scan_is_an_error(shared_data: Path, tmp_path: Path, share: 
 
 
 @pytest.mark.shared_data
-@pytest.mark.usefixtures("_in_this_process")
 def test_scanners_slides_have_no_errors_but_missing_labels(shared_data: Path, tmp_path: Path) -> None:
     fixtures = shared_data / "fixtures"
     dicom = next(path for path in sorted((fixtures / "dicom_cmu1").iterdir()) if path.name.startswith("1.2.826.0.1"))

@@ -3,10 +3,12 @@
 import csv
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import pytest
+from killing import killed_at
 from synthetic_slides import islands_picture, write_slide
 
 from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
@@ -15,6 +17,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
+from jobs import find_sections
 from jobs.find_sections import find_sections_of_slides
 
 MPP = 2.0
@@ -33,7 +36,7 @@ def write_slides(folder: Path, *slide_ids: str, islands: tuple[Box, ...] = ISLAN
 
 
 def find(
-    manifest: Path, *, out: Path | None = None, in_place: bool = False, pictures: Path | None = None, workers: int = 1
+    manifest: Path, *, out: Path | None = None, in_place: bool = False, pictures: Path | None = None, workers: int = 0
 ) -> Path:
     return find_sections_of_slides(manifest, out=out, in_place=in_place, pictures=pictures, workers=workers)
 
@@ -147,9 +150,19 @@ def test_an_existing_file_is_not_replaced_unasked(tmp_path: Path, name: str) -> 
         find(manifest, out=tmp_path / name, in_place=True)
 
 
-def test_no_worker_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--workers is 0, expected 1 or more"):
-        find(tmp_path / "slides.csv", workers=0)
+def test_fewer_workers_than_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="-1 workers, expected 1 or more"):
+        find(write_slides(tmp_path, "a"), workers=-1)
+
+
+def test_a_slide_that_kills_its_process_is_named_and_the_others_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_slides(tmp_path, "a", "b", "c")
+    monkeypatch.setattr(find_sections, "open_search", partial(killed_at, "b", "jobs.find_sections:open_search"))
+    with pytest.raises(StageFailedError, match=r"sections\.csv is written; 1 slide.*\n  - b: its process .* SIGKILL"):
+        find(manifest, workers=1)
+    assert {row["slide_id"] for row in rows_of(tmp_path / "sections.csv")} == {"a", "c"}
 
 
 def test_the_command_ends_with_an_error_code_when_a_slide_failed(tmp_path: Path) -> None:

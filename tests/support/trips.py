@@ -49,7 +49,7 @@ def slide_trip(root: Path, slide_id: str) -> None:
     from bccdist.parts import Part
     from bccdist.paths import StudyPaths
     from bccdist.sections.choices import read_choices
-    from bccdist.stages.inference import infer_slides
+    from bccdist.stages.epochs import infer_slides
 
     paths = StudyPaths(root)
     choices = read_choices(paths)
@@ -57,7 +57,7 @@ def slide_trip(root: Path, slide_id: str) -> None:
     paths.ledger_rows(SETTING, choices[0].epoch, slide_id).unlink()
     manifest = root / "phantom" / "slides.csv"
     with counted("one slide from manifest to verdict"):
-        infer_slides(manifest, [slide_id], root, SETTING, [choices[0].epoch], InferConfig(batch=4))
+        infer_slides(manifest, [slide_id], root, SETTING, [choices[0].epoch], InferConfig(batch=4), num_workers=0)
         all_verdicts(load_ledger(paths), choices, [Part.TEST])
 
 

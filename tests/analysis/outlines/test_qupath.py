@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile
@@ -14,6 +15,7 @@ import pytest
 import shapely.affinity
 import shapely.geometry
 import tifffile
+from killing import killed_at
 from numpy.typing import NDArray
 from study_folders import sections as other_sections
 from study_folders import write_study
@@ -30,7 +32,7 @@ from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Kind, Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
-from bccdist.sections.ledger import write_rows
+from bccdist.sections.ledger import read_rows, write_rows
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.rows import section_rows
 from bccdist.slides.annotations import read_annotations
@@ -89,7 +91,7 @@ class Study(NamedTuple):
 
     def write(self, **options: Any) -> dict[str, Any]:
         """The regions of the slide as they are read from their file."""
-        (path,) = write_regions(self.paths.root, self.manifest, [Part.TEST], **options)
+        (path,) = write_regions(self.paths.root, self.manifest, [Part.TEST], num_workers=0, **options)
         assert path == self.paths.regions(SETTING, "slide-0")
         return read(path)
 
@@ -375,3 +377,18 @@ def test_another_slide_of_the_same_name_is_refused(study: Study) -> None:
     write_slide(study.slide, (512, 512))
     with pytest.raises(StageFailedError, match="give the manifest that the study was made with"):
         study.write()
+
+
+def test_a_slide_that_kills_its_process_is_named_and_the_others_are_written(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with study.manifest.open("a", encoding="utf-8") as manifest:
+        manifest.write("other,Test,slide-of-other.tif,phantom\n")
+    write_slide(study.manifest.with_name("slide-of-other.tif"), (512, 512))
+    rows = read_rows(study.paths.ledger_rows(SETTING, 1, "slide-0")).to_pylist()
+    write_rows(study.paths.ledger_rows(SETTING, 1, "other"), [{**row, "slide_id": "other"} for row in rows])
+    setup = partial(killed_at, "other", "analysis.outlines.chosen_regions:open_outputs")
+    monkeypatch.setattr(chosen_regions, "open_outputs", setup)
+    with pytest.raises(StageFailedError, match=r"1 slide\(s\) were not .*, of 1 they were:\n  - other: .* SIGKILL"):
+        write_regions(study.paths.root, study.manifest, [Part.TEST], num_workers=1)
+    assert study.paths.regions(SETTING, "slide-0").exists()

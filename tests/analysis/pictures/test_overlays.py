@@ -1,6 +1,7 @@
 """The overlay shows the heatmap at its place on the slide, and right and wrong verdicts apart."""
 
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from killing import killed_at
 from numpy.typing import NDArray
 from study_folders import ledger_row, sections, write_study
 
@@ -125,7 +127,7 @@ def study(tmp_path: Path) -> tuple[StudyPaths, Path]:
 
 def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     paths, manifest = study
-    (path,) = draw_overlays(paths.root, manifest, [Part.TEST])
+    (path,) = draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
     assert path == paths.overlay("resnet34_ds", "slide-0")
     picture = cv2.imread(str(path))
     assert picture is not None
@@ -137,10 +139,8 @@ def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     assert not list(path.parent.glob("*partial*"))
 
 
-def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs_no_other(
-    study: tuple[StudyPaths, Path],
-) -> None:
-    paths, manifest = study
+def add_slide(paths: StudyPaths, manifest: Path) -> None:
+    """One more Test slide, called slide-1."""
     place = {"part": "Test", "slide_id": "slide-1", "phantom": True, "mpp": 0.92, "width_level0_px": 240}
     row = ledger_row(section_id="c", x_level0_px=40, label="Tumor", height_level0_px=360, y_level0_px=60, **place)
     write_rows(paths.ledger_rows("resnet34_ds", 1, "slide-1"), [row])
@@ -148,6 +148,13 @@ def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs
     write_slide(manifest.with_name("slide-1.tif"))
     with manifest.open("a") as file:
         file.write("slide-1,Test,slide-1.tif,phantom\n")
+
+
+def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs_no_other(
+    study: tuple[StudyPaths, Path],
+) -> None:
+    paths, manifest = study
+    add_slide(paths, manifest)
     drawn = [
         [path.read_bytes() for path in draw_overlays(paths.root, manifest, [Part.TEST], num_workers=num)]
         for num in (0, 2)
@@ -157,13 +164,25 @@ def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs
     manifest.with_name("slide-1.tif").write_bytes(b"no slide")
     paths.overlay("resnet34_ds", "slide-0").unlink()
     with pytest.raises(StageFailedError, match=r"1 overlay\(s\) not drawn, 1 drawn:\n.*slide-1.tif"):
-        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=2)
+        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
+    assert paths.overlay("resnet34_ds", "slide-0").exists()
+
+
+def test_a_slide_that_kills_its_process_is_named_and_the_others_are_drawn(
+    study: tuple[StudyPaths, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, manifest = study
+    add_slide(paths, manifest)
+    setup = partial(killed_at, "slide-1", "analysis.pictures.overlays:open_drawing")
+    monkeypatch.setattr("analysis.pictures.overlays.open_drawing", setup)
+    with pytest.raises(StageFailedError, match=r"1 drawn:\n  - resnet34_ds, slide-1: its process .* SIGKILL"):
+        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=1)
     assert paths.overlay("resnet34_ds", "slide-0").exists()
 
 
 def test_part_that_was_not_inferred(study: tuple[StudyPaths, Path]) -> None:
     with pytest.raises(LedgerError, match="no sections of Training"):
-        draw_overlays(study[0].root, study[1], [Part.TRAINING])
+        draw_overlays(study[0].root, study[1], [Part.TRAINING], num_workers=0)
 
 
 def test_heatmap_of_other_weights_is_not_shown(study: tuple[StudyPaths, Path], tmp_path: Path) -> None:
@@ -172,11 +191,11 @@ def test_heatmap_of_other_weights_is_not_shown(study: tuple[StudyPaths, Path], t
     place.rename(tmp_path / "away")
     write_heatmap(place, np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8), weights_digest="f" * 12)
     with pytest.raises(StageFailedError, match=r"1 overlay.*\n.*ffffffffffff, but abcdefabcdef were chosen"):
-        draw_overlays(paths.root, manifest, [Part.TEST])
+        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
 
 
 def test_another_slide_of_the_same_name_is_not_drawn(study: tuple[StudyPaths, Path]) -> None:
     paths, manifest = study
     write_slide(manifest.with_name("slide.tif"), width=512, height=512)
     with pytest.raises(StageFailedError, match="give the manifest that the study was made with"):
-        draw_overlays(paths.root, manifest, [Part.TEST])
+        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)

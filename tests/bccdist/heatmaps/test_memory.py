@@ -24,9 +24,10 @@ _INFER = """
 import json, resource, sys
 from pathlib import Path
 from bccdist.configuration import InferConfig
-from bccdist.stages.inference import infer_slides
+from bccdist.stages.epochs import infer_slides
 folder, flags = Path(sys.argv[1]), json.loads(sys.argv[2])
-infer_slides(folder / "slides.csv", [sys.argv[3]], folder / "study", "resnet34_ds", [1], InferConfig(**flags))
+config = InferConfig(**flags)
+infer_slides(folder / "slides.csv", [sys.argv[3]], folder / "study", "resnet34_ds", [1], config, num_workers=0)
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

@@ -21,7 +21,7 @@ from bccdist.sections.ledger import read_rows
 from bccdist.speedups import measure
 from bccdist.speedups.bands import bands
 from bccdist.speedups.record import Thresholds, read_speedups
-from bccdist.stages.inference import infer_slides
+from bccdist.stages.epochs import infer_slides
 
 _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
 _FLOAT32 = [Arithmetic(precision="float32", engine="eager"), Arithmetic(precision="float32", engine="folded")]
@@ -60,6 +60,7 @@ def _infer(paths: StudyPaths, **config: object) -> Heatmap:
         "resnet34_ds",
         [3],
         InferConfig(**config),  # type: ignore[arg-type]
+        num_workers=0,
     )
     return Heatmap(paths.heatmap("resnet34_ds", 3, "t"))
 

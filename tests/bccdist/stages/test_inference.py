@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from heatmap_slides import (
     pink_picture,
     write_slide,
 )
+from killing import killed_at
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import CheckpointError, ConfigurationError, LedgerError, ManifestError, StageFailedError
@@ -31,7 +33,7 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import read_rows
-from bccdist.stages.inference import infer_slides
+from bccdist.stages.epochs import infer_slides
 
 _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
 
@@ -53,9 +55,22 @@ class _Study:
     def slide(self, slide_id: str) -> Path:
         return self.folder / f"{slide_id}.tif"
 
-    def infer(self, slide_ids: Sequence[str] = ("a", "b"), epochs: Sequence[int] = (1,), **changes: Any) -> None:
+    def infer(
+        self,
+        slide_ids: Sequence[str] = ("a", "b"),
+        epochs: Sequence[int] = (1,),
+        *,
+        num_workers: int = 0,
+        **changes: Any,
+    ) -> None:
         infer_slides(
-            self.folder / "slides.csv", slide_ids, self.paths.root, "resnet34", epochs, InferConfig(**changes)
+            self.folder / "slides.csv",
+            slide_ids,
+            self.paths.root,
+            "resnet34",
+            epochs,
+            InferConfig(**changes),
+            num_workers=num_workers,
         )
 
     def rows(self, slide_id: str, epoch: int = 1) -> list[dict[str, Any]]:
@@ -223,7 +238,7 @@ def test_an_unknown_slide_is_refused(study: _Study) -> None:
 
 def test_a_slide_that_has_gone_fails_alone(study: _Study) -> None:
     study.slide("a").unlink()
-    with pytest.raises(StageFailedError, match=r"1 of 2 slides failed(.|\n)*a: .*No such file"):
+    with pytest.raises(StageFailedError, match=r"1 of 2 slide\(s\) failed(.|\n)*a: .*No such file"):
         study.infer()
     assert len(study.rows("b")) == 2
 
@@ -231,7 +246,7 @@ def test_a_slide_that_has_gone_fails_alone(study: _Study) -> None:
 def test_one_bad_slide_does_not_end_the_job(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
     good = study.slide("a").read_bytes()
     study.slide("a").write_bytes(b"no slide at all")
-    with pytest.raises(StageFailedError, match=r"1 of 2 slides failed(.|\n)*a: .*cannot open"):
+    with pytest.raises(StageFailedError, match=r"1 of 2 slide\(s\) failed(.|\n)*a: .*cannot open"):
         study.infer()
     assert "slide 1/2 a: FAILED: " in capsys.readouterr().out
     assert len(study.rows("b")) == 2
@@ -304,15 +319,46 @@ def test_real_weights_go_through(study: _Study, monkeypatch: pytest.MonkeyPatch)
     network = DeeplySupervisedUNet("resnet34_ds", width=4)
     weights = study.paths.run("resnet34_ds").weights(7)
     save_network(weights, network, {"epoch": "7", "target_mpp": str(MPP)})
-    infer_slides(study.folder / "slides.csv", ["a"], study.paths.root, "resnet34_ds", [7], InferConfig())
+    infer_slides(
+        study.folder / "slides.csv", ["a"], study.paths.root, "resnet34_ds", [7], InferConfig(), num_workers=0
+    )
     table = read_rows(study.paths.ledger_rows("resnet34_ds", 7, "a"))
     assert table["psi"].to_pylist() == ["psi_0", "psi_1", "psi_2", "psi_3", "psi_4"] * 2
     assert len(set(table["max_probability"].to_pylist())) > 2
     assert all(np.diff(curve).max() <= 0 for curve in np.array(table["largest_region_px"].to_pylist(), dtype=int))
 
 
+def test_a_slide_that_kills_the_worker_costs_itself_alone_and_the_networks_are_loaded_again(
+    study: _Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    network = DeeplySupervisedUNet("resnet34", width=4)
+    save_network(study.paths.run("resnet34").weights(1), network, {"epoch": "1", "target_mpp": str(MPP)})
+    killing = partial(killed_at, "a", "bccdist.stages.epochs:open_worker")
+    with monkeypatch.context() as patch:
+        patch.setattr("bccdist.stages.epochs.open_worker", killing)
+        with pytest.raises(
+            StageFailedError, match=r"1 of 2 slide\(s\) failed:\n  - a: its process was ended by SIGKILL"
+        ):
+            study.infer(num_workers=1)
+    assert "slide 1/2 a: FAILED: its process was ended by SIGKILL" in capsys.readouterr().out
+    assert len(study.rows("b")) == 2
+    assert "where memory runs out" in str(read_reason(study.paths.failure("infer-resnet34", "a")))
+    study.infer()
+    assert len(study.rows("a")) == 2
+    assert not study.paths.failure("infer-resnet34", "a").exists()
+
+
 def test_reading_results_does_not_import_torch() -> None:
-    names = ["heatmaps.layout", "heatmaps.reading", "heatmaps.store", "speedups.record", "stages.inference_identity"]
+    names = [
+        "heatmaps.layout",
+        "heatmaps.reading",
+        "heatmaps.store",
+        "speedups.record",
+        "stages.inference_identity",
+        "stages.epochs",
+    ]
     names += [f"sections.{name}" for name in ("curve", "ledger", "margins", "rows", "sampling", "verdicts")]
     imports = "; ".join(f"import bccdist.{name}" for name in names)
     command = [sys.executable, "-c", f"{imports}; import sys; assert 'torch' not in sys.modules"]

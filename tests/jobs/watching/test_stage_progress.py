@@ -149,9 +149,9 @@ def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> 
 
 
 def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -> None:
-    from bccdist.stages.inference import stage_name
+    from bccdist.stages.epochs import failure_stage
 
-    fail(paths.failure(stage_name(SETTING), "test-0"))
+    fail(paths.failure(failure_stage(SETTING), "test-0"))
     study_with_ledger(paths, {"val1-0": [1]})
     choose(paths, 1)
     assert "test-0" in inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen").failures

@@ -1,0 +1,81 @@
+"""Runs a stage over slides: whatever happens to one of them, the others go on, and it is written down why.
+
+A slide that is begun has a failure file, which tells that it is at work, or that its whole job was killed. Once it is
+done the file is gone, and once it has failed the file says why.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+
+from bccdist.errors import StageFailedError
+from bccdist.failures import is_begun, write_begun, write_failure
+from bccdist.paths import StudyPaths
+from bccdist.processes import Failure, run_each
+
+
+def run_stage(
+    stage: str,
+    setup: Callable[[], Callable[[str], str]],
+    slide_ids: Sequence[str],
+    paths: StudyPaths,
+    *,
+    num_workers: int | None = None,
+) -> None:
+    """Do a stage's work on some slides, and print a line for each.
+
+    Args:
+        stage: the name under which its failures are kept.
+        setup: called once in each worker; what it returns takes a slide_id, does the work, and says what was done.
+        slide_ids: which slides.
+        paths: of the study.
+        num_workers: see `run_each`.
+
+    Raises:
+        StageFailedError: some slides failed; it names them and says why.
+        Exception: whatever `setup` raised; then nothing is done.
+    """
+    row = partial(paths.failure, stage)
+    # What a whole job was killed on before comes last, so that all others are done by then.
+    ordered = sorted(slide_ids, key=lambda slide_id: is_begun(row(slide_id)))
+    failures: dict[str, str] = {}
+    with closing(run_each(partial(_noting, stage, setup, row), ordered, num_workers=num_workers)) as outcomes:
+        for number, (slide_id, outcome) in enumerate(outcomes, start=1):
+            _keep_failure(row(slide_id), stage, slide_id, outcome)
+            text = outcome
+            if isinstance(outcome, Failure):
+                failures[slide_id] = outcome.reason
+                text = f"FAILED: {outcome.reason}"
+            # The job's log is its standard output.
+            print(f"slide {number}/{len(ordered)} {slide_id}: {text}", flush=True)  # noqa: T201
+    if failures:
+        listed = "\n".join(f"  - {slide_id}: {failures[slide_id]}" for slide_id in slide_ids if slide_id in failures)
+        raise StageFailedError(
+            f"{stage}: {len(failures)} of {len(ordered)} slide(s) failed:\n{listed}\n"
+            "The others are done. Mend these, or take them out of slides.csv, and run the stage again."
+        )
+
+
+def _noting(stage: str, setup: Callable[[], Callable[[str], str]], row: Callable[[str], Path]) -> Callable[[str], str]:
+    """The work of a worker, which notes each slide that it begins; the note names the worker's process."""
+    work = setup()
+
+    def begin(slide_id: str) -> str:
+        # On a full disk the work itself says so, unless the slide was done before.
+        with suppress(OSError):
+            write_begun(row(slide_id), stage=stage, slide_id=slide_id)
+        return work(slide_id)
+
+    return begin
+
+
+def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | Failure) -> None:
+    """Write why a slide failed, or remove what was noted; on a full disk the reason stands in the log alone."""
+    try:
+        if isinstance(outcome, Failure):
+            write_failure(path, stage=stage, slide_id=slide_id, reason=outcome.reason, error=outcome.error)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as full:
+        print(f"slide {slide_id}: why it failed could not be written to {path}: {full}", flush=True)  # noqa: T201

@@ -1,0 +1,66 @@
+"""A slide that fails or kills its process leaves a file that says why; the others are done, and the stage fails."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from killing import killed_at
+
+from bccdist.errors import SlideError, StageFailedError
+from bccdist.failures import is_begun, read_reason, write_begun
+from bccdist.files import read_json
+from bccdist.paths import StudyPaths
+from bccdist.slide_runner import run_stage
+
+STAGE = "any"
+
+
+def open_worker(root: Path) -> Callable[[str], str]:
+    """Says of each slide whether it is noted as begun by this process; a slide called bad cannot be read."""
+
+    def work(slide_id: str) -> str:
+        if slide_id == "bad":
+            raise SlideError("bad.tif: tile 7 is damaged")
+        row = StudyPaths(root).failure(STAGE, slide_id)
+        return f"begun {is_begun(row)} here {read_json(row)['process'] == os.getpid()}"
+
+    return work
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_slide_is_noted_while_it_is_at_work_and_not_once_it_is_done(
+    tmp_path: Path, num_workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = StudyPaths(tmp_path)
+    run_stage(STAGE, partial(open_worker, tmp_path), ["a", "b"], paths, num_workers=num_workers)
+    said = ["slide 1/2 a: begun True here True", "slide 2/2 b: begun True here True"]
+    assert capsys.readouterr().out.splitlines() == said
+    assert list(paths.failures.rglob("*.json")) == []
+
+
+def test_a_bad_slide_and_one_that_kills_its_process_cost_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = StudyPaths(tmp_path)
+    setup = partial(killed_at, "poison", f"{__name__}:open_worker", tmp_path)
+    with pytest.raises(StageFailedError, match=r"any: 2 of 4 slide\(s\) failed:\n  - bad: .*\n  - poison: .*SIGKILL"):
+        run_stage(STAGE, setup, ["bad", "a", "poison", "b"], paths, num_workers=1)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "slide 1/4 bad: FAILED: bad.tif: tile 7 is damaged"
+    assert [line.split()[2] for line in said if "begun True" in line] == ["a:", "b:"]
+    assert sorted(path.stem for path in paths.failures.rglob("*.json")) == ["bad", "poison"]
+    assert "tile 7" in str(read_reason(paths.failure(STAGE, "bad")))
+    facts = read_json(paths.failure(STAGE, "poison"))
+    assert facts["error"] == "Killed"
+    assert facts["reason"].startswith("its process was ended by SIGKILL")
+    run_stage(STAGE, partial(open_worker, tmp_path), ["poison"], paths, num_workers=0)
+    assert not paths.failure(STAGE, "poison").exists()
+
+
+def test_what_a_whole_job_was_killed_on_comes_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = StudyPaths(tmp_path)
+    write_begun(paths.failure(STAGE, "a"), stage=STAGE, slide_id="a")
+    run_stage(STAGE, partial(open_worker, tmp_path), ["a", "b", "c"], paths, num_workers=0)
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["b:", "c:", "a:"]
