@@ -25,10 +25,11 @@ from study_folders import sections, write_study
 
 import bccdist
 from analysis.evidence.verdict_table import write_verdict_table
-from analysis.make import COMMANDS
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
+from bccdist.errors import AnnotationError
 from bccdist.slides.manifest import read_manifest
+from jobs.slurm.sites import read_site
 
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
@@ -227,9 +228,13 @@ def test_the_site_has_every_page_of_the_manual() -> None:
 
 
 def test_the_list_of_the_analysis_is_whole() -> None:
+    words = [sys.executable, REPOSITORY / "analysis" / "make.py"]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    names = set(re.findall(r"^  (\w+) ", printed, flags=re.MULTILINE))
+    assert len(names) > 25
     mentioned = " ".join(inline("docs/analysis.md") + fenced("docs/analysis.md", "bash"))
     in_a_range = {"table2", "table3", "table4", "figure5", "figure6", "figure7", "verdict_table", "schemas"}
-    assert {name for name in COMMANDS if name not in mentioned} <= in_a_range
+    assert {name for name in names if name not in mentioned} <= in_a_range
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/manifest.md"])
@@ -279,6 +284,25 @@ def test_the_snippets_of_the_analysis_give_the_tables_numbers(tmp_path: Path) ->
     code = "\n".join([*fenced("docs/analysis.md", "python"), CHECKS])
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_example_of_a_site_is_one(tmp_path: Path) -> None:
+    (text,) = fenced("docs/contributing.md", "toml")
+    (tmp_path / "here.toml").write_text(text, encoding="utf-8")
+    site = read_site(str(tmp_path / "here.toml"))
+    assert (site.partition, site.gpus_per_node, site.cpu.partition) == ("a100", 8, "batch")
+
+
+def test_the_example_of_an_annotation_format_reads_outlines(tmp_path: Path) -> None:
+    (code,) = (block for block in fenced("docs/contributing.md", "python") if "read_corner_table" in block)
+    (tmp_path / "corner_table.py").write_text(code, encoding="utf-8")
+    module = runpy.run_path(str(tmp_path / "corner_table.py"))
+    text = "outline,class,x,y\n0,BCC,0,0\n0,BCC,8,0\n0,BCC,8,4\n1,ruler,5,5\n"
+    outline, ruler = module["read_corner_table"](Path("corners.csv"), text)
+    assert (outline.name, ruler.name) == ("BCC", "ruler")
+    assert [shape.geometry.area for shape in outline.shapes()] == [16]
+    with pytest.raises(AnnotationError, match=r"corners\.csv: no column class"):
+        module["read_corner_table"](Path("corners.csv"), text.replace("class", "kind"))
 
 
 def test_one_version_is_named_everywhere() -> None:
