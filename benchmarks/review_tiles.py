@@ -29,10 +29,11 @@ import uvicorn
 from openslide.deepzoom import DeepZoomGenerator
 
 from analysis.evidence.section_rows import SectionRows
+from analysis.review.answers import Journal
 from analysis.review.gate import Access
-from analysis.review.journal import Journal
-from analysis.review.server import ReviewServer, make_app
+from analysis.review.server import make_app
 from analysis.review.serving import LOCAL, listen
+from analysis.review.session import Session
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, DeepZoom, TileReader, encode_jpeg
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection
 from bccdist.parts import Part
@@ -187,7 +188,7 @@ def serve(records: dict[str, SlideRecord], folder: Path, parent: Connection) -> 
     with Journal(worklist.paths, "bench") as journal, listen(LOCAL, 0) as listener:
         port = listener.getsockname()[1]
         access = Access(token=None, port=port, names=frozenset({LOCAL}))
-        app = make_app(ReviewServer(worklist=worklist, journal=journal, reviewer="bench"), access)
+        app = make_app(Session(worklist, journal), access)
         parent.send(port)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none")).run(sockets=[listener])
 

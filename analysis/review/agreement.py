@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from analysis.review.journal import Answer, GivenAnswer, Said
+from analysis.review.answers import Answer, GivenAnswer, Said
 from bccdist.parts import Label
 
 _Z_95 = 1.96

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import shapely
 
-from analysis.review.overlays import Feature, collection, feature
+from analysis.review.geojson import Feature, collection, feature, geometry_of
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.shapes import Shape, valid_polygons
@@ -60,11 +60,6 @@ def _checked(number: int, each: Any, size_level0_px: tuple[int, int]) -> Feature
     about = {"kind": kind.value} | ({"section_id": section_id} if isinstance(section_id, str) else {})
     rounded = shapely.transform(on_slide, lambda xy: np.round(xy, _DECIMALS))
     return feature(rounded, about)
-
-
-def geometry_of(each: Mapping[str, Any]) -> shapely.Geometry:
-    """The shape of a feature."""
-    return shapely.from_geojson(json.dumps(each["geometry"]))
 
 
 def qupath_collection(

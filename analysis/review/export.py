@@ -19,8 +19,8 @@ from typing import Any
 
 from analysis.evidence.section_rows import load_ledger
 from analysis.review.agreement import agreement_report
+from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.corrections import qupath_collection
-from analysis.review.journal import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.tiles import TileReader
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError

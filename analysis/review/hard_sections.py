@@ -17,9 +17,10 @@ from pathlib import Path
 
 import shapely
 
-from analysis.review.corrections import geometry_of, qupath_collection
+from analysis.review.answers import GivenRegions, Said, read_journals
+from analysis.review.corrections import qupath_collection
 from analysis.review.export import Resolved, placed_sections, resolve, sections_csv
-from analysis.review.journal import GivenRegions, Said, read_journals
+from analysis.review.geojson import geometry_of
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import write_text

@@ -10,9 +10,10 @@ from typing import cast
 import cv2
 import uvicorn
 
+from analysis.review.answers import Journal
 from analysis.review.gate import Access
-from analysis.review.journal import Journal
-from analysis.review.server import ReviewServer, make_app
+from analysis.review.server import make_app
+from analysis.review.session import Session
 from analysis.review.worklist import Order, claim_plan, read_worklist
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
@@ -80,7 +81,7 @@ def serve_review(
         # Tiles are decoded by several threads already.
         cv2.setNumThreads(1)
         config = uvicorn.Config(
-            make_app(ReviewServer(worklist=worklist, journal=journal, reviewer=reviewer), access),
+            make_app(Session(worklist, journal), access),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -15,10 +15,11 @@ import uvicorn
 from picture_study import PictureStudy, write_picture_study
 from starlette.types import ASGIApp
 
+from analysis.review.answers import Answer, GivenAnswer, GivenRegions, Journal
 from analysis.review.gate import Access
-from analysis.review.journal import Answer, GivenAnswer, GivenRegions, Journal
-from analysis.review.server import ReviewServer, make_app
+from analysis.review.server import make_app
 from analysis.review.serving import listen
+from analysis.review.session import Session
 from analysis.review.worklist import ReviewPlan, Worklist, read_worklist
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -69,8 +70,8 @@ def serving(paths: StudyPaths, reviewer: str = "anna", plan: ReviewPlan = PLAN) 
     """A client of the server of one reviewer, without a token."""
     access = Access(token=None, port=0, names=frozenset({"127.0.0.1"}))
     with Journal(paths, reviewer) as journal:
-        server = ReviewServer(worklist=worklist_of(paths, plan), journal=journal, reviewer=reviewer)
-        with listening(make_app(server, access)) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        session = Session(worklist_of(paths, plan), journal)
+        with listening(make_app(session, access)) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client
 
 

@@ -4,7 +4,7 @@ import pytest
 from review_study import given
 
 from analysis.review.agreement import agreement_report, anchoring, cohens_kappa, pair_agreement
-from analysis.review.journal import Said
+from analysis.review.answers import Said
 
 
 def said(reviewer: str, *answers: str, **changes: object) -> Said:

@@ -10,8 +10,8 @@ import pytest
 from review_study import copied_study, drawn_square, given, original, say
 
 from analysis.evidence.relabel import relabel
+from analysis.review.answers import GivenRegions
 from analysis.review.export import export_review
-from analysis.review.journal import GivenRegions
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, StageFailedError

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from review_study import SETTING, copied_study, drawn_square, given, say, worklist_of
 
+from analysis.review.answers import GivenAnswer, GivenRegions, read_journals
 from analysis.review.export import resolve
 from analysis.review.hard_sections import export_hard_sections, hard_sections
-from analysis.review.journal import GivenAnswer, GivenRegions, read_journals
 from bccdist.configuration import ShardConfig
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.parts import Part

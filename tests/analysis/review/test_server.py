@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from review_study import BLIND, PLAN, SETTING, copied_study, drawn_square, original, serving
 
-from analysis.review.journal import read_journals
+from analysis.review.answers import read_journals
 from analysis.review.worklist import ReviewPlan
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.paths import StudyPaths
@@ -212,7 +212,7 @@ def test_tiles_are_jpegs_and_there_are_none_beyond_the_slide(client: httpx.Clien
         "/tiles/test-0%2f..%2ftest-1/1/0_0.jpeg",
         "/static/../server.py",
         "/static/..%2fserver.py",
-        "/static/%2e%2e/%2e%2e/review/journal.py",
+        "/static/%2e%2e/%2e%2e/review/answers.py",
         "/static//etc/passwd",
         "/api/slides/..%2f..%2fstudy.json",
         "/api/slides/train-0",
@@ -282,6 +282,7 @@ def test_a_heatmap_of_other_weights_is_refused(paths: StudyPaths) -> None:
     heatmap.hardlink_to(paths.heatmap("unet", 2, "test-0"))
     with serving(paths) as client:
         got = client.get(f"/api/heatmap/{SETTING}/test-0/psi_4")
+        assert str(paths.root) not in got.text
         assert "made with the weights 000000000000, but 000000000001 were chosen" in got.json()["error"]
 
 
@@ -346,7 +347,7 @@ def test_a_disk_that_is_full_is_said_and_the_answer_is_not_counted(
 
 def test_a_fault_that_nobody_foresaw_is_one_sentence(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(paths) as client:
-        monkeypatch.setattr("analysis.review.server.agreement_report", lambda _: 1 / 0)
+        monkeypatch.setattr("analysis.review.routes.agreement_report", lambda _: 1 / 0)
         got = client.get("/api/agreement")
         assert (got.status_code, got.json()) == (
             500,

@@ -20,7 +20,7 @@ import pytest
 from places import REPOSITORY
 from review_study import SETTING, copied_study, given, say
 
-from analysis.review.journal import read_journals
+from analysis.review.answers import read_journals
 from analysis.review.serving import access_of, address_of, listen, openness_note, unplaced_note
 from bccdist.paths import StudyPaths
 

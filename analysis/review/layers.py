@@ -4,9 +4,8 @@ What belongs to a blind section that this reviewer has not answered yet is left 
 the boxes of these sections.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from analysis.outlines.chosen_regions import (
     on_each_output,
 )
 from analysis.outlines.region_outlines import find_regions
+from analysis.review.geojson import Feature, feature, geometry_of
 from analysis.review.worklist import Worklist
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import ConfigurationError, HeatmapError
@@ -34,8 +34,6 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
 from bccdist.slides.slide import Slide
 
-Feature = dict[str, Any]
-"""Of GeoJSON, in level-0 px."""
 LONGEST_ANNOTATION_PX = 3072
 """The longer side of a slide, in the pixels that annotations are shown with."""
 _ANNOTATION_BAND_PX = 512
@@ -126,29 +124,11 @@ def _png(values: NDArray[np.uint8]) -> bytes:
     return content.tobytes()
 
 
-def feature(geometry: shapely.Geometry, properties: Mapping[str, Any]) -> Feature:
-    """A GeoJSON feature."""
-    return {
-        "type": "Feature",
-        "geometry": json.loads(shapely.to_geojson(geometry)),
-        "properties": dict(properties),
-    }
-
-
-def collection(features: Iterable[Feature]) -> Feature:
-    """A GeoJSON collection."""
-    return {"type": "FeatureCollection", "features": list(features)}
-
-
 def without_hidden(features: Iterable[Feature], hidden: Sequence[Box]) -> list[Feature]:
     """The features that touch none of some boxes in level-0 px."""
     boxes = shapely.union_all([shapely.box(box.x, box.y, box.x_end, box.y_end) for box in hidden])
     shapely.prepare(boxes)
-    return [each for each in features if not shapely.intersects(boxes, _geometry(each))]
-
-
-def _geometry(each: Feature) -> shapely.Geometry:
-    return shapely.from_geojson(json.dumps(each["geometry"]))
+    return [each for each in features if not shapely.intersects(boxes, geometry_of(each))]
 
 
 def annotation_features(record: SlideRecord, kinds: Kinds, mpp: float) -> list[Feature]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from review_study import drawn_square, given, say
 
-from analysis.review.journal import Answer, GivenRegions, Journal, file_name_of, read_journal, read_journals
+from analysis.review.answers import Answer, GivenRegions, Journal, file_name_of, read_journal, read_journals
 from bccdist.errors import ConfigurationError, EventLogError
 from bccdist.paths import StudyPaths
 

@@ -15,7 +15,7 @@ from review_study import SETTING, copied_study, drawn_square, original, worklist
 from small_study import DOWNSAMPLE, write_slide
 
 from analysis.review.corrections import geometry_of
-from analysis.review.overlays import annotation_features, heatmap_piece, region_features, without_hidden
+from analysis.review.layers import annotation_features, heatmap_piece, region_features, without_hidden
 from bccdist.configuration import Setting, outputs_of
 from bccdist.errors import ConfigurationError, HeatmapError
 from bccdist.heatmaps.store import Heatmap

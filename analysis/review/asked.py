@@ -1,0 +1,149 @@
+"""What a request of the page asks for: taken apart, and refused where it is none."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast, get_args
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from analysis.review.answers import Answer
+from analysis.review.worklist import Worklist, WorkSection
+from bccdist.configuration import Psi
+from bccdist.slides.geometry import Box
+
+LONGEST_COMMENT = 4000
+"""Characters."""
+LONGEST_SECONDS = 7 * 24 * 3600.0
+_ANSWER_FIELDS = {"id", "answer", "comment", "seconds", "viewed"}
+_VIEWED_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "setting": str,
+    "psi": str,
+    "t_p": (int, float),
+    "heatmap": bool,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request. What it names and the worklist does not know is refused when it is read."""
+
+    request: Request
+    worklist: Worklist
+    content: Mapping[str, Any]
+    """The JSON object that was sent; empty where nothing was."""
+
+    @property
+    def slide_id(self) -> str:
+        """A slide under review."""
+        slide_id: str = self.request.path_params["slide_id"]
+        if slide_id not in self.worklist.by_slide:
+            refuse(404, f"no slide {slide_id!r} under review")
+        return slide_id
+
+    @property
+    def setting(self) -> str:
+        """A setting that was selected."""
+        setting: str = self.request.path_params["setting"]
+        if setting not in self.worklist.choices:
+            refuse(404, f"no setting {setting!r}; selected were {', '.join(self.worklist.choices)}")
+        return setting
+
+    @property
+    def psi(self) -> Psi:
+        """An output of the network."""
+        psi = self.request.path_params["psi"]
+        if psi not in get_args(Psi):
+            refuse(404, f"no output {psi!r}")
+        return cast("Psi", psi)
+
+    def number(self, name: str, default: float) -> float:
+        """A number of the address; `default` where it is not there."""
+        text = self.request.query_params.get(name)
+        if text is None:
+            return default
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or abs(number) > 1e9:
+            refuse(400, f"{name} is {text!r}, expected a number")
+        return number
+
+    @property
+    def box_level0_px(self) -> Box | None:
+        """A box of the address, widened to whole level-0 px; None without one."""
+        names = ("x", "y", "width", "height")
+        given = [name for name in names if name in self.request.query_params]
+        if not given:
+            return None
+        if len(given) < len(names):
+            refuse(400, f"a box needs {', '.join(names)}; got {', '.join(given)}")
+        x, y, width, height = (self.number(name, 0.0) for name in names)
+        if width <= 0 or height <= 0:
+            refuse(400, f"the box is {width} x {height}, expected some area")
+        left, top = math.floor(x), math.floor(y)
+        return Box(left, top, math.ceil(x + width) - left, math.ceil(y + height) - top)
+
+    @property
+    def answered_section(self) -> WorkSection:
+        """The section that the content answers; refused where any of it is wrong."""
+        fault = answer_fault(self.content, self.worklist)
+        if fault:
+            refuse(404 if self.content.get("id") not in self.worklist.by_key else 400, fault)
+        return self.worklist.by_key[self.content["id"]]
+
+
+def answer_fault(content: Mapping[str, Any], worklist: Worklist) -> str:
+    """What is wrong with an answer as the page sent it; nothing where it is right."""
+    seconds, viewed, comment = content.get("seconds", 0.0), content.get("viewed") or {}, content.get("comment", "")
+    faults = {
+        f"unknown fields {sorted(content.keys() - _ANSWER_FIELDS)}": bool(content.keys() - _ANSWER_FIELDS),
+        f"id is {content.get('id')!r}, which is no section under review": content.get("id") not in worklist.by_key,
+        f"answer is {content.get('answer')!r}, expected one of {', '.join(Answer)}": content.get("answer")
+        not in list(Answer),
+        f"comment is no text of at most {LONGEST_COMMENT} characters": not isinstance(comment, str)
+        or len(comment) > LONGEST_COMMENT,
+        f"seconds is {seconds!r}, expected 0 to {LONGEST_SECONDS}": not _is_number(seconds)
+        or not 0 <= seconds <= LONGEST_SECONDS,
+        f"viewed is {viewed!r}, expected {', '.join(_VIEWED_TYPES)}": not _is_viewed(viewed),
+    }
+    return "; ".join(text for text, is_fault in faults.items() if is_fault)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_viewed(viewed: Any) -> bool:
+    return isinstance(viewed, dict) and all(
+        name in _VIEWED_TYPES and (value is None or isinstance(value, _VIEWED_TYPES[name])) and len(str(value)) < 100
+        for name, value in viewed.items()
+    )
+
+
+async def sent_object(request: Request) -> dict[str, Any]:
+    """The JSON object that a request carries."""
+    try:
+        content = json.loads(await request.body(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        refuse(400, f"not JSON: {error}")
+    if not isinstance(content, dict):
+        refuse(400, f"expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _no_constant(text: str) -> NoReturn:
+    # Python reads NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{text} is no JSON")
+
+
+def refuse(status: int, error: str) -> NoReturn:
+    """Answer a request with an error.
+
+    Raises:
+        HTTPException: always.
+    """
+    raise HTTPException(status, error)

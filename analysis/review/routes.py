@@ -1,0 +1,243 @@
+"""The routes of the review viewer: what the page asks for, and what it sends (paper, section 3.2).
+
+A route is one function of the session and what was asked; it returns what becomes JSON, or a response. What belongs to
+a blind section that is not answered yet never leaves the server.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from starlette.responses import FileResponse, Response
+
+from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.review.agreement import agreement_report
+from analysis.review.answers import Answer, GivenAnswer, GivenRegions, now, read_journals
+from analysis.review.asked import Asked, refuse
+from analysis.review.corrections import checked_regions
+from analysis.review.geojson import Feature, collection
+from analysis.review.layers import annotation_features, heatmap_piece, region_features, without_hidden
+from analysis.review.session import Session, is_revealed
+from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
+from analysis.review.worklist import WorkSection
+from bccdist.configuration import PHANTOM_WARNING, Setting, outputs_of
+from bccdist.errors import AnnotationError
+from bccdist.sections.choices import Choice
+from bccdist.slides.geometry import Box
+
+STATIC = Path(__file__).parent / "static"
+MOST_HEATMAP_PX = 4096
+"""Of the longer side of a piece."""
+_ERROR_HEADER_CHARACTERS = 300
+_MOST_LEVEL = 40
+_TILE_NAME = re.compile(r"([0-9]{1,7})_([0-9]{1,7})\.jpe?g")
+
+
+def page(_: Session, __: Asked) -> Response:
+    """The page itself."""
+    return FileResponse(STATIC / "index.html")
+
+
+def study(session: Session, _: Asked) -> Mapping[str, Any]:
+    """What the page has to know at its start."""
+    worklist, plan = session.worklist, session.worklist.plan
+    is_phantom = worklist.manifest.is_phantom or bool(worklist.rows.frame["phantom"].any())
+    return {
+        "name": worklist.paths.root.resolve().name,
+        "phantom": is_phantom,
+        "warning": PHANTOM_WARNING if is_phantom else None,
+        "reviewer": session.journal.said.reviewer,
+        "order": plan.order,
+        "blind_share": plan.blind_share,
+        "settings": [_setting_json(choice) for choice in worklist.choices.values()],
+        "headline": worklist.headline.setting,
+        "answers": [answer.value for answer in Answer],
+        "num_unplaced": worklist.num_unplaced,
+    }
+
+
+def _setting_json(choice: Choice) -> dict[str, Any]:
+    psis = outputs_of(cast("Setting", choice.setting))
+    return {
+        "setting": choice.setting,
+        "epoch": choice.epoch,
+        "psis": list(psis),
+        "final": psis[-1],
+        "t_p": choice.t_p,
+        "t_a_um2": choice.t_a_um2,
+        "area_unit": choice.area_unit,
+    }
+
+
+def sections(session: Session, _: Asked) -> Mapping[str, Any]:
+    """All sections in the order of review."""
+    latest = session.latest
+    return {"sections": [_section_json(section, latest.get(section.key)) for section in session.worklist.sections]}
+
+
+def _section_json(section: WorkSection, latest: GivenAnswer | None) -> dict[str, Any]:
+    """A section as the page knows it, with the answer that counts; what is hidden is not there at all."""
+    revealed = is_revealed(section, latest)
+    seen = {
+        "id": section.key,
+        "slide_id": section.slide_id,
+        "section_id": section.section_id,
+        "part": section.part.value,
+        "box_level0_px": list(section.box_level0_px),
+        "coverage": section.coverage,
+        "blind": section.is_blind,
+        "answer": latest and latest.answer.value,
+        "answered_at": latest and latest.at,
+        "comment": latest.comment if latest else "",
+        "revealed": revealed,
+    }
+    if not revealed:
+        return seen
+    return {
+        **seen,
+        "label": section.label,
+        "prefilled": section.prefilled,
+        "verdicts": {setting: asdict(call) for setting, call in section.calls.items()},
+    }
+
+
+def progress(session: Session, _: Asked) -> Mapping[str, Any]:
+    """How many sections are answered, in all and by part."""
+    answered = session.latest.keys()
+    by_part: dict[str, dict[str, int]] = {}
+    for section in session.worklist.sections:
+        counts = by_part.setdefault(section.part.value, {"total": 0, "answered": 0})
+        counts["total"] += 1
+        counts["answered"] += section.key in answered
+    sums = {name: sum(counts[name] for counts in by_part.values()) for name in ("total", "answered")}
+    return {**sums, "by_part": by_part}
+
+
+def agreement(session: Session, _: Asked) -> Mapping[str, Any]:
+    """Agreement between all reviewers of the study, and anchoring."""
+    return agreement_report(read_journals(session.worklist.paths))
+
+
+def slide(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """Size, scale and pyramid levels of a slide."""
+    facts = session.tiles.facts(asked.slide_id)
+    return {
+        "slide_id": asked.slide_id,
+        "width": facts.width,
+        "height": facts.height,
+        "mpp": facts.mpp or None,
+        "tile_px": TILE_PX,
+        "overlap": OVERLAP_PX,
+        "min_level": facts.min_level,
+        "max_level": facts.max_level,
+        "file": session.worklist.manifest.slide(asked.slide_id).path.name,
+        "error": facts.error,
+    }
+
+
+def tile(session: Session, asked: Asked) -> Response:
+    """A tile of a slide; one that cannot be read is grey and says why in a header."""
+    slide_id, level = asked.slide_id, asked.request.path_params["level"]
+    place = _TILE_NAME.fullmatch(asked.request.path_params["name"])
+    if place is None or level > _MOST_LEVEL:
+        refuse(404, "no such tile")
+    col, row = map(int, place.groups())
+    try:
+        content = session.tiles.tile(slide_id, level, col, row)
+    except Exception as error:  # noqa: BLE001 - whatever a slide is poisoned with, the page says so and goes on
+        reason = f"{type(error).__name__}: {error}".encode("ascii", "replace").decode().replace("\n", " ")
+        headers = {"X-Tile-Error": reason[:_ERROR_HEADER_CHARACTERS], "Cache-Control": "no-store"}
+        return Response(error_tile(), media_type="image/jpeg", headers=headers)
+    if content is None:
+        refuse(404, "no such tile")
+    return Response(content, media_type="image/jpeg")
+
+
+def heatmap(session: Session, asked: Asked) -> Response:
+    """A piece of a heatmap as PNG; the header X-Box says what it covers, in level-0 px."""
+    worklist, slide_id = session.worklist, asked.slide_id
+    choice, psi, box_level0_px = worklist.choices[asked.setting], asked.psi, asked.box_level0_px
+    max_px = min(max(1, round(asked.number("max_px", 1024.0))), MOST_HEATMAP_PX)
+    key = (choice.setting, slide_id)
+    opened = session.heatmaps.get(key, lambda: open_chosen(worklist.paths, choice, slide_id))
+    whole_level0_px = Box(0, 0, *opened.attributes.size_level0_px)
+    hidden = session.hidden_boxes(slide_id)
+    piece = heatmap_piece(opened, psi, box_level0_px or whole_level0_px, max_px=max_px, hidden=hidden)
+    covered = ",".join(f"{side:.10g}" for side in piece.box_level0_px)
+    return Response(piece.png, media_type="image/png", headers={"X-Box": covered})
+
+
+def annotations(session: Session, asked: Asked) -> Feature:
+    """What is annotated on a slide."""
+    slide_id, manifest = asked.slide_id, session.worklist.manifest
+    record, mpp = manifest.slide(slide_id), _readable(session, slide_id).mpp
+    key = ("annotations", slide_id)
+    features = session.features.get(key, lambda: annotation_features(record, manifest.kinds, mpp))
+    return collection(without_hidden(features, session.hidden_boxes(slide_id)))
+
+
+def regions(session: Session, asked: Asked) -> Feature:
+    """The regions of a slide that a setting predicts."""
+    setting, slide_id = asked.setting, asked.slide_id
+    t_p = asked.number("t_p", session.worklist.choices[setting].t_p)
+    if not 0 < t_p <= 1:
+        refuse(400, f"t_p is {t_p}, expected above 0 to 1")
+    key = ("regions", setting, slide_id, t_p)
+    features = session.features.get(key, lambda: region_features(session.worklist, setting, slide_id, t_p))
+    return collection(without_hidden(features, session.hidden_boxes(slide_id)))
+
+
+def drawn_regions(session: Session, asked: Asked) -> Feature:
+    """The regions of a slide that this reviewer drew last."""
+    drawn = session.journal.said.latest_regions.get(asked.slide_id)
+    return collection(dict(each) for each in (drawn.features if drawn else ()))
+
+
+def keep_regions(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """Keep the regions of a slide that the reviewer drew or corrected."""
+    facts = _readable(session, asked.slide_id)
+    checked = checked_regions(asked.content.get("features"), size_level0_px=(facts.width, facts.height))
+    session.journal.add_regions(GivenRegions(at=now(), slide_id=asked.slide_id, features=checked))
+    return {"num": len(checked)}
+
+
+def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """Keep an answer, and say what its section is, which is revealed then."""
+    section, content = asked.answered_section, asked.content
+    headline = session.worklist.headline
+    call = section.calls.get(headline.setting)
+    # Before the answer is kept: it reveals the section, and what led to it is what was seen before.
+    was_shown = is_revealed(section, session.latest.get(section.key))
+    given = GivenAnswer(
+        at=now(),
+        slide_id=section.slide_id,
+        section_id=section.section_id,
+        answer=Answer(content["answer"]),
+        comment=content.get("comment", ""),
+        seconds=float(content.get("seconds", 0.0)),
+        is_blind=section.is_blind,
+        was_shown=was_shown,
+        prefilled=section.prefilled if was_shown else "",
+        prediction="" if call is None else call.verdict,
+        label_before=section.label,
+        setting=headline.setting,
+        epoch=headline.epoch,
+        weights_digest=headline.weights_digest,
+        viewed=content.get("viewed") or {},
+    )
+    session.journal.add_answer(given)
+    return {"section": _section_json(section, given)}
+
+
+def _readable(session: Session, slide_id: str) -> SlideFacts:
+    """The facts of a slide that can be opened.
+
+    Raises:
+        AnnotationError: it cannot, so nothing can be placed on it.
+    """
+    facts = session.tiles.facts(slide_id)
+    if facts.error is not None:
+        raise AnnotationError(facts.error)
+    return facts

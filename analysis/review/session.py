@@ -1,0 +1,87 @@
+"""One reviewer at work on a worklist: the slides that are open, what was read of them, and the threads that read.
+
+A few threads read all files: so a slow disk stops no other answer, and only so many tiles are in memory at once.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from analysis.review.answers import GivenAnswer, Journal
+from analysis.review.tiles import TileReader
+from analysis.review.worklist import Worklist, WorkSection
+from bccdist.slides.geometry import Box
+
+NUM_TILE_THREADS = 4
+"""Two a core of a small machine: some wait for the disk while others decode."""
+NUM_FILE_THREADS = 2
+"""For heatmaps, annotations and regions, which hold up neither tiles nor answers."""
+_MOST_HEATMAPS, _MOST_FEATURES = 6, 64
+"""Kept in memory: open heatmaps, and answers with annotations or regions."""
+_T = TypeVar("_T")
+
+
+class Newest:
+    """The newest few of some things that are slow to make; threads may share it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._things: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The thing under a key, made now if it is not there."""
+        with self._lock:
+            if key in self._things:
+                self._things.move_to_end(key)
+                return cast("_T", self._things[key])
+        # Made without the lock: two threads may make the same, but none waits for another's slow slide.
+        made = make()
+        with self._lock:
+            self._things[key] = made
+            while len(self._things) > self._most:
+                self._things.popitem(last=False)
+        return made
+
+
+class Session:
+    """What the routes share. No other file is ever read than those of the worklist's slides."""
+
+    def __init__(self, worklist: Worklist, journal: Journal) -> None:
+        """Begin to show a worklist to the reviewer whose journal it is."""
+        self.worklist = worklist
+        self.journal = journal
+        self.tiles = TileReader({slide_id: worklist.manifest.slide(slide_id) for slide_id in worklist.by_slide})
+        self.heatmaps = Newest(_MOST_HEATMAPS)
+        self.features = Newest(_MOST_FEATURES)
+        self.tile_threads = ThreadPoolExecutor(NUM_TILE_THREADS, thread_name_prefix="tiles")
+        self.file_threads = ThreadPoolExecutor(NUM_FILE_THREADS, thread_name_prefix="files")
+        # Answers are kept one after another, in the order in which they came.
+        self.journal_thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+
+    def close(self) -> None:
+        """End the threads and close the slides."""
+        for threads in (self.tile_threads, self.file_threads, self.journal_thread):
+            threads.shutdown(cancel_futures=True)
+        self.tiles.slides.close()
+
+    @property
+    def latest(self) -> dict[str, GivenAnswer]:
+        """This reviewer's answers that count, by section."""
+        return self.journal.said.latest
+
+    def hidden_boxes(self, slide_id: str) -> list[Box]:
+        """The boxes of a slide's blind sections that this reviewer has not answered yet, in level-0 px."""
+        latest = self.latest
+        return [
+            section.box_level0_px
+            for section in self.worklist.by_slide[slide_id]
+            if not is_revealed(section, latest.get(section.key))
+        ]
+
+
+def is_revealed(section: WorkSection, answer: GivenAnswer | None) -> bool:
+    """Whether predictions of a section may be seen: it is not blind, or the reviewer has answered it."""
+    return not section.is_blind or answer is not None
