@@ -67,7 +67,6 @@ class Gate:
     """Refuses what does not belong here, and adds headers to what does."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        """Stand before `app`."""
         self._app = app
         self._access = access
 

@@ -50,7 +50,6 @@ class Session:
     """What the routes share. No other file is ever read than those of the worklist's slides."""
 
     def __init__(self, worklist: Worklist, journal: Journal) -> None:
-        """Begin to show a worklist to the reviewer whose journal it is."""
         self.worklist = worklist
         self.journal = journal
         self.tiles = TileReader({slide_id: worklist.manifest.slide(slide_id) for slide_id in worklist.by_slide})

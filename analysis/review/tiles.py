@@ -99,7 +99,6 @@ class OpenSlides:
     """
 
     def __init__(self, most_open: int = MOST_OPEN) -> None:
-        """Without any yet."""
         self._most_open = most_open
         self._lock = threading.Lock()
         self._idle: list[tuple[_Key, Slide]] = []
