@@ -34,7 +34,7 @@ EPOCH = 1
 NUM_SAMPLES = 16
 """Patches of the slide that int8 and random weights take their ranges from."""
 NUM_FIELD_SAMPLES = 2
-"""Of them those on which the receptive field is measured."""
+"""Number of these patches on which the receptive field is measured."""
 
 
 def prepare_slide(folder: Path, slide: Path | None, size_level0_px: tuple[int, int]) -> tuple[Path, SlideRecord]:
@@ -113,7 +113,7 @@ def prepare_task(
 
 
 def random_network(setting: Setting, width: int, samples_NPP3: Tensor) -> DeeplySupervisedUNet:
-    """The same random weights each time; normalisation fits these patches, so that not all values are 0 or 1."""
+    """A network with the same random weights each time, normalised by these patches: its values are not all 0 or 1."""
     torch.manual_seed(0)
     network = DeeplySupervisedUNet(setting, width=width).train()
     for module in network.modules():

@@ -38,11 +38,11 @@ class Task:
 
     slide: str
     level: int
-    """Of the slide; it is the target frame."""
+    """Pyramid level of the slide that is the target frame."""
     downsample: float
     """Level-0 pixels per target pixel."""
     mpp: float
-    """Um per target pixel."""
+    """Resolution of the target frame, in um per pixel."""
     size_px: tuple[int, int]
     """Width and height of the target frame."""
     cells: list[list[bool]]
@@ -60,7 +60,7 @@ class Task:
 
     @classmethod
     def read(cls, path: Path) -> "Task":
-        """From what `json.dumps(asdict(task))` made of it."""
+        """The task that `task_text` wrote."""
         values = json.loads(path.read_text())
         sizes = {"size_px": tuple(values["size_px"]), "places": [tuple(place) for place in values["places"]]}
         return cls(**{**values, **sizes})
@@ -74,7 +74,7 @@ class Took:
     peak_gib: float
     """Resident memory of the process at its highest, imported libraries included."""
     worker_gib: float
-    """The same of its largest loading worker, what it shares with the process included; 0 without workers."""
+    """Resident memory of its largest loading worker, what it shares with the process included; 0 without workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Outcome:
 
     took: Took
     num_patches: int
-    """That the network saw."""
+    """Patches that the network saw."""
     software: str
     heatmap: NDArray[np.float32] | None
     """Tumor probability of the final output in the target frame [h, w], nan where nothing was computed."""
@@ -93,7 +93,6 @@ class Stopwatch:
     """Started when it is made."""
 
     def __init__(self) -> None:
-        """Start."""
         self._started = perf_counter()
 
     def stop(self, *, excluded_s: float = 0.0, num_workers: int = 0) -> Took:
@@ -133,7 +132,6 @@ class PlainPatches(Dataset[Tensor]):
     """Each patch read from the slide by itself, as tutorials do it; a worker opens its own handle."""
 
     def __init__(self, task: Task) -> None:
-        """Remember the task; nothing is opened yet."""
         self._task = task
         self._handle: Any = None
 

@@ -1,4 +1,4 @@
-"""From slide to heatmap: this project against a plain patch loop, MONAI and TIAToolbox, with the same weights.
+"""The way from slide to heatmap: this project against a plain patch loop, MONAI and TIAToolbox, with the same weights.
 
     python -m benchmarks.heatmaps --width 16 --repeats 3 --peer-python /path/to/python
 
@@ -39,7 +39,7 @@ class Way:
 
     name: str
     function: str
-    """Of `benchmarks.heatmap_ways.WAYS`."""
+    """Its name in `benchmarks.heatmap_ways.WAYS`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     is_other: bool = False
     """Not this project."""
@@ -61,17 +61,17 @@ class Runs:
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """`outcome.json` of each."""
     difference: tuple[float, float] | None = None
-    """Largest and mean, to the patch loop's heatmap."""
+    """Largest and mean difference to the patch loop's heatmap."""
     reason: str = ""
     """Why there is none, if so."""
 
     @property
     def seconds(self) -> list[float]:
-        """Of each run."""
+        """Wall seconds of each run."""
         return [outcome["wall_s"] for outcome in self.outcomes]
 
     def median(self, name: str) -> float:
-        """Of a value of the outcomes."""
+        """The median over the runs of a value of the outcomes."""
         return statistics.median(float(outcome[name]) for outcome in self.outcomes)
 
 
@@ -91,10 +91,10 @@ def main(
     """Measure and print a table.
 
     Args:
-        slide: With a level at the weights' um per pixel; None draws a phantom.
-        weights: Of a study's run; None takes random ones, the same in every run.
-        setting: Of random weights.
-        width: Of random weights: filters of the first encoder block.
+        slide: A slide with a level at the weights' um per pixel; None draws a phantom.
+        weights: File with the weights of a run; None takes random ones, the same in every run.
+        setting: The setting that random weights are made for.
+        width: Filters of the first encoder block of random weights.
         size_level0_px: Width and height of the phantom, multiples of 16.
         batch: Patches per forward pass.
         workers: Numbers of workers that TIAToolbox is tried with; the patch loop has the largest.

@@ -1,1 +1,1 @@
-"""Whole-slide heatmaps and the section ledger (paper, section 2.4)."""
+"""Whole-slide heatmaps, from slide and weights to one file (paper, section 2.4)."""

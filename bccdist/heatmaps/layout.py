@@ -24,11 +24,11 @@ class Layout:
     """How large patches are, what is kept of them, and how far they are apart."""
 
     kept_cells: int
-    """Along the edge of the square that is kept."""
+    """Cells along the edge of the square that a patch keeps."""
     step_cells: int
-    """From one patch to the next, in both directions."""
+    """Cells from one patch to the next, in both directions."""
     halo_px: int = 0
-    """Around the kept square; computed, but not kept. A multiple of 32, at most a cell."""
+    """Margin around the kept square that is computed and not kept: a multiple of 32, at most a cell."""
 
     @property
     def patch_px(self) -> int:
@@ -59,7 +59,7 @@ def dense_layouts(halo_px: int) -> list[Layout]:
 
 
 def dense_layout(halo_px: int, cells: NDArray[np.bool_]) -> Layout:
-    """Of the dense patches those that compute the least area over these cells, bool [rows, cols]."""
+    """The dense patches that compute the least area over these cells, bool [rows, cols]."""
     return min(dense_layouts(halo_px), key=lambda layout: _computed_px(cells, layout))
 
 
@@ -100,8 +100,10 @@ def _first_cols(cells: NDArray[np.bool_], layout: Layout) -> list[int]:
     marked = np.asarray(cells.any(axis=0))
     cols: list[int] = []
     if layout.step_cells < layout.kept_cells:
+        # A patch begins wherever one of the cells that it would keep is marked.
         near = np.convolve(marked, np.ones(layout.kept_cells, dtype=int)) > 0
         return [int(start) + 1 - layout.kept_cells for start in np.flatnonzero(near)]
+    # Kept squares do not overlap: the next one begins at the first marked cell beyond the last.
     for col in np.flatnonzero(marked).tolist():
         if not cols or col >= cols[-1] + layout.kept_cells:
             cols.append(col)

@@ -64,7 +64,7 @@ class PredictionTally:
     num_patches: int = 0
     """Patches cut from the slide; each goes through every network."""
     network_s: list[float]
-    """For each network."""
+    """Seconds in each network."""
 
     @classmethod
     def of(cls, how: SlidePass) -> Self:
@@ -76,9 +76,9 @@ class HeatmapRows(NamedTuple):
     """A few rows of cells of every network's heatmaps."""
 
     coverage: NDArray[np.uint8]
-    """[rows, cols]: patches that were averaged over each cell."""
+    """Patches that were averaged over each cell: [rows, cols]."""
     maps: list[dict[Psi, NDArray[np.uint8]]]
-    """For each network and output [rows * 256 / pixel_px, cols * 256 / pixel_px]: 255 times the Tumor probability."""
+    """255 times the Tumor probability, for each network and output: [rows * 256 / pixel_px, cols * 256 / pixel_px]."""
 
 
 def predict_rows(
@@ -131,7 +131,6 @@ class _Window:
     def __init__(
         self, rows: Iterator[CellRow], shape: tuple[int, int], layout: Layout, *, num_rows: int, device: torch.device
     ) -> None:
-        """Begin at the slide's top; `num_rows` of cells are held, and the margins around them."""
         self.unread = np.zeros(shape, dtype=bool)
         self._rows = enumerate(rows)
         self._layout = layout
@@ -146,6 +145,7 @@ class _Window:
     def move_to(self, row: int) -> None:
         """Let what is kept of the group's first row of patches begin at this row of cells."""
         top = row - self._margin
+        # What both windows share is moved, not read again; the rest comes from the slide.
         fresh = min(self._height, top - self._top)
         self._pixels = torch.roll(self._pixels, -fresh * CELL_PX, dims=0)
         for place in range(self._height - fresh, self._height):
@@ -158,10 +158,12 @@ class _Window:
         if not 0 <= row < len(self.unread):
             band.fill_(WHITE)
             return
+        # Rows that no patch needs are skipped: the reader gives all of them, in order.
         found = next(cells for number, cells in self._rows if number == row)
         self.unread[row] = found.unread
         pixels = torch.from_numpy(found.pixels)
         if band.is_cuda:
+            # Only from pinned memory does copying go on beside computing.
             pixels = pixels.pin_memory()
         width = found.pixels.shape[1]
         band[:, self._side * CELL_PX :][:, :width].copy_(pixels, non_blocking=True)
@@ -199,6 +201,7 @@ class _Sums:
         ]
 
     def add_counts(self, places: Sequence[tuple[int, int]]) -> None:
+        """Note some patches: the counts are the same for all networks."""
         for row, col in places:
             self._counts.add(row - self._first_row, col)
 
@@ -217,6 +220,7 @@ class _Sums:
                 {psi: stitcher.take(flags).cpu().numpy() for psi, stitcher in group.items()}
                 for group in self._stitchers
             ]
+            # Patches of the paper begin a cell above the slide; that cell is no part of the heatmap.
             outside = min(num_rows, max(0, -self._first_row))
             self._counts.drop(num_rows)
             self._first_row += num_rows

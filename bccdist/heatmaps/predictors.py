@@ -23,7 +23,6 @@ class RunnerPredictor:
     """A runner whose outputs have names."""
 
     def __init__(self, runner: Runner, outputs: tuple[Psi, ...]) -> None:
-        """Name what the runner gives."""
         self.outputs = outputs
         self._runner = runner
 
@@ -39,12 +38,19 @@ class CascadePredictor:
     each of its pixels repeated.
 
     Attributes:
-        num_patches: seen so far.
-        num_undecided: of them.
+        num_patches: patches seen so far.
+        num_undecided: those of them whose later blocks were computed.
     """
 
     def __init__(self, first: Runner, later: Runner, *, band: tuple[float, float], final: Psi) -> None:
-        """Join the two parts; `first` gives psi_0 and what `later` needs, `later` the final output."""
+        """Join the two parts.
+
+        Args:
+            first: gives psi_0 and what `later` needs.
+            later: gives the final output.
+            band: where psi_0 lies within it, a patch goes on.
+            final: the final output's name.
+        """
         self.outputs: tuple[Psi, ...] = ("psi_0", final)
         self.num_patches = 0
         self.num_undecided = 0
@@ -58,6 +64,7 @@ class CascadePredictor:
         undecided = is_undecided(psi_0, self._band)
         self.num_patches += len(undecided)
         self.num_undecided += int(undecided.sum())
+        # The later blocks see only the undecided patches; that is all that a cascade saves.
         final = repeated(psi_0, pixel_px("psi_0"))
         if undecided.any():
             (found,) = self._later(*(feature[undecided] for feature in features))

@@ -30,9 +30,9 @@ class CellRow(NamedTuple):
     """One row of cells of a slide."""
 
     pixels: NDArray[np.uint8]
-    """RGB [256, cols * 256, 3]; white where not needed or not readable."""
+    """The row in RGB, white where not needed or not readable: [256, cols * 256, 3]."""
     unread: NDArray[np.bool_]
-    """[cols]: needed, but not readable."""
+    """Cells that are needed, but not readable: [cols]."""
 
 
 def blank_row(num_cols: int) -> CellRow:
@@ -57,6 +57,7 @@ def _read_row(slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingT
     try:
         cell_row = CellRow(slide.read_cell_row(row, needed, cell_px=CELL_PX), np.zeros(needed.size, dtype=bool))
     except SlideError as error:
+        # The first reason is kept: what follows is mostly the same damage.
         tally.unread_reason = tally.unread_reason or str(error)
         slide.reopen()
         cell_row = _read_cell_by_cell(slide, row, needed)

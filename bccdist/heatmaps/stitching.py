@@ -41,9 +41,8 @@ class PatchCounts:
     """Which patches lie over each cell of the rows that are held."""
 
     def __init__(self, layout: Layout, *, num_rows: int, num_cols: int) -> None:
-        """Begin with none, over `num_rows` x `num_cols` cells."""
         self._kept = layout.kept_cells
-        # Of the patch that keeps this cell as its (down, right)-th: one flag each.
+        # One flag for each patch over a cell: for the one that keeps it as its (down, right)-th cell.
         self._flags = np.zeros((num_rows, self._kept, self._kept, num_cols), dtype=bool)
 
     def add(self, row: int, col: int) -> None:
@@ -56,7 +55,7 @@ class PatchCounts:
 
     @property
     def flags(self) -> NDArray[np.bool_]:
-        """[rows, kept, kept, cols]: whether the patch is there that keeps the cell as its (down, right)-th."""
+        """Whether the patch is there that keeps a cell as its (down, right)-th: [rows, kept, kept, cols]."""
         return self._flags
 
     def drop(self, num_rows: int) -> None:
@@ -91,6 +90,7 @@ class RowStitcher:
         width = (self._left + num_cols + layout.kept_cells - 1) * self._pixels
         self._sums = torch.zeros((num_rows * self._pixels, width), device=device)
         weights = blending_weights(blending, self._edge).to(device)
+        # With equal weights, dividing by the count of patches is enough: no outer products on every pixel.
         self._weights = None if blending == "mean" else torch.outer(weights, weights)
 
     def add(self, places: Sequence[tuple[int, int]], probability: Tensor) -> None:
@@ -119,6 +119,7 @@ class RowStitcher:
         left = self._left * self._pixels
         sums = self._sums[:height, left : left + self._num_cols * self._pixels]
         divisors = self._divisors(flags)
+        # 0 / 0 where no patch lies.
         means = torch.where(divisors > 0, sums / divisors, 0.0)
         stored = to_steps(means)
         self._sums = torch.roll(self._sums, -height, dims=0)
@@ -131,6 +132,7 @@ class RowStitcher:
         if self._weights is None:
             counts = present.sum(dim=(1, 2))
             return counts.repeat_interleave(self._pixels, dim=0).repeat_interleave(self._pixels, dim=1)
+        # A pixel's weight depends on which cell of the patch it is in: summed over the patches that are there.
         by_cell = self._weights.reshape(self._kept, self._pixels, self._kept, self._pixels)
         sums = torch.einsum("ryxc,yhxw->rhcw", present, by_cell)
         return sums.reshape(len(flags) * self._pixels, self._num_cols * self._pixels)

@@ -37,6 +37,7 @@ SHARD_ROWS = 4096
 """Pixel rows per shard; a shard is as wide as the slide, and one is held in memory per pyramid level."""
 COARSEST_PIXELS = 1024
 """The pyramid ends at the first level whose longer side is at most this."""
+_EVERYWHERE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +48,15 @@ class HeatmapAttributes:
     setting: str
     epoch: int
     outputs: tuple[Psi, ...]
-    """The final one last."""
+    """Names of what is stored, the final output last."""
     mpp: float
-    """um per target-frame pixel."""
+    """Resolution of the target frame, in um per pixel."""
     downsample: float
     """Level-0 pixels per target-frame pixel."""
     size_level0_px: tuple[int, int]
-    """Width and height."""
+    """Width and height of the slide at level 0."""
     size_target_px: tuple[int, int]
-    """Width and height."""
+    """Width and height of the slide in the target frame."""
     weights_digest: str
     config_digest: str
     slide_fingerprint: str
@@ -165,6 +166,7 @@ class _LevelWriter:
             self._coarser.finish()
 
     def _flush(self) -> None:
+        # Whole rows of shards at once: a shard that is written in parts is read and packed again each time.
         rows = self._buffer[: self._num_gathered]
         if not len(rows):
             return
@@ -181,7 +183,7 @@ class HeatmapWriter:
     def __init__(
         self, folder: Path, final: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
     ) -> None:
-        """Begin an empty store in `folder`, to be packed into the file `final`."""
+        # A store grows in a folder, because a file in a zip cannot be written twice.
         self._folder = folder
         self._final = final
         self._shapes = {psi: lattice_shape(size_target_px, psi) for psi in outputs}
@@ -198,6 +200,7 @@ class HeatmapWriter:
         shapes = pyramid_shapes(self._shapes[psi])
         group = self._group.create_group(psi)
         group.attrs["ome"] = ngff_metadata(psi, num_levels=len(shapes), mpp=mpp)
+        # From coarse to fine, since each level writes into the next coarser one.
         writer: _LevelWriter | None = None
         for level in reversed(range(len(shapes))):
             writer = _LevelWriter(_create_array(group, str(level), shapes[level]), writer)
@@ -247,6 +250,7 @@ class HeatmapWriter:
         try:
             with atomic_path(self._final) as partial:
                 pack_folder(self._folder, partial, ngff_version=NGFF_VERSION)
+                # Packing takes a while, in which another process may have come first.
                 if self._final.exists():
                     raise FileExistsError(
                         errno.EEXIST, "it is there already and left as it is; is another job at work?"
@@ -327,7 +331,7 @@ class Heatmap:
     """A heatmap on disk, opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file at `path`.
+        """Open a file.
 
         Raises:
             HeatmapError: there is none, or it is not one of ours.
@@ -375,9 +379,7 @@ class Heatmap:
         Raises:
             HeatmapError: the output is not stored, or is damaged.
         """
-        if psi not in self.outputs:
-            raise HeatmapError(f"{self.path}: holds {', '.join(self.outputs)}, but {psi} is asked for")
-        return self._pixels(f"{psi}/0", self.lattice_box(psi, box_target_px).slices())
+        return self._level(psi, 0, self.lattice_box(psi, box_target_px).slices())
 
     def lattice_box(self, psi: Psi, box_target_px: Box) -> Box:
         """The box that `read` returns, in pixels of the output."""
@@ -393,17 +395,20 @@ class Heatmap:
         Raises:
             HeatmapError: the output is not stored, or is damaged.
         """
-        if psi not in self.outputs:
-            raise HeatmapError(f"{self.path}: holds {', '.join(self.outputs)}, but {psi} is asked for")
-        return self._pixels(f"{psi}/{level}", (rows, slice(None)))
+        return self._level(psi, level, (rows, slice(None)))
 
     def overview(self, psi: Psi, *, longest: int = COARSEST_PIXELS) -> NDArray[np.uint8]:
         """The whole slide in the finest stored level whose longer side is at most `longest`: uint8 [h, w]."""
-        shapes = pyramid_shapes(lattice_shape(self.attributes.size_target_px, psi))
+        shapes = self.levels(psi)
         level = next((level for level, shape in enumerate(shapes) if max(shape) <= longest), len(shapes) - 1)
-        return self._pixels(f"{psi}/{level}")
+        return self._level(psi, level)
 
-    def _pixels(self, name: str, inside: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.uint8]:
+    def _level(self, psi: Psi, level: int, inside: tuple[slice, slice] = _EVERYWHERE) -> NDArray[np.uint8]:
+        if psi not in self.outputs:
+            raise HeatmapError(f"{self.path}: holds {', '.join(self.outputs)}, but {psi} is asked for")
+        return self._pixels(f"{psi}/{level}", inside)
+
+    def _pixels(self, name: str, inside: tuple[slice, slice] = _EVERYWHERE) -> NDArray[np.uint8]:
         try:
             return np.asarray(cast("zarr.Array[Any]", self._group[name])[inside], dtype=np.uint8)
         except (BadZipFile, KeyError, OSError, RuntimeError, ValueError) as error:

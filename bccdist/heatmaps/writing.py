@@ -1,7 +1,7 @@
 """One pass over a slide: a heatmap file for each network (paper, section 2.4)."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from bccdist.configuration import CELL_PX
 from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor, SlidePass, predict_rows
-from bccdist.heatmaps.store import HeatmapAttributes, writing_heatmap
+from bccdist.heatmaps.store import HeatmapAttributes, HeatmapWriter, writing_heatmap
 from bccdist.slides.geometry import cell_shape, tissue_cells
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 from bccdist.slides.slide import Slide
@@ -79,19 +79,8 @@ def write_heatmaps(
         device=device,
     )
     tally = PredictionTally.of(how)
-    size_px = (slide.width_px, slide.height_px)
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                writing_heatmap(
-                    order.path,
-                    outputs=order.predictor.outputs,
-                    size_target_px=size_px,
-                    mpp=slide.resolution.mpp,
-                )
-            )
-            for order in orders
-        ]
+        writers = [stack.enter_context(_writer(slide, order)) for order in orders]
         rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally)))
         coverage = []
         for row in rows:
@@ -103,6 +92,13 @@ def write_heatmaps(
             attributes = _attributes(slide, record, order, layout, tally, network_s)
             writer.finish(attributes, coverage=np.concatenate(coverage), tissue_cells=cells)
     return tally
+
+
+def _writer(slide: Slide, order: HeatmapOrder) -> AbstractContextManager[HeatmapWriter]:
+    size_px = (slide.width_px, slide.height_px)
+    return writing_heatmap(
+        order.path, outputs=order.predictor.outputs, size_target_px=size_px, mpp=slide.resolution.mpp
+    )
 
 
 def _attributes(

@@ -22,7 +22,7 @@ _METADATA_NAME = "zarr.json"
 _COPY_BYTES = 1 << 20
 _UNIX = 3
 _LOCAL_HEADER_BYTES = 30
-"""Of an entry, before its name; the lengths of the name and of what follows it are its last two numbers."""
+"""Bytes of an entry before its name; the last two numbers are the lengths of the name and of what follows it."""
 
 
 def pack_folder(folder: Path, path: Path, *, ngff_version: str) -> None:
@@ -58,7 +58,7 @@ def _entry(name: PurePosixPath) -> ZipInfo:
 
 
 class ZippedStore(ZipStore):
-    """zarr's read-only store, save that it goes straight to the range that is asked for.
+    """A store of zarr's for reading that goes straight to the range that is asked for.
 
     `zipfile` before Python 3.13 reads an entry from its start to reach a range in it: for every chunk, half a shard.
     Inheritance, because a zarr store has twenty methods and one of them is wanted otherwise.

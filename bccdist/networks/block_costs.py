@@ -24,10 +24,10 @@ class OutputCost:
 
 
 def output_costs(network: DeeplySupervisedUNet, patches_NPP3: Tensor, *, batch: int) -> dict[str, OutputCost]:
-    """Time and spread of every output of the network as it is.
+    """Time and spread of every output of a network.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode; it is taken as it is.
         patches_NPP3: uint8 RGB [n, p, p, 3] on the network's device, at least one.
         batch: patches per forward pass.
     """
@@ -55,6 +55,7 @@ def _run(network: DeeplySupervisedUNet, patches_NPP3: Tensor) -> tuple[dict[str,
     def note(psi: str) -> None:
         seconds.setdefault(psi, _now(patches_NPP3.device) - started)
 
+    # A hook on each head sees when its block is done, without running the network once for each.
     hooks = [head.register_forward_hook(lambda *_, psi=psi: note(psi)) for psi, head in network.heads.items()]
     try:
         scores: ScoreMaps = network(to_network_input(patches_NPP3))
@@ -73,7 +74,7 @@ def _now(device: torch.device) -> float:
 
 
 def _sums(scores: Tensor) -> Tensor:
-    """Of Tumor's score minus Normal's: how many pixels, their sum, and the sum of squares."""
+    """Number of pixels, sum, and sum of squares of Tumor's score minus Normal's."""
     difference = (scores[:, 1] - scores[:, 0]).double()
     return torch.stack(
         [torch.tensor(float(difference.numel())), difference.sum().cpu(), difference.square().sum().cpu()]
@@ -82,11 +83,13 @@ def _sums(scores: Tensor) -> Tensor:
 
 def _deviation(sums: Tensor) -> float:
     num, total, squares = sums.tolist()
+    # Rounding can leave a little less than 0.
     return float(max(0.0, squares / num - (total / num) ** 2) ** 0.5)
 
 
 def first_block_share(network: DeeplySupervisedUNet) -> float:
     """The multiply-accumulates of encoder and first block as a share of the whole network's."""
+    # Counting needs shapes alone, and the meta device holds nothing else.
     with torch.device("meta"):
         plain = DeeplySupervisedUNet(network.setting, width=network.width).eval()
         x = torch.zeros(1, 3, PATCH_PX, PATCH_PX)

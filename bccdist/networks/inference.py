@@ -16,12 +16,11 @@ class WholeNetwork(nn.Module):
     """Stored pixels to the Tumor probability of every output."""
 
     def __init__(self, network: DeeplySupervisedUNet) -> None:
-        """Share the network's weights."""
         super().__init__()
         self.network = network
 
     def forward(self, patches_NPP3: Tensor) -> tuple[Tensor, ...]:
-        """For each of the network's outputs float32 [n, p / pixel_px, p / pixel_px], from uint8 RGB."""
+        """The probability of each output, float32 [n, p / pixel_px, p / pixel_px], from uint8 RGB."""
         scores = self.network(_input(patches_NPP3, self.network))
         return tuple(tumor_probability(scores[psi].float()) for psi in self.network.outputs)
 
@@ -30,7 +29,11 @@ class FirstBlock(nn.Module):
     """Stored pixels to psi_0, by the encoder and the first decoder block (paper, section 3.1)."""
 
     def __init__(self, network: DeeplySupervisedUNet, *, with_features: bool) -> None:
-        """Share the network's weights; `with_features` gives what the later blocks need, too.
+        """Share the network's weights.
+
+        Args:
+            network: in evaluation mode.
+            with_features: whether it gives what the later blocks need, too.
 
         Raises:
             ConfigurationError: the network's setting has no psi_0.
@@ -41,7 +44,7 @@ class FirstBlock(nn.Module):
         self.with_features = with_features
 
     def forward(self, patches_NPP3: Tensor) -> tuple[Tensor, ...]:
-        """psi_0's probability; then the first block's features, psi_0's scores and the skips that are left."""
+        """The probability of psi_0; then the first block's features, psi_0's scores and the skips that are left."""
         x_N3PP = _input(patches_NPP3, self.network).contiguous(memory_format=self.network.memory_format)
         *skips, deepest = self.network.encoder(x_N3PP)
         x_NCHW = self.network.blocks[0](deepest, skips[-1])
@@ -71,6 +74,7 @@ class LaterBlocks(nn.Module):
         blocks = list(network.blocks)[1:]
         for block, (decode, skip) in enumerate(zip(blocks, [*reversed(skips), None], strict=True), start=1):
             x_NCHW = decode(x_NCHW, skip)
+            # Where nothing is merged, the heads between are not needed.
             if merges or block == len(blocks):
                 scores.append(network.heads[psi_name(block)](x_NCHW))
         final = linear_merge(scores, network.merge_weights) if merges else scores[-1]

@@ -1,4 +1,4 @@
-"""From stored pixels to the network's input."""
+"""The network's input, made from stored pixels."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ encoder from there (`bccdist.networks.pretrained`) sees what it knows. [open]"""
 
 
 def to_network_input(images_NHW3: Tensor) -> Tensor:
-    """uint8 RGB [n, h, w, 3] to normalised float32 [n, 3, h, w], channels last in memory."""
+    """Normalised float32 [n, 3, h, w], channels last in memory, from uint8 RGB [n, h, w, 3]."""
     mean = torch.tensor(MEAN_RGB, device=images_NHW3.device).mul(255)
     std = torch.tensor(STD_RGB, device=images_NHW3.device).mul(255)
     return images_NHW3.float().sub(mean).div(std).permute(0, 3, 1, 2)

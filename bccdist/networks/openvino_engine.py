@@ -86,7 +86,7 @@ def _make_queue(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
 
 
 def _ignore(*_: Any) -> None:
-    """In place of a function that belongs to a call that is over."""
+    """Take the place of a function that belongs to a call that is over."""
 
 
 def _openvino() -> Any:

@@ -16,7 +16,7 @@ SHARES = (0.99, 0.999)
 def effective_receptive_field(
     network: DeeplySupervisedUNet, patches_NPP3: Tensor, *, shares: Sequence[float] = SHARES
 ) -> dict[str, dict[str, int]]:
-    """For each output the half-width of the square that holds most of what input pixels do to a pixel in the middle.
+    """How far each output sees: half the width of the square that holds most of what input pixels do to its middle.
 
     What an input pixel does is the absolute gradient of (Tumor score - Normal score), summed over colours and patches.
 
@@ -29,6 +29,7 @@ def effective_receptive_field(
         for each output and each share, as a percentage such as "99.9", px of the target frame; at most p / 2, which
         means that the patch was too small to tell.
     """
+    # Gradients of the input alone: those of the weights would take several times the memory.
     network = copy.deepcopy(network).requires_grad_(requires_grad=False)
     found: dict[str, dict[str, int]] = {}
     for psi in network.outputs:
@@ -47,6 +48,7 @@ def effective_receptive_field(
 def _half_width(influence_PP: Tensor, psi: str, share: float) -> int:
     """The half-width around the pixel in the middle of `psi` within which this share of the influence lies."""
     edge = len(influence_PP)
+    # The middle of a coarse pixel lies between input pixels.
     centre = edge // 2 + (pixel_px(psi) - 1) / 2
     away = (torch.arange(edge, device=influence_PP.device) - centre).abs()
     rings = torch.maximum(away[:, None], away[None, :]).ceil().long()

@@ -1,1 +1,1 @@
-"""From heatmaps to section verdicts: curves of largest regions, the ledger, the decision (paper, section 2.4)."""
+"""Section verdicts from heatmaps: curves of largest regions, the ledger, the decision (paper, section 2.4)."""

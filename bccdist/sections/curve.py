@@ -29,7 +29,7 @@ _NEIGHBOURS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (
 
 
 def largest_region_curve(probability: NDArray[np.uint8], *, strip_px: int = _STRIP_PX) -> NDArray[np.uint32]:
-    """For each probability step v the number of pixels in the largest 8-connected region of pixels >= v.
+    """The number of pixels in the largest 8-connected region of pixels >= v, for each probability step v.
 
     Args:
         probability: uint8 [h, w]; 0 is no probability, or not covered.
@@ -44,6 +44,7 @@ def largest_region_curve(probability: NDArray[np.uint8], *, strip_px: int = _STR
         return curve
     members, touches, num_basins = _basins(probability, strip_px)
     regions = _Regions(num_basins)
+    # Downwards, so that regions only ever grow and join.
     for step in reversed(range(1, CURVE_LENGTH)):
         regions.join(*touches.at(step))
         regions.grow(*members.at(step))
@@ -59,7 +60,6 @@ class _ByStep:
     """
 
     def __init__(self) -> None:
-        """Without any yet."""
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]] = []
 
     def add(self, step: NDArray[np.uint8], first: NDArray[np.int32], second: NDArray[np.int32]) -> None:
@@ -81,7 +81,6 @@ class _Regions:
     """Basins that are joined to regions, and the pixels of each."""
 
     def __init__(self, num_basins: int) -> None:
-        """Every basin by itself, without pixels."""
         self._grouping = Grouping(num_basins)
         self._size_px = np.zeros(num_basins, dtype=np.int64)
         self.largest_px = 0
@@ -115,6 +114,7 @@ def _basins(pixels: NDArray[np.uint8], strip_px: int) -> tuple[_ByStep, _ByStep,
         members.add(*_count_members(strip, basin, num_here, first=num_basins))
         basin += np.int32(num_basins)
         num_basins += num_here
+        # The last row of the strip above comes along, to find what touches across the cut.
         with_above = pixels[start - len(above) : start + num_rows]
         for pairs in _find_touches(with_above, np.concatenate([above, basin]), begin_row=len(above)):
             touches.add(*pairs)
@@ -136,6 +136,7 @@ def _numbered_basins(strip: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
             to_greater[rows, cols], to_neighbour, where=is_greater(strip[next_rows, next_cols], strip[rows, cols])
         )
     greater = place + to_greater.ravel()
+    # Every pixel names a greater one, up to its peak: following all ways at once takes few rounds.
     while not np.array_equal(further := greater[greater], greater):
         greater = further  # twice as far as before
     is_peak = greater == place

@@ -8,7 +8,6 @@ class Grouping:
     """Things from 0 on, in groups. Each names another one of its group, whose root names itself."""
 
     def __init__(self, num_things: int) -> None:
-        """Every thing by itself."""
         self._parent = np.arange(num_things, dtype=np.int32)
 
     def roots(self, things: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -18,6 +17,7 @@ class Grouping:
             further = self._parent[parents]
             if np.array_equal(parents, further):
                 return parents
+            # Paths are shortened as they are followed, so that the next question finds its root in a step or two.
             self._parent[things] = further
 
     def join(self, one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:

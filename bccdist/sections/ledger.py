@@ -135,6 +135,7 @@ def merge(folder: Path, target: Path) -> pa.Table:
     listing = _listing(folder)
     if target.exists() and (pq.read_schema(target).metadata or {}).get(_LISTING) == listing:
         return read_rows(target)
+    # Sorted, so that the same rows give the same file in whatever order jobs ended.
     table = read_rows(folder).sort_by([(name, "ascending") for name in KEY])
     num_keys = table.group_by(list(KEY)).aggregate([]).num_rows
     if num_keys != table.num_rows:

@@ -55,7 +55,7 @@ def margin_curve(
     tissue_rows: NDArray[np.int64],
     tissue_cols: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """For each probability step v the smallest distance of a pixel >= v to the tissue's edge (research use only).
+    """The smallest distance of a pixel >= v to the tissue's edge, for each probability step v (research use only).
 
     It looks at all pixels, also those of regions that t_A drops: so it is a lower bound of the margins of those kept.
 
@@ -75,6 +75,7 @@ def margin_curve(
         greatest = np.maximum.reduceat(_greatest_of_rows(pixels, rows), cols, axis=1)
         distances_um = distances_um[np.ix_(tissue_rows[rows], tissue_cols[cols])]
         np.minimum.at(margins_um, greatest.ravel(), distances_um.ravel())
+    # A pixel counts at its own step and at all lower ones.
     margins_um = np.minimum.accumulate(margins_um[::-1])[::-1]
     return np.where(np.isinf(margins_um), np.float32(np.nan), margins_um)
 

@@ -35,6 +35,7 @@ def section_rows(
     Yields:
         a row with every column of the ledger's schema.
     """
+    # On tissue, a cell has fewer patches than usual only where the slide could not be read: it does not count.
     covered = heatmap.coverage == heatmap.attributes.full_coverage
     counted = covered & heatmap.tissue_cells
     distances_um = edge_distances_um(tissue)
@@ -45,6 +46,7 @@ def section_rows(
             **_tissue_columns(tissue, covered, box_px, mpp=heatmap.attributes.mpp),
         }
         for psi in heatmap.outputs:
+            # A box on bare glass has no pixel to look at; it is entered all the same.
             probabilities = _no_probabilities()
             if about_section["tissue_um2"]:
                 pixels = _section_pixels(heatmap, psi, box_px, counted=counted, tissue=tissue)
@@ -106,13 +108,13 @@ class _SectionPixels(NamedTuple):
     """One output in a section's box."""
 
     values: NDArray[np.uint8]
-    """[h, w], 0 outside the counted cells."""
+    """Stored probabilities, 0 outside the counted cells: [h, w]."""
     on_tissue: NDArray[np.bool_]
-    """[h, w]: counted, and on the tissue itself."""
+    """Whether a pixel is counted, and on the tissue itself: [h, w]."""
     tissue_rows: NDArray[np.int64]
-    """[h], of the tissue mask under the pixels."""
+    """Rows of the tissue mask under the pixels: [h]."""
     tissue_cols: NDArray[np.int64]
-    """[w]."""
+    """Columns of the tissue mask under the pixels: [w]."""
 
 
 def _section_pixels(

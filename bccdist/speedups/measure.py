@@ -115,27 +115,36 @@ def measure_speedups(
     """
     keep_freed_memory()
     work = _open_work(manifest_path, StudyPaths(study_root).run(setting), setting, epoch, thresholds, config)
-    network, device = work.network, work.device
-    samples = sample_patches(work.records, work.open, config.num_samples).to(device)
+    record = _measure(work)
+    write_speedups(work.run.speedups(epoch, work.device.type), record)
+    for line in report_lines(record):
+        _say(line)
+    return record
+
+
+def _measure(work: _Work) -> SpeedupRecord:
+    network, config = work.network, work.config
+    samples = sample_patches(work.records, work.open, config.num_samples).to(work.device)
     fields = effective_receptive_field(network, samples[: config.num_field_samples])
     halo_px = halo_of(fields)
-    _say(f"{setting}, epoch {epoch}: 99.9 % of what {fields} see; dense patches get a halo of {halo_px} px")
-    paper = [Method(precision=way.precision, engine=way.engine) for way in candidates(device)]
+    _say(f"{network.setting}, epoch {work.epoch}: 99.9 % of what {fields} see; dense patches get {halo_px} px of halo")
+    # float32 eager comes first: it is the reference of all others, and the bands of the cascade look at it.
+    paper = [Method(precision=way.precision, engine=way.engine) for way in candidates(work.device)]
     methods = [*paper, *(replace(method, tiling="dense", halo_px=halo_px) for method in paper)]
     int8_sha256 = _int8_models(work, methods, samples)
     ways, reference = _ways(work, methods)
     views = [BandView(reference, band) for band in (bands() if "psi_0" in reference.outputs else [])]
     cascades = [_Tried(method=replace(methods[0], band=view.band), predictor=view) for view in views]
     counts = _measure_slides(work, [*ways, *cascades])
-    record = SpeedupRecord(
-        setting=setting,
-        epoch=epoch,
-        weights_digest=weights_digest(work.run.weights(epoch)),
-        thresholds=thresholds,
-        device=_device_name(device),
+    return SpeedupRecord(
+        setting=network.setting,
+        epoch=work.epoch,
+        weights_digest=weights_digest(work.run.weights(work.epoch)),
+        thresholds=work.thresholds,
+        device=_device_name(work.device),
         num_threads=torch.get_num_threads(),
         software=f"bccdist {__version__}, torch {torch.__version__}",
-        slide_ids=tuple(each.slide_id for each in work.records),
+        slide_ids=tuple(record.slide_id for record in work.records),
         num_sections=counts.num_sections,
         num_patches=counts.num_patches,
         receptive_field_px=fields,
@@ -145,10 +154,6 @@ def measure_speedups(
         outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
     )
-    write_speedups(work.run.speedups(epoch, device.type), record)
-    for line in report_lines(record):
-        _say(line)
-    return record
 
 
 def _open_work(

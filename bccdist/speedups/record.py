@@ -44,7 +44,7 @@ class MeasuredWay:
     crossing_share: float
     """Pixels of the final output's covered tissue that change their side of t_p."""
     changed_verdicts: tuple[str, ...]
-    """section_id/psi of each verdict that is another one."""
+    """Verdicts that are other ones, as section_id/psi."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class MeasuredBand:
     saved_share: float
     """Share of the whole network's multiply-accumulates that is not needed."""
     changed_verdicts: tuple[str, ...]
-    """section_id of each section whose verdict by the final output is another one."""
+    """Sections whose verdict by the final output is another one, as section_id/psi."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class SpeedupRecord:
     num_patches: int
     """Patches of the paper's tiling."""
     receptive_field_px: dict[str, dict[str, int]]
-    """For each output the half-width that holds 99 and 99.9 % of what an input pixel does to it."""
+    """Half-width around a pixel of each output that holds 99 and 99.9 % of what input pixels do to it."""
     halo_px: int
     """Halo of dense patches: 99.9 % of the widest output's field, rounded up to a multiple of 32."""
     ways: tuple[MeasuredWay, ...]

@@ -39,7 +39,6 @@ class _Network:
     """The weights of one epoch, ready to make heatmaps."""
 
     predictor: Predictor
-    """On the device."""
     method: Method
     weights_digest: str
 
@@ -53,7 +52,7 @@ class _Job:
     setting: Setting
     config: InferConfig
     networks: Mapping[int, _Network]
-    """By epoch; all with the same patches."""
+    """Networks by epoch; all see the same patches."""
     target_mpp: float
     """Resolution that the networks were trained at, in um per pixel."""
     device: torch.device
@@ -66,10 +65,10 @@ class _SlideWork:
     record: SlideRecord
     sections: Sequence[SectionRecord]
     identities: Mapping[int, InferenceIdentity]
-    """By epoch."""
+    """What names each epoch's results."""
     epochs_to_predict: Sequence[int]
     epochs_to_enter: Sequence[int]
-    """Into the ledger; also those whose heatmap is there already."""
+    """Epochs whose rows are missing in the ledger; also those whose heatmap is there already."""
 
 
 def open_inference(

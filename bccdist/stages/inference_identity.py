@@ -16,7 +16,7 @@ from bccdist.sections.ledger import SCHEMA_VERSION
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 
 IDENTITY_KEY = "bccdist.identity"
-"""In the metadata of a ledger file."""
+"""Key of the identity in the metadata of a ledger file."""
 METHOD_VERSION = "2"
 """Raised when the same slide, weights and configuration come to give other heatmaps."""
 
@@ -37,7 +37,7 @@ class InferenceIdentity:
 
     @property
     def as_metadata(self) -> dict[str, str]:
-        """For the metadata of a ledger file."""
+        """The identity as the metadata of a ledger file."""
         return {IDENTITY_KEY: json.dumps(asdict(self), sort_keys=True)}
 
 
