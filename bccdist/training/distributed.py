@@ -4,7 +4,7 @@ import datetime
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +121,17 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def sums_by_name(values: Mapping[str, Tensor | float], device: torch.device) -> dict[str, float]:
+    """The sum of each of these numbers over all ranks, on every rank, in one exchange.
+
+    Args:
+        values: the same names on all ranks.
+        device: where the ranks exchange.
+    """
+    numbers = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values.values()])
+    return dict(zip(values, sum_over_ranks(numbers).tolist(), strict=True))
 
 
 def largest_over_ranks(value: float, device: torch.device) -> float:

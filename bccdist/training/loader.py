@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -39,62 +39,73 @@ def read_ahead(patches: Patches, draws: Iterable[Sequence[Draw]], *, num_threads
 
     Args:
         patches: where they come from.
-        draws: of each batch; taken when their turn comes.
+        draws: those of each batch; taken when their turn comes.
         num_threads: they read the next batches while the last one is used; 0 reads each when it is asked for.
 
     Raises:
         ShardError: a patch cannot be read; it is raised where its batch is due.
     """
     if num_threads == 0:
-        yield (_begun(patches, each, _now)() for each in draws)
+        yield _finished(_begun(patches, draws, _at_once))
         return
     num_cv2_threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the patches are read beside each other already
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="loader")
     try:
-        yield _ahead(_begun(patches, each, pool.submit) for each in draws)
+        yield _finished(_ahead(_begun(patches, draws, pool.submit)))
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(num_cv2_threads)
 
 
-def _ahead(begun: Iterable[Callable[[], Batch]]) -> Iterator[Batch]:
-    """Begin some batches before the first of them is waited for."""
-    waiting: deque[Callable[[], Batch]] = deque()
-    for finish in begun:
-        waiting.append(finish)
+class _BegunBatch(NamedTuple):
+    """A batch that threads are filling, each patch in its place."""
+
+    images: Tensor
+    masks: Tensor
+    changes: "list[Future[Augmentation | None]]"
+    """For each patch what is still to be done to it, once it was read."""
+
+
+def _begun(
+    patches: Patches, draws: Iterable[Sequence[Draw]], start: "Callable[..., Future[Augmentation | None]]"
+) -> Iterator[_BegunBatch]:
+    """First, each batch is begun: room for it, and a task for each of its patches."""
+    pin = torch.cuda.is_available()  # pinned memory is copied to a GPU while it computes
+    for each in draws:
+        images = torch.empty(len(each), PATCH_PX, PATCH_PX, 3, dtype=torch.uint8, pin_memory=pin)
+        masks = torch.empty(len(each), PATCH_PX, PATCH_PX, dtype=torch.uint8, pin_memory=pin)
+        tasks = [start(_read, patches, draw, images[at], masks[at]) for at, draw in enumerate(each)]
+        yield _BegunBatch(images, masks, tasks)
+
+
+def _ahead(begun: Iterable[_BegunBatch]) -> Iterator[_BegunBatch]:
+    """Then some more are begun before the first of them is handed on."""
+    waiting: deque[_BegunBatch] = deque()
+    for batch in begun:
+        waiting.append(batch)
         if len(waiting) > _BATCHES_AHEAD:
-            yield waiting.popleft()()
-    while waiting:
-        yield waiting.popleft()()
+            yield waiting.popleft()
+    yield from waiting
 
 
-_Start = Callable[[Callable[[], Augmentation | None]], "Future[Augmentation | None]"]
+def _finished(begun: Iterable[_BegunBatch]) -> Iterator[Batch]:
+    """Last, each is waited for."""
+    for batch in begun:
+        changes = [change for task in batch.changes if (change := task.result()) is not None]
+        yield Batch(batch.images, batch.masks, Changes.stack(changes) if changes else None)
 
 
-def _begun(patches: Patches, draws: Sequence[Draw], start: _Start) -> Callable[[], Batch]:
-    """Begin to read a batch, each patch into its place; the result waits for all of them."""
-    pin = torch.cuda.is_available()
-    images = torch.empty(len(draws), PATCH_PX, PATCH_PX, 3, dtype=torch.uint8, pin_memory=pin)
-    masks = torch.empty(len(draws), PATCH_PX, PATCH_PX, dtype=torch.uint8, pin_memory=pin)
-
-    def read(place: int) -> Augmentation | None:
-        image, mask, change = patches[draws[place]]
-        images[place].numpy()[:] = image
-        masks[place].numpy()[:] = mask
-        return change
-
-    futures = [start(lambda place=place: read(place)) for place in range(len(draws))]  # type: ignore[misc]
-
-    def finish() -> Batch:
-        changes = [change for future in futures if (change := future.result()) is not None]
-        return Batch(images, masks, Changes.stack(changes) if changes else None)
-
-    return finish
+def _read(patches: Patches, draw: Draw, image: Tensor, mask: Tensor) -> Augmentation | None:
+    """Read a patch into its place; returns what is still to be done to it."""
+    patch = patches[draw]
+    image.numpy()[:] = patch.image
+    mask.numpy()[:] = patch.mask
+    return patch.change
 
 
-def _now(read: Callable[[], Augmentation | None]) -> "Future[Augmentation | None]":
-    """As a pool of threads would, but at once."""
+def _at_once(read: Callable[..., Augmentation | None], *arguments: Any) -> "Future[Augmentation | None]":
+    """Read a patch in place of a pool of threads."""
     future: Future[Augmentation | None] = Future()
-    future.set_result(read())
+    future.set_result(read(*arguments))
     return future

@@ -3,7 +3,6 @@
 import os
 import resource
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from signal import Signals
@@ -20,13 +19,11 @@ from bccdist.shard_set.epoch_plan import (
     EpochPlan,
     drawn_unbalance,
     draws_of_pools,
-    empty_pools,
-    expected_unbalance,
     unbalance_before,
 )
 from bccdist.shard_set.index import read_set
-from bccdist.training.checkpoints import Position, State
-from bccdist.training.compute import difference_to_float32_eager, kernels
+from bccdist.training.checkpoints import Position
+from bccdist.training.compute import kernels
 from bccdist.training.distributed import (
     average_batch_statistics,
     choose_device,
@@ -35,14 +32,13 @@ from bccdist.training.distributed import (
 )
 from bccdist.training.loader import read_ahead
 from bccdist.training.ranks import resolve_ranks
-from bccdist.training.reporting.board import Board
-from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
-from bccdist.training.reporting.metrics import best_epochs, epoch_rows, write_metrics
+from bccdist.training.reporting.metrics import EpochFacts, best_epochs, epoch_rows, write_metrics
+from bccdist.training.reporting.opening import report_start
 from bccdist.training.reporting.record import StepRecord, TimedBatches
 from bccdist.training.reporting.summary import write_summary
 from bccdist.training.run import Run, prepare_run
-from bccdist.training.samples import Draw, Patches, training_draws, validation_draws
-from bccdist.training.step import on_device, train_step
+from bccdist.training.samples import Patches, validation_draws
+from bccdist.training.step import train_step
 from bccdist.training.stop import StopRequest, leave
 from bccdist.training.validation import ValidationResult, validate
 
@@ -55,7 +51,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
     Args:
         study_root: folder of the study; its shard set must be finished.
         setting: one of the paper's four.
-        config: of the run.
+        config: how it is trained.
 
     Raises:
         BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
@@ -79,7 +75,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The rate of Adam: times 0.8 every 5 epochs; the first epoch is 1."""
+    """Adam's rate in an epoch, the first of which is 1: times `lr_factor` every `lr_every_epochs` epochs."""
     return config.learning_rate * config.lr_factor ** ((epoch - 1) // config.lr_every_epochs)
 
 
@@ -90,8 +86,7 @@ def _train_to_the_end(run: Run, request: StopRequest) -> Signals | None:
     if position.epoch > run.config.epochs:
         run.say(f"{run.network.setting}: all {run.config.epochs} epochs are done in {run.paths.root}; nothing to do")
         return None
-    run.say(_opening_line(run, position))
-    _report_start(run, state)
+    report_start(run, state)
     while position.epoch <= run.config.epochs:
         plan = _plan(run, position.epoch)
         position, stopped_by = _train_steps(run, plan, position, request)
@@ -102,81 +97,9 @@ def _train_to_the_end(run: Run, request: StopRequest) -> Signals | None:
     return None
 
 
-def _opening_line(run: Run, position: Position) -> str:
-    config = run.config
-    totals = run.training.totals
-    draws = draws_of_pools(totals.num_patches, config.balance)
-    phantom = "PHANTOM DATA, " if run.shard_set.is_phantom else ""
-    after = f" (going on after step {position.step})" if position.step else ""
-    return (
-        f"{phantom}{run.network.setting}, width {config.width}: epochs {position.epoch}{after} to {config.epochs}, "
-        f"{totals.num_distinct} training patches with {unbalance_before(totals):.2f} tumor-free pixels per tumor "
-        f"pixel, {sum(draws.values())} draws an epoch with {expected_unbalance(totals, draws):.2f}, "
-        f"{len(run.validation.rows)} validation patches, {run.ranks.world_size} rank(s) on {run.device.type}, "
-        f"{run.compute}"
-    )
-
-
-def _report_start(run: Run, state: State) -> None:
-    """What is worth knowing before the first step."""
-    position = state.position
-    _report_empty_pools(run)
-    if state.world_size is not None:
-        _report_resume(run, position, state.world_size)
-    if run.encoder_start:
-        run.events.write("encoder_weights", text=run.encoder_start)
-        run.say(run.encoder_start)
-    if run.ranks.is_first:
-        plan = run.draws(position.epoch)
-        if position == Position():
-            _report_arithmetic(run, plan)
-            _draw_contact_sheet(run, plan)
-        run.board = Board(run.paths.tensorboard, first_step=position.num_steps_done(plan.num_steps))
-
-
-def _report_resume(run: Run, position: Position, saved_ranks: int) -> None:
-    run.events.write("resume", epoch=position.epoch, step=position.step, saved_ranks=saved_ranks)
-    if saved_ranks != run.ranks.world_size:
-        run.say(
-            f"the state in {run.paths.last} is of {saved_ranks} rank(s), now there are {run.ranks.world_size}: each "
-            "takes the mean of their running batch statistics, so the outcome differs a little"
-        )
-
-
-def _report_empty_pools(run: Run) -> None:
-    """Say which pools of Table 2 should be drawn from and hold no patch."""
-    for pool in empty_pools(run.training.totals.num_patches, run.config.balance):
-        run.events.write("empty_pool", pool=pool)
-        run.say(f"pool {pool} of Table 2 holds no training patch, so nothing is drawn from it")
-
-
-def _report_arithmetic(run: Run, plan: EpochPlan) -> None:
-    """How far the chosen arithmetic is from float32 eager, on the first patches of the first epoch's plan."""
-    if run.compute.is_plain_for(run.network):
-        return
-    first = next(_training_draws(run, plan, Position()))
-    with read_ahead(run.patches(epoch=1), [first], num_threads=0) as batches:
-        images, masks = on_device(run, next(batches))
-    differences = difference_to_float32_eager(run.network, images, masks, compute=run.compute, config=run.config)
-    run.events.write("arithmetic", chosen=str(run.compute), num_patches=len(images), **differences)
-    run.say(f"{run.compute}, against float32 eager on {len(images)} patches: {_as_text(differences)}")
-
-
-def _as_text(differences: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
-
-
-def _draw_contact_sheet(run: Run, plan: EpochPlan) -> None:
-    """Patches of the first epoch's plan, before and after augmentation."""
-    config = run.config
-    if config.augment.enabled:
-        sheet = sheet_of_plan(run.reader, plan, run.training, config.augment, seed=config.seed, epoch=1)
-        write_contact_sheet(run.paths.contact_sheet, sheet)
-
-
 def _plan(run: Run, epoch: int) -> EpochPlan:
     """The epoch's draws among the training patches, and a record of how balanced they are."""
-    plan, totals = run.draws(epoch), run.training.totals
+    plan, totals = run.plan(epoch), run.training.totals
     run.events.write(
         "plan",
         epoch=epoch,
@@ -199,12 +122,12 @@ def _train_steps(
         group["lr"] = learning_rate(run.config, position.epoch)
     record = StepRecord(run, plan, position)
     saved_s = time.monotonic()
-    with read_ahead(
-        run.patches(position.epoch), _training_draws(run, plan, position), num_threads=run.config.num_workers
-    ) as batches:
+    draws = run.training_draws(plan, position)
+    with read_ahead(run.patches(position.epoch), draws, num_threads=run.config.num_workers) as batches:
         timed = TimedBatches(batches)
         while position.step < plan.num_steps:
             start_s = time.monotonic()
+            # Each rank has a clock of its own, so whether a save is due is agreed on within the step.
             is_due = start_s - saved_s > 60 * run.config.save_every_min
             where = f"epoch {position.epoch}, step {position.step + 1}"
             found = train_step(run, timed, request, save_is_due=is_due, where=where)
@@ -219,36 +142,25 @@ def _train_steps(
     return position, None
 
 
-def _training_draws(run: Run, plan: EpochPlan, position: Position) -> Iterator[list[Draw]]:
-    return training_draws(
-        plan,
-        run.training.rows,
-        run.ranks,
-        micro_batch=run.config.micro_batch,
-        first_step=position.step,
-    )
-
-
 def _finish_epoch(run: Run, plan: EpochPlan, position: Position) -> Position:
     """Validation and files of an epoch whose steps are done; returns the start of the next."""
     start_s = time.monotonic()
+    # Until here each rank has followed its own patches; one network is validated and kept.
     average_batch_statistics(run.network)
     validation = _validate(run)
     validation_s = time.monotonic() - start_s
-    run.metrics += epoch_rows(
-        run.network.setting,
-        position.epoch,
-        validation,
-        position.mean_losses,
-        merge_weights=_merge_weights(run.network),
+    facts = EpochFacts(
+        setting=run.network.setting,
+        epoch=position.epoch,
         learning_rate=learning_rate(run.config, position.epoch),
-        num_steps=plan.num_steps,
         seconds=position.train_s + validation_s,
         patches_per_s=plan.num_steps * plan.global_batch / position.train_s,
+        num_steps=plan.num_steps,
         loader_wait_share=position.waited_s / position.train_s,
         memory_gib=largest_over_ranks(_peak_memory_gib(run.device), run.device),
         phantom=run.shard_set.is_phantom,
     )
+    run.metrics += epoch_rows(facts, validation, position.mean_losses, merge_weights=_merge_weights(run.network))
     done = Position(epoch=position.epoch + 1, validation_s=validation_s)
     _save_epoch(run, position.epoch, done)
     _report_epoch(run, position.epoch)
@@ -271,7 +183,7 @@ def _validate(run: Run) -> ValidationResult:
 
 
 def _peak_memory_gib(device: torch.device) -> float:
-    """Of the GPU's memory where there is one, else of the process, since it began."""
+    """Most memory since the process began: the GPU's where there is one, else the process's own."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -281,6 +193,8 @@ def _save_epoch(run: Run, epoch: int, done: Position) -> None:
     """The first rank writes weights, metrics and state, and drops weights that are no longer among the best."""
     run.refuse_lost()
     kept = best_epochs(run.metrics, run.config.keep_best)
+    # Weights, then metrics, then the state, and only then are weights dropped: a start that is killed in between finds
+    # the state of before, does this epoch again, and misses no weights that some metrics name.
     if run.ranks.is_first:
         if epoch in kept:
             save_network(run.paths.weights(epoch), run.network, _weights_metadata(run, epoch))

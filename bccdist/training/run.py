@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -32,7 +33,7 @@ from bccdist.training.holder import Holder, claim, refuse_lost
 from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.metrics import MetricsRow
-from bccdist.training.samples import Patches
+from bccdist.training.samples import Draw, Patches, training_draws
 
 _PARTS = (Part.TRAINING, Part.VALIDATION_1)
 
@@ -61,9 +62,9 @@ class Run:
     holder: Holder | None
     """This start's name in the run's folder; the first rank has it."""
     metrics: list[MetricsRow] = field(default_factory=list)
-    """Of the epochs that are done."""
+    """Rows of metrics.parquet for the epochs that are done."""
     board: Board | None = None
-    """For TensorBoard; the first rank has it once it knows where it begins."""
+    """Curves for TensorBoard; the first rank has them once it knows where they begin."""
 
     def close(self) -> None:
         """Close what is written to."""
@@ -82,8 +83,8 @@ class Run:
         place = self.config.augment.place
         return place == "device" or (place == "auto" and self.device.type == "cuda")
 
-    def draws(self, epoch: int) -> EpochPlan:
-        """What an epoch draws among the training patches."""
+    def plan(self, epoch: int) -> EpochPlan:
+        """What an epoch draws among the training patches, step by step."""
         config = self.config
         return plan_epoch(
             self.training.members,
@@ -104,6 +105,11 @@ class Run:
             seed=config.seed,
             epoch=epoch,
         )
+
+    def training_draws(self, plan: EpochPlan, position: Position) -> Iterator[list[Draw]]:
+        """This rank's micro-batches of an epoch, from a position on."""
+        size = self.config.micro_batch
+        return training_draws(plan, self.training.rows, self.ranks, micro_batch=size, first_step=position.step)
 
     def restore(self) -> State:
         """Go back to the newest saved state, if there is one.

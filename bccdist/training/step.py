@@ -17,7 +17,7 @@ from bccdist.networks.inputs import to_network_input
 from bccdist.shard_set.epoch_plan import share_of
 from bccdist.training.compute import autocast
 from bccdist.training.device_augmentation import augment_batch
-from bccdist.training.distributed import sum_over_ranks
+from bccdist.training.distributed import sums_by_name
 from bccdist.training.loader import Batch
 from bccdist.training.losses import losses
 from bccdist.training.run import Run
@@ -29,9 +29,9 @@ class StepResult:
     """What all ranks know after a step."""
 
     losses: dict[str, float]
-    """Of each supervised output: the mean over the patches of all ranks."""
+    """The loss of each supervised output: the mean over the patches of all ranks."""
     gradient_norm: float
-    """Euclidean, over all parameters."""
+    """Euclidean norm of the gradient over all weights."""
     stop: Signals | None
     """The signal that some rank was told to stop with."""
     save: bool
@@ -47,18 +47,18 @@ def train_step(
         DistributedError: the loss or its gradient is not finite; no rank has made the step.
     """
     run.optimizer.zero_grad(set_to_none=True)
-    sums = _accumulate(run, batches)
-    norm = get_total_norm([each.grad for each in run.network.parameters() if each.grad is not None])
-    flags = torch.tensor([*request.as_counts, float(save_is_due)], dtype=torch.float64, device=run.device)
+    losses_here = _accumulate(run, batches)
+    norm_here = get_total_norm([each.grad for each in run.network.parameters() if each.grad is not None])
     # One exchange for everything, so that the ranks cannot disagree on what comes next.
-    summed = sum_over_ranks(torch.cat([torch.stack([*sums.values(), norm]).double(), flags])).tolist()
-    *means, mean_norm = (total / run.ranks.world_size for total in summed[: -len(flags)])
+    told: dict[str, Tensor | float] = {**losses_here, "gradient_norm": norm_here, "save": float(save_is_due)}
+    total = sums_by_name({**told, **request.as_counts}, run.device)
     found = StepResult(
-        losses=dict(zip(sums, means, strict=True)),
-        gradient_norm=mean_norm,
-        stop=asked_to_stop(summed[-len(flags) : -1]),
-        save=summed[-1] > 0,
+        losses={psi: total[psi] / run.ranks.world_size for psi in losses_here},
+        gradient_norm=total["gradient_norm"] / run.ranks.world_size,
+        stop=asked_to_stop(total),
+        save=total["save"] > 0,
     )
+    # Before the weights are touched, and on all ranks alike.
     _refuse_non_finite(run, found, where)
     run.optimizer.step()
     return found

@@ -7,7 +7,7 @@ Slurm announces the end of a job's time, or a preemption, with USR2 or TERM. Who
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -20,7 +20,7 @@ class StopRequest:
     """While it is entered, signals are noted and do nothing else; nested signals keep the first."""
 
     def __init__(self) -> None:
-        """No signal yet."""
+        """Note nothing yet: the handlers come when it is entered."""
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -41,14 +41,14 @@ class StopRequest:
             self._noted = number
 
     @property
-    def as_counts(self) -> list[float]:
-        """For each of `SIGNALS` 1 if it came; the sum over all ranks says what any of them was told."""
-        return [float(self._noted == number) for number in SIGNALS]
+    def as_counts(self) -> dict[str, float]:
+        """For each of `SIGNALS`, by name, 1 if it came; the sum over all ranks says what any of them was told."""
+        return {number.name: float(self._noted == number) for number in SIGNALS}
 
 
-def asked_to_stop(counts: list[float]) -> signal.Signals | None:
+def asked_to_stop(counts: Mapping[str, float]) -> signal.Signals | None:
     """The signal that the ranks agree to obey, from the sums of their `as_counts`; USR2 before TERM."""
-    came = [number for number, count in zip(SIGNALS, counts, strict=True) if count > 0]
+    came = [number for number in SIGNALS if counts[number.name] > 0]
     return came[-1] if came else None
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from bccdist.configuration import Psi, Setting
-from bccdist.training.reporting.metrics import MetricsRow, epoch_rows
-from bccdist.training.validation import ValidationResult
+from bccdist.training.reporting.metrics import EpochFacts, MetricsRow, epoch_rows
+from bccdist.training.validation import Confusion, ValidationResult
 
 PixelCounts = tuple[int, int, int, int]
 """(tp, fp, fn, tn)."""
@@ -23,16 +23,21 @@ def rows_of_epoch(
     psis = list(confusion_px)
     supervised = psis if setting == "resnet34_ds" else psis[-1:]
     return epoch_rows(
-        setting,
-        epoch,
-        ValidationResult(confusion_px=confusion_px, losses=dict.fromkeys(supervised, 0.25)),
+        EpochFacts(
+            setting=setting,
+            epoch=epoch,
+            learning_rate=5e-4,
+            seconds=2.0,
+            patches_per_s=8.0,
+            num_steps=4,
+            loader_wait_share=0.125,
+            memory_gib=1.5,
+            phantom=phantom,
+        ),
+        ValidationResult(
+            confusion_px={psi: Confusion(*counts) for psi, counts in confusion_px.items()},
+            losses=dict.fromkeys(supervised, 0.25),
+        ),
         dict.fromkeys(supervised, train_loss),
         merge_weights=merge_weights if setting == "resnet34_linear" else None,
-        learning_rate=5e-4,
-        seconds=2.0,
-        patches_per_s=8.0,
-        num_steps=4,
-        loader_wait_share=0.125,
-        memory_gib=1.5,
-        phantom=phantom,
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,36 +48,40 @@ SCHEMA = pa.schema(
 """The contract of metrics.parquet; each field's metadata says what it holds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpochFacts:
+    """The columns that are the same in all rows of an epoch; `SCHEMA` says what they hold."""
+
+    setting: Setting
+    epoch: int
+    learning_rate: float
+    seconds: float
+    patches_per_s: float
+    num_steps: int
+    loader_wait_share: float
+    memory_gib: float
+    phantom: bool
+
+
 def epoch_rows(
-    setting: Setting,
-    epoch: int,
+    facts: EpochFacts,
     validation: "ValidationResult",
     train_losses: Mapping[str, float],
     *,
     merge_weights: Mapping[str, float] | None = None,
-    learning_rate: float,
-    seconds: float,
-    patches_per_s: float,
-    num_steps: int,
-    loader_wait_share: float,
-    memory_gib: float,
-    phantom: bool,
 ) -> list[MetricsRow]:
-    """One row per output, the final one last; `SCHEMA` says what the shared columns hold.
+    """One row per output, the final one last.
 
     Args:
-        setting: one of the paper's four.
-        epoch: the first is 1.
-        validation: on Validation I.
-        train_losses: of each supervised output, the mean over the epoch.
+        facts: what all of them share.
+        validation: what was found on Validation I.
+        train_losses: mean loss of each supervised output over the epoch.
         merge_weights: eq. 2's w by psi, only in `resnet34_linear`.
-        learning_rate: the first of the columns that are the same in all rows.
     """
     final = next(reversed(validation.confusion_px))
     return [
         {
-            "setting": setting,
-            "epoch": epoch,
+            **asdict(facts),
             "psi": psi,
             "is_final": psi == final,
             "iou": iou(tp, fp, fn),
@@ -86,14 +91,7 @@ def epoch_rows(
             "tn_px": tn,
             "train_loss": train_losses.get(psi),
             "val_loss": validation.losses.get(psi),
-            "learning_rate": learning_rate,
-            "seconds": seconds,
-            "patches_per_s": patches_per_s,
-            "num_steps": num_steps,
-            "loader_wait_share": loader_wait_share,
-            "memory_gib": memory_gib,
             "merge_weight": (merge_weights or {}).get(psi),
-            "phantom": phantom,
         }
         for psi, (tp, fp, fn, tn) in validation.confusion_px.items()
     ]

@@ -29,6 +29,7 @@ from bccdist.training.distributed import (
     largest_over_ranks,
     process_group,
     sum_over_ranks,
+    sums_by_name,
 )
 from bccdist.training.ranks import Ranks
 
@@ -124,6 +125,7 @@ def _work(rank: int, folder: Path) -> None:
             "gradients": gradients(ranks, micro_batch=1),
             "uneven": gradients(ranks, micro_batch=2, global_batch=3),
             "running_mean": _running_mean(ranks),
+            "by_name": sums_by_name({"tensor": torch.tensor(rank + 1.0), "number": 10.0}, CPU),
             "largest": largest_over_ranks(10.0 - rank, CPU),
             "all": from_all_ranks({"rank": rank, "tensor": torch.full((2,), float(rank))}),
         }
@@ -154,6 +156,10 @@ def test_ranks_meet_over_the_address_of_a_killed_start(two_ranks: Found) -> None
 
 def test_sums_go_over_all_ranks(two_ranks: Found) -> None:
     assert [results["sum"].tolist() for results in two_ranks[1]] == [[3.0, 20.0]] * 2
+
+
+def test_what_is_summed_by_name_comes_back_by_name(two_ranks: Found) -> None:
+    assert [found["by_name"] for found in two_ranks[1]] == [{"tensor": 3.0, "number": 20.0}] * 2
 
 
 def test_every_rank_learns_what_each_has(two_ranks: Found) -> None:

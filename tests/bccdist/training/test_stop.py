@@ -49,17 +49,17 @@ def test_the_first_signal_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "expected"),
+    ("summed", "expected"),
     [
-        ([[0, 0], [0, 0]], None),
-        ([[0, 0], [1, 0]], TERM),
-        ([[0, 1], [0, 0]], USR2),
-        ([[1, 0], [0, 1]], USR2),
-        ([[1, 0], [1, 0]], TERM),
+        ({"SIGTERM": 0, "SIGUSR2": 0}, None),
+        ({"SIGTERM": 1, "SIGUSR2": 0}, TERM),
+        ({"SIGTERM": 0, "SIGUSR2": 1}, USR2),
+        ({"SIGTERM": 1, "SIGUSR2": 1}, USR2),
+        ({"SIGTERM": 2, "SIGUSR2": 0}, TERM),
     ],
 )
-def test_what_one_rank_was_told_all_obey(ranks: list[list[float]], expected: signal.Signals | None) -> None:
-    assert asked_to_stop([sum(counts) for counts in zip(*ranks, strict=True)]) == expected
+def test_what_one_rank_was_told_all_obey(summed: dict[str, float], expected: signal.Signals | None) -> None:
+    assert asked_to_stop(summed) == expected
 
 
 def test_outside_the_main_thread_no_handler_is_set() -> None:
@@ -73,7 +73,7 @@ def test_outside_the_main_thread_no_handler_is_set() -> None:
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert found == [before, [0.0, 0.0]]
+    assert found == [before, {"SIGTERM": 0.0, "SIGUSR2": 0.0}]
 
 
 def _must_not_wait() -> None:
