@@ -35,18 +35,6 @@ class Failure:
     """Whether the work itself says what is wrong; after anything else its process is not trusted any more."""
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A worker's first word, when its set-up is done: the time limit is for the task alone."""
-
-
-@dataclass(frozen=True)
-class _SetupFailed:
-    """A worker's only word where there can be no work at all."""
-
-    error: Exception
-
-
 def num_cores() -> int:
     """Cores that are for this process: those of its job, or its share of them if it is a worker."""
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
@@ -151,15 +139,15 @@ class _Worker(Generic[Task, Result]):
                 return None
             return Failure(reason=f"not done after {self._timeout_s:g} s", error=TIMED_OUT)
         try:
-            said: Result | Failure | _Ready | _SetupFailed = self.connection.recv()
+            said: Result | Failure | Exception | None = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
             return Failure(reason=_cause_of_death(self._process.exitcode or 0), error=KILLED)
-        if isinstance(said, _SetupFailed):
-            raise said.error
-        if isinstance(said, _Ready):
+        if isinstance(said, Exception):
+            raise said
+        if said is None:
+            # The set-up is done only now: the time limit is for the task alone.
             self.give(self.task)
-            return None
         return said
 
     def stop(self) -> None:
@@ -179,7 +167,7 @@ def _cause_of_death(exit_code: int) -> str:
 
 
 def _serve(connection: Connection, setup: Callable[[], Callable[[Any], Any]], num_threads: int) -> None:
-    """A worker's life: tasks come, results go, until the other end is closed."""
+    """A worker's life: its first word is None, or why there can be no work at all; then tasks come and results go."""
     for each in _FOR_THE_PARENT:
         signal.signal(each, signal.SIG_IGN)
     # The parent ends its workers; one that is killed cannot, and they would go on beside those of its next start.
@@ -190,9 +178,9 @@ def _serve(connection: Connection, setup: Callable[[], Callable[[Any], Any]], nu
     except Exception as error:  # noqa: BLE001 - the parent raises it
         if not isinstance(error, BccdistError):
             traceback.print_exception(error)
-        connection.send(_SetupFailed(error))
+        connection.send(error)
         return
-    connection.send(_Ready())
+    connection.send(None)
     while True:
         try:
             task = connection.recv()

@@ -27,14 +27,14 @@ from bccdist.slides.checkup import (
     begin_checkup,
     check_set,
     check_slide,
-    totals_of,
     unknown_names_of,
 )
 from bccdist.slides.manifest import Manifest, inspect_manifest
+from bccdist.slides.part_totals import totals_of
 from jobs.doctor_lines import closing_lines, fault_lines, finding_lines, header_lines, set_lines, slide_line
 
 SCHEMA_VERSION = "1"
-"""Of the report."""
+"""Version of the report's format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Diagnosis:
     manifest: Manifest
     parts: tuple[Part, ...]
     faults: list[str]
-    """Of the manifest's files."""
+    """What is wrong with the manifest's files."""
     checkups: list[SlideCheckup]
 
     def count(self, severity: Severity) -> int:

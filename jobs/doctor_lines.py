@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bccdist.parts import Kind
-from bccdist.slides.checkup import Finding, PartTotals, SlideCheckup, unknown_names_of
+from bccdist.slides.checkup import Finding, SlideCheckup, unknown_names_of
 from bccdist.slides.manifest import SlideRecord
+from bccdist.slides.part_totals import PartTotals
 
 LINE_WIDTH = 120
 _LONGEST_ID = 34

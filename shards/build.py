@@ -20,7 +20,7 @@ from bccdist.processes import num_cores
 from bccdist.slide_runner import run_stage
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from shards.coding import member_extensions
-from shards.patches import open_slide, read_samples, survey_slide
+from shards.patches import code_patches, open_slide, survey_slide
 from shards.rows import SlideRows, TarRecord, done_rows, identity_of, tabulate, write_rows
 from shards.tars import write_tar
 
@@ -91,7 +91,7 @@ def build_slide(
     tar = paths.tar(record.slide_id)
     with _threads(num_threads) as pool, open_slide(record, config, pool) as slide, atomic_path(tar) as partial:
         survey = survey_slide(slide, record, manifest, config)
-        with closing(read_samples(slide, survey, config, pool)) as samples:
+        with closing(code_patches(slide, survey, config, pool)) as samples:
             rows, sha256 = write_tar(partial, samples, member_extensions(config.image_coding))
     tar_record = TarRecord(
         path=tar.relative_to(paths.root).as_posix(), bytes=tar.stat().st_size, sha256=sha256, num_patches=len(rows)

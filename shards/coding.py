@@ -22,7 +22,7 @@ _SAMPLING = {
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
 }
 _BLOCK_WIDTH_PX = {"444": 8, "422": 16, "420": 16}
-"""Of what a JPEG codes at a time, with the colour that belongs to it."""
+"""Width of what a JPEG codes at a time, with the colour that belongs to it."""
 _RESTART_MARKER = re.compile(rb"\xff[\xd0-\xd7]")
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 Intervals = list[bytes]
@@ -52,6 +52,7 @@ def encode_image(image: NDArray[np.uint8], config: ShardConfig) -> bytes:
 
 
 def _jpeg_options(config: ShardConfig) -> list[int]:
+    # A restart marker after each row of a cell's blocks: there the JPEGs of cells can be cut, and joined to a patch's.
     blocks_per_row = CELL_PX // _BLOCK_WIDTH_PX[config.jpeg_chroma]
     return [
         cv2.IMWRITE_JPEG_QUALITY,
@@ -98,6 +99,7 @@ def _split_at_scan(jpeg: bytes) -> tuple[bytes, bytes]:
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """A bool mask [h, w] as a PNG of one bit a pixel."""
+    # Masks are large plain areas, which run lengths alone make small, in a fraction of the time.
     options = [
         cv2.IMWRITE_PNG_BILEVEL,
         1,

@@ -33,7 +33,7 @@ class _Found:
 
     tars: list[TarRecord] = field(default_factory=list)
     totals: dict[str, PoolTotals] = field(default_factory=lambda: dict.fromkeys(TILED_PARTS, NO_PATCHES))
-    """By part."""
+    """The pools' totals of each part."""
     faults: list[str] = field(default_factory=list)
 
 

@@ -38,7 +38,7 @@ _MOST_BANDS = PATCH_PX // CELL_PX + 1
 """Rows of cells that a patch reaches into, wherever it lies."""
 _PATCHES_A_TASK = 8
 _MOST_PENDING_TASKS = 8
-"""That wait for a thread, or for their turn in the tar."""
+"""Tasks that wait for a thread, or for their turn in the tar."""
 _FRACTIONS = ("tumornest", "stroma", "normal", "tissue")
 
 
@@ -54,8 +54,8 @@ class Survey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One patch as it goes into the tar."""
+class CodedPatch:
+    """One patch as it goes into the tar: a sample, in the words of WebDataset."""
 
     key: str
     members: Mapping[str, bytes]
@@ -93,8 +93,10 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         ShardError: the slide's part is not stored as patches, or the slide has no tissue.
         SlideError, AnnotationError: the slide or its annotation cannot be read.
     """
+    # Patches of other parts are never trained on: their slides are read whole, at inference.
     if not record.part.is_annotated or not record.annotations:
         raise ShardError(f"{record.slide_id} is in {record.part.value}; only Training and Validation I become patches")
+    # Patches of Training overlap by default, to have more of them; those of Validation do not, and count pixels once.
     stride_px = config.stride_px if record.part is Part.TRAINING else config.validation_stride_px
     tissue = tissue_mask(slide)
     boxes = patch_grid(slide.width_px, slide.height_px, patch_px=PATCH_PX, stride_px=stride_px)
@@ -115,7 +117,9 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
     return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
 
 
-def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Executor) -> Generator[Sample, None, None]:
+def code_patches(
+    slide: Slide, survey: Survey, config: ShardConfig, pool: Executor
+) -> Generator[CodedPatch, None, None]:
     """The patches of a surveyed slide, row by row, ready for the tar; each source pixel is read once.
 
     The threads of `pool` decode a row of cells while they encode the patches of the row above. Close it where it may
@@ -126,8 +130,9 @@ def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Execut
     """
     boxes_px = list(survey.tissue_fractions)
     needed = needed_cells(boxes_px, cell_px=CELL_PX)
+    # Where patches overlap, a cell is coded once and joined into all patches that it is part of.
     by_cell = config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX)
-    pending: deque[Future[list[Sample]]] = deque()
+    pending: deque[Future[list[CodedPatch]]] = deque()
     # Closed here, so that no thread still reads when the slide is closed after an error.
     with closing(one_ahead(read_bands(slide, survey.annotation, needed))) as plain:
         bands = _with_cells(plain, needed, config, pool) if by_cell else plain
@@ -135,7 +140,8 @@ def read_samples(slide: Slide, survey: Survey, config: ShardConfig, pool: Execut
             for start in range(0, len(row_px), _PATCHES_A_TASK):
                 task_px = row_px[start : start + _PATCHES_A_TASK]
                 rows = [_describe(slide, survey, box_px) for box_px in task_px]
-                pending.append(pool.submit(_make_samples, window, task_px, rows, config))
+                pending.append(pool.submit(_code_some, window, task_px, rows, config))
+                # In the order in which they were begun, so that threads do not show in the tar.
                 if len(pending) > _MOST_PENDING_TASKS:
                     yield from pending.popleft().result()
     for samples in pending:
@@ -190,7 +196,7 @@ def cut_image(bands: Sequence[Band], box_px: Box) -> NDArray[np.uint8]:
 
 
 def cut_mask(bands: Sequence[Band], box_px: Box, kind: Kind) -> NDArray[np.bool_]:
-    """Where a patch is annotated as `kind`: bool [512, 512]."""
+    """The pixels of a patch that are annotated as `kind`: bool [512, 512]."""
     mask = np.zeros((box_px.height, box_px.width), dtype=bool)
     for band, (rows, cols) in _parts_of(bands, box_px):
         if kind in band.masks:
@@ -207,20 +213,22 @@ def share_of(bands: Sequence[Band], box_px: Box, kind: Kind) -> float:
 
 def _parts_of(bands: Sequence[Band], box_px: Box) -> list[tuple[Band, tuple[slice, slice]]]:
     """The rows of cells that a patch lies in, and which part of each is the patch's, from top to bottom."""
+    # A window may hold a row of cells more than the patch reaches into.
     shared = [(band, Box(box_px.x, band.top_px, box_px.width, CELL_PX).intersection(box_px)) for band in bands]
     return [(band, part._replace(y=part.y - band.top_px).slices()) for band, part in shared if part.area]
 
 
-def _make_samples(
+def _code_some(
     bands: Sequence[Band], boxes_px: Sequence[Box], rows: Sequence[Mapping[str, Any]], config: ShardConfig
-) -> list[Sample]:
+) -> list[CodedPatch]:
     """Cut and encode some patches; `rows` are their columns that do not depend on their pixels."""
-    return [_make_sample(bands, box_px, row, config) for box_px, row in zip(boxes_px, rows, strict=True)]
+    return [_code_patch(bands, box_px, row, config) for box_px, row in zip(boxes_px, rows, strict=True)]
 
 
-def _make_sample(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], config: ShardConfig) -> Sample:
+def _code_patch(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], config: ShardConfig) -> CodedPatch:
     shares = {f"{kind.lower()}_fraction": share_of(bands, box_px, kind) for kind in Kind}
     row = {**about, **shares}
+    # Most patches have no tumor, and the mask of all of those is the same.
     has_tumor = row["tumornest_fraction"] > 0
     contents = {
         "image": _image_of(bands, box_px, config),
@@ -230,7 +238,7 @@ def _make_sample(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], c
     for name, content in contents.items():
         row |= {f"{name}_bytes": len(content), f"{name}_sha256": hashlib.sha256(content).hexdigest()}
     members = {extension: contents[name] for name, extension in member_extensions(config.image_coding).items()}
-    return Sample(key=row["key"], members=members, row=row)
+    return CodedPatch(key=row["key"], members=members, row=row)
 
 
 def _image_of(bands: Sequence[Band], box_px: Box, config: ShardConfig) -> bytes:

@@ -46,7 +46,7 @@ class TarRecord:
     """The tar of one slide, as it was written."""
 
     path: str
-    """Relative to the set's folder."""
+    """Path from the set's folder."""
     bytes: int
     sha256: str
     num_patches: int

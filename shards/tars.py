@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shards.patches import Sample
+from shards.patches import CodedPatch
 
 TAR_OWNER = "bccdist"
 TAR_MODE = 0o444
@@ -20,13 +20,13 @@ Row = dict[str, Any]
 
 
 class Member(NamedTuple):
-    """Where the content of one member lies in its tar."""
+    """The place of one member's content in its tar."""
 
     offset: int
     num_bytes: int
 
 
-def write_tar(path: Path, samples: Iterable[Sample], extensions: Mapping[str, str]) -> tuple[list[Row], str]:
+def write_tar(path: Path, samples: Iterable[CodedPatch], extensions: Mapping[str, str]) -> tuple[list[Row], str]:
     """Write samples to a tar; equal samples give equal bytes, as no time and no user enters.
 
     Args:
@@ -46,6 +46,7 @@ def write_tar(path: Path, samples: Iterable[Sample], extensions: Mapping[str, st
             digest.update(data)
 
         for sample in samples:
+            # By extension, as WebDataset writes them, whatever their order here.
             offsets = {}
             for extension in sorted(sample.members):
                 content = sample.members[extension]
@@ -55,6 +56,7 @@ def write_tar(path: Path, samples: Iterable[Sample], extensions: Mapping[str, st
                 write(bytes(-len(content) % tarfile.BLOCKSIZE))
             places = {f"{name}_offset": offsets[extension] for name, extension in extensions.items()}
             rows.append({**sample.row, **places})
+        # Two empty blocks end a tar, and readers expect whole records.
         end = 2 * tarfile.BLOCKSIZE
         write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))
     return rows, digest.hexdigest()

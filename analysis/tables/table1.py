@@ -1,5 +1,6 @@
 """Table 1, the parts of the data (paper, section 2.1): `python analysis/make.py table1 STUDY`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,9 +8,10 @@ import pandas as pd
 import tyro
 
 from analysis.evidence.table import Table
-from bccdist.parts import Label, Part
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
+from bccdist.slides.part_totals import totals_of
 from bccdist.study import open_study
 
 
@@ -37,16 +39,10 @@ def build_table1(manifest: Manifest) -> Table:
 
 
 def _row(manifest: Manifest, part: Part) -> dict[str, Any]:
-    slides = manifest.slides_of([part])
-    sections = [manifest.sections_of(slide.slide_id) for slide in slides]
-    labels = [section.label for each in sections for section in each]
+    sections = [manifest.sections_of(slide.slide_id) for slide in manifest.slides_of([part])]
     return {
+        **asdict(totals_of(manifest, part)),
         "part": part.value,
-        "num_slides": len(slides),
-        "num_annotated": sum(bool(slide.annotations) for slide in slides),
-        "num_tumor": labels.count(Label.TUMOR),
-        "num_normal": labels.count(Label.NORMAL),
-        "num_unlabelled": labels.count(None),
         "num_slides_without_sections": sum(not each for each in sections),
         "num_prefilled": sum(bool(section.prefilled) for each in sections for section in each),
         "phantom": manifest.is_phantom,

@@ -20,7 +20,7 @@ from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, UnknownNamesError, read_annotations
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Kinds, Manifest, SectionRecord, SlideRecord
+from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, find_sections, sections_of, tissue_mask
 
@@ -28,15 +28,15 @@ PROBE_PX = 256
 """Edge of the areas that are read on trial, in the target frame."""
 MOST_TISSUE_PROBES = 8
 LARGE_RESIZE = 3.0
-"""From here on a patch costs nine times the pixels that it has."""
+"""Pixels of the read level per target pixel, along an edge, from which reading is called slow: nine for each one."""
 LARGE_OVERVIEW_PX = 250_000_000
-"""Pixels of a level that have to be read for the tissue mask; a pyramid leaves a few ten million."""
+"""Pixels read for the tissue mask from which that is called slow; a full pyramid leaves a few ten million."""
 LEAST_SHARE_ON_TISSUE = 0.5
 OUTLYING_MPP = 3.0
 """A slide's um/px at level 0 over the set's median, or under it."""
 _WHITE_FROM, _BLACK_TO = 250, 5
 _BAND_ROWS = 16
-"""Of the tissue mask, that are rasterised at once."""
+"""Rows of the tissue mask that are rasterised at once."""
 
 
 class Severity(StrEnum):
@@ -89,17 +89,17 @@ class SlideCheckup:
     path: str
     findings: list[Finding] = field(default_factory=list)
     file_bytes: int | None = None
-    """Of the named file; a slide in several files has more."""
+    """Size of the named file; a slide in several files has more."""
     vendor: str | None = None
     num_levels: int | None = None
     size_level0_px: tuple[int, int] | None = None
     mpp_level0: float | None = None
     level: int | None = None
-    """That is read."""
+    """Pyramid level that patches are read from."""
     resize: float | None = None
     """Pixels of the read level per target pixel; 1 where the level is used as it is."""
     mpp: float | None = None
-    """Of the target frame."""
+    """Resolution of the target frame, in um per pixel."""
     size_mm: tuple[float, float] | None = None
     tissue_mm2: float | None = None
     num_sections_found: int | None = None
@@ -112,7 +112,7 @@ class SlideCheckup:
     num_polygons: Mapping[Kind, int] | None = None
     annotated_um2: Mapping[Kind, float] | None = None
     share_on_tissue: float | None = None
-    """Of the annotated area."""
+    """Share of the annotated area that lies on tissue, 0 to 1."""
     unknown_names: dict[str, list[str]] = field(default_factory=dict)
     """Names or values of the annotation without a meaning, by the table of kinds.toml."""
 
@@ -148,6 +148,7 @@ def check_slide(
     except SlideError as error:
         checkup.add(Code.NOT_OPENED, Severity.ERROR, _without_path(error, record.path))
         return checkup
+    # One finding does not hide the next: each check goes on where it can, so that a slide is mended in one go.
     with slide:
         _check_scale(checkup, slide)
         _check_places(checkup, slide, _probes_over_slide(slide))
@@ -177,7 +178,7 @@ def begin_checkup(record: SlideRecord, sections: Sequence[SectionRecord]) -> Sli
 
 
 def _without_path(error: Exception, path: Path) -> str:
-    """The message for a place where the slide is named already."""
+    """The error's message without the slide's path, for where the slide is named already."""
     return str(error).replace(f"{path}: ", "")
 
 
@@ -195,7 +196,7 @@ def _check_file(checkup: SlideCheckup, path: Path) -> None:
 
 
 def _end_of_tiles(path: Path) -> int | None:
-    """Where the pixels of a TIFF end, by its own directory; None where there is none that can be read."""
+    """The byte at which a TIFF's pixels end, as its own directory says; None where no directory can be read."""
     try:
         with tifffile.TiffFile(path) as tiff:
             ends = [
@@ -210,8 +211,8 @@ def _end_of_tiles(path: Path) -> int | None:
 
 
 def _check_scale(checkup: SlideCheckup, slide: Slide) -> None:
-    resolution, properties = slide.resolution, slide.properties
-    checkup.vendor = properties.get("openslide.vendor", "")
+    resolution = slide.resolution
+    checkup.vendor = slide.properties.get("openslide.vendor", "")
     checkup.num_levels = slide.num_levels
     checkup.size_level0_px = slide.level0_size
     checkup.mpp_level0, checkup.mpp = resolution.mpp_level0, resolution.mpp
@@ -224,24 +225,13 @@ def _check_scale(checkup: SlideCheckup, slide: Slide) -> None:
             f"{resolution.resize**2:.0f} pixels are read for each one: slow; convert the slide to a full pyramid"
         )
         checkup.add(Code.SLOW_RESAMPLING, Severity.WARNING, text)
-    num_px = _overview_px(properties, slide.num_levels, factor=TISSUE_MPP / resolution.mpp_level0)
+    num_px = slide.overview_px(TISSUE_MPP)
     if num_px >= LARGE_OVERVIEW_PX:
         text = (
             f"its pyramid has no coarse level: {num_px / 1e6:,.0f} million pixels are read to find the tissue: slow; "
             "convert the slide to a full pyramid"
         )
         checkup.add(Code.SLOW_OVERVIEW, Severity.WARNING, text)
-
-
-def _overview_px(properties: Mapping[str, str], num_levels: int, *, factor: float) -> int:
-    """Pixels of the coarsest level that is not coarser than the tissue mask."""
-    levels = [
-        (float(properties[f"openslide.level[{level}].downsample"]), level)
-        for level in range(num_levels)
-        if level == 0 or float(properties[f"openslide.level[{level}].downsample"]) <= factor * 1.01
-    ]
-    _, level = max(levels)
-    return int(properties[f"openslide.level[{level}].width"]) * int(properties[f"openslide.level[{level}].height"])
 
 
 def _probes_over_slide(slide: Slide) -> dict[str, Box]:
@@ -266,7 +256,7 @@ def _check_places(checkup: SlideCheckup, slide: Slide, places: Mapping[str, Box]
             images[name] = slide.read(box_px)
         except SlideError as error:
             errors[name] = _without_path(error, slide.path)
-            slide.reopen()
+            slide.reopen()  # OpenSlide refuses every read after one that failed
     if errors:
         first = next(iter(errors.values()))
         text = f"{len(errors)} of {len(places)} places cannot be read ({', '.join(errors)}): {first}"
@@ -282,6 +272,7 @@ def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]
         severity = Severity.ERROR if checkup.part.is_annotated else Severity.WARNING
         text = f"no tissue was found; look at the slide, and take it out of {checkup.part.value} if it is empty"
         checkup.add(Code.NO_TISSUE, severity, text)
+    # Corners and centre are glass on most slides, and a broken tile may lie under tissue alone.
     places = {}
     for box in found[:MOST_TISSUE_PROBES]:
         x, y = _deepest(tissue, box)
@@ -328,9 +319,10 @@ def _check_annotations(
 
 
 def _read_each(checkup: SlideCheckup, slide: Slide, record: SlideRecord, kinds: Kinds) -> Annotation | None:
-    """The annotation of a slide; None where it has none or a file has faults, of which all files' become findings."""
+    """The annotation of a slide; None where it has none, or where any file has faults, which become findings."""
     severity = Severity.ERROR if record.part.is_annotated else Severity.WARNING
     read = []
+    # One file at a time, so that faults in the first do not hide those in the second.
     for path in record.annotations:
         try:
             read.append(read_annotations([path], slide, kinds))
@@ -358,6 +350,7 @@ def share_on_tissue(annotation: Annotation, slide: Slide, tissue: NDArray[np.boo
         for length, end_px in zip(tissue.shape, (slide.height_px, slide.width_px), strict=True)
     )
     num_annotated = num_on_tissue = 0
+    # Numerator and denominator are summed apart: shares of bands could not be averaged.
     for start in range(0, len(rows_px), _BAND_ROWS):
         band_px = rows_px[start : start + _BAND_ROWS]
         box_px = Box(0, int(band_px[0]), slide.width_px, int(band_px[-1] - band_px[0]) + 1)
@@ -429,6 +422,7 @@ def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheck
     known = [(checkup, checkup.mpp_level0) for checkup in checkups if checkup.mpp_level0]
     if len(known) < 3:
         return
+    # The lower of two middle values, so that the usual value is one that some slide has.
     usual = median_low(mpp for _, mpp in known)
     for checkup, mpp in known:
         if not 1 / OUTLYING_MPP < mpp / usual < OUTLYING_MPP:
@@ -440,7 +434,7 @@ def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheck
 
 
 def _same_files(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
-    """Links to one file; equal paths are a fault of the manifest already."""
+    """Slides whose paths are links to one file; two equal paths are a fault of the manifest already."""
     same: defaultdict[tuple[int, int], list[SlideCheckup]] = defaultdict(list)
     for checkup in checkups:
         path = Path(checkup.path)
@@ -462,31 +456,3 @@ def unknown_names_of(checkups: Iterable[SlideCheckup]) -> dict[str, dict[str, in
     return {
         table: dict(sorted(counter.items(), key=lambda item: (-item[1], item[0]))) for table, counter in counts.items()
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartTotals:
-    """One row of the paper's Table 1."""
-
-    part: Part
-    num_slides: int
-    num_annotated: int
-    num_tumor: int
-    """Sections labelled Tumor."""
-    num_normal: int
-    num_unlabelled: int
-    """Rows of sections.csv without a label."""
-
-
-def totals_of(manifest: Manifest, part: Part) -> PartTotals:
-    """What a manifest holds of one part (Table 1)."""
-    slides = manifest.slides_of([part])
-    labels = Counter(section.label for slide in slides for section in manifest.sections_of(slide.slide_id))
-    return PartTotals(
-        part=part,
-        num_slides=len(slides),
-        num_annotated=sum(bool(slide.annotations) for slide in slides),
-        num_tumor=labels[Label.TUMOR],
-        num_normal=labels[Label.NORMAL],
-        num_unlabelled=labels[None],
-    )

@@ -22,7 +22,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.level import WHITE, Level
 
 _REDUCTIONS = (1, 2, 4, 8)
-"""Sizes at which a JPEG decoder can stop."""
+"""Factors by which a JPEG decoder can shrink a picture while it decodes."""
 _NDPI_ROWS_PX = 256
 """Height of the tiles that strips of an NDPI are put together to."""
 _PROBE_PX = 128
@@ -84,12 +84,14 @@ class JpegLevel:
             SlideError: a tile is damaged or cut off.
         """
         width, height = self._tile_px
+        # Slides are read from top to bottom, so tiles above this box are not wanted again.
         rows = range(box_px.y // height, -(-box_px.y_end // height))
         cols = range(box_px.x // width, -(-box_px.x_end // width))
         self._kept = {place: tile for place, tile in self._kept.items() if rows.start <= place[0] < rows.stop}
         places = [(row, col) for row in rows for col in cols]
         missing = [place for place in places if place not in self._kept]
         fresh = dict(zip(missing, self._map(self._decode, missing), strict=True))
+        # Decoding is what takes the time, so that alone is for the threads.
         for place in places:
             self._paste(image, box_px, place, fresh[place] if place in fresh else self._kept[place])
         self._kept |= {place: tile for place, tile in fresh.items() if place[0] == rows.stop - 1}
@@ -112,6 +114,7 @@ class JpegLevel:
         extents = [(offset, num_bytes) for offset, num_bytes in self._grid.extents[place].tolist() if num_bytes]
         if not extents:  # the scanner has left it out
             return np.full((self._tile_px[1], self._tile_px[0], 3), WHITE, dtype=np.uint8)
+        # By position, since several threads read from one file.
         parts = [os.pread(self._file, num_bytes, offset) for offset, num_bytes in extents]
         if any(len(part) < num_bytes for part, (_, num_bytes) in zip(parts, extents, strict=True)):
             raise self._damage(place, "the file ends before it")
@@ -150,11 +153,13 @@ def open_jpeg_level(
         return None
     grid, own_reduction = found
     level = JpegLevel(path, grid, reduction=own_reduction, pool=pool)
+    # Colour spaces and offsets are what scanners get wrong; nothing but a look at the pixels tells.
     if not _shows_the_same(level, reference):
         level.close()
         return None
     further = max(step for step in _REDUCTIONS if step == 1 or step <= largest_reduction + 1e-9)
     further = min(further, _REDUCTIONS[-1] // own_reduction)
+    # Compared before it is shrunk further, as OpenSlide has nothing to hold a shrunk level against.
     if further > 1:
         level.close()
         level = JpegLevel(path, grid, reduction=own_reduction * further, pool=pool)
@@ -163,6 +168,7 @@ def open_jpeg_level(
 
 def _shows_the_same(level: JpegLevel, reference: Level) -> bool:
     """Whether three tiles on the diagonal begin as OpenSlide shows them; also False if either cannot decode."""
+    # Glass is the same in most colour spaces; one of three places inside the slide is likely to show tissue.
     for fraction in (0.25, 0.5, 0.75):
         box_px = level.probe_box(fraction)
         images = np.empty((2, box_px.height, box_px.width, 3), dtype=np.uint8)
@@ -183,6 +189,7 @@ def _find_grid(path: Path, size_px: tuple[int, int]) -> tuple[TileGrid, int] | N
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             sized = [(step, page) for page in pages if (step := _reduction_of(page, size_px)) is not None]
             if sized:
+                # The smallest image that will do: a larger one means more bytes to read.
                 reduction, page = min(sized, key=lambda found: found[0])
                 return _ndpi_grid(page) if tiff.is_ndpi else _tiff_grid(page), reduction
     except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
@@ -204,6 +211,7 @@ def _tiff_grid(page: tifffile.TiffPage) -> TileGrid:
     tile_px = (page.tilewidth, page.tilelength)
     num_cols, num_rows = -(-page.imagewidth // tile_px[0]), -(-page.imagelength // tile_px[1])
     extents = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T
+    # The file keeps the tables of all its tiles once, without their start and end markers.
     tables = b"" if page.jpegtables is None else page.jpegtables[2:-2]
     is_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
     header = b"\xff\xd8" + (_ADOBE_RGB if is_rgb else b"") + tables
@@ -230,6 +238,7 @@ def _ndpi_grid(page: tifffile.TiffPage) -> TileGrid:
     if num_cols * part_width != page.imagewidth or num_part_rows * part_height != page.imagelength:
         raise ValueError("its restart intervals do not tile the image")
     parts_per_tile = _NDPI_ROWS_PX // part_height
+    # The last row of tiles may have fewer parts: those that are missing have no bytes, and are left out in `_decode`.
     num_rows = -(-num_part_rows // parts_per_tile)
     extents = np.zeros((num_rows * parts_per_tile, num_cols, 2), dtype=np.int64)
     places = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T

@@ -167,11 +167,7 @@ def read_manifest(path: Path, *, files_must_exist: bool = True) -> Manifest:
         ManifestError: anything is wrong; one message lists the faults.
     """
     manifest, faults = inspect_manifest(path, files_must_exist=files_must_exist)
-    if faults:
-        listed = [f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS]]
-        if len(faults) > MOST_LISTED_FAULTS:
-            listed.append(f"  ... and {len(faults) - MOST_LISTED_FAULTS} more")
-        raise ManifestError("\n".join([f"{manifest.path}: {len(faults)} fault(s) in the manifest:", *listed]))
+    _refuse(f"{manifest.path}: {len(faults)} fault(s) in the manifest", faults)
     return manifest
 
 
@@ -182,12 +178,17 @@ def read_sections(path: Path) -> list[SectionRecord]:
         ManifestError: rows or columns are wrong, or a section stands there twice; one message lists the faults.
     """
     table = _read_table(path, ("slide_id", "section_id", "label"), _parse_section)
-    names = _repeated(row.section_id for row in table.rows)
-    faults = [*table.faults, *(f"section_id {name!r} occurs more than once" for name in names)]
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS])
-        raise ManifestError(f"{path}: {len(faults)} fault(s):\n{listed}")
+    faults = table.faults + _repeated_faults(table, "section_id")
+    _refuse(f"{path}: {len(faults)} fault(s)", faults)
     return table.records
+
+
+def _refuse(what: str, faults: list[str]) -> None:
+    if faults:
+        listed = [f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS]]
+        if len(faults) > MOST_LISTED_FAULTS:
+            listed.append(f"  ... and {len(faults) - MOST_LISTED_FAULTS} more")
+        raise ManifestError("\n".join([f"{what}:", *listed]))
 
 
 def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Manifest, list[str]]:
@@ -210,15 +211,14 @@ def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Mani
         sections = _read_table(sections_path, ("slide_id", "section_id", "label"), _parse_section)
     faults = slides.faults + sections.faults
     kinds = _read_kinds(path.with_name("kinds.toml"), faults)
-    faults += [f"slide_id {name!r} occurs more than once" for name in _repeated(row.slide_id for row in slides.rows)]
-    names = _repeated(row.section_id for row in sections.rows)
-    faults += [f"section_id {name!r} occurs more than once" for name in names]
+    # By the rows as they are written, so that a row with another fault still counts as the slide or section it names.
+    faults += _repeated_faults(slides, "slide_id") + _repeated_faults(sections, "section_id")
     faults += _unknown_slide_faults(slides.rows, sections.rows, place=f"{sections_path.name}, line")
     faults += _slide_faults(slides.records) + _same_file_faults(slides.records, files)
     faults += _box_faults(sections.records) + _patient_faults(slides.records, sections.records)
-    first = {slide.slide_id: slide for slide in reversed(slides.records)}
-    slides_once = tuple(slide for slide in slides.records if first[slide.slide_id] is slide)
-    return Manifest(path=path, slides=slides_once, sections=tuple(sections.records), kinds=kinds), faults
+    once = {slide.slide_id: slide for slide in reversed(slides.records)}
+    kept = tuple(slide for slide in slides.records if once[slide.slide_id] is slide)
+    return Manifest(path=path, slides=kept, sections=tuple(sections.records), kinds=kinds), faults
 
 
 class _Row(NamedTuple):
@@ -234,7 +234,7 @@ class _Table(Generic[Record]):
     """What a CSV file holds, and what is wrong with it."""
 
     records: list[Record] = field(default_factory=list)
-    """Of the rows that have no fault of their own."""
+    """What was read of the rows that have no fault of their own."""
     rows: list[_Row] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -443,6 +443,11 @@ def _parse_kind(text: str) -> Kind | None:
 def _repeated(names: Iterable[str]) -> list[str]:
     """The names that occur more than once; what has no name is not counted."""
     return [name for name, count in Counter(names).items() if name and count > 1]
+
+
+def _repeated_faults(table: _Table[Record], column: str) -> list[str]:
+    names = _repeated(getattr(row, column) for row in table.rows)
+    return [f"{column} {name!r} occurs more than once" for name in names]
 
 
 def _unknown_slide_faults(slides: list[_Row], sections: list[_Row], *, place: str) -> list[str]:

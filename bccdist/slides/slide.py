@@ -29,7 +29,7 @@ _LARGEST_ASPECT = 1.05
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """Where the target frame of one slide comes from."""
+    """Which level the target frame of one slide is made from, and by how much it is resampled."""
 
     mpp_level0: float
     level: int
@@ -59,6 +59,7 @@ def choose_resolution(
     Raises:
         SlideError: the slide is coarser than the target.
     """
+    # First a level as it is: resampling costs time and detail.
     deviations = [abs(mpp_level0 * downsample / target_mpp - 1) for downsample in downsamples]
     level = int(np.argmin(deviations))
     if deviations[level] <= tolerance:
@@ -68,6 +69,7 @@ def choose_resolution(
             f"its finest level has {mpp_level0:.4g} um/px, coarser than the target of {target_mpp:.4g} um/px; "
             "detail that was not scanned cannot be made: scan it finer or leave it out"
         )
+    # Else from the finer side, as detail can be averaged away but not made.
     finer = [index for index, downsample in enumerate(downsamples) if mpp_level0 * downsample < target_mpp]
     level = max(finer, key=lambda index: downsamples[index])
     downsample = target_mpp / mpp_level0
@@ -121,6 +123,7 @@ class Slide:
                 tolerance=tolerance,
             )
         except SlideError as error:
+            # No `with` has begun yet, so nobody else closes the file.
             self._handle.close()
             raise SlideError(f"{path}: {error}") from None
         self.level0_size = self._handle.dimensions
@@ -130,13 +133,11 @@ class Slide:
         self.is_decoded_by_tile = isinstance(self._source, JpegLevel)
 
     def __enter__(self) -> Self:
-        """The slide itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
         self.close()
 
     def close(self) -> None:
@@ -181,6 +182,7 @@ class Slide:
         Raises:
             SlideError: the scanner's data cannot be decoded.
         """
+        # Not zeros: `read_into` writes every pixel.
         image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
         self.read_into(image, box_px)
         return image
@@ -210,12 +212,23 @@ class Slide:
     def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> NDArray[np.uint8]:
         """One row of cells: uint8 RGB [cell_px, cols * cell_px, 3]; cells that are not `needed` [cols] are white."""
         band = np.empty((cell_px, needed.size * cell_px, 3), dtype=np.uint8)
+        # Cells side by side are read in one go, so that a tile across their border is decoded once.
         for start, end in runs(needed):
             cols = slice(start * cell_px, end * cell_px)
             self.read_into(band[:, cols], Box(cols.start, row * cell_px, cols.stop - cols.start, cell_px))
         for start, end in runs(~needed):
             band[:, start * cell_px : end * cell_px] = WHITE
         return band
+
+    def overview_px(self, mpp: float) -> int:
+        """How many pixels `thumbnail` reads for a picture at about `mpp` um/px."""
+        width, height = self._handle.level_dimensions[self._overview_level(mpp)]
+        return int(width * height)
+
+    def _overview_level(self, mpp: float) -> int:
+        """The coarsest level that is not coarser than `mpp`, up to what files round their downsamples by."""
+        factor = max(1.0, mpp / self.resolution.mpp_level0)
+        return int(self._handle.get_best_level_for_downsample(factor * 1.01))
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
@@ -224,7 +237,7 @@ class Slide:
         pyramid fits into memory, too.
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
-        level = self._handle.get_best_level_for_downsample(factor * 1.01)
+        level = self._overview_level(mpp)
         source, _ = self._open_level(level, step=factor / self._handle.level_downsamples[level])
         width, height = (max(1, round(edge / factor)) for edge in self.level0_size)
         try:

@@ -53,7 +53,7 @@ def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
         bool [h, w].
     """
     smooth = np.asarray(cv2.medianBlur(overview, _MEDIAN_PX), dtype=np.uint8)
-    glass = glass_level(smooth)
+    glass = glass_light(smooth)
     # In bands: the densities of a whole slide would take many times the memory of its overview.
     bands = [_classes(smooth[row : row + _BAND_ROWS], glass) for row in range(0, len(smooth), _BAND_ROWS)]
     classes, pinkness = (np.concatenate(part) for part in zip(*bands, strict=True))
@@ -61,33 +61,35 @@ def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
     return _without_red_ink(classes, mpp=mpp)
 
 
-def glass_level(overview: NDArray[np.uint8]) -> NDArray[np.float32]:
+def glass_light(overview: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Logarithm of the light that passes bare glass: float32 [3], red, green, blue.
 
     It is the middle colour of the brightest pixels that are not padding. Where that is no colour of glass, the slide
     is full of tissue, and the glass is taken to be grey and as bright as the brightest of its channels.
     """
+    # A million pixels tell the colour of glass as well as all of them.
     planes = overview.reshape(-1, 3)[:: 1 + overview.size // 1_000_000].T.copy()
     is_padding = (planes.min(axis=0) == 255) | (planes.max(axis=0) < DARKEST)
     planes = planes[:, ~is_padding]
     if not planes.size:
         return np.full(3, _LOG[255])
+    # By green, which stain dims most: pixels that are bright in it are the least stained.
     is_bright = planes[1] >= 0.9 * np.percentile(planes[1], 98)
-    level = _LOG[np.median(planes[:, is_bright], axis=1).astype(np.uint8)]
-    pinkness = (level[0] + level[2]) / 2 - level[1]
+    light = _LOG[np.median(planes[:, is_bright], axis=1).astype(np.uint8)]
+    pinkness = (light[0] + light[2]) / 2 - light[1]
     if not GLASS_PINKNESS[0] <= pinkness <= GLASS_PINKNESS[1]:
-        level[:] = level.max()
-    return np.asarray(level, dtype=np.float32)
+        light[:] = light.max()
+    return np.asarray(light, dtype=np.float32)
 
 
 def _classes(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """What each pixel is: not stained, stained, perhaps red ink, or as deep as red ink; and how pink.
+    """Tells of each pixel whether it is stained, perhaps red ink, or as deep as red ink; and how pink it is.
 
     Returns:
         uint8 [h, w], both; pinkness in steps of 1 / 250, from 0 on.
     """
     planes = cv2.split(pixels)
-    red, green, blue = (level - cv2.LUT(plane, _LOG) for level, plane in zip(glass, planes, strict=True))
+    red, green, blue = (light - cv2.LUT(plane, _LOG) for light, plane in zip(glass, planes, strict=True))
     is_dark = cv2.max(cv2.max(planes[0], planes[1]), planes[2]) < DARKEST
     pinkness = green - (red + blue) / 2
     is_stained = (pinkness > LEAST_PINKNESS + LEAST_PINKNESS_SHARE * green) & ~is_dark & ~_is_blue_ink(red, green)
@@ -98,21 +100,21 @@ def _classes(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> tuple[NDA
 
 
 def _is_blur(pinkness: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
-    """Where the stain is a faint seam around a much stronger one: lenses and JPEG carry its colour over the edge."""
+    """The faint seam of colour that lenses and JPEG carry over the edge of strongly stained tissue: bool [h, w]."""
     strongest = cv2.dilate(pinkness, _square(BLUR_UM / mpp))
     least = np.asarray(cv2.convertScaleAbs(strongest, alpha=BLUR_SHARE), dtype=np.uint8)
     return pinkness < least
 
 
 def _is_blue_ink(red: NDArray[np.float32], green: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where red is dimmed clearly more than green; haematoxylin dims both alike."""
+    """The pixels in which red is dimmed clearly more than green, bool [h, w]; haematoxylin dims both alike."""
     return np.asarray((red > 0.3) & (red > 1.25 * green), dtype=bool)
 
 
 def _may_be_red_ink(
     red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Where blue is dimmed nearly as much as green, and red hardly; or where the stain is too faint to say."""
+    """The pixels that dim blue nearly as much as green, and red hardly, or too little to say: bool [h, w]."""
     return np.asarray(((red < 0.35 * green) & (blue > 0.75 * green)) | (green < RED_INK_FAINT_DENSITY), dtype=bool)
 
 

@@ -1,4 +1,4 @@
-"""Where tissue lies, and which connected pieces of it are sections (paper, section 2.1)."""
+"""Finds tissue on a slide, and which connected pieces of it are sections (paper, section 2.1)."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -21,6 +21,7 @@ SMALLEST_SECTION_UM2 = 20_000.0
 MERGE_GAP_UM = 100.0
 """Pieces that are nearer than this are one section."""
 _MERGED_SHARE = 0.5
+"""Two boxes are one section if they share more than this of the smaller one's area."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ def find_sections(tissue: NDArray[np.bool_]) -> list[Box]:
     or of its padding ends there.
     """
     groups, group_boxes = _near_groups(tissue)
+    # Tissue alone is counted: what merely lies near it would make a section of every speck of dust.
     areas_um2 = np.bincount(groups[tissue], minlength=len(group_boxes)) * TISSUE_MPP**2
     kept = [group for group in range(1, len(group_boxes)) if areas_um2[group] >= SMALLEST_SECTION_UM2]
     boxes = [_tissue_box(tissue, groups, group, group_boxes[group]) for group in kept]
@@ -64,8 +66,10 @@ def _near_groups(tissue: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Box
 
     Group 0 is what is far from any tissue.
     """
+    # Half the gap around each piece: two pieces touch where the whole gap lies between them.
     distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     near = (distance_px <= MERGE_GAP_UM / TISSUE_MPP / 2).astype(np.uint8)
+    # Outer outlines are filled, so that a ring of tissue and what lies inside it become one group.
     outlines, _ = cv2.findContours(near, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(near, outlines, -1, 1, cv2.FILLED)
     _, groups, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
@@ -81,6 +85,7 @@ def _tissue_box(tissue: NDArray[np.bool_], groups: NDArray[np.int32], group: int
 
 def _overlapping_merged(boxes: list[Box]) -> list[Box]:
     """The boxes, those joined of which the smaller lies for more than half in the larger, until there are none."""
+    # One pair at a time: a box that has grown may come to overlap with boxes that it was apart from.
     while pair := _overlapping_pair(boxes):
         boxes = [box for box in boxes if box not in pair] + [_hull(*pair)]
     return boxes
@@ -103,6 +108,7 @@ def reading_order(boxes: list[Box]) -> list[Box]:
 
     A box belongs to a row if it shares more than half of its height with the row's first box, or that one of its own.
     """
+    # Sections of one row are rarely mounted at one height, so rows are told by what lies beside each other.
     rows: list[list[Box]] = []
     for box in sorted(boxes, key=lambda box: (box.y, box.x)):
         row = next((row for row in rows if _side_by_side(row[0], box)), None)
@@ -126,6 +132,7 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
     Raises:
         SlideError: the manifest labels another number of sections than were found, or a box lies outside.
     """
+    # The manifest has a box for each section of a slide or for none, so the first row tells.
     if records and records[0].box_level0_px is not None:
         _refuse_outside(slide, records)
         return [_labelled(record, record.box_level0_px) for record in records if record.box_level0_px]
@@ -134,6 +141,7 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
         return [
             Section(section_id=section_id(slide_id, number), box_level0_px=box) for number, box in enumerate(boxes)
         ]
+    # A label on the wrong piece would count as an error of the network, or hide one: no guess is made.
     if len(records) != len(boxes):
         raise SlideError(
             f"{slide.path}: sections.csv labels {len(records)} sections of {slide_id}, but {len(boxes)} pieces of "

@@ -21,14 +21,23 @@ from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
 from bccdist.slides.slide import Slide
 from shards.grid import needed_cells
-from shards.patches import Sample, cut_image, cut_mask, open_slide, patch_rows, read_bands, read_samples, survey_slide
+from shards.patches import (
+    CodedPatch,
+    code_patches,
+    cut_image,
+    cut_mask,
+    open_slide,
+    patch_rows,
+    read_bands,
+    survey_slide,
+)
 
 
-def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[Sample]:
+def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[CodedPatch]:
     manifest = read_manifest(write_manifest(folder, [("a", part)]))
     record = manifest.slide("a")
     with ThreadPoolExecutor(2) as pool, open_slide(record, config, pool) as slide:
-        return list(read_samples(slide, survey_slide(slide, record, manifest, config), config, pool))
+        return list(code_patches(slide, survey_slide(slide, record, manifest, config), config, pool))
 
 
 def _patches(slide: Slide, boxes: list[Box], mask: Path) -> dict[Box, tuple[NDArray[np.uint8], KindMasks]]:
@@ -196,7 +205,7 @@ def test_no_thread_reads_on_when_the_samples_are_left_early(tmp_path: Path) -> N
     manifest = read_manifest(write_manifest(tmp_path, [("a", "train")]))
     record, config = manifest.slide("a"), ShardConfig()
     with ThreadPoolExecutor(2) as pool, open_slide(record, config, pool) as slide:
-        samples = read_samples(slide, survey_slide(slide, record, manifest, config), config, pool)
+        samples = code_patches(slide, survey_slide(slide, record, manifest, config), config, pool)
         next(samples)
         assert any("one-ahead" in thread.name for thread in threading.enumerate())
         samples.close()

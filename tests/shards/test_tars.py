@@ -5,15 +5,15 @@ from pathlib import Path
 import webdataset
 
 from bccdist.files import sha256_of_file
-from shards.patches import Sample
+from shards.patches import CodedPatch
 from shards.tars import TAR_MODE, TAR_OWNER, members_of, write_tar
 
 EXTENSIONS = {"image": "jpg", "mask": "mask.png", "json": "json"}
 
 
-def _sample(key: str) -> Sample:
+def _sample(key: str) -> CodedPatch:
     members = {"mask.png": b"mask of " + key.encode(), "jpg": b"image of " + key.encode(), "json": b"{}"}
-    return Sample(key=key, members=members, row={"key": key})
+    return CodedPatch(key=key, members=members, row={"key": key})
 
 
 def test_tar_equals_that_of_webdatasets_writer(tmp_path: Path) -> None:

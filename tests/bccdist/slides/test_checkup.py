@@ -20,11 +20,10 @@ from bccdist.slides.checkup import (
     SlideCheckup,
     check_set,
     check_slide,
-    totals_of,
     unknown_names_of,
 )
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import DEFAULT_KINDS, Manifest, SectionRecord, SlideRecord
+from bccdist.slides.manifest import DEFAULT_KINDS, SectionRecord, SlideRecord
 from bccdist.slides.slide import Slide
 
 MPP = 2.0
@@ -353,21 +352,3 @@ def test_one_file_under_two_names_is_an_error(tmp_path: Path) -> None:
     checkups = [bare(name, tmp_path / f"{name}.tif") for name in ("a", "b", "gone", "away")]
     assert list(check_set(checkups)) == ["b"]
     assert "the same file as a;" in only(checkups[1], Code.SAME_FILE, Severity.ERROR)
-
-
-def test_totals_are_those_of_table_1(tmp_path: Path) -> None:
-    slides = [
-        SlideRecord(slide_id="a", part=Part.TRAINING, path=Path("a"), annotations=(Path("x"),)),
-        SlideRecord(slide_id="b", part=Part.TRAINING, path=Path("b")),
-        SlideRecord(slide_id="c", part=Part.TEST, path=Path("c")),
-    ]
-    labels = {"a": [Label.TUMOR, None], "b": [Label.NORMAL, Label.NORMAL], "c": [Label.TUMOR]}
-    sections = [
-        SectionRecord(slide_id=name, section_id=f"{name}-{number}", label=label)
-        for name, of_slide in labels.items()
-        for number, label in enumerate(of_slide)
-    ]
-    manifest = Manifest(path=tmp_path / "slides.csv", slides=tuple(slides), sections=tuple(sections))
-    totals = totals_of(manifest, Part.TRAINING)
-    assert (totals.num_slides, totals.num_annotated) == (2, 1)
-    assert (totals.num_tumor, totals.num_normal, totals.num_unlabelled) == (1, 2, 1)
