@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from bccdist.errors import BccdistError
+from bccdist.log import set_up_logging
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
@@ -28,6 +29,7 @@ def run_command(
         main: reads the command line and does the work; a whole number that it returns is the exit code.
         if_interrupted: the line that is written at Ctrl-C.
     """
+    set_up_logging()
     try:
         try:
             code = main()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bccdist.errors import StageFailedError
 from bccdist.failures import is_begun, write_begun, write_failure
+from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
 
@@ -78,4 +79,4 @@ def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | Failure)
         else:
             path.unlink(missing_ok=True)
     except OSError as full:
-        print(f"slide {slide_id}: why it failed could not be written to {path}: {full}", flush=True)  # noqa: T201
+        LOG.error(f"slide {slide_id}: why it failed could not be written to {path}: {full}")

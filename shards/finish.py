@@ -12,6 +12,7 @@ from bccdist.configuration import BalanceConfig, ShardConfig, claim_config, conf
 from bccdist.errors import ShardError
 from bccdist.failures import read_reason
 from bccdist.files import atomic_path, sha256_of_file, write_json
+from bccdist.log import LOG
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.shard_set.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
@@ -133,7 +134,7 @@ def _refuse_tumor_free(training: PoolTotals, manifest: Manifest) -> None:
 def _remove_leftovers(paths: ShardSetPaths) -> None:
     """Every slide is done and no writer has business here: partial files were left by writers that were broken off."""
     for path in sorted(paths.root.rglob("*.partial-*")):
-        print(f"{path}: left by a writer that was broken off; removed", flush=True)
+        LOG.warning(f"{path}: left by a writer that was broken off; removed")
         path.unlink(missing_ok=True)
 
 
@@ -155,7 +156,7 @@ def _describe_epoch(training: PoolTotals) -> dict[str, Any]:
     balance = BalanceConfig()
     draws = draws_of_pools(training.num_patches, balance)
     for pool in empty_pools(training.num_patches, balance):
-        print(f"pool {pool} of Table 2 holds no training patch, so nothing would be drawn from it", flush=True)
+        LOG.warning(f"pool {pool} of Table 2 holds no training patch, so nothing would be drawn from it")
     return {
         "draws": draws,
         "num_draws": sum(draws.values()),

@@ -21,6 +21,7 @@ from bccdist.heatmaps.predict import Predictor
 from bccdist.heatmaps.predictors import load_for_heatmaps, make_predictor
 from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.writing import HeatmapOrder, cells_of, write_heatmaps
+from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.block_costs import first_block_share, output_costs
 from bccdist.networks.engines import candidates
@@ -118,7 +119,7 @@ def measure_speedups(
     record = _measure(work)
     write_speedups(work.run.speedups(epoch, work.device.type), record)
     for line in report_lines(record):
-        _say(line)
+        LOG.info(line)
     return record
 
 
@@ -127,7 +128,9 @@ def _measure(work: _Work) -> SpeedupRecord:
     samples = sample_patches(work.records, work.open, config.num_samples).to(work.device)
     fields = effective_receptive_field(network, samples[: config.num_field_samples])
     halo_px = halo_of(fields)
-    _say(f"{network.setting}, epoch {work.epoch}: 99.9 % of what {fields} see; dense patches get {halo_px} px of halo")
+    LOG.info(
+        f"{network.setting}, epoch {work.epoch}: 99.9 % of what {fields} see; dense patches get {halo_px} px of halo"
+    )
     # float32 eager comes first: it is the reference of all others, and the bands of the cascade look at it.
     paper = [Method(precision=way.precision, engine=way.engine) for way in candidates(work.device)]
     methods = [*paper, *(replace(method, tiling="dense", halo_px=halo_px) for method in paper)]
@@ -175,17 +178,12 @@ def _open_work(
     )
 
 
-def _say(line: str) -> None:
-    # The job's log is its standard output.
-    print(line, flush=True)  # noqa: T201
-
-
 def _int8_models(work: _Work, methods: Sequence[Method], samples: Tensor) -> dict[str, str]:
     """Make the int8 models where a way needs them; returns a digest of each."""
     if not any(method.precision == "int8" for method in methods):
         return {}
     digests = make_int8_models(work.run, work.epoch, work.network, samples)
-    _say(f"int8 models are made: {', '.join(digests)}")
+    LOG.info(f"int8 models are made: {', '.join(digests)}")
     return digests
 
 
@@ -203,7 +201,9 @@ def _measure_slides(work: _Work, tried: Sequence[_Tried]) -> _Counts:
         with tempfile.TemporaryDirectory(prefix="bccdist-speedups-") as folder, work.open(record) as slide:
             _measure_slide(work, record, slide, tried, counts, folder=Path(folder))
         changed = sum(len(each.found.changed_verdicts) for each in tried if each.method.band is None)
-        _say(f"slide {number}/{len(work.records)} {record.slide_id}: {changed} verdicts changed in all ways so far")
+        LOG.info(
+            f"slide {number}/{len(work.records)} {record.slide_id}: {changed} verdicts changed in all ways so far"
+        )
     return counts
 
 

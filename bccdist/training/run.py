@@ -13,6 +13,7 @@ from bccdist.configuration import Setting, TrainConfig, claim_config
 from bccdist.errors import DistributedError
 from bccdist.events import EventLog
 from bccdist.files import write_json
+from bccdist.log import LOG
 from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.parts import Part
@@ -73,9 +74,9 @@ class Run:
             self.board.close()
 
     def say(self, text: str) -> None:
-        """Print a line of progress, once for all ranks."""
+        """Tell a line of progress, once for all ranks."""
         if self.ranks.is_first:
-            print(text, flush=True)  # noqa: T201
+            LOG.info(text)
 
     @property
     def augments_on_device(self) -> bool:

@@ -8,6 +8,7 @@ from statistics import median
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json
+from bccdist.log import LOG
 from bccdist.slides.manifest import Manifest, SlideRecord
 
 REPORT_NAME = "doctor.json"
@@ -45,7 +46,7 @@ def _read_report(path: Path) -> _Known:
         rows = {row["slide_id"]: (row["tissue_mm2"], row["file_bytes"]) for row in read_json(path)["slides"]}
         return {name: (float(mm2), size) for name, (mm2, size) in rows.items() if mm2 is not None}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        print(
+        LOG.warning(
             f"{path}: not used to deal out slides, because it is no report of jobs/doctor.py or an old one "
             f"({type(error).__name__}: {error}); the sizes of their files are used instead"
         )

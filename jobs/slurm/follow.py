@@ -16,6 +16,7 @@ from unittest import mock
 import submitit
 
 from bccdist.errors import StageFailedError
+from bccdist.log import LOG
 
 _POLL_S = 0.5
 _PATIENCE_S = 10.0
@@ -46,7 +47,7 @@ def follow(stage: str, jobs: Sequence[submitit.Job[None]], logs: Path) -> None:
     Raises:
         StageFailedError: a job failed.
     """
-    print(f"{stage}: {len(jobs)} local job(s); logs in {logs}", flush=True)
+    LOG.info(f"{stage}: {len(jobs)} local job(s); logs in {logs}")
     with _ended_with_us(jobs):
         _echo_until_done(stage, jobs)
     _refuse_failed(stage, jobs)
@@ -129,5 +130,5 @@ def _refuse_failed(stage: str, jobs: Sequence[submitit.Job[None]]) -> None:
 def _echo_errors(log: Path, stage: str) -> None:
     """The last words of a rank that is not shown while it runs."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    for line in [line for line in lines if "rror" in line][-3:]:
+    for line in [line for line in lines if "error" in line.lower()][-3:]:
         print(f"[{stage}, {log.name}] {line}", flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bccdist.errors import ClusterError
+from bccdist.log import LOG
 
 PATIENCE_S = 300.0
 """How long a controller may be away, as during its restart, before a command is given up."""
@@ -155,5 +156,5 @@ def _ask(words: Sequence[str], *, patience_s: float) -> str:
         said = (done.stderr or done.stdout).strip()
         if not is_transient(said) or time.monotonic() > deadline_s:
             raise ClusterError(f"`{' '.join(words)}` failed: {said}{advice(said)}")
-        print(f"Slurm does not answer ({said.splitlines()[-1]}); trying again", flush=True)
+        LOG.warning(f"Slurm does not answer ({said.splitlines()[-1]}); trying again")
         time.sleep(_PAUSE_S)

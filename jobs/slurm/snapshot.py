@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path, write_json
+from bccdist.log import LOG
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("bccdist", "shards", "jobs", "analysis")
@@ -87,7 +88,7 @@ def take_snapshot(folder: Path, *, repository: Path = REPOSITORY) -> Snapshot:
     try:
         return _of_commit(folder.resolve(), repository)
     except _NoGitError as reason:
-        print(f"code snapshot without a commit: {reason}; the code itself is kept all the same")
+        LOG.warning(f"code snapshot without a commit: {reason}; the code itself is kept all the same")
         contents = _read_files(repository, _files_without_git(repository))
         facts: dict[str, object] = {"commit": None, "branch": None, "dirty": True, "left_out": []}
         return _write(folder.resolve(), f"nogit-{_digest(contents, b'')}", contents, b"", facts)
@@ -142,7 +143,7 @@ def _say_left_out(left_out: Sequence[str]) -> None:
     if not left_out:
         return
     more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
-    print(
+    LOG.warning(
         f"not in the code snapshot, because git does not know it and it is large or in a folder of its own: "
         f"{', '.join(left_out[:_MOST_NAMED])}{more}"
     )

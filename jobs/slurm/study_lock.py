@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
+from bccdist.log import LOG
 from jobs.slurm import journal
 
 _PATIENCE_S = 1.0
@@ -70,7 +71,7 @@ def launch_lock(path: Path) -> Iterator[None]:
         if before is not None and not before.is_here:
             raise ConfigurationError(_refusal(path, before))
         if before is not None:
-            print(f"an earlier launch was killed before its end ({before}); what it submitted is in the journal")
+            LOG.warning(f"an earlier launch was killed before its end ({before}); what it submitted is in the journal")
         write_json(_note(path), asdict(_Holder()))
         try:
             yield

@@ -15,6 +15,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bccdist.errors import ClusterError, ConfigurationError
+from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from jobs.slurm import journal, queue
 from jobs.slurm.follow import GroupExecutor, follow
@@ -272,7 +273,7 @@ def _patiently(submit: Callable[[], Sequence[submitit.Job[None]]], comment: str)
             said = str(error).strip()
             if not queue.is_transient(said) or time.monotonic() > deadline_s:
                 raise ClusterError(f"sbatch refused the job: {said}{queue.advice(said)}") from error
-            print(f"sbatch: {said.splitlines()[-1]}; trying again", flush=True)
+            LOG.warning(f"sbatch: {said.splitlines()[-1]}; trying again")
         time.sleep(_PAUSE_S)
         queue.cancel(queue.jobs_with_comment(comment))
 

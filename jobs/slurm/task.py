@@ -12,6 +12,7 @@ from typing import Any
 import submitit
 
 from bccdist.errors import BccdistError
+from bccdist.log import LOG, set_up_logging
 from jobs.watching.usage import measured
 
 _TERMINATED = 128 + signal.SIGTERM
@@ -36,7 +37,8 @@ class StageTask:
     """Of each process; None is what Slurm gave it."""
 
     def __call__(self) -> None:
-        """Run it; an error that the user can act on is printed as one message, without a traceback."""
+        """Run it; an error that the user can act on is told as one message, without a traceback."""
+        set_up_logging()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
@@ -47,7 +49,7 @@ class StageTask:
             with measured(self.name, num_slides=self.num_slides):
                 getattr(importlib.import_module(module), function)(*self.arguments)
         except BccdistError as error:
-            print(f"ERROR in {self.name}: {error}", flush=True)
+            LOG.error(f"{self.name}: {error}")
             sys.exit(1)
         except SystemExit as end:
             if end.code == _TERMINATED:
@@ -71,7 +73,7 @@ def queue_again() -> None:
     asked = ["squeue", "--noheader", f"--job={job_id}", "--format=%T"]
     state = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     if state == "RUNNING":
-        print(f"job {job_id} was told to end while it ran: it is queued again", flush=True)
+        LOG.warning(f"job {job_id} was told to end while it ran: it is queued again")
         subprocess.run(["scontrol", "requeue", job_id], check=False)
 
 

@@ -110,19 +110,19 @@ def test_training_without_tumor_is_refused(study: SmallStudy) -> None:
     assert not study.shards.manifest.exists()
 
 
-def test_an_empty_pool_is_named(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_pool_is_named(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> None:
     for slide_id in ("train-0", "train-1"):
         mask = annotated(800, 560)
         write_mask(study.data / f"{slide_id}.png", np.where(mask == STROMA, 0, mask).astype(np.uint8))
     study.build()
     study.finish()
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("pool ")]
+    said = [line for line in caplog.messages if line.startswith("pool ")]
     assert said == ["pool stroma of Table 2 holds no training patch, so nothing would be drawn from it"]
     assert read_json(study.shards.manifest)["training_epoch"]["draws"]["stroma"] == 0
 
 
 def test_what_broken_off_writers_left_is_removed_and_named(
-    study: SmallStudy, capsys: pytest.CaptureFixture[str]
+    study: SmallStudy, caplog: pytest.LogCaptureFixture
 ) -> None:
     study.build()
     study.finish()
@@ -130,10 +130,10 @@ def test_what_broken_off_writers_left_is_removed_and_named(
     left = [study.shards.tar("train-0").with_name("train-0.tar.partial-1"), study.shards.root / "index.partial-2"]
     for path in left:
         path.write_bytes(b"half")
-    capsys.readouterr()
+    caplog.clear()
     study.finish()
     assert study.contents() == expected
-    said = capsys.readouterr().out.splitlines()
+    said = caplog.messages
     assert said == [f"{path}: left by a writer that was broken off; removed" for path in sorted(left)]
 
 

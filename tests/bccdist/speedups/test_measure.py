@@ -66,7 +66,7 @@ def _infer(paths: StudyPaths, **config: object) -> Heatmap:
 
 
 def test_every_way_is_measured_and_auto_follows(
-    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32)
     with pytest.raises(ConfigurationError, match="no speed-up record there"):
@@ -91,7 +91,7 @@ def test_every_way_is_measured_and_auto_follows(
     shares = [band.undecided_share for band in record.bands if band.high == 1]
     assert shares == sorted(shares, reverse=True)
     assert not list(run.speedups(3, "cpu").parent.glob("*.xml"))
-    assert "cascade, psi_0 within 0.005 to 1: " in capsys.readouterr().out
+    assert "cascade, psi_0 within 0.005 to 1: " in caplog.text
     heatmap = _infer(paths, tiling="auto", precision="auto")
     way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
     assert way is not None

@@ -199,10 +199,10 @@ def test_loader_workers_do_not_change_the_outcome(study: StudyPaths, trained: St
     assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
 
 
-def test_a_run_that_is_done_is_left_alone(trained: StudyPaths, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_done_is_left_alone(trained: StudyPaths, caplog: pytest.LogCaptureFixture) -> None:
     before = _content(_run_of(trained))
     train(trained.root, "resnet34_ds", CONFIG)
-    assert capsys.readouterr().out.startswith("resnet34_ds: all 3 epochs are done in ")
+    assert caplog.messages[-1].startswith("resnet34_ds: all 3 epochs are done in ")
     after = _content(_run_of(trained))
     assert after.pop("holder.json") != before.pop("holder.json")
     assert after == before
@@ -216,11 +216,11 @@ def test_another_configuration_in_the_same_folder_is_refused(trained: StudyPaths
 
 
 @pytest.mark.parametrize("setting", [setting for setting in SETTINGS if setting != "resnet34_ds"])
-def test_every_setting_trains(study: StudyPaths, setting: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_setting_trains(study: StudyPaths, setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
     train(study.root, setting, SHORT)
     network, _ = load_network(study.run(setting).weights(1))
     assert network.setting == setting
-    opening, *_, closing = capsys.readouterr().out.splitlines()
+    opening, *_, closing = caplog.messages
     assert opening.startswith(f"{setting}, width 4: epochs 1 to 1, ")
     assert opening.endswith(" 1 rank(s) on cpu, float32 eager channels-first fused Adam deterministic")
     merge_weights = [row["merge_weight"] for row in pq.read_table(study.run(setting).metrics).to_pylist()]
@@ -329,7 +329,7 @@ def _file_of(config: TrainConfig) -> Path:
 
 
 def test_a_run_starts_from_its_encoder_weights(
-    study: StudyPaths, encoder_run: TrainConfig, capsys: pytest.CaptureFixture[str]
+    study: StudyPaths, encoder_run: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = _file_of(encoder_run)
     train(study.root, "resnet34", replace(encoder_run, epochs=1))
@@ -337,7 +337,7 @@ def test_a_run_starts_from_its_encoder_weights(
     expected = {f"encoder.{name}": weights for name, weights in _write_encoder(path, seed=5).items()}
     trained = load_network(run.weights(1))[0].state_dict()
     assert _equal({name: trained[name] for name in expected}, expected)
-    assert f"the encoder starts from the ResNet34 in {path}: 216 tensors" in capsys.readouterr().out
+    assert f"the encoder starts from the ResNet34 in {path}: 216 tensors" in caplog.text
     assert _events(run)[0] == "encoder_weights"
     config = read_json(run.config)
     assert (config["encoder_weights"], config["encoder_weights_sha256"]) == (str(path), sha256_of_file(path))
@@ -366,7 +366,7 @@ def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
 
 
 def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
-    study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def learn(run: loop.Run, plan: EpochPlan, position: Position, request: StopRequest) -> tuple[Position, None]:
         with torch.no_grad():
@@ -378,10 +378,10 @@ def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
         patch.setattr(loop, "_plan", _stop_at_call(2, loop._plan))
         with pytest.raises(StoppedError):
             train(study.root, "resnet34", encoder_run)
-    capsys.readouterr()
+    caplog.clear()
     train(study.root, "resnet34", encoder_run)
     assert (_network_of(study.run("resnet34"))["encoder.bn1.bias"] == 2).all()
-    assert "the encoder starts" not in capsys.readouterr().out
+    assert "the encoder starts" not in caplog.text
 
 
 @pytest.mark.parametrize("part", ["Training", "Validation I"])
@@ -414,7 +414,7 @@ def test_the_balance_of_an_epoch_is_recorded(trained: StudyPaths) -> None:
 
 
 def test_an_empty_pool_is_said_and_recorded(
-    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = read_set(study.shards.root)
     training = whole.part(Part.TRAINING)
@@ -423,7 +423,7 @@ def test_an_empty_pool_is_said_and_recorded(
     parts = {Part.TRAINING: without, Part.VALIDATION_1: whole.part(Part.VALIDATION_1)}
     monkeypatch.setattr(ShardSet, "part", lambda _, part: parts[part])
     train(study.root, "unet", SHORT)
-    assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in capsys.readouterr().out
+    assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in caplog.text
     assert _events(study.run("unet"))[0] == "empty_pool"
 
 

@@ -145,12 +145,12 @@ def test_an_mrxs_slide_costs_the_files_of_its_folder(tmp_path: Path) -> None:
     "text", ["{", "[]", "{}", '{"slides": [{"slide_id": "a"}]}', '{"slides": 3}', '{"slides": [[1]]}'], ids=str
 )
 def test_a_report_that_cannot_be_used_is_named_and_left_alone(
-    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = manifest_of(tmp_path, {"a": 100})
     (tmp_path / REPORT_NAME).write_text(text)
     assert costs_of(manifest) == with_opening(100, {"a": 100})
-    assert capsys.readouterr().out.startswith(f"{tmp_path / REPORT_NAME}: not used to deal out slides")
+    assert caplog.messages[-1].startswith(f"{tmp_path / REPORT_NAME}: not used to deal out slides")
 
 
 def test_slides_without_any_cost_are_dealt_out_evenly(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_launcher_that_ends_ends_its_jobs_and_what_they_started(
     os.killpg(asleep.pid, number)
     _, errors = asleep.communicate(timeout=60)
     assert asleep.returncode == code
-    assert re.fullmatch(says, errors)
+    assert re.fullmatch(rf".* INFO stage: 2 local job\(s\); logs in .*\n{says}", errors)
     assert processes_of(study) == set()
     assert (study / "tidied").exists()
 

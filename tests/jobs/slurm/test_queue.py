@@ -48,12 +48,12 @@ def test_without_accounting_nothing_is_said_of_ended_jobs(commands: Path) -> Non
     assert queue.ended_jobs(["7"]) is None
 
 
-def test_a_controller_that_is_away_is_asked_again(commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_controller_that_is_away_is_asked_again(commands: Path, caplog: pytest.LogCaptureFixture) -> None:
     away = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
     answer = f'[ -e {commands}/asked ] && echo "7|N/A|RUNNING|None" && exit'
     stand_in(commands, "squeue", f'{answer}; touch {commands}/asked; echo "{away}" >&2; exit 1')
     assert [job.job_id for job in queue.queued_jobs()] == ["7"]
-    assert "Slurm does not answer" in capsys.readouterr().out
+    assert "Slurm does not answer" in caplog.text
 
 
 def test_a_controller_that_stays_away_is_an_error_that_says_what_was_asked(commands: Path) -> None:

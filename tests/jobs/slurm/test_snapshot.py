@@ -178,7 +178,7 @@ def test_the_patch_does_not_depend_on_the_users_settings(
 
 
 def test_data_in_the_repository_is_no_code_and_is_named(
-    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(repository / "my-study" / "study.json", "{}")
     write(repository / "slide.svs", bytes(MOST_NEW_FILE_BYTES + 1))
@@ -187,7 +187,7 @@ def test_data_in_the_repository_is_no_code_and_is_named(
     snapshot = take_snapshot(repository / "my-study" / "code", repository=repository)
     assert not snapshot.is_dirty
     assert about(snapshot)["left_out"] == ["bccdist/slide.svs", "my-study/", "slide.svs"]
-    assert ": bccdist/slide.svs, my-study/, slide.svs\n" in capsys.readouterr().out
+    assert ": bccdist/slide.svs, my-study/, slide.svs\n" in caplog.text
     assert take_snapshot(repository / "my-study" / "code", repository=repository) == snapshot
 
 
@@ -239,13 +239,13 @@ def test_where_git_cannot_say_what_the_code_is_the_code_is_kept_all_the_same(
     repository: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with_git = take_snapshot(tmp_path / "with", repository=repository)
     write(repository / "bccdist" / "__pycache__" / "module.pyc", "not code")
     disturb(repository, monkeypatch)
     snapshot = take_snapshot(tmp_path / "without", repository=repository)
-    said = capsys.readouterr().out
+    (said,) = caplog.messages
     assert said.startswith("code snapshot without a commit: ")
     assert reason in said
     assert snapshot.id.startswith("nogit-")

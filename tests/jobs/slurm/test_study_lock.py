@@ -48,9 +48,7 @@ class Launch:
         assert self.said() == "ready"
 
     def said(self) -> str:
-        while (line := self.process.stdout.readline().strip()).startswith("an earlier launch"):
-            pass
-        return str(line)
+        return str(self.process.stdout.readline().strip())
 
     def go(self) -> None:
         self.process.stdin.write("\n")
@@ -94,7 +92,7 @@ def left_by(path: Path, **facts: Any) -> None:
     note(path).write_text(json.dumps(there | facts))
 
 
-def test_the_lock_says_who_holds_it_as_long_as_it_is_held(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lock_says_who_holds_it_as_long_as_it_is_held(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not is_held(path)
     with launch_lock(path):
         there = holder_at(path)
@@ -103,7 +101,7 @@ def test_the_lock_says_who_holds_it_as_long_as_it_is_held(path: Path, capsys: py
         assert is_held(path)
     assert not note(path).exists()
     assert not is_held(path)
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
 
 
 def test_an_error_gives_the_lock_back(path: Path) -> None:
@@ -126,7 +124,7 @@ def test_another_launch_at_work_is_named(path: Path) -> None:
         assert is_held(path)
 
 
-def test_a_launch_that_was_killed_holds_nothing_and_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_launch_that_was_killed_holds_nothing_and_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with launches(path, 1) as [first]:
         first.go()
         assert first.said() == "held"
@@ -134,7 +132,7 @@ def test_a_launch_that_was_killed_holds_nothing_and_is_named(path: Path, capsys:
     assert not is_held(path)
     with launch_lock(path):
         assert holder_at(path)["pid"] == os.getpid()
-        assert f"killed before its end (pid {first.process.pid} of" in capsys.readouterr().out
+        assert f"killed before its end (pid {first.process.pid} of" in caplog.text
 
 
 def test_what_another_machine_left_is_for_the_user_to_judge(path: Path) -> None:

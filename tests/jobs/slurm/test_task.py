@@ -21,14 +21,16 @@ def task(function: str, *arguments: object) -> StageTask:
     return StageTask(name="stage", function=f"{__name__}:{function}", arguments=arguments, threads=1)
 
 
-def test_an_error_for_the_user_is_printed_and_fails_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_for_the_user_is_one_line_and_fails_the_job(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(SystemExit) as stop:
         task("refuse", "tar 7")()
     assert stop.value.code == 1
-    code, usage, error = capsys.readouterr().out.splitlines()
+    code, usage = capsys.readouterr().out.splitlines()
     assert code == "code not recorded"
     assert (usage.partition(" ")[0], json.loads(usage.partition(" ")[2])["outcome"]) == ("usage", "failed")
-    assert error == "ERROR in stage: tar 7 is damaged"
+    assert [(line.levelname, line.message) for line in caplog.records] == [("ERROR", "stage: tar 7 is damaged")]
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
