@@ -23,19 +23,19 @@ class ReviewArguments:
     host: str = "127.0.0.1"
     """Address to listen on; with any other than this one, other machines come in, too, who have the token."""
     port: int = 8765
-    """0 takes any that is free."""
+    """Port to listen on; 0 takes any that is free."""
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let everybody in who can reach 127.0.0.1."""
     parts: tuple[str, ...] = (Part.TEST.short,)
     """Which parts: train, val1, val2, test."""
     setting: str | None = None
-    """That orders the sections and fills in labels; default is the one with the best F_beta."""
+    """Setting that orders the sections and fills in labels; default is the one with the best F_beta."""
     order: Literal["distance", "random"] | None = None
     """distance (nearest to the decision first) or random; the first reviewer's holds for all. Default: distance."""
     blind_share: float | None = None
     """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
     seed: int | None = None
-    """Of the blind share and the random order; the first reviewer's holds for all. Default: 0."""
+    """Seed of the blind share and the random order; the first reviewer's holds for all. Default: 0."""
     export: Path | None = None
     """Write what all reviewers said into this folder, and serve nothing."""
     export_hard: Path | None = None

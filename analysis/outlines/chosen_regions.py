@@ -39,7 +39,7 @@ from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 SectionVerdict = Mapping[Hashable, Any]
 """A row of the verdicts."""
 _DECIMALS = 3
-"""Of a coordinate in level-0 px."""
+"""A coordinate in level-0 px is rounded to so many."""
 _T = TypeVar("_T")
 
 
@@ -121,6 +121,7 @@ class ChosenOutput:
     @property
     def least_pixels(self) -> int:
         """The fewest pixels of a region of t_A."""
+        # A quotient is rounded to either side of a whole number: the product decides, as in the selection.
         about = math.floor(self.choice.t_a_um2 / self.pixel_um2)
         return next(num for num in range(max(1, about - 1), about + 3) if num * self.pixel_um2 >= self.choice.t_a_um2)
 
@@ -140,6 +141,7 @@ class ChosenOutput:
             least_pixels=self.least_pixels,
             distances_um=self.distance_strips(box_px),
         )
+        # They count from the box so far.
         corner_px = np.array((box_px.x, box_px.y))
         regions = [
             region._replace(outline=shapely.transform(region.outline, lambda xy: xy + corner_px)) for region in found
@@ -149,6 +151,7 @@ class ChosenOutput:
 
     def strips(self, box_px: Box) -> Iterator[NDArray[np.uint8]]:
         """A box of heatmap pixels by rows of chunks, 0 where a verdict does not count them."""
+        # As the ledger counts: only cells of tissue of which every patch was predicted.
         counted = (self.heatmap.coverage == self.heatmap.attributes.full_coverage) & self.heatmap.tissue_cells
         edge_px = pixel_px(self.psi)
         for strip in _by_chunks(box_px):
@@ -174,6 +177,7 @@ class ChosenOutput:
     def _require_ledgers_area(self, section: SectionVerdict, largest_px: int) -> None:
         """Refuse a heatmap that is not the one of the ledger, which the verdict stands on."""
         largest_um2 = largest_px * self.pixel_um2
+        # A section that is not Tumor may have regions, but none of t_A, and smaller ones were not looked for.
         expected_um2 = section["area_um2"] if section["verdict"] == Verdict.TUMOR else 0.0
         if not math.isclose(largest_um2, expected_um2, rel_tol=1e-9):
             raise HeatmapError(

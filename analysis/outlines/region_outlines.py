@@ -70,15 +70,17 @@ def find_regions(
     Args:
         strips: uint8 [h, w] of one width, from top to bottom; at least one.
         step: stored value that belongs to a region, at least 1.
-        least_pixels: of a region; smaller ones are left out.
+        least_pixels: heatmap pixels of the smallest region; smaller ones are left out.
         distances_um: for each strip its pixels' distances to the tissue's edge, float32 [h, w]; without them regions
             have no margin.
     """
+    # All runs come first: which region one belongs to is known when the last strip was read.
     runs = _Runs.joined(_runs_of_strips(strips, distances_um, step))
     region = _regions_of(runs)
     num_pixels = np.bincount(region, weights=runs.num_pixels)
     wanted = num_pixels[region] >= least_pixels
     runs, region = runs.where(wanted), region[wanted]
+    # Stable, so that the runs of a region stay in reading order, and regions in that of their first pixels.
     by_region = np.argsort(region, kind="stable")
     bounds = np.flatnonzero(np.diff(region[by_region])) + 1
     for members in np.split(by_region, bounds) if len(region) else []:
@@ -100,6 +102,7 @@ def _runs_of(strip: NDArray[np.uint8], distances_um: NDArray[np.float32] | None,
     """The runs of one strip. A column of zeros behind it parts each row from the next."""
     values = np.pad(strip, ((0, 0), (0, 1))).ravel()
     edges = np.flatnonzero(np.diff((values >= step).view(np.int8), prepend=np.int8(0)))
+    # Edges alternate: a run begins at every even one and ends at the odd one after it.
     row, start = np.divmod(edges[::2], strip.shape[1] + 1)
     if not edges.size:
         return _Runs(row, start, start, start, start, start.astype(np.float32))
@@ -122,10 +125,13 @@ def _regions_of(runs: _Runs) -> NDArray[np.int64]:
     # Positions along all rows one behind another, with a gap of two columns so that no row touches the next.
     stride = int(runs.end.max(initial=0)) + 2
     above = (runs.row - 1) * stride
+    # A run touches those of the row above that end at its start or later and start at its end or earlier: one
+    # column more on either side than it covers, for corners. They are neighbours in reading order.
     first = np.searchsorted(runs.row * stride + runs.end, above + runs.start)
     last = np.searchsorted(runs.row * stride + runs.start, above + runs.end, side="right")
     num_above = np.maximum(last - first, 0)
     lower = np.repeat(np.arange(len(runs.row)), num_above)
+    # Of each run all its neighbours above, without a loop: the number within its own group, 0, 1, 2 ...
     rank = np.arange(len(lower)) - np.repeat(np.cumsum(num_above) - num_above, num_above)
     grouping.join(lower.astype(np.int32), (first[lower] + rank).astype(np.int32))
     roots = grouping.roots(np.arange(len(runs.row), dtype=np.int32))
@@ -146,4 +152,5 @@ def _region(runs: _Runs) -> Region:
 def _outline(runs: _Runs) -> shapely.Polygon | shapely.MultiPolygon:
     """What the runs cover, without corners on straight edges."""
     united = shapely.union_all(shapely.box(runs.start, runs.row, runs.end, runs.row + 1))
+    # Tolerance 0 drops corners on straight edges and nothing else; the outline stays on the edges of pixels.
     return shapely.simplify(united, 0, preserve_topology=False)

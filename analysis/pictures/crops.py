@@ -78,7 +78,7 @@ def read_crop(record: SlideRecord, box_level0_px: Box, *, mpp: float) -> Crop:
     Args:
         record: the slide.
         box_level0_px: may reach outside the slide, where all is white and nothing is annotated.
-        mpp: of the picture; not finer than level 0.
+        mpp: um per pixel of the picture; not finer than level 0.
 
     Raises:
         SlideError: the slide cannot be read, or was scanned coarser than `mpp`.
@@ -95,7 +95,7 @@ def read_annotated_crop(
     Args:
         record: the slide.
         box_level0_px: may reach outside the slide, where nothing is annotated.
-        mpp: of the picture; not finer than level 0.
+        mpp: um per pixel of the picture; not finer than level 0.
         kinds: what the names in the annotations mean.
 
     Raises:
@@ -128,7 +128,7 @@ def read_heat(heatmap: Heatmap, psi: Psi, crop: Crop, *, t_p: float) -> Heat:
     """An output of the network in the pixels of a picture, each the mean over its area.
 
     Args:
-        heatmap: of the picture's slide.
+        heatmap: the heatmap of the picture's slide.
         psi: one of its outputs.
         crop: the picture.
         t_p: prediction threshold, 0 to 1, of the mask.
@@ -156,7 +156,7 @@ def _means(values: NDArray[Any], box_px: Box, step: float) -> NDArray[np.float64
 
     Args:
         values: the pixels that `box_px.scaled(step)` holds.
-        box_px: in the picture's frame.
+        box_px: a box of the picture.
         step: heatmap pixels per pixel of the picture.
 
     Returns:

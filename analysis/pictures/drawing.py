@@ -55,7 +55,7 @@ class Mark:
     """A box on a panel, with a tag at its upper left corner where there is a text."""
 
     box: PictureBox
-    """In pixels of the panel's image."""
+    """Where it lies, in pixels of the panel's image."""
     colour: str
     text: str = ""
     dashed: bool = False
@@ -98,7 +98,7 @@ class Sheet:
 
     title: str = ""
     subtitle: str = ""
-    """At most two lines."""
+    """A line or two below the title."""
     columns: tuple[str, ...]
     """Headings, of two lines at most; empty ones where no column needs a name."""
     rows: tuple[Row, ...]

@@ -10,7 +10,7 @@ import tyro
 
 from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
-    PatchRow,
+    FigureRow,
     outputs_on,
     read_patches,
     settings_with_heatmaps,
@@ -37,7 +37,7 @@ def write_figure4(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
     choices = settings_with_heatmaps(paths, manifest, read_choices(paths))
     patches = read_patches(paths, manifest, choices, num_patches)
     rows = [
-        PatchRow(
+        FigureRow(
             patch.slide_id,
             patch,
             {output.choice.setting: output for choice in choices for output in outputs_on(paths, patch, choice)},

@@ -11,7 +11,7 @@ import tyro
 
 from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
-    PatchRow,
+    FigureRow,
     outputs_on,
     read_patches,
     settings_with_heatmaps,
@@ -59,7 +59,7 @@ def write_figure8(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
     choices = settings_with_heatmaps(paths, manifest, _shown_choices(paths))
     patches = read_patches(paths, manifest, choices, num_patches)
     rows = [
-        PatchRow(f"{choice.setting}\n{patch.slide_id}", patch, {output.psi: output for output in outputs})
+        FigureRow(f"{choice.setting}\n{patch.slide_id}", patch, {output.psi: output for output in outputs})
         for patch in patches
         for choice in choices
         if (outputs := outputs_on(paths, patch, choice, OUTPUTS))

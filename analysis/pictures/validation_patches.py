@@ -33,7 +33,7 @@ _INDEX_COLUMNS = ["key", "slide_id", "x_level0_px", "y_level0_px", "tumornest_fr
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownPatch:
+class AnnotatedPatch:
     """A patch with what is annotated in it."""
 
     key: str
@@ -130,7 +130,7 @@ def choose_patches(paths: StudyPaths, choices: Sequence[Choice], num_patches: in
 
 def read_patches(
     paths: StudyPaths, manifest: Manifest, choices: Sequence[Choice], num_patches: int
-) -> list[ShownPatch]:
+) -> list[AnnotatedPatch]:
     """The chosen patches, with pixels and Tumornest.
 
     Raises:
@@ -145,7 +145,7 @@ def read_patches(
 
 def _read_patch(
     paths: StudyPaths, manifest: Manifest, choices: Sequence[Choice], row: Mapping[Hashable, Any]
-) -> ShownPatch:
+) -> AnnotatedPatch:
     """A patch in the frame of its slide's heatmaps."""
     choice = next(choice for choice in choices if _is_there(paths, choice, row["slide_id"]))
     attributes = open_chosen(paths, choice, row["slide_id"]).attributes
@@ -153,14 +153,14 @@ def _read_patch(
     box_level0_px = Box(row["x_level0_px"], row["y_level0_px"], edge_level0_px, edge_level0_px)
     record = manifest.slide(row["slide_id"])
     crop, tumornest = read_annotated_crop(record, box_level0_px, mpp=attributes.mpp, kinds=manifest.kinds)
-    return ShownPatch(key=row["key"], slide_id=record.slide_id, crop=crop, tumornest=tumornest)
+    return AnnotatedPatch(key=row["key"], slide_id=record.slide_id, crop=crop, tumornest=tumornest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownOutput:
     """An output of a setting on a patch."""
 
-    patch: ShownPatch
+    patch: AnnotatedPatch
     choice: Choice
     psi: Psi
     heat: Heat
@@ -173,7 +173,7 @@ class ShownOutput:
 
     @property
     def confusion(self) -> Confusion:
-        """Of the patch's pixels, Tumor against all else."""
+        """Right and wrong pixels of the patch, Tumor against all else."""
         called = self.mask.ravel()
         return count_verdicts(is_tumor=self.patch.tumornest.ravel(), called_tumor=called, called_normal=~called)
 
@@ -210,7 +210,7 @@ class ShownOutput:
 
 
 def outputs_on(
-    paths: StudyPaths, patch: ShownPatch, choice: Choice, psis: Sequence[Psi] | None = None
+    paths: StudyPaths, patch: AnnotatedPatch, choice: Choice, psis: Sequence[Psi] | None = None
 ) -> list[ShownOutput]:
     """Outputs of a setting on a patch: those of `psis` that its heatmap holds, or its own where that is None.
 
@@ -236,13 +236,13 @@ def outputs_on(
     ]
 
 
-class PatchRow(NamedTuple):
+class FigureRow(NamedTuple):
     """A row of a figure: a patch, and outputs on it."""
 
     heading: str
-    patch: ShownPatch
+    patch: AnnotatedPatch
     outputs: Mapping[str, ShownOutput]
-    """By the name of its column; a column without one stays empty."""
+    """Each under the name of its column; a column without one stays empty."""
 
     def drawn(self, columns: Iterable[str], *, with_outline: bool) -> Row:
         """The patch, its ground truth, and its output in each column."""
@@ -254,7 +254,7 @@ class PatchRow(NamedTuple):
 def write_patch_figure(
     paths: StudyPaths,
     name: str,
-    rows: Sequence[PatchRow],
+    rows: Sequence[FigureRow],
     *,
     title: str,
     subtitle: str,
@@ -267,10 +267,10 @@ def write_patch_figure(
 
     Args:
         paths: the study's.
-        name: of the figure's files.
+        name: stem of the figure's files.
         rows: what is shown.
         title, subtitle: of the figure.
-        columns: the heading of each column of outputs, by its name in `PatchRow.outputs`.
+        columns: the heading of each column of outputs, by its name in `FigureRow.outputs`.
         panel_px: the greatest width and height of a panel.
         with_outline: whether outputs have the outline of what reaches t_p.
         notes: below the table.

@@ -31,9 +31,9 @@ class PairAgreement:
     """Sections that both answered, at least one of them with unsure; left out."""
     num_agreed: int
     kappa: float | None
-    """Cohen's; None where it is not defined."""
+    """Cohen's kappa; None where it is not defined."""
     note: str = ""
-    """Why it is not."""
+    """Why there is no kappa."""
 
     @property
     def agreement(self) -> float | None:
@@ -46,11 +46,11 @@ class Led:
     """First answers to sections for which the model gave a verdict, under one condition."""
 
     num: int
-    """That were Tumor or Normal."""
+    """Answers that were Tumor or Normal."""
     num_agreed: int
-    """As the model said."""
+    """Answers that say what the model said."""
     num_unsure: int
-    """Left out."""
+    """Answers that were unsure; left out."""
 
     @property
     def agreement(self) -> float | None:
@@ -85,6 +85,7 @@ def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
     by_chance = sum(
         sum(first == label for first, _ in pairs) * sum(second == label for _, second in pairs) for label in labels
     )
+    # Both gave all sections one label: they could not but agree.
     if by_chance == num * num:
         return None
     agreed = sum(first == second for first, second in pairs)
@@ -128,7 +129,7 @@ def anchoring(journals: Iterable[Said]) -> dict[str, Any]:
 
 
 def _interval(shown: Led, blind: Led) -> tuple[float, float]:
-    """Of the difference of two shares; one more on either side, so that 0 of 3 is not certain (Agresti and Caffo)."""
+    """The 95% interval of a difference of shares; one more on either side, for 0 of 3 proves little (Agresti, Caffo)."""
     shares = [(led.num_agreed + 1) / (led.num + 2) for led in (shown, blind)]
     variance = sum(share * (1 - share) / (led.num + 2) for share, led in zip(shares, (shown, blind), strict=True))
     middle, half = shares[0] - shares[1], _Z_95 * math.sqrt(variance)

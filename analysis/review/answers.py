@@ -56,9 +56,9 @@ class GivenAnswer:
     prediction: str
     """The headline's verdict, shown or not: Tumor, Normal, review, or nothing."""
     label_before: str | None
-    """In the manifest."""
+    """The manifest's label."""
     setting: str
-    """The headline's."""
+    """The setting whose verdicts fill in labels."""
     epoch: int
     weights_digest: str
     viewed: Mapping[str, Any] = field(default_factory=dict)

@@ -14,10 +14,10 @@ from bccdist.slides.annotations.shapes import Shape, valid_polygons
 
 MOST_FEATURES = 2000
 MOST_CORNERS = 500_000
-"""Of all regions of a slide."""
+"""Regions of a slide, and corners of all of them together."""
 _COLOURS = {Kind.TUMORNEST: (215, 25, 28), Kind.STROMA: (253, 174, 97), Kind.NORMAL: (26, 150, 65)}
 _DECIMALS = 2
-"""Of a coordinate in level-0 px."""
+"""A coordinate in level-0 px is rounded to so many."""
 _UNREADABLE = (ValueError, AttributeError, KeyError, TypeError, IndexError, shapely.errors.ShapelyError)
 
 
@@ -68,7 +68,7 @@ def qupath_collection(
     """Regions as QuPath opens them: annotation objects whose class is their kind.
 
     Args:
-        features: of the journal, in level-0 px.
+        features: regions of a journal, in level-0 px.
         reviewer: who drew them.
         at: when.
         origin_level0_px: the level-0 pixel that QuPath counts from; 0, 0 keeps them in level-0 px.

@@ -23,7 +23,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _CACHING = {"/api": "private, no-store", "/tiles": "private, max-age=3600", "/": "private, no-cache"}
-"""By the start of the path; the first that fits counts. A handler that says otherwise is left alone."""
+"""How long an answer may be kept, by the start of its path; the first that fits counts. A route may say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Access:
     token: str | None
     """None lets everybody in who reaches the server."""
     port: int
-    """Of the server; it names the cookie, because cookies do not know ports."""
+    """The server's port; it names the cookie, because cookies do not know ports."""
     names: frozenset[str]
     """What the server is called, in lower case."""
     any_address: bool = False
@@ -75,12 +75,14 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # Headers are bytes of no known encoding; latin-1 reads any.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         send = _with_headers(send, scope["path"])
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             await _answer(send, *refusal)
         elif self._brings_token(scope):
+            # The token leaves the address at once, so that no history or screenshot shows it.
             cookie = f"{self._access.cookie}={self._access.token}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(send, 303, "", {"location": "/", "set-cookie": cookie})
         elif not self._has_cookie(headers):

@@ -115,6 +115,7 @@ def _ready_slides(
                 f"({', '.join(names[slide_id])})"
             )
             continue
+        # One slide, one annotation: the newest drawing, whoever made it.
         regions, reviewer = max(drawn, key=lambda each: each[0].at)
         lacking = _lacking(worklist.by_slide[slide_id], regions, resolved)
         if lacking:
@@ -159,6 +160,7 @@ def _write(out: Path, worklist: Worklist, slides: Sequence[HardSlide], resolved:
     sections = [each for each in placed_sections(worklist.paths, worklist.manifest) if each.slide_id in wanted]
     write_text(out / "sections.csv", sections_csv(sections, resolved))
     write_text(out / "slides.csv", _slides_csv(slides))
+    # What is written has to pass as a manifest: a fault is found now and not in a job.
     read_manifest(out / "slides.csv")
     return "\n".join(_summary(out, slides))
 

@@ -38,7 +38,7 @@ LONGEST_ANNOTATION_PX = 3072
 """The longer side of a slide, in the pixels that annotations are shown with."""
 _ANNOTATION_BAND_PX = 512
 _DECIMALS = 2
-"""Of a coordinate in level-0 px."""
+"""A coordinate in level-0 px is rounded to so many."""
 
 
 class Piece(NamedTuple):
@@ -53,7 +53,7 @@ class Piece(NamedTuple):
 def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int, hidden: Iterable[Box]) -> Piece:
     """A box of a heatmap as a picture.
 
-    It comes from the finest stored level at which it has at most `max_px` pixels on its longer side, and is reduced
+    It comes from the finest pyramid level at which it has at most `max_px` pixels on its longer side, and is reduced
     further only where there is none. A pixel is the mean of those below it: right for showing how likely tumor is,
     while single pixels above t_p can fade in a coarse level; they are seen again further in. It is 0 where a verdict
     does not count: outside of tissue, and where not all patches were read.
@@ -62,7 +62,7 @@ def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int
         heatmap: the slide's.
         psi: one of its outputs.
         box_level0_px: what to show; it is cut to the slide and widened to whole pixels.
-        max_px: of the longer side of the picture.
+        max_px: greatest length of the picture's longer side.
         hidden: boxes in level-0 px of which nothing may be seen.
 
     Raises:
@@ -79,6 +79,7 @@ def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int
     edge_target_px = pixel_px(psi) << level
     values = _read_level(heatmap, psi, level, box_px) * _counted(heatmap, box_px, edge_target_px)
     edge_level0_px = edge_target_px * downsample
+    # Whole pixels go, so that not even the edge of a blind section shows.
     for box in hidden:
         inside = box.scaled(1 / edge_level0_px).intersection(box_px)
         values[inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()] = 0
@@ -147,6 +148,7 @@ def annotation_features(record: SlideRecord, kinds: Kinds, mpp: float) -> list[F
     """
     if not record.annotations:
         return []
+    # Opened twice: the scale at which outlines are drawn follows from the slide's size.
     with Slide(record.path, target_mpp=mpp, mpp=mpp, by_tile=False) as slide:
         downsample = max(1.0, max(slide.level0_size) / LONGEST_ANNOTATION_PX)
     with Slide(record.path, target_mpp=mpp * downsample, tolerance=1e-6, mpp=mpp, by_tile=False) as slide:

@@ -29,7 +29,7 @@ from bccdist.slides.geometry import Box
 
 STATIC = Path(__file__).parent / "static"
 MOST_HEATMAP_PX = 4096
-"""Of the longer side of a piece."""
+"""The greatest length of a piece's longer side."""
 _ERROR_HEADER_CHARACTERS = 300
 _MOST_LEVEL = 40
 _TILE_NAME = re.compile(r"([0-9]{1,7})_([0-9]{1,7})\.jpe?g")

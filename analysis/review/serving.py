@@ -44,11 +44,11 @@ def serve_review(
     Args:
         study_root: the study's folder.
         reviewer: who labels.
-        parts: of the slides.
-        setting: that orders and pre-fills; None is the best.
+        parts: whose slides are reviewed.
+        setting: the one that orders sections and fills in labels; None is the best.
         order: distance or random; None is what the review was begun with.
-        blind_share: 0 to 1; None likewise.
-        seed: None likewise.
+        blind_share: share of blind sections, 0 to 1; None is what the review was begun with.
+        seed: decides which are blind; None is what the review was begun with.
         host: address to listen on.
         port: 0 takes any that is free.
         with_token: whether the page needs a token.

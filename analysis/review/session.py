@@ -15,9 +15,9 @@ from analysis.review.worklist import Worklist, WorkSection
 from bccdist.slides.geometry import Box
 
 NUM_TILE_THREADS = 4
-"""Two a core of a small machine: some wait for the disk while others decode."""
+"""Two threads a core of a small machine: some wait for the disk while others decode."""
 NUM_FILE_THREADS = 2
-"""For heatmaps, annotations and regions, which hold up neither tiles nor answers."""
+"""Threads for heatmaps, annotations and regions, which hold up neither tiles nor answers."""
 _MOST_HEATMAPS, _MOST_FEATURES = 6, 64
 """Kept in memory: open heatmaps, and answers with annotations or regions."""
 _T = TypeVar("_T")

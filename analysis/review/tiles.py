@@ -40,7 +40,7 @@ class DeepZoom(NamedTuple):
 
     width: int
     height: int
-    """Of the slide's level 0."""
+    """Both in the slide's level-0 px."""
 
     @property
     def max_level(self) -> int:
@@ -68,6 +68,7 @@ class DeepZoom(NamedTuple):
 
 def _extent(number: int, length_px: int) -> tuple[int, int]:
     """First pixel of a tile along one side, and the one past its last; empty where it lies outside."""
+    # Tiles lie edge to edge; the overlap is added to both sides, where there is more slide.
     start, end = number * TILE_PX, min((number + 1) * TILE_PX, length_px)
     if start >= end:
         return 0, 0
@@ -80,7 +81,7 @@ class SlideFacts:
 
     width: int
     height: int
-    """Of level 0; 0 where the slide cannot be opened."""
+    """Both in level-0 px; 0 where the slide cannot be opened."""
     mpp: float
     """um per level-0 pixel; 0 where it cannot be opened."""
     min_level: int
@@ -130,6 +131,7 @@ class OpenSlides:
                 slide = Slide(record.path, target_mpp=mpp * step, tolerance=tolerance, mpp=mpp)
             yield slide
         except BaseException:
+            # After a failed read OpenSlide refuses every other one of this handle.
             if slide is not None:
                 slide.close()
             slide = None
@@ -147,7 +149,9 @@ class OpenSlides:
     def _taken(self, key: "_Key") -> Slide | None:
         """One that is open already, if there is one; room for it is made either way."""
         with self._lock:
+            # Counted before it is open, so that two threads together do not open one too many.
             self._num_used += 1
+            # From the end: what was used last is most likely still in the caches.
             for number in reversed(range(len(self._idle))):
                 if self._idle[number][0] == key:
                     return self._idle.pop(number)[1]
@@ -246,6 +250,7 @@ def coarsest_offered(pyramid: DeepZoom, downsamples: tuple[float, ...]) -> int:
     """The coarsest level for a tile of which no more than `MOST_SOURCE_PX` have to be read."""
     for level in range(pyramid.max_level + 1):
         step, (width, height) = pyramid.downsample(level), pyramid.size_px(level)
+        # What a reader would take: the coarsest level of the file that is not coarser than wanted.
         source = max((each for each in downsamples if each <= step), default=1.0)
         num_px = min(TILE_PX + 2 * OVERLAP_PX, width) * min(TILE_PX + 2 * OVERLAP_PX, height)
         if num_px * (step / source) ** 2 <= MOST_SOURCE_PX:

@@ -39,9 +39,9 @@ class ReviewPlan:
     """What all reviewers of a study share."""
 
     order: Order = "distance"
-    """distance: those nearest to the decision first; random: in an order of the seed's."""
+    """distance: the sections nearest to the decision first; random: an order that the seed decides."""
     blind_share: float = 0.2
-    """Of the sections, 0 to 1, whose predictions are shown only after the answer."""
+    """Share of the sections, 0 to 1, whose predictions are shown only after the answer."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +60,7 @@ class ReviewPlan:
         return self._fraction("order", slide_id, section_id)
 
     def _fraction(self, purpose: str, slide_id: str, section_id: str) -> float:
+        # Not a random number: the share stays blind for every reviewer, at every start, whatever sections are added.
         digest = digest_of([purpose, self.seed, slide_id, section_id])
         return int(digest, 16) / float(16**_DIGEST_HEX_DIGITS)
 
@@ -71,7 +72,7 @@ class SectionCall:
     verdict: str
     """Tumor, Normal or review."""
     area_um2: float
-    """Of the largest region at t_p."""
+    """Area of the largest region at t_p."""
     tumor_until: float
     """The highest t_p at which the section is Tumor, 0 to 1."""
 
@@ -87,11 +88,11 @@ class WorkSection:
     is_blind: bool
     """Whether predictions are hidden until the answer."""
     calls: Mapping[str, SectionCall]
-    """By setting; empty where the slide was not inferred."""
+    """What each setting says; empty where the slide was not inferred."""
     coverage: float | None = None
     """Share of the tissue that was read and predicted; None where the slide was not inferred."""
     label: str | None = None
-    """In the manifest: Tumor, Normal or None."""
+    """The manifest's label: Tumor, Normal or None."""
     prefilled: str = ""
     """The headline's verdict, Tumor or Normal; empty where it gives none."""
 
@@ -109,13 +110,13 @@ class Worklist:
     manifest: Manifest
     plan: ReviewPlan
     choices: Mapping[str, Choice]
-    """By setting."""
+    """The chosen model of each setting."""
     headline: Choice
     """The model that orders and pre-fills."""
     rows: SectionRows
     """The ledger's, of the settings' own outputs."""
     sections: tuple[WorkSection, ...]
-    """In the order of review."""
+    """What is reviewed, in this order."""
     num_unplaced: int = 0
     """Sections of the manifest that have neither a box nor a prediction, so that there is nowhere to look."""
 
@@ -139,10 +140,10 @@ def claim_plan(
     """The study's plan: written by the first reviewer, and the same for all that follow.
 
     Args:
-        path: of review.json.
+        path: where review.json is, or will be.
         order: None takes what is there, or the default; so do the others.
-        blind_share: of the sections, 0 to 1.
-        seed: of the blind share and of the random order.
+        blind_share: share of blind sections, 0 to 1.
+        seed: decides which sections are blind, and the random order.
         dry_run: write nothing.
 
     Raises:
@@ -174,6 +175,7 @@ def _create(path: Path, plan: ReviewPlan) -> None:
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
         try:
+            # A link is made or refused in one step: of two first reviewers one writes the plan, and both read it.
             os.link(partial, path)
         except FileExistsError:
             partial.write_bytes(path.read_bytes())
@@ -186,9 +188,9 @@ def read_worklist(
 
     Args:
         study_root: the study's folder.
-        parts: of the slides.
+        parts: whose slides are reviewed.
         plan: order and blind share.
-        setting: that orders and pre-fills; None is the one with the best F_beta on Validation I + II.
+        setting: the one that orders sections and fills in labels; None is the best by F_beta on Validation I + II.
 
     Raises:
         ConfigurationError: the folder is no study.
@@ -198,9 +200,11 @@ def read_worklist(
     selection = read_selection(paths)
     choices = {choice.setting: choice for choice in choices_of(selection)}
     headline = choose_headline(selection, setting)
+    # A ledger row for each setting: the page shows them side by side, but one alone orders and fills in.
     rows = rows_of(load_ledger(paths), parts, final_only=True)
     verdicts = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     predicted = _predicted(verdicts, manifest, plan, headline.setting)
+    # Slides without a heatmap are labelled, too: last, and with nothing filled in.
     others, num_unplaced = _not_predicted(manifest, parts, plan, {section.slide_id for section in predicted})
     if not predicted and not others:
         raise no_rows(list(parts), list(choices.values()))
@@ -222,6 +226,7 @@ def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, hea
     found = []
     for (slide_id, section_id), rows in verdicts.groupby(["slide_id", "section_id"]):
         records = {str(row["setting"]): row for row in rows.to_dict("records")}
+        # Box, part and coverage are facts of the section: all settings have the same.
         first, label = next(iter(records.values())), labels.get((str(slide_id), str(section_id)))
         calls = {setting: _call(row) for setting, row in records.items()}
         found.append(
@@ -277,6 +282,7 @@ def _place(section: WorkSection, plan: ReviewPlan, headline: Choice) -> tuple[fl
     if plan.order == "random":
         return plan.random_place(section.slide_id, section.section_id), section.slide_id, section.section_id
     call = section.calls.get(headline.setting)
+    # How far t_p would have to move until the verdict changes: the nearer, the more a label tells.
     distance = math.inf if call is None else abs(call.tumor_until - headline.t_p)
     if call is not None and call.verdict == Verdict.REVIEW:
         distance = _FOR_REVIEW_FIRST
