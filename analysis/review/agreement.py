@@ -129,7 +129,7 @@ def anchoring(journals: Iterable[Said]) -> dict[str, Any]:
 
 
 def _interval(shown: Led, blind: Led) -> tuple[float, float]:
-    """The 95% interval of a difference of shares; one more on either side, for 0 of 3 proves little (Agresti, Caffo)."""
+    """The 95% interval of a difference of shares; one more on either side, so that 0 of 3 is not certain (Agresti)."""
     shares = [(led.num_agreed + 1) / (led.num + 2) for led in (shown, blind)]
     variance = sum(share * (1 - share) / (led.num + 2) for share, led in zip(shares, (shown, blind), strict=True))
     middle, half = shares[0] - shares[1], _Z_95 * math.sqrt(variance)
