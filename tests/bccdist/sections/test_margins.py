@@ -1,5 +1,6 @@
 """Margins are the true distances to what is outside the tissue, holes are no edge, and the curve misses no pixel."""
 
+import cv2
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -47,6 +48,19 @@ def test_distances_are_those_of_looking_at_every_pixel(tissue: NDArray[np.bool_]
 def test_a_slide_full_of_tissue_ends_at_its_border() -> None:
     distances_um = edge_distances_um(np.ones((5, 9), dtype=bool))
     assert distances_um[2].tolist() == [4, 12, 20, 20, 20, 20, 20, 12, 4]
+
+
+def test_distances_have_the_same_bits_whatever_the_number_of_threads() -> None:
+    tissue = cv2.GaussianBlur(np.random.default_rng(0).random((400, 500)), (0, 0), 9) > 0.5
+    before = cv2.getNumThreads()
+    found = []
+    try:
+        for num_threads in (1, 2, 1):
+            cv2.setNumThreads(num_threads)
+            found.append(edge_distances_um(tissue).tobytes())
+    finally:
+        cv2.setNumThreads(before)
+    assert len(set(found)) == 1
 
 
 def test_holes_are_no_edge_and_open_cracks_are() -> None:
