@@ -1,57 +1,39 @@
 """Every table, figure and file of the analysis by its name: `python analysis/make.py NAME STUDY`."""
 
-import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.table import Table
+from analysis.specs import SPECS
 from bccdist.command import run_command
-
-COMMANDS = {
-    "summary": "analysis.page.summary",
-    "report": "analysis.page.report",
-    "selection": "analysis.tables.selection",
-    "relabel": "analysis.evidence.relabel",
-    "table1": "analysis.tables.table1",
-    "table2": "analysis.tables.table2",
-    "table3": "analysis.tables.table3",
-    "table4": "analysis.tables.table4",
-    "table5": "analysis.tables.table5",
-    "verdict_table": "analysis.evidence.verdict_table",
-    "intervals": "analysis.tables.intervals",
-    "comparisons": "analysis.tables.comparisons",
-    "roc": "analysis.tables.roc",
-    "reliability": "analysis.tables.reliability",
-    "error_groups": "analysis.tables.error_groups",
-    "stability": "analysis.tables.stability",
-    "triage": "analysis.tables.triage",
-    "merge_weights": "analysis.tables.merge_weights",
-    "learning_curves": "analysis.tables.learning_curves",
-    "beside_paper": "analysis.tables.beside_paper",
-    "figure2": "analysis.pictures.figure2",
-    "figure4": "analysis.pictures.figure4",
-    "figure5": "analysis.tables.figure5",
-    "figure6": "analysis.pictures.figure6",
-    "figure7": "analysis.pictures.figure7",
-    "figure8": "analysis.pictures.figure8",
-    "overlays": "analysis.pictures.overlays",
-    "regions": "analysis.outlines.qupath",
-    "margins": "analysis.outlines.margins",
-    "heatmap_tiff": "analysis.outlines.heatmap_tiff",
-    "schemas": "analysis.evidence.schemas",
-}
-"""The module of each name; its `main` takes the rest of the command line."""
+from bccdist.errors import BccdistError, ConfigurationError
+from bccdist.parts import Part
 
 
-def make(words: list[str]) -> None:
-    """Run the command that the first word names with the other words."""
+def make(words: Sequence[str]) -> None:
+    """Make what the first word names, with the other words as its options, and print it."""
     if not words or words[0] in {"-h", "--help"}:
         print(_help())
         return
     name = words[0]
-    if name not in COMMANDS:
-        sys.exit(f"error: unknown name {name!r}; known names: {', '.join(COMMANDS)}")
-    tyro.cli(importlib.import_module(COMMANDS[name]).main, args=words[1:], prog=f"make.py {name}")
+    if name not in SPECS:
+        sys.exit(f"error: unknown name {name!r}; known names: {', '.join(SPECS)}")
+    made = tyro.cli(
+        SPECS[name].load(),
+        prog=f"make.py {name}",
+        args=words[1:],
+        registry=_words_to_values(),
+        config=(tyro.conf.PositionalRequiredArgs,),
+    )
+    for each in made if isinstance(made, list) else [made]:
+        if each is not None:
+            print(f"{each.markdown}\n{each.place}.*" if isinstance(each, Table) else each)
 
 
 def moved(name: str) -> None:
@@ -61,14 +43,47 @@ def moved(name: str) -> None:
 
 
 def _help() -> str:
-    lines = [f"  {name:16} {_first_line(module)}" for name, module in COMMANDS.items()]
     usage = "usage: python analysis/make.py NAME STUDY [options]; NAME --help lists the options"
-    return "\n".join([usage, "", *lines])
+    return "\n".join([usage, "", *(f"  {spec.name:16} {spec.about}" for spec in SPECS.values())])
 
 
-def _first_line(module: str) -> str:
-    text = importlib.import_module(module).__doc__ or ""
-    return text.partition("\n")[0].partition(": `")[0]
+def _words_to_values() -> ConstructorRegistry:
+    """How words of the command line become a study and parts of the data."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _study(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type is not Evidence:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="STUDY",
+            instance_from_str=lambda words: Evidence(Path(words[0])),
+            is_instance=lambda value: isinstance(value, Evidence),
+            str_from_instance=lambda value: [str(value.root)],
+        )
+
+    @registry.primitive_rule
+    def _part(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type is not Part:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="|".join(part.short for part in Part),
+            instance_from_str=lambda words: _parse_part(words[0]),
+            is_instance=lambda value: isinstance(value, Part),
+            str_from_instance=lambda value: [value.short],
+        )
+
+    return registry
+
+
+def _parse_part(word: str) -> Part:
+    try:
+        return Part.parse(word)
+    except ConfigurationError as error:
+        # The parser would take a ValueError for its own, and say less.
+        raise BccdistError(str(error)) from None
 
 
 if __name__ == "__main__":

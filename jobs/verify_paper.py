@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 
 from analysis.evidence.confusion import Confusion
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
 from analysis.tables.beside_paper import write_beside_paper
 from analysis.tables.selection import area_thresholds_um2
@@ -218,7 +219,7 @@ def main(study: Annotated[Path | None, tyro.conf.Positional] = None) -> int:
     num_wrong = sum(not check.holds for check in results)
     print(f"{len(results) - num_wrong} of {len(results)} checks hold")
     if study is not None:
-        print("\n" + write_beside_paper(study).markdown)
+        print("\n" + write_beside_paper(Evidence(study)).markdown)
     return int(num_wrong > 0)
 
 

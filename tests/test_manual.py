@@ -24,7 +24,8 @@ from places import REPOSITORY
 from study_folders import sections, write_study
 
 import bccdist
-from analysis.evidence.verdict_table import write_verdict_table
+from analysis.evidence.evidence import Evidence
+from analysis.tables.section_verdicts import write_verdict_table
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import AnnotationError
@@ -277,7 +278,7 @@ def test_the_snippets_of_the_analysis_give_the_tables_numbers(tmp_path: Path) ->
         tmp_path, [*rows, *({**row, "psi": "psi_0", "is_final": False, "pixel_px": 16} for row in rows)]
     )
     select_thresholds(tmp_path, SelectConfig())
-    write_verdict_table(tmp_path)
+    write_verdict_table(Evidence(tmp_path))
     values = np.full((512, 512), 230, dtype=np.uint8)
     path = paths.heatmap("resnet34_ds", 2, "phantom-test-000")
     write_heatmap(path, values, outputs=("psi_4",), weights_digest="0" * 12)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import rounded
 from bccdist.failures import read_reason
 from bccdist.files import read_json
@@ -53,9 +53,9 @@ def failures(paths: StudyPaths) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["stage", "slide", "reason"])
 
 
-def slide_times(paths: StudyPaths) -> pd.DataFrame:
+def slide_times(study: Evidence) -> pd.DataFrame:
     """Seconds a slide took, by the ledger: for each setting and part the median and the greatest of its slides."""
-    table = load_ledger(paths).select(["setting", "part", "slide_id", "epoch", "read_s", "network_s"]).to_pandas()
+    table = study.ledger.select(["setting", "part", "slide_id", "epoch", "read_s", "network_s"]).to_pandas()
     slides = table.drop_duplicates(["setting", "part", "slide_id", "epoch"])
     groups = slides.groupby(["setting", "part"], sort=False)
     rows = [

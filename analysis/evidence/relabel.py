@@ -49,29 +49,29 @@ def relabel(study_root: Path, sections_csv: Path) -> Relabelled:
     return Relabelled(sum(old[key] != label for key, label in new.items()), len(unknown))
 
 
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    sections: Annotated[Path | None, tyro.conf.Positional] = None,
-    *,
-    remove: bool = False,
-) -> None:
-    """Take other labels, or the ledger's own again.
+def relabel_study(
+    study: Path, sections: Annotated[Path | None, tyro.conf.Positional] = None, *, remove: bool = False
+) -> str:
+    """Take other labels for the selection and all tables, or the ledger's own again; says what came of it.
 
     Args:
         study: The study's folder.
-        sections: A sections.csv.
+        sections: A sections.csv, such as the review exports.
         remove: Go back to the ledger's labels.
+
+    Raises:
+        ConfigurationError: neither or both is asked for.
+        LedgerError: there is no ledger, or it has none of the sections.
+        ManifestError: the file has faults. The labels stay as they are then.
     """
-    paths = StudyPaths(study)
+    labels = StudyPaths(study).labels
     if (sections is None) != remove:
         raise ConfigurationError("give either a sections.csv or --remove")
     if sections is None:
-        paths.labels.unlink(missing_ok=True)
-        print("labels are the ledger's again; run the selection and the tables")
-    else:
-        found = relabel(study, sections)
-        print(
-            f"{found.num_changed} section(s) have another label now ({paths.labels}); run selection and tables again"
-        )
-        if found.num_unknown:
-            print(f"note: {found.num_unknown} section(s) of the file are of slides that were not inferred")
+        labels.unlink(missing_ok=True)
+        return "labels are the ledger's again; run the selection and the tables"
+    found = relabel(study, sections)
+    said = f"{found.num_changed} section(s) have another label now ({labels}); run selection and tables again"
+    if found.num_unknown:
+        said += f"\nnote: {found.num_unknown} section(s) of the file are of slides that were not inferred"
+    return said

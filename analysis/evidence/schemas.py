@@ -21,6 +21,7 @@ from bccdist.sections import ledger
 from bccdist.shard_set import index as shard_set
 from bccdist.training.reporting import metrics
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "parquet.md"
 WORDS = {
     "setting": "unet, resnet34, resnet34_ds or resnet34_linear",
     "epoch": "the chosen weights' epoch; the first is 1",
@@ -499,11 +500,11 @@ def _file_lines(path: str, version: str, about: str, columns: dict[str, str]) ->
         yield f"| `{name}` | {text} |"
 
 
-def main(out: Annotated[Path, tyro.conf.Positional] = Path(__file__).parents[2] / "docs" / "parquet.md") -> None:
-    """Write the document.
+def write_schemas(out: Annotated[Path, tyro.conf.Positional] = DOCUMENT) -> Path:
+    """Write what every column of every parquet file means.
 
     Args:
-        out: Where to.
+        out: The document.
     """
     write_text(out, document())
-    print(out)
+    return out

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
-from analysis.evidence.schemas import with_descriptions
+from analysis.evidence.schemas import SCHEMAS, with_descriptions
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import write_text
 from bccdist.sections.ledger import write_table
@@ -30,6 +31,13 @@ class Table:
     """Sentences below the table."""
     schema: str = ""
     """What `analysis.evidence.schemas` describes the columns under, if not `name`."""
+    place: Path | None = None
+    """Where it was written, without the ending."""
+
+    @property
+    def folder(self) -> str:
+        """Where it is written within a study."""
+        return SCHEMAS[self.schema or self.name].folder
 
     @property
     def markdown(self) -> str:
@@ -38,11 +46,12 @@ class Table:
         blocks = [f"**{self.title}**{warning}", markdown_of(self.printed), *self.notes]
         return "\n\n".join(blocks) + "\n"
 
-    def write(self, folder: Path) -> None:
-        """Write `name`.parquet, .csv and .md to `folder`."""
+    def write(self, folder: Path) -> Self:
+        """Write `name`.parquet, .csv and .md to `folder`; returns the table with its place."""
         write_frame(folder / f"{self.name}.parquet", self.frame, self.schema or self.name)
         write_text(folder / f"{self.name}.csv", self.frame.to_csv(index=False, lineterminator="\n"))
         write_text(folder / f"{self.name}.md", self.markdown)
+        return replace(self, place=folder / self.name)
 
 
 def write_frame(path: Path, frame: pd.DataFrame, schema: str) -> None:

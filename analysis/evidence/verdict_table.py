@@ -1,24 +1,15 @@
-"""The verdict on every section by the chosen models: `python analysis/make.py verdict_table STUDY [--part test]`.
-
-`section_verdicts.parquet` has one row per Test section and setting: what a pathologist would look at.
-"""
-
-from pathlib import Path
-from typing import Annotated
+"""The verdict on every section by the chosen models, and what it counts up to (paper, sections 2.4 and 3)."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import tyro
 
 from analysis.evidence.confusion import Confusion, count_verdicts
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.section_rows import SectionRows, rows_of
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Label, Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 from bccdist.sections.verdicts import Verdict, decision_step, has_tumor, region_area_um2, verdicts_of
 
 LEDGER_MARGIN = "ledger_margin_um"
@@ -126,49 +117,3 @@ def _require_weights(frame: pd.DataFrame, choice: Choice) -> None:
             f"{choice.setting}, epoch {choice.epoch}: its sections come from the weights {', '.join(others)}, "
             f"but {choice.weights_digest} were chosen; run the inference stage again, or the selection"
         )
-
-
-def build_verdict_table(verdicts: pd.DataFrame) -> Table:
-    """The verdicts as a table; wrong ones and those for review come first."""
-    rank = verdicts["correct"].astype("float").fillna(0.5)
-    ordered = (
-        verdicts.assign(rank=rank).sort_values(["setting", "rank", "slide_id", "section_id"]).drop(columns="rank")
-    )
-    ordered = ordered.reset_index(drop=True)
-    printed = pd.DataFrame(
-        {
-            "slide": ordered["slide_id"],
-            "section": ordered["section_id"],
-            "setting": ordered["setting"],
-            "label": ordered["label"].fillna("none"),
-            "verdict": ordered["verdict"],
-            "area um2": rounded(ordered["area_um2"], 0),
-            "result": ordered["correct"].map({True: "right", False: "WRONG"}).fillna("open"),
-        }
-    )
-    parts = " + ".join(dict.fromkeys(ordered["part"]))
-    return Table(
-        name="section_verdicts", title=f"Section verdicts, {parts}; wrong ones first.", frame=ordered, printed=printed
-    )
-
-
-def write_verdict_table(study_root: Path, part: Part = Part.TEST) -> Table:
-    """Build and write the table of one part.
-
-    Raises:
-        LedgerError: nothing was selected, or the part was not inferred.
-    """
-    paths = StudyPaths(study_root)
-    table = build_verdict_table(all_verdicts(load_ledger(paths), read_choices(paths), [part]))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], part: str = "test") -> None:
-    """Print and write the verdict on every section.
-
-    Args:
-        study: The study's folder.
-        part: Which part: train, val1, val2 or test.
-    """
-    print(write_verdict_table(study, Part.parse(part)).markdown)

@@ -6,7 +6,7 @@ edge need not be a surgical margin (bccdist/sections/margins.py says what counts
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,8 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from analysis.evidence.section_rows import load_ledger, rows_of
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.section_rows import rows_of
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from analysis.outlines.chosen_heatmap import open_chosen, require_same_slide
 from analysis.outlines.region_outlines import Region, find_regions
@@ -27,7 +28,7 @@ from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
-from bccdist.sections.choices import Choice, read_choices, read_headline
+from bccdist.sections.choices import Choice
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.sampling import pixels_under
 from bccdist.sections.verdicts import Verdict
@@ -53,8 +54,8 @@ class Request(NamedTuple):
 
 
 def read_request(
-    paths: StudyPaths,
-    parts: list[Part],
+    study: Evidence,
+    parts: Sequence[Part],
     *,
     setting: str | None = None,
     psi: Psi | None = None,
@@ -63,7 +64,7 @@ def read_request(
     """The chosen models and their verdicts on some parts.
 
     Args:
-        paths: the study's.
+        study: the study.
         parts: of the slides.
         setting: None is every one that was selected.
         psi: the output; None is each setting's own.
@@ -72,19 +73,19 @@ def read_request(
     Raises:
         LedgerError: nothing was selected, or no slide of these parts was inferred, or an argument fits neither.
     """
-    choices = _choices(paths, setting, t_p)
-    rows = rows_of(load_ledger(paths), parts, final_only=psi is None)
+    choices = _choices(study, setting, t_p)
+    rows = rows_of(study.ledger, parts, final_only=psi is None)
     if psi is not None:
         rows = rows.where((rows.frame["psi"] == psi).to_numpy())
     frame = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     if frame.empty:
-        raise no_rows(parts, list(choices.values()))
+        raise no_rows(list(parts), list(choices.values()))
     return Request(choices, frame)
 
 
-def _choices(paths: StudyPaths, setting: str | None, t_p: float | None) -> dict[str, Choice]:
+def _choices(study: Evidence, setting: str | None, t_p: float | None) -> dict[str, Choice]:
     """What was chosen, by setting, with another t_p if one is given."""
-    choices = read_choices(paths) if setting is None else [read_headline(paths, setting)]
+    choices = study.choices if setting is None else [study.headline(setting)]
     if t_p is not None and not 0 < t_p <= 1:
         raise LedgerError(f"--t-p {t_p}: a prediction threshold lies above 0 and is at most 1")
     return {choice.setting: choice if t_p is None else replace(choice, t_p=t_p) for choice in choices}

@@ -8,20 +8,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import tifffile
-import tyro
 from numpy.typing import NDArray
 
+from analysis.evidence.evidence import Evidence
 from bccdist import __version__
 from bccdist.configuration import PHANTOM_WARNING, Psi, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_headline
 
 TILE_PIXELS = CHUNK_PIXELS
 _CLASSIC_TIFF_BYTES = 1 << 31
@@ -30,16 +27,16 @@ _UM_PER_CM = 1e4
 
 
 def export_heatmap(
-    study_root: Path, slide_id: str, *, setting: str | None = None, psi: Psi | None = None, out: Path | None = None
+    study: Evidence, slide_id: str, *, setting: str | None = None, psi: Psi | None = None, out: Path | None = None
 ) -> Path:
-    """Write the heatmap of the chosen epoch of one setting.
+    """Write a heatmap of a chosen model as a pyramidal TIFF.
 
     Args:
-        study_root: the study's folder.
-        slide_id: of a slide that the chosen model was applied to.
-        setting: None is the one with the best F_beta on Validation I + II.
-        psi: the output; None is the setting's own.
-        out: the file to write; None is its place in the study.
+        study: The study's folder.
+        slide_id: A slide that the chosen model was applied to.
+        setting: Which setting: default is the one with the best F_beta on Validation I + II.
+        psi: Which output: default is the setting's own.
+        out: File to write: default is its place in STUDY/heatmap_tiffs/SETTING/.
 
     Returns:
         The file's path.
@@ -48,8 +45,7 @@ def export_heatmap(
         LedgerError: nothing was selected, or not for this setting.
         HeatmapError: the heatmap cannot be read, or has no such output.
     """
-    paths = StudyPaths(study_root)
-    choice = read_headline(paths, setting)
+    paths, choice = study.paths, study.headline(setting)
     heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
     output: Psi = psi or heatmap.outputs[-1]
     if output not in heatmap.outputs:
@@ -100,22 +96,3 @@ def _description(heatmap: Heatmap, psi: Psi) -> str:
     """How the heatmap was made, as JSON in the file's first page."""
     warning = {"warning": PHANTOM_WARNING} if heatmap.attributes.phantom else {}
     return json.dumps({"psi": psi, **warning, **asdict(heatmap.attributes)})
-
-
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    slide_id: Annotated[str, tyro.conf.Positional],
-    setting: str | None = None,
-    psi: Psi | None = None,
-    out: Path | None = None,
-) -> None:
-    """Write a heatmap of the chosen epoch as a pyramidal TIFF.
-
-    Args:
-        study: The study's folder.
-        slide_id: A slide that the chosen model was applied to.
-        setting: Default is the one with the best F_beta on Validation I + II.
-        psi: Which output: default is the setting's own.
-        out: File to write: default is STUDY/heatmap_tiffs/SETTING/.
-    """
-    print(export_heatmap(study, slide_id, setting=setting, psi=psi, out=out))

@@ -9,12 +9,11 @@ ledger's bound (`ledger_margin_um`), which also counts regions that t_A drops. T
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
 from analysis.evidence.verdict_table import LEDGER_MARGIN
 from analysis.outlines.chosen_regions import (
@@ -28,10 +27,8 @@ from analysis.outlines.region_outlines import Region
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.verdicts import Verdict
-from bccdist.study import open_study
 
 _SECTION_COLUMNS = ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2")
 _REGION_TYPES = {
@@ -55,28 +52,31 @@ class _Rows(NamedTuple):
     sections: list[dict[str, Any]]
 
 
-def write_margins(study_root: Path, part: Part = Part.TEST) -> tuple[Table, Table]:
-    """Build and write both tables of one part (research use only).
+def write_margins(study: Evidence, part: Part = Part.TEST) -> Table:
+    """Write the margins of predicted tumor, of each region and the smallest of each section. Research use only.
+
+    Args:
+        study: The study's folder.
+        part: Which part of the data.
 
     Returns:
-        The table of regions, and that of sections.
+        The table of sections.
 
     Raises:
         ConfigurationError: the folder is no study.
         LedgerError: nothing was selected, or the part was not inferred.
         StageFailedError: some slides or heatmaps cannot be read; the tables hold all others.
     """
-    paths = StudyPaths(study_root)
-    found, failures = on_each_output(paths, open_study(study_root), read_request(paths, [part]), _rows_of)
-    tables = _build_tables(found, part, num_failures=len(failures))
-    for table in tables:
-        table.write(paths.tables)
+    found, failures = on_each_output(study.paths, study.manifest, read_request(study, [part]), _rows_of)
+    regions, sections = _build_tables(found, part, num_failures=len(failures))
+    for table in (regions, sections):
+        study.write(table)
     if failures:
         raise StageFailedError(
             f"{len(failures)} heatmap(s) or slide(s) were not read, the tables of margins hold {len(found)}:\n"
             + "\n".join(failures)
         )
-    return tables
+    return sections
 
 
 def _rows_of(output: ChosenOutput, sections: pd.DataFrame) -> _Rows:
@@ -222,14 +222,3 @@ def _marked(frame: pd.DataFrame) -> pd.DataFrame:
     marked = frame.copy()
     marked.attrs["margins"] = MARGIN_WARNING
     return marked
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], part: str = Part.TEST.short) -> None:
-    """Write the margins of predicted tumor, and print the smallest of each section. Research use only.
-
-    Args:
-        study: The study's folder.
-        part: Which part: train, val1, val2 or test.
-    """
-    _, sections = write_margins(study, Part.parse(part))
-    print(sections.markdown)

@@ -16,13 +16,13 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import pandas as pd
 import shapely
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.outlines.chosen_regions import (
     ChosenOutput,
     SectionVerdict,
@@ -51,25 +51,25 @@ _BOUNDS = tuple(f"openslide.bounds-{side}" for side in ("x", "y", "width", "heig
 
 
 def write_regions(
-    study_root: Path,
-    manifest_path: Path,
-    parts: list[Part],
+    study: Evidence,
+    manifest: Path,
+    parts: tuple[Part, ...] = (Part.TEST,),
     *,
     setting: str | None = None,
     psi: Psi | None = None,
     t_p: float | None = None,
     num_workers: int | None = None,
 ) -> list[Path]:
-    """Write the regions of every slide of some parts that the chosen models were applied to.
+    """Write the regions of slides that the chosen models were applied to, as QuPath opens them.
 
     Args:
-        study_root: the study's folder.
-        manifest_path: its slides.csv.
-        parts: of the slides.
-        setting: None is every one that was selected.
-        psi: the output; None is each setting's own.
-        t_p: prediction threshold, 0 to 1; None is the chosen one.
-        num_workers: see `run_each`.
+        study: The study's folder.
+        manifest: The slides.csv that the study was made with.
+        parts: Which parts of the data.
+        setting: Which setting: default is every one that was selected.
+        psi: Which output: default is each setting's own.
+        t_p: Prediction threshold, 0 to 1: default is the chosen one.
+        num_workers: Processes that take a slide each: default is one for each core, 0 is this process.
 
     Returns:
         The files' paths, by slide and setting.
@@ -78,11 +78,10 @@ def write_regions(
         LedgerError: nothing was selected, or no slide of these parts was inferred, or an argument fits neither.
         StageFailedError: some slides or heatmaps cannot be read; all others are written.
     """
-    paths = StudyPaths(study_root)
-    manifest = read_manifest(manifest_path, files_must_exist=False)
-    request = read_request(paths, parts, setting=setting, psi=psi, t_p=t_p)
-    work = partial(_write_slide, paths)
-    written, failures = on_each_output(paths, manifest, request, work, num_workers=num_workers)
+    slides = read_manifest(manifest, files_must_exist=False)
+    request = read_request(study, parts, setting=setting, psi=psi, t_p=t_p)
+    work = partial(_write_slide, study.paths)
+    written, failures = on_each_output(study.paths, slides, request, work, num_workers=num_workers)
     if failures:
         raise StageFailedError(
             f"the regions of {len(failures)} slide(s) were not written, of {len(written)} they were:\n"
@@ -217,26 +216,3 @@ def _unread(section: SectionVerdict) -> dict[str, str]:
 
 def _warning(output: ChosenOutput) -> dict[str, str]:
     return {"warning": PHANTOM_WARNING} if output.heatmap.attributes.phantom else {}
-
-
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    manifest: Annotated[Path, tyro.conf.Positional],
-    parts: tuple[str, ...] = (Part.TEST.short,),
-    setting: str | None = None,
-    psi: Psi | None = None,
-    t_p: float | None = None,
-) -> None:
-    """Write the regions of slides that the chosen models were applied to.
-
-    Args:
-        study: The study's folder.
-        manifest: The slides.csv that the study was made with.
-        parts: Which parts: train, val1, val2, test.
-        setting: Default is every one that was selected.
-        psi: Which output: default is each setting's own.
-        t_p: Prediction threshold, 0 to 1: default is the chosen one.
-    """
-    chosen_parts = [Part.parse(part) for part in parts]
-    for path in write_regions(study, manifest, chosen_parts, setting=setting, psi=psi, t_p=t_p):
-        print(path)

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jinja2
 import pandas as pd
 import tyro
 from PIL import Image
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.provenance import facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
-from analysis.evidence.section_rows import load_ledger, rows_of
+from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts, section_verdicts
+from analysis.evidence.verdict_table import section_verdicts
 from analysis.outlines.margins import bounds_table
 from analysis.page.summary import make_tables
 from analysis.pictures.shown_sections import section_picture
@@ -35,10 +36,8 @@ from bccdist.errors import BccdistError, HeatmapError, LedgerError, ManifestErro
 from bccdist.files import write_text
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
+from bccdist.sections.choices import Choice
 from bccdist.sections.margins import MARGIN_WARNING
-from bccdist.slides.manifest import Manifest
-from bccdist.study import open_study
 
 MOST_PICTURES = 12
 """Of each kind of error."""
@@ -121,12 +120,15 @@ class Section:
 class _Study:
     """What the page is made from."""
 
-    paths: StudyPaths
-    manifest: Manifest
-    choices: Sequence[Choice]
+    evidence: Evidence
     headline: Choice
     """The setting that the first numbers and the pictures of errors are of."""
     tables: Mapping[str, Table | str]
+
+    @property
+    def paths(self) -> StudyPaths:
+        """The study's files."""
+        return self.evidence.paths
 
     def blocks(self, *names: str, folded: bool = False) -> Iterator[TableBlock]:
         """Some tables; one that could not be made is left out, and named under "Not made"."""
@@ -166,36 +168,28 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def write_report(
-    study_root: Path, setting: str | None = None, *, tables: Mapping[str, Table | str] | None = None
+    study: Evidence, setting: str | None = None, *, tables: tyro.conf.Suppress[dict[str, Table | str] | None] = None
 ) -> Path:
-    """Write the page.
+    """Write one page about a study, with all of its tables.
 
     Args:
-        study_root: the study's folder.
-        setting: that comes first; None is the one with the best F_beta on Validation I + II.
-        tables: from `analysis.page.summary.make_tables`; None makes them anew.
+        study: The study's folder.
+        setting: Which setting comes first: default is the one with the best F_beta on Validation I + II.
+        tables: From `analysis.page.summary.make_tables`; None makes them anew.
 
     Returns:
-        Its path.
+        The page's path.
 
     Raises:
         ConfigurationError: the folder is no study.
         LedgerError: nothing was selected, or not for this setting.
     """
-    paths = StudyPaths(study_root)
-    manifest = open_study(study_root)
-    selection = read_selection(paths)
-    choices = choices_of(selection)
-    study = _Study(
-        paths=paths,
-        manifest=manifest,
-        choices=choices,
-        headline=choose_headline(selection, setting),
-        tables=make_tables(study_root) if tables is None else tables,
-    )
-    phantom = manifest.is_phantom or bool(selection["phantom"].any())
-    write_text(paths.report, render(paths.root.resolve().name, list(_sections(study)), phantom=phantom))
-    return paths.report
+    phantom = study.manifest.is_phantom or bool(study.selection["phantom"].any())
+    headline = study.headline(setting)
+    content = _Study(evidence=study, headline=headline, tables=make_tables(study) if tables is None else tables)
+    text = render(study.root.resolve().name, list(_sections(content)), phantom=phantom)
+    write_text(study.paths.report, text)
+    return study.paths.report
 
 
 def render(name: str, sections: Sequence[Section], *, phantom: bool) -> str:
@@ -247,7 +241,7 @@ def _sections(study: _Study) -> Iterator[Section]:
     yield Section(
         title="Time",
         lines=["Reading and the network run beside each other, so their times do not add up."],
-        blocks=[frame_block("Seconds a slide took, by the ledger.", slide_times(study.paths))],
+        blocks=[frame_block("Seconds a slide took, by the ledger.", slide_times(study.evidence))],
     )
     yield _provenance_section(study)
 
@@ -298,7 +292,7 @@ def _resolution_lines(study: _Study) -> Iterator[str]:
     table = study.tables["comparisons"]
     if not isinstance(table, Table):
         return
-    settings = {choice.setting for choice in study.choices}
+    settings = {choice.setting for choice in study.evidence.choices}
     for row in table.frame.to_dict("records"):
         pair = {row["one"], row["other"]}
         if study.headline.setting in pair and pair <= settings:
@@ -311,7 +305,7 @@ def _resolution_lines(study: _Study) -> Iterator[str]:
 def _training_section(study: _Study) -> Section:
     picture = study.paths.tables / "learning_curves.png"
     try:
-        table = write_learning_curves(study.paths.root, picture)
+        table = write_learning_curves(study.evidence)
     except BccdistError as error:
         return Section(title="Training", lines=[str(error)])
     return Section(
@@ -337,7 +331,7 @@ def _errors_section(study: _Study) -> Section:
 
 def _galleries(study: _Study) -> Iterator[GalleryBlock]:
     """The wrong verdicts of the headline's setting: missed ones, then false alarms, the worst first."""
-    verdicts = section_verdicts(rows_of(load_ledger(study.paths), [Part.TEST], final_only=True), study.headline)
+    verdicts = section_verdicts(rows_of(study.evidence.ledger, [Part.TEST], final_only=True), study.headline)
     wrong = verdicts[verdicts["correct"].eq(False).fillna(False)]
     kinds: tuple[tuple[Literal["fn", "fp"], str, str], ...] = (
         ("fn", Label.TUMOR.value, "Missed: labelled Tumor, called Normal"),
@@ -363,7 +357,8 @@ def _tile(study: _Study, row: Mapping[Hashable, Any], error: Literal["fn", "fp"]
     if row["prefilled"]:
         lines.append(f"pre-filled: {row['prefilled']}")
     try:
-        picture = section_picture(study.paths, study.manifest.slide(str(row["slide_id"])), study.headline, row)
+        record = study.evidence.manifest.slide(str(row["slide_id"]))
+        picture = section_picture(study.paths, record, study.headline, row)
     except (SlideError, HeatmapError, ManifestError) as reason:
         return Tile(name=str(row["section_id"]), lines=[*lines, f"no picture: {reason}"], error=error)
     return Tile(name=str(row["section_id"]), lines=lines, error=error, uri=data_uri(picture, "jpeg"))
@@ -385,7 +380,7 @@ def _trust_section(study: _Study) -> Section:
 def _margins_section(study: _Study) -> Section:
     """The smallest margins by the ledger; no slide is read for them."""
     try:
-        verdicts = all_verdicts(load_ledger(study.paths), list(study.choices), [Part.TEST])
+        verdicts = study.evidence.verdicts(Part.TEST)
     except LedgerError as error:
         return Section(title="Margins", lines=[str(error)])
     return Section(
@@ -400,19 +395,9 @@ def _provenance_section(study: _Study) -> Section:
     return Section(
         title="Provenance",
         blocks=[
-            frame_block("The study.", facts(paths, study.manifest)),
-            frame_block("The chosen models.", runs(paths, list(study.choices))),
+            frame_block("The study.", facts(paths, study.evidence.manifest)),
+            frame_block("The chosen models.", runs(paths, study.evidence.choices)),
             *([frame_block("Failed, and not in the results.", failed)] if len(failed) else []),
             *([TableBlock(title="Not made.", heading=["what", "why"], rows=not_made)] if not_made else []),
         ],
     )
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], setting: str | None = None) -> None:
-    """Write the page.
-
-    Args:
-        study: The study's folder.
-        setting: That comes first: default is the one with the best F_beta on Validation I + II.
-    """
-    print(write_report(study, setting))

@@ -158,8 +158,7 @@ def write_figure(
         phantom=bool(table.frame["phantom"].any()),
     )
     write_sheet(paths.figure(table.name), sheet)
-    table.write(paths.figures)
-    return table
+    return table.write(paths.figures)
 
 
 def draw_sheet(sheet: Sheet) -> Figure:

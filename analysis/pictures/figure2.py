@@ -4,24 +4,21 @@ Nothing but the manifest and the slides is needed: it can be drawn before anythi
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.pictures.colours import LABEL_COLOURS
 from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from bccdist.errors import ManifestError
 from bccdist.parts import Label, Part
-from bccdist.paths import StudyPaths
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, Section, sections_of, tissue_mask
-from bccdist.study import open_study
 
 NUM_SLIDES = 2
 _PANEL_PX = (760, 900)
@@ -112,39 +109,28 @@ def _table(slides: Sequence[_LabelledSlide]) -> Table:
     )
 
 
-def write_figure2(study_root: Path, slide_ids: Sequence[str] = ()) -> Table:
-    """Draw the figure and write its table.
+def write_figure2(study: Evidence, slides: tuple[str, ...] = ()) -> Table:
+    """Draw Figure 2, the labels of the sections of Test slides, and write what it shows.
 
     Args:
-        study_root: the study's folder.
-        slide_ids: the slides to show; none is the choice of `choose_slides`.
+        study: The study's folder.
+        slides: The slides to show: default is two of Test with both labels.
 
     Raises:
         ManifestError: a slide is unknown or has no section, or no Test slide has a label.
         SlideError: a slide cannot be read; name others.
     """
-    manifest, paths = open_study(study_root), StudyPaths(study_root)
-    records = [manifest.slide(slide_id) for slide_id in slide_ids] or choose_slides(manifest)
-    slides = [_read_slide(manifest, record) for record in records]
-    bare = [slide.record.slide_id for slide in slides if not slide.sections]
+    manifest = study.manifest
+    records = [manifest.slide(slide_id) for slide_id in slides] or choose_slides(manifest)
+    shown = [_read_slide(manifest, record) for record in records]
+    bare = [slide.record.slide_id for slide in shown if not slide.sections]
     if bare:
         raise ManifestError(f"{manifest.path}: no section on {', '.join(bare)}, nor any tissue found; name others")
     return write_figure(
-        paths,
-        _table(slides),
+        study.paths,
+        _table(shown),
         subtitle=f"box: label {Label.TUMOR.value} (solid) or {Label.NORMAL.value} (dashed)",
-        columns=tuple(f"{slide.record.slide_id}\n{slide.record.part.value}" for slide in slides),
-        rows=(Row(panels=tuple(map(_panel, slides))),),
+        columns=tuple(f"{slide.record.slide_id}\n{slide.record.part.value}" for slide in shown),
+        rows=(Row(panels=tuple(map(_panel, shown))),),
         panel_px=_PANEL_PX,
     )
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], slides: tuple[str, ...] = ()) -> None:
-    """Draw Figure 2, and print and write what it shows.
-
-    Args:
-        study: The study's folder.
-        slides: Which slides; default is two of Test with both labels.
-    """
-    print(write_figure2(study, slides).markdown)
-    print(StudyPaths(study).figure("figure2"))

@@ -3,11 +3,7 @@
 A row a patch, a column a setting: its own output in colours, with the outline of what reaches its chosen t_p.
 """
 
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
     FigureRow,
@@ -17,32 +13,35 @@ from analysis.pictures.validation_patches import (
     write_patch_figure,
 )
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_choices
-from bccdist.study import open_study
 
 NUM_PATCHES = 4
 _PANEL_PX = (300, 300)
 
 
-def write_figure4(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
-    """Draw the figure and write its table; settings without heatmaps of Validation I are named and left out.
+def write_figure4(study: Evidence, patches: int = NUM_PATCHES) -> Table:
+    """Draw Figure 4, the settings on patches of Validation I, and write what it shows.
+
+    Settings without heatmaps of Validation I are named and left out.
+
+    Args:
+        study: The study's folder.
+        patches: How many patches, of different slides as far as there are.
 
     Raises:
         LedgerError: nothing was selected, there is no heatmap at all, or no patch with tumor.
         ShardError: there is no finished shard set, whose index says where tumor is annotated.
         SlideError, AnnotationError, HeatmapError: a slide, its annotations or a heatmap cannot be read.
     """
-    manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choices = settings_with_heatmaps(paths, manifest, read_choices(paths))
-    patches = read_patches(paths, manifest, choices, num_patches)
+    manifest, paths = study.manifest, study.paths
+    choices = settings_with_heatmaps(paths, manifest, study.choices)
+    shown = read_patches(paths, manifest, choices, patches)
     rows = [
         FigureRow(
             patch.slide_id,
             patch,
             {output.choice.setting: output for choice in choices for output in outputs_on(paths, patch, choice)},
         )
-        for patch in patches
+        for patch in shown
     ]
     return write_patch_figure(
         paths,
@@ -57,14 +56,3 @@ def write_figure4(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
         with_outline=True,
         notes=("IoU: of the pixels at or above t_p with the annotated tumor, in this patch alone.",),
     )
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], patches: int = NUM_PATCHES) -> None:
-    """Draw Figure 4, and print and write what it shows.
-
-    Args:
-        study: The study's folder.
-        patches: How many patches, of different slides as far as there are.
-    """
-    print(write_figure4(study, patches).markdown)
-    print(StudyPaths(study).figure("figure4"))

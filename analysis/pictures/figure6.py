@@ -5,14 +5,12 @@ Tissue and heatmap side by side: sections with tumor from the largest to the sma
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 
-from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
 from analysis.pictures.colours import heat_bar
@@ -21,9 +19,6 @@ from analysis.pictures.drawing import Panel, Row, write_figure
 from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.errors import LedgerError
 from bccdist.parts import Label, Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_headline
-from bccdist.study import open_study
 
 NUM_TUMOR, NUM_NORMAL = 4, 2
 _PAIRS_PER_ROW = 2
@@ -71,18 +66,23 @@ def _rows(pairs: list[tuple[Panel, Panel]]) -> tuple[Row, ...]:
 
 
 def write_figure6(
-    study_root: Path, setting: str | None = None, *, num_tumor: int = NUM_TUMOR, num_normal: int = NUM_NORMAL
+    study: Evidence, setting: str | None = None, *, tumor: int = NUM_TUMOR, normal: int = NUM_NORMAL
 ) -> Table:
-    """Draw the figure and write its table.
+    """Draw Figure 6, correctly classified sections of Test, and write what it shows.
+
+    Args:
+        study: The study's folder.
+        setting: Which setting: default is the one with the best F_beta on Validation I + II.
+        tumor: How many sections with tumor.
+        normal: How many sections without.
 
     Raises:
         LedgerError: nothing was selected, Test was not inferred, or no section was correctly classified.
         SlideError, HeatmapError: a slide or a heatmap cannot be read.
     """
-    manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choice = read_headline(paths, setting)
-    verdicts = all_verdicts(load_ledger(paths), [choice], [Part.TEST])
-    sections = choose_sections(verdicts, num_tumor=num_tumor, num_normal=num_normal)
+    manifest, paths, choice = study.manifest, study.paths, study.headline(setting)
+    verdicts = all_verdicts(study.ledger, [choice], [Part.TEST])
+    sections = choose_sections(verdicts, num_tumor=tumor, num_normal=normal)
     if sections.empty:
         raise LedgerError(
             f"{choice.setting}, epoch {choice.epoch}: no section to show among {len(verdicts)} of {Part.TEST.value} "
@@ -104,21 +104,3 @@ def write_figure6(
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
     )
-
-
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    setting: str | None = None,
-    tumor: int = NUM_TUMOR,
-    normal: int = NUM_NORMAL,
-) -> None:
-    """Draw Figure 6, and print and write what it shows.
-
-    Args:
-        study: The study's folder.
-        setting: Default is the one with the best F_beta on Validation I + II.
-        tumor: How many sections with tumor.
-        normal: How many without.
-    """
-    print(write_figure6(study, setting, num_tumor=tumor, num_normal=normal).markdown)
-    print(StudyPaths(study).figure("figure6"))

@@ -3,15 +3,12 @@
 Of the false positives on Test the one with the largest region, and that region from near: what was taken for tumor?
 """
 
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-import tyro
 
-from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts
 from analysis.outlines.chosen_regions import ChosenOutput, Request, SectionVerdict, on_each_output, section_box
 from analysis.outlines.region_outlines import Region
 from analysis.pictures.colours import heat_bar
@@ -24,11 +21,10 @@ from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices, read_headline
+from bccdist.sections.choices import Choice
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
-from bccdist.study import open_study
 
 _PANEL_PX = (560, 460)
 _TITLE = f"Figure 7. A false positive of {Part.TEST.value}"
@@ -144,17 +140,20 @@ def _table(verdict: pd.DataFrame, decision: _Decision, note: str, **um_per_px: f
     )
 
 
-def write_figure7(study_root: Path, setting: str | None = None) -> Table:
-    """Draw the figure and write its table.
+def write_figure7(study: Evidence, setting: str | None = None) -> Table:
+    """Draw Figure 7, a section of Test that was wrongly called Tumor, and write what it shows.
+
+    Args:
+        study: The study's folder.
+        setting: Which setting: default is the one with the best F_beta on Validation I + II.
 
     Raises:
         LedgerError: nothing was selected, Test was not inferred, or there is no false positive.
         StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
     """
-    manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choice = read_headline(paths, setting)
+    manifest, paths, choice = study.manifest, study.paths, study.headline(setting)
     # Of all settings, so that one without a false positive can say which others have one.
-    verdicts = all_verdicts(load_ledger(paths), read_choices(paths), [Part.TEST])
+    verdicts = study.verdicts(Part.TEST)
     wrong = false_positives(verdicts[verdicts["setting"] == choice.setting])
     if wrong.empty:
         raise _no_false_positive(choice, verdicts)
@@ -174,14 +173,3 @@ def write_figure7(study_root: Path, setting: str | None = None) -> Table:
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
     )
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], setting: str | None = None) -> None:
-    """Draw Figure 7, and print and write what it shows.
-
-    Args:
-        study: The study's folder.
-        setting: Default is the one with the best F_beta on Validation I + II.
-    """
-    print(write_figure7(study, setting).markdown)
-    print(StudyPaths(study).figure("figure7"))

@@ -4,11 +4,7 @@ The outputs of resnet34_ds and resnet34_linear on the same patches of Validation
 each in its own resolution. A row a patch and setting, a column an output.
 """
 
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
     FigureRow,
@@ -20,9 +16,7 @@ from analysis.pictures.validation_patches import (
 from bccdist.configuration import Psi, Setting, outputs_of
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
-from bccdist.study import open_study
+from bccdist.sections.choices import Choice
 
 SHOWN: tuple[Setting, ...] = ("resnet34_ds", "resnet34_linear")
 """The settings whose loss reaches every block."""
@@ -35,32 +29,38 @@ _NOTES = (
 )
 
 
-def _shown_choices(paths: StudyPaths) -> list[Choice]:
-    choices = read_choices(paths)
+def _shown_choices(study: Evidence) -> list[Choice]:
+    choices = study.choices
     shown = [choice for choice in choices if choice.setting in SHOWN]
     if not shown:
         selected = ", ".join(choice.setting for choice in choices)
         raise LedgerError(
-            f"{paths.selection}: Figure 8 is of {' and '.join(SHOWN)}, of which neither was selected (there are: "
-            f"{selected}); train one, make its heatmaps and select again"
+            f"{study.paths.selection}: Figure 8 is of {' and '.join(SHOWN)}, of which neither was selected "
+            f"(there are: {selected}); train one, make its heatmaps and select again"
         )
     return shown
 
 
-def write_figure8(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
-    """Draw the figure and write its table; a setting without heatmaps of Validation I is named and left out.
+def write_figure8(study: Evidence, patches: int = NUM_PATCHES) -> Table:
+    """Draw Figure 8, what each decoder block says, and write what it shows.
+
+    A setting without heatmaps of Validation I is named and left out.
+
+    Args:
+        study: The study's folder.
+        patches: How many patches, of different slides as far as there are.
 
     Raises:
         LedgerError: neither setting was selected, there is no heatmap at all, or no patch with tumor.
         ShardError: there is no finished shard set, whose index says where tumor is annotated.
         SlideError, AnnotationError, HeatmapError: a slide, its annotations or a heatmap cannot be read.
     """
-    manifest, paths = open_study(study_root), StudyPaths(study_root)
-    choices = settings_with_heatmaps(paths, manifest, _shown_choices(paths))
-    patches = read_patches(paths, manifest, choices, num_patches)
+    manifest, paths = study.manifest, study.paths
+    choices = settings_with_heatmaps(paths, manifest, _shown_choices(study))
+    shown = read_patches(paths, manifest, choices, patches)
     rows = [
         FigureRow(f"{choice.setting}\n{patch.slide_id}", patch, {output.psi: output for output in outputs})
-        for patch in patches
+        for patch in shown
         for choice in choices
         if (outputs := outputs_on(paths, patch, choice, OUTPUTS))
     ]
@@ -75,14 +75,3 @@ def write_figure8(study_root: Path, num_patches: int = NUM_PATCHES) -> Table:
         with_outline=False,
         notes=_NOTES,
     )
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], patches: int = NUM_PATCHES) -> None:
-    """Draw Figure 8, and print and write what it shows.
-
-    Args:
-        study: The study's folder.
-        patches: How many patches, of different slides as far as there are.
-    """
-    print(write_figure8(study, patches).markdown)
-    print(StudyPaths(study).figure("figure8"))

@@ -8,13 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import tyro
 
-from analysis.evidence.section_rows import load_ledger
-from analysis.evidence.verdict_table import all_verdicts
+from analysis.evidence.evidence import Evidence
 from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.chosen_regions import SectionVerdict, section_box
 from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
@@ -25,7 +22,7 @@ from bccdist.errors import StageFailedError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
@@ -41,15 +38,15 @@ _KEYS = (
 
 
 def draw_overlays(
-    study_root: Path, manifest_path: Path, parts: list[Part], *, num_workers: int | None = None
+    study: Evidence, manifest: Path, parts: tuple[Part, ...] = (Part.TEST,), *, num_workers: int | None = None
 ) -> list[Path]:
-    """Draw every slide of some parts that the chosen models were applied to.
+    """Draw every slide of some parts that the chosen models were applied to, with heatmap, boxes and verdicts.
 
     Args:
-        study_root: the study's folder.
-        manifest_path: its slides.csv.
-        parts: of the slides.
-        num_workers: see `run_each`.
+        study: The study's folder.
+        manifest: The slides.csv that the study was made with.
+        parts: Which parts of the data.
+        num_workers: Processes that take a slide each: default is one for each core, 0 is this process.
 
     Returns:
         The pictures' paths.
@@ -58,12 +55,11 @@ def draw_overlays(
         LedgerError: nothing was selected, or no slide of these parts was inferred.
         StageFailedError: some slides or heatmaps cannot be read; all others are drawn.
     """
-    paths = StudyPaths(study_root)
-    manifest = read_manifest(manifest_path, files_must_exist=False)
-    choices = {choice.setting: choice for choice in read_choices(paths)}
-    verdicts = all_verdicts(load_ledger(paths), list(choices.values()), parts)
+    slides = read_manifest(manifest, files_must_exist=False)
+    choices = {choice.setting: choice for choice in study.choices}
+    verdicts = study.verdicts(*parts)
     outputs = [(str(setting), str(slide_id)) for (setting, slide_id), _ in verdicts.groupby(["setting", "slide_id"])]
-    setup = partial(open_drawing, paths, manifest.only({slide_id for _, slide_id in outputs}), choices, verdicts)
+    setup = partial(open_drawing, study.paths, slides.only({slide_id for _, slide_id in outputs}), choices, verdicts)
     outcomes = dict(run_each(setup, outputs, num_workers=num_workers))
     drawn = [outcome for output in outputs if isinstance(outcome := outcomes[output], Path)]
     failures = [
@@ -136,19 +132,3 @@ def section_mark(crop: Crop, section: SectionVerdict) -> Mark:
         dashed=needs_a_look,
         alarming=needs_a_look,
     )
-
-
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    manifest: Annotated[Path, tyro.conf.Positional],
-    parts: tuple[str, ...] = (Part.TEST.short,),
-) -> None:
-    """Draw the slides that the chosen models were applied to.
-
-    Args:
-        study: The study's folder.
-        manifest: The slides.csv that the study was made with.
-        parts: Which parts: train, val1, val2, test.
-    """
-    for path in draw_overlays(study, manifest, [Part.parse(part) for part in parts]):
-        print(path)

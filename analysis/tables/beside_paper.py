@@ -5,17 +5,15 @@ study of this size can be of its own.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, CHOSEN_T_P, FALSE_VERDICTS, TABLE_3
 from analysis.evidence.resampling import FIGURES, Interval
 from analysis.evidence.table import Table
 from analysis.tables.intervals import interval_from, interval_text, read_intervals
-from bccdist.paths import StudyPaths
 
 _BLOCKS = {
     "psi_0": "Table 5, psi_0",
@@ -99,22 +97,13 @@ def _thresholds_note() -> str:
     return f"The paper chose: {chosen}."
 
 
-def write_beside_paper(study_root: Path) -> Table:
-    """Build and write the table.
+def write_beside_paper(study: Evidence) -> Table:
+    """Write the study's results beside the paper's.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or no chosen model has labelled sections.
     """
-    paths = StudyPaths(study_root)
-    table = build_beside_paper(read_intervals(paths).frame)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write the study's results beside the paper's.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_beside_paper(study).markdown)
+    return study.write(build_beside_paper(read_intervals(study).frame))

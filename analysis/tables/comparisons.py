@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.resampling import (
     LEVEL,
     NUM_RESAMPLES,
@@ -30,13 +29,12 @@ from analysis.evidence.resampling import (
     resampled,
     total,
 )
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
+from analysis.evidence.section_rows import SectionRows
 from analysis.evidence.table import NOT_KNOWN, Table
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 
 NOT_RESOLVED = "not resolved"
 
@@ -150,22 +148,13 @@ def difference_text(found: Interval) -> str:
     return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
-def write_comparisons(study_root: Path) -> Table:
-    """Build and write the table.
+def write_comparisons(study: Evidence) -> Table:
+    """Write which models Test tells apart, and which it does not.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or there is nothing to compare on Test.
     """
-    paths = StudyPaths(study_root)
-    table = build_comparisons(rows_of(load_ledger(paths), [Part.TEST], final_only=False), read_choices(paths))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write the comparisons.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_comparisons(study).markdown)
+    return study.write(build_comparisons(study.rows(Part.TEST), study.choices))

@@ -7,18 +7,14 @@ left a wrong one standing (paper, section 3.2).
 
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import tyro
 
-from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
-from analysis.evidence.verdict_table import all_verdicts, count_sections
+from analysis.evidence.verdict_table import count_sections
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_choices
 from bccdist.sections.verdicts import Verdict
 
 AREA_EDGES = (0.25, 1.0, 4.0, 16.0, 64.0)
@@ -97,22 +93,13 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def write_error_groups(study_root: Path) -> Table:
-    """Build and write the table.
+def write_error_groups(study: Evidence) -> Table:
+    """Write where the wrong verdicts on Test are: by slide, by area, and by pre-filled label.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or Test was not inferred.
     """
-    paths = StudyPaths(study_root)
-    table = build_error_groups(all_verdicts(load_ledger(paths), read_choices(paths), [Part.TEST]))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write where the errors are.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_error_groups(study).markdown)
+    return study.write(build_error_groups(study.verdicts(Part.TEST)))

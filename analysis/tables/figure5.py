@@ -1,20 +1,13 @@
 """Figure 5, wrongly classified sections of Test (paper, section 3): `python analysis/make.py figure5 STUDY`."""
 
-from pathlib import Path
-from typing import Annotated
-
 import pandas as pd
-import tyro
 from matplotlib.figure import Figure
 
-from analysis.evidence.section_rows import load_ledger
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts
 from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
 from analysis.tables.table4 import build_table4
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_choices
 
 
 def build_figure5(table4: pd.DataFrame) -> Table:
@@ -54,26 +47,16 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def write_figure5(study_root: Path) -> Table:
-    """Draw the figure and write what it shows.
+def write_figure5(study: Evidence) -> Table:
+    """Draw how many sections of Test are wrongly classified, and write what the figure shows.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or Test was not inferred.
     """
-    paths = StudyPaths(study_root)
-    choices = read_choices(paths)
-    table4 = build_table4(all_verdicts(load_ledger(paths), choices, [Part.TEST]), choices)
-    table = build_figure5(table4.frame)
+    table = build_figure5(build_table4(study.verdicts(Part.TEST), study.choices).frame)
     for kind in ("png", "svg"):
-        write_chart(paths.figure("figure5").with_suffix(f".{kind}"), draw(table.frame))
-    table.write(paths.figures)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Draw, print and write Figure 5.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_figure5(study).markdown)
+        write_chart(study.paths.figure("figure5").with_suffix(f".{kind}"), draw(table.frame))
+    return study.write(table)

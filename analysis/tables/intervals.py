@@ -7,12 +7,11 @@ thresholds were chosen, so that those figures are too good whatever their interv
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.resampling import (
     FIGURES,
     LEVEL,
@@ -25,13 +24,12 @@ from analysis.evidence.resampling import (
     intervals,
     total,
 )
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
+from analysis.evidence.section_rows import SectionRows
 from analysis.evidence.table import NOT_KNOWN, Table
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 
 PARTS = {"Test": (Part.TEST,), "Validation I + II": SELECTION_PARTS}
 """What is judged, under its name in the table."""
@@ -127,32 +125,22 @@ def interval_text(found: Interval) -> str:
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def read_intervals(paths: StudyPaths) -> Table:
+def read_intervals(study: Evidence) -> Table:
     """The table of a study, from its ledger.
 
     Raises:
         LedgerError: nothing was selected, or no chosen model has labelled sections.
     """
-    rows = rows_of(load_ledger(paths), [part for parts in PARTS.values() for part in parts], final_only=False)
-    return build_intervals(rows, read_choices(paths))
+    return build_intervals(study.rows(*(part for parts in PARTS.values() for part in parts)), study.choices)
 
 
-def write_intervals(study_root: Path) -> Table:
-    """Build and write the table.
+def write_intervals(study: Evidence) -> Table:
+    """Write the figures of Tables 3 to 5 with their intervals.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or no chosen model has labelled sections.
     """
-    paths = StudyPaths(study_root)
-    table = read_intervals(paths)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write the figures with their intervals.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_intervals(study).markdown)
+    return study.write(read_intervals(study))

@@ -5,14 +5,13 @@ The IoU of each setting's final output on Validation I over the epochs, as a pic
 
 import math
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NOT_KNOWN, Table, rounded
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.configuration import SETTINGS
@@ -116,26 +115,17 @@ def _finish(axes: Axes, *, num_epochs: int) -> None:
     tidy(axes)
 
 
-def write_learning_curves(study_root: Path, picture: Path) -> Table:
-    """Draw the curves of a study, and write their table beside the picture.
+def write_learning_curves(study: Evidence, out: Path | None = None) -> Table:
+    """Draw how the settings learn, and write the table beside the picture.
+
+    Args:
+        study: The study's folder.
+        out: The picture, a PNG or an SVG; default is learning_curves.png in the study's tables.
 
     Raises:
         LedgerError: no run has metrics, or an epoch stands twice in one.
     """
-    curves = read_curves(StudyPaths(study_root))
+    picture = out or study.paths.tables / "learning_curves.png"
+    curves = read_curves(study.paths)
     write_chart(picture, draw(curves))
-    table = build_table(curves, picture.stem)
-    table.write(picture.parent)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], out: Path | None = None) -> None:
-    """Draw, print and write the learning curves.
-
-    Args:
-        study: The study's folder.
-        out: The picture, a PNG; the table goes beside it. None is learning_curves.png in the study's tables.
-    """
-    picture = out or StudyPaths(study).tables / "learning_curves.png"
-    print(write_learning_curves(study, picture).markdown)
-    print(picture)
+    return build_table(curves, picture.stem).write(picture.parent)

@@ -5,18 +5,15 @@ w stands w times the standard deviation of the block's scores, which the calibra
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NOT_KNOWN, Table
 from analysis.tables.table5 import measured_outputs
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_headline
+from bccdist.sections.choices import Choice
 from bccdist.speedups.record import MeasuredOutput
 
 SETTING: Setting = "resnet34_linear"
@@ -69,24 +66,14 @@ def _signed(values: pd.Series) -> list[str]:
     return [NOT_KNOWN if pd.isna(value) else f"{value:+.4f}" for value in values]
 
 
-def write_merge_weights(study_root: Path) -> Table:
-    """Build and write the table.
+def write_merge_weights(study: Evidence) -> Table:
+    """Write what the linear merge learned for each decoder block.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected for the linear merge, or it has no metrics.
     """
-    paths = StudyPaths(study_root)
-    choice = read_headline(paths, SETTING)
-    metrics = pd.read_parquet(paths.run(SETTING).metrics)
-    table = build_merge_weights(metrics, choice, measured_outputs(paths.run(SETTING), choice))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write the linear merge's weights.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_merge_weights(study).markdown)
+    choice, run = study.headline(SETTING), study.paths.run(SETTING)
+    return study.write(build_merge_weights(pd.read_parquet(run.metrics), choice, measured_outputs(run, choice)))

@@ -6,22 +6,18 @@ training patches (paper, section 2.3) give no reason to expect it; this says how
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 from matplotlib.figure import Figure
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import Table, rounded, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_choices
 
 NUM_BINS = 10
 
@@ -109,26 +105,17 @@ def draw(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-def write_reliability(study_root: Path) -> Table:
-    """Draw the bins, and write them and the errors.
+def write_reliability(study: Evidence) -> Table:
+    """Draw and write whether the sections' probabilities on Test mean what they say.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or Test has not both Tumor and Normal sections.
     """
-    paths = StudyPaths(study_root)
-    every = all_scored(load_ledger(paths), read_choices(paths), [Part.TEST])
+    every = all_scored(study.ledger, study.choices, [Part.TEST])
     bins = build_bins(every)
-    write_frame(paths.tables / "reliability_bins.parquet", bins, "reliability_bins")
-    write_chart(paths.figure("reliability"), draw(bins))
-    table = build_reliability(every, bins)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Draw, print and write the calibration of probabilities.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_reliability(study).markdown)
+    write_frame(study.paths.tables / "reliability_bins.parquet", bins, "reliability_bins")
+    write_chart(study.paths.figure("reliability"), draw(bins))
+    return study.write(build_reliability(every, bins))

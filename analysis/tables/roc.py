@@ -4,27 +4,24 @@ t_p runs over all 256 stored probabilities while t_A stays as chosen: all of it 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.evidence.confusion import Confusion
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.resampling import LEVEL, NUM_RESAMPLES, SEED, Interval, draw_slides, interval_of
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import Table, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 from bccdist.sections.curve import CURVE_LENGTH
 
 Counts = NDArray[np.int64]
@@ -176,27 +173,17 @@ def _finish(axes: Axes, x_label: str, y_label: str) -> None:
     tidy(axes)
 
 
-def write_roc(study_root: Path) -> Table:
-    """Draw the curves, and write them and the areas under them.
+def write_roc(study: Evidence) -> Table:
+    """Draw ROC and precision-recall of the section verdicts on Test, and write the curves and their areas.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or Test has not both Tumor and Normal sections.
     """
-    paths = StudyPaths(study_root)
-    choices = read_choices(paths)
-    every = all_scored(load_ledger(paths), choices, [Part.TEST])
+    every = all_scored(study.ledger, study.choices, [Part.TEST])
     curves = build_curves(every)
-    write_frame(paths.tables / "roc_curves.parquet", curves, "roc_curves")
-    write_chart(paths.figure("roc"), draw(curves, choices))
-    table = build_roc(every)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Draw, print and write ROC and precision-recall.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_roc(study).markdown)
+    write_frame(study.paths.tables / "roc_curves.parquet", curves, "roc_curves")
+    write_chart(study.paths.figure("roc"), draw(curves, study.choices))
+    return study.write(build_roc(every))

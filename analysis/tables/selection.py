@@ -10,7 +10,7 @@ wrong: it is left out of the confusion and counted in a column of its own.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,13 +42,17 @@ _RANKED = {
 _DIGITS_THAT_DIFFER = 12
 
 
-def select_thresholds(study_root: Path, config: SelectConfig) -> None:
-    """Merge the ledger, judge the whole grid, write it and the choice, and print the choice.
+def select_thresholds(study: Path, config: tyro.conf.OmitArgPrefixes[SelectConfig]) -> None:
+    """Choose epoch, t_p and t_A of every setting, write the whole grid and the choice, and print Table 3.
+
+    Args:
+        study: The study's folder.
+        config: The grid, and what it is judged by.
 
     Raises:
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
-    paths = StudyPaths(study_root)
+    paths = StudyPaths(study)
     rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
@@ -196,13 +200,3 @@ def _describe(cell: dict[str, Any], candidates: SectionRows, config: SelectConfi
 
 def _equals(rows: SectionRows, column: str, value: object) -> NDArray[np.bool_]:
     return np.asarray(rows.frame[column] == value, dtype=bool)
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], config: tyro.conf.OmitArgPrefixes[SelectConfig]) -> None:
-    """Choose epoch, t_p and t_A of every setting.
-
-    Args:
-        study: The study's folder.
-        config: The grid, and what it is judged by.
-    """
-    select_thresholds(study, config)

@@ -6,24 +6,22 @@ stable, and a lone peak is likely to be chance.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-import tyro
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
 from analysis.tables.chart import new_figure, write_chart
 from bccdist.errors import LedgerError
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, choices_of, read_selection
+from bccdist.sections.choices import Choice, choices_of
 
 TOLERANCE = 0.005
 _EDGE_NEIGHBOURS = 4
@@ -172,25 +170,16 @@ def _outline(inside: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
     return lines
 
 
-def write_stability(study_root: Path, tolerance: float = TOLERANCE) -> Table:
-    """Draw the maps and write how far the plateaus reach.
-
-    Raises:
-        LedgerError: nothing was selected.
-    """
-    paths = StudyPaths(study_root)
-    selection, grid = read_selection(paths), pd.read_parquet(paths.grid)
-    write_chart(paths.figure("stability"), draw(grid, selection, tolerance=tolerance))
-    table = build_stability(grid, selection, tolerance=tolerance)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], tolerance: float = TOLERANCE) -> None:
-    """Draw, print and write the stability of the choice.
+def write_stability(study: Evidence, tolerance: float = TOLERANCE) -> Table:
+    """Draw how F_beta depends on the thresholds, and write how far the plateau around the choice reaches.
 
     Args:
         study: The study's folder.
         tolerance: How much lower F_beta may be on the plateau.
+
+    Raises:
+        LedgerError: nothing was selected.
     """
-    print(write_stability(study, tolerance).markdown)
+    selection, grid = study.selection, pd.read_parquet(study.paths.grid)
+    write_chart(study.paths.figure("stability"), draw(grid, selection, tolerance=tolerance))
+    return study.write(build_stability(grid, selection, tolerance=tolerance))

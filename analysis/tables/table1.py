@@ -1,18 +1,15 @@
 """Table 1, the parts of the data (paper, section 2.1): `python analysis/make.py table1 STUDY`."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.slides.part_totals import totals_of
-from bccdist.study import open_study
 
 
 def build_table1(manifest: Manifest) -> Table:
@@ -49,22 +46,14 @@ def _row(manifest: Manifest, part: Part) -> dict[str, Any]:
     }
 
 
-def write_table1(study_root: Path) -> Table:
-    """Build and write Table 1.
+def write_table1(study: Evidence) -> Table:
+    """Write Table 1: slides, annotations and section labels of each part.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         ConfigurationError: the folder is no study.
         ManifestError: its manifest has faults.
     """
-    table = build_table1(open_study(study_root))
-    table.write(StudyPaths(study_root).tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write Table 1.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_table1(study).markdown)
+    return study.write(build_table1(study.manifest))

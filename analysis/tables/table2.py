@@ -4,15 +4,13 @@ Counts are those of the study's shard set, and of an epoch with the default bala
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NOT_KNOWN, Table
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
 from bccdist.shard_set.index import read_set_manifest
 from bccdist.shard_set.pools import POOLS
 
@@ -53,22 +51,13 @@ def build_table2(manifest: Mapping[str, Any]) -> Table:
     )
 
 
-def write_table2(study_root: Path) -> Table:
-    """Build and write Table 2.
+def write_table2(study: Evidence) -> Table:
+    """Write Table 2: training patches before and after balancing.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         ShardError: the study has no finished shard set.
     """
-    paths = StudyPaths(study_root)
-    table = build_table2(read_set_manifest(paths.shards))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write Table 2.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_table2(study).markdown)
+    return study.write(build_table2(read_set_manifest(study.paths.shards)))

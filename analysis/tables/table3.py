@@ -1,14 +1,9 @@
 """Table 3, the selected models on Validation I + II (paper, section 2.5): `python analysis/make.py table3 STUDY`."""
 
-from pathlib import Path
-from typing import Annotated
-
 import pandas as pd
-import tyro
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_selection
 
 
 def build_table3(selection: pd.DataFrame) -> Table:
@@ -45,22 +40,13 @@ def printed_figures(frame: pd.DataFrame, beta: float) -> dict[str, object]:
     }
 
 
-def write_table3(study_root: Path) -> Table:
-    """Build and write Table 3.
+def write_table3(study: Evidence) -> Table:
+    """Write Table 3: what was chosen for each setting, and how it does on Validation I + II.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected.
     """
-    paths = StudyPaths(study_root)
-    table = build_table3(read_selection(paths))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write Table 3.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_table3(study).markdown)
+    return study.write(build_table3(study.selection))

@@ -1,18 +1,15 @@
 """Table 4, the chosen models on the Test part (paper, section 3): `python analysis/make.py table4 STUDY`."""
 
-from pathlib import Path
-from typing import Annotated
-
 import pandas as pd
-import tyro
 
-from analysis.evidence.section_rows import load_ledger, sections_in
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.section_rows import sections_in
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts, build_verdict_table, summarise, unlabelled_notes
+from analysis.evidence.verdict_table import summarise, unlabelled_notes
+from analysis.tables.section_verdicts import build_verdict_table
 from analysis.tables.table3 import printed_figures
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, read_choices
+from bccdist.sections.choices import Choice
 
 
 def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
@@ -57,25 +54,15 @@ def _notes(verdicts: pd.DataFrame, choices: list[Choice], frame: pd.DataFrame) -
     return notes
 
 
-def write_table4(study_root: Path) -> Table:
-    """Build and write Table 4 and the verdicts that it counts.
+def write_table4(study: Evidence) -> Table:
+    """Write Table 4, the chosen models on Test, and the verdicts that it counts.
+
+    Args:
+        study: The study's folder.
 
     Raises:
         LedgerError: nothing was selected, or Test was not inferred.
     """
-    paths = StudyPaths(study_root)
-    choices = read_choices(paths)
-    verdicts = all_verdicts(load_ledger(paths), choices, [Part.TEST])
-    build_verdict_table(verdicts).write(paths.tables)
-    table = build_table4(verdicts, choices)
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Print and write Table 4.
-
-    Args:
-        study: The study's folder.
-    """
-    print(write_table4(study).markdown)
+    verdicts = study.verdicts(Part.TEST)
+    study.write(build_verdict_table(verdicts))
+    return study.write(build_table4(verdicts, study.choices))

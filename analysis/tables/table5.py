@@ -7,21 +7,19 @@ segmentations (they are for looking at), so the default is the deeply supervised
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import pyarrow as pa
-import tyro
 
-from analysis.evidence.section_rows import load_ledger, rows_of
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, cut, rounded
 from analysis.evidence.verdict_table import no_rows, section_verdicts, summarise, unlabelled_notes
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
-from bccdist.paths import RunPaths, StudyPaths
-from bccdist.sections.choices import Choice, read_headline
+from bccdist.paths import RunPaths
+from bccdist.sections.choices import Choice, choose_headline
 from bccdist.sections.verdicts import Verdict
 from bccdist.speedups.record import MeasuredOutput, read_speedups
 
@@ -120,24 +118,15 @@ def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredO
     return {}
 
 
-def write_table5(study_root: Path, setting: Setting | None = None) -> Table:
-    """Build and write Table 5.
+def write_table5(study: Evidence, setting: Setting | None = None) -> Table:
+    """Write Table 5: each decoder block as the output, on Test.
+
+    Args:
+        study: The study's folder.
+        setting: The setting whose outputs are compared: default is resnet34_ds, whose loss reaches every block.
 
     Raises:
         LedgerError: nothing was selected for the setting, or Test was not inferred.
     """
-    paths = StudyPaths(study_root)
-    choice = read_headline(paths, setting, among=[DEFAULT_SETTING])
-    table = build_table5(load_ledger(paths), choice, measured_outputs(paths.run(choice.setting), choice))
-    table.write(paths.tables)
-    return table
-
-
-def main(study: Annotated[Path, tyro.conf.Positional], setting: Setting | None = None) -> None:
-    """Print and write Table 5.
-
-    Args:
-        study: The study's folder.
-        setting: The setting whose outputs are compared: default is resnet34_ds.
-    """
-    print(write_table5(study, setting).markdown)
+    choice = choose_headline(study.selection, setting, among=[DEFAULT_SETTING])
+    return study.write(build_table5(study.ledger, choice, measured_outputs(study.paths.run(choice.setting), choice)))

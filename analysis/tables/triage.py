@@ -13,23 +13,19 @@ checked on Test, and the table says what was promised and what came.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import tyro
 from numpy.typing import NDArray
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, scored_sections
-from analysis.evidence.section_rows import load_ledger
 from analysis.evidence.table import NOT_KNOWN, Table
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import read_choices
 from bccdist.sections.curve import CURVE_LENGTH
 
 MISS_RATES = (0.005, 0.01, 0.02, 0.05)
@@ -205,33 +201,20 @@ def _bias_notes(calibration: Sequence[ScoredSections]) -> Iterator[str]:
 
 
 def write_triage(
-    study_root: Path, miss_rates: Sequence[float] = MISS_RATES, false_alarm_rate: float = FALSE_ALARM_RATE
+    study: Evidence, miss_rates: tuple[float, ...] = MISS_RATES, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Table:
-    """Build and write the table.
+    """Write which sections a model may sort out by itself, at what promised risk, and what came of it on Test.
+
+    Args:
+        study: The study's folder.
+        miss_rates: Shares of the Tumor sections that may go unseen, a row each.
+        false_alarm_rate: Share of the Normal sections that may be called Tumor unseen.
 
     Raises:
         LedgerError: nothing was selected, or Validation I + II have not both Tumor and Normal sections.
         ConfigurationError: a rate is not between 0 and 1.
     """
-    paths = StudyPaths(study_root)
-    rows = load_ledger(paths)
-    calibration = all_scored(rows, read_choices(paths), list(SELECTION_PARTS))
+    rows = study.ledger
+    calibration = all_scored(rows, study.choices, list(SELECTION_PARTS))
     test = [scored_sections(rows, each.choice, [Part.TEST]) for each in calibration]
-    table = build_triage(calibration, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate)
-    table.write(paths.tables)
-    return table
-
-
-def main(
-    study: Annotated[Path, tyro.conf.Positional],
-    miss_rates: tuple[float, ...] = MISS_RATES,
-    false_alarm_rate: float = FALSE_ALARM_RATE,
-) -> None:
-    """Print and write the triage.
-
-    Args:
-        study: The study's folder.
-        miss_rates: Shares of the Tumor sections that may go unseen, one row each.
-        false_alarm_rate: Share of the Normal sections that may be called Tumor unseen.
-    """
-    print(write_triage(study, miss_rates, false_alarm_rate).markdown)
+    return study.write(build_triage(calibration, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate))

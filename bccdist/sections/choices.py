@@ -74,12 +74,3 @@ def choose_headline(
     # The first of equals comes first; an F_beta that is not known ranks last.
     best = int(able["f_beta"].fillna(-1.0).to_numpy().argmax())
     return choices_of(able)[best]
-
-
-def read_headline(paths: StudyPaths, setting: str | None = None, *, among: Collection[str] = SETTINGS) -> Choice:
-    """The same for a study, as `choose_headline` says.
-
-    Raises:
-        LedgerError: nothing was selected yet, or not for the setting.
-    """
-    return choose_headline(read_selection(paths), setting, among=among)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from study_folders import sections, write_study
 
-from analysis.evidence.relabel import main, relabel
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.relabel import relabel, relabel_study
 from analysis.evidence.section_rows import load_ledger
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table4 import write_table4
@@ -26,13 +27,13 @@ def paths(tmp_path: Path) -> StudyPaths:
 
 
 def test_a_corrected_label_changes_table_4_at_once(paths: StudyPaths, tmp_path: Path) -> None:
-    assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[2, 5]]
+    assert write_table4(Evidence(paths.root)).frame[["fn", "tn"]].to_numpy().tolist() == [[2, 5]]
     new = tmp_path / "sections.csv"
     new.write_text(
         HEADER + "t,Test-section-0005,Normal,dr,2026-01-02,Tumor\nt,Test-section-0000,Tumor,dr,2026-01-02,\n"
     )
     assert relabel(paths.root, new) == (1, 0)
-    assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[1, 6]]
+    assert write_table4(Evidence(paths.root)).frame[["fn", "tn"]].to_numpy().tolist() == [[1, 6]]
     row = next(row for row in load_ledger(paths).to_pylist() if row["section_id"] == "Test-section-0005")
     assert (row["labelled_by"], row["labelled_at"], row["prefilled"]) == ("dr", "2026-01-02", "Tumor")
 
@@ -50,15 +51,15 @@ def test_a_label_that_is_taken_away_leaves_the_section_out(paths: StudyPaths, tm
     new = tmp_path / "sections.csv"
     new.write_text(HEADER + "t,Test-section-0005,,,,\n")
     relabel(paths.root, new)
-    assert write_table4(paths.root).frame[["fn", "num_unlabelled"]].to_numpy().tolist() == [[1, 1]]
+    assert write_table4(Evidence(paths.root)).frame[["fn", "num_unlabelled"]].to_numpy().tolist() == [[1, 1]]
 
 
 def test_the_ledgers_labels_come_back(paths: StudyPaths, tmp_path: Path) -> None:
     new = tmp_path / "sections.csv"
     new.write_text(HEADER + "t,Test-section-0005,Normal,,,\n")
-    main(paths.root, new)
-    main(paths.root, remove=True)
-    assert write_table4(paths.root).frame[["fn", "tn"]].to_numpy().tolist() == [[2, 5]]
+    relabel_study(paths.root, new)
+    relabel_study(paths.root, remove=True)
+    assert write_table4(Evidence(paths.root)).frame[["fn", "tn"]].to_numpy().tolist() == [[2, 5]]
 
 
 def test_sections_that_were_not_inferred_are_counted(paths: StudyPaths, tmp_path: Path) -> None:
@@ -84,4 +85,4 @@ def test_a_file_with_faults_is_refused(paths: StudyPaths, tmp_path: Path) -> Non
 
 def test_a_file_or_remove_is_wanted_and_not_both(paths: StudyPaths) -> None:
     with pytest.raises(ConfigurationError, match="either"):
-        main(paths.root)
+        relabel_study(paths.root)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from study_folders import sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.schemas import SCHEMAS, document, with_descriptions
 from analysis.evidence.table import Table
 from analysis.page.summary import make_tables
@@ -33,7 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
     ]
     paths = write_study(tmp_path_factory.mktemp("schemas"), rows)
     select_thresholds(paths.root, SelectConfig())
-    made = {name for name, outcome in make_tables(paths.root).items() if isinstance(outcome, Table)}
+    made = {name for name, outcome in make_tables(Evidence(paths.root)).items() if isinstance(outcome, Table)}
     assert made == FROM_A_LEDGER_ALONE
     return paths
 

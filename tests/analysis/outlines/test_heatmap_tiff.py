@@ -11,6 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 from study_folders import sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.outlines import heatmap_tiff
 from analysis.outlines.heatmap_tiff import export_heatmap
 from analysis.tables.selection import select_thresholds
@@ -69,7 +70,7 @@ def test_openslide_reads_every_level(
     paths: StudyPaths, psi: Psi, least_big_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heatmap_tiff, "_CLASSIC_TIFF_BYTES", least_big_bytes)
-    path = export_heatmap(paths.root, "slide-0", psi=psi)
+    path = export_heatmap(Evidence(paths.root), "slide-0", psi=psi)
     assert path == paths.heatmap_tiff("resnet34_ds", "slide-0", psi)
     with tifffile.TiffFile(path) as tiff:
         assert tiff.is_bigtiff == (least_big_bytes == 1)
@@ -104,12 +105,12 @@ def test_one_row_of_tiles_is_held_at_a_time(paths: StudyPaths, monkeypatch: pyte
         return rows
 
     monkeypatch.setattr(Heatmap, "read_rows", watched)
-    export_heatmap(paths.root, "slide-0")
+    export_heatmap(Evidence(paths.root), "slide-0")
     assert heights == [512, 512, 309, 512, 155, 334]
 
 
 def test_the_file_says_what_it_is_and_is_the_same_when_written_again(paths: StudyPaths, tmp_path: Path) -> None:
-    files = [export_heatmap(paths.root, "slide-0", out=tmp_path / f"{number}.tif") for number in (0, 1)]
+    files = [export_heatmap(Evidence(paths.root), "slide-0", out=tmp_path / f"{number}.tif") for number in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
     with tifffile.TiffFile(files[0]) as tiff:
         about = json.loads(tiff.pages[0].description)  # type: ignore[union-attr]
@@ -135,7 +136,7 @@ class Fault(NamedTuple):
 )
 def test_what_is_not_there(paths: StudyPaths, fault: Fault) -> None:
     with pytest.raises(fault.kind, match=fault.message):
-        export_heatmap(paths.root, **{"slide_id": "slide-0", **fault.options})
+        export_heatmap(Evidence(paths.root), **{"slide_id": "slide-0", **fault.options})
     assert not list(paths.root.glob("heatmap_tiffs/*/*"))
 
 
@@ -144,4 +145,6 @@ def test_of_several_settings_the_one_that_comes_first_is_written(tmp_path: Path)
     paths = write_study(tmp_path / "study", rows)
     select_thresholds(paths.root, SelectConfig())
     write_heatmap(paths.heatmap("unet", 1, "slide-0"), "unet")
-    assert export_heatmap(paths.root, "slide-0") == export_heatmap(paths.root, "slide-0", setting="unet")
+    assert export_heatmap(Evidence(paths.root), "slide-0") == export_heatmap(
+        Evidence(paths.root), "slide-0", setting="unet"
+    )

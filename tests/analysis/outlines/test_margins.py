@@ -16,6 +16,7 @@ from study_folders import sections as other_sections
 from study_folders import write_study
 
 import analysis
+from analysis.evidence.evidence import Evidence
 from analysis.outlines.margins import write_margins
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, Psi, SelectConfig, pixel_px
@@ -55,7 +56,7 @@ class Study(NamedTuple):
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Those of regions and of sections, as they are read from their files."""
-        write_margins(self.paths.root)
+        write_margins(Evidence(self.paths.root))
         names = ("margins", "section_margins")
         regions, sections = (pd.read_parquet(self.paths.tables / f"{name}.parquet") for name in names)
         return regions, sections.set_index("section_id")
@@ -159,12 +160,13 @@ def test_a_study_without_predicted_tumor_has_a_table_without_rows(study: Study) 
 
 def test_every_file_says_research_use_only(study: Study) -> None:
     infer(study.paths, study.slide, tumor((352, 240, LARGE_PX)))
-    for table in write_margins(study.paths.root):
-        text = (study.paths.tables / f"{table.name}.md").read_text(encoding="utf-8")
+    write_margins(Evidence(study.paths.root))
+    for name in ("margins", "section_margins"):
+        text = (study.paths.tables / f"{name}.md").read_text(encoding="utf-8")
         assert text.startswith("**Research use only.")
         assert PHANTOM_WARNING in text.splitlines()[0]
         assert MARGIN_WARNING in text
-        path = study.paths.tables / f"{table.name}.parquet"
+        path = study.paths.tables / f"{name}.parquet"
         assert pd.read_parquet(path).attrs["margins"] == MARGIN_WARNING
         assert "Research use only" in pq.read_schema(path).metadata[b"pandas"].decode()
 
@@ -178,7 +180,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_there(study: Study) -> 
     write_rows(study.paths.ledger_rows(SETTING, 1, "other"), [{**row, "slide_id": "other"} for row in rows])
     other.unlink()
     with pytest.raises(StageFailedError, match=r"1 .* not read, .* hold 1:\n  - resnet34_ds: .*other.ozx"):
-        write_margins(study.paths.root)
+        write_margins(Evidence(study.paths.root))
     assert set(pd.read_parquet(study.paths.tables / "margins.parquet")["slide_id"]) == {"slide-0"}
     assert "left out: 1." in (study.paths.tables / "section_margins.md").read_text(encoding="utf-8")
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from study_folders import sections as other_sections
 from study_folders import write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.outlines import chosen_regions
 from analysis.outlines.chosen_regions import ChosenOutput, SlideTissue
 from analysis.outlines.qupath import write_regions
@@ -91,7 +92,7 @@ class Study(NamedTuple):
 
     def write(self, **options: Any) -> dict[str, Any]:
         """The regions of the slide as they are read from their file."""
-        (path,) = write_regions(self.paths.root, self.manifest, [Part.TEST], num_workers=0, **options)
+        (path,) = write_regions(Evidence(self.paths.root), self.manifest, [Part.TEST], num_workers=0, **options)
         assert path == self.paths.regions(SETTING, "slide-0")
         return read(path)
 
@@ -267,7 +268,7 @@ def test_the_tissue_of_a_slide_is_found_once_for_all_settings(study: Study, monk
         return tissue_mask(slide)
 
     monkeypatch.setattr(chosen_regions, "tissue_mask", counted)
-    request = chosen_regions.read_request(study.paths, [Part.TEST])
+    request = chosen_regions.read_request(Evidence(study.paths.root), [Part.TEST])
     choice = request.choices[SETTING]
     twice = request._replace(
         choices={SETTING: choice, "again": choice},
@@ -390,5 +391,5 @@ def test_a_slide_that_kills_its_process_is_named_and_the_others_are_written(
     setup = partial(killed_at, "other", "analysis.outlines.chosen_regions:open_outputs")
     monkeypatch.setattr(chosen_regions, "open_outputs", setup)
     with pytest.raises(StageFailedError, match=r"1 slide\(s\) were not .*, of 1 they were:\n  - other: .* SIGKILL"):
-        write_regions(study.paths.root, study.manifest, [Part.TEST], num_workers=1)
+        write_regions(Evidence(study.paths.root), study.manifest, [Part.TEST], num_workers=1)
     assert study.paths.regions(SETTING, "slide-0").exists()

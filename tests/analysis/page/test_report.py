@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from study_folders import sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, SelectConfig
@@ -64,7 +65,7 @@ def make_study(root: Path, *, phantom: bool = False, test: bool = True) -> Study
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     paths = make_study(tmp_path_factory.mktemp("report"))
-    assert write_report(paths.root, setting="resnet34_ds") == paths.report
+    assert write_report(Evidence(paths.root), setting="resnet34_ds") == paths.report
     return paths.report.read_text()
 
 
@@ -123,12 +124,12 @@ def test_the_bias_of_prefilled_labels_is_a_warning(page: str) -> None:
 
 
 def test_phantoms_are_named_at_the_top(tmp_path: Path) -> None:
-    text = write_report(make_study(tmp_path, phantom=True).root).read_text()
+    text = write_report(Evidence(make_study(tmp_path, phantom=True).root)).read_text()
     assert f'<div class="phantom">{PHANTOM_WARNING}</div>' in text
 
 
 def test_a_study_without_test_has_a_report_of_its_validation(tmp_path: Path) -> None:
-    text = write_report(make_study(tmp_path, test=False).root).read_text()
+    text = write_report(Evidence(make_study(tmp_path, test=False).root)).read_text()
     assert "Table 3." in text
     assert "no sections of Test for the chosen models" in text
     assert 'class="tile' not in text
@@ -137,9 +138,9 @@ def test_a_study_without_test_has_a_report_of_its_validation(tmp_path: Path) -> 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     paths = make_study(tmp_path)
     with pytest.raises(LedgerError, match="nothing was selected for resnet34; selected were"):
-        write_report(paths.root, setting="resnet34")
+        write_report(Evidence(paths.root), setting="resnet34")
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no study"):
-        write_report(tmp_path)
+        write_report(Evidence(tmp_path))

@@ -1,7 +1,6 @@
 """The paper's figures are drawn from a study's folder, and their tables say what is shown."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +12,9 @@ import pytest
 from picture_study import FALSE_REGION, HEIGHT_PX, MPP, SHIFT_PX, WIDTH_PX, PictureStudy, write_picture_study
 from small_study import DOWNSAMPLE, TUMORNEST, annotated
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.pictures import figure2, figure4, figure6, figure7, figure8
+from analysis.make import make
 from analysis.pictures.figure2 import choose_slides, write_figure2
 from analysis.pictures.figure4 import write_figure4
 from analysis.pictures.figure6 import choose_sections, write_figure6
@@ -56,7 +56,7 @@ def check_files(study: PictureStudy, table: Table) -> None:
 
 
 def test_figure2_shows_labels_of_test_slides(study: PictureStudy) -> None:
-    table = write_figure2(study.root)
+    table = write_figure2(Evidence(study.root))
     check_files(study, table)
     assert table.frame["slide_id"].tolist() == ["test-0", "test-0", "test-1", "test-1"]
     assert table.frame["label"].tolist() == ["Tumor", "Normal"] * 2
@@ -64,12 +64,12 @@ def test_figure2_shows_labels_of_test_slides(study: PictureStudy) -> None:
 
 
 def test_figure2_shows_the_slides_that_are_named_labelled_or_not(study: PictureStudy) -> None:
-    table = write_figure2(study.root, ["test-2"])
+    table = write_figure2(Evidence(study.root), ["test-2"])
     check_files(study, table)
     assert table.frame["label"].isna().all()
     assert "| none |" in table.markdown.replace("  ", " ").replace("  ", " ")
     with pytest.raises(ManifestError, match="no slide 'test-9'"):
-        write_figure2(study.root, ["test-9"])
+        write_figure2(Evidence(study.root), ["test-9"])
 
 
 def labelled(manifest: Manifest, **labels: str) -> Manifest:
@@ -114,7 +114,7 @@ def expected_iou(box_px: Box) -> float:
 
 
 def test_figure4_shows_every_setting_on_patches_of_several_slides(study: PictureStudy) -> None:
-    table = write_figure4(study.root, 2)
+    table = write_figure4(Evidence(study.root), 2)
     check_files(study, table)
     frame = table.frame
     assert frame["setting"].tolist() == ["unet", "resnet34_ds", "resnet34_linear"] * 2
@@ -148,7 +148,7 @@ def test_settings_without_heatmaps_are_named_and_the_others_drawn(
     for slide_id in ("val1-0", "val1-1"):
         study.paths.heatmap("unet", 2, slide_id).unlink()
     study.paths.heatmap("resnet34_ds", 2, "val1-0").unlink()
-    table = write_figure4(study.root, 2)
+    table = write_figure4(Evidence(study.root), 2)
     check_files(study, table)
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(":")[1].strip() for note in notes] == ["unet, epoch 2", "resnet34_ds, epoch 2"]
@@ -162,19 +162,19 @@ def test_figure4_without_any_heatmap(study: PictureStudy) -> None:
     for setting in SETTINGS:
         shutil.rmtree(study.root / "heatmaps" / setting, ignore_errors=True)
     with pytest.raises(LedgerError, match="run the inference stage for val1 with the chosen epochs"):
-        write_figure4(study.root)
+        write_figure4(Evidence(study.root))
 
 
 def test_figure4_needs_the_index_and_a_patch(study: PictureStudy) -> None:
     with pytest.raises(LedgerError, match="--patches 0: a figure shows at least one patch"):
-        write_figure4(study.root, 0)
+        write_figure4(Evidence(study.root), 0)
     study.paths.shards.manifest.unlink()
     with pytest.raises(ShardError, match="unfinished"):
-        write_figure4(study.root)
+        write_figure4(Evidence(study.root))
 
 
 def test_figure6_shows_correctly_classified_sections(study: PictureStudy) -> None:
-    table = write_figure6(study.root)
+    table = write_figure6(Evidence(study.root))
     check_files(study, table)
     assert table.frame["setting"].unique().tolist() == ["resnet34_ds"]
     assert table.frame["section_id"].tolist() == ["test-0-left", "test-1-left", "test-0-right"]
@@ -183,13 +183,13 @@ def test_figure6_shows_correctly_classified_sections(study: PictureStudy) -> Non
 
 
 def test_figure6_of_another_setting(study: PictureStudy) -> None:
-    table = write_figure6(study.root, "unet", num_tumor=1, num_normal=2)
+    table = write_figure6(Evidence(study.root), "unet", tumor=1, normal=2)
     assert table.frame["setting"].unique().tolist() == ["unet"]
     assert table.frame["section_id"].tolist() == ["test-0-left", "test-0-right", "test-1-right"]
     with pytest.raises(LedgerError, match="nothing was selected for resnet34; selected were unet"):
-        write_figure6(study.root, "resnet34")
+        write_figure6(Evidence(study.root), "resnet34")
     with pytest.raises(LedgerError, match="ask for more than none"):
-        write_figure6(study.root, num_tumor=0, num_normal=0)
+        write_figure6(Evidence(study.root), tumor=0, normal=0)
 
 
 def test_figures_6_and_7_show_the_setting_that_comes_first_in_the_report(study: PictureStudy) -> None:
@@ -197,7 +197,7 @@ def test_figures_6_and_7_show_the_setting_that_comes_first_in_the_report(study: 
     selection = pd.read_parquet(study.paths.selection)
     selection.assign(f_beta=[0.7, 0.8, 0.9]).to_parquet(study.paths.selection)
     for write in (write_figure6, write_figure7):
-        assert write(study.root).frame["setting"].unique().tolist() == ["resnet34_linear"]
+        assert write(Evidence(study.root)).frame["setting"].unique().tolist() == ["resnet34_linear"]
 
 
 class Judged(NamedTuple):
@@ -225,7 +225,7 @@ def test_sections_are_spread_over_areas_and_slides() -> None:
 
 
 def test_figure7_shows_the_region_that_decided(study: PictureStudy) -> None:
-    table = write_figure7(study.root)
+    table = write_figure7(Evidence(study.root))
     check_files(study, table)
     (row,) = table.frame.to_dict("records")
     assert (row["section_id"], row["label"], row["verdict"]) == ("test-1-right", "Normal", "Tumor")
@@ -240,14 +240,14 @@ def test_figure7_says_kindly_that_there_is_no_false_positive(study: PictureStudy
         r"none of the 2 sections of Test labelled Normal was called Tumor.*resnet34_ds \(1\), resnet34_linear \(1\)"
     )
     with pytest.raises(LedgerError, match=message):
-        write_figure7(study.root, "unet")
+        write_figure7(Evidence(study.root), "unet")
 
 
 def test_figure7_refuses_a_heatmap_of_other_weights(study: PictureStudy) -> None:
     place = study.paths.heatmap("resnet34_ds", 2, "test-1")
     shutil.copy(study.paths.heatmap("unet", 2, "test-1"), place)
     with pytest.raises(StageFailedError, match="run the inference stage again, or the selection"):
-        write_figure7(study.root)
+        write_figure7(Evidence(study.root))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_region_is_shown_with_what_is_around_it(region: Box, expected: Box) 
 
 
 def test_figure8_shows_every_output_of_both_settings(study: PictureStudy) -> None:
-    table = write_figure8(study.root, 1)
+    table = write_figure8(Evidence(study.root), 1)
     check_files(study, table)
     psis = table.frame.groupby("setting")["psi"].agg(list).to_dict()
     blocks = [f"psi_{block}" for block in range(5)]
@@ -279,27 +279,22 @@ def test_figure8_shows_every_output_of_both_settings(study: PictureStudy) -> Non
 def test_figure8_of_one_setting_and_of_none(study: PictureStudy) -> None:
     selection = pd.read_parquet(study.paths.selection)
     selection[selection["setting"] != "resnet34_linear"].to_parquet(study.paths.selection)
-    assert write_figure8(study.root, 2).frame["setting"].unique().tolist() == ["resnet34_ds"]
+    assert write_figure8(Evidence(study.root), 2).frame["setting"].unique().tolist() == ["resnet34_ds"]
     selection[selection["setting"] == "unet"].to_parquet(study.paths.selection)
     with pytest.raises(LedgerError, match=r"neither was selected \(there are: unet\)"):
-        write_figure8(study.root)
+        write_figure8(Evidence(study.root))
 
 
 def test_pictures_are_the_same_when_drawn_again(study: PictureStudy) -> None:
-    first, again = ((write_figure7(study.root), study.paths.figure("figure7").read_bytes()) for _ in range(2))
+    first, again = (
+        (write_figure7(Evidence(study.root)), study.paths.figure("figure7").read_bytes()) for _ in range(2)
+    )
     assert first[1] == again[1]
 
 
 def test_commands_print_the_table_and_the_picture(study: PictureStudy, capsys: pytest.CaptureFixture[str]) -> None:
-    commands: dict[int, Callable[[Path], None]] = {
-        2: figure2.main,
-        4: figure4.main,
-        6: figure6.main,
-        7: figure7.main,
-        8: figure8.main,
-    }
-    for number, command in commands.items():
-        command(study.root)
+    for number in (2, 4, 6, 7, 8):
+        make([f"figure{number}", str(study.root)])
         printed = capsys.readouterr().out
         assert printed.startswith(f"**Figure {number}. ")
-        assert printed.splitlines()[-1] == str(study.paths.figure(f"figure{number}"))
+        assert printed.splitlines()[-1] == f"{study.paths.figure(f'figure{number}').with_suffix('')}.*"

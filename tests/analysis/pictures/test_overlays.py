@@ -14,6 +14,7 @@ from killing import killed_at
 from numpy.typing import NDArray
 from study_folders import ledger_row, sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.pictures.crops import Crop
 from analysis.pictures.drawing import PictureBox
 from analysis.pictures.overlays import draw_overlays, section_mark
@@ -127,7 +128,7 @@ def study(tmp_path: Path) -> tuple[StudyPaths, Path]:
 
 def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     paths, manifest = study
-    (path,) = draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
+    (path,) = draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=0)
     assert path == paths.overlay("resnet34_ds", "slide-0")
     picture = cv2.imread(str(path))
     assert picture is not None
@@ -156,7 +157,7 @@ def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs
     paths, manifest = study
     add_slide(paths, manifest)
     drawn = [
-        [path.read_bytes() for path in draw_overlays(paths.root, manifest, [Part.TEST], num_workers=num)]
+        [path.read_bytes() for path in draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=num)]
         for num in (0, 2)
     ]
     assert len(drawn[0]) == 2
@@ -164,7 +165,7 @@ def test_pictures_do_not_depend_on_the_number_of_processes_and_a_bad_slide_costs
     manifest.with_name("slide-1.tif").write_bytes(b"no slide")
     paths.overlay("resnet34_ds", "slide-0").unlink()
     with pytest.raises(StageFailedError, match=r"1 overlay\(s\) not drawn, 1 drawn:\n.*slide-1.tif"):
-        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
+        draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=0)
     assert paths.overlay("resnet34_ds", "slide-0").exists()
 
 
@@ -176,13 +177,13 @@ def test_a_slide_that_kills_its_process_is_named_and_the_others_are_drawn(
     setup = partial(killed_at, "slide-1", "analysis.pictures.overlays:open_drawing")
     monkeypatch.setattr("analysis.pictures.overlays.open_drawing", setup)
     with pytest.raises(StageFailedError, match=r"1 drawn:\n  - resnet34_ds, slide-1: its process .* SIGKILL"):
-        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=1)
+        draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=1)
     assert paths.overlay("resnet34_ds", "slide-0").exists()
 
 
 def test_part_that_was_not_inferred(study: tuple[StudyPaths, Path]) -> None:
     with pytest.raises(LedgerError, match="no sections of Training"):
-        draw_overlays(study[0].root, study[1], [Part.TRAINING], num_workers=0)
+        draw_overlays(Evidence(study[0].root), study[1], [Part.TRAINING], num_workers=0)
 
 
 def test_heatmap_of_other_weights_is_not_shown(study: tuple[StudyPaths, Path], tmp_path: Path) -> None:
@@ -191,11 +192,11 @@ def test_heatmap_of_other_weights_is_not_shown(study: tuple[StudyPaths, Path], t
     place.rename(tmp_path / "away")
     write_heatmap(place, np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8), weights_digest="f" * 12)
     with pytest.raises(StageFailedError, match=r"1 overlay.*\n.*ffffffffffff, but abcdefabcdef were chosen"):
-        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
+        draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=0)
 
 
 def test_another_slide_of_the_same_name_is_not_drawn(study: tuple[StudyPaths, Path]) -> None:
     paths, manifest = study
     write_slide(manifest.with_name("slide.tif"), width=512, height=512)
     with pytest.raises(StageFailedError, match="give the manifest that the study was made with"):
-        draw_overlays(paths.root, manifest, [Part.TEST], num_workers=0)
+        draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=0)

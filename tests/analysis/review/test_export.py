@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from review_study import copied_study, drawn_square, given, original, say
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.relabel import relabel
 from analysis.review.answers import GivenRegions
 from analysis.review.export import export_review
@@ -167,7 +168,7 @@ def test_a_study_that_nobody_reviewed_is_an_error(paths: StudyPaths, tmp_path: P
 
 def test_a_corrected_label_feeds_table_4_at_once(paths: StudyPaths, tmp_path: Path) -> None:
     def false_alarms() -> int:
-        frame = write_table4(paths.root).frame.set_index("setting")
+        frame = write_table4(Evidence(paths.root)).frame.set_index("setting")
         return int(frame.loc["resnet34_ds", "fp"])
 
     assert false_alarms() == 1

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binomtest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.comparisons import mcnemar_p, write_comparisons
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
@@ -36,7 +37,7 @@ def compare(folder: Path, *rows: list) -> dict:  # type: ignore[type-arg]
     validation = [{**row, "setting": setting} for row in VALIDATION for setting in settings]
     paths = write_study(folder, [*validation, *(row for each in rows for row in each)])
     select_thresholds(paths.root, SelectConfig())
-    table = write_comparisons(paths.root)
+    table = write_comparisons(Evidence(paths.root))
     return {(row["one"], row["other"]): row for row in table.frame.to_dict("records")}
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from study_folders import ledger_row, sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.beside_paper import write_beside_paper
 from analysis.tables.intervals import write_intervals
 from analysis.tables.selection import select_thresholds
@@ -31,7 +32,7 @@ def paper_study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
 
 
 def test_every_part_output_and_figure_has_an_interval_around_its_value(paper_study: StudyPaths) -> None:
-    frame = write_intervals(paper_study.root).frame
+    frame = write_intervals(Evidence(paper_study.root)).frame
     keys = set(zip(frame["part"], frame["psi"], strict=True))
     assert keys == {("Test", "psi_4"), ("Test", "psi_0"), ("Validation I + II", "psi_4")}
     assert len(frame) == 3 * 4
@@ -43,14 +44,14 @@ def test_every_part_output_and_figure_has_an_interval_around_its_value(paper_stu
 
 
 def test_the_table_prints_the_settings_own_outputs(paper_study: StudyPaths) -> None:
-    table = write_intervals(paper_study.root)
+    table = write_intervals(Evidence(paper_study.root))
     assert table.printed[["part", "output"]].to_numpy().tolist() == [["Test", "psi_4"], ["Validation I + II", "psi_4"]]
     assert table.printed["accuracy"].iloc[0].startswith("0.962 (0.")
     assert "so its figures are too good" in table.markdown
 
 
 def test_the_paper_and_the_study_stand_beside_each_other(paper_study: StudyPaths) -> None:
-    table = write_beside_paper(paper_study.root)
+    table = write_beside_paper(Evidence(paper_study.root))
     rows = table.frame.set_index(["table", "psi"])
     assert rows.loc[("Table 4", "psi_4"), "accuracy_paper"] == "0.962"
     assert rows.loc[("Table 5", "psi_0"), "accuracy_paper"] == "0.9597"
@@ -80,4 +81,4 @@ def test_without_labelled_sections_there_is_an_error(tmp_path: Path) -> None:
     frame.to_parquet(paths.selection)
     write_study(tmp_path, [ledger_row(label=None)])
     with pytest.raises(LedgerError, match="no sections of"):
-        write_intervals(paths.root)
+        write_intervals(Evidence(paths.root))

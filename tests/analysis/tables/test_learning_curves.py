@@ -10,6 +10,7 @@ import cv2
 import pandas as pd
 import pytest
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.learning_curves import draw, read_curves, write_learning_curves
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
@@ -37,7 +38,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_a_row_an_epoch_and_a_column_a_setting(study: Path, tmp_path: Path) -> None:
-    table = write_learning_curves(study, tmp_path / "docs" / "curves.png")
+    table = write_learning_curves(Evidence(study), tmp_path / "docs" / "curves.png")
     assert table.markdown.splitlines()[:7] == [
         "**Learning curves. IoU of the final output on Validation I after each epoch.**",
         "",
@@ -57,7 +58,7 @@ def test_a_row_an_epoch_and_a_column_a_setting(study: Path, tmp_path: Path) -> N
 
 def test_the_picture_is_there_and_nothing_else(study: Path, tmp_path: Path) -> None:
     picture = tmp_path / "docs" / "curves.png"
-    write_learning_curves(study, picture)
+    write_learning_curves(Evidence(study), picture)
     pixels = cv2.imread(str(picture))
     assert pixels is not None
     assert pixels.shape == (600, 1000, 3)
@@ -79,12 +80,14 @@ def test_lines_are_the_final_outputs(study: Path) -> None:
 
 def test_the_earlier_of_two_equal_epochs_is_the_best(tmp_path: Path) -> None:
     _write_run(tmp_path, "resnet34", {1: 0.5, 2: 0.75, 3: 0.75})
-    assert write_learning_curves(tmp_path, tmp_path / "c.png").notes == ("resnet34: best in epoch 2 with 0.7500.",)
+    assert write_learning_curves(Evidence(tmp_path), tmp_path / "c.png").notes == (
+        "resnet34: best in epoch 2 with 0.7500.",
+    )
 
 
 def test_an_unknown_iou_is_said(tmp_path: Path) -> None:
     _write_run(tmp_path, "unet", {1: math.nan, 2: math.nan})
-    table = write_learning_curves(tmp_path, tmp_path / "c.png")
+    table = write_learning_curves(Evidence(tmp_path), tmp_path / "c.png")
     assert [line.split()[1:4:2] for line in table.markdown.splitlines()[4:6]] == [["1", "n/a"], ["2", "n/a"]]
     assert table.notes[0] == "unet: no epoch has an IoU."
     assert table.notes[1].startswith("n/a: an epoch that the setting does not have so far, or one with no tumor")
@@ -94,7 +97,7 @@ def test_an_unknown_iou_is_said(tmp_path: Path) -> None:
 def test_phantoms_are_named_in_picture_and_table(tmp_path: Path, phantom: bool) -> None:
     _write_run(tmp_path, "unet", UNET, phantom=phantom)
     texts = [text.get_text() for text in draw(read_curves(StudyPaths(tmp_path))).texts]
-    table = write_learning_curves(tmp_path, tmp_path / "c.png")
+    table = write_learning_curves(Evidence(tmp_path), tmp_path / "c.png")
     assert any("PHANTOM" in text for text in texts) == phantom
     assert ("PHANTOM" in table.markdown) == phantom
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from study_folders import flat_curve, ledger_row, sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.error_groups import write_error_groups
 from analysis.tables.figure5 import write_figure5
 from analysis.tables.merge_weights import write_merge_weights
@@ -49,7 +50,7 @@ def test_table_1_counts_slides_and_labels_of_each_part(tmp_path: Path) -> None:
     (tmp_path / "sections.csv").write_text(SECTIONS)
     (tmp_path / "a.xml").touch()
     write_json(tmp_path / "study" / "study.json", {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
-    table = write_table1(tmp_path / "study")
+    table = write_table1(Evidence(tmp_path / "study"))
     training, test = table.frame.to_dict("records")
     counts = (
         "num_slides",
@@ -81,11 +82,11 @@ def test_table_2_prints_the_papers_numbers() -> None:
 
 def test_figure_5_has_the_errors_of_table_4(tmp_path: Path) -> None:
     paths = selected(tmp_path, sections(tp=30, fn=4, fp=3, tn=40, part="Test"))
-    table = write_figure5(paths.root)
+    table = write_figure5(Evidence(paths.root))
     assert table.frame[["fn", "fp", "num_wrong"]].to_numpy().tolist() == [[4, 3, 7]]
     assert cv2.imread(str(paths.figure("figure5"))) is not None
     vector = (paths.figures / "figure5.svg").read_text()
-    write_figure5(paths.root)
+    write_figure5(Evidence(paths.root))
     assert (paths.figures / "figure5.svg").read_text() == vector
 
 
@@ -103,7 +104,7 @@ def test_probabilities_that_are_shares_have_no_calibration_error(tmp_path: Path)
         for number in range(start, start + 10)
     ]
     paths = selected(tmp_path, rows)
-    (row,) = write_reliability(paths.root).frame.to_dict("records")
+    (row,) = write_reliability(Evidence(paths.root)).frame.to_dict("records")
     assert row["calibration_error"] == pytest.approx(0, abs=1e-12)
     assert row["brier_score"] == pytest.approx(0.16)
     assert row["brier_score_of_share"] == pytest.approx(0.25)
@@ -119,7 +120,7 @@ def test_errors_are_counted_by_slide_area_and_prefilled_label(tmp_path: Path) ->
             for row in sections(tp=4, fn=0, fp=1, tn=4, part="Test", slide_id="good")
         ),
     ]
-    table = write_error_groups(selected(tmp_path, rows).root)
+    table = write_error_groups(Evidence(selected(tmp_path, rows).root))
     frame = table.frame.set_index(["kind", "group"])
     assert frame.loc[("slide", "bad"), ["tp", "fn", "fp", "tn"]].tolist() == [3, 2, 0, 4]
     assert frame.loc[("prefilled", "Normal"), "fn"] == 2
@@ -156,18 +157,18 @@ def test_merge_weights_are_printed_as_learned_and_times_their_spread(
         f"psi_{block}": MeasuredOutput(psi=f"psi_{block}", patch_s=0.1, score_std=block + 1.0) for block in range(5)
     }
     monkeypatch.setattr("analysis.tables.merge_weights.measured_outputs", lambda *_: costs)
-    table = write_merge_weights(paths.root)
+    table = write_merge_weights(Evidence(paths.root))
     assert table.printed["w"].tolist() == ["+0.1590", "-0.1645", "+0.1603", "-0.2963", "+0.0036"]
     assert table.printed["w times deviation"].tolist() == ["+0.1590", "-0.3290", "+0.4809", "-1.1852", "+0.0180"]
     assert table.notes == ()
 
 
 def test_merge_weights_without_a_calibration_say_what_is_missing(tmp_path: Path) -> None:
-    table = write_merge_weights(linear_study(tmp_path).root)
+    table = write_merge_weights(Evidence(linear_study(tmp_path).root))
     assert table.printed["w times deviation"].tolist() == ["n/a"] * 5
     assert "launch_calibrate" in table.markdown
 
 
 def test_merge_weights_need_the_linear_merge(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="nothing was selected for resnet34_linear"):
-        write_merge_weights(selected(tmp_path, []).root)
+        write_merge_weights(Evidence(selected(tmp_path, []).root))

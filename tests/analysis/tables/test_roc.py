@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_folders import flat_curve, ledger_row, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.roc import average_precision, confusion_at_steps, roc_area, write_roc
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
@@ -64,14 +65,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
     ]
     paths = write_study(tmp_path_factory.mktemp("roc"), rows)
     select_thresholds(paths.root, SelectConfig())
-    write_roc(paths.root)
+    write_roc(Evidence(paths.root))
     return paths
 
 
 def test_the_curve_at_the_chosen_threshold_is_table_4(study: StudyPaths) -> None:
     from analysis.tables.table4 import write_table4
 
-    (row,) = write_table4(study.root).frame.to_dict("records")
+    (row,) = write_table4(Evidence(study.root)).frame.to_dict("records")
     curves = pd.read_parquet(study.tables / "roc_curves.parquet")
     here = curves.iloc[step_of(row["t_p"])]
     assert (here["tp"], here["fn"], here["fp"], here["tn"]) == (row["tp"], row["fn"], row["fp"], row["tn"])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from study_folders import sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from analysis.tables.stability import score_map, write_stability
 from bccdist.configuration import SelectConfig
@@ -60,7 +61,7 @@ def test_a_grid_without_the_choice_is_refused() -> None:
 def test_the_map_is_drawn_and_its_plateau_written(tmp_path: Path) -> None:
     paths = write_study(tmp_path, sections(tp=20, fn=1, fp=2, tn=20))
     select_thresholds(paths.root, SelectConfig())
-    (row,) = write_stability(paths.root).frame.to_dict("records")
+    (row,) = write_stability(Evidence(paths.root)).frame.to_dict("records")
     # The synthetic curves are flat: every pair of thresholds below them gives the same verdicts.
     assert row["plateau_share"] > 0.5
     assert row["t_p_low"] <= row["t_p"] <= row["t_p_high"]

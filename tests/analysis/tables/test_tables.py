@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, markdown_of
-from analysis.evidence.verdict_table import write_verdict_table
 from analysis.page.summary import print_tables
+from analysis.tables.section_verdicts import write_verdict_table
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table3 import write_table3
 from analysis.tables.table4 import write_table4
@@ -51,13 +52,13 @@ def body_of(table: Table) -> list[list[str]]:
 
 
 def test_table_3(paper_study: StudyPaths) -> None:
-    (row,) = body_of(write_table3(paper_study.root))
+    (row,) = body_of(write_table3(Evidence(paper_study.root)))
     assert row[4:] == ["0.994", "0.996", "0.992", "0.993", "443", "2", "5", "634", "0", "1084", "11"]
     assert (paper_study.tables / "table3.md").read_text().startswith("**Table 3.")
 
 
 def test_table_4(paper_study: StudyPaths) -> None:
-    (row,) = body_of(write_table4(paper_study.root))
+    (row,) = body_of(write_table4(Evidence(paper_study.root)))
     assert row[1:] == ["0.962", "0.961", "0.964", "0.964", "1075", "44", "30", "813", "0", "1962", "20"]
     written = pd.read_parquet(paper_study.tables / "table4.parquet").iloc[0]
     assert written["accuracy"] == 1888 / 1962
@@ -66,7 +67,7 @@ def test_table_4(paper_study: StudyPaths) -> None:
 
 
 def test_table_5(paper_study: StudyPaths) -> None:
-    rows = body_of(write_table5(paper_study.root))
+    rows = body_of(write_table5(Evidence(paper_study.root)))
     assert rows == [
         ["psi_0", "0.9597", "0.959", "0.961", "0.962", "46", "33", "0", "5", "3", "2"],
         ["psi_4", "0.9622", "0.961", "0.964", "0.964", "44", "30", "0", "0", "0", "0"],
@@ -80,14 +81,14 @@ def test_table_5_has_times_where_the_calibration_measured_them(
         psi: MeasuredOutput(psi=psi, patch_s=seconds, score_std=1) for psi, seconds in (("psi_0", 0.4), ("psi_4", 0.6))
     }
     monkeypatch.setattr("analysis.tables.table5.measured_outputs", lambda *_: costs)
-    table = write_table5(paper_study.root)
+    table = write_table5(Evidence(paper_study.root))
     assert table.printed["ms a patch"].tolist() == ["400", "600"]
     assert table.printed["of the whole"].tolist() == ["67%", "100%"]
     assert pd.read_parquet(paper_study.tables / "table5.parquet")["patch_s"].tolist() == [0.4, 0.6]
 
 
 def test_verdicts_of_sections(paper_study: StudyPaths) -> None:
-    write_table4(paper_study.root)
+    write_table4(Evidence(paper_study.root))
     verdicts = pd.read_parquet(paper_study.tables / "section_verdicts.parquet")
     assert len(verdicts) == 1962
     assert (~verdicts["correct"]).sum() == 74
@@ -101,14 +102,14 @@ def test_review_and_unlabelled_sections_are_no_errors(tmp_path: Path) -> None:
     test = sections(tp=3, fn=0, fp=1, tn=3, review=2, part="Test")
     unlabelled = ledger_row(slide_id="new", section_id="new", part="Test", label=None)
     paths = study_of(tmp_path, [*FEW_VALIDATION, *test, unlabelled])
-    table = write_table4(paths.root)
+    table = write_table4(Evidence(paths.root))
     (row,) = body_of(table)
     assert row[5:] == ["3", "0", "1", "3", "2", "9", "2"]
     assert "without a label are left out: 1" in table.markdown
     verdicts = pd.read_parquet(paths.tables / "section_verdicts.parquet").set_index("section_id")
-    table_5 = write_table5(paths.root).markdown
+    table_5 = write_table5(Evidence(paths.root)).markdown
     assert "without a label are left out: 1" in table_5
-    assert "Sections without a label" not in write_table3(paths.root).markdown
+    assert "Sections without a label" not in write_table3(Evidence(paths.root)).markdown
     assert verdicts["correct"].isna().sum() == 3
     assert verdicts.loc["new", "verdict"] == "Tumor"
     assert verdicts["verdict"].value_counts().to_dict() == {"Tumor": 5, "Normal": 3, "review": 2}
@@ -117,20 +118,25 @@ def test_review_and_unlabelled_sections_are_no_errors(tmp_path: Path) -> None:
 def test_phantoms_are_named_in_every_title(tmp_path: Path) -> None:
     rows = [{**row, "phantom": True} for row in [*FEW_VALIDATION, *FEW_TEST]]
     root = study_of(tmp_path, rows).root
-    for table in (write_table3(root), write_table4(root), write_table5(root), write_verdict_table(root)):
+    for table in (
+        write_table3(Evidence(root)),
+        write_table4(Evidence(root)),
+        write_table5(Evidence(root)),
+        write_verdict_table(Evidence(root)),
+    ):
         assert table.markdown.splitlines()[0].endswith("PHANTOM DATA - drawn slides, not tissue")
         assert table.frame["phantom"].all()
 
 
 def test_real_slides_are_not_called_phantoms(paper_study: StudyPaths) -> None:
-    assert "PHANTOM" not in write_table4(paper_study.root).markdown
+    assert "PHANTOM" not in write_table4(Evidence(paper_study.root)).markdown
 
 
 def test_missing_test_part_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = study_of(tmp_path, FEW_VALIDATION).root
     with pytest.raises(LedgerError, match="no sections of Test for the chosen models"):
-        write_table4(root)
-    print_tables(root)
+        write_table4(Evidence(root))
+    print_tables(Evidence(root))
     printed = capsys.readouterr().out
     assert "**Table 3." in printed
     assert "table4: not made" in printed
@@ -139,38 +145,38 @@ def test_missing_test_part_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_setting_without_test_sections_is_named(tmp_path: Path) -> None:
     other = [{**row, "setting": "unet"} for row in FEW_VALIDATION]
-    table = write_table4(study_of(tmp_path, [*FEW_VALIDATION, *other, *FEW_TEST]).root)
+    table = write_table4(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *other, *FEW_TEST]).root))
     assert [row[0] for row in body_of(table)] == ["resnet34_ds"]
     assert "No Test sections in the ledger yet for: unet." in table.markdown
 
 
 def test_settings_judged_on_different_sections_are_said(tmp_path: Path) -> None:
     other = [{**row, "setting": "unet"} for row in [*FEW_VALIDATION, *FEW_TEST[:-1]]]
-    table = write_table4(study_of(tmp_path, [*FEW_VALIDATION, *FEW_TEST, *other]).root)
+    table = write_table4(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *FEW_TEST, *other]).root))
     assert "not judged on the same sections" in table.markdown
 
 
 def test_other_weights_than_the_chosen_are_refused(tmp_path: Path) -> None:
     test = [{**row, "weights_digest": "f" * 12} for row in FEW_TEST]
     with pytest.raises(LedgerError, match="the weights ffffffffffff, but abcdefabcdef were chosen"):
-        write_table4(study_of(tmp_path, [*FEW_VALIDATION, *test]).root)
+        write_table4(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *test]).root))
 
 
 def test_output_that_misses_a_section_is_refused(tmp_path: Path) -> None:
     psi_0 = [{**row, "psi": "psi_0", "is_final": False} for row in FEW_TEST[:3]]
     with pytest.raises(LedgerError, match="psi_0 has 3 Test sections and the final output 4"):
-        write_table5(study_of(tmp_path, [*FEW_VALIDATION, *FEW_TEST[:4], *psi_0]).root)
+        write_table5(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *FEW_TEST[:4], *psi_0]).root))
 
 
 def test_table_5_of_a_setting_that_was_not_selected(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="nothing was selected for unet; selected were resnet34_ds"):
-        write_table5(study_of(tmp_path, FEW_VALIDATION).root, "unet")
+        write_table5(Evidence(study_of(tmp_path, FEW_VALIDATION).root), "unet")
 
 
 def test_nothing_selected(tmp_path: Path) -> None:
     for write in (write_table3, write_table4, write_table5):
         with pytest.raises(LedgerError, match="run the selection first"):
-            write(tmp_path)
+            write(Evidence(tmp_path))
 
 
 def test_markdown_is_aligned() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_folders import flat_curve, ledger_row, write_study
 
+from analysis.evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from analysis.tables.triage import NO_STEP, triage_thresholds, write_triage
 from bccdist.configuration import SelectConfig
@@ -88,7 +89,7 @@ def study(folder: Path, *, prefilled: str = "") -> Path:
 
 
 def test_what_was_promised_and_what_came_stand_beside_each_other(tmp_path: Path) -> None:
-    table = write_triage(study(tmp_path), miss_rates=[0.05], false_alarm_rate=0.05)
+    table = write_triage(Evidence(study(tmp_path)), miss_rates=[0.05], false_alarm_rate=0.05)
     (row,) = table.frame.to_dict("records")
     # floor(0.05 * 61) = 3: the third lowest of 101, 103, 105, ...
     assert row["normal_below_t_p"] == pytest.approx(105 / 255)
@@ -102,11 +103,14 @@ def test_what_was_promised_and_what_came_stand_beside_each_other(tmp_path: Path)
 
 
 def test_labels_that_were_filled_in_give_a_warning(tmp_path: Path) -> None:
-    assert "WARNING" not in write_triage(study(tmp_path / "blind")).markdown
-    assert "WARNING: the labels of 100%" in write_triage(study(tmp_path / "prefilled", prefilled="Tumor")).markdown
+    assert "WARNING" not in write_triage(Evidence(study(tmp_path / "blind"))).markdown
+    assert (
+        "WARNING: the labels of 100%"
+        in write_triage(Evidence(study(tmp_path / "prefilled", prefilled="Tumor"))).markdown
+    )
 
 
 def test_a_rate_that_so_few_sections_cannot_promise_is_said(tmp_path: Path) -> None:
-    table = write_triage(study(tmp_path))
+    table = write_triage(Evidence(study(tmp_path)))
     assert "where 60 Tumor sections are too few for the promise: 0.5% takes 199, 1.0% takes 99." in table.markdown
     assert (table.frame.set_index("miss_rate").loc[0.005, ["num_auto_normal", "num_missed"]] == 0).all()

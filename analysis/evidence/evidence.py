@@ -1,0 +1,85 @@
+"""What a study's tables and pictures rest on; each piece is read once, when it is asked for first."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
+from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import all_verdicts
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
+from bccdist.slides.manifest import Manifest
+from bccdist.study import open_study
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study's manifest, ledger and selection, as far as they are there: what is not there is an error when asked."""
+
+    root: Path
+    """The study's folder."""
+
+    @property
+    def paths(self) -> StudyPaths:
+        """The places of the study's files."""
+        return StudyPaths(self.root)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The study's slides and sections.
+
+        Raises:
+            ConfigurationError: the folder is no study.
+            ManifestError: its manifest has faults.
+        """
+        return open_study(self.root)
+
+    @cached_property
+    def ledger(self) -> pa.Table:
+        """All rows of the section ledger, with later labels where there are some.
+
+        Raises:
+            LedgerError: there is none yet.
+        """
+        return load_ledger(self.paths)
+
+    @cached_property
+    def selection(self) -> pd.DataFrame:
+        """The rows of selection.parquet.
+
+        Raises:
+            LedgerError: nothing was selected yet.
+        """
+        return read_selection(self.paths)
+
+    @property
+    def choices(self) -> list[Choice]:
+        """What was selected for each setting."""
+        return choices_of(self.selection)
+
+    def headline(self, setting: str | None = None) -> Choice:
+        """The setting that comes first, as `choose_headline` says."""
+        return choose_headline(self.selection, setting)
+
+    def rows(self, *parts: Part) -> SectionRows:
+        """The ledger's rows of some parts, of every output."""
+        return rows_of(self.ledger, parts, final_only=False)
+
+    def verdicts(self, *parts: Part) -> pd.DataFrame:
+        """The verdicts of all settings' own outputs on some parts.
+
+        Raises:
+            LedgerError: nothing was selected, or no part was inferred.
+        """
+        # The selection first: without one nothing needs the ledger, which is large.
+        choices = self.choices
+        return all_verdicts(self.ledger, choices, list(parts))
+
+    def write(self, table: Table) -> Table:
+        """Write a table to its folder of the study; returns it with its place."""
+        return table.write(self.root / table.folder)

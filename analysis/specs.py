@@ -1,0 +1,121 @@
+"""Everything that the analysis makes of a study, as one table of names and functions.
+
+The command line (`analysis/make.py`), the summary, the report and the job of the stage iterate over it. A function is
+imported where it is called, so that a command starts with no more than it needs.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Summary = Literal["always", "with pictures", "never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One thing that can be made."""
+
+    name: str
+    function: str
+    """Its module and name; its signature and docstring are the command's options and help."""
+    about: str
+    """A line that stands alone."""
+    summary: Summary = "never"
+    """Whether the summary makes it: "always" needs parquet alone, "with pictures" reads slides and heatmaps."""
+
+    def load(self) -> Callable[..., Any]:
+        """The function itself."""
+        module, _, function = self.function.partition(":")
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return loaded
+
+
+def _table(name: str, about: str, *, function: str = "", summary: Summary = "always") -> Spec:
+    return Spec(name=name, function=function or f"analysis.tables.{name}:write_{name}", about=about, summary=summary)
+
+
+def _figure(name: str, about: str) -> Spec:
+    return Spec(name=name, function=f"analysis.pictures.{name}:write_{name}", about=about, summary="with pictures")
+
+
+SPECS = {
+    spec.name: spec
+    for spec in (
+        Spec(
+            name="summary",
+            function="analysis.page.summary:write_summary",
+            about="All tables and charts that can be made by now",
+        ),
+        Spec(
+            name="report", function="analysis.page.report:write_report", about="One page about the study, in one file"
+        ),
+        Spec(
+            name="selection",
+            function="analysis.tables.selection:select_thresholds",
+            about="Model selection: epoch, t_p and t_A of each setting (section 2.5)",
+        ),
+        Spec(
+            name="relabel",
+            function="analysis.evidence.relabel:relabel_study",
+            about="Corrected labels for the selection and all tables",
+        ),
+        _table("table1", "Table 1: slides, annotations and section labels (section 2.1)"),
+        _table("table2", "Table 2: patches before and after balancing (section 2.3)"),
+        _table("table3", "Table 3: the selected models on Validation I + II (section 2.5)"),
+        _table("stability", "How much the choice of thresholds matters"),
+        _table("table4", "Table 4: the chosen models on Test (section 3)"),
+        _table("intervals", "The figures of Tables 3 to 5 with their intervals"),
+        _table("comparisons", "Which settings and outputs are told apart by Test"),
+        _table("figure5", "Figure 5: wrongly classified sections of Test (section 3)"),
+        _table("roc", "ROC and precision-recall of the section verdicts on Test"),
+        _table("reliability", "Whether a section's probability means what it says"),
+        _table("error_groups", "Where the wrong verdicts on Test are"),
+        _table("triage", "Which sections a model may sort out by itself, and which a person must see"),
+        _table("table5", "Table 5: each decoder block as the output (section 3.1)"),
+        _table("merge_weights", "What each block adds to the linear merge (eq. 2)"),
+        _table(
+            "verdict_table",
+            "The verdict on every section by the chosen models",
+            function="analysis.tables.section_verdicts:write_verdict_table",
+            summary="never",
+        ),
+        _table("learning_curves", "How the settings learn (section 2.5)", summary="never"),
+        _table("beside_paper", "The study's results beside the paper's", summary="never"),
+        _figure("figure2", "Figure 2: labels of the sections of Test slides (section 2.1)"),
+        _figure("figure4", "Figure 4: the settings on patches of Validation I (section 3)"),
+        _figure("figure6", "Figure 6: correctly classified sections of Test (section 3)"),
+        _figure("figure7", "Figure 7: a section that was wrongly called Tumor (section 3)"),
+        _figure("figure8", "Figure 8: what each decoder block says (section 3.1)"),
+        Spec(
+            name="overlays",
+            function="analysis.pictures.overlays:draw_overlays",
+            about="A picture of each slide with its heatmap, sections and verdicts",
+        ),
+        Spec(
+            name="regions",
+            function="analysis.outlines.qupath:write_regions",
+            about="Tumor regions as QuPath opens them",
+        ),
+        Spec(
+            name="margins",
+            function="analysis.outlines.margins:write_margins",
+            about="How far predicted tumor lies from the tissue's edge; research use only",
+        ),
+        Spec(
+            name="heatmap_tiff",
+            function="analysis.outlines.heatmap_tiff:export_heatmap",
+            about="A heatmap as a pyramidal TIFF, for any slide viewer",
+        ),
+        Spec(
+            name="schemas",
+            function="analysis.evidence.schemas:write_schemas",
+            about="What every column of every parquet file means",
+        ),
+    )
+}
+
+
+def in_summary(kind: Summary) -> list[Spec]:
+    """What the summary makes always, or only with pictures, in the order of the table."""
+    return [spec for spec in SPECS.values() if spec.summary == kind]
