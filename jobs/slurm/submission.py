@@ -19,14 +19,13 @@ from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from jobs.slurm import journal, queue
 from jobs.slurm.follow import GroupExecutor, follow
+from jobs.slurm.requeue import lines_after_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
 from jobs.slurm.study_lock import launch_lock
 from jobs.slurm.task import StageTask
 from jobs.watching.text_columns import in_columns
 
-KILLS_FORGIVEN = 3
-"""A job of which a process is killed, as where memory runs out, is queued again so many times."""
 _PAUSE_S = 5.0
 
 
@@ -338,7 +337,7 @@ def slurm_executor(
         comment=comment,
         srun_args=["--kill-on-bad-exit=1"],
         setup=_setup_lines(cluster, code),
-        teardown=_teardown_lines(logs),
+        teardown=lines_after_the_task(logs),
         additional_parameters=_further_options(cluster),
         **_named(cluster),
         **_memory(cluster, work),
@@ -393,26 +392,6 @@ def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
     if cluster.scratch:
         lines += [f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
     return [*lines, *cluster.setup]
-
-
-def _teardown_lines(logs: Path) -> list[str]:
-    """Slurm gives a job up if one of its processes is killed; here it is queued again, a few times.
-
-    Not if the job itself was ended: then it does not count as running anymore.
-    """
-    return [
-        "code=$?",
-        "id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}",
-        f"kills={shlex.quote(str(logs))}/$id.killed",
-        'if [ $code -gt 128 ] && [ "$(squeue --noheader --job="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then',
-        '  echo "a process was killed: exit code $code" >>"$kills"',
-        f'  if [ "$(wc -l <"$kills")" -le {KILLS_FORGIVEN} ]; then',
-        '    echo "a process was killed (exit code $code): the job is queued again"',
-        '    scontrol requeue "$id" && sleep 60',
-        "  fi",
-        "fi",
-        "exit $code",
-    ]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import importlib
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,8 @@ import submitit
 
 from bccdist.errors import BccdistError
 from bccdist.log import LOG, set_up_logging
+from jobs.slurm.requeue import TERMINATED, queue_again
 from jobs.watching.usage import measured
-
-_TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a stage that saved its work because it was told to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,29 +49,13 @@ class StageTask:
             LOG.error(f"{self.name}: {error}")
             sys.exit(1)
         except SystemExit as end:
-            if end.code == _TERMINATED:
+            if end.code == TERMINATED:
                 queue_again()
             raise
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit queues again after a preemption or a time limit."""
+        """What submitit queues again after USR2 (see jobs.slurm.requeue)."""
         return submitit.helpers.DelayedSubmission(self)
-
-
-def queue_again() -> None:
-    """Queue this Slurm job again, if it was told to end by a preemption.
-
-    Sites that announce a preemption by TERM alone take a job that obeys, and ends before its time, for done. A job
-    that was cancelled does not count as running anymore, and is left alone.
-    """
-    job_id = os.environ.get("SLURM_JOB_ID")
-    if job_id is None or os.environ.get("SLURM_PROCID", "0") != "0":
-        return
-    asked = ["squeue", "--noheader", f"--job={job_id}", "--format=%T"]
-    state = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    if state == "RUNNING":
-        LOG.warning(f"job {job_id} was told to end while it ran: it is queued again")
-        subprocess.run(["scontrol", "requeue", job_id], check=False)
 
 
 def _limit_threads(num: int | str | None) -> None:
