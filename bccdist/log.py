@@ -1,4 +1,4 @@
-"""One logger for all that is told while a command or a job is at work; what a command was asked for is printed."""
+"""One logger for what happens while a command or a job is at work; what a command was asked for is printed."""
 
 import logging
 import sys

@@ -19,7 +19,7 @@ class ReviewArguments:
     study: Annotated[Path, tyro.conf.Positional]
     """Folder of the study; its thresholds must be selected."""
     reviewer: str = ""
-    """Who labels; every reviewer has a journal of their own."""
+    """Name of who labels; every reviewer has a journal of their own."""
     host: str = "127.0.0.1"
     """Address to listen on; with any other than this one, other machines come in, too, who have the token."""
     port: int = 8765
@@ -27,11 +27,11 @@ class ReviewArguments:
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let everybody in who can reach 127.0.0.1."""
     parts: tuple[str, ...] = (Part.TEST.short,)
-    """Which parts: train, val1, val2, test."""
+    """Parts whose slides are shown: train, val1, val2, test."""
     setting: str | None = None
     """Setting that orders the sections and fills in labels; default is the one with the best F_beta."""
     order: Literal["distance", "random"] | None = None
-    """distance (nearest to the decision first) or random; the first reviewer's holds for all. Default: distance."""
+    """Order of sections: distance (default: nearest to the decision first) or random; the first reviewer's holds."""
     blind_share: float | None = None
     """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
     seed: int | None = None

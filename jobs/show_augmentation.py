@@ -32,11 +32,11 @@ class ShowArguments:
     out: Path = Path("augmentation.png")
     """The picture to write; replaced if it is there."""
     epoch: int = 1
-    """Of the training; the first is 1."""
+    """Epoch of the training whose patches are drawn; the first is 1."""
     seed: int = 0
-    """Of the training."""
+    """Seed of the training."""
     balance: BalanceConfig = field(default_factory=BalanceConfig)
-    """Table 2."""
+    """Draws from each pool in an epoch (paper, Table 2)."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes to training patches."""
 

@@ -111,7 +111,7 @@ def _count(what: str, source: str, expected: int, got: int) -> Check:
 
 
 def _head_weights(network: "DeeplySupervisedUNet", block: int) -> int:
-    """Of the 1x1 convolution to two classes at the end of a decoder block, which not every setting has."""
+    """Weights of the 1x1 convolution to two classes at the end of a decoder block, which not every setting has."""
     return 2 * (network.encoder.channels[-1] >> (block + 1))
 
 

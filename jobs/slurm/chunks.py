@@ -12,11 +12,11 @@ from bccdist.log import LOG
 from bccdist.slides.manifest import Manifest, SlideRecord
 
 REPORT_NAME = "doctor.json"
-"""Beside slides.csv, where `python jobs/doctor.py slides.csv --report doctor.json` leaves it."""
+"""Name of the doctor's report beside slides.csv: `python jobs/doctor.py slides.csv --report doctor.json`."""
 OPENING_SHARE = 0.1
-"""Of the median slide's cost, added to every slide: opening one without tissue takes time, too. A guess."""
+"""Share of the median slide's cost that is added to every slide: opening an empty one takes time, too. A guess."""
 _Known = Mapping[str, tuple[float, int | None]]
-"""Of the slides that a report knows: tissue in mm2, and bytes of the named file where it says so."""
+"""Tissue in mm2 of the slides that a report knows, and bytes of the named file where it says so."""
 
 
 def expected_costs(manifest: Manifest, slides: Sequence[SlideRecord]) -> dict[str, float]:
@@ -39,7 +39,7 @@ def expected_costs(manifest: Manifest, slides: Sequence[SlideRecord]) -> dict[st
 
 
 def _read_report(path: Path) -> _Known:
-    """Empty where there is no report, or one that cannot be used; then a line says so."""
+    """The report's slides; none where there is no report, or one that cannot be used, which a line says."""
     if not path.exists():
         return {}
     try:
@@ -54,7 +54,7 @@ def _read_report(path: Path) -> _Known:
 
 
 def _mm2_per_byte(known: _Known, slides: Sequence[SlideRecord]) -> float:
-    """Of the median slide among those that are known; 1 where none is."""
+    """The median slide's tissue for each byte, among the slides that are known; 1 where none is."""
     ratios = []
     for slide in slides:
         if slide.slide_id in known:
@@ -71,7 +71,7 @@ def _has_folder(path: Path) -> bool:
 
 
 def _size_bytes(path: Path) -> int | None:
-    """Of a slide's file, or of those in its folder; None where it is not there."""
+    """Bytes of a slide's file, or of those in its folder; None where it is not there."""
     try:
         if not _has_folder(path):
             return path.stat().st_size

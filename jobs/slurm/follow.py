@@ -86,7 +86,7 @@ def _end(jobs: Sequence[submitit.Job[None]]) -> None:
 
 
 def _logs(job: submitit.Job[None]) -> list[Path]:
-    """One per rank, the first rank's first."""
+    """The logs of a job's ranks, the first rank's first."""
     return [Path(job.task(rank).paths.stdout) for rank in range(job.num_tasks)]
 
 

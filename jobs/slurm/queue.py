@@ -26,7 +26,7 @@ class QueuedJob:
     """A job, or an element of an array, that waits or runs."""
 
     job_id: str
-    """Of the job or of the whole array."""
+    """Number of the job, or of the whole array."""
     element: int | None
     state: str
     """PENDING, RUNNING, ..."""

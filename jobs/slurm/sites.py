@@ -36,7 +36,7 @@ class CpuJobs:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """Where and how large."""
+    """Where jobs run and how large they are."""
 
     cluster: Cluster = "auto"
     """auto: Slurm where sbatch is found, else local processes."""
@@ -123,7 +123,7 @@ class ClusterConfig:
         return self.ranks_per_node or max(1, gpus)
 
     def for_cpu_jobs(self) -> Self:
-        """As it is for jobs without a GPU."""
+        """The same site for jobs without a GPU."""
         return replace(self, **self.cpu.given)
 
 

@@ -23,14 +23,14 @@ MOST_NEW_FILE_BYTES = 1 << 20
 _MOST_NAMED = 5
 _GIT_TIMEOUT_S = 60.0
 _OLDEST_TIME = (1980, 1, 1, 0, 0, 0)
-"""That a zip can hold; the same for all files, so that equal code gives equal bytes."""
+"""The oldest time that a zip can hold, for all files alike, so that equal code gives equal bytes."""
 _PATCH_FORMAT = (
     *("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames"),
     *("--src-prefix=a/", "--dst-prefix=b/"),
 )
-"""Whatever the user's own settings for looking at differences are."""
+"""Options of `git diff` that make it independent of the user's own settings."""
 _GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_DIFF_OPTS")
-"""Set where a launcher is run by one of git's hooks."""
+"""Variables that are set where one of git's hooks runs a launcher, and would lead git to another repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Snapshot:
     """One state of the code."""
 
     id: str
-    """Of the commit, with a digest of the content where that is not the commit's."""
+    """Twelve digits of the commit, with a digest of the content where that is not the commit's."""
     archive: Path
     """A zip that Python imports from; absolute."""
     is_dirty: bool
@@ -110,7 +110,7 @@ def _of_commit(folder: Path, repository: Path) -> Snapshot:
 
 
 def _head(repository: Path) -> _Head:
-    """Raises _NoGitError where the folder is not the top of a work tree, so that git would speak of another one."""
+    """The repository's commit and branch; in a folder below its top, git would speak of more than our code."""
     what = ("--show-toplevel", "HEAD", "--git-path", "index", "--git-path", "objects", "--abbrev-ref", "HEAD")
     top, commit, index, objects, branch = _git(repository, "rev-parse", *what).decode().splitlines()
     if Path(top).resolve() != repository:
@@ -150,7 +150,7 @@ def _say_left_out(left_out: Sequence[str]) -> None:
 
 
 def _patch(repository: Path, head: _Head, new: Sequence[str]) -> bytes:
-    """From the commit to the work tree with its new files; empty where there is no difference."""
+    """The difference of the commit and the work tree with its new files; empty where there is none."""
     with tempfile.TemporaryDirectory() as scratch:
         # A copy of the index, and a place for new objects: the user's own stay as they are, and may be read-only.
         index = Path(scratch) / "index"
@@ -212,7 +212,7 @@ def _read_files(repository: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def _digest(contents: Mapping[str, bytes], patch: bytes) -> str:
-    """Eight hex digits."""
+    """Eight hex digits that change with any file's name or content."""
     digest = hashlib.sha256(patch)
     for name, content in contents.items():
         digest.update(f"\0{name}\0{len(content)}\0".encode())
