@@ -1,14 +1,20 @@
-"""What happened, as JSON lines: one file per rank, one object per line."""
+"""What happened, as JSON lines that are only ever appended to: how all journals of a study are written and read.
+
+A line is whole, whatever becomes of its writer: one that a full disk cut is taken back, and one that a killed process
+left unfinished is passed over when the file is read.
+"""
 
 import json
 import math
 import os
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bccdist.errors import EventLogError
 
+_TAG = "event"
 _CUT_LINE = "cut_line"
 """The event after a line that a killed process left unfinished."""
 
@@ -20,52 +26,108 @@ class EventLog:
         """Open `path` for appending; what a killed process left there stays a line of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
         is_cut = _ends_within_a_line(path)
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         if is_cut:
-            self._file.write("\n" + _line(_CUT_LINE))
+            append_bytes(self._file, b"\n" + _line(_CUT_LINE))
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event with its time (seconds since 1970); NaN and infinity, which JSON lacks, become null."""
-        self._file.write(_line(event, **values))
+        append_bytes(self._file, _line(event, **values))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        os.close(self._file)
+
+
+def append_event(path: Path, event: str, **values: Any) -> None:
+    """Append one event to a file that nobody keeps open."""
+    log = EventLog(path)
+    try:
+        log.write(event, **values)
+    finally:
+        log.close()
+
+
+def append_bytes(file: int, line: bytes, *, is_synced: bool = False) -> None:
+    """Append a line to an open file that this process alone writes; if synced it is on the disk then.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    size_before = os.fstat(file).st_size
+    try:
+        while line:
+            line = line[os.write(file, line) :]
+        if is_synced:
+            os.fsync(file)
+    except OSError:
+        # What was written of it, on a full disk for instance, must not stand before the next line.
+        os.ftruncate(file, size_before)
+        raise
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of one rank in their order, without the lines that a killed process left unfinished.
+    """The events of a file in their order, without the lines that a killed process left unfinished.
 
     Raises:
         EventLogError: a line is no JSON and is neither the unfinished last one nor followed by `cut_line`.
     """
-    lines = path.read_bytes().split(b"\n")
+    return [event for _, event in records_in(path.read_bytes(), path=path, tag=_TAG)]
+
+
+def records_in(content: bytes, *, path: Path, tag: str) -> list[tuple[int, dict[str, Any]]]:
+    """The records in what a file holds, each with the number of its line.
+
+    Args:
+        content: of the file.
+        path: for the message.
+        tag: the key that says what kind of record each is.
+
+    Raises:
+        EventLogError: a line is no record and is neither the unfinished last one nor followed by `cut_line`.
+    """
+    lines = content.split(b"\n")
     may_be_cut = lines[-1] != b""
     if not may_be_cut:
         lines.pop()
-    events: list[dict[str, Any]] = []
+    records: list[tuple[int, dict[str, Any]]] = []
+    # From the end, because what follows a line says whether it may be unfinished.
     for number in range(len(lines), 0, -1):
         line = lines[number - 1]
-        event = _event_of(line)
-        if event is not None:
-            events.append(event)
-            may_be_cut = event["event"] == _CUT_LINE
+        record = parse_record(line, tag=tag)
+        if record is not None:
+            records.append((number, record))
+            may_be_cut = record[tag] == _CUT_LINE
         elif not may_be_cut:
-            raise EventLogError(f"{path}, line {number}: expected one event as JSON, got {line[:80]!r}")
-    return events[::-1]
+            raise EventLogError(
+                f"{path}, line {number}: expected a record as JSON with the key {tag!r}, got {line[:80]!r}; restore "
+                "the file from a copy, or take the line out and keep it elsewhere"
+            )
+    return records[::-1]
 
 
-def _event_of(line: bytes) -> dict[str, Any] | None:
+def parse_record(line: bytes, *, tag: str = _TAG) -> dict[str, Any] | None:
+    """The record in a line; None where it is none."""
     try:
-        event = json.loads(line)
+        record = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    return record if isinstance(record, dict) and tag in record else None
 
 
-def _line(event: str, **values: Any) -> str:
+def whole_events(content: bytes) -> Iterator[dict[str, Any]]:
+    """The events in a piece of a file, without the lines that the piece cuts."""
+    return filter(None, map(parse_record, content.split(b"\n")))
+
+
+def json_line(record: Mapping[str, Any]) -> bytes:
+    """A record as a line."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def _line(event: str, **values: Any) -> bytes:
     finite = {name: None if _is_no_number(value) else value for name, value in values.items()}
-    return json.dumps({"time_s": round(time.time(), 3), "event": event, **finite}, allow_nan=False) + "\n"
+    return json_line({"time_s": round(time.time(), 3), _TAG: event, **finite})
 
 
 def _ends_within_a_line(path: Path) -> bool:

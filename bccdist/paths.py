@@ -136,9 +136,13 @@ class StudyPaths:
         """The ledger's rows of one slide; written after its heatmap, so its presence means done."""
         return self.ledger / setting / f"epoch-{epoch:03d}" / f"{slide_id}.parquet"
 
+    def heatmaps(self, setting: str) -> Path:
+        """The folder of a setting's heatmaps, of all epochs."""
+        return self.root / "heatmaps" / setting
+
     def heatmap(self, setting: str, epoch: int, slide_id: str) -> Path:
         """The zipped OME-Zarr of one slide."""
-        return self.root / "heatmaps" / setting / f"epoch-{epoch:03d}" / f"{slide_id}.ozx"
+        return self.heatmaps(setting) / f"epoch-{epoch:03d}" / f"{slide_id}.ozx"
 
     @property
     def labels(self) -> Path:
@@ -183,9 +187,14 @@ class StudyPaths:
         """The picture of one figure."""
         return self.figures / f"{name}.png"
 
+    @property
+    def overlays(self) -> Path:
+        """The folder of the pictures of slides, by setting."""
+        return self.root / "overlays"
+
     def overlay(self, setting: str, slide_id: str) -> Path:
         """The picture of one slide with heatmap, section boxes and verdicts."""
-        return self.root / "overlays" / setting / f"{slide_id}.png"
+        return self.overlays / setting / f"{slide_id}.png"
 
     def regions(self, setting: str, slide_id: str) -> Path:
         """The Tumor regions and sections of one slide, as QuPath opens them: zipped GeoJSON."""
@@ -213,6 +222,11 @@ class StudyPaths:
     def logs(self) -> Path:
         """Submitit's folder: one log per job and task."""
         return self.root / "logs"
+
+    @property
+    def usage(self) -> Path:
+        """The folder of what tasks and their slides took: a file of JSON lines for each job."""
+        return self.root / "usage"
 
     @property
     def journal(self) -> Path:

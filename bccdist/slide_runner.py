@@ -4,8 +4,10 @@ A slide that is begun has a failure file, which tells that it is at work, or tha
 done the file is gone, and once it has failed the file says why.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +15,30 @@ from bccdist.errors import StageFailedError
 from bccdist.failures import is_begun, write_begun, write_failure
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
-from bccdist.processes import Failure, run_each
+from bccdist.processes import Failure, num_cores, run_each
+from bccdist.usage import SlideTime, note_slide
+
+
+@dataclass(frozen=True)
+class SlideDone:
+    """What was done for a slide from its file on: neither found done, nor made from what was there."""
+
+    text: str
+    """What, for the log."""
+    read_s: float = 0.0
+    """Time that went into reading, which does not grow with the epochs; 0 where it is not told."""
+    num_epochs: int = 1
+    seconds: float = 0.0
+    """Time that it took, which the runner measures."""
+
+
+SlideWork = Callable[[str], str | SlideDone]
+"""From a slide_id to what was done; a text alone where there was little or nothing to do."""
 
 
 def run_stage(
     stage: str,
-    setup: Callable[[], Callable[[str], str]],
+    setup: Callable[[], SlideWork],
     slide_ids: Sequence[str],
     paths: StudyPaths,
     *,
@@ -40,11 +60,15 @@ def run_stage(
     row = partial(paths.failure, stage)
     # What a whole job was killed on before comes last, so that all others are done by then.
     ordered = sorted(slide_ids, key=lambda slide_id: is_begun(row(slide_id)))
+    num_at_once = max(1, min(num_cores() if num_workers is None else num_workers, len(ordered)))
     failures: dict[str, str] = {}
     with closing(run_each(partial(_noting, stage, setup, row), ordered, num_workers=num_workers)) as outcomes:
         for number, (slide_id, outcome) in enumerate(outcomes, start=1):
             _keep_failure(row(slide_id), stage, slide_id, outcome)
             text = outcome
+            if isinstance(outcome, SlideDone):
+                text = outcome.text
+                note_slide(paths, _time_of(slide_id, outcome, num_at_once))
             if isinstance(outcome, Failure):
                 failures[slide_id] = outcome.reason
                 text = f"FAILED: {outcome.reason}"
@@ -58,20 +82,32 @@ def run_stage(
         )
 
 
-def _noting(stage: str, setup: Callable[[], Callable[[str], str]], row: Callable[[str], Path]) -> Callable[[str], str]:
+def _noting(stage: str, setup: Callable[[], SlideWork], row: Callable[[str], Path]) -> SlideWork:
     """The work of a worker, which notes each slide that it begins; the note names the worker's process."""
     work = setup()
 
-    def begin(slide_id: str) -> str:
+    def begin(slide_id: str) -> str | SlideDone:
         # On a full disk the work itself says so, unless the slide was done before.
         with suppress(OSError):
             write_begun(row(slide_id), stage=stage, slide_id=slide_id)
-        return work(slide_id)
+        started_s = time.perf_counter()
+        done = work(slide_id)
+        return replace(done, seconds=time.perf_counter() - started_s) if isinstance(done, SlideDone) else done
 
     return begin
 
 
-def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | Failure) -> None:
+def _time_of(slide_id: str, done: SlideDone, num_at_once: int) -> SlideTime:
+    return SlideTime(
+        slide_id=slide_id,
+        seconds=round(done.seconds, 3),
+        read_s=round(done.read_s, 3),
+        num_epochs=done.num_epochs,
+        num_at_once=num_at_once,
+    )
+
+
+def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | SlideDone | Failure) -> None:
     """Write why a slide failed, or remove what was noted; on a full disk the reason stands in the log alone."""
     try:
         if isinstance(outcome, Failure):

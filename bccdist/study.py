@@ -27,7 +27,7 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
     return manifest
 
 
-def open_study(study_root: Path) -> Manifest:
+def manifest_of_study(study_root: Path) -> Manifest:
     """The manifest of a study; its files were there when it was claimed, and one that has gone since fails alone.
 
     Raises:

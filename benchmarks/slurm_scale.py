@@ -18,8 +18,8 @@ import tyro
 
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
+from bccdist.usage import read_starts
 from jobs.slurm import journal, queue
-from jobs.watching.usage import read_usages
 
 PARTS = {"num_train": 85, "num_val1": 15, "num_val2": 229, "num_test": 321}
 """Table 1."""
@@ -90,7 +90,9 @@ def _print_overhead(study: StudyPaths) -> None:
     ended = queue.ended_jobs(list(entries)) or []
     elapsed_s = {job.job_id if job.element is None else f"{job.job_id}_{job.element}": job.elapsed_s for job in ended}
     overheads = [
-        elapsed_s[usage.job_id] - usage.seconds for usage in read_usages(study.logs) if usage.job_id in elapsed_s
+        elapsed_s[start.usage.job_id] - start.usage.seconds
+        for start in read_starts(study)
+        if start.usage.job_id in elapsed_s
     ]
     print(
         f"overhead of an element, Slurm's elapsed time (whole seconds) less its stage's: median "
@@ -107,7 +109,7 @@ def _time_submissions(study: StudyPaths, site: str, num: int) -> None:
         start_s = time.monotonic()
         _run("jobs/launch_infer.py", *words)
         seconds.append(time.monotonic() - start_s)
-        _cancel(journal.newest(journal.read(study.journal))[f"infer-{SETTING}-test-best"].job_id)
+        _cancel(journal.read(study.journal)[-1].job_id)
     print(
         f"submitting 321 elements: {json.dumps([round(each, 2) for each in seconds])} s, the launcher's start included"
     )

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import Setting, SpeedupsConfig
-from bccdist.study import open_study
+from bccdist.stages.table import SPEEDUPS
+from bccdist.study import manifest_of_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_calibration
+from jobs.stages import launch_entries
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateArguments(LauncherArguments):
+class SpeedupsArguments(LauncherArguments):
     """Measure every way of inference of the chosen epoch, so that `auto` may take the fastest sound one."""
 
     setting: Setting = "resnet34_ds"
@@ -19,12 +19,11 @@ class CalibrateArguments(LauncherArguments):
     config: Annotated[SpeedupsConfig, FLAT] = field(default_factory=SpeedupsConfig)
 
 
-def main(arguments: CalibrateArguments) -> None:
+def main(arguments: SpeedupsArguments) -> None:
     """Submit the stage."""
-    manifest = open_study(arguments.launch.study)
-    with submitting(arguments.launch) as submitter:
-        launch_calibration(submitter, manifest, arguments.setting, arguments.config, after=[])
+    launch = arguments.launch
+    launch_entries(launch, manifest_of_study(launch.study), {SPEEDUPS: arguments.config}, [arguments.setting])
 
 
 if __name__ == "__main__":
-    run_launcher(CalibrateArguments, main)
+    run_launcher(SpeedupsArguments, main)

@@ -1,15 +1,15 @@
 """Heatmaps and section ledger: `python jobs/launch_infer.py --setting resnet34_ds --parts test --epochs chosen`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from bccdist.configuration import InferConfig, Setting
 from bccdist.parts import Part
-from bccdist.stages.epochs import Epochs
-from bccdist.study import open_study
+from bccdist.stages.stage import Epochs
+from bccdist.stages.table import TEST_HEATMAPS, VALIDATION_HEATMAPS
+from bccdist.study import manifest_of_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_inference
+from jobs.stages import launch_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,11 @@ class InferArguments(LauncherArguments):
 
 def main(arguments: InferArguments) -> None:
     """Submit the stage."""
-    parts = [Part.parse(name) for name in arguments.parts]
-    manifest = open_study(arguments.launch.study)
-    with submitting(arguments.launch) as submitter:
-        launch_inference(submitter, manifest, arguments.setting, parts, arguments.epochs, arguments.config, after=[])
+    launch = arguments.launch
+    heatmaps = TEST_HEATMAPS if arguments.epochs == "chosen" else VALIDATION_HEATMAPS
+    wanted = set(map(Part.parse, arguments.parts))
+    entry = replace(heatmaps, parts=tuple(part for part in Part if part in wanted))
+    launch_entries(launch, manifest_of_study(launch.study), {entry: arguments.config}, [arguments.setting])
 
 
 if __name__ == "__main__":

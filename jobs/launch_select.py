@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import SelectConfig
-from bccdist.study import open_study
+from bccdist.stages.table import SELECTION
+from bccdist.study import manifest_of_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_selection
+from jobs.stages import launch_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,8 @@ class SelectArguments(LauncherArguments):
 
 def main(arguments: SelectArguments) -> None:
     """Submit the stage."""
-    open_study(arguments.launch.study)
-    with submitting(arguments.launch) as submitter:
-        launch_selection(submitter, arguments.config, after=[])
+    launch = arguments.launch
+    launch_entries(launch, manifest_of_study(launch.study), {SELECTION: arguments.config})
 
 
 if __name__ == "__main__":

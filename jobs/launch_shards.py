@@ -7,10 +7,10 @@ from typing import Annotated
 import tyro
 
 from bccdist.configuration import ShardConfig
+from bccdist.stages.table import FINISH_SHARDS, SHARDS
 from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_shards
+from jobs.stages import launch_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,8 @@ class ShardsArguments(LauncherArguments):
 
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
-    launch = arguments.launch
-    manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
-    with submitting(launch) as submitter:
-        launch_shards(submitter, manifest, arguments.config, after=[])
+    manifest = claim_study(arguments.launch.study, arguments.manifest, dry_run=arguments.dry_run)
+    launch_entries(arguments.launch, manifest, {SHARDS: arguments.config, FINISH_SHARDS: arguments.config})
 
 
 if __name__ == "__main__":

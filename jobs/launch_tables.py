@@ -1,16 +1,15 @@
-"""Tables 3 to 5, section verdicts and overlay pictures of a study: `python jobs/launch_tables.py`."""
+"""Tables, section verdicts, pictures and report of a study: `python jobs/launch_tables.py`."""
 
-from bccdist.study import open_study
+from bccdist.stages.table import TABLES
+from bccdist.study import manifest_of_study
 from jobs.command_line import LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_tables
+from jobs.stages import launch_entries
 
 
 def main(arguments: LauncherArguments) -> None:
     """Submit the stage."""
-    manifest = open_study(arguments.launch.study)
-    with submitting(arguments.launch) as submitter:
-        launch_tables(submitter, manifest, after=[])
+    launch = arguments.launch
+    launch_entries(launch, manifest_of_study(launch.study), {TABLES: None})
 
 
 if __name__ == "__main__":

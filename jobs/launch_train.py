@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from bccdist.configuration import Setting, TrainConfig
-from bccdist.study import open_study
+from bccdist.stages.table import TRAINING
+from bccdist.study import manifest_of_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_training, with_encoder_weights
+from jobs.stages import launch_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,8 @@ class TrainArguments(LauncherArguments):
 
 def main(arguments: TrainArguments) -> None:
     """Submit the stage."""
-    config = with_encoder_weights(arguments.config, [arguments.setting])
-    open_study(arguments.launch.study)
-    with submitting(arguments.launch) as submitter:
-        launch_training(submitter, arguments.setting, config, after=[])
+    launch = arguments.launch
+    launch_entries(launch, manifest_of_study(launch.study), {TRAINING: arguments.config}, [arguments.setting])
 
 
 if __name__ == "__main__":

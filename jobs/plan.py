@@ -28,7 +28,7 @@ With --check, a study is held against its plan: `python jobs/plan.py STUDY --che
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,11 +40,11 @@ from bccdist.files import read_json, write_json
 from bccdist.parts import Part
 from jobs.planning.check import check_lines
 from jobs.planning.lines import plan_lines
-from jobs.planning.prediction import Plan, Size, predict
+from jobs.planning.prediction import Plan, Size, StagePlan, predict
 from jobs.planning.probe import Probe, read_probe
 
-SCHEMA_VERSION = "1"
-"""Of plan.json."""
+SCHEMA_VERSION = "2"
+"""Version of plan.json."""
 FORMAT = "bccdist plan"
 PAPER_PARTS = {Part.TRAINING: 85, Part.VALIDATION_1: 15, Part.VALIDATION_2: 229, Part.TEST: 321}
 """Slides of Table 1."""
@@ -151,10 +151,14 @@ def content_of(plan: Plan, size: Size, probe: Probe) -> dict[str, Any]:
             "num_slides": {part.value: num for part, num in probe.num_slides.items()},
         },
         "study": {**asdict(size), "num_slides": {part.value: num for part, num in size.num_slides.items()}},
-        "stages": [asdict(stage) for stage in plan.stages],
+        "stages": [_stage_content(stage) for stage in plan.stages],
         "wall_s": asdict(plan.wall_s),
         "unknown": plan.unknown,
     }
+
+
+def _stage_content(plan: StagePlan) -> dict[str, Any]:
+    return {**asdict(replace(plan, stage=None)), "stage": plan.stage.fields if plan.stage else None}
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,22 +21,12 @@ from bccdist.durations import as_duration
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
-from bccdist.stages.epochs import parse_inference_stage
-from bccdist.study import open_study
+from bccdist.stages.stage import Stage, StageProgress
+from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, TRAINING, in_order
+from bccdist.study import manifest_of_study
 from jobs.slurm import journal, queue
 from jobs.slurm.study_lock import is_held
-from jobs.watching.stage_progress import (
-    StageProgress,
-    calibration_progress,
-    finish_progress,
-    inference_progress,
-    is_whole,
-    selection_progress,
-    shards_progress,
-    tables_progress,
-    training_progress,
-)
-from jobs.watching.text_columns import in_columns
+from jobs.text_columns import in_columns
 
 _MOST_NAMED = 5
 
@@ -59,6 +49,7 @@ class StatusArguments:
 class StageStatus:
     """One stage: what the folder holds of it, and what its newest job does."""
 
+    stage: Stage
     progress: StageProgress
     state: str
     """done, running, queued, waiting, held, failed, incomplete or not begun."""
@@ -69,6 +60,11 @@ class StageStatus:
     """Elements that have ended, by Slurm's state."""
     reason: str = ""
     """Why it waits, where Slurm says so."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it does not go on by itself."""
+        return self.state in {"failed", "incomplete"}
 
     @property
     def is_live(self) -> bool:
@@ -88,54 +84,19 @@ class _Jobs:
     """Whether a launch on local processes is at work."""
 
 
-def status_of(study_root: Path) -> tuple[list[StageStatus], list[str]]:
+def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[StageStatus], list[str]]:
     """Every stage that was submitted, or of which the folder holds something; and what could not be found out.
 
     Raises:
         ConfigurationError: the folder is no study.
     """
-    manifest = open_study(study_root)
+    manifest = manifest_of_study(study_root)
     paths = StudyPaths(study_root)
-    entries = journal.newest(journal.read(paths.journal))
+    entries = journal.newest(journal.read(paths.journal, table))
     jobs = _ask_slurm(paths, list(entries.values()))
-    stages = [_stage_status(paths, manifest, stage, entries.get(stage), jobs) for stage in _stages(paths, entries)]
-    return stages, list(jobs.notes)
-
-
-def _stages(paths: StudyPaths, entries: Mapping[str, journal.JournalEntry]) -> list[str]:
-    """In the order of the method; settings in that of the paper."""
-    settings = [setting for setting in SETTINGS if paths.run(setting).root.exists()]
-    known = set(entries) | {f"train-{setting}" for setting in settings} | {"shards", "finish-shards"}
-    return sorted(known, key=lambda stage: (_ORDER.index(_kind(stage)), _setting_order(stage)))
-
-
-_ORDER = ["shards", "finish-shards", "train", "infer", "select", "calibrate", "infer-test", "tables"]
-
-
-def _kind(stage: str) -> str:
-    kind = stage if stage in _ORDER else stage.split("-", maxsplit=1)[0]
-    return "infer-test" if kind == "infer" and stage.endswith("-test") else kind
-
-
-def _setting_order(stage: str) -> int:
-    words = stage.split("-")
-    return SETTINGS.index(words[1]) if len(words) > 1 and words[1] in SETTINGS else 0
-
-
-def _progress(paths: StudyPaths, manifest: Manifest, stage: str, since_s: float | None) -> StageProgress:
-    kind, _, rest = stage.partition("-")
-    if kind == "train":
-        return training_progress(paths, next(setting for setting in SETTINGS if setting == rest))
-    if kind == "infer":
-        setting, parts, epochs = parse_inference_stage(stage)
-        return inference_progress(paths, manifest, setting, parts, epochs, since_s=since_s)
-    if kind == "calibrate":
-        return calibration_progress(paths, next(setting for setting in SETTINGS if setting == rest))
-    if stage == "shards":
-        return shards_progress(paths, manifest, since_s=since_s)
-    if stage == "finish-shards":
-        return finish_progress(paths)
-    return selection_progress(paths) if stage == "select" else tables_progress(paths)
+    trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
+    stages = in_order(dict.fromkeys([*entries, *trained, SHARDS, FINISH_SHARDS]), table)
+    return [_stage_status(paths, manifest, stage, entries.get(stage), jobs) for stage in stages], list(jobs.notes)
 
 
 def _ask_slurm(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
@@ -156,25 +117,26 @@ def _ask_slurm(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _J
 
 
 def _stage_status(
-    paths: StudyPaths, manifest: Manifest, stage: str, entry: journal.JournalEntry | None, jobs: _Jobs
+    paths: StudyPaths, manifest: Manifest, stage: Stage, entry: journal.JournalEntry | None, jobs: _Jobs
 ) -> StageStatus:
     since_s = None if entry is None else datetime.fromisoformat(entry.submitted_at).timestamp()
-    progress = _progress(paths, manifest, stage, since_s)
+    progress = stage.progress(paths, manifest, since_s=since_s)
     if entry is None:
-        return StageStatus(progress=progress, state=_state_at_rest(progress, was_submitted=False))
+        return StageStatus(stage=stage, progress=progress, state=_state_at_rest(progress, was_submitted=False))
     is_ours = entry.cluster == "slurm"
     live = [job for job in jobs.queued if is_ours and job.job_id == entry.job_id]
     elements = {job.element for job in live}
     ended = [job for job in jobs.ended if is_ours and job.job_id == entry.job_id and job.element not in elements]
     if live:
         state = _state_in_queue(live)
-    elif entry.cluster == "local" and jobs.local_launch and not is_whole(progress):
+    elif entry.cluster == "local" and jobs.local_launch and not progress.is_whole:
         state = "running"
-    elif any(note.startswith("the queue") for note in jobs.notes) and not is_whole(progress):
+    elif any(note.startswith("the queue") for note in jobs.notes) and not progress.is_whole:
         state = "unknown"
     else:
         state = _state_at_rest(progress, was_submitted=True)
     return StageStatus(
+        stage=stage,
         progress=progress,
         state=state,
         entry=entry,
@@ -193,8 +155,8 @@ def _state_in_queue(live: Sequence[queue.QueuedJob]) -> str:
 
 
 def _state_at_rest(progress: StageProgress, *, was_submitted: bool) -> str:
-    """Of a stage of which nothing waits or runs."""
-    if is_whole(progress):
+    """The state of a stage of which nothing waits or runs."""
+    if progress.is_whole:
         return "done"
     if progress.failures or (was_submitted and not progress.num_done):
         return "failed"
@@ -211,7 +173,7 @@ def table_of(stages: Sequence[StageStatus]) -> list[str]:
         failed = str(len(progress.failures)) if progress.failures else "-"
         rows.append(
             (
-                progress.stage,
+                stage.stage.name,
                 stage.state,
                 f"{progress.num_done}/{total}",
                 failed,
@@ -250,9 +212,9 @@ def failure_lines(stages: Sequence[StageStatus], *, all_of_them: bool) -> list[s
     for stage in stages:
         failures = list(stage.progress.failures.items())
         shown = failures if all_of_them else failures[:_MOST_NAMED]
-        lines += [f"  {stage.progress.stage}, {slide_id}: {reason}" for slide_id, reason in shown]
+        lines += [f"  {stage.stage.name}, {slide_id}: {reason}" for slide_id, reason in shown]
         if len(shown) < len(failures):
-            lines.append(f"  {stage.progress.stage}: {len(failures) - len(shown)} more; --all names them")
+            lines.append(f"  {stage.stage.name}: {len(failures) - len(shown)} more; --all names them")
     return ["failures:", *lines] if lines else []
 
 
@@ -261,21 +223,34 @@ def closing_lines(stages: Sequence[StageStatus], study: Path) -> list[str]:
     lines = []
     if held := [stage.entry.job_id for stage in stages if stage.state == "held" and stage.entry]:
         lines.append(f"held by Slurm, as after a node that failed: {', '.join(held)}; --retry-failed lets them go")
-    stuck = [stage for stage in stages if stage.state in {"failed", "incomplete"}]
-    lines += [f"logs of {stage.progress.stage}: {study / stage.entry.logs}" for stage in stuck if stage.entry]
-    if stuck:
+    stuck = [stage for stage in stages if stage.is_stuck]
+    lines += [f"logs of {stage.stage.name}: {study / stage.entry.logs}" for stage in stuck if stage.entry]
+    if stuck and any(map(_command_of, stuck)):
         lines.append(f"`python jobs/status.py {study} --retry-failed` launches again what is missing")
-    return lines
+    return [*lines, *_by_hand(stuck)]
+
+
+def _by_hand(stuck: Sequence[StageStatus]) -> list[str]:
+    """What is to be said of stages that no command line can be repeated for."""
+    names = [stage.stage.name for stage in stuck if not _command_of(stage)]
+    return [f"not launched from a command line, so launch again as before: {', '.join(names)}"] if names else []
+
+
+def _command_of(stage: StageStatus) -> tuple[str, ...]:
+    """The command line that launched a stage; empty where none did, as from Python or by hand."""
+    return () if stage.entry is None else stage.entry.command
 
 
 def as_json(stages: Sequence[StageStatus], notes: Sequence[str]) -> dict[str, Any]:
-    """Everything that is known, for programs."""
+    """All that is known of a study's stages, for programs."""
     return {
         "stages": [
             {
                 **asdict(stage.progress),
+                "stage": stage.stage.name,
+                "fields": stage.stage.fields,
                 "state": stage.state,
-                "job": None if stage.entry is None else asdict(stage.entry),
+                "job": None if stage.entry is None else stage.entry.as_json,
                 "live_elements": dict(stage.live),
                 "ended_elements": dict(stage.ended),
                 "reason": stage.reason,
@@ -295,14 +270,16 @@ def retry(stages: Sequence[StageStatus]) -> None:
     if held := [stage.entry.job_id for stage in stages if stage.state == "held" and stage.entry]:
         queue.release(held)
         print(f"let go: {', '.join(held)}", flush=True)
-    stuck = [stage for stage in stages if stage.state in {"failed", "incomplete"} and stage.entry is not None]
-    commands: dict[tuple[str, ...], str] = {}
-    for entry in sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at):
-        if not entry.command:
-            raise ConfigurationError(f"{entry.stage} was not launched from a command line: launch it again as before")
-        commands[journal.without_only_missing(entry.command)] = entry.folder
+    stuck = [stage for stage in stages if stage.is_stuck]
+    entries = sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at)
+    commands = {journal.without_only_missing(entry.command): entry.folder for entry in entries if entry.command}
+    by_hand = "\n".join(_by_hand(stuck))
+    if by_hand and not commands:
+        raise ConfigurationError(by_hand)
     if not commands:
         print("nothing failed that is in no queue; nothing is launched", flush=True)
+    elif by_hand:
+        print(by_hand, flush=True)
     for words, folder in commands.items():
         print(f"again, for what is missing: {' '.join(words)}", flush=True)
         if subprocess.run([sys.executable, *words, "--only-missing"], cwd=folder, check=False).returncode:
@@ -321,7 +298,7 @@ def main(arguments: StatusArguments) -> int:
     if arguments.retry_failed:
         retry(stages)
         return 0
-    return int(any(stage.state in {"failed", "incomplete"} for stage in stages))
+    return int(any(stage.is_stuck for stage in stages))
 
 
 if __name__ == "__main__":

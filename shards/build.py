@@ -5,7 +5,7 @@ and the set's manifest.json (shards/finish.py).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -17,7 +17,7 @@ from bccdist.configuration import ShardConfig, claim_config
 from bccdist.files import atomic_path
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.processes import num_cores
-from bccdist.slide_runner import run_stage
+from bccdist.slide_runner import SlideDone, SlideWork, run_stage
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from shards.coding import member_extensions
 from shards.patches import code_patches, open_slide, survey_slide
@@ -61,10 +61,10 @@ def build_slides(
     run_stage(STAGE, setup, slide_ids, study, num_workers=num_workers)
 
 
-def open_builder(manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) -> Callable[[str], str]:
+def open_builder(manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) -> SlideWork:
     """The work of one process: it builds a slide of the manifest with as many threads as it has cores."""
 
-    def build(slide_id: str) -> str:
+    def build(slide_id: str) -> str | SlideDone:
         return build_slide(manifest.slide(slide_id), manifest, paths, config, num_threads=num_cores())
 
     return build
@@ -72,7 +72,7 @@ def open_builder(manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) 
 
 def build_slide(
     record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, config: ShardConfig, *, num_threads: int = 1
-) -> str:
+) -> str | SlideDone:
     """Build the tar and the rows of one slide, unless it is done.
 
     Returns:
@@ -99,7 +99,7 @@ def build_slide(
     table = tabulate(rows, tar=tar_record.path)
     write_rows(paths.rows(record.slide_id), SlideRows(identity=identity, tar=tar_record, table=table))
     num_tumor = pc.sum(table["pool_tumor"]).as_py()
-    return f"{len(rows)} patches, {num_tumor} with tumor, {time.perf_counter() - started_s:.1f} s"
+    return SlideDone(f"{len(rows)} patches, {num_tumor} with tumor, {time.perf_counter() - started_s:.1f} s")
 
 
 @contextmanager

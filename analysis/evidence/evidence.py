@@ -14,7 +14,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
 from bccdist.slides.manifest import Manifest
-from bccdist.study import open_study
+from bccdist.study import manifest_of_study
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Evidence:
             ConfigurationError: the folder is no study.
             ManifestError: its manifest has faults.
         """
-        return open_study(self.root)
+        return manifest_of_study(self.root)
 
     @cached_property
     def ledger(self) -> pa.Table:

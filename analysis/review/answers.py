@@ -5,7 +5,6 @@ before it stays. Corrections are further lines: the last one counts, and the fir
 """
 
 import fcntl
-import json
 import os
 import re
 import threading
@@ -18,12 +17,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from bccdist.errors import ConfigurationError, EventLogError
+from bccdist.events import append_bytes, json_line, parse_record, records_in
 from bccdist.files import digest_of
 from bccdist.paths import StudyPaths
 
 LONGEST_NAME = 100
 """Characters of a reviewer's name."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,39}")
+_TAG = "kind"
+"""The key that says what a line is."""
 _REVIEWER, _ANSWER, _REGIONS, _NOTE = "reviewer", "answer", "regions", "note"
 
 
@@ -197,16 +199,7 @@ class Journal:
         return Said(reviewer=reviewer)
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        size_before = os.fstat(self._file).st_size
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        try:
-            while line:
-                line = line[os.write(self._file, line) :]
-            os.fsync(self._file)
-        except OSError:
-            # What was written of it, on a full disk for instance, must not stand before the next line.
-            os.ftruncate(self._file, size_before)
-            raise
+        append_bytes(self._file, json_line(record), is_synced=True)
 
     def _set_torn_line_aside(self) -> str:
         """Cut a last line that is not whole off, into a file of its own; returns what is to be said about it."""
@@ -254,17 +247,9 @@ def _hold(file: int, path: Path, reviewer: str) -> None:
 def _torn_end(content: bytes) -> bytes:
     """What stands behind the last whole line."""
     *lines, end = content.split(b"\n")
-    if end or not lines or _record_of(lines[-1]) is not None:
+    if end or not lines or parse_record(lines[-1], tag=_TAG) is not None:
         return end
     return lines[-1] + b"\n"
-
-
-def _record_of(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "kind" in record else None
 
 
 def read_journal(path: Path) -> Said:
@@ -274,22 +259,20 @@ def read_journal(path: Path) -> Said:
         EventLogError: it is damaged where no crash can have cut it.
     """
     content = path.read_bytes()
-    lines = content.removesuffix(_torn_end(content)).split(b"\n")[:-1]
     said: Said | None = None
-    for number, line in enumerate(lines, start=1):
+    for number, record in records_in(content.removesuffix(_torn_end(content)), path=path, tag=_TAG):
         try:
-            record = json.loads(line)
-            kind = record.pop("kind")
+            kind = record.pop(_TAG)
             if kind == _REVIEWER:
                 said = Said(reviewer=record["reviewer"])
             elif said is not None:
                 _note_down(said, kind, record)
             else:
                 raise ValueError("it does not say whose journal it is")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise EventLogError(
-                f"{path}, line {number}: not a line of a journal ({type(error).__name__}: {error}), got "
-                f"{line[:80]!r}; restore the file from a copy, or take the line out and keep it elsewhere"
+                f"{path}, line {number}: not a line of a journal ({type(error).__name__}: {error}); restore "
+                "the file from a copy, or take the line out and keep it elsewhere"
             ) from error
     if said is None:
         raise EventLogError(f"{path}: it is empty; remove it if nobody was at work")

@@ -29,7 +29,7 @@ from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SectionRecord
-from bccdist.study import open_study
+from bccdist.study import manifest_of_study
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "labelled_at", "prefilled", "patient_id")
@@ -94,7 +94,7 @@ def export_review(study_root: Path, out: Path) -> str:
         EventLogError: a journal is damaged.
         StageFailedError: some slides cannot be opened, so their regions are not written; all else is.
     """
-    paths, manifest = StudyPaths(study_root), open_study(study_root)
+    paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
     journals = read_journals(paths)
     if not journals:
         raise ConfigurationError(

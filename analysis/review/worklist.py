@@ -26,7 +26,7 @@ from bccdist.sections.choices import Choice, choices_of, choose_headline, read_s
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
-from bccdist.study import open_study
+from bccdist.study import manifest_of_study
 
 Order = Literal["distance", "random"]
 _DIGEST_HEX_DIGITS = 12
@@ -196,7 +196,7 @@ def read_worklist(
         ConfigurationError: the folder is no study.
         LedgerError: nothing was selected, or not for this setting, or there is no section to review.
     """
-    paths, manifest = StudyPaths(study_root), open_study(study_root)
+    paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
     selection = read_selection(paths)
     choices = {choice.setting: choice for choice in choices_of(selection)}
     headline = choose_headline(selection, setting)

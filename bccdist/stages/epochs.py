@@ -1,42 +1,20 @@
 """Which epochs a heatmap job computes: known only when it runs, after training or selection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from bccdist.configuration import SETTINGS, InferConfig, Setting
+from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import LedgerError
-from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.slide_runner import run_stage
-
-Epochs = Literal["best", "chosen"]
-"""best: the best by IoU on Validation I. chosen: the one that the selection chose."""
-
-
-def inference_stage(setting: Setting, parts: Sequence[Part], epochs: Epochs) -> str:
-    """The name of the stage that makes heatmaps of some parts, as infer-unet-val1-val2 or infer-unet-test."""
-    words = ["infer", setting, *(part.short for part in parts)]
-    return "-".join(words if epochs == _usual_epochs(parts) else [*words, epochs])
-
-
-def parse_inference_stage(stage: str) -> tuple[Setting, list[Part], Epochs]:
-    """What `inference_stage` made the name of."""
-    _, setting, *words = stage.split("-")
-    parts = [Part.parse(word) for word in words if word not in get_args(Epochs)]
-    given: list[Epochs] = [epochs for epochs in get_args(Epochs) if epochs in words]
-    epochs = given[0] if given else _usual_epochs(parts)
-    return next(each for each in SETTINGS if each == setting), parts, epochs
-
-
-def _usual_epochs(parts: Sequence[Part]) -> Epochs:
-    return "chosen" if list(parts) == [Part.TEST] else "best"
+from bccdist.slide_runner import SlideWork, run_stage
+from bccdist.stages.stage import Epochs, failures_name
 
 
 def failure_stage(setting: Setting) -> str:
     """The name under which failures of inference are kept: settings may be at work at the same time."""
-    return f"infer-{setting}"
+    return failures_name("infer", setting)
 
 
 def infer_slides(
@@ -75,7 +53,7 @@ def infer_slides(
     run_stage(failure_stage(setting), setup, slide_ids, paths, num_workers=num_workers)
 
 
-def open_worker(*arguments: Any) -> Callable[[str], str]:
+def open_worker(*arguments: Any) -> SlideWork:
     """What a worker imports before its first slide."""
     from bccdist.stages.inference import open_inference
 

@@ -1,6 +1,6 @@
 """Slides and weights to heatmaps and ledger rows (paper, section 2.4): the work of the inference job's process."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.rows import section_rows
+from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import sections_of, tissue_mask
@@ -78,7 +79,7 @@ def open_inference(
     setting: Setting,
     epochs: Sequence[int],
     config: InferConfig,
-) -> Callable[[str], str]:
+) -> SlideWork:
     """The work of one process: networks are loaded once, and each slide is read once for all epochs.
 
     Args:
@@ -103,7 +104,7 @@ def open_inference(
     # All slides, before work on the first: a result that was made from something else stops all of it.
     plan = {slide_id: _plan_slide(job, job.manifest.slide(slide_id)) for slide_id in slide_ids}
 
-    def infer(slide_id: str) -> str:
+    def infer(slide_id: str) -> str | SlideDone:
         work = plan[slide_id]
         if isinstance(work, OSError):
             raise work
@@ -198,11 +199,11 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     )
 
 
-def _infer_slide(job: _Job, work: _SlideWork) -> str:
+def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     """Heatmaps, then ledger rows of one slide.
 
     Returns:
-        what was done, for the log.
+        what was done, with its time where heatmaps were made.
     """
     started = perf_counter()
     if not work.epochs_to_enter:
@@ -248,7 +249,9 @@ def _undecided(job: _Job) -> tuple[int, int]:
     return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
 
 
-def _outcome(num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int) -> str:
+def _outcome(
+    num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int
+) -> str | SlideDone:
     """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
     num_networks = len(tally.network_s)
     if not num_networks:
@@ -256,8 +259,9 @@ def _outcome(num_sections: int, tally: PredictionTally, total_s: float, *, patch
     times = f" x {num_networks} epochs" if num_networks > 1 else ""
     cascade = f", {undecided / patches:.0%} of the patches undecided by psi_0" if patches else ""
     unread = f", {tally.reading.num_unread_cells} cells UNREADABLE" if tally.reading.num_unread_cells else ""
-    return (
+    text = (
         f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
         f"{cascade}{unread}"
     )
+    return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)

@@ -4,21 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bccdist.configuration import Setting
-from bccdist.parts import Part
+from bccdist.errors import ConfigurationError
+from bccdist.stages.stage import Stage, StageProgress, find_stage
+from bccdist.stages.table import TABLE
 from jobs.planning.lines import as_number, as_size
-from jobs.planning.probe import Probe, Space, inference_stages
-from jobs.watching.stage_progress import (
-    StageProgress,
-    finish_progress,
-    inference_progress,
-    is_whole,
-    selection_progress,
-    shards_progress,
-    tables_progress,
-    training_progress,
-)
-from jobs.watching.text_columns import in_columns
+from jobs.planning.prediction import LOGS
+from jobs.planning.probe import Probe, Space
+from jobs.text_columns import in_columns
 
 _HOUR_S = 3600.0
 _HEADINGS = ("stage", "", "predicted", "actual", "ratio", "")
@@ -50,33 +42,41 @@ def _head(probe: Probe, plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _notes(plan: Mapping[str, Any]) -> Iterator[str]:
-    yield "Ratio: actual to predicted. A start that was killed leaves no line of usage, and is not in what is actual."
+    yield "Ratio: actual to predicted. A start that was killed leaves no record, and is not in what is actual."
     yield from (f"not in the plan: {reason}" for reason in plan["unknown"])
 
 
 def _rows(probe: Probe, plan: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    known = _progress_by_stage(probe)
     for planned in plan["stages"]:
-        stage = planned["stage"]
-        if stage not in known and stage not in {"logs", "other"}:
-            yield (stage, "", "", "", "", "not known yet: not begun")
-            continue
-        progress = known[stage]() if stage in known else None
-        actual = actual_of(probe, stage, max_parallel=plan["study"]["max_parallel"])
-        state = _state(progress, has_usage=actual.wall_s > 0)
-        for name, texts in _figures(planned, actual, is_known=not state):
-            yield (stage, name, *texts, state)
-            stage, state = "", ""
+        name, max_parallel = planned["name"], plan["study"]["max_parallel"]
+        if planned["stage"] is None:
+            actual, state = _space_alone(probe.logs if name == LOGS else probe.other), ""
+        else:
+            stage = _stage_of(planned["stage"])
+            actual = actual_of(probe, stage, max_parallel=max_parallel)
+            state = _state(stage.progress(probe.paths, probe.manifest), has_usage=actual.wall_s > 0)
+        for figure, texts in _figures(planned, actual, is_known=not state):
+            yield (name, figure, *texts, state)
+            name, state = "", ""
 
 
-def _state(progress: StageProgress | None, *, has_usage: bool) -> str:
+def _stage_of(fields: Mapping[str, Any]) -> Stage:
+    stage = find_stage(fields, TABLE)
+    if stage is None:
+        raise ConfigurationError(f"--check: the plan has a stage that this version does not know: {dict(fields)}")
+    return stage
+
+
+def _space_alone(space: Space) -> Actual:
+    return Actual(gpu_hours=0, cpu_hours=0, wall_s=0, space=space)
+
+
+def _state(progress: StageProgress, *, has_usage: bool) -> str:
     """Why a stage's actual figures are not final; empty if they are."""
-    if progress is None:
-        return ""
-    if not is_whole(progress):
+    if not progress.is_whole:
         total = "?" if progress.num_total is None else f"{progress.num_total:,}"
         return f"not known yet: {progress.num_done:,} of {total} done"
-    return "" if has_usage else "done, but without a line of usage in the logs"
+    return "" if has_usage else "done, but without a record of what it used"
 
 
 def _figures(
@@ -96,9 +96,9 @@ def _figures(
             yield name, (as_text(predicted), as_text(found), ratio)
 
 
-def actual_of(probe: Probe, stage: str, *, max_parallel: int) -> Actual:
-    """What the logs and folders say of a stage; all of its starts count, also those that failed or went on."""
-    usages = [start.usage for start in probe.starts if _is_of(start.usage.stage, stage)]
+def actual_of(probe: Probe, stage: Stage, *, max_parallel: int) -> Actual:
+    """What records and folders say of a stage; all of its starts count, also those that failed or went on."""
+    usages = [start.usage for start in probe.starts_of(stage)]
     by_element: dict[str, float] = {}
     for usage in usages:
         by_element[usage.job_id] = by_element.get(usage.job_id, 0.0) + usage.seconds
@@ -107,38 +107,5 @@ def actual_of(probe: Probe, stage: str, *, max_parallel: int) -> Actual:
         gpu_hours=sum(usage.seconds * usage.num_gpus for usage in usages) / _HOUR_S,
         cpu_hours=sum(usage.seconds * usage.num_cpus for usage in usages) / _HOUR_S,
         wall_s=max(max(by_element.values(), default=0.0), total_s / max_parallel),
-        space=probe.stage_spaces.get(stage, Space()),
+        space=probe.space(stage),
     )
-
-
-def _is_of(launched: str, stage: str) -> bool:
-    """Whether what was launched belongs to a stage; the parts of an inference may have been launched one by one."""
-    if launched == stage:
-        return True
-    kind, *words = launched.split("-")
-    _, *expected = stage.split("-")
-    return kind == "infer" and stage.startswith("infer-") and words[0] == expected[0] and set(words) < set(expected)
-
-
-def _progress_by_stage(probe: Probe) -> dict[str, Callable[[], StageProgress]]:
-    """How to find out how far each stage is that the study can have."""
-    paths, manifest = probe.paths, probe.manifest
-    known: dict[str, Callable[[], StageProgress]] = {
-        "shards": lambda: shards_progress(paths, manifest),
-        "finish-shards": lambda: finish_progress(paths),
-        "select": lambda: selection_progress(paths),
-        "tables": lambda: tables_progress(paths),
-    }
-    for setting in probe.settings:
-        known |= _progress_of_setting(probe, setting)
-    return known
-
-
-def _progress_of_setting(probe: Probe, setting: Setting) -> dict[str, Callable[[], StageProgress]]:
-    paths, manifest = probe.paths, probe.manifest
-    validation, test = inference_stages(setting).items()
-    return {
-        f"train-{setting}": lambda: training_progress(paths, setting),
-        validation[0]: lambda: inference_progress(paths, manifest, setting, validation[1], "best"),
-        test[0]: lambda: inference_progress(paths, manifest, setting, [Part.TEST], "chosen"),
-    }

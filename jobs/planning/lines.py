@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from bccdist.configuration import PHANTOM_WARNING
+from bccdist.stages.table import SPEEDUPS
 from jobs.planning.prediction import FEW, NOTHING, Figure, Plan, Size, StagePlan
 from jobs.planning.probe import Probe
-from jobs.watching.text_columns import in_columns
+from jobs.text_columns import in_columns
 
 _HEADINGS = ("stage", "GPU hours", "core hours", "wall hours", "size", "files")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -21,12 +22,12 @@ def plan_lines(plan: Plan, size: Size, probe: Probe) -> list[str]:
     if probe.manifest.is_phantom:
         head.append(f"{PHANTOM_WARNING}: what real slides take is another matter")
     rows = [_row(stage) for stage in plan.stages]
-    return [*head, "", *in_columns([_HEADINGS, *rows, _total_row(plan)], numbers=True), "", *_notes(plan)]
+    return [*head, "", *in_columns([_HEADINGS, *rows, _total_row(plan)], numbers=True), "", *_notes(plan, probe)]
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:
     times = (stage.gpu_hours, stage.cpu_hours, stage.wall_s / 3600)
-    name = f"{stage.stage} *" if stage.is_from_few else stage.stage
+    name = f"{stage.name} *" if stage.is_from_few else stage.name
     return (name, *map(as_hours, times), as_size(stage.num_bytes.estimate), f"{stage.num_files:,.0f}")
 
 
@@ -39,12 +40,14 @@ def _total_row(plan: Plan) -> tuple[str, ...]:
     return ("all", *map(as_hours, times), as_size(num_bytes.estimate), f"{num_files:,.0f}")
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan, probe: Probe) -> Iterator[str]:
     yield "In brackets: the 90 % range of the mean over resampled slides, or what a single run leaves open."
     yield "Wall hours of all: stage after stage, but all trainings at the same time; without waiting in the queue."
     if any(stage.is_from_few for stage in plan.stages):
         yield f"* from fewer than {FEW} slides of the probe: its range is too narrow, take it as a first guess."
-    yield from (f"{stage.stage}: {stage.note}" for stage in plan.stages if stage.note)
+    yield from (f"{stage.name}: {stage.note}" for stage in plan.stages if stage.note)
+    if not any(stage.is_like(SPEEDUPS) for stage in probe.stages):
+        yield "The plan has no stage `speedups`, as no speed-ups were measured in the probe."
     yield from (f"NOT IN THE PLAN: {reason}" for reason in plan.unknown)
 
 

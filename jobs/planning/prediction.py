@@ -1,17 +1,20 @@
 """What a large study will take, from a probe that went through its stages; jobs/plan.py says how it is reckoned."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
-from jobs.planning.probe import Probe, SlideTime, Space, Start, TrainedRun, inference_stages
+from bccdist.stages.stage import Stage
+from bccdist.usage import SlideTime
+from jobs.planning.probe import Probe, Space, TrainedRun, sum_of
 
 FEW = 20
 """Figures from fewer slides than this are called so."""
+LOGS, OTHER = "logs", "other"
+"""Rows of a plan that are no stage."""
 _NUM_RESAMPLES = 1000
 _RANGE_PERCENT = (5.0, 95.0)
 _HOUR_S = 3600.0
@@ -70,7 +73,9 @@ class Size:
 class StagePlan:
     """What a stage will take."""
 
-    stage: str
+    stage: Stage | None
+    """None for files that belong to none."""
+    name: str
     gpu_hours: Figure
     cpu_hours: Figure
     """Cores that it holds, times hours, busy or not."""
@@ -105,76 +110,36 @@ def predict(probe: Probe, size: Size) -> Plan:
     """The plan of a study of this size, with the settings of the probe.
 
     Raises:
-        ConfigurationError: the probe's logs hold no usage at all.
+        ConfigurationError: the probe has no records at all.
     """
     if not probe.starts:
         raise ConfigurationError(
-            f"{probe.paths.logs}: no log has a line of usage, so nothing was measured; take the probe through its "
-            "stages with this version of the launchers"
+            f"{probe.paths.usage}: no record of a start, so nothing was measured; take the probe through its stages "
+            "with this version of the launchers"
         )
     unknown: list[str] = []
-    stages: dict[str, StagePlan] = {}
-    for stage, plan in _plans(probe, size):
+    stages: list[StagePlan] = []
+    for stage in probe.stages:
+        plan = _plan_stage(probe, size, stage)
         if isinstance(plan, str):
-            unknown.append(f"{stage}: {plan}")
+            unknown.append(f"{stage.name}: {plan}")
         else:
-            stages[stage] = plan
-    everything = [*stages.values(), *_rest(probe, size, stages)]
-    return Plan(stages=everything, unknown=unknown, wall_s=_critical_path(stages, probe.settings))
+            stages.append(plan)
+    return Plan(stages=[*stages, *_rest(probe, size, stages)], unknown=unknown, wall_s=_critical_path(stages))
 
 
-def _plans(probe: Probe, size: Size) -> Iterable[tuple[str, StagePlan | str]]:
-    """Each stage with its plan, or why there is none."""
-    yield "shards", _plan_shards(probe, size)
-    yield "finish-shards", _plan_single(probe, size, "finish-shards", [Part.TRAINING, Part.VALIDATION_1])
-    for setting in probe.settings:
-        yield f"train-{setting}", _plan_training(probe, size, setting)
-        for stage, parts in inference_stages(setting).items():
-            yield stage, _plan_inference(probe, size, setting, stage, parts)
-    yield "select", _plan_single(probe, size, "select", [Part.VALIDATION_1, Part.VALIDATION_2])
-    drawn = [Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST]
-    tables = _plan_single(probe, size, "tables", drawn)
-    if not isinstance(tables, str):
-        ratio, whole = _ratio(probe, size, drawn), probe.stage_spaces["tables"]
-        num_more = probe.pictures.num_files * (ratio - 1)
-        tables = replace(tables, num_bytes=exactly(whole.num_bytes * ratio), num_files=whole.num_files + num_more)
-    yield "tables", tables
+def _plan_stage(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
+    """The plan of one stage, or why there is none."""
+    if stage.is_for_each_slide:
+        return _plan_slides(probe, size, stage)
+    return _plan_training(probe, size, stage) if stage.needs == "ranks" else _plan_single(probe, size, stage)
 
 
-def _plan_shards(probe: Probe, size: Size) -> StagePlan | str:
-    parts = (Part.TRAINING, Part.VALIDATION_1)
-    times = [slide.seconds for slide in probe.slide_times("shards", parts)]
-    spaces = [space for slide_id, space in probe.shard_spaces.items() if probe.part_of.get(slide_id) in parts]
-    plan = _plan_slides("shards", probe.starts_of("shards"), times, spaces, _count(size, parts), size)
-    if isinstance(plan, str):
-        return plan
-    index_bytes = probe.stage_spaces["shards"].num_bytes - sum(space.num_bytes for space in spaces)
-    index_files = probe.stage_spaces["shards"].num_files - sum(space.num_files for space in spaces)
-    num_bytes = plan.num_bytes + exactly(index_bytes * _ratio(probe, size, parts))
-    return replace(plan, num_bytes=num_bytes, num_files=plan.num_files + index_files)
-
-
-def _plan_inference(probe: Probe, size: Size, setting: Setting, stage: str, parts: Sequence[Part]) -> StagePlan | str:
-    starts = probe.starts_of(f"infer-{setting}")
-    slides = probe.slide_times(f"infer-{setting}", parts)
-    measured = max((slide.num_epochs for slide in slides), default=1)
-    is_test = Part.TEST in parts
-    wanted = 1 if is_test else _num_kept(probe, size, setting, measured)
-    times = [_seconds_for(slide, wanted) for slide in slides]
-    found = probe.heatmap_spaces(setting).items()
-    spaces = [space for slide_id, space in found if probe.part_of.get(slide_id) in parts]
-    plan = _plan_slides(stage, starts, times, spaces, _count(size, parts), size)
-    if isinstance(plan, str):
-        return plan
-    # What is kept of a slide grows with the epochs.
-    factor = 1.0 if is_test else wanted / measured
-    note = f"{wanted} epoch{'s' if wanted > 1 else ''} a slide"
-    return replace(plan, num_bytes=plan.num_bytes * factor, num_files=plan.num_files * factor, note=note)
-
-
-def _num_kept(probe: Probe, size: Size, setting: Setting, measured: int) -> int:
-    """Epochs of a validation slide: as in the probe, unless the study trains or keeps another number of them."""
-    run = probe.run(setting)
+def _num_epochs(probe: Probe, size: Size, stage: Stage, measured: int) -> int:
+    """Epochs of a slide's heatmaps: of the best ones as in the probe, unless the study trains or keeps others."""
+    if stage.epochs != "best":
+        return 1
+    run = probe.run(stage.its_setting)
     if run is None or (size.epochs is None and size.keep_best is None):
         return measured
     return min(size.epochs or run.config["epochs"], size.keep_best or run.config["keep_best"])
@@ -182,61 +147,72 @@ def _num_kept(probe: Probe, size: Size, setting: Setting, measured: int) -> int:
 
 def _seconds_for(slide: SlideTime, num_epochs: int) -> float:
     """A slide is read once; all else is done for each epoch."""
-    read_s = min(slide.read_s, slide.seconds)
-    return read_s + (slide.seconds - read_s) * num_epochs / slide.num_epochs
+    read_s = min(slide.read_s, slide.share_s)
+    return read_s + (slide.share_s - read_s) * num_epochs / slide.num_epochs
 
 
-def _plan_slides(
-    stage: str, starts: Sequence[Start], times: Sequence[float], spaces: Sequence[Space], num: int, size: Size
-) -> StagePlan | str:
-    """Linear in the slides, and a start-up for each element of the array."""
-    if not starts or not times:
-        return "no slide of the probe has a time in the logs, done with a line of usage at the end"
+def _plan_slides(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
+    """The plan of an array: linear in the slides, and a start-up for each element."""
+    starts, slides = probe.starts_like(stage), probe.slide_times(stage)
+    if not starts or not slides:
+        return "no slide of the probe has a record of its time, in a start that ended by itself"
+    num = _count(size, stage.parts)
     num_elements = min(size.max_parallel, num)
+    measured = max(slide.num_epochs for slide in slides)
+    wanted = _num_epochs(probe, size, stage, measured)
     startup_s = float(np.median([start.startup_s for start in starts]))
-    element_s = mean_of(times) * num + exactly(startup_s * num_elements)
+    element_s = mean_of([_seconds_for(slide, wanted) for slide in slides]) * num + exactly(startup_s * num_elements)
     usage = starts[-1].usage
+    # What is kept of a slide grows with its epochs, and what belongs to none, such as an index, with all slides.
+    spaces = list(probe.slide_spaces(stage).values())
+    factor = num * (wanted / measured if stage.epochs == "best" else 1)
+    rest = probe.space(stage) - sum_of(spaces)
     return StagePlan(
         stage=stage,
+        name=stage.name,
         gpu_hours=element_s * (usage.num_gpus / _HOUR_S),
         cpu_hours=element_s * (usage.num_cpus / _HOUR_S),
         wall_s=element_s / max(1, num_elements),
-        num_bytes=mean_of([space.num_bytes for space in spaces]) * num,
-        num_files=mean_of([space.num_files for space in spaces]).estimate * num,
+        num_bytes=mean_of([space.num_bytes for space in spaces]) * factor
+        + exactly(rest.num_bytes * _ratio(probe, size, stage.parts)),
+        num_files=mean_of([space.num_files for space in spaces]).estimate * factor + rest.num_files,
         num_elements=num_elements,
-        num_measured=len(times),
+        num_measured=len(slides),
+        note=f"{wanted} epoch{'s' if wanted > 1 else ''} a slide" if stage.epochs else "",
     )
 
 
-def _plan_single(probe: Probe, size: Size, stage: str, parts: Sequence[Part]) -> StagePlan | str:
+def _plan_single(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     """One job: between what it took, if all of it was fixed, and growing with the slides, which is the estimate."""
     done = [start.usage for start in probe.starts_of(stage) if start.usage.outcome == "done"]
     if not done:
-        return "no start of it was done with a line of usage"
-    usage = done[-1]
-    ratio = _ratio(probe, size, parts)
+        return "no start of it was done"
+    usage, ratio = done[-1], _ratio(probe, size, stage.parts)
     seconds = Figure(
         estimate=usage.seconds * max(1.0, ratio),
         low=usage.seconds * min(1.0, ratio),
         high=usage.seconds * max(1.0, ratio),
     )
+    whole = probe.space(stage)
+    num_of_slides = sum_of(probe.slide_spaces(stage).values()).num_files
     return StagePlan(
         stage=stage,
+        name=stage.name,
         gpu_hours=seconds * (usage.num_gpus / _HOUR_S),
         cpu_hours=seconds * (usage.num_cpus / _HOUR_S),
         wall_s=seconds,
-        num_bytes=NOTHING,
-        num_files=0,
+        num_bytes=exactly(whole.num_bytes * ratio),
+        num_files=whole.num_files + num_of_slides * (ratio - 1),
         num_measured=None,
         note="one run: its fixed part is not known, so all of it grows",
     )
 
 
-def _plan_training(probe: Probe, size: Size, setting: Setting) -> StagePlan | str:
-    run = probe.run(setting)
-    starts = [start.usage for start in probe.starts_of(f"train-{setting}")]
+def _plan_training(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
+    run = probe.run(stage.its_setting)
+    starts = [start.usage for start in probe.starts_of(stage)]
     if run is None or not starts:
-        return "no epoch of it was done with a line of usage at the end"
+        return "no epoch of it was done, in a start that ended by itself"
     num_epochs = size.epochs or run.config["epochs"]
     num_steps, step_s = _num_steps(probe, size, run), _step_s(run)
     last = run.state.epoch_times[-1]
@@ -247,7 +223,8 @@ def _plan_training(probe: Probe, size: Size, setting: Setting) -> StagePlan | st
     usage = starts[-1]
     space = _run_space(run, size, num_steps.estimate * num_epochs)
     return StagePlan(
-        stage=f"train-{setting}",
+        stage=stage,
+        name=stage.name,
         gpu_hours=seconds * (usage.num_gpus / _HOUR_S),
         cpu_hours=seconds * (usage.num_cpus / _HOUR_S),
         wall_s=seconds,
@@ -290,20 +267,21 @@ def _run_space(run: TrainedRun, size: Size, num_steps: float) -> Space:
     return run.fixed + events + _scaled_space(one, num_kept)
 
 
-def _rest(probe: Probe, size: Size, stages: Mapping[str, StagePlan]) -> Iterable[StagePlan]:
+def _rest(probe: Probe, size: Size, stages: Sequence[StagePlan]) -> Iterable[StagePlan]:
     """Files that belong to no stage."""
-    logs, other = probe.stage_spaces["logs"], probe.stage_spaces["other"]
+    logs, other = probe.logs, probe.other
     per_start = _scaled_space(logs, 1 / len(probe.starts))
-    num_starts = sum(plan.num_elements for plan in stages.values())
+    num_starts = sum(plan.num_elements for plan in stages)
     lines = logs.num_bytes * _ratio(probe, size, list(Part))
     num_bytes = max(lines, per_start.num_bytes * num_starts)
-    yield _space_alone("logs", num_bytes, per_start.num_files * num_starts, note="at most: as if all of a log grew")
-    yield _space_alone("other", other.num_bytes, other.num_files)
+    yield _space_alone(LOGS, num_bytes, per_start.num_files * num_starts, note="at most: as if all of a log grew")
+    yield _space_alone(OTHER, other.num_bytes, other.num_files)
 
 
 def _space_alone(name: str, num_bytes: float, num_files: float, *, note: str = "") -> StagePlan:
     return StagePlan(
-        stage=name,
+        stage=None,
+        name=name,
         gpu_hours=NOTHING,
         cpu_hours=NOTHING,
         wall_s=NOTHING,
@@ -314,20 +292,13 @@ def _space_alone(name: str, num_bytes: float, num_files: float, *, note: str = "
     )
 
 
-def _critical_path(stages: Mapping[str, StagePlan], settings: Sequence[Setting]) -> Figure:
+def _critical_path(stages: Sequence[StagePlan]) -> Figure:
     """All trainings at the same time; the arrays of the inferences one after the other, as each fills its room."""
-
-    def wall(stage: str) -> Figure:
-        return stages[stage].wall_s if stage in stages else NOTHING
-
-    trained = [wall(f"train-{setting}") for setting in settings]
-    total = max(trained, key=lambda figure: figure.estimate, default=NOTHING)
-    for stage in ("shards", "finish-shards", "select", "tables"):
-        total += wall(stage)
-    for setting in settings:
-        for stage in inference_stages(setting):
-            total += wall(stage)
-    return total
+    walls: dict[bool, list[Figure]] = {True: [], False: []}
+    for plan in stages:
+        walls[plan.stage is not None and plan.stage.needs == "ranks"].append(plan.wall_s)
+    longest = max(walls[True], key=lambda figure: figure.estimate, default=NOTHING)
+    return sum(walls[False], longest)
 
 
 def _count(size: Size, parts: Iterable[Part]) -> int:

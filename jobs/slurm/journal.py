@@ -1,11 +1,15 @@
 """What was submitted for a study, one line per job, in the order of time: a second launch and the status read it."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bccdist.events import EventLog, read_events
+from bccdist.errors import EventLogError
+from bccdist.events import append_event, read_events
+from bccdist.stages.stage import Stage, find_stage
+from bccdist.stages.table import TABLE
 
 _EVENT = "submitted"
 
@@ -14,7 +18,7 @@ _EVENT = "submitted"
 class JournalEntry:
     """One job, or one array."""
 
-    stage: str
+    stage: Stage
     job_id: str
     """Of the job or of the whole array."""
     cluster: str
@@ -33,38 +37,48 @@ class JournalEntry:
     submitted_at: str
     """UTC, ISO 8601."""
 
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The entry as it stands in the file."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"stage": self.stage.fields}
+
 
 def append(path: Path, entry: JournalEntry) -> None:
     """Write down a job that was submitted."""
-    log = EventLog(path)
-    log.write(_EVENT, **asdict(entry))
-    log.close()
+    append_event(path, _EVENT, **entry.as_json)
 
 
-def read(path: Path) -> list[JournalEntry]:
+def read(path: Path, table: Sequence[Stage] = TABLE) -> list[JournalEntry]:
     """All jobs, the oldest first; none where nothing was submitted.
 
     Raises:
-        EventLogError: the file is damaged.
+        EventLogError: the file is damaged, or names a stage that is in no table.
     """
     if not path.exists():
         return []
-    return [_entry(event) for event in read_events(path) if event["event"] == _EVENT]
+    return [_entry(event, path, table) for event in read_events(path) if event["event"] == _EVENT]
 
 
-def newest(entries: list[JournalEntry]) -> dict[str, JournalEntry]:
+def newest(entries: list[JournalEntry]) -> dict[Stage, JournalEntry]:
     """The last job of each stage, in the order in which the stages were last submitted."""
-    found: dict[str, JournalEntry] = {}
+    found: dict[Stage, JournalEntry] = {}
     for entry in entries:
         found.pop(entry.stage, None)
         found[entry.stage] = entry
     return found
 
 
-def _entry(event: dict[str, Any]) -> JournalEntry:
-    values = {field.name: event[field.name] for field in fields(JournalEntry)}
+def _entry(event: dict[str, Any], path: Path, table: Sequence[Stage]) -> JournalEntry:
+    stage = find_stage(event["stage"], table) if isinstance(event["stage"], dict) else None
+    if stage is None:
+        raise EventLogError(
+            f"{path}: a job of the stage {event['stage']!r}, which this version does not know; look at the study with "
+            "the version that launched it, or, if nothing of it is queued any more, remove the file"
+        )
+    values = {each.name: event[each.name] for each in fields(JournalEntry)}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return JournalEntry(**values | lists)
+    return JournalEntry(**values | lists | {"stage": stage})
 
 
 def without_only_missing(command: tuple[str, ...]) -> tuple[str, ...]:

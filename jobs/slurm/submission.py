@@ -17,6 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
+from bccdist.stages.stage import Stage
 from jobs.slurm import journal, queue
 from jobs.slurm.follow import GroupExecutor, follow
 from jobs.slurm.requeue import lines_after_the_task
@@ -24,7 +25,7 @@ from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
 from jobs.slurm.study_lock import launch_lock
 from jobs.slurm.task import StageTask
-from jobs.watching.text_columns import in_columns
+from jobs.text_columns import in_columns
 
 _PAUSE_S = 5.0
 
@@ -33,25 +34,19 @@ _PAUSE_S = 5.0
 class Work:
     """What is submitted at once: a job, or the elements of an array."""
 
+    stage: Stage
     tasks: tuple[StageTask, ...]
     """One, or one for each element."""
     nodes: int = 1
     ranks_per_node: int = 1
     gpus_per_node: int = 0
-    needs_success: bool = True
-    """Of the jobs that it waits for; else it works on what there is once they have ended."""
-
-    @property
-    def stage(self) -> str:
-        """Names it, in the journal and in Slurm."""
-        return self.tasks[0].name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted:
     """A job, or an array, that waits or runs."""
 
-    stage: str
+    stage: Stage
     job_id: str
     num_elements: int
     logs: Path
@@ -148,7 +143,7 @@ class _Opened:
     def new_logs(self, work: Work) -> Path:
         """A folder for the logs of this work, made before any job can look for it."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        logs = self.launch.paths.logs / f"{work.stage}-{stamp}-{uuid.uuid4().hex[:4]}"
+        logs = self.launch.paths.logs / f"{work.stage.name}-{stamp}-{uuid.uuid4().hex[:4]}"
         logs.mkdir(parents=True)
         return logs
 
@@ -177,7 +172,7 @@ class _LocalSubmitter:
         with _environment(code.variables()):
             jobs = _submit_all(executor, tasks)
         self._opened.write_journal(work, jobs[0].job_id, logs, after)
-        follow(work.stage, jobs, logs)
+        follow(work.stage.name, jobs, logs)
         return []
 
 
@@ -188,7 +183,7 @@ class _SlurmSubmitter:
         self.launch = launch
         self._opened = _Opened(launch, stack)
         self._submitted: list[Submitted] = []
-        self._live: dict[str, journal.JournalEntry] | None = None
+        self._live: dict[Stage, journal.JournalEntry] | None = None
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
@@ -207,7 +202,7 @@ class _SlurmSubmitter:
         self._submitted.append(submitted)
         return [submitted]
 
-    def _live_entries(self) -> dict[str, journal.JournalEntry]:
+    def _live_entries(self) -> dict[Stage, journal.JournalEntry]:
         """The newest job of each stage that waits or runs."""
         if self._live is None:
             entries = journal.newest(journal.read(self.launch.paths.journal))
@@ -231,7 +226,7 @@ class _SlurmSubmitter:
         rows = [("stage", "job", "elements", "waits for", "")]
         for each in self._submitted:
             after = ", ".join(each.after) or "-"
-            rows.append((each.stage, each.job_id, str(each.num_elements), after, self._remark(each)))
+            rows.append((each.stage.name, each.job_id, str(each.num_elements), after, self._remark(each)))
         if len(rows) == 1:
             print("nothing was submitted")
             return
@@ -284,13 +279,13 @@ class _DryRun:
         self.launch = launch
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
-        logs = self.launch.paths.logs / f"{work.stage}-TIME"
+        logs = self.launch.paths.logs / f"{work.stage.name}-TIME"
         code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False)
         executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment="bccdist UNIQUE")
-        print(f"# {'-' * 20} {work.stage}: sbatch would get this; TIME, CODE and job ids are not known before")
+        print(f"# {'-' * 20} {work.stage.name}: sbatch would get this; TIME, CODE and job ids are not known before")
         print(sbatch_text(executor, work))
         ids = tuple(each.job_id for each in after)
-        job_id = f"JOB-{work.stage}"
+        job_id = f"JOB-{work.stage.name}"
         return [Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)]
 
 
@@ -326,7 +321,7 @@ def slurm_executor(
     python = f"{cluster.container} python" if cluster.container else None
     executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)
     executor.update_parameters(
-        job_name=f"{work.stage}@{launch.study.name}",
+        job_name=f"{work.stage.name}@{launch.study.name}",
         nodes=work.nodes,
         ntasks_per_node=work.ranks_per_node,
         cpus_per_task=cluster.cpus_per_rank,
@@ -370,7 +365,7 @@ def _gpus(cluster: ClusterConfig, work: Work) -> dict[str, str]:
 def _dependency(work: Work, after: Sequence[Submitted]) -> dict[str, str]:
     if not after:
         return {}
-    kind = "afterok" if work.needs_success else "afterany"
+    kind = "afterok" if work.stage.needs_success else "afterany"
     return {"dependency": f"{kind}:{':'.join(sorted({each.job_id for each in after}))}"}
 
 

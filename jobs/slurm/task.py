@@ -1,9 +1,11 @@
 """The one task that submitit runs, whatever the stage."""
 
 import importlib
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ import submitit
 
 from bccdist.errors import BccdistError
 from bccdist.log import LOG, set_up_logging
+from bccdist.usage import Fields, measured
 from jobs.slurm.requeue import TERMINATED, queue_again
-from jobs.watching.usage import measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +26,13 @@ class StageTask:
     """
 
     name: str
-    """Of the job, as the scheduler shows it."""
+    """Name of the stage, as the scheduler shows it."""
+    stage: Fields
+    """What names the stage in records."""
     function: str
-    """module:function."""
-    arguments: tuple[Any, ...]
+    """Function to call, as module:function."""
+    values: Mapping[str, Any]
+    """What it is called with, by keyword; what it has no parameter for is left out."""
     num_slides: int | None = None
     """That it works on, where it does so slide by slide."""
     threads: int | None = None
@@ -41,10 +46,12 @@ class StageTask:
         if scratch := os.environ.get("TMPDIR"):
             Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone
         print(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}", flush=True)
-        module, function = self.function.split(":")
         try:
-            with measured(self.name, num_slides=self.num_slides):
-                getattr(importlib.import_module(module), function)(*self.arguments)
+            with measured(self.stage, self.values["study_root"], num_slides=self.num_slides):
+                module, name = self.function.split(":")
+                function = getattr(importlib.import_module(module), name)
+                taken = inspect.signature(function).parameters
+                function(**{name: value for name, value in self.values.items() if name in taken})
         except BccdistError as error:
             LOG.error(f"{self.name}: {error}")
             sys.exit(1)

@@ -87,7 +87,9 @@ def test_damage_where_no_process_was_killed_is_an_error(tmp_path: Path, broken: 
     with path.open("a") as file:
         file.write(broken + "\n")
     _write(path, 2)
-    with pytest.raises(EventLogError, match=r"rank-0\.jsonl, line 2: expected one event as JSON, got b'"):
+    with pytest.raises(
+        EventLogError, match=r"rank-0\.jsonl, line 2: expected a record as JSON with the key 'event', got b'"
+    ):
         read_events(path)
 
 

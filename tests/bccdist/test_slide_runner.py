@@ -12,7 +12,8 @@ from bccdist.errors import SlideError, StageFailedError
 from bccdist.failures import is_begun, read_reason, write_begun
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
-from bccdist.slide_runner import run_stage
+from bccdist.slide_runner import SlideDone, run_stage
+from bccdist.usage import measured, read_starts
 
 STAGE = "any"
 
@@ -64,3 +65,27 @@ def test_what_a_whole_job_was_killed_on_comes_last(tmp_path: Path, capsys: pytes
     write_begun(paths.failure(STAGE, "a"), stage=STAGE, slide_id="a")
     run_stage(STAGE, partial(open_worker, tmp_path), ["a", "b", "c"], paths, num_workers=0)
     assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["b:", "c:", "a:"]
+
+
+def open_timed_worker() -> Callable[[str], str | SlideDone]:
+    """Says that it found "a" done before, and that it did the others for three epochs."""
+    return lambda slide_id: "done before" if slide_id == "a" else SlideDone("made", read_s=0.5, num_epochs=3)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_slides_took_is_recorded_where_they_were_done_from_their_file_on(
+    tmp_path: Path, num_workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = StudyPaths(tmp_path)
+    with measured({"kind": STAGE}, tmp_path):
+        run_stage(STAGE, open_timed_worker, ["a", "b", "c"], paths, num_workers=num_workers)
+    (start,) = read_starts(paths)
+    slides = {slide.slide_id: slide for slide in start.slides}
+    assert set(slides) == {"b", "c"}
+    assert (slides["b"].read_s, slides["b"].num_epochs, slides["b"].num_at_once) == (0.5, 3, max(1, num_workers))
+    assert 0 <= slides["b"].seconds < 5
+    assert {line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()} == {
+        "a: done before",
+        "b: made",
+        "c: made",
+    }

@@ -6,7 +6,7 @@ import pytest
 
 from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.files import read_json
-from bccdist.study import claim_study, open_study
+from bccdist.study import claim_study, manifest_of_study
 
 
 def write_manifest(folder: Path, *, scanner: str = "") -> Path:
@@ -19,7 +19,7 @@ def write_manifest(folder: Path, *, scanner: str = "") -> Path:
 
 def test_a_claimed_study_opens_with_its_manifest(tmp_path: Path) -> None:
     manifest = claim_study(tmp_path / "study", write_manifest(tmp_path / "data"))
-    assert open_study(tmp_path / "study") == manifest
+    assert manifest_of_study(tmp_path / "study") == manifest
     assert [slide.slide_id for slide in manifest.slides] == ["a"]
 
 
@@ -41,7 +41,7 @@ def test_another_manifest_is_refused_and_changes_nothing(tmp_path: Path) -> None
     assert str(path) in str(error.value)
     assert str(other) in str(error.value)
     assert "--study" in str(error.value)
-    assert open_study(tmp_path / "study").path == path
+    assert manifest_of_study(tmp_path / "study").path == path
 
 
 @pytest.mark.parametrize(("scanner", "expected"), [("phantom", True), ("S360", False), ("", False)])
@@ -63,16 +63,16 @@ def test_faults_that_came_later_are_found(tmp_path: Path) -> None:
     claim_study(tmp_path / "study", path)
     path.write_text("slide_id,part,path\na,Tset,a.tif\n", encoding="utf-8")
     with pytest.raises(ManifestError, match="unknown part 'Tset'"):
-        open_study(tmp_path / "study")
+        manifest_of_study(tmp_path / "study")
 
 
 def test_a_slide_that_has_gone_does_not_close_the_study(tmp_path: Path) -> None:
     manifest = claim_study(tmp_path / "study", write_manifest(tmp_path / "data"))
     (tmp_path / "data" / "a.tif").unlink()
-    assert open_study(tmp_path / "study") == manifest
+    assert manifest_of_study(tmp_path / "study") == manifest
 
 
 def test_a_folder_that_is_no_study_says_how_to_begin(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no study") as error:
-        open_study(tmp_path)
+        manifest_of_study(tmp_path)
     assert "launch_shards.py --manifest" in str(error.value)

@@ -11,11 +11,10 @@ from bccdist.configuration import PHANTOM_WARNING, InferConfig, TrainConfig
 from bccdist.errors import StageFailedError
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
-from bccdist.study import claim_study
+from jobs.launch_shards import ShardsArguments
+from jobs.launch_shards import main as launch_shards
 from jobs.launch_study import StudyArguments, launch_study
 from jobs.slurm.sites import ClusterConfig
-from jobs.slurm.submission import submitting
-from jobs.stages import launch_shards
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PHANTOM = PhantomConfig(
@@ -50,9 +49,8 @@ def study_of(manifest: Path, root: Path) -> StudyArguments:
 
 def cut(study: StudyArguments) -> None:
     """The first stage alone."""
-    manifest = claim_study(study.study, study.manifest)
-    with submitting(study.launch) as submitter:
-        launch_shards(submitter, manifest, study.shards, after=[])
+    shards_alone = ShardsArguments(study=study.study, cluster=study.cluster, manifest=study.manifest)
+    launch_shards(shards_alone)
 
 
 def change_times(*folders: Path) -> dict[str, int]:

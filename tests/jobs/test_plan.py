@@ -1,10 +1,11 @@
 """A plan follows from a probe as its model says, and a study is held against it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,34 @@ from study_folders import ledger_row, write_study
 
 from bccdist.configuration import TrainConfig, claim_config
 from bccdist.errors import ConfigurationError
+from bccdist.events import append_event
 from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.stages.table import (
+    FINISH_SHARDS,
+    SELECTION,
+    SHARDS,
+    SPEEDUPS,
+    TABLES,
+    TEST_HEATMAPS,
+    TRAINING,
+    VALIDATION_HEATMAPS,
+)
 from bccdist.training.reporting.metrics import write_metrics
+from bccdist.usage import SlideTime, Usage
 from jobs.plan import PlanArguments, main, read_plan, size_of
 from jobs.planning.check import actual_of, check_lines
 from jobs.planning.lines import as_number, as_size, plan_lines
 from jobs.planning.prediction import Figure, Plan, Size, StagePlan, mean_of, predict
-from jobs.planning.probe import Probe, read_probe, read_starts
-from jobs.watching.usage import Usage, usage_line
+from jobs.planning.probe import Probe, read_probe
 
 SETTING = "resnet34_ds"
+TRAIN = replace(TRAINING, setting=SETTING)
+VALIDATION = replace(VALIDATION_HEATMAPS, setting=SETTING)
+TEST = replace(TEST_HEATMAPS, setting=SETTING)
 USAGE = Usage(
-    stage="shards",
+    stage=SHARDS.fields,
     job_id="1",
     host="node",
     seconds=0.0,
@@ -46,23 +61,18 @@ def names(part: str) -> list[str]:
     return [f"{part}-{number}" for number in range(SLIDES[part])]
 
 
-def write_log(paths: StudyPaths, usage: Usage, lines: Iterable[str] = ()) -> None:
-    log = paths.logs / usage.job_id / f"{usage.job_id}_0_log.out"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        file.write("submitit INFO (2026-01-01) - Starting with JobEnvironment(job_id=1)\n")
-        file.writelines(f"{line}\n" for line in lines)
-        file.write(usage_line(usage) + "\n")
+def write_start(paths: StudyPaths, usage: Usage, slides: Iterable[SlideTime] = ()) -> None:
+    path = paths.usage / f"{usage.job_id}.jsonl"
+    append_event(path, "start")
+    for slide in slides:
+        append_event(path, "slide", **asdict(slide))
+    append_event(path, "end", **asdict(usage))
 
 
-def shard_lines(slide_ids: Sequence[str], seconds: float) -> list[str]:
-    return [f"slide {n}/9 {slide_id}: 15 patches, 8 with tumor, {seconds} s" for n, slide_id in enumerate(slide_ids)]
-
-
-def heatmap_lines(slide_ids: Sequence[str], seconds: float, *, num_epochs: int, read_s: float) -> list[str]:
-    times = f" x {num_epochs} epochs" if num_epochs > 1 else ""
-    took = f"35 patches{times}, {seconds} s ({read_s} s reading), 15 patches/s"
-    return [f"slide {n}/9 {slide_id}: 2 sections, {took}" for n, slide_id in enumerate(slide_ids)]
+def times(slide_ids: Sequence[str], seconds: float, *, read_s: float = 0.0, num_epochs: int = 1) -> list[SlideTime]:
+    return [
+        SlideTime(slide_id=slide_id, seconds=seconds, read_s=read_s, num_epochs=num_epochs) for slide_id in slide_ids
+    ]
 
 
 def write_probe(root: Path) -> Probe:
@@ -83,13 +93,13 @@ def write_probe(root: Path) -> Probe:
             path.write_bytes(bytes(size))
     tars = [{"path": f"tars/{name}.tar", "num_patches": 10} for name in cut]
     write_json(paths.shards.manifest, {"tars": tars})
-    write_log(paths, replace(USAGE, job_id="10", seconds=35.0, num_slides=3), shard_lines(cut[:3], 10.0))
-    write_log(paths, replace(USAGE, job_id="11", seconds=35.0, num_slides=3), shard_lines(cut[3:], 10.0))
-    write_log(paths, replace(USAGE, job_id="12", stage="finish-shards", seconds=6.0))
+    write_start(paths, replace(USAGE, job_id="10", seconds=35.0, num_slides=3), times(cut[:3], 10.0))
+    write_start(paths, replace(USAGE, job_id="11", seconds=35.0, num_slides=3), times(cut[3:], 10.0))
+    write_start(paths, replace(USAGE, job_id="12", stage=FINISH_SHARDS.fields, seconds=6.0))
     _write_run(paths)
     _write_inference(paths)
-    write_log(paths, replace(USAGE, job_id="40", stage="select", seconds=8.0))
-    write_log(paths, replace(USAGE, job_id="50", stage="tables", seconds=16.0))
+    write_start(paths, replace(USAGE, job_id="40", stage=SELECTION.fields, seconds=8.0))
+    write_start(paths, replace(USAGE, job_id="50", stage=TABLES.fields, seconds=16.0))
     return read_probe(paths.root)
 
 
@@ -111,8 +121,8 @@ def _write_run(paths: StudyPaths) -> None:
         {"epoch": 1, "patches_per_s": 2.0, "seconds": 46.0, **shared},
         {"epoch": 2, "patches_per_s": 4.0, "seconds": 24.0, **shared},
     ]
-    usage = replace(USAGE, job_id="20", stage=f"train-{SETTING}", seconds=80.0, num_cpus=8, num_gpus=2, num_ranks=2)
-    write_log(paths, usage)
+    usage = replace(USAGE, job_id="20", stage=TRAIN.fields, seconds=80.0, num_cpus=8, num_gpus=2, num_ranks=2)
+    write_start(paths, usage)
     write_study(paths.root, [], iou={})
     write_metrics(run.metrics, rows)
 
@@ -120,10 +130,10 @@ def _write_run(paths: StudyPaths) -> None:
 def _write_inference(paths: StudyPaths) -> None:
     validation = [*names("val1"), *names("val2")]
     gpu = replace(USAGE, num_gpus=1, num_cpus=4)
-    usage = replace(gpu, job_id="30", stage=f"infer-{SETTING}-val1-val2", seconds=90.0, num_slides=4)
-    write_log(paths, usage, heatmap_lines(validation, 20.0, num_epochs=2, read_s=4.0))
-    usage = replace(gpu, job_id="31", stage=f"infer-{SETTING}-test", seconds=58.0, num_slides=4)
-    write_log(paths, usage, heatmap_lines(names("test"), 12.0, num_epochs=1, read_s=4.0))
+    usage = replace(gpu, job_id="30", stage=VALIDATION.fields, seconds=90.0, num_slides=4)
+    write_start(paths, usage, times(validation, 20.0, num_epochs=2, read_s=4.0))
+    usage = replace(gpu, job_id="31", stage=TEST.fields, seconds=58.0, num_slides=4)
+    write_start(paths, usage, times(names("test"), 12.0, read_s=4.0))
     parts = {"val1": "Validation I", "val2": "Validation II", "test": "Test"}
     for slide_id, epoch in [
         *((name, epoch) for name in validation for epoch in (1, 2)),
@@ -149,7 +159,7 @@ def size_times(factor: int, *, max_parallel: int = 4) -> Size:
 
 
 def stage_of(plan: Plan, stage: str) -> StagePlan:
-    (found,) = [each for each in plan.stages if each.stage == stage]
+    (found,) = [each for each in plan.stages if each.name == stage]
     return found
 
 
@@ -164,40 +174,6 @@ def test_slides_cost_their_mean_time_and_elements_their_start_up(probe: Probe) -
     assert plan.num_files == pytest.approx(60 * 2 + 4), "with three folders and the set's manifest"
     assert plan.num_measured == 6
     assert plan.is_from_few
-
-
-def test_an_element_that_works_on_several_slides_at_once_counts_their_shares(tmp_path: Path) -> None:
-    paths = StudyPaths(tmp_path)
-    usage = replace(USAGE, seconds=25.0, num_cpus=4, num_slides=8)
-    write_log(paths, usage, shard_lines([f"s{number}" for number in range(8)], 10.0))
-    (start,) = read_starts(paths.logs)
-    assert [slide.seconds for slide in start.slides] == [2.5] * 8
-    assert start.startup_s == 5.0
-
-
-def test_only_slides_that_were_done_from_their_file_on_have_a_time(tmp_path: Path) -> None:
-    paths = StudyPaths(tmp_path)
-    lines = [
-        "slide 1/6 a: 15 patches, done before",
-        "slide 2/6 b: failed: 3 patches are damaged, 2.0 s in it",
-        "slide 3/6 c: 2 sections from heatmaps that were there, 0.3 s",
-        "slide 4/6 d: FAILED: no patches, 2 s",
-        "slide 5/6 e: done before",
-        "slide 6/6 f: 3 sections, 34 patches x 5 epochs, 62.5 s (2.5 s reading), 15 patches/s, 3 cells UNREADABLE",
-    ]
-    write_log(paths, replace(USAGE, seconds=70.0), lines)
-    (start,) = read_starts(paths.logs)
-    (slide,) = start.slides
-    assert (slide.slide_id, slide.seconds, slide.read_s, slide.num_epochs) == ("f", 62.5, 2.5, 5)
-
-
-def test_slides_of_a_start_that_was_killed_are_not_given_to_the_next(tmp_path: Path) -> None:
-    log = tmp_path / "1_0_log.out"
-    started = "submitit INFO (2026) - Starting with JobEnvironment"
-    killed = [started, *shard_lines(["a"], 9.0), "slide 2/"]
-    log.write_text("\n".join([*killed, started, *shard_lines(["b"], 3.0), usage_line(USAGE)]) + "\n")
-    (start,) = read_starts(tmp_path)
-    assert [slide.slide_id for slide in start.slides] == ["b"]
 
 
 def test_heatmaps_of_validation_are_for_all_kept_epochs_and_those_of_test_for_one(probe: Probe) -> None:
@@ -264,18 +240,17 @@ def test_a_range_comes_from_the_spread_of_the_slides() -> None:
 def test_what_the_probe_has_not_done_is_named_and_not_invented(tmp_path: Path) -> None:
     probe = write_probe(tmp_path / "data")
     for job in ("31", "40"):
-        (probe.paths.logs / job / f"{job}_0_log.out").unlink()
+        (probe.paths.usage / f"{job}.jsonl").unlink()
     plan = predict(read_probe(probe.paths.root), size_times(10))
-    assert [text.split(":")[0] for text in plan.unknown] == [f"infer-{SETTING}-test", "select"]
+    assert [text.split(":")[0] for text in plan.unknown] == ["select", f"infer-{SETTING}-test"]
     lines = plan_lines(plan, size_times(10), probe)
     assert sum(line.startswith("NOT IN THE PLAN") for line in lines) == 2
 
 
-def test_a_probe_without_usage_is_refused(tmp_path: Path) -> None:
+def test_a_probe_without_records_is_refused(tmp_path: Path) -> None:
     probe = write_probe(tmp_path / "data")
-    for log in probe.paths.logs.rglob("*.out"):
-        log.unlink()
-    with pytest.raises(ConfigurationError, match="no log has a line of usage"):
+    shutil.rmtree(probe.paths.usage)
+    with pytest.raises(ConfigurationError, match="no record of a start"):
         predict(read_probe(probe.paths.root), size_times(1))
 
 
@@ -319,7 +294,7 @@ def test_the_plan_is_printed_and_written_and_the_probe_itself_meets_it(
     assert max(map(len, shown.splitlines()[1:])) <= max(120, len(str(probe.paths.root)) + 40)
     assert "shards *" in shown
     content = read_plan(out)
-    assert content["schema_version"] == "1"
+    assert content["schema_version"] == "2"
     assert sum(content["study"]["num_slides"].values()) == 12
     main(arguments(probe.paths.root, check=out))
     checked = capsys.readouterr().out
@@ -331,12 +306,32 @@ def test_the_plan_is_printed_and_written_and_the_probe_itself_meets_it(
 
 def test_parts_that_were_inferred_one_by_one_count_for_their_stage(tmp_path: Path) -> None:
     probe = write_probe(tmp_path / "data")
-    stage = f"infer-{SETTING}-val1-val2"
-    for job, parts in (("32", "val1"), ("33", "val2"), ("34", "test")):
-        write_log(probe.paths, replace(USAGE, job_id=job, stage=f"infer-{SETTING}-{parts}", seconds=50.0, num_gpus=1))
-    actual = actual_of(read_probe(probe.paths.root), stage, max_parallel=2)
+    for job, stage, part in (
+        ("32", VALIDATION, Part.VALIDATION_1),
+        ("33", VALIDATION, Part.VALIDATION_2),
+        ("34", TEST, Part.TEST),
+    ):
+        launched = replace(stage, parts=(part,)).fields
+        write_start(probe.paths, replace(USAGE, job_id=job, stage=launched, seconds=50.0, num_gpus=1))
+    actual = actual_of(read_probe(probe.paths.root), VALIDATION, max_parallel=2)
     assert actual.gpu_hours == pytest.approx((90 + 50 + 50) / 3600)
     assert actual.wall_s == pytest.approx(95), "an even share of all elements, which is more than the longest took"
+
+
+def test_speed_ups_are_planned_where_the_probe_measured_them(tmp_path: Path) -> None:
+    probe = write_probe(tmp_path / "data")
+    before = predict(probe, size_times(10))
+    assert not [plan for plan in before.stages if plan.name.startswith("speedups")]
+    assert any("as no speed-ups were measured" in line for line in plan_lines(before, size_times(10), probe))
+    speedups = replace(SPEEDUPS, setting=SETTING)
+    write_start(probe.paths, replace(USAGE, job_id="60", stage=speedups.fields, seconds=30.0, num_gpus=1))
+    probe = read_probe(probe.paths.root)
+    after = predict(probe, size_times(10))
+    plan = stage_of(after, f"speedups-{SETTING}")
+    assert plan.gpu_hours.estimate * 3600 == pytest.approx(300), "as many times as many slides of Validation I"
+    assert after.wall_s.estimate == pytest.approx(before.wall_s.estimate + 300)
+    assert not any("as no speed-ups were measured" in line for line in plan_lines(after, size_times(10), probe))
+    assert actual_of(probe, speedups, max_parallel=2).wall_s == 30.0
 
 
 def test_a_check_says_where_the_study_is_another_one_than_planned(probe: Probe, tmp_path: Path) -> None:

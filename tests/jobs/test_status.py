@@ -1,8 +1,10 @@
 """The status tells the truth: what the folder holds, what the queue and the accounting say, what nobody knows."""
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +14,7 @@ from small_study import SLIDE_IDS, SmallStudy, write_finished_study
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.failures import write_begun, write_failure
 from bccdist.paths import StudyPaths
+from bccdist.stages.table import FINISH_SHARDS, SHARDS
 from bccdist.study import claim_study
 from jobs.slurm import journal, queue
 from jobs.slurm.queue import EndedJob, QueuedJob
@@ -83,7 +86,7 @@ def test_the_state_of_a_stage_follows_from_queue_accounting_and_folder(
     answer(monkeypatch, case.queue, case.accounting)
     stages, notes = status_of(study.root)
     shards = stages[0]
-    assert (shards.progress.stage, shards.state, shards.progress.num_done) == ("shards", case.state, 2)
+    assert (shards.stage.name, shards.state, shards.progress.num_done) == ("shards", case.state, 2)
     assert case.jobs in table_of(stages)[1]
     assert notes == []
 
@@ -122,7 +125,7 @@ def test_a_stage_that_is_whole_is_done_whatever_became_of_its_job(
 ) -> None:
     answer(monkeypatch, [], [])
     stages, _ = status_of(built.root)
-    assert {stage.progress.stage: stage.state for stage in stages} == {"shards": "done", "finish-shards": "done"}
+    assert {stage.stage.name: stage.state for stage in stages} == {"shards": "done", "finish-shards": "done"}
 
 
 def test_a_retry_lets_held_jobs_go_and_launches_nothing_that_is_queued(
@@ -132,15 +135,34 @@ def test_a_retry_lets_held_jobs_go_and_launches_nothing_that_is_queued(
     released: list[str] = []
     monkeypatch.setattr(queue, "release", released.extend)
     stages, _ = status_of(study.root)
-    retry([stage for stage in stages if stage.progress.stage == "shards"])
+    retry([stage for stage in stages if stage.stage == SHARDS])
     assert released == ["7"]
     assert "nothing is launched" in capsys.readouterr().out
 
 
-def test_a_launch_from_python_cannot_be_repeated_and_says_so(
-    study: StudyPaths, monkeypatch: pytest.MonkeyPatch
+def test_where_a_retry_would_refuse_the_status_does_not_advise_it(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal.append(study.journal, replace(ENTRY, job_id="8", command=()))
     answer(monkeypatch, [], [])
-    with pytest.raises(ConfigurationError, match="shards was not launched from a command line"):
+    assert main(StatusArguments(study=study.root)) == 1
+    said = capsys.readouterr().out
+    by_hand = "not launched from a command line, so launch again as before: shards"
+    assert by_hand in said
+    assert "--retry-failed" not in said
+    with pytest.raises(ConfigurationError, match=by_hand):
         retry(status_of(study.root)[0])
+
+
+def test_what_a_retry_cannot_launch_keeps_it_from_nothing_else(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal.append(study.journal, replace(ENTRY, stage=FINISH_SHARDS, job_id="8", command=()))
+    answer(monkeypatch, [], [])
+    assert main(StatusArguments(study=study.root)) == 1
+    assert "--retry-failed` launches again what is missing" in capsys.readouterr().out
+    launched: list[Sequence[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: launched.append(words[1:]) or CompletedProcess(words, 0))
+    retry(status_of(study.root)[0])
+    assert launched == [["jobs/launch_shards.py", "--study", "s", "--only-missing"]]
+    assert "launch again as before: finish-shards" in capsys.readouterr().out

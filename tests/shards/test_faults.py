@@ -18,6 +18,7 @@ from bccdist.configuration import ShardConfig
 from bccdist.errors import ShardError, StageFailedError
 from bccdist.files import read_json
 from bccdist.paths import ShardSetPaths, StudyPaths
+from bccdist.slide_runner import SlideDone
 from bccdist.slides.manifest import Manifest, SlideRecord
 from shards.check import check_set
 
@@ -50,7 +51,7 @@ def test_a_slide_deleted_in_mid_build_fails_alone_and_is_built_once_it_is_back(
 
     def delete_the_next(
         record: SlideRecord, manifest: Manifest, paths: ShardSetPaths, config: ShardConfig, *, num_threads: int
-    ) -> str:
+    ) -> str | SlideDone:
         said = build_slide(record, manifest, paths, config, num_threads=num_threads)
         (study.data / "train-1.tif").rename(study.data / "gone.tif")
         monkeypatch.setattr(shards.build, "build_slide", build_slide)

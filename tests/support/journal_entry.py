@@ -1,9 +1,10 @@
 """One entry of a study's journal of jobs."""
 
+from bccdist.stages.table import SHARDS
 from jobs.slurm.journal import JournalEntry
 
 ENTRY = JournalEntry(
-    stage="shards",
+    stage=SHARDS,
     job_id="7",
     cluster="slurm",
     num_elements=3,

@@ -127,7 +127,8 @@ def write_metrics(paths: StudyPaths, setting: str, iou: dict[int, float]) -> Non
         for psi, value in (("psi_0", 1 - final), ("psi_4", final))
     ]
     pd.DataFrame(rows).to_parquet(path)
-    write_json(paths.run(setting).config, {"keep_best": 5})
+    if not paths.run(setting).config.exists():
+        write_json(paths.run(setting).config, {"keep_best": 5})
 
 
 def verdict_rows(*sections: tuple[str, str | None, str]) -> pd.DataFrame:

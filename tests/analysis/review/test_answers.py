@@ -71,7 +71,7 @@ def test_damage_before_the_last_line_is_refused_with_its_place(paths: StudyPaths
     path = paths.review_journal("anna")
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b"junk", *lines[2:]]))
-    with pytest.raises(EventLogError, match="line 2: not a line of a journal"):
+    with pytest.raises(EventLogError, match="line 2: expected a record as JSON with the key 'kind'"):
         Journal(paths, "anna")
     assert b"junk" in path.read_bytes()
 

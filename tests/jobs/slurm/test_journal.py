@@ -3,21 +3,44 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from journal_entry import ENTRY
 
+from bccdist.errors import EventLogError
+from bccdist.parts import Part
+from bccdist.stages.stage import Stage
+from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, VALIDATION_HEATMAPS
 from jobs.slurm import journal
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "jobs.jsonl"
-    entries = [ENTRY, replace(ENTRY, stage="finish-shards", job_id="8"), replace(ENTRY, job_id="9")]
+    entries = [ENTRY, replace(ENTRY, stage=FINISH_SHARDS, job_id="8"), replace(ENTRY, job_id="9")]
     for entry in entries:
         journal.append(path, entry)
     assert journal.read(path) == entries
     assert {stage: entry.job_id for stage, entry in journal.newest(entries).items()} == {
-        "finish-shards": "8",
-        "shards": "9",
+        FINISH_SHARDS: "8",
+        SHARDS: "9",
     }
+
+
+def test_a_stage_comes_back_with_its_setting_and_parts_and_all_that_its_entry_knows(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    stage = replace(VALIDATION_HEATMAPS, setting="unet", parts=(Part.TEST,))
+    journal.append(path, replace(ENTRY, stage=stage))
+    (found,) = [entry.stage for entry in journal.read(path)]
+    assert found == stage
+    assert found.entry == VALIDATION_HEATMAPS.entry
+    assert found.name == "infer-unet-test-best"
+
+
+@pytest.mark.parametrize("table", [TABLE[1:], ()])
+def test_a_stage_that_no_table_knows_is_no_silent_gap(table: tuple[Stage, ...], tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    journal.append(path, ENTRY)
+    with pytest.raises(EventLogError, match=r"'kind': 'shards'.*which this version does not know"):
+        journal.read(path, table)
 
 
 def test_without_a_journal_nothing_was_submitted(tmp_path: Path) -> None:

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from bccdist.configuration import InferConfig, SelectConfig, SpeedupsConfig, TrainConfig
+from bccdist.configuration import InferConfig, SelectConfig, Setting, SpeedupsConfig, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_json
-from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest
-from bccdist.study import open_study
+from bccdist.stages.table import SELECTION, SPEEDUPS, TEST_HEATMAPS, TRAINING
+from bccdist.study import manifest_of_study
 from jobs.launch_study import StudyArguments, launch_study
 from jobs.slurm import queue
 from jobs.slurm.sites import ClusterConfig, CpuJobs
 from jobs.slurm.submission import Launch, submitting
-from jobs.stages import (
-    launch_calibration,
-    launch_inference,
-    launch_selection,
-    launch_training,
-    with_encoder_weights,
-)
+from jobs.stages import fit_for_jobs, launch_entries, launch_stage, launch_stages
 
+SETTING: Setting = "resnet34_ds"
+TEST = replace(TEST_HEATMAPS, setting="unet", config=InferConfig())
 CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout_min=600, max_parallel=3)
 
 
@@ -42,7 +38,7 @@ def manifest(tmp_path: Path) -> Manifest:
         lines.append(f"slide-{number},Test,{number}.tif")
     (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
     write_json(tmp_path / "study" / "study.json", {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
-    return open_study(tmp_path / "study")
+    return manifest_of_study(tmp_path / "study")
 
 
 def dry(manifest: Manifest, cluster: ClusterConfig = CLUSTER) -> Launch:
@@ -50,8 +46,7 @@ def dry(manifest: Manifest, cluster: ClusterConfig = CLUSTER) -> Launch:
 
 
 def training_text(manifest: Manifest, cluster: ClusterConfig, capsys: pytest.CaptureFixture[str]) -> str:
-    with submitting(dry(manifest, cluster)) as submitter:
-        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
+    launch_entries(dry(manifest, cluster), manifest, {TRAINING: TrainConfig()}, [SETTING])
     return capsys.readouterr().out
 
 
@@ -111,9 +106,9 @@ def test_elements_are_one_array_and_jobs_without_a_gpu_go_where_the_site_says(
 ) -> None:
     cluster = replace(CLUSTER, cpu=CpuJobs(partition="short", timeout_min=60))
     with submitting(dry(manifest, cluster)) as submitter:
-        tested = launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+        tested = launch_stage(submitter, manifest, TEST)
         infer_text = capsys.readouterr().out
-        launch_selection(submitter, SelectConfig(), after=tested)
+        launch_stage(submitter, manifest, replace(SELECTION, config=SelectConfig()), after=tested)
     select_text = capsys.readouterr().out
     for option in ("array=0-2%3", "gpus-per-node=1", "partition=gpu", "job-name=infer-unet-test@study"):
         assert f"#SBATCH --{option}\n" in infer_text
@@ -126,7 +121,7 @@ def test_slides_per_element_decides_how_many_elements_there_are(
     manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
-        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+        launch_stages(submitter, manifest, [TEST])
     assert "#SBATCH --array=0-4%3\n" in capsys.readouterr().out
 
 
@@ -135,7 +130,7 @@ def test_an_array_is_never_larger_than_the_site_allows(
 ) -> None:
     monkeypatch.setattr(queue, "max_array_size", lambda: 2)
     with submitting(dry(manifest, replace(CLUSTER, slides_per_element=1))) as submitter:
-        launch_inference(submitter, manifest, "unet", [Part.TEST], "chosen", InferConfig(), after=[])
+        launch_stages(submitter, manifest, [TEST])
     assert "#SBATCH --array=0-1%2\n" in capsys.readouterr().out
 
 
@@ -146,35 +141,34 @@ def test_a_dry_run_touches_nothing(manifest: Manifest, capsys: pytest.CaptureFix
 
 
 def test_without_srun_a_launch_to_slurm_is_refused(manifest: Manifest) -> None:
-    with (
-        pytest.raises(ConfigurationError, match="srun is not found"),
-        submitting(replace(dry(manifest), dry_run=False)) as submitter,
-    ):
-        launch_training(submitter, "resnet34_ds", TrainConfig(), after=[])
+    launch = replace(dry(manifest), dry_run=False)
+    with pytest.raises(ConfigurationError, match="srun is not found"):
+        launch_entries(launch, manifest, {TRAINING: TrainConfig()}, [SETTING])
 
 
 def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "resnet34.safetensors").touch()
     monkeypatch.chdir(tmp_path)
-    config = with_encoder_weights(TrainConfig(encoder_weights=Path("resnet34.safetensors")), ["resnet34"])
+    stage = replace(TRAINING, setting="resnet34", config=TrainConfig(encoder_weights=Path("resnet34.safetensors")))
+    config = fit_for_jobs(stage).config
+    assert isinstance(config, TrainConfig)
     assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
 
 
-def test_a_calibration_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
-    with submitting(dry(manifest)) as submitter:
-        launch_calibration(submitter, manifest, "resnet34_ds", SpeedupsConfig(), after=[])
+def test_measuring_speed_ups_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
+    launch_entries(dry(manifest), manifest, {SPEEDUPS: SpeedupsConfig()}, [SETTING])
     text = capsys.readouterr().out
-    for option in ("job-name=calibrate-resnet34_ds@study", "gpus-per-node=1", "nodes=1", "time=600"):
+    for option in ("job-name=speedups-resnet34_ds@study", "gpus-per-node=1", "nodes=1", "time=600"):
         assert f"#SBATCH --{option}\n" in text
     assert "--array" not in text
 
 
 @pytest.mark.parametrize(
-    ("infer", "calibrates"),
+    ("infer", "measures"),
     [(InferConfig(), False), (InferConfig(tiling="dense", halo_px=64), False), (InferConfig(precision="auto"), True)],
 )
-def test_a_study_calibrates_where_the_heatmaps_of_test_need_it(
-    manifest: Manifest, infer: InferConfig, calibrates: bool, capsys: pytest.CaptureFixture[str]
+def test_a_study_measures_speed_ups_where_the_heatmaps_of_test_need_it(
+    manifest: Manifest, infer: InferConfig, measures: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["slide_id,part,path,annotation"]
     for number, part in enumerate(("Training", "Validation I", "Validation II", "Test")):
@@ -194,11 +188,11 @@ def test_a_study_calibrates_where_the_heatmaps_of_test_need_it(
         )
     )
     names = re.findall(r"#SBATCH --job-name=(\S+)@study", capsys.readouterr().out)
-    calibration = ["calibrate-resnet34_ds"] if calibrates else []
-    assert names[-4 - calibrates :] == [
+    speedups = ["speedups-resnet34_ds"] if measures else []
+    assert names[-4 - measures :] == [
         "infer-resnet34_ds-val1-val2",
         "select",
-        *calibration,
+        *speedups,
         "infer-resnet34_ds-test",
         "tables",
     ]

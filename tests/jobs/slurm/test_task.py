@@ -1,36 +1,50 @@
 """The task that submitit runs: an error for the user is one line and a failed job, anything else is a traceback."""
 
-import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bccdist.errors import ShardError
+from bccdist.paths import StudyPaths
+from bccdist.stages.table import SHARDS
+from bccdist.usage import read_starts
 from jobs.slurm.task import StageTask
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def refuse(what: str) -> None:
     raise ShardError(f"{what} is damaged")
 
 
+def rest() -> None:
+    pass
+
+
 def break_down() -> None:
     raise ZeroDivisionError
 
 
-def task(function: str, *arguments: object) -> StageTask:
-    return StageTask(name="stage", function=f"{__name__}:{function}", arguments=arguments, threads=1)
+def task(function: str, **values: object) -> StageTask:
+    values = {"study_root": Path(), "not_asked_for": 1, **values}
+    return StageTask(name="stage", stage=SHARDS.fields, function=f"{__name__}:{function}", values=values, threads=1)
 
 
 def test_an_error_for_the_user_is_one_line_and_fails_the_job(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        task("refuse", "tar 7")()
+        task("refuse", what="tar 7")()
     assert stop.value.code == 1
-    code, usage = capsys.readouterr().out.splitlines()
-    assert code == "code not recorded"
-    assert (usage.partition(" ")[0], json.loads(usage.partition(" ")[2])["outcome"]) == ("usage", "failed")
-    assert [(line.levelname, line.message) for line in caplog.records] == [("ERROR", "stage: tar 7 is damaged")]
+    assert capsys.readouterr().out.splitlines() == ["code not recorded"]
+    (start,) = read_starts(StudyPaths(Path()))
+    assert (start.usage.stage, start.usage.outcome) == (SHARDS.fields, "failed")
+    assert [(line.levelname, line.message) for line in caplog.records][1:] == [("ERROR", "stage: tar 7 is damaged")]
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
@@ -39,10 +53,10 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 
 
 def test_the_threads_of_a_task_reach_the_libraries() -> None:
-    StageTask(name="stage", function="os:getcwd", arguments=(), threads=3)()
+    replace(task("rest"), threads=3)()
     assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENCV_FOR_THREADS_NUM"] == "3"
 
 
 def test_a_requeued_task_is_the_same_task() -> None:
-    first = task("refuse", "x")
+    first = task("refuse", what="x")
     assert first.checkpoint().function is first

@@ -7,20 +7,19 @@ whether it was made from what the manifest says today is checked by the job that
 
 import os
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
-from bccdist.stages.epochs import Epochs, failure_stage, inference_stage, resolve_epochs
-from jobs.watching.training_pace import read_run
+from bccdist.stages.epochs import resolve_epochs
+from bccdist.stages.stage import ProgressReader, Stage, StageProgress
+from bccdist.stages.training_pace import read_run
 
 _MOST_TIMES = 1000
 """Files whose time is looked up for a pace; of more, so many are drawn at random."""
@@ -29,124 +28,82 @@ _FileOf = Callable[[str], Path]
 """The file of a slide, by its slide_id."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageProgress:
-    """How far one stage is."""
-
-    stage: str
-    """As its job is called: shards, finish-shards, train-SETTING, infer-SETTING-PARTS, select, calibrate-SETTING,
-    tables."""
-    num_done: int
-    """Slides; epochs for training, settings for the selection, 1 for set of shards, calibration and tables."""
-    num_total: int | None
-    """None where it is not known yet."""
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """Why a slide could not be processed, by slide_id; slides that are done by now are not among them."""
-    at_work: tuple[str, ...] = ()
-    """Slides that a process began and has not ended; it may have been killed."""
-    detail: str = ""
-    """How far, in a few words."""
-    eta_s: float | None = None
-    """Seconds that are left at the pace of the newest work; None where no pace is known."""
-    missing: tuple[str, ...] = ()
-    """Slides that are not done, in the manifest's order; failed ones and those at work are among them."""
-
-
-def is_whole(progress: StageProgress) -> bool:
-    """Whether all of a stage is done."""
-    return progress.num_total is not None and progress.num_done >= progress.num_total
-
-
-def shards_progress(paths: StudyPaths, manifest: Manifest, *, since_s: float | None = None) -> StageProgress:
-    """The slides that are cut into patches.
+def progress_by_slide(
+    file_of: Callable[[StudyPaths, str], Path], *, begun: Callable[[StudyPaths, str], Path] | None = None
+) -> ProgressReader:
+    """Progress of a stage that writes a file for each slide of its parts, which says that the slide is done.
 
     Args:
-        paths: the study.
-        manifest: its slides.
-        since_s: take the pace from files written after this time, in seconds since 1970; None is all of them.
+        file_of: the file of a slide, by its slide_id.
+        begun: the file that is written before it, where there is one.
     """
-    return _slides_progress(
-        "shards",
-        [slide.slide_id for slide in manifest.slides if slide.part.is_annotated],
-        _whole_ids(paths.shards.rows),
-        failures=paths.failures / "shards",
-        begun=_begun_ids(paths.shards.tar),
-        file_of=paths.shards.rows,
-        since_s=since_s,
-    )
+
+    def read(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
+        return _slides_progress(
+            [slide.slide_id for slide in manifest.slides_of(stage.parts)],
+            _whole_ids(partial(file_of, paths)),
+            failures=paths.failures / stage.failures,
+            begun=_begun_ids(partial(begun, paths)) if begun else (),
+            file_of=partial(file_of, paths),
+            since_s=since_s,
+        )
+
+    return read
 
 
-def finish_progress(paths: StudyPaths) -> StageProgress:
-    """Whether the set of shards is finished."""
-    is_there = paths.shards.manifest.exists()
-    detail = "" if is_there else "the set is not finished"
-    return StageProgress(stage="finish-shards", num_done=int(is_there), num_total=1, detail=detail)
+def progress_by_file(path_of: Callable[[StudyPaths], Path], *, missing: str) -> ProgressReader:
+    """Progress of a stage that is done once its one file is there; `missing` says so where it is not."""
+
+    def read(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
+        is_there = path_of(paths).exists()
+        return StageProgress(num_done=int(is_there), num_total=1, detail="" if is_there else missing)
+
+    return read
 
 
-def training_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
+def training_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
     """The epochs of a run, each with its validation.
 
     Raises:
         LedgerError: the run's metrics are damaged.
     """
-    stage = f"train-{setting}"
-    run = read_run(paths.run(setting))
+    run = read_run(paths.run(stage.its_setting))
     if run is None:
-        return StageProgress(stage=stage, num_done=0, num_total=None, detail="not begun")
-    return StageProgress(
-        stage=stage, num_done=run.num_done, num_total=run.num_epochs, detail=run.text, eta_s=run.eta_s
-    )
+        return StageProgress(num_done=0, num_total=None, detail="not begun")
+    return StageProgress(num_done=run.num_done, num_total=run.num_epochs, detail=run.text, eta_s=run.eta_s)
 
 
-def inference_progress(
-    paths: StudyPaths,
-    manifest: Manifest,
-    setting: Setting,
-    parts: Sequence[Part],
-    epochs: Epochs,
-    *,
-    since_s: float | None = None,
-) -> StageProgress:
+def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
     """The slides that have ledger rows for every epoch that is wanted.
 
     While the epochs are not known, because training or the selection has not run yet, no slide is done.
-
-    Args:
-        paths: the study.
-        manifest: its slides.
-        setting: whose heatmaps.
-        parts: of the slides.
-        epochs: which of them; see `resolve_epochs`.
-        since_s: take the pace from files written after this time, in seconds since 1970; None is all of them.
     """
-    stage = inference_stage(setting, parts, epochs)
-    wanted = [slide.slide_id for slide in manifest.slides_of(parts)]
+    wanted = [slide.slide_id for slide in manifest.slides_of(stage.parts)]
     try:
-        numbers = resolve_epochs(paths, setting, epochs)
+        numbers = resolve_epochs(paths, stage.its_setting, stage.epochs or "best")
     except LedgerError:
-        before = "training has not run yet" if epochs == "best" else "no epoch is chosen"
+        before = "no epoch is chosen" if stage.epochs == "chosen" else "training has not run yet"
         detail = f"epochs not known yet: {before}"
-        return StageProgress(stage=stage, num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
-    rows = [partial(paths.ledger_rows, setting, number) for number in numbers]
+        return StageProgress(num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
+    rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
     return _slides_progress(
-        stage,
         wanted,
         set.intersection(*map(_whole_ids, rows)),
-        failures=paths.failures / failure_stage(setting),
+        failures=paths.failures / stage.failures,
         file_of=rows[-1],
         since_s=since_s,
-        detail=_epochs_text(paths, setting, numbers, epochs),
+        detail=_epochs_text(stage, paths, numbers),
     )
 
 
-def _epochs_text(paths: StudyPaths, setting: Setting, numbers: Sequence[int], epochs: Epochs) -> str:
+def _epochs_text(stage: Stage, paths: StudyPaths, numbers: Sequence[int]) -> str:
     text = f"epoch{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-    run = read_run(paths.run(setting)) if epochs == "best" else None
+    run = read_run(paths.run(stage.its_setting)) if stage.epochs == "best" else None
     goes_on = run is not None and run.num_done < run.num_epochs
     return f"{text} so far: training has not ended" if goes_on else text
 
 
-def selection_progress(paths: StudyPaths) -> StageProgress:
+def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
     """The settings of the ledger whose epoch and thresholds are chosen.
 
     A choice is out of date, and so not done, once rows came into an epoch that is not the chosen one: those are of
@@ -154,7 +111,7 @@ def selection_progress(paths: StudyPaths) -> StageProgress:
     """
     settings = _folders_in(paths.ledger)
     if not settings:
-        return StageProgress(stage="select", num_done=0, num_total=None, detail="no ledger yet")
+        return StageProgress(num_done=0, num_total=None, detail="no ledger yet")
     chosen = _chosen_epochs(paths)
     chosen_ns = paths.selection.stat().st_mtime_ns if chosen else 0
     words, num_done = [], 0
@@ -171,25 +128,25 @@ def selection_progress(paths: StudyPaths) -> StageProgress:
         else:
             words.append(f"{setting} epoch {chosen[setting]}")
             num_done += 1
-    return StageProgress(stage="select", num_done=num_done, num_total=len(settings), detail=", ".join(words))
+    return StageProgress(num_done=num_done, num_total=len(settings), detail=", ".join(words))
 
 
-def calibration_progress(paths: StudyPaths, setting: Setting) -> StageProgress:
-    """Whether the chosen epoch of a setting was calibrated, on any kind of device."""
-    stage = f"calibrate-{setting}"
+def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
+    """Whether the chosen epoch of a setting has a speed-up record, of any kind of device."""
+    setting = stage.its_setting
     epoch = _chosen_epochs(paths).get(setting)
     if epoch is None:
-        return StageProgress(stage=stage, num_done=0, num_total=1, detail="no epoch is chosen")
+        return StageProgress(num_done=0, num_total=1, detail="no epoch is chosen")
     devices = [device for device in ("cpu", "cuda") if paths.run(setting).speedups(epoch, device).exists()]
-    detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not calibrated"
-    return StageProgress(stage=stage, num_done=int(bool(devices)), num_total=1, detail=detail)
+    detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not measured"
+    return StageProgress(num_done=int(bool(devices)), num_total=1, detail=detail)
 
 
-def tables_progress(paths: StudyPaths) -> StageProgress:
+def tables_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
     """Whether the tables are made from the newest choice and rows, and every slide that has sections is drawn."""
     made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
     if not made or not paths.selection.exists():
-        return StageProgress(stage="tables", num_done=0, num_total=1, detail="no tables yet")
+        return StageProgress(num_done=0, num_total=1, detail="no tables yet")
     folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
     newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
     is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns
@@ -200,7 +157,7 @@ def tables_progress(paths: StudyPaths) -> StageProgress:
         f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{'' if is_new else ' out of date'}",
         f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
     ]
-    return StageProgress(stage="tables", num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words))
+    return StageProgress(num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words))
 
 
 def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:
@@ -216,7 +173,6 @@ def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[st
 
 
 def _slides_progress(
-    stage: str,
     wanted: Sequence[str],
     done: Collection[str],
     *,
@@ -233,7 +189,6 @@ def _slides_progress(
     times_s = _sampled_times([slide_id for slide_id in wanted if slide_id in done], file_of)
     num_left = len(missing) - len(reasons)
     return StageProgress(
-        stage=stage,
         num_done=num_done,
         num_total=len(wanted),
         failures=reasons,

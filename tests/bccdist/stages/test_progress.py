@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,20 +16,22 @@ from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
-from jobs.watching import stage_progress
-from jobs.watching.stage_progress import (
-    eta_of,
-    finish_progress,
-    inference_progress,
-    is_whole,
-    selection_progress,
-    shards_progress,
-    tables_progress,
-    training_progress,
+from bccdist.stages import progress
+from bccdist.stages.progress import eta_of
+from bccdist.stages.stage import Stage, StageProgress
+from bccdist.stages.table import (
+    FINISH_SHARDS,
+    SELECTION,
+    SHARDS,
+    TABLES,
+    TEST_HEATMAPS,
+    TRAINING,
+    VALIDATION_HEATMAPS,
 )
 
 SETTING = "resnet34_ds"
-VALIDATION = (Part.VALIDATION_1, Part.VALIDATION_2)
+VALIDATION = replace(VALIDATION_HEATMAPS, setting=SETTING)
+TEST = replace(TEST_HEATMAPS, setting=SETTING)
 
 
 def manifest_of(slides: dict[str, Part]) -> Manifest:
@@ -49,6 +52,12 @@ MANIFEST = manifest_of(
 )
 
 
+def progress_of(
+    stage: Stage, paths: StudyPaths, manifest: Manifest = MANIFEST, *, since_s: float | None = None
+) -> StageProgress:
+    return stage.progress(paths, manifest, since_s=since_s)
+
+
 def touch(path: Path, *, time_s: float | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -66,13 +75,13 @@ def paths(tmp_path: Path) -> StudyPaths:
 
 
 def test_of_a_study_that_has_not_begun_everything_is_missing(paths: StudyPaths) -> None:
-    shards = shards_progress(paths, MANIFEST)
+    shards = progress_of(SHARDS, paths, MANIFEST)
     assert shards.missing == ("train-0", "train-1", "val1-0")
     assert (shards.num_done, shards.num_total, shards.eta_s) == (0, 3, None)
-    assert not is_whole(finish_progress(paths))
-    assert training_progress(paths, SETTING).num_total is None
-    assert selection_progress(paths).num_total is None
-    assert not is_whole(tables_progress(paths))
+    assert not progress_of(FINISH_SHARDS, paths).is_whole
+    assert progress_of(replace(TRAINING, setting=SETTING), paths).num_total is None
+    assert progress_of(SELECTION, paths).num_total is None
+    assert not progress_of(TABLES, paths).is_whole
     assert not paths.root.exists(), "reading makes no folder"
 
 
@@ -82,17 +91,17 @@ def test_a_slide_is_cut_once_its_rows_are_there_and_not_while_they_are_written(p
     touch(paths.shards.rows("train-1").with_name("train-1.parquet.partial-0123"))
     touch(paths.shards.tar("val1-0").with_name("val1-0.tar.partial-4567"))
     touch(paths.shards.rows("of-another-manifest"))
-    progress = shards_progress(paths, MANIFEST)
-    assert progress.missing == ("train-1", "val1-0")
-    assert progress.at_work == ("val1-0",), "its tar is being written"
-    assert progress.num_done == 1
+    found = progress_of(SHARDS, paths, MANIFEST)
+    assert found.missing == ("train-1", "val1-0")
+    assert found.at_work == ("val1-0",), "its tar is being written"
+    assert found.num_done == 1
 
 
 def test_the_set_is_finished_once_its_manifest_is_there(paths: StudyPaths) -> None:
     touch(paths.shards.manifest.with_name("manifest.json.partial-0"))
-    assert not is_whole(finish_progress(paths))
+    assert not progress_of(FINISH_SHARDS, paths).is_whole
     touch(paths.shards.manifest)
-    assert is_whole(finish_progress(paths))
+    assert progress_of(FINISH_SHARDS, paths).is_whole
 
 
 def test_failures_are_told_apart_from_slides_at_work_and_from_those_done_since(paths: StudyPaths) -> None:
@@ -100,10 +109,10 @@ def test_failures_are_told_apart_from_slides_at_work_and_from_those_done_since(p
         fail(paths.failure("shards", slide_id))
     write_begun(paths.failure("shards", "val1-0"), stage="shards", slide_id="val1-0")
     touch(paths.shards.rows("train-0"))
-    progress = shards_progress(paths, MANIFEST)
-    assert progress.failures == {"train-1": "train-1 is broken"}
-    assert progress.at_work == ("val1-0",)
-    assert progress.missing == ("train-1", "val1-0")
+    found = progress_of(SHARDS, paths, MANIFEST)
+    assert found.failures == {"train-1": "train-1 is broken"}
+    assert found.at_work == ("val1-0",)
+    assert found.missing == ("train-1", "val1-0")
 
 
 def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
@@ -128,24 +137,24 @@ def test_heatmaps_are_done_once_every_wanted_epoch_has_rows(paths: StudyPaths) -
     study_with_ledger(paths, {"val1-0": [1, 3], "val2-0": [1, 2]})
     fail(paths.failure(f"infer-{SETTING}", "val2-0"))
     fail(paths.failure("infer-unet", "val1-0"))
-    progress = inference_progress(paths, MANIFEST, SETTING, VALIDATION, "best")
-    assert progress.stage == "infer-resnet34_ds-val1-val2"
-    assert progress.missing == ("val2-0",)
-    assert progress.failures == {"val2-0": "val2-0 is broken"}, "of this setting alone"
-    assert progress.detail == "epochs 3, 1 so far: training has not ended"
+    found = progress_of(VALIDATION, paths)
+    assert VALIDATION.name == "infer-resnet34_ds-val1-val2"
+    assert found.missing == ("val2-0",)
+    assert found.failures == {"val2-0": "val2-0 is broken"}, "of this setting alone"
+    assert found.detail == "epochs 3, 1 so far: training has not ended"
 
 
 def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> None:
     study_with_ledger(paths, {"test-0": [1]})
-    before = inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen")
+    before = progress_of(TEST, paths)
     assert (before.num_done, before.num_total) == (0, 1)
     assert before.detail == "epochs not known yet: no epoch is chosen"
     choose(paths, 1)
-    after = inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen")
-    assert is_whole(after)
-    assert after.stage == "infer-resnet34_ds-test"
+    after = progress_of(TEST, paths)
+    assert after.is_whole
+    assert TEST.name == "infer-resnet34_ds-test"
     choose(paths, 3)
-    assert inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen").missing == ("test-0",)
+    assert progress_of(TEST, paths).missing == ("test-0",)
 
 
 def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -> None:
@@ -154,7 +163,7 @@ def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -
     fail(paths.failure(failure_stage(SETTING), "test-0"))
     study_with_ledger(paths, {"val1-0": [1]})
     choose(paths, 1)
-    assert "test-0" in inference_progress(paths, MANIFEST, SETTING, [Part.TEST], "chosen").failures
+    assert "test-0" in progress_of(TEST, paths).failures
 
 
 def later(path: Path, seconds: float) -> None:
@@ -164,16 +173,16 @@ def later(path: Path, seconds: float) -> None:
 
 def test_a_choice_is_out_of_date_once_validation_rows_came_after_it(paths: StudyPaths) -> None:
     study_with_ledger(paths, {"val1-0": [1, 3]})
-    assert selection_progress(paths).detail == "resnet34_ds not chosen"
+    assert progress_of(SELECTION, paths).detail == "resnet34_ds not chosen"
     choose(paths, 3)
     later(paths.selection, 10)
-    assert is_whole(selection_progress(paths))
+    assert progress_of(SELECTION, paths).is_whole
     later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
-    assert is_whole(selection_progress(paths)), "in the chosen epoch they may be of Test"
+    assert progress_of(SELECTION, paths).is_whole, "in the chosen epoch they may be of Test"
     later(paths.ledger_rows(SETTING, 1, "val2-0").parent, 20)
-    progress = selection_progress(paths)
-    assert not is_whole(progress)
-    assert progress.detail == "resnet34_ds epoch 3, out of date"
+    found = progress_of(SELECTION, paths)
+    assert not found.is_whole
+    assert found.detail == "resnet34_ds epoch 3, out of date"
 
 
 def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths: StudyPaths) -> None:
@@ -183,29 +192,31 @@ def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths
     later(paths.tables / "table3.parquet", 10)
     touch(paths.overlay(SETTING, "val1-0"))
     touch(paths.overlay(SETTING, "test-0").with_name("test-0.png.partial-0"))
-    assert tables_progress(paths).detail == "tables 3; 1 overlay pictures, not all"
-    assert not is_whole(tables_progress(paths))
+    assert progress_of(TABLES, paths).detail == "tables 3; 1 overlay pictures, not all"
+    assert not progress_of(TABLES, paths).is_whole
     touch(paths.overlay(SETTING, "test-0"))
-    assert is_whole(tables_progress(paths))
+    assert progress_of(TABLES, paths).is_whole
     later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
-    assert not is_whole(tables_progress(paths))
-    assert "tables 3 out of date" in tables_progress(paths).detail
+    assert not progress_of(TABLES, paths).is_whole
+    assert "tables 3 out of date" in progress_of(TABLES, paths).detail
 
 
 def test_the_pace_is_that_of_the_slides_done_since(paths: StudyPaths) -> None:
     now_s = time.time() - 1000
     touch(paths.shards.rows("train-0"), time_s=now_s)
     touch(paths.shards.rows("train-1"), time_s=now_s + 100)
-    assert shards_progress(paths, MANIFEST).eta_s == pytest.approx(100, rel=1e-3), "one slide in 100 s, one is left"
-    assert shards_progress(paths, MANIFEST, since_s=now_s + 60).eta_s == pytest.approx(40, rel=1e-3)
-    assert shards_progress(paths, MANIFEST, since_s=now_s + 500).eta_s is None
+    assert progress_of(SHARDS, paths, MANIFEST).eta_s == pytest.approx(100, rel=1e-3), (
+        "one slide in 100 s, one is left"
+    )
+    assert progress_of(SHARDS, paths, MANIFEST, since_s=now_s + 60).eta_s == pytest.approx(40, rel=1e-3)
+    assert progress_of(SHARDS, paths, MANIFEST, since_s=now_s + 500).eta_s is None
 
 
 def test_a_failed_slide_is_not_waited_for(paths: StudyPaths) -> None:
     for slide_id in ("train-0", "train-1"):
         touch(paths.shards.rows(slide_id))
     fail(paths.failure("shards", "val1-0"))
-    assert shards_progress(paths, MANIFEST).eta_s == 0.0
+    assert progress_of(SHARDS, paths, MANIFEST).eta_s == 0.0
 
 
 def test_the_pace_of_many_slides_comes_from_a_sample() -> None:
@@ -227,16 +238,16 @@ def counted_stats(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_files_are_not_looked_at_one_by_one(
     paths: StudyPaths, counted_stats: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage_progress, "_MOST_TIMES", 10)
+    monkeypatch.setattr(progress, "_MOST_TIMES", 10)
     manifest = manifest_of({f"slide-{number}": Part.TRAINING for number in range(300)})
     for slide in manifest.slides[:200]:
         touch(paths.shards.rows(slide.slide_id))
     counted_stats.clear()
-    assert shards_progress(paths, manifest).num_done == 200
+    assert progress_of(SHARDS, paths, manifest).num_done == 200
     assert len(counted_stats) <= 12
 
 
 def test_importing_it_brings_neither_torch_nor_what_tables_need() -> None:
-    code = "import sys, jobs.watching.stage_progress; print(*{'torch', 'pandas', 'cv2', 'pyarrow'} & set(sys.modules))"
+    code = "import sys, bccdist.stages.progress; print(*{'torch', 'pandas', 'cv2', 'pyarrow'} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == ""

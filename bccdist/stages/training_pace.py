@@ -1,6 +1,5 @@
 """How far a training run is and how fast, from its folder: quick, however long its events are, and without torch."""
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bccdist.errors import LedgerError
+from bccdist.events import whole_events
 from bccdist.files import read_json
 from bccdist.paths import RunPaths
 
@@ -145,7 +145,7 @@ def read_plan(path: Path) -> dict[str, Any] | None:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         return None
-    return next((event for event in _events_in(head) if event["event"] == "plan"), None)
+    return next((event for event in whole_events(head) if event["event"] == "plan"), None)
 
 
 def _read_pace(path: Path) -> Pace:
@@ -159,18 +159,7 @@ def _read_pace(path: Path) -> Pace:
         tail = file.read(_TAIL_BYTES)
     if start:
         tail = tail[tail.find(b"\n") + 1 :]
-    return pace_of(_events_in(tail), num_steps=plan["num_steps"])
-
-
-def _events_in(text: bytes) -> Iterable[dict[str, Any]]:
-    """The events of whole lines; a line that is being written, or was never ended, is none."""
-    for line in text.split(b"\n"):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and "event" in event:
-            yield event
+    return pace_of(whole_events(tail), num_steps=plan["num_steps"])
 
 
 def pace_of(events: Iterable[Mapping[str, Any]], *, num_steps: int | None) -> Pace:

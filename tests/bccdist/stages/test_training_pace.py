@@ -9,8 +9,8 @@ import pytest
 
 from bccdist.errors import LedgerError
 from bccdist.paths import RunPaths
+from bccdist.stages.training_pace import Pace, pace_of, read_run
 from bccdist.training.reporting.metrics import write_metrics
-from jobs.watching.training_pace import Pace, pace_of, read_run
 
 NUM_STEPS = 4
 

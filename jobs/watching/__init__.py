@@ -1,1 +1,0 @@
-"""How far a study is and what its jobs used."""

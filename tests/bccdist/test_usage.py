@@ -1,0 +1,194 @@
+"""A task's usage is measured and recorded however it ends, with the slides that were done in it."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from bccdist.errors import EventLogError
+from bccdist.events import append_event
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS, TRAINING, VALIDATION_HEATMAPS
+from bccdist.usage import Outcome, SlideTime, Start, Usage, measured, note_slide, read_starts
+
+STAGE = replace(TEST_HEATMAPS, setting="unet")
+USAGE = Usage(
+    stage=STAGE.fields,
+    job_id="17_4",
+    host="node-3",
+    seconds=61.5,
+    cpu_s=44.0,
+    peak_gib=2.25,
+    num_cpus=8,
+    num_gpus=1,
+    num_ranks=1,
+    num_slides=20,
+    outcome="done",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_GPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    return StudyPaths(tmp_path / "study")
+
+
+def recorded(paths: StudyPaths) -> Usage:
+    (start,) = read_starts(paths)
+    return start.usage
+
+
+def test_seconds_processor_time_and_memory_are_measured_with_those_of_children(paths: StudyPaths) -> None:
+    busy = "import time\nblock = b'x' * (300 << 20)\nwhile time.process_time() < 0.4: pass"
+    with measured(SHARDS.fields, paths.root, num_slides=3):
+        subprocess.run([sys.executable, "-c", busy], check=True)
+        time.sleep(0.05)
+    usage = recorded(paths)
+    assert usage.seconds >= 0.45
+    assert 0.4 <= usage.cpu_s < usage.seconds + 0.5
+    assert 0.29 < usage.peak_gib < 64
+    assert (usage.stage, usage.num_slides, usage.outcome) == (SHARDS.fields, 3, "done")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("broken"), "failed"),
+        (SystemExit(1), "failed"),
+        (SystemExit("with a message"), "failed"),
+        (SystemExit(0), "done"),
+        (SystemExit(128 + signal.SIGTERM), "stopped"),
+        (SystemExit(-1), "stopped"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
+)
+def test_the_usage_is_recorded_and_the_error_goes_on_however_it_ends(
+    error: BaseException, outcome: Outcome, paths: StudyPaths
+) -> None:
+    with pytest.raises(type(error)), measured(SELECTION.fields, paths.root):
+        raise error
+    assert recorded(paths).outcome == outcome
+
+
+def test_slurm_says_what_the_whole_job_had(monkeypatch: pytest.MonkeyPatch, paths: StudyPaths) -> None:
+    environment = {
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "8",
+        "SLURM_CPUS_PER_TASK": "6",
+        "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_NNODES": "2",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "SLURM_JOB_ID": "99",
+        "SLURM_ARRAY_JOB_ID": "90",
+        "SLURM_ARRAY_TASK_ID": "5",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with measured(TRAINING.fields, paths.root):
+        pass
+    usage = recorded(paths)
+    assert (usage.num_ranks, usage.num_cpus, usage.num_gpus, usage.job_id) == (8, 48, 8, "90_5")
+
+
+@pytest.mark.parametrize(("visible", "num_gpus"), [(None, 0), ("", 0), ("NoDevFiles", 0), ("0", 1), ("2,3", 2)])
+def test_a_local_job_has_the_gpus_that_it_sees(
+    visible: str | None, num_gpus: int, monkeypatch: pytest.MonkeyPatch, paths: StudyPaths
+) -> None:
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with measured(TRAINING.fields, paths.root):
+        pass
+    assert recorded(paths).num_gpus == num_gpus
+
+
+@pytest.mark.parametrize("name", ["SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"])
+def test_only_the_first_rank_speaks(
+    name: str, monkeypatch: pytest.MonkeyPatch, paths: StudyPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with measured(TRAINING.fields, paths.root):
+        pass
+    assert caplog.text == ""
+    assert read_starts(paths) == []
+
+
+def write_start(paths: StudyPaths, *slides: SlideTime, usage: Usage = USAGE, is_ended: bool = True) -> Path:
+    path = paths.usage / f"{usage.job_id}.jsonl"
+    append_event(path, "start")
+    for slide in slides:
+        append_event(path, "slide", **asdict(slide))
+    if is_ended:
+        append_event(path, "end", **asdict(usage))
+    return path
+
+
+A, B = SlideTime(slide_id="a", seconds=9.0), SlideTime(slide_id="b", seconds=3.0, read_s=1.0, num_epochs=5)
+
+
+def test_starts_are_read_as_they_were_written_with_their_slides(paths: StudyPaths) -> None:
+    other = replace(USAGE, job_id="18", stage=SELECTION.fields, num_slides=None)
+    write_start(paths, A, B)
+    write_start(paths, usage=other)
+    assert read_starts(paths) == [Start(usage=USAGE, slides=(A, B)), Start(usage=other, slides=())]
+
+
+def test_a_slide_is_noted_in_the_start_that_works_on_it(paths: StudyPaths) -> None:
+    with measured(SHARDS.fields, paths.root, num_slides=1):
+        note_slide(paths, A)
+    (start,) = read_starts(paths)
+    assert start.slides == (A,)
+
+
+@pytest.mark.parametrize("cut", ["", '{"time_s": 1, "event": "sli'])
+def test_slides_of_a_start_that_was_killed_are_not_given_to_the_next(cut: str, paths: StudyPaths) -> None:
+    with write_start(paths, A, is_ended=False).open("a") as file:
+        file.write(cut)
+    write_start(paths, B)
+    (start,) = read_starts(paths)
+    assert start.slides == (B,)
+
+
+def test_an_element_that_works_on_several_slides_at_once_counts_their_shares(paths: StudyPaths) -> None:
+    slides = [SlideTime(slide_id=f"s{number}", seconds=10.0, num_at_once=4) for number in range(8)]
+    write_start(paths, *slides, usage=replace(USAGE, seconds=25.0))
+    (start,) = read_starts(paths)
+    assert [slide.share_s for slide in start.slides] == [2.5] * 8
+    assert start.startup_s == 5.0
+
+
+def test_a_record_that_cannot_be_written_costs_no_work(paths: StudyPaths, caplog: pytest.LogCaptureFixture) -> None:
+    paths.root.mkdir()
+    paths.usage.write_text("a file in the folder's place")
+    with measured(SHARDS.fields, paths.root):
+        note_slide(paths, A)
+    assert caplog.text.count("not written, so plans will lack it") == 3
+
+
+def test_a_record_of_another_version_is_refused_with_its_place(paths: StudyPaths) -> None:
+    append_event(paths.usage / "7.jsonl", "slide", slide_id="a", minutes=3)
+    with pytest.raises(EventLogError, match=r"7\.jsonl: not written by this version \(KeyError"):
+        read_starts(paths)
+
+
+def test_a_study_without_records_has_no_starts(paths: StudyPaths) -> None:
+    assert read_starts(paths) == []
+
+
+def test_a_start_belongs_to_the_stage_of_its_setting_parts_and_epochs() -> None:
+    validation = replace(VALIDATION_HEATMAPS, setting="unet")
+    part_of_it = Start(usage=replace(USAGE, stage=replace(validation, parts=(Part.VALIDATION_2,)).fields), slides=())
+    assert part_of_it.is_of(validation.fields), "parts may be launched one by one"
+    for other in (STAGE, replace(validation, setting="resnet34"), replace(validation, parts=(Part.VALIDATION_1,))):
+        assert not part_of_it.is_of(other.fields)
+    assert part_of_it.is_like(STAGE.fields)
