@@ -25,6 +25,7 @@ from study_folders import sections, write_study
 
 import bccdist
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.schemas import SCHEMAS
 from analysis.tables.section_verdicts import write_verdict_table
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
@@ -304,6 +305,22 @@ def test_the_example_of_an_annotation_format_reads_outlines(tmp_path: Path) -> N
     assert [shape.geometry.area for shape in outline.shapes()] == [16]
     with pytest.raises(AnnotationError, match=r"corners\.csv: no column class"):
         module["read_corner_table"](Path("corners.csv"), text.replace("class", "kind"))
+
+
+def test_the_example_of_a_table_counts_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, schema = (block for block in fenced("docs/contributing.md", "python") if "readers" in block)
+    (tmp_path / "readers.py").write_text(f"{code}\n{schema}", encoding="utf-8")
+    module = runpy.run_path(str(tmp_path / "readers.py"))
+    monkeypatch.setitem(SCHEMAS, "readers", module["READERS"])
+    rows = [
+        *sections(tp=10, fn=1, fp=1, tn=10, part="Validation I"),
+        *sections(tp=3, fn=2, fp=0, tn=4, part="Test"),
+    ]
+    write_study(tmp_path / "study", rows)
+    select_thresholds(tmp_path / "study", SelectConfig())
+    table = module["write_readers"](Evidence(tmp_path / "study"))
+    assert table.frame[["labelled_by", "num_sections", "num_correct"]].to_numpy().tolist() == [["reader", 9, 7]]
+    assert (tmp_path / "study" / "tables" / "readers.parquet").is_file()
 
 
 def test_one_version_is_named_everywhere() -> None:
