@@ -48,9 +48,9 @@ class Request(NamedTuple):
     """What was chosen, and what the chosen models said."""
 
     choices: dict[str, Choice]
-    """By setting."""
+    """The chosen model of each setting."""
     verdicts: pd.DataFrame
-    """As `section_verdicts` has them, by one output of each setting."""
+    """One output of each setting, with the columns of `section_verdicts`."""
 
 
 def read_request(
@@ -100,7 +100,7 @@ class SlideTissue:
     size_level0_px: tuple[int, int]
     """Width and height."""
     distances_um: NDArray[np.float32]
-    """From `edge_distances_um`, [h, w] at `TISSUE_MPP`."""
+    """Distances to the tissue's edge, by `edge_distances_um`: [h, w] at `TISSUE_MPP`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ def section_box(section: SectionVerdict) -> Box:
 
 
 def smallest_margin_um(regions: list[Region]) -> float:
-    """Of some regions; NaN where there are none. Research use only."""
+    """The smallest margin of some regions; NaN where there are none. Research use only."""
     return min((region.margin_um for region in regions), default=math.nan)
 
 

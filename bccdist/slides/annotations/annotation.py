@@ -14,7 +14,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
 KindMasks = dict[Kind, NDArray[np.bool_]]
-"""For each kind a bool [height, width] of a box in the target frame."""
+"""A bool [height, width] for each kind, of a box in the target frame."""
 
 
 class Annotation:
@@ -37,7 +37,7 @@ class Annotation:
         self._mask_images = tuple(mask_images)
 
     def masks(self, box_px: Box) -> KindMasks:
-        """Where a box of the target frame is annotated, for each kind.
+        """The pixels of a box of the target frame that are annotated, for each kind.
 
         A pixel counts by its centre, and is the same in every box that holds it.
 

@@ -27,7 +27,7 @@ class MaskImage:
     values: NDArray[Any]
     """[h, w], whole numbers, in the file's dtype."""
     meanings: Mapping[int, Kind | None]
-    """Of the values that occur."""
+    """The kind that each value stands for, of the values that occur."""
     width_px: int
     height_px: int
     """Size of the slide in the target frame, which the mask covers."""

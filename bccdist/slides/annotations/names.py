@@ -20,7 +20,6 @@ class UnknownNamesError(AnnotationError):
     """
 
     def __init__(self, path: Path, *, table: str, unknown: list[str] | list[int], known: Iterable[str | int]) -> None:
-        """Name them all, and what is known."""
         self.path, self.table, self.unknown = path, table, tuple(unknown)
         super().__init__(
             f"{path}: {unknown} has no meaning in the table [{table}], which knows {sorted(known, key=str)}; "

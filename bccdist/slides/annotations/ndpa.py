@@ -28,15 +28,15 @@ _SCALES = (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)
 
 
 class _Frame(NamedTuple):
-    """Where the image lies on the glass; each (x, y)."""
+    """The image's place on the glass; each value is (x, y)."""
 
     nm_per_px: NDArray[np.float64]
-    """By the slide's own file: that, and not the manifest, is what NDP.view draws by."""
+    """Scale that the slide's own file states: NDP.view draws by it, and not by the manifest."""
     image_centre_nm: NDArray[np.float64]
     image_centre_px: NDArray[np.float64]
 
     def to_px(self, positions_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """From nanometres on the glass to level-0 px, [n, 2]."""
+        """Positions in nanometres on the glass as level-0 px, [n, 2]."""
         positions_px = (positions_nm - self.image_centre_nm) / self.nm_per_px + self.image_centre_px
         return np.round(positions_px * STEPS_PER_PX) / STEPS_PER_PX
 

@@ -39,7 +39,7 @@ def fill_polygon(
 def _crossings(
     ring: NDArray[np.float64], *, first_row: int, end_row: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each row of pixels that an edge crosses: the row, and the first column whose centre is not left of it.
+    """The rows of pixels that each edge crosses, and in each the first column whose centre is not left of the edge.
 
     Args:
         ring: closed, (x, y) in pixels, [n, 2].

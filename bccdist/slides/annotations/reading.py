@@ -1,4 +1,4 @@
-"""From annotation files to an annotation: which format each is, what its names mean, whether it fits the slide."""
+"""Reads annotation files into an annotation: which format each is, what its names mean, whether it fits the slide."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ SUPPORTED_FORMATS = (
     "QuPath GeoJSON, Hamamatsu NDPA (.ndpa), Aperio ImageScope XML, ASAP XML, mask images (.png, .tif, .tiff)"
 )
 LARGEST_SHARE_OUTSIDE = 0.05
-"""Of a file's annotated area, beyond the edge of the slide. Less is a generous hand and is cut; more is a shift
-or a wrong scale, which would move every label."""
+"""Share of a file's annotated area that may lie beyond the edge of the slide. So much is a generous hand and is cut;
+more is a shift or a wrong scale, which would move every label."""
 _MOST_FAULTS_LISTED = 10
 _HEAD_BYTES = 512
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")

@@ -16,7 +16,7 @@ LARGEST_SAGITTA_PX = 0.01
 """Level-0 pixels by which the polygon of an ellipse may miss it."""
 _FEWEST_CORNERS = 3
 _FEWEST_EDGES, _MOST_EDGES = 16, 25_000
-"""Of an ellipse; the most is enough for a radius of a million pixels."""
+"""Edges of the polygon of an ellipse; the most is enough for a radius of a million pixels."""
 
 
 class Shape(NamedTuple):
@@ -25,7 +25,7 @@ class Shape(NamedTuple):
     place: str
     """File, number and name, for messages."""
     geometry: shapely.Geometry
-    """In level-0 px."""
+    """The shape in level-0 px."""
 
 
 class Marking(NamedTuple):
