@@ -18,6 +18,7 @@ from slurm_study import NUM_TEST, SITE, TRAIN, write_slurm_study
 from small_study import SmallStudy
 
 from bccdist.configuration import Setting
+from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
 
@@ -200,10 +201,12 @@ def test_a_slide_that_kills_its_process_costs_only_itself(mini_cluster: MiniClus
 def _pid_that_began(begun: Path) -> int | None:
     """The process that works on a slide, if it lives."""
     try:
-        pid = int(read_json(begun)["process"])
+        facts = read_json(begun)
     except FileNotFoundError:  # ended at this moment
         return None
-    return pid if Path(f"/proc/{pid}").exists() else None
+    pid = int(facts["process"])
+    # Once the slide has failed, the file names the process that wrote so.
+    return pid if facts["error"] == BEGUN and Path(f"/proc/{pid}").exists() else None
 
 
 @pytest.mark.slow
