@@ -106,6 +106,7 @@ def make_predictor(
         raise ConfigurationError(
             f"{wanted} needs a psi_0, which {network.setting} does not have; take resnet34_ds or resnet34_linear"
         )
+    # A cascade runs two pieces, each compiled or quantised by itself, so that the later one can be left out.
     runners = [
         make_runner(
             piece_of(network, piece),

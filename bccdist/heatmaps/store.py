@@ -127,6 +127,7 @@ def ngff_metadata(psi: str, *, num_levels: int, mpp: float, folder: str = "") ->
     datasets = []
     for level in range(num_levels):
         scale = mpp * pixel_px(psi) * 2**level
+        # The middle of a coarse pixel lies half of its width behind its edge; the frame begins at a fine one's middle.
         offset = (scale - mpp) / 2
         transformations = [
             {"type": "scale", "scale": [scale, scale]},

@@ -167,6 +167,7 @@ def _find_touches(values: NDArray[np.uint8], basin: NDArray[np.int32], *, begin_
         begin_row: pairs within the rows before this one are left out.
     """
     right, down, falling, rising = _pairs_with_greatest(values)
+    # Pairs within the strip above were found with that strip.
     right[:begin_row] = False
     here, after = slice(None, -1), slice(1, None)
     everywhere = slice(None)
@@ -189,11 +190,13 @@ def _pairs_with_greatest(values: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], 
     """
     upper_left, upper_right = values[:-1, :-1], values[:-1, 1:]
     lower_left, lower_right = values[1:, :-1], values[1:, 1:]
+    # Of equal pixels the later one in reading order counts as greater, as with basins; so exactly one is the greatest.
     is_lower_right = (lower_right >= upper_left) & (lower_right >= upper_right) & (lower_right >= lower_left)
     is_lower_left = (lower_left >= upper_left) & (lower_left >= upper_right) & (lower_left > lower_right)
     is_upper_right = (upper_right >= upper_left) & (upper_right > lower_left) & (upper_right > lower_right)
     is_upper_left = ~(is_lower_right | is_lower_left | is_upper_right)
     height, width = values.shape
+    # A pair lies in two squares, but for those at the border, and has to hold the greatest pixel of both.
     right, down = np.ones((height, width - 1), dtype=bool), np.ones((height - 1, width), dtype=bool)
     right[:-1] &= is_upper_left | is_upper_right
     right[1:] &= is_lower_left | is_lower_right

@@ -78,6 +78,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, metadata: Mappi
         LedgerError: a row lacks a column, has an unknown one, or a value of another type.
     """
     rows = list(rows)
+    # pyarrow would fill a missing column with nulls and drop an unknown one without a word.
     for row in rows:
         if set(row) != set(SCHEMA.names):
             raise LedgerError(f"{path}: a row differs from the schema in {sorted(set(row) ^ set(SCHEMA.names))}")

@@ -137,6 +137,7 @@ def _section_pixels(
     values = heatmap.read(psi, box_target_px)
     box, edge_px = heatmap.lattice_box(psi, box_target_px), pixel_px(psi)
     is_counted = counted[np.ix_(*pixels_under(box, counted.shape, edge_px=edge_px, scale=1 / CELL_PX))]
+    # 0 is below every threshold, so that regions end where tissue or coverage does.
     values *= is_counted
     scale = heatmap.attributes.mpp / TISSUE_MPP
     tissue_rows, tissue_cols = pixels_under(box, tissue.shape, edge_px=edge_px, scale=scale)

@@ -40,6 +40,7 @@ def region_area_um2(
     Returns:
         float64 um2, [n] or [n, k].
     """
+    # The paper's t_A seems to be in pixels of 1 um: nominal counts so, whatever the scanner.
     edge_um = pixel_px * (mpp if area_unit == "physical" else 1.0)
     pixel_um2 = np.asarray(edge_um, dtype=np.float64) ** 2
     num_pixels = curves[:, step].astype(np.float64)
@@ -76,6 +77,7 @@ def decision_step(
     """
     steps = np.arange(1, curves.shape[1])
     areas_um2 = region_area_um2(curves, steps, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
+    # Areas only fall with the step, so that the number of steps with tumor is the highest of them.
     return np.asarray(has_tumor(areas_um2, t_a_um2).sum(axis=1))
 
 
@@ -86,5 +88,6 @@ def verdicts_of(called_tumor: NDArray[np.bool_], coverage: NDArray[np.float64]) 
         called_tumor: bool [n], from `has_tumor`.
         coverage: float [n], share of the tissue that was read and predicted.
     """
+    # Tumor that was seen is tumor, whatever was not read; only its absence needs all of the tissue.
     otherwise = np.where(coverage < 1, Verdict.REVIEW.value, Verdict.NORMAL.value)
     return np.where(called_tumor, Verdict.TUMOR.value, otherwise)

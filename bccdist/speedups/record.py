@@ -127,6 +127,7 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
             f"{path}: no speed-up record there, which what is asked for needs; run `python jobs/launch_calibrate.py` "
             "on the same kind of machine first, or ask for tiling paper, precision float32 and no cascade"
         )
+    # A record of other weights would promise verdicts that nobody compared.
     values = read_json(path)
     version = values.pop("schema_version", None)
     if version != SCHEMA_VERSION or values["weights_digest"] != weights_digest:

@@ -31,6 +31,7 @@ def method_of_run(run: RunPaths, epoch: int, config: InferConfig, device: torch.
         return Method.of(config, device)
     path = run.speedups(epoch, device.type)
     method = resolve_method(config, read_speedups(path, weights_digest=digest), device)
+    # The record speaks of the int8 weights that were measured, not of any that lie beside it.
     if method.int8_sha256 is not None:
         there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
         if there != method.int8_sha256:

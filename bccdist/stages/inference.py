@@ -180,6 +180,7 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         )
         for epoch, network in job.networks.items()
     }
+    # Rows are written after their heatmap: where they are done, both are, and the file need not be opened.
     to_enter = [
         epoch
         for epoch, identity in identities.items()

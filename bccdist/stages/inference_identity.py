@@ -88,6 +88,7 @@ def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
             f"{path}: damaged, or not written by the inference stage ({type(error).__name__}: {error}); "
             "remove it and run the inference again"
         ) from error
+    # Another heatmap is an error; corrected labels or a newer schema only ask for the rows again.
     _require_same(path, there.of_heatmap, identity.of_heatmap)
     return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
 
