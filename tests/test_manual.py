@@ -323,6 +323,11 @@ def test_the_example_of_a_table_counts_what_it_says(tmp_path: Path, monkeypatch:
     assert (tmp_path / "study" / "tables" / "readers.parquet").is_file()
 
 
+def test_the_example_of_a_stage_is_the_one_that_is_tested() -> None:
+    (code,) = (block for block in fenced("docs/contributing.md", "python") if "Stage(" in block)
+    assert code in text_of("tests/bccdist/stages/test_table.py")
+
+
 def test_one_version_is_named_everywhere() -> None:
     newest = re.search(r"^## \[(\d[^\]]*)\] - (\S+)$", text_of("CHANGELOG.md"), flags=re.MULTILINE)
     assert newest is not None
