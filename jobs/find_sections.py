@@ -5,7 +5,6 @@ them: look at the pictures (--pictures FOLDER), correct boxes and labels in the 
 """
 
 import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ import tyro
 
 from bccdist.command import run_command
 from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
-from bccdist.files import atomic_path, sha256_of_file, write_text
+from bccdist.files import atomic_path, csv_text, sha256_of_file, write_text
 from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
@@ -178,12 +177,8 @@ def _table(given: Path, found: Mapping[str, list[tuple[str, Box]]]) -> str:
     ]
     if not kept and not new:
         return ""
-    text = io.StringIO()
     columns = [*header, *(column for column in COLUMNS if column not in header)]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *new])
-    return text.getvalue()
+    return csv_text(columns, [*kept, *new])
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -153,7 +153,7 @@ class ChosenOutput:
     def strips(self, box_px: Box) -> Iterator[NDArray[np.uint8]]:
         """A box of heatmap pixels by rows of chunks, 0 where a verdict does not count them."""
         # As the ledger counts: only cells of tissue of which every patch was predicted.
-        counted = (self.heatmap.coverage == self.heatmap.attributes.full_coverage) & self.heatmap.tissue_cells
+        counted = self.heatmap.counted_cells
         edge_px = pixel_px(self.psi)
         for strip in _by_chunks(box_px):
             cells = pixels_under(strip, counted.shape, edge_px=edge_px, scale=1 / CELL_PX)

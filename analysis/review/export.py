@@ -9,8 +9,6 @@
 A section keeps no label where reviewers differ or are unsure; one that nobody answered keeps the manifest's.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +21,8 @@ from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, rea
 from analysis.review.corrections import qupath_collection
 from analysis.review.tiles import TileReader
 from bccdist.configuration import PHANTOM_WARNING
-from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
-from bccdist.files import write_json, write_text
+from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.files import csv_text, write_json, write_text
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.geometry import Box
@@ -92,6 +90,7 @@ def export_review(study_root: Path, out: Path) -> str:
     Raises:
         ConfigurationError: the folder is no study, nobody has reviewed it, or `out` holds the study's own manifest.
         EventLogError: a journal is damaged.
+        LedgerError: there is a ledger, but it cannot be read.
         StageFailedError: some slides cannot be opened, so their regions are not written; all else is.
     """
     paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
@@ -162,10 +161,9 @@ def placed_sections(paths: StudyPaths, manifest: Manifest) -> list[SectionRecord
 
 def _ledger_boxes(paths: StudyPaths) -> dict[str, dict[str, Box]]:
     """The boxes of the ledger's sections in level-0 px, by slide and section."""
-    try:
-        table = load_ledger(paths)
-    except LedgerError:
+    if not (paths.ledger.is_dir() or paths.sections.exists()):
         return {}  # nothing was inferred yet
+    table = load_ledger(paths)
     columns = ["slide_id", "section_id", *_BOX]
     found: dict[str, dict[str, Box]] = {}
     for slide_id, section_id, *box in table.select(columns).to_pandas().drop_duplicates().itertuples(index=False):
@@ -178,7 +176,7 @@ def sections_csv(sections: Iterable[SectionRecord], resolved: Mapping[str, Resol
     sections = list(sections)
     extra = sorted({name for section in sections for name in section.extra} - {_CONFLICT})
     rows = (_section_row(section, resolved.get(_key(section))) for section in sections)
-    return _csv((*_SECTION_COLUMNS, *extra, _CONFLICT), rows)
+    return csv_text((*_SECTION_COLUMNS, *extra, _CONFLICT), rows)
 
 
 def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any]:
@@ -213,15 +211,7 @@ def answers_csv(resolved: Iterable[Resolved]) -> str:
         for reviewer, answer in sorted(each.answers.items())
     )
     ordered = sorted(rows, key=lambda row: (row["slide_id"], row["section_id"], row["reviewer"]))
-    return _csv(_ANSWER_COLUMNS, ordered)
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(_ANSWER_COLUMNS, ordered)
 
 
 def _write_regions(folder: Path, manifest: Manifest, journals: Iterable[Said]) -> int:

@@ -8,12 +8,11 @@ its regions, every section has a label, and every Tumor section has a region of 
 nobody drew would be learned as tissue without tumor.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import shapely
 
@@ -23,7 +22,7 @@ from analysis.review.export import Resolved, placed_sections, resolve, sections_
 from analysis.review.geojson import geometry_of
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
 from bccdist.errors import ConfigurationError, StageFailedError
-from bccdist.files import write_text
+from bccdist.files import csv_text, write_text
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.manifest import SlideRecord, read_manifest
 
@@ -172,28 +171,23 @@ def _annotation(slide: HardSlide) -> str:
 def _slides_csv(slides: Sequence[HardSlide]) -> str:
     extra = sorted({name for slide in slides for name in slide.record.extra} - {"former_part", "hard_sections"})
     columns = ("slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner", *extra)
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, (*columns, "former_part", "hard_sections"), restval="", extrasaction="ignore", lineterminator="\n"
-    )
-    writer.writeheader()
-    for slide in slides:
-        record = slide.record
-        writer.writerow(
-            {
-                **record.extra,
-                "slide_id": record.slide_id,
-                "part": Part.TRAINING.value,
-                "path": record.path.resolve(),
-                "annotation": _annotation(slide),
-                "mpp": "" if record.mpp is None else record.mpp,
-                "patient_id": record.patient_id,
-                "scanner": record.scanner,
-                "former_part": record.part.value,
-                "hard_sections": " ".join(slide.hard),
-            }
-        )
-    return text.getvalue()
+    return csv_text((*columns, "former_part", "hard_sections"), map(_slide_row, slides))
+
+
+def _slide_row(slide: HardSlide) -> dict[str, Any]:
+    record = slide.record
+    return {
+        **record.extra,
+        "slide_id": record.slide_id,
+        "part": Part.TRAINING.value,
+        "path": record.path.resolve(),
+        "annotation": _annotation(slide),
+        "mpp": record.mpp,
+        "patient_id": record.patient_id,
+        "scanner": record.scanner,
+        "former_part": record.part.value,
+        "hard_sections": " ".join(slide.hard),
+    }
 
 
 def _summary(out: Path, slides: Sequence[HardSlide]) -> Iterable[str]:

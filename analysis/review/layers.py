@@ -106,7 +106,7 @@ def _read_level(heatmap: Heatmap, psi: Psi, level: int, box_px: Box) -> NDArray[
 
 def _counted(heatmap: Heatmap, box_px: Box, edge_target_px: int) -> NDArray[np.bool_]:
     """Which pixels a verdict counts: bool [h, w]."""
-    cells = (heatmap.coverage == heatmap.attributes.full_coverage) & heatmap.tissue_cells
+    cells = heatmap.counted_cells
     rows, cols = pixels_under(box_px, cells.shape, edge_px=edge_target_px, scale=1 / CELL_PX)
     return np.asarray(cells[np.ix_(rows, cols)], dtype=bool)
 

@@ -363,6 +363,16 @@ class Heatmap:
         return self._pixels("tissue_cells").astype(bool)
 
     @property
+    def covered_cells(self) -> NDArray[np.bool_]:
+        """The cells of which every patch was predicted: bool [rows, cols]."""
+        return np.asarray(self.coverage == self.attributes.full_coverage, dtype=bool)
+
+    @property
+    def counted_cells(self) -> NDArray[np.bool_]:
+        """The cells that a verdict counts, of tissue and wholly predicted: bool [rows, cols]."""
+        return self.covered_cells & self.tissue_cells
+
+    @property
     def box_target_px(self) -> Box:
         """The whole slide."""
         return Box(0, 0, *self.attributes.size_target_px)

@@ -36,8 +36,7 @@ def section_rows(
         a row with every column of the ledger's schema.
     """
     # On tissue, a cell has fewer patches than usual only where the slide could not be read: it does not count.
-    covered = heatmap.coverage == heatmap.attributes.full_coverage
-    counted = covered & heatmap.tissue_cells
+    covered, counted = heatmap.covered_cells, heatmap.counted_cells
     distances_um = edge_distances_um(tissue)
     for section in sections:
         box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)

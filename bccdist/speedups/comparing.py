@@ -47,7 +47,7 @@ class Comparison:
     def add(self, reference: Heatmap, other: Heatmap, *, t_p: float) -> None:
         """Count how far the stored probabilities of one slide are apart on covered tissue."""
         width, height = reference.attributes.size_target_px
-        covered = _covered(reference) & _covered(other) & reference.tissue_cells
+        covered = reference.counted_cells & other.covered_cells
         for top in range(0, height, _ROWS_AT_ONCE_PX):
             box_px = Box(0, top, width, min(_ROWS_AT_ONCE_PX, height - top))
             cells = covered[top // CELL_PX : -(-box_px.y_end // CELL_PX)]
@@ -65,10 +65,6 @@ class Comparison:
             self.sum_steps += int(steps.sum())
             self.num_pixels += steps.size
             self.num_crossing += int(((ours >= step_of(t_p)) != (theirs >= step_of(t_p))).sum())
-
-
-def _covered(heatmap: Heatmap) -> NDArray[np.bool_]:
-    return np.asarray(heatmap.coverage == heatmap.attributes.full_coverage)
 
 
 def verdicts_by_name(

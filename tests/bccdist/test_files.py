@@ -7,6 +7,7 @@ import pytest
 
 from bccdist.files import (
     atomic_path,
+    csv_text,
     digest_of,
     fingerprint_of_file,
     read_json,
@@ -160,3 +161,9 @@ def test_a_missing_slide_has_no_fingerprint(tmp_path: Path) -> None:
     for name in ("gone.tif", "gone.mrxs"):
         with pytest.raises(FileNotFoundError, match=name):
             fingerprint_of_file(tmp_path / name)
+
+
+def test_rows_as_csv_keep_their_commas_and_refuse_a_column_that_nobody_named() -> None:
+    assert csv_text(["a", "b"], [{"a": "x, y", "b": None}, {"b": 2}]) == 'a,b\n"x, y",\n,2\n'
+    with pytest.raises(ValueError, match="c"):
+        csv_text(["a"], [{"c": 1}])

@@ -15,7 +15,7 @@ from analysis.review.answers import GivenRegions
 from analysis.review.export import export_review
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import PHANTOM_WARNING
-from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
@@ -64,6 +64,15 @@ def test_the_last_answer_counts_with_what_was_filled_in_then(paths: StudyPaths, 
     export_review(paths.root, tmp_path / "out")
     row = rows(tmp_path / "out" / "sections.csv")["test-0-left"]
     assert (row["label"], row["prefilled"], row["labelled_at"]) == ("Tumor", "Tumor", "2026-01-02")
+
+
+def test_a_damaged_ledger_is_not_taken_for_one_without_boxes(paths: StudyPaths, tmp_path: Path) -> None:
+    say(paths, "anna", given())
+    rows_file = next(paths.ledger.rglob("*.parquet"))
+    shutil.copy(rows_file, rows_file.with_name("again.parquet"))
+    with pytest.raises(LedgerError, match="twice"):
+        export_review(paths.root, tmp_path / "out")
+    assert not (tmp_path / "out" / "sections.csv").exists()
 
 
 def test_reviewers_who_agree_give_a_label_and_those_who_differ_a_conflict(paths: StudyPaths, tmp_path: Path) -> None:
