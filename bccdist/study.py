@@ -17,14 +17,20 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
     """
     manifest = read_manifest(manifest_path)
     study_file = StudyPaths(study_root).study
-    if not study_file.exists():
-        if not dry_run:
-            write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
-    elif (there := read_json(study_file)["manifest"]) != str(manifest.path):
+    if study_file.exists() and (there := read_json(study_file)["manifest"]) != str(manifest.path):
         raise ConfigurationError(
             f"{study_root} is a study of {there}, not of {manifest.path}; give another folder with --study"
         )
+    if not dry_run:
+        keep_manifest(study_root, manifest)
     return manifest
+
+
+def keep_manifest(study_root: Path, manifest: Manifest) -> None:
+    """Make a folder the study of a manifest, if it is none yet."""
+    study_file = StudyPaths(study_root).study
+    if not study_file.exists():
+        write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
 
 
 def manifest_of_study(study_root: Path) -> Manifest:

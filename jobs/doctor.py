@@ -18,7 +18,7 @@ from bccdist.command import run_command
 from bccdist.configuration import ShardConfig
 from bccdist.errors import ManifestError
 from bccdist.files import write_json
-from bccdist.parts import Part
+from bccdist.parts import Kind, Part
 from bccdist.processes import TIMED_OUT, Failure, run_each
 from bccdist.slides.checkup import (
     Code,
@@ -31,7 +31,16 @@ from bccdist.slides.checkup import (
 )
 from bccdist.slides.manifest import Manifest, inspect_manifest
 from bccdist.slides.part_totals import totals_of
-from jobs.doctor_lines import closing_lines, fault_lines, finding_lines, header_lines, set_lines, slide_line
+from bccdist.stages.requirements import lacks_of_manifest
+from jobs.doctor_lines import (
+    closing_lines,
+    fault_lines,
+    finding_lines,
+    header_lines,
+    lack_lines,
+    set_lines,
+    slide_line,
+)
 
 SCHEMA_VERSION = "1"
 """Version of the report's format."""
@@ -68,6 +77,8 @@ class Diagnosis:
     faults: list[str]
     """What is wrong with the manifest's files."""
     checkups: list[SlideCheckup]
+    study_lacks: list[str]
+    """What a whole study lacks; not known, and empty, where not all parts were checked."""
 
     def count(self, severity: Severity) -> int:
         """How many faults and findings are this severe; a fault of the manifest is an error."""
@@ -107,10 +118,17 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
         checkups.append(checkup)
         _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings)])
     found_among_all = check_set(checkups)
-    diagnosis = Diagnosis(manifest=manifest, parts=parts, faults=faults, checkups=checkups)
+    lacks = _lacks_of_study(manifest, checkups) if set(parts) == set(Part) else []
+    diagnosis = Diagnosis(manifest=manifest, parts=parts, faults=faults, checkups=checkups, study_lacks=lacks)
     _print_lines(set_lines(found_among_all))
     _print_lines(closing_lines([totals_of(manifest, part) for part in parts], checkups))
+    _print_lines(lack_lines(lacks))
     return diagnosis
+
+
+def _lacks_of_study(manifest: Manifest, checkups: Sequence[SlideCheckup]) -> list[str]:
+    with_tumor = {each.slide_id for each in checkups if each.annotated_um2 and each.annotated_um2[Kind.TUMORNEST]}
+    return lacks_of_manifest(manifest, lambda record: record.slide_id in with_tumor)
 
 
 def _print_lines(lines: Sequence[str]) -> None:
@@ -158,6 +176,7 @@ def report_of(diagnosis: Diagnosis, arguments: DoctorArguments) -> dict[str, Any
         "num_errors": diagnosis.count(Severity.ERROR),
         "num_warnings": diagnosis.count(Severity.WARNING),
         "manifest_faults": diagnosis.faults,
+        "study_lacks": diagnosis.study_lacks,
         "unknown_names": unknown_names_of(diagnosis.checkups),
         "parts": [asdict(totals_of(manifest, part)) for part in diagnosis.parts],
         "slides": [asdict(checkup) for checkup in diagnosis.checkups],

@@ -109,6 +109,17 @@ def fault_lines(faults: Sequence[str]) -> list[str]:
     return [f"{len(faults)} fault(s) in the manifest; rows that cannot be read are left out:", *listed, *more, ""]
 
 
+def lack_lines(lacks: Sequence[str]) -> list[str]:
+    """What a whole study lacks, which is no fault of a manifest that is for something else."""
+    if not lacks:
+        return []
+    return [
+        "jobs/launch_study.py would refuse this manifest:",
+        *(line for lack in lacks for line in _wrapped(f"- {lack}", indent="  ")),
+        "",
+    ]
+
+
 def set_lines(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
     """What only shows among all slides, by slide_id."""
     if not findings:

@@ -24,7 +24,7 @@ class ShardsArguments(LauncherArguments):
 
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
-    manifest = claim_study(arguments.launch.study, arguments.manifest, dry_run=arguments.dry_run)
+    manifest = claim_study(arguments.launch.study, arguments.manifest, dry_run=True)
     launch_entries(arguments.launch, manifest, {SHARDS: arguments.config, FINISH_SHARDS: arguments.config})
 
 

@@ -15,6 +15,8 @@ from bccdist.configuration import (
     StageConfig,
     TrainConfig,
 )
+from bccdist.slides.manifest import read_sections
+from bccdist.stages.requirements import lacks_of_manifest, reading_annotations
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import (
     FINISH_SHARDS,
@@ -72,11 +74,14 @@ def launch_study(arguments: StudyArguments) -> None:
     Slides whose heatmap fails do not keep the others from their tables.
 
     Raises:
+        ConfigurationError: something that a stage needs is lacking; it names all of it, and nothing was done.
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
-    manifest = claim_study(launch.study, arguments.manifest, dry_run=launch.dry_run)
-    launch_entries(launch, manifest, arguments.entries, arguments.settings)
+    manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
+    labels = read_sections(launch.paths.labels) if launch.paths.labels.exists() else None
+    lacks = lacks_of_manifest(manifest, reading_annotations(manifest, arguments.shards), labels=labels)
+    launch_entries(launch, manifest, arguments.entries, arguments.settings, lacks=lacks)
 
 
 if __name__ == "__main__":

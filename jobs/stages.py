@@ -3,17 +3,20 @@
 Locally a stage is done when it was launched; on Slurm it is queued, and those that wait for it depend on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bccdist.configuration import Setting, StageConfig, TrainConfig
-from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
+from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
+from bccdist.networks.installed import has_openvino
 from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.stages.requirements import listed
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import stages_of
+from bccdist.study import keep_manifest
 from jobs.slurm import queue
 from jobs.slurm.chunks import balanced_chunks, expected_costs
-from jobs.slurm.sites import ClusterConfig
+from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.submission import Launch, Submitted, Submitter, Work, submitting
 from jobs.slurm.task import StageTask
 
@@ -23,17 +26,79 @@ def launch_entries(
     manifest: Manifest,
     entries: Mapping[Stage, StageConfig | None],
     settings: Sequence[Setting] = (),
+    *,
+    lacks: Sequence[str] = (),
 ) -> None:
-    """Submit entries of the table of stages, each with its configuration, for some settings."""
-    with submitting(launch) as submitter:
-        launch_stages(submitter, manifest, [fit_for_jobs(each) for each in stages_of(entries, settings)])
+    """Submit entries of the table of stages, each with its configuration, for some settings.
+
+    Args:
+        launch: where and how.
+        manifest: of the study, which is made of it now, if it is not yet.
+        entries: in their order.
+        settings: for those of which a study has one for each setting.
+        lacks: what is lacking, as far as it is known; what the stages lack comes to it.
+
+    Raises:
+        ConfigurationError: something is lacking; it names all of it, and nothing was done.
+    """
+    stages = stages_of(entries, settings)
+    lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch.cluster))]
+    if lacks:
+        raise ConfigurationError(f"this cannot go through, so nothing was launched:\n{listed(lacks)}")
+    is_new = not launch.paths.study.exists()
+    try:
+        with submitting(launch) as submitter:
+            if not launch.dry_run:
+                keep_manifest(launch.study, manifest)
+            launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])
+    except BccdistError:
+        if is_new and not launch.paths.journal.exists():
+            launch.paths.study.unlink(missing_ok=True)
+        raise
+
+
+def lacks_of_stage(stage: Stage, manifest: Manifest, cluster: ClusterConfig) -> Iterator[str]:
+    """What a stage would fail of, a sentence each."""
+    if stage.is_for_each_slide and not manifest.slides_of(stage.parts):
+        yield f"{manifest.path}: no slide is in {' or '.join(stage.parts)}, for {stage.name}"
+    config = stage.config
+    if isinstance(config, TrainConfig):
+        try:
+            config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
+        except ConfigurationError as error:
+            yield str(error)
+        yield from _lacks_of_encoder(stage, config)
+    # With a container, the image's packages are those that count.
+    if isinstance(config, InferConfig) and not cluster.container:
+        yield from _lacks_of_engine(config, num_gpus=_num_gpus(stage, cluster))
+
+
+def _lacks_of_encoder(stage: Stage, config: TrainConfig) -> Iterator[str]:
+    if config.encoder_weights is None:
+        return
+    if stage.setting == "unet":
+        yield "encoder_weights are for a ResNet34 encoder, unet has none: train it without them"
+    if not (path := config.encoder_weights.resolve()).is_file():
+        yield f"encoder_weights: {path} is not there, expected a .safetensors or torch file"
+
+
+def _lacks_of_engine(config: InferConfig, *, num_gpus: int) -> Iterator[str]:
+    if "openvino" not in (config.engine, "openvino" if config.precision == "int8" else ""):
+        return
+    asked = f"engine {config.engine} with precision {config.precision}"
+    if not has_openvino():
+        yield (
+            f"{asked} needs openvino and nncf, which are not installed; install them with `pip install "
+            "'bccdist[openvino]'`"
+        )
+    if num_gpus:
+        yield f"{asked} runs on the CPU, but the jobs get a GPU: give --gpus-per-node 0, or another engine"
 
 
 def launch_stages(submitter: Submitter, manifest: Manifest, stages: Sequence[Stage]) -> None:
     """Submit stages in their order; each waits for those before it that its entry of the table names.
 
     Raises:
-        ConfigurationError: a stage has no slide to work on.
         StageFailedError: something failed locally. Where the stages after it can do without its success, as tables
             can without some heatmaps, they went on first.
     """
@@ -58,8 +123,6 @@ def launch_stage(
     """Submit one stage; returns its jobs, or nothing where it is done by now."""
     launch = submitter.launch
     slides = manifest.slides_of(stage.parts)
-    if stage.is_for_each_slide and not slides:
-        raise ConfigurationError(f"{manifest.path}: no slide is in {' or '.join(stage.parts)}, for {stage.name}")
     # Behind a stage that is only queued nobody knows yet what will be missing.
     if launch.only_missing and not after:
         progress = stage.progress(launch.paths, manifest)
@@ -91,36 +154,29 @@ def launch_stage(
 
 
 def fit_for_jobs(stage: Stage) -> Stage:
-    """The same stage, its configuration fit for jobs, which run in other folders.
-
-    Raises:
-        ConfigurationError: ranks or encoder weights do not fit.
-    """
-    if not isinstance(stage.config, TrainConfig) or stage.config.encoder_weights is None:
+    """The same stage with absolute paths in its configuration, because jobs run in other folders."""
+    config = stage.config
+    if not isinstance(config, TrainConfig) or config.encoder_weights is None:
         return stage
-    if stage.setting == "unet":
-        raise ConfigurationError("encoder_weights are for a ResNet34 encoder, unet has none: train it without them")
-    path = stage.config.encoder_weights.resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"encoder_weights: {path} is not there, expected a .safetensors or torch file")
-    return replace(stage, config=replace(stage.config, encoder_weights=path))
+    return replace(stage, config=replace(config, encoder_weights=config.encoder_weights.resolve()))
 
 
 def _work(stage: Stage, tasks: Sequence[StageTask], cluster: ClusterConfig) -> Work:
     """The tasks with what each gets of the machine."""
-    if stage.needs == "ranks":
-        if isinstance(stage.config, TrainConfig):
-            stage.config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
-        return Work(
-            stage=stage,
-            tasks=tuple(tasks),
-            nodes=cluster.nodes,
-            ranks_per_node=cluster.training_ranks_per_node,
-            gpus_per_node=cluster.gpus_per_node,
-        )
+    is_ranks = stage.needs == "ranks"
     return Work(
-        stage=stage, tasks=tuple(tasks), gpus_per_node=min(1, cluster.gpus_per_node) if stage.needs == "gpu" else 0
+        stage=stage,
+        tasks=tuple(tasks),
+        nodes=cluster.nodes if is_ranks else 1,
+        ranks_per_node=cluster.training_ranks_per_node if is_ranks else 1,
+        gpus_per_node=_num_gpus(stage, cluster),
     )
+
+
+def _num_gpus(stage: Stage, cluster: ClusterConfig) -> int:
+    """GPUs per node that a stage's jobs ask for; local jobs get those that are there."""
+    most = cluster.gpus_per_node if cluster.resolved == "slurm" else num_local_gpus()
+    return {"cores": 0, "gpu": min(1, most), "ranks": most}[stage.needs]
 
 
 def _chunks(manifest: Manifest, slides: Sequence[SlideRecord], cluster: ClusterConfig) -> list[list[str]]:

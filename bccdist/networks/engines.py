@@ -6,7 +6,6 @@ compiled  the same through torch.compile; with CUDA graphs on a GPU, which was n
 openvino  the same through OpenVINO, on the CPU; also int8, which NNCF makes after training
 """
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from bccdist.configuration import Engine, Precision
 from bccdist.errors import ConfigurationError
 from bccdist.machine import cannot_compile, gpu_has_bf16
 from bccdist.networks.folding import channels_first, folded
+from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import OpenVinoRunner
 
 Runner = Callable[..., tuple[Tensor, ...]]
@@ -37,11 +37,6 @@ class Arithmetic:
     def __str__(self) -> str:
         """Such as `float32 openvino`."""
         return f"{self.precision} {self.engine}"
-
-
-def has_openvino() -> bool:
-    """Whether OpenVINO and NNCF can be imported."""
-    return all(importlib.util.find_spec(name) is not None for name in ("openvino", "nncf"))
 
 
 def resolve_engine(precision: Precision, engine: Literal["auto"] | Engine, device: torch.device) -> Engine:

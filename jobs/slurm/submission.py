@@ -102,10 +102,19 @@ def submitting(launch: Launch) -> Iterator[Submitter]:
         elif launch.cluster.resolved == "local":
             yield _LocalSubmitter(launch, stack)
         else:
+            _require_srun()
             submitter = _SlurmSubmitter(launch, stack)
             # Also if a later job is refused: those before it are queued.
             stack.callback(submitter.report)
             yield submitter
+
+
+def _require_srun() -> None:
+    if not shutil.which("srun"):
+        raise ConfigurationError(
+            "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
+            "give --cluster local, or log in where sbatch and srun are"
+        )
 
 
 @dataclass
@@ -307,16 +316,7 @@ class _Executor(submitit.SlurmExecutor):
 def slurm_executor(
     launch: Launch, work: Work, logs: Path, *, code: Snapshot, after: Sequence[Submitted], comment: str
 ) -> submitit.SlurmExecutor:
-    """Submitit's executor with all that the site and the work ask for.
-
-    Raises:
-        ConfigurationError: this machine is no part of a Slurm site.
-    """
-    if not launch.dry_run and not shutil.which("srun"):
-        raise ConfigurationError(
-            "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
-            "give --cluster local, or log in where sbatch and srun are"
-        )
+    """Submitit's executor with all that the site and the work ask for."""
     cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
     python = f"{cluster.container} python" if cluster.container else None
     executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)

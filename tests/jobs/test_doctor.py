@@ -91,6 +91,19 @@ def test_what_is_wrong_stands_below_its_slide_and_in_the_report(
     }
 
 
+def test_what_a_whole_study_lacks_is_told_and_is_no_fault_of_the_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_islands(tmp_path / "good.tif")
+    path, report = write_manifest(tmp_path, "good,Test,good.tif,,\n", GOOD_SECTION), tmp_path / "report.json"
+    assert main(arguments(path, report=report, strict=True)) == 0
+    printed = capsys.readouterr().out
+    assert "jobs/launch_study.py would refuse this manifest:\n  - no slide is in Training, so nothing" in printed
+    assert len(json.loads(report.read_text())["study_lacks"]) == 4
+    assert main(arguments(path, parts=("test",))) == 0
+    assert "would refuse" not in capsys.readouterr().out, "the other parts were not asked for"
+
+
 def test_parts_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_islands(tmp_path / "good.tif")
     path = write_manifest(tmp_path, "good,Test,good.tif,,\nlost,val2,lost.tif,,\n", GOOD_SECTION)

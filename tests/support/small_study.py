@@ -125,3 +125,12 @@ def write_study(folder: Path, *, width_px: int = 1300, height_px: int = 900) -> 
     half = f"{width_px},{DOWNSAMPLE * height_px}"
     sections = [f"train-0,left,Tumor,0,0,{half}", f"train-0,right,Normal,{width_px},0,{half}"]
     return SmallStudy(manifest=write_manifest(data, slides, sections), root=folder / "study")
+
+
+def write_unbuilt_study(folder: Path, slides: Sequence[tuple[str, str]], sections: Sequence[str] = ()) -> SmallStudy:
+    """Small slides of given parts, all annotated, with nothing built from them; the study's folder is not there."""
+    width_px, height_px = 700, 500
+    for seed, (slide_id, _) in enumerate(slides):
+        write_slide(folder / f"{slide_id}.tif", tissue_picture(width_px, height_px, seed=seed))
+        write_mask(folder / f"{slide_id}.png", annotated(width_px, height_px))
+    return SmallStudy(manifest=write_manifest(folder, slides, sections), root=folder / "study")

@@ -19,13 +19,13 @@ from bccdist.networks.engines import (
     Arithmetic,
     Runner,
     candidates,
-    has_openvino,
     make_runner,
     resolve_engine,
 )
 from bccdist.networks.folding import folded
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
 from bccdist.networks.inputs import to_network_input
+from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
 

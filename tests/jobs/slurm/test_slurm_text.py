@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_study import write_unbuilt_study
 
 from bccdist.configuration import InferConfig, SelectConfig, Setting, SpeedupsConfig, TrainConfig
 from bccdist.errors import ConfigurationError
@@ -12,6 +13,7 @@ from bccdist.files import write_json
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.table import SELECTION, SPEEDUPS, TEST_HEATMAPS, TRAINING
 from bccdist.study import manifest_of_study
+from jobs import stages
 from jobs.launch_study import StudyArguments, launch_study
 from jobs.slurm import queue
 from jobs.slurm.sites import ClusterConfig, CpuJobs
@@ -20,6 +22,8 @@ from jobs.stages import fit_for_jobs, launch_entries, launch_stage, launch_stage
 
 SETTING: Setting = "resnet34_ds"
 TEST = replace(TEST_HEATMAPS, setting="unet", config=InferConfig())
+PARTS = [("val1-0", "val1"), ("val2-0", "val2"), ("test-0", "test")]
+SECTIONS = ["val1-0,val1-0-s,Tumor,,,,", "val2-0,val2-0-s,Normal,,,,"]
 CLUSTER = ClusterConfig(cluster="slurm", partition="gpu", account="lab", timeout_min=600, max_parallel=3)
 
 
@@ -168,25 +172,20 @@ def test_measuring_speed_ups_is_one_job_with_one_gpu(manifest: Manifest, capsys:
     [(InferConfig(), False), (InferConfig(tiling="dense", halo_px=64), False), (InferConfig(precision="auto"), True)],
 )
 def test_a_study_measures_speed_ups_where_the_heatmaps_of_test_need_it(
-    manifest: Manifest, infer: InferConfig, measures: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, infer: InferConfig, measures: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = ["slide_id,part,path,annotation"]
-    for number, part in enumerate(("Training", "Validation I", "Validation II", "Test")):
-        annotation = f"{number}.geojson" if part in {"Training", "Validation I"} else ""
-        (manifest.path.parent / f"{number}.geojson").write_text("{}")
-        lines.append(f"slide-{number},{part},{number}.tif,{annotation}")
-    manifest.path.write_text("\n".join(lines) + "\n")
-    (manifest.path.parent / "study" / "study.json").unlink()
+    whole = write_unbuilt_study(tmp_path / "data", [("train-0", "train"), *PARTS], SECTIONS)
     launch_study(
         StudyArguments(
-            study=manifest.path.parent / "study",
+            study=whole.root,
             dry_run=True,
             cluster=CLUSTER,
-            manifest=manifest.path,
+            manifest=whole.manifest,
             settings=("resnet34_ds",),
             infer=infer,
         )
     )
+    assert not whole.root.exists()
     names = re.findall(r"#SBATCH --job-name=(\S+)@study", capsys.readouterr().out)
     speedups = ["speedups-resnet34_ds"] if measures else []
     assert names[-4 - measures :] == [
@@ -196,3 +195,45 @@ def test_a_study_measures_speed_ups_where_the_heatmaps_of_test_need_it(
         "infer-resnet34_ds-test",
         "tables",
     ]
+
+
+def test_a_study_that_lacks_something_is_refused_with_all_of_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    lacking = write_unbuilt_study(tmp_path / "data", [("train-0", "train"), *PARTS[1:]])
+    study = StudyArguments(
+        study=lacking.root,
+        cluster=replace(CLUSTER, cluster="local", ranks_per_node=9),
+        manifest=lacking.manifest,
+        settings=("unet", "resnet34_ds"),
+        train=TrainConfig(global_batch=8, encoder_weights=Path("gone.safetensors")),
+        infer=InferConfig(engine="openvino"),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stages, "has_openvino", lambda: False)
+        with pytest.raises(ConfigurationError, match="nothing was launched") as refused:
+            launch_study(study)
+    said = str(refused.value)
+    for lack in (
+        "no slide is in Validation I, so no epoch",
+        "is labelled Tumor",
+        "is labelled Normal",
+        "global_batch is 8, expected at least 9",
+        "unet has none",
+        "gone.safetensors is not there",
+        "openvino and nncf, which are not installed",
+    ):
+        assert said.count(lack) == 1, said
+    assert not lacking.root.exists()
+
+
+def test_a_launch_that_slurm_cannot_take_makes_no_study(tmp_path: Path) -> None:
+    whole = write_unbuilt_study(tmp_path / "data", [("train-0", "train"), *PARTS], SECTIONS)
+    study = StudyArguments(study=whole.root, cluster=CLUSTER, manifest=whole.manifest, settings=("unet",))
+    with pytest.raises(ConfigurationError, match="srun is not found"):
+        launch_study(study)
+    assert not whole.root.exists()
+
+
+def test_an_engine_for_the_cpu_is_refused_where_jobs_get_a_gpu(manifest: Manifest) -> None:
+    config = InferConfig(precision="int8")
+    with pytest.raises(ConfigurationError, match="engine auto with precision int8 runs on the CPU"):
+        launch_entries(dry(manifest), manifest, {TEST_HEATMAPS: config}, ["unet"])
