@@ -34,6 +34,8 @@ CELL_PX = 256
 """Half a patch: neighbouring patches of a heatmap are this far apart (section 2.4)."""
 PHANTOM_WARNING = "PHANTOM DATA - drawn slides, not tissue"
 """The warning in every table and picture of phantom slides."""
+PHANTOM_WEIGHTS_WARNING = "PHANTOM WEIGHTS - the network was trained on drawn slides, not on tissue"
+"""The warning in every table and picture of what such a network says about real tissue."""
 
 
 def psi_name(block: int) -> Psi:
@@ -45,6 +47,11 @@ def psi_name(block: int) -> Psi:
 def pixel_px(psi: str) -> int:
     """The edge of one pixel of an output in target-frame pixels: 16 for psi_0, 1 for psi_4 and merged."""
     return 1 if psi == "merged" else 1 << (NUM_BLOCKS - 1 - int(psi.removeprefix("psi_")))
+
+
+def phantom_warning(*, slides: bool, weights: bool = False) -> str:
+    """Say what is not real, the slides or what the network learned from; empty where both are."""
+    return PHANTOM_WARNING if slides else PHANTOM_WEIGHTS_WARNING if weights else ""
 
 
 def outputs_of(setting: Setting) -> tuple[Psi, ...]:

@@ -47,6 +47,7 @@ WORDS = {
     "area_unit": "physical: um2 by the slide's um per pixel; nominal: 1 um per pixel",
     "weights_digest": "first 12 hex digits of the weights' SHA-256",
     "phantom": "true where any slide is drawn: not tissue",
+    "phantom_weights": "true where a network was trained on drawn slides, whatever the slides are",
     "part": "Training, Validation I, Validation II or Test",
     "slide_id": "the slide, as in slides.csv",
     "section_id": "the section, as in sections.csv, or slide_id-sN for found ones",
@@ -54,7 +55,16 @@ WORDS = {
 """What columns mean that several files have."""
 _COUNTS = ("tp", "fn", "fp", "tn")
 _FIGURES = (*_COUNTS, "accuracy", "sensitivity", "specificity", "f_beta")
-_SUMMARY = (*_FIGURES, "num_review", "num_sections", "num_unlabelled", "num_slides", "beta", "phantom")
+_SUMMARY = (
+    *_FIGURES,
+    "num_review",
+    "num_sections",
+    "num_unlabelled",
+    "num_slides",
+    "beta",
+    "phantom",
+    "phantom_weights",
+)
 _CHOICE = ("setting", "epoch", "t_p", "t_a_um2")
 
 
@@ -86,7 +96,7 @@ def _from_ledger(*names: str) -> dict[str, str]:
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _UM_PER_PX = "um per pixel of the picture as it was read"
-_PATCH_SHARED = ("slide_id", "setting", "epoch", "psi", "t_p", "weights_digest", "phantom")
+_PATCH_SHARED = ("slide_id", "setting", "epoch", "psi", "t_p", "weights_digest", "phantom", "phantom_weights")
 _PATCH_OUTPUT = {
     "key": "the patch, as in the shard set's index",
     "x_level0_px": "left edge of the patch",
@@ -102,7 +112,7 @@ _PATCH_OUTPUT = {
 }
 _SHOWN_SHARED = (*("slide_id", "section_id", "part", "psi"), *_CHOICE)
 _SHOWN_SECTION = {
-    **_from_ledger(*_BOX, "label", "max_probability", "weights_digest", "phantom"),
+    **_from_ledger(*_BOX, "label", "max_probability", "weights_digest", "phantom", "phantom_weights"),
     "verdict": "Tumor, Normal or review",
     "area_um2": "area of the largest region at t_p, um2",
     "um_per_px": _UM_PER_PX,
@@ -119,7 +129,7 @@ SCHEMAS = {
         Schema(
             name="selection",
             about="what was chosen for a setting, with its figures on Validation I + II",
-            shared=(*_SELECTED, "weights_digest", "phantom"),
+            shared=(*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
         Schema(
             name="table1",
@@ -150,7 +160,7 @@ SCHEMAS = {
         Schema(
             name="table3",
             about="what was chosen for a setting, as in selection.parquet",
-            shared=(*_SELECTED, "weights_digest", "phantom"),
+            shared=(*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
         Schema(
             name="table4",
@@ -188,7 +198,7 @@ SCHEMAS = {
                 **_from_ledger(
                     *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
                     *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
-                    *("max_probability", "p99_probability", "weights_digest", "phantom"),
+                    *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
                 ),
                 "area_um2": "area of the largest region at t_p, um2",
                 "tumor_until": "the highest t_p at which the section is Tumor with this t_A; 0 for none",
@@ -201,7 +211,7 @@ SCHEMAS = {
         Schema(
             name="intervals",
             about="one figure of one output on some parts, with its interval over resampled slides",
-            shared=("setting", "psi", "is_final", "num_sections", "num_slides", "phantom"),
+            shared=("setting", "psi", "is_final", "num_sections", "num_slides", "phantom", "phantom_weights"),
             own={
                 "part": "Test, or Validation I + II",
                 "figure": "accuracy, sensitivity, specificity or f_beta",
@@ -213,7 +223,7 @@ SCHEMAS = {
         Schema(
             name="beside_paper",
             about="one row of the paper's Table 3, 4 or 5 with the study's figures",
-            shared=("setting", "psi", "num_sections", "num_slides", "phantom"),
+            shared=("setting", "psi", "num_sections", "num_slides", "phantom", "phantom_weights"),
             own={
                 "table": "Table 3, Table 4 or Table 5",
                 **{
@@ -231,7 +241,7 @@ SCHEMAS = {
         Schema(
             name="comparisons",
             about="a pair of models on the Test sections that both judge",
-            shared=("num_slides", "phantom"),
+            shared=("num_slides", "phantom", "phantom_weights"),
             own={
                 "one": "a setting, or a setting and one of its outputs",
                 "other": "a setting",
@@ -254,12 +264,22 @@ SCHEMAS = {
         Schema(
             name="roc_curves",
             about="one setting at one stored probability as t_p, on Test",
-            shared=("setting", "t_p", "t_a_um2", *_COUNTS, "sensitivity", "specificity", "precision", "phantom"),
+            shared=(
+                "setting",
+                "t_p",
+                "t_a_um2",
+                *_COUNTS,
+                "sensitivity",
+                "specificity",
+                "precision",
+                "phantom",
+                "phantom_weights",
+            ),
         ),
         Schema(
             name="roc",
             about="the areas under a setting's curves on Test",
-            shared=("setting", "t_a_um2", "num_slides", "phantom"),
+            shared=("setting", "t_a_um2", "num_slides", "phantom", "phantom_weights"),
             own={
                 "roc_auc": "area under the ROC curve over all t_p",
                 "roc_auc_low": "lower end of its 95 % interval over resampled slides",
@@ -274,7 +294,7 @@ SCHEMAS = {
         Schema(
             name="reliability_bins",
             about="the Test sections of a setting with a probability in one tenth",
-            shared=("setting", "phantom"),
+            shared=("setting", "phantom", "phantom_weights"),
             own={
                 "probability_low": "where the tenth begins",
                 "probability_high": "where it ends",
@@ -286,7 +306,7 @@ SCHEMAS = {
         Schema(
             name="reliability",
             about="a setting's calibration on Test",
-            shared=("setting", "num_sections", "phantom"),
+            shared=("setting", "num_sections", "phantom", "phantom_weights"),
             own={
                 "calibration_error": "mean distance of mean_probability and tumor_share over the tenths, by sections",
                 "brier_score": "mean squared distance of probability and label",
@@ -296,7 +316,7 @@ SCHEMAS = {
         Schema(
             name="error_groups",
             about="one group of Test sections under one chosen model",
-            shared=("setting", *_COUNTS, "num_review", "num_sections", "phantom"),
+            shared=("setting", *_COUNTS, "num_review", "num_sections", "phantom", "phantom_weights"),
             own={
                 "kind": "slide, area or prefilled",
                 "group": "the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
@@ -306,7 +326,7 @@ SCHEMAS = {
         Schema(
             name="stability",
             about="the plateau around a setting's chosen thresholds on Validation I + II",
-            shared=(*_CHOICE, "f_beta", "phantom"),
+            shared=(*_CHOICE, "f_beta", "phantom", "phantom_weights"),
             own={
                 "tolerance": "so much below the chosen cell's F_beta a cell of the plateau may be",
                 "plateau_share": "share of the grid's cells in the plateau",
@@ -319,7 +339,7 @@ SCHEMAS = {
         Schema(
             name="triage",
             about="a setting at a promised miss rate",
-            shared=("setting", "phantom"),
+            shared=("setting", "phantom", "phantom_weights"),
             own={
                 "miss_rate": "promised: share of Tumor sections that may be auto-normal",
                 "false_alarm_rate": "promised: share of Normal sections that may be auto-tumor",
@@ -364,7 +384,7 @@ SCHEMAS = {
                 "mean_probability": "mean probability of the region",
                 "x_level0_px": "of the region's centroid",
                 "y_level0_px": "of the region's centroid",
-                **_from_ledger("weights_digest", "phantom"),
+                **_from_ledger("weights_digest", "phantom", "phantom_weights"),
             },
         ),
         Schema(
@@ -379,7 +399,7 @@ SCHEMAS = {
                 "margin_um": "smallest margin of these regions; null without any; research use only",
                 "ledger_margin_um": "the ledger's margin_um at t_p, never above margin_um as it also counts smaller "
                 "regions; null where no pixel reaches t_p; research use only",
-                **_from_ledger("weights_digest", "phantom"),
+                **_from_ledger("weights_digest", "phantom", "phantom_weights"),
             },
         ),
         Schema(
@@ -400,7 +420,7 @@ SCHEMAS = {
             name="figure5",
             folder="figures",
             about="one bar: a chosen model on Test",
-            shared=("setting", "fn", "fp", "num_review", "num_sections", "phantom"),
+            shared=("setting", "fn", "fp", "num_review", "num_sections", "phantom", "phantom_weights"),
             own={"num_wrong": "fn + fp"},
         ),
         Schema(

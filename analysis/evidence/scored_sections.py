@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.evidence.section_rows import rows_of
+from analysis.evidence.table import phantom_marks
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
@@ -44,9 +45,9 @@ class ScoredSections:
         return np.asarray(self.frame["label"] == Label.TUMOR.value, dtype=bool)
 
     @property
-    def phantom(self) -> bool:
-        """Whether any is drawn."""
-        return bool(self.frame["phantom"].any())
+    def marks(self) -> dict[str, bool]:
+        """Whether any slide is drawn, and whether the network was trained on such: two columns of a table."""
+        return phantom_marks(self.frame)
 
 
 def scored_sections(table: pa.Table, choice: Choice, parts: Iterable[Part]) -> ScoredSections:

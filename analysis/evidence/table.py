@@ -9,7 +9,7 @@ from typing import Self
 import pandas as pd
 
 from analysis.evidence.schemas import SCHEMAS, with_descriptions
-from bccdist.configuration import PHANTOM_WARNING
+from bccdist.configuration import phantom_warning
 from bccdist.files import write_text
 from bccdist.sections.ledger import write_table
 
@@ -24,7 +24,7 @@ class Table:
     """The stem of its files."""
     title: str
     frame: pd.DataFrame
-    """What is written as parquet and csv; its column `phantom` decides on the warning."""
+    """What is written as parquet and csv; its columns `phantom` and `phantom_weights` decide on the warning."""
     printed: pd.DataFrame
     """The same rows as texts under short headings."""
     notes: tuple[str, ...] = ()
@@ -42,8 +42,7 @@ class Table:
     @property
     def markdown(self) -> str:
         """Title, table and notes."""
-        warning = f" {PHANTOM_WARNING}" if bool(self.frame["phantom"].any()) else ""
-        blocks = [f"**{self.title}**{warning}", markdown_of(self.printed), *self.notes]
+        blocks = [f"**{self.title}** {warning_of(self.frame)}".rstrip(), markdown_of(self.printed), *self.notes]
         return "\n\n".join(blocks) + "\n"
 
     def write(self, folder: Path) -> Self:
@@ -52,6 +51,17 @@ class Table:
         write_text(folder / f"{self.name}.csv", self.frame.to_csv(index=False, lineterminator="\n"))
         write_text(folder / f"{self.name}.md", self.markdown)
         return replace(self, place=folder / self.name)
+
+
+def phantom_marks(rows: pd.DataFrame) -> dict[str, bool]:
+    """Sum up rows of the ledger: whether any slide is drawn, and any network was trained on drawn slides."""
+    return {name: bool(rows[name].any()) for name in ("phantom", "phantom_weights")}
+
+
+def warning_of(frame: pd.DataFrame) -> str:
+    """Say what is not real about a table's rows; empty where all is. Some tables rest on no network."""
+    weights = "phantom_weights" in frame and bool(frame["phantom_weights"].any())
+    return phantom_warning(slides=bool(frame["phantom"].any()), weights=weights)
 
 
 def write_frame(path: Path, frame: pd.DataFrame, schema: str) -> None:

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from analysis.evidence.confusion import Confusion, count_verdicts
 from analysis.evidence.section_rows import SectionRows, rows_of
+from analysis.evidence.table import phantom_marks
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Label, Part
@@ -18,7 +19,7 @@ _LEDGER_COLUMNS = [
     *("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final"),
     *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
     *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
-    *("max_probability", "p99_probability", "weights_digest", "phantom"),
+    *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
 ]
 
 
@@ -100,7 +101,7 @@ def summarise(verdicts: pd.DataFrame, beta: float) -> dict[str, object]:
         "num_unlabelled": len(verdicts) - len(labelled),
         "num_slides": verdicts["slide_id"].nunique(),
         "beta": beta,
-        "phantom": bool(verdicts["phantom"].any()),
+        **phantom_marks(verdicts),
     }
 
 

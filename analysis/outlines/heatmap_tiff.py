@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.evidence import Evidence
 from bccdist import __version__
-from bccdist.configuration import PHANTOM_WARNING, Psi, pixel_px
+from bccdist.configuration import Psi, phantom_warning, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.store import CHUNK_PIXELS, Heatmap
@@ -51,11 +51,12 @@ def export_heatmap(
     if output not in heatmap.outputs:
         raise HeatmapError(f"{heatmap.path}: holds {', '.join(heatmap.outputs)}, but --psi {output} is asked for")
     path = out or paths.heatmap_tiff(choice.setting, slide_id, output)
-    write_tiff(path, heatmap, output)
+    warning = phantom_warning(slides=heatmap.attributes.phantom, weights=choice.phantom_weights)
+    write_tiff(path, heatmap, output, warning=warning)
     return path
 
 
-def write_tiff(path: Path, heatmap: Heatmap, psi: Psi) -> None:
+def write_tiff(path: Path, heatmap: Heatmap, psi: Psi, *, warning: str = "") -> None:
     """Write one output with all levels of its pyramid, atomically; one row of tiles is held in memory.
 
     Raises:
@@ -76,7 +77,7 @@ def write_tiff(path: Path, heatmap: Heatmap, psi: Psi) -> None:
                 subfiletype=int(level > 0),
                 resolution=(pixels_per_cm, pixels_per_cm),
                 resolutionunit="CENTIMETER",
-                description=_description(heatmap, psi) if level == 0 else None,
+                description=_description(heatmap, psi, warning) if level == 0 else None,
                 software=f"bccdist {__version__}",
                 metadata=None,
             )
@@ -92,7 +93,6 @@ def _tiles(heatmap: Heatmap, psi: Psi, level: int, shape: tuple[int, int]) -> It
             yield np.ascontiguousarray(whole[:, x : x + TILE_PIXELS])
 
 
-def _description(heatmap: Heatmap, psi: Psi) -> str:
+def _description(heatmap: Heatmap, psi: Psi, warning: str) -> str:
     """How the heatmap was made, as JSON in the file's first page."""
-    warning = {"warning": PHANTOM_WARNING} if heatmap.attributes.phantom else {}
-    return json.dumps({"psi": psi, **warning, **asdict(heatmap.attributes)})
+    return json.dumps({"psi": psi, **({"warning": warning} if warning else {}), **asdict(heatmap.attributes)})

@@ -40,7 +40,7 @@ _REGION_TYPES = {
     **dict.fromkeys(("area_um2", "margin_um", "max_probability", "mean_probability"), "float64"),
     **dict.fromkeys(("x_level0_px", "y_level0_px"), "float64"),
     "weights_digest": "str",
-    "phantom": "bool",
+    **dict.fromkeys(("phantom", "phantom_weights"), "bool"),
 }
 """Columns of the table of regions, which may have no row; x and y are of the centroid."""
 
@@ -91,7 +91,7 @@ def _rows_of(output: ChosenOutput, sections: pd.DataFrame) -> _Rows:
 
 def _about(section: SectionVerdict) -> dict[str, Any]:
     """What names a section's output, and how it was judged."""
-    return {name: section[name] for name in (*_SECTION_COLUMNS, "weights_digest", "phantom")}
+    return {name: section[name] for name in (*_SECTION_COLUMNS, "weights_digest", "phantom", "phantom_weights")}
 
 
 def _region_row(output: ChosenOutput, about: Mapping[str, Any], region: Region, number: int) -> dict[str, Any]:
@@ -125,13 +125,15 @@ def _build_tables(found: list[_Rows], part: Part, *, num_failures: int) -> tuple
     notes = (MARGIN_WARNING, *_left_out(num_failures))
     return (
         _region_table(regions.astype(_REGION_TYPES), part, notes),
-        _section_table(sections.astype({"phantom": "bool", "margin_um": "float64"}), part, notes),
+        _section_table(
+            sections.astype({"phantom": "bool", "phantom_weights": "bool", "margin_um": "float64"}), part, notes
+        ),
     )
 
 
 def _section_columns() -> list[str]:
-    last = ("label", "verdict", "coverage", "num_regions", "margin_um", LEDGER_MARGIN, "weights_digest", "phantom")
-    return [*_SECTION_COLUMNS, *last]
+    last = ("label", "verdict", "coverage", "num_regions", "margin_um", LEDGER_MARGIN, "weights_digest")
+    return [*_SECTION_COLUMNS, *last, "phantom", "phantom_weights"]
 
 
 def _left_out(num_failures: int) -> tuple[str, ...]:

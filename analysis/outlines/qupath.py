@@ -32,7 +32,7 @@ from analysis.outlines.chosen_regions import (
     smallest_margin_um,
 )
 from analysis.outlines.region_outlines import Region
-from bccdist.configuration import PHANTOM_WARNING, Psi
+from bccdist.configuration import Psi, phantom_warning
 from bccdist.errors import StageFailedError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.probability import NUM_STEPS
@@ -132,6 +132,7 @@ def _about(output: ChosenOutput, origin_level0_px: tuple[int, int]) -> dict[str,
         "config_digest": attributes.config_digest,
         "slide_fingerprint": attributes.slide_fingerprint,
         "phantom": attributes.phantom,
+        "phantom_weights": output.choice.phantom_weights,
         "margins": MARGIN_WARNING,
     }
 
@@ -215,4 +216,6 @@ def _unread(section: SectionVerdict) -> dict[str, str]:
 
 
 def _warning(output: ChosenOutput) -> dict[str, str]:
-    return {"warning": PHANTOM_WARNING} if output.heatmap.attributes.phantom else {}
+    slides, weights = output.heatmap.attributes.phantom, output.choice.phantom_weights
+    warning = phantom_warning(slides=slides, weights=weights)
+    return {"warning": warning} if warning else {}

@@ -22,7 +22,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.provenance import facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
 from analysis.evidence.section_rows import rows_of
-from analysis.evidence.table import Table
+from analysis.evidence.table import Table, phantom_marks
 from analysis.evidence.verdict_table import section_verdicts
 from analysis.outlines.margins import bounds_table
 from analysis.page.summary import make_tables
@@ -31,7 +31,7 @@ from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
 from analysis.tables.learning_curves import write_learning_curves
 from bccdist import __version__
-from bccdist.configuration import PHANTOM_WARNING
+from bccdist.configuration import phantom_warning
 from bccdist.errors import BccdistError, HeatmapError, LedgerError, ManifestError, SlideError
 from bccdist.files import write_text
 from bccdist.parts import Label, Part
@@ -184,15 +184,17 @@ def write_report(
         ConfigurationError: the folder is no study.
         LedgerError: nothing was selected, or not for this setting.
     """
-    phantom = study.manifest.is_phantom or bool(study.selection["phantom"].any())
+    # The manifest first: a folder that is no study is said to be none.
+    drawn, marks = study.manifest.is_phantom, phantom_marks(study.selection)
+    warning = phantom_warning(slides=drawn or marks["phantom"], weights=marks["phantom_weights"])
     headline = study.headline(setting)
     content = _Study(evidence=study, headline=headline, tables=make_tables(study) if tables is None else tables)
-    text = render(study.root.resolve().name, list(_sections(content)), phantom=phantom)
+    text = render(study.root.resolve().name, list(_sections(content)), warning=warning)
     write_text(study.paths.report, text)
     return study.paths.report
 
 
-def render(name: str, sections: Sequence[Section], *, phantom: bool) -> str:
+def render(name: str, sections: Sequence[Section], *, warning: str) -> str:
     """The page's text; everything that is put in is escaped."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(files("analysis.page").joinpath("report.html.j2").read_text(encoding="utf-8"))
@@ -201,7 +203,7 @@ def render(name: str, sections: Sequence[Section], *, phantom: bool) -> str:
         sections=sections,
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         software=f"bccdist {__version__}",
-        phantom=PHANTOM_WARNING if phantom else "",
+        phantom=warning,
     )
 
 

@@ -20,9 +20,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from analysis.evidence.table import Table
+from analysis.evidence.table import Table, warning_of
 from analysis.pictures.colours import BRIGHT, DARK, ColourBar
-from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
 from bccdist.paths import StudyPaths
 
@@ -106,7 +105,8 @@ class Sheet:
     """The greatest width and height of a panel."""
     bar: ColourBar | None = None
     keys: tuple[Key, ...] = ()
-    phantom: bool
+    warning: str = ""
+    """What is not real about it, from `phantom_warning`."""
 
     @property
     def margin_px(self) -> int:
@@ -155,7 +155,7 @@ def write_figure(
         rows=rows,
         panel_px=panel_px,
         bar=bar,
-        phantom=bool(table.frame["phantom"].any()),
+        warning=warning_of(table.frame),
     )
     write_sheet(paths.figure(table.name), sheet)
     return table.write(paths.figures)
@@ -201,7 +201,7 @@ def _left_px(sheet: Sheet, column: int) -> int:
 
 def _title_top_px(sheet: Sheet) -> int:
     """Where the title begins: the warning has a line of its own above it."""
-    return sheet.margin_px // 2 + _WARNING_PX * sheet.phantom
+    return sheet.margin_px // 2 + _WARNING_PX * bool(sheet.warning)
 
 
 def _tops_px(sheet: Sheet) -> Iterator[int]:
@@ -254,9 +254,9 @@ def _length_px(written: Text) -> float:
 
 def _write_headings(figure: Figure, sheet: Sheet) -> None:
     top_px, width_px = _title_top_px(sheet), figure.bbox.width - 2 * sheet.margin_px
-    if sheet.phantom:
+    if sheet.warning:
         style: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "color": _WARNING_COLOUR}
-        _write(figure, sheet.margin_px, sheet.margin_px // 2, PHANTOM_WARNING, most_px=width_px, **style)
+        _write(figure, sheet.margin_px, sheet.margin_px // 2, sheet.warning, most_px=width_px, **style)
     _write(figure, sheet.margin_px, top_px, sheet.title, most_px=width_px, fontsize=15, fontweight="bold")
     _write(figure, sheet.margin_px, top_px + 32, sheet.subtitle, most_px=width_px, fontsize=11, color="#404040")
     bottom_px = top_px + _TITLE_PX * bool(sheet.title) + _COLUMN_HEADING_PX - 5

@@ -18,6 +18,7 @@ from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
 from analysis.pictures.crops import Crop, read_heated
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
 from analysis.pictures.shown_sections import heat_panel
+from bccdist.configuration import phantom_warning
 from bccdist.errors import StageFailedError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
@@ -111,7 +112,7 @@ def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: 
         panel_px=(panel.image.shape[1], panel.image.shape[0]),
         bar=heat_bar(choice.t_p),
         keys=_KEYS,
-        phantom=heatmap.attributes.phantom,
+        warning=phantom_warning(slides=heatmap.attributes.phantom, weights=choice.phantom_weights),
     )
     path = paths.overlay(choice.setting, slide_id)
     write_sheet(path, sheet)

@@ -7,6 +7,7 @@ from analysis.outlines.chosen_regions import SectionVerdict
 from analysis.pictures.colours import heated, outlined
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
+from bccdist.configuration import phantom_warning
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
@@ -37,7 +38,9 @@ def section_table(
     name: str, title: str, verdicts: pd.DataFrame, notes: tuple[str, ...] = (), **shown: float | list[float]
 ) -> Table:
     """What a figure shows of sections: columns of their verdicts, with those of `shown` before the last one."""
-    frame = verdicts[_COLUMNS].assign(**shown, phantom=verdicts["phantom"])
+    frame = verdicts[_COLUMNS].assign(
+        **shown, phantom=verdicts["phantom"], phantom_weights=verdicts["phantom_weights"]
+    )
     printed = pd.DataFrame(
         {
             "slide": frame["slide_id"],
@@ -77,5 +80,5 @@ def section_picture(
     panel_px = ((width_px - _GAP_PX) // 2, width_px)
     crop, heat = read_section(paths, record, choice, section, width_px=panel_px[0], height_px=panel_px[1])
     panels = (Panel(image=crop.tissue, um_per_px=crop.um_per_px), heat_panel(crop, heat, section["t_p"]))
-    is_phantom = record.scanner == PHANTOM_SCANNER
-    return sheet_as_jpeg(Sheet(columns=("", ""), rows=(Row(panels=panels),), panel_px=panel_px, phantom=is_phantom))
+    warning = phantom_warning(slides=record.scanner == PHANTOM_SCANNER, weights=choice.phantom_weights)
+    return sheet_as_jpeg(Sheet(columns=("", ""), rows=(Row(panels=panels),), panel_px=panel_px, warning=warning))

@@ -206,6 +206,7 @@ class ShownOutput:
             "mean_probability": float(self.heat.probability.mean()),
             "weights_digest": self.choice.weights_digest,
             "phantom": self.phantom,
+            "phantom_weights": self.choice.phantom_weights,
         }
 
 

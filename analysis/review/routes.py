@@ -22,7 +22,7 @@ from analysis.review.layers import annotation_features, heatmap_piece, region_fe
 from analysis.review.session import Session, is_revealed
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
 from analysis.review.worklist import WorkSection
-from bccdist.configuration import PHANTOM_WARNING, Setting, outputs_of
+from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
 from bccdist.slides.geometry import Box
@@ -43,11 +43,12 @@ def page(_: Session, __: Asked) -> Response:
 def study(session: Session, _: Asked) -> Mapping[str, Any]:
     """What the page has to know at its start."""
     worklist, plan = session.worklist, session.worklist.plan
-    is_phantom = worklist.manifest.is_phantom or bool(worklist.rows.frame["phantom"].any())
+    slides = worklist.manifest.is_phantom or bool(worklist.rows.frame["phantom"].any())
+    warning = phantom_warning(slides=slides, weights=any(each.phantom_weights for each in worklist.choices.values()))
     return {
         "name": worklist.paths.root.resolve().name,
-        "phantom": is_phantom,
-        "warning": PHANTOM_WARNING if is_phantom else None,
+        "phantom": slides,
+        "warning": warning or None,
         "reviewer": session.journal.said.reviewer,
         "order": plan.order,
         "blind_share": plan.blind_share,

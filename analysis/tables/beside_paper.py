@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, CHOSEN_T_P, FALSE_VERDICTS, TABLE_3
 from analysis.evidence.resampling import FIGURES, Interval
-from analysis.evidence.table import Table
+from analysis.evidence.table import Table, phantom_marks
 from analysis.tables.intervals import interval_from, interval_text, read_intervals
 
 _BLOCKS = {
@@ -70,7 +70,7 @@ def _rows(key: Any, figures: pd.DataFrame) -> Iterator[dict[str, Any]]:
         **{key: value for name in FIGURES for key, value in interval_from(by_name[name]).columns(name).items()},
         "num_sections": int(figures["num_sections"].iloc[0]),
         "num_slides": int(figures["num_slides"].iloc[0]),
-        "phantom": bool(figures["phantom"].any()),
+        **phantom_marks(figures),
     }
 
 

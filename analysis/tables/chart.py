@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
 
 DPI = 100
@@ -21,12 +20,11 @@ STYLES = {
 FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR = "#0072b2", "#e69f00"
 
 
-def new_figure(width_inch: float, height_inch: float, title: str, *, phantom: bool) -> Figure:
-    """An empty white figure with a title at its upper left, and the warning beside it where data are drawn."""
+def new_figure(width_inch: float, height_inch: float, title: str, *, warning: str) -> Figure:
+    """An empty white figure with a title at its upper left, and below it the warning where there is one."""
     figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    warning = f"\n{PHANTOM_WARNING}" if phantom else ""
-    figure.suptitle(title + warning, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(f"{title}\n{warning}".rstrip(), x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 

@@ -30,7 +30,7 @@ from analysis.evidence.resampling import (
     total,
 )
 from analysis.evidence.section_rows import SectionRows
-from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
@@ -117,7 +117,7 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
             for key, value in each.columns(f"{name}_difference").items()
         },
         "is_resolved": differences["accuracy"].excludes_zero,
-        "phantom": bool(first["phantom"].any()),
+        **phantom_marks(pd.concat([first, second])),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table, phantom_marks, rounded
 from analysis.evidence.verdict_table import count_sections
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
@@ -72,7 +72,7 @@ def _row(kind: str, group: str, verdicts: pd.DataFrame) -> dict[str, Any]:
         "num_review": int((verdicts["verdict"] == Verdict.REVIEW.value).sum()),
         "num_sections": len(verdicts),
         "error_share": float((confusion.fn + confusion.fp) / max(1, confusion.total)),
-        "phantom": bool(verdicts["phantom"].any()),
+        **phantom_marks(verdicts),
     }
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
+from analysis.evidence.table import Table, warning_of
 from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
 from analysis.tables.table4 import build_table4
 from bccdist.parts import Part
@@ -12,7 +12,7 @@ from bccdist.parts import Part
 
 def build_figure5(table4: pd.DataFrame) -> Table:
     """What the bars show, from the rows of Table 4."""
-    names = ["setting", "fn", "fp", "num_review", "num_sections", "phantom"]
+    names = ["setting", "fn", "fp", "num_review", "num_sections", "phantom", "phantom_weights"]
     frame = table4[names].assign(num_wrong=table4["fn"] + table4["fp"])
     printed = pd.DataFrame(
         {
@@ -30,7 +30,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     """A bar a setting: missed below, false alarms above."""
     sections = int(frame["num_sections"].max())
     title = f"Wrongly classified of {sections:,} Test sections"
-    figure = new_figure(6.8, 4.6, title, phantom=bool(frame["phantom"].any()))
+    figure = new_figure(6.8, 4.6, title, warning=warning_of(frame))
     axes = figure.subplots()
     missed = axes.bar(frame["setting"], frame["fn"], 0.6, color=FALSE_NEGATIVE_COLOUR, label="missed (FN)")
     false = axes.bar(

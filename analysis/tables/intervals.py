@@ -25,7 +25,7 @@ from analysis.evidence.resampling import (
     total,
 )
 from analysis.evidence.section_rows import SectionRows
-from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
 from analysis.evidence.verdict_table import no_rows, section_verdicts
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.parts import Part
@@ -87,7 +87,7 @@ def _rows_of_parts(
                 "high": found.high,
                 "num_sections": int(total(by_slide).total),
                 "num_slides": int(verdicts["slide_id"].nunique()),
-                "phantom": bool(verdicts["phantom"].any()),
+                **phantom_marks(verdicts),
             }
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NOT_KNOWN, Table, rounded
+from analysis.evidence.table import NOT_KNOWN, Table, rounded, warning_of
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError
@@ -89,7 +89,7 @@ def _best(curve: pd.DataFrame) -> tuple[int, float] | None:
 
 def draw(curves: pd.DataFrame) -> Figure:
     """The picture, a line a setting and a ring around its best epoch."""
-    figure = new_figure(10, 6, "IoU of the final output on Validation I", phantom=bool(curves["phantom"].any()))
+    figure = new_figure(10, 6, "IoU of the final output on Validation I", warning=warning_of(curves))
     axes = figure.subplots()
     for setting in curves["setting"].unique():
         _draw_curve(axes, curves[curves["setting"] == setting], str(setting))

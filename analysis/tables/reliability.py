@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.table import Table, rounded, write_frame
+from analysis.evidence.table import Table, rounded, warning_of, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
@@ -39,7 +39,7 @@ def _bins(sections: ScoredSections) -> Iterator[dict[str, Any]]:
             "mean_probability": float(probability[inside].mean()),
             "tumor_share": float(sections.is_tumor[inside].mean()),
             "num_sections": int(inside.sum()),
-            "phantom": sections.phantom,
+            **sections.marks,
         }
 
 
@@ -77,15 +77,13 @@ def _row(sections: ScoredSections, bins: pd.DataFrame) -> dict[str, Any]:
         "brier_score": float(np.mean((probability - is_tumor) ** 2)),
         "brier_score_of_share": float(is_tumor.mean() * (1 - is_tumor.mean())),
         "num_sections": len(probability),
-        "phantom": sections.phantom,
+        **sections.marks,
     }
 
 
 def draw(bins: pd.DataFrame) -> Figure:
     """Share of Tumor against probability, and below it how many sections there are."""
-    figure = new_figure(
-        6.4, 6.4, "Calibration of the sections' probabilities, Test", phantom=bool(bins["phantom"].any())
-    )
+    figure = new_figure(6.4, 6.4, "Calibration of the sections' probabilities, Test", warning=warning_of(bins))
     axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color="#b0b0b0", linestyle="dotted")
     settings = list(bins["setting"].unique())

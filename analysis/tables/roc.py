@@ -16,7 +16,7 @@ from analysis.evidence.confusion import Confusion
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.resampling import LEVEL, NUM_RESAMPLES, SEED, Interval, draw_slides, interval_of
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.table import Table, write_frame
+from analysis.evidence.table import Table, warning_of, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
@@ -91,7 +91,7 @@ def _curve(sections: ScoredSections) -> pd.DataFrame:
             "sensitivity": confusion.sensitivity,
             "specificity": confusion.specificity,
             "precision": confusion.precision,
-            "phantom": sections.phantom,
+            **sections.marks,
         }
     )
 
@@ -129,13 +129,13 @@ def _row(sections: ScoredSections, area: dict[str, Interval]) -> dict[str, Any]:
         "num_tumor": int(sections.is_tumor.sum()),
         "num_normal": int((~sections.is_tumor).sum()),
         "num_slides": int(sections.frame["slide_id"].nunique()),
-        "phantom": sections.phantom,
+        **sections.marks,
     }
 
 
 def draw(curves: pd.DataFrame, choices: Sequence[Choice]) -> Figure:
     """Both curves, with a mark at each setting's chosen t_p."""
-    figure = new_figure(11, 5.2, "Section verdicts on Test over all t_p", phantom=bool(curves["phantom"].any()))
+    figure = new_figure(11, 5.2, "Section verdicts on Test over all t_p", warning=warning_of(curves))
     roc, precision_recall = figure.subplots(1, 2)
     for choice in choices:
         curve = curves[curves["setting"] == choice.setting]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.confusion import count_verdicts
 from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of, sections_in
-from analysis.evidence.table import write_frame
+from analysis.evidence.table import phantom_marks, write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
@@ -194,7 +194,7 @@ def _describe(cell: dict[str, Any], candidates: SectionRows, config: SelectConfi
         "beta": config.beta,
         "area_unit": config.area_unit,
         "weights_digest": digests[0],
-        "phantom": bool(rows["phantom"].any()),
+        **phantom_marks(rows),
     }
 
 

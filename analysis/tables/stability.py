@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table, phantom_marks, rounded, warning_of
 from analysis.tables.chart import new_figure, write_chart
 from bccdist.errors import LedgerError
 from bccdist.sections.choices import Choice, choices_of
@@ -82,7 +82,7 @@ def build_stability(grid: pd.DataFrame, selection: pd.DataFrame, *, tolerance: f
     """One row per setting: how far its plateau reaches."""
     choices = choices_of(selection)
     rows = [_row(score_map(grid, choice), tolerance) for choice in choices]
-    frame = pd.DataFrame(rows).assign(phantom=bool(selection["phantom"].any()))
+    frame = pd.DataFrame(rows).assign(**phantom_marks(selection))
     printed = pd.DataFrame(
         {
             "setting": frame["setting"],
@@ -134,7 +134,7 @@ def draw(grid: pd.DataFrame, selection: pd.DataFrame, *, tolerance: float) -> Fi
     title = (
         f"F_{choices[0].beta:g} on Validation I + II by thresholds; outlined: at most {tolerance:g} below the choice"
     )
-    figure = new_figure(3.6 * len(choices) + 1.2, 4.6, title, phantom=bool(selection["phantom"].any()))
+    figure = new_figure(3.6 * len(choices) + 1.2, 4.6, title, warning=warning_of(selection))
     every = figure.subplots(1, len(choices), squeeze=False, sharey=True)[0]
     for axes, scores in zip(every, maps, strict=True):
         image = _draw_map(axes, scores, tolerance, limits=(low, max(high, low + 1e-3)))

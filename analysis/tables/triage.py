@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, scored_sections
-from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.probability import NUM_STEPS
@@ -143,7 +143,7 @@ def _row(known: ScoredSections, found: ScoredSections, miss_rate: float, false_a
         "miss_rate_test": _share(groups[found.is_tumor] == "auto_normal"),
         "false_alarm_rate_test": _share(groups[~found.is_tumor] == "auto_tumor"),
         "prefilled_share": _prefilled_share(known),
-        "phantom": known.phantom or found.phantom,
+        **phantom_marks(pd.concat([known.frame, found.frame])),
     }
 
 

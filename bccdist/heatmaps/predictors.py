@@ -5,6 +5,7 @@ Shape suffixes: N patches, P pixels along a patch's edge, 3 colours.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -130,16 +131,27 @@ def piece_of(network: DeeplySupervisedUNet, piece: str) -> torch.nn.Module:
     return FirstBlock(network, with_features=piece == "first-with-features")
 
 
-def load_for_heatmaps(path: Path, setting: Setting) -> tuple[DeeplySupervisedUNet, float]:
-    """The network at `path`, and the um per pixel that it was trained at.
+class TrainedNetwork(NamedTuple):
+    """A network, and what its weights say about its training."""
+
+    network: DeeplySupervisedUNet
+    target_mpp: float
+    """Resolution of its patches, in um per pixel."""
+    phantom: bool
+    """Whether they were of drawn slides."""
+
+
+def load_for_heatmaps(path: Path, setting: Setting) -> TrainedNetwork:
+    """Load the network at `path`, and what it was trained on.
 
     Raises:
         CheckpointError: the weights are missing or damaged.
         ConfigurationError: they belong to another setting.
     """
     network, metadata = load_network(path)
-    if metadata["setting"] != setting or "target_mpp" not in metadata:
+    if metadata["setting"] != setting or not {"target_mpp", "phantom"} <= set(metadata):
         raise ConfigurationError(
-            f"{path}: expected weights of {setting} that name their target_mpp, got {dict(metadata)}; train it here"
+            f"{path}: expected weights of {setting} that name their target_mpp and whether they are of phantoms, "
+            f"got {dict(metadata)}; train it here"
         )
-    return network, float(metadata["target_mpp"])
+    return TrainedNetwork(network, float(metadata["target_mpp"]), metadata["phantom"] == "true")

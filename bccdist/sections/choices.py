@@ -24,6 +24,8 @@ class Choice:
     """beta of the F_beta that chose: 1.5 favours sensitivity."""
     area_unit: AreaUnit
     weights_digest: str
+    phantom_weights: bool = False
+    """Whether the network was trained on drawn slides."""
 
 
 def read_selection(paths: StudyPaths) -> pd.DataFrame:
@@ -47,8 +49,15 @@ def read_choices(paths: StudyPaths) -> list[Choice]:
 
 
 def choices_of(selection: pd.DataFrame) -> list[Choice]:
-    """The rows of the selection as values."""
+    """The rows of the selection as values.
+
+    Raises:
+        LedgerError: it was made before selections said all that is needed.
+    """
     names = [field.name for field in fields(Choice)]
+    missing = [name for name in names if name not in selection]
+    if missing:
+        raise LedgerError(f"selection.parquet has no {', '.join(missing)}: it is of an older version; select again")
     return [Choice(**{name: record[name] for name in names}) for record in selection.to_dict("records")]
 
 

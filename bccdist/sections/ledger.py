@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from bccdist.errors import LedgerError
 from bccdist.files import atomic_path, digest_of
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 _MARGIN_TEXT = (
     "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "
     "probability to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins "
@@ -56,6 +56,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("config_digest", pa.string(), "names all that shapes a heatmap beside weights and slide"),
     ("slide_fingerprint", pa.string(), "names the slide's file"),
     ("phantom", pa.bool_(), "true for drawn slides: not tissue"),
+    ("phantom_weights", pa.bool_(), "true where the network was trained on drawn slides, whatever this slide is"),
 )
 SCHEMA = pa.schema(
     [pa.field(name, kind, metadata={"description": text}) for name, kind, text in _COLUMNS],

@@ -22,7 +22,7 @@ from bccdist.slides.tissue import TISSUE_MPP, Section
 
 
 def section_rows(
-    heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part
+    heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part, phantom_weights: bool
 ) -> Iterator[dict[str, Any]]:
     """The ledger's rows of one heatmap: one per section and output.
 
@@ -31,6 +31,7 @@ def section_rows(
         sections: their boxes and labels.
         tissue: the slide's mask, bool [h, w] at `TISSUE_MPP`.
         part: which part of the data the slide is in.
+        phantom_weights: whether the network was trained on drawn slides.
 
     Yields:
         a row with every column of the ledger's schema.
@@ -42,6 +43,7 @@ def section_rows(
         box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)
         about_section = {
             **_identity_columns(heatmap, section, part),
+            "phantom_weights": phantom_weights,
             **_tissue_columns(tissue, covered, box_px, mpp=heatmap.attributes.mpp),
         }
         for psi in heatmap.outputs:

@@ -71,7 +71,7 @@ def verdicts_by_name(
     heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part, thresholds: Thresholds
 ) -> dict[str, str]:
     """The verdict by each output on each section of a slide, by section_id/psi."""
-    rows = list(section_rows(heatmap, sections, tissue, part=part))
+    rows = list(section_rows(heatmap, sections, tissue, part=part, phantom_weights=False))
     if not rows:
         return {}
     area_um2 = region_area_um2(

@@ -163,7 +163,7 @@ def _open_work(
     manifest_path: Path, run: RunPaths, setting: Setting, epoch: int, thresholds: Thresholds, config: SpeedupsConfig
 ) -> _Work:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, target_mpp = load_for_heatmaps(run.weights(epoch), setting)
+    network, target_mpp, _ = load_for_heatmaps(run.weights(epoch), setting)
     manifest = read_manifest(manifest_path, files_must_exist=False)
     return _Work(
         manifest=manifest,

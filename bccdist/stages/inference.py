@@ -42,6 +42,8 @@ class _Network:
     predictor: Predictor
     method: Method
     weights_digest: str
+    phantom: bool
+    """Whether it was trained on drawn slides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +122,11 @@ def _open_job(
     run = paths.run(setting)
     networks, resolutions = {}, {}
     for epoch in epochs:
-        network, resolutions[epoch] = load_for_heatmaps(run.weights(epoch), setting)
+        network, resolutions[epoch], phantom = load_for_heatmaps(run.weights(epoch), setting)
         digest = weights_digest(run.weights(epoch))
         method = method_of_run(run, epoch, config, device, digest=digest)
         predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, epoch))
-        networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest)
+        networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest, phantom=phantom)
     return _Job(
         manifest=read_manifest(manifest_path, files_must_exist=False),
         paths=paths,
@@ -223,7 +225,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
         write_rows(
             job.paths.ledger_rows(job.setting, epoch, record.slide_id),
-            section_rows(heatmap, sections, tissue, part=record.part),
+            section_rows(heatmap, sections, tissue, part=record.part, phantom_weights=job.networks[epoch].phantom),
             metadata=work.identities[epoch].as_metadata,
         )
         remove_leftovers(heatmap.path)

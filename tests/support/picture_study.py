@@ -164,5 +164,5 @@ def _write_results(paths: StudyPaths, manifest: Manifest, slide_id: str) -> None
             setting=setting,
             slide_id=slide_id,
         )
-        rows = section_rows(heatmap, sections_of(slide_id), tissue, part=record.part)
+        rows = section_rows(heatmap, sections_of(slide_id), tissue, part=record.part, phantom_weights=False)
         write_rows(paths.ledger_rows(setting, choice.epoch, slide_id), list(rows))

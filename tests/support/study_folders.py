@@ -63,6 +63,7 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "config_digest": "012345012345",
         "slide_fingerprint": "543210543210",
         "phantom": False,
+        "phantom_weights": False,
     }
     assert set(changes) <= set(row)
     row |= changes
@@ -136,4 +137,9 @@ def verdict_rows(*sections: tuple[str, str | None, str]) -> pd.DataFrame:
     frame = pd.DataFrame(sections, columns=["slide_id", "label", "verdict"])
     correct = pd.array(frame["verdict"] == frame["label"], dtype="boolean")
     correct[frame["label"].isna() | (frame["verdict"] == "review")] = pd.NA
-    return frame.assign(section_id=[f"s{number}" for number in range(len(frame))], correct=correct, phantom=False)
+    return frame.assign(
+        section_id=[f"s{number}" for number in range(len(frame))],
+        correct=correct,
+        phantom=False,
+        phantom_weights=False,
+    )

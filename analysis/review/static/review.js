@@ -286,7 +286,7 @@ function showStudy() {
   byId("unplaced").textContent = study.num_unplaced
     ? `${study.num_unplaced} more have no box yet and are not shown.`
     : "";
-  byId("phantom").hidden = !study.phantom;
+  byId("phantom").hidden = !study.warning;
   byId("phantom").textContent = study.warning ?? "";
   fill(
     byId("setting"),

@@ -25,7 +25,7 @@ MPP = 0.92
 OUTPUTS: tuple[Psi, ...] = ("psi_0", "psi_4")
 
 
-def write_heatmap(path: Path, setting: str) -> None:
+def write_heatmap(path: Path, setting: str, *, phantom: bool = True) -> None:
     cells = np.full((6, 12), 4, dtype=np.uint8)
     attributes = HeatmapAttributes(
         slide_id="slide-0",
@@ -39,7 +39,7 @@ def write_heatmap(path: Path, setting: str) -> None:
         weights_digest="abcdefabcdef",
         config_digest="0" * 12,
         slide_fingerprint="1" * 12,
-        phantom=True,
+        phantom=phantom,
     )
     pixels = np.random.default_rng(0).integers(0, 256, (6 * 256, 12 * 256), dtype=np.uint8)
     with writing_heatmap(path, outputs=OUTPUTS, size_target_px=SIZE_PX, mpp=MPP) as writer:
@@ -117,6 +117,15 @@ def test_the_file_says_what_it_is_and_is_the_same_when_written_again(paths: Stud
     assert (about["slide_id"], about["psi"], about["epoch"]) == ("slide-0", "psi_4", 1)
     assert about["warning"] == "PHANTOM DATA - drawn slides, not tissue"
     assert about["meaning"] == "value / 255 = Tumor probability"
+
+
+def test_a_network_of_phantoms_is_named_beside_a_real_slide(tmp_path: Path) -> None:
+    paths = write_study(tmp_path / "study", sections(tp=2, fn=0, fp=0, tn=2, phantom_weights=True))
+    select_thresholds(paths.root, SelectConfig())
+    write_heatmap(paths.heatmap("resnet34_ds", 1, "slide-0"), "resnet34_ds", phantom=False)
+    with tifffile.TiffFile(export_heatmap(Evidence(paths.root), "slide-0")) as tiff:
+        about = json.loads(tiff.pages[0].description)  # type: ignore[union-attr]
+    assert about["warning"].startswith("PHANTOM WEIGHTS - ")
 
 
 class Fault(NamedTuple):

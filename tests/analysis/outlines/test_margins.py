@@ -93,7 +93,7 @@ def infer(paths: StudyPaths, slide_path: Path, values: NDArray[np.uint8]) -> Non
         writer.append({psi: values[:: pixel_px(psi), :: pixel_px(psi)] for psi in OUTPUTS})
         writer.finish(attributes, coverage=np.full(cells, 4, np.uint8), tissue_cells=np.ones(cells, dtype=bool))
     with Slide(slide_path, target_mpp=MPP) as slide:
-        rows = section_rows(Heatmap(heatmap_path), SECTIONS, tissue_mask(slide), part=Part.TEST)
+        rows = section_rows(Heatmap(heatmap_path), SECTIONS, tissue_mask(slide), part=Part.TEST, phantom_weights=False)
         write_rows(paths.ledger_rows(SETTING, 1, "slide-0"), rows)
 
 

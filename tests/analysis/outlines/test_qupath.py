@@ -171,7 +171,7 @@ def study(tmp_path: Path) -> Study:
     manifest = tmp_path / "data" / "slides.csv"
     write_slide(manifest.with_name("slide.tif"), ATTRIBUTES.size_level0_px)
     with Slide(manifest.with_name("slide.tif"), target_mpp=MPP) as slide:
-        rows = list(section_rows(heatmap, sections, tissue_mask(slide), part=Part.TEST))
+        rows = list(section_rows(heatmap, sections, tissue_mask(slide), part=Part.TEST, phantom_weights=False))
     write_rows(paths.ledger_rows(SETTING, 1, "slide-0"), rows)
     manifest.write_text("slide_id,part,path,scanner\nslide-0,Test,slide.tif,phantom\n", encoding="utf-8")
     return Study(paths, manifest, sections, heatmap, (coverage == 4) & tissue_cells)
@@ -365,7 +365,11 @@ def test_arguments_that_fit_nothing(study: Study, fault: Fault) -> None:
 
 
 def test_a_heatmap_that_is_not_the_ledgers_is_refused(study: Study) -> None:
-    rows = list(section_rows(study.heatmap, study.sections, np.ones((149, 126), dtype=bool), part=Part.TEST))
+    rows = list(
+        section_rows(
+            study.heatmap, study.sections, np.ones((149, 126), dtype=bool), part=Part.TEST, phantom_weights=False
+        )
+    )
     for row in rows:
         row["largest_region_px"] = [value + 1 for value in row["largest_region_px"]]
     write_rows(study.paths.ledger_rows(SETTING, 1, "slide-0"), rows)

@@ -10,7 +10,7 @@ from study_folders import sections, write_study
 from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
 from analysis.tables.selection import select_thresholds
-from bccdist.configuration import PHANTOM_WARNING, SelectConfig
+from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING, SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import write_json
 from bccdist.paths import StudyPaths
@@ -39,11 +39,12 @@ class Page(HTMLParser):
         self.anchors |= {str(values["id"])} if "id" in values else set()
 
 
-def make_study(root: Path, *, phantom: bool = False, test: bool = True) -> StudyPaths:
+def make_study(root: Path, *, phantom: bool = False, phantom_weights: bool = False, test: bool = True) -> StudyPaths:
     """Two settings; one misses more. Slides and heatmaps are not there."""
+    marks = {"phantom": phantom, "phantom_weights": phantom_weights}
     rows = []
     for setting, missed in (("unet", 6), ("resnet34_ds", 2)):
-        rows += sections(tp=20, fn=0, fp=0, tn=20, setting=setting, prefilled="Tumor", phantom=phantom)
+        rows += sections(tp=20, fn=0, fp=0, tn=20, setting=setting, prefilled="Tumor", **marks)
         if test:
             rows += sections(
                 tp=20 - missed,
@@ -53,7 +54,7 @@ def make_study(root: Path, *, phantom: bool = False, test: bool = True) -> Study
                 part="Test",
                 setting=setting,
                 prefilled=HOSTILE,
-                phantom=phantom,
+                **marks,
             )
     paths = write_study(root / "study", rows)
     (root / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n")
@@ -126,6 +127,12 @@ def test_the_bias_of_prefilled_labels_is_a_warning(page: str) -> None:
 def test_phantoms_are_named_at_the_top(tmp_path: Path) -> None:
     text = write_report(Evidence(make_study(tmp_path, phantom=True).root)).read_text()
     assert f'<div class="phantom">{PHANTOM_WARNING}</div>' in text
+
+
+def test_networks_of_phantoms_are_named_and_real_slides_are_not_called_drawn(tmp_path: Path) -> None:
+    text = write_report(Evidence(make_study(tmp_path, phantom_weights=True).root)).read_text()
+    assert f'<div class="phantom">{PHANTOM_WEIGHTS_WARNING}</div>' in text
+    assert PHANTOM_WARNING not in text
 
 
 def test_a_study_without_test_has_a_report_of_its_validation(tmp_path: Path) -> None:

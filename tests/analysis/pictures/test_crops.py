@@ -180,6 +180,8 @@ def test_a_section_picture_is_tissue_beside_tissue_with_heat(tmp_path: Path) -> 
     row = section(level0(Box(100, 0, 800, 600)))
     plain = section_picture(paths, record, CHOICE, row, width_px=404)
     warned = section_picture(paths, replace(record, scanner="phantom"), CHOICE, row, width_px=404)
+    of_phantoms = section_picture(paths, record, replace(CHOICE, phantom_weights=True), row, width_px=404)
+    assert len({plain, warned, of_phantoms}) == 3
     assert plain[:2] == b"\xff\xd8"
     assert len(plain) < 40_000
     picture, with_warning = (np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) for jpeg in (plain, warned))

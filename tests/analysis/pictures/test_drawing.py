@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.pictures.colours import heat_bar, heated, in_colours, outlined, probability_bar
 from analysis.pictures.drawing import Key, Mark, Panel, PictureBox, Row, Sheet, draw_sheet, round_length_um
+from bccdist.configuration import PHANTOM_WARNING
 
 
 def noise(width: int, height: int, *, seed: int = 0) -> NDArray[np.uint8]:
@@ -19,9 +20,7 @@ def noise(width: int, height: int, *, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def plain_sheet(*rows: Row) -> Sheet:
-    return Sheet(
-        title="Figure", subtitle="about it", columns=("one", "two"), rows=rows, panel_px=(300, 200), phantom=False
-    )
+    return Sheet(title="Figure", subtitle="about it", columns=("one", "two"), rows=rows, panel_px=(300, 200))
 
 
 def pixels_of(sheet: Sheet, number: int) -> NDArray[np.uint8]:
@@ -62,7 +61,7 @@ def test_headings_captions_and_the_warning_are_written() -> None:
     sheet = plain_sheet(Row(panels=(Panel(image=noise(300, 50), caption="IoU 0.50"), None), heading="val1-0"))
     texts = {text.get_text() for text in draw_sheet(sheet).texts}
     assert texts >= {"Figure", "about it", "one", "two", "val1-0", "IoU 0.50"}
-    warned = {text.get_text() for text in draw_sheet(replace(sheet, phantom=True)).texts}
+    warned = {text.get_text() for text in draw_sheet(replace(sheet, warning=PHANTOM_WARNING)).texts}
     assert warned - texts == {"PHANTOM DATA - drawn slides, not tissue"}
 
 
@@ -141,7 +140,7 @@ def test_long_names_run_into_nothing(name: str) -> None:
 
 
 def test_the_warning_overlaps_no_title() -> None:
-    figure = draw_sheet(replace(plain_sheet(Row(panels=(None, None))), title="title " * 30, phantom=True))
+    figure = draw_sheet(replace(plain_sheet(Row(panels=(None, None))), title="title " * 30, warning=PHANTOM_WARNING))
     warning = drawn_text(figure, "PHANTOM DATA - drawn slides, not tissue")
     assert warning.y0 >= drawn_text(figure, "title " * 30).y1
     assert warning.y1 <= figure.bbox.height

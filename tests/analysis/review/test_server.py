@@ -10,13 +10,16 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from review_study import BLIND, PLAN, SETTING, copied_study, drawn_square, original, serving
 
 from analysis.review.answers import read_journals
 from analysis.review.worklist import ReviewPlan
-from bccdist.configuration import PHANTOM_WARNING
+from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING
 from bccdist.paths import StudyPaths
 
 BLIND_SLIDE = BLIND.split("/")[0]
@@ -65,6 +68,19 @@ def test_the_study_is_described_with_its_warning(client: httpx.Client) -> None:
     assert [each["setting"] for each in study["settings"]] == ["unet", "resnet34_ds", "resnet34_linear"]
     assert study["settings"][1]["psis"] == ["psi_0", "psi_1", "psi_2", "psi_3", "psi_4"]
     assert study["settings"][2]["final"] == "merged"
+
+
+def test_a_network_of_phantoms_is_named_beside_real_slides(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bccdist.slides.manifest.PHANTOM_SCANNER", "no scanner of these slides")
+    for path in paths.ledger.rglob("*.parquet"):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("phantom")
+        real = pa.array([False] * table.num_rows)
+        pq.write_table(table.set_column(place, table.schema.field(place), real), path)
+    pd.read_parquet(paths.selection).assign(phantom_weights=True).to_parquet(paths.selection)
+    with serving(paths) as client:
+        study = client.get("/api/study").json()
+    assert (study["phantom"], study["warning"]) == (False, PHANTOM_WEIGHTS_WARNING)
 
 
 def test_a_section_that_is_not_blind_shows_label_and_verdicts(client: httpx.Client) -> None:

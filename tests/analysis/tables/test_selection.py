@@ -48,6 +48,7 @@ def random_rows(*, num_sections: int, epochs: range, settings: tuple[str, ...] =
         coverage=random.choice([1.0, 0.7], len(keys), p=[0.9, 0.1]),
         weights_digest="a" * 12,
         phantom=True,
+        phantom_weights=True,
     )
     curves = np.sort(random.integers(0, 200, (len(keys), 256), dtype=np.uint32))[:, ::-1]
     return SectionRows(frame, curves, np.full(curves.shape, np.nan, dtype=np.float32))

@@ -115,8 +115,18 @@ def test_review_and_unlabelled_sections_are_no_errors(tmp_path: Path) -> None:
     assert verdicts["verdict"].value_counts().to_dict() == {"Tumor": 5, "Normal": 3, "review": 2}
 
 
-def test_phantoms_are_named_in_every_title(tmp_path: Path) -> None:
-    rows = [{**row, "phantom": True} for row in [*FEW_VALIDATION, *FEW_TEST]]
+@pytest.mark.parametrize(
+    ("phantom", "phantom_weights", "warning"),
+    [
+        (True, True, "PHANTOM DATA - drawn slides, not tissue"),
+        (True, False, "PHANTOM DATA - drawn slides, not tissue"),
+        (False, True, "PHANTOM WEIGHTS - the network was trained on drawn slides, not on tissue"),
+    ],
+)
+def test_phantoms_are_named_in_every_title(tmp_path: Path, phantom: bool, phantom_weights: bool, warning: str) -> None:
+    """Drawn slides by one warning, and real ones under a network of drawn slides by another."""
+    marks = {"phantom": phantom, "phantom_weights": phantom_weights}
+    rows = [{**row, **marks} for row in [*FEW_VALIDATION, *FEW_TEST]]
     root = study_of(tmp_path, rows).root
     for table in (
         write_table3(Evidence(root)),
@@ -124,8 +134,8 @@ def test_phantoms_are_named_in_every_title(tmp_path: Path) -> None:
         write_table5(Evidence(root)),
         write_verdict_table(Evidence(root)),
     ):
-        assert table.markdown.splitlines()[0].endswith("PHANTOM DATA - drawn slides, not tissue")
-        assert table.frame["phantom"].all()
+        assert table.markdown.splitlines()[0].endswith(f"** {warning}")
+        assert table.frame[list(marks)].all().to_dict() == marks
 
 
 def test_real_slides_are_not_called_phantoms(paper_study: StudyPaths) -> None:

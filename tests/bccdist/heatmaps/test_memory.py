@@ -94,7 +94,7 @@ def _study(folder: Path, sizes: dict[str, tuple[int, int]], *, width: int) -> No
     torch.manual_seed(0)
     network = DeeplySupervisedUNet("resnet34_ds", width=width)
     weights = StudyPaths(folder / "study").run("resnet34_ds").weights(1)
-    save_network(weights, network, {"epoch": "1", "target_mpp": "0.92"})
+    save_network(weights, network, {"epoch": "1", "target_mpp": "0.92", "phantom": "true"})
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from bccdist.errors import LedgerError
-from bccdist.sections.choices import choose_headline
+from bccdist.sections.choices import choices_of, choose_headline
 
 
 def selection(**f_beta: float) -> pd.DataFrame:
-    common = {"epoch": 1, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5, "area_unit": "physical", "weights_digest": "a"}
+    common = {"epoch": 1, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5, "area_unit": "physical"}
+    common |= {"weights_digest": "a", "phantom_weights": False}
     return pd.DataFrame([{"setting": name, "f_beta": value, **common} for name, value in f_beta.items()])
 
 
@@ -28,6 +29,11 @@ def test_the_best_on_validation_comes_first(f_beta: dict[str, float], first: str
 
 def test_the_one_that_is_asked_for_comes_first() -> None:
     assert choose_headline(selection(unet=0.9, resnet34=0.8), "resnet34", among=["unet"]).setting == "resnet34"
+
+
+def test_a_selection_that_does_not_say_all_is_refused() -> None:
+    with pytest.raises(LedgerError, match="has no phantom_weights: it is of an older version; select again"):
+        choices_of(selection(unet=0.9).drop(columns="phantom_weights"))
 
 
 def test_only_some_may_come_first() -> None:

@@ -21,7 +21,7 @@ def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.equals(SCHEMA)
     assert schema.metadata[b"made_by"] == b"a test"
-    assert schema.metadata[b"bccdist.schema_version"] == b"2"
+    assert schema.metadata[b"bccdist.schema_version"] == b"3"
 
 
 def test_a_slide_without_sections_has_a_file_without_rows(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_ledger_of_before_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write_rows(tmp_path / "new.parquet", [ledger_row()])
     table = pq.read_table(tmp_path / "new.parquet").drop_columns(["margin_um"])
     pq.write_table(table.replace_schema_metadata({"bccdist.schema_version": "1"}), tmp_path / "old.parquet")
-    with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '2'; run the inference stage again"):
+    with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '3'; run the inference stage again"):
         read_rows(tmp_path)
 
 

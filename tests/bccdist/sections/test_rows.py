@@ -60,7 +60,7 @@ def _heatmap(path: Path, values_px: NDArray[np.uint8], *, coverage: NDArray[np.u
 
 
 def _rows(heatmap: Heatmap, *sections: Section) -> dict[tuple[str, str], Mapping[str, Any]]:
-    rows = list(section_rows(heatmap, sections, _tissue(), part=Part.TEST))
+    rows = list(section_rows(heatmap, sections, _tissue(), part=Part.TEST, phantom_weights=False))
     return {(row["section_id"], row["psi"]): row for row in rows}
 
 
@@ -179,7 +179,7 @@ def test_tumor_that_reaches_over_the_tissue_has_margin_0(tmp_path: Path) -> None
     values[100:120, 500:520] = 99
     tissue = _tissue()
     tissue[:, 63] = False
-    rows = section_rows(_heatmap(tmp_path / "a.ozx", values), [_LEFT], tissue, part=Part.TEST)
+    rows = section_rows(_heatmap(tmp_path / "a.ozx", values), [_LEFT], tissue, part=Part.TEST, phantom_weights=False)
     assert next(row for row in rows if row["psi"] == "psi_4")["margin_um"][99] == 0
 
 

@@ -40,7 +40,9 @@ def paths(tmp_path: Path) -> StudyPaths:
     network = DeeplySupervisedUNet("resnet34_ds", width=8).train()
     with torch.no_grad():
         network(to_network_input(torch.randint(0, 256, (4, 128, 128, 3), dtype=torch.uint8)))
-    save_network(paths.run("resnet34_ds").weights(3), network, {"epoch": "3", "target_mpp": str(MPP)})
+    save_network(
+        paths.run("resnet34_ds").weights(3), network, {"epoch": "3", "target_mpp": str(MPP), "phantom": "true"}
+    )
     return paths
 
 

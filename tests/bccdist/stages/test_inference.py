@@ -46,7 +46,9 @@ class _Study:
     networks: Mapping[int, ConstantNetwork] = field(
         default_factory=lambda: {1: ConstantNetwork(0.4, ["psi_4"]), 2: BrightnessNetwork(["psi_4"])}
     )
-    metadata: dict[str, str] = field(default_factory=lambda: {"setting": "resnet34", "target_mpp": str(MPP)})
+    metadata: dict[str, str] = field(
+        default_factory=lambda: {"setting": "resnet34", "target_mpp": str(MPP), "phantom": "false"}
+    )
 
     @property
     def paths(self) -> StudyPaths:
@@ -171,14 +173,24 @@ def test_lost_rows_come_from_the_heatmap(study: _Study, capsys: pytest.CaptureFi
     assert "2 sections from heatmaps that were there" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("phantom", ["true", "false"])
+def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study, phantom: str) -> None:
+    """By its weights, on drawn and on real slides."""
+    study.metadata["phantom"] = phantom
+    study.infer()
+    found = {(row["phantom"], row["phantom_weights"]) for slide_id in ("a", "b") for row in study.rows(slide_id)}
+    assert found == {(True, phantom == "true"), (False, phantom == "true")}
+
+
+@pytest.mark.parametrize(("version", "lacks"), [(b"1", ["margin_um", "phantom_weights"]), (b"2", ["phantom_weights"])])
 def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
-    study: _Study, capsys: pytest.CaptureFixture[str]
+    study: _Study, capsys: pytest.CaptureFixture[str], version: bytes, lacks: list[str]
 ) -> None:
     study.infer(["a"])
     before, calls = study.rows("a"), study.num_calls()
     path = study.paths.ledger_rows("resnet34", 1, "a")
-    table = pq.read_table(path).drop_columns(["margin_um"])
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"bccdist.schema_version": b"1"}), path)
+    table = pq.read_table(path).drop_columns(lacks)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"bccdist.schema_version": version}), path)
     with pytest.raises(LedgerError, match="run the inference stage again"):
         study.rows("a")
     heatmap = study.paths.heatmap("resnet34", 1, "a")
@@ -318,7 +330,7 @@ def test_real_weights_go_through(study: _Study, monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(0)
     network = DeeplySupervisedUNet("resnet34_ds", width=4)
     weights = study.paths.run("resnet34_ds").weights(7)
-    save_network(weights, network, {"epoch": "7", "target_mpp": str(MPP)})
+    save_network(weights, network, {"epoch": "7", "target_mpp": str(MPP), "phantom": "true"})
     infer_slides(
         study.folder / "slides.csv", ["a"], study.paths.root, "resnet34_ds", [7], InferConfig(), num_workers=0
     )
@@ -334,7 +346,9 @@ def test_a_slide_that_kills_the_worker_costs_itself_alone_and_the_networks_are_l
     monkeypatch.undo()
     torch.manual_seed(0)
     network = DeeplySupervisedUNet("resnet34", width=4)
-    save_network(study.paths.run("resnet34").weights(1), network, {"epoch": "1", "target_mpp": str(MPP)})
+    save_network(
+        study.paths.run("resnet34").weights(1), network, {"epoch": "1", "target_mpp": str(MPP), "phantom": "true"}
+    )
     killing = partial(killed_at, "a", "bccdist.stages.epochs:open_worker")
     with monkeypatch.context() as patch:
         patch.setattr("bccdist.stages.epochs.open_worker", killing)
