@@ -99,7 +99,7 @@ SPECS = {
         ),
         Spec(
             name="margins",
-            function="analysis.outlines.margins:write_margins",
+            function="analysis.outlines.region_margins:write_margins",
             about="How far predicted tumor lies from the tissue's edge; research use only",
         ),
         Spec(

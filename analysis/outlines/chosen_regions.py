@@ -44,8 +44,8 @@ _DECIMALS = 3
 _T = TypeVar("_T")
 
 
-class Request(NamedTuple):
-    """What was chosen, and what the chosen models said."""
+class ChosenVerdicts(NamedTuple):
+    """The chosen models, and what they said."""
 
     choices: dict[str, Choice]
     """The chosen model of each setting."""
@@ -53,19 +53,19 @@ class Request(NamedTuple):
     """One output of each setting, with the columns of `section_verdicts`."""
 
 
-def read_request(
+def read_chosen_verdicts(
     study: Evidence,
     parts: Sequence[Part],
     *,
     setting: str | None = None,
     psi: Psi | None = None,
     t_p: float | None = None,
-) -> Request:
+) -> ChosenVerdicts:
     """The chosen models and their verdicts on some parts.
 
     Args:
         study: the study.
-        parts: of the slides.
+        parts: whose slides are read.
         setting: None is every one that was selected.
         psi: the output; None is each setting's own.
         t_p: prediction threshold, 0 to 1; None is the chosen one.
@@ -80,7 +80,7 @@ def read_request(
     frame = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     if frame.empty:
         raise no_rows(list(parts), list(choices.values()))
-    return Request(choices, frame)
+    return ChosenVerdicts(choices, frame)
 
 
 def _choices(study: Evidence, setting: str | None, t_p: float | None) -> dict[str, Choice]:
@@ -207,25 +207,25 @@ def _by_chunks(box_px: Box) -> Iterator[Box]:
 def on_each_output(
     paths: StudyPaths,
     manifest: Manifest,
-    request: Request,
+    chosen: ChosenVerdicts,
     work: Callable[[ChosenOutput, pd.DataFrame], _T],
     *,
     num_workers: int | None = 0,
 ) -> tuple[list[_T], list[str]]:
-    """Do something with the output of every slide and setting of a request; each slide's tissue is read once.
+    """Do something with the output of every slide and setting of some verdicts; each slide's tissue is read once.
 
     Args:
         paths: the study's.
         manifest: its slides.
-        request: the chosen models and their verdicts.
+        chosen: the chosen models and their verdicts.
         work: takes an output and its verdicts.
         num_workers: see `run_each`.
 
     Returns:
         What `work` returned, by slide and setting, and a line for each output that could not be read.
     """
-    slide_ids = [str(slide_id) for slide_id in request.verdicts.groupby("slide_id").groups]
-    setup = partial(open_outputs, paths, manifest.only(slide_ids), request, work)
+    slide_ids = [str(slide_id) for slide_id in chosen.verdicts.groupby("slide_id").groups]
+    setup = partial(open_outputs, paths, manifest.only(slide_ids), chosen, work)
     outcomes = dict(run_each(setup, slide_ids, num_workers=num_workers))
     done, failures = [], []
     for slide_id in slide_ids:
@@ -239,17 +239,17 @@ def on_each_output(
 
 
 def open_outputs(
-    paths: StudyPaths, manifest: Manifest, request: Request, work: Callable[[ChosenOutput, pd.DataFrame], _T]
+    paths: StudyPaths, manifest: Manifest, chosen: ChosenVerdicts, work: Callable[[ChosenOutput, pd.DataFrame], _T]
 ) -> Callable[[str], tuple[list[_T], list[str]]]:
     """What `on_each_output` does with one slide, by slide_id: an output that cannot be read costs no other."""
-    of_slide = dict(iter(request.verdicts.groupby("slide_id")))
+    of_slide = dict(iter(chosen.verdicts.groupby("slide_id")))
 
     def work_on_all(slide_id: str) -> tuple[list[_T], list[str]]:
         done, failures = [], []
         tissue_at = cache(partial(_read_tissue, manifest.slide(slide_id)))
         for setting, sections in of_slide[slide_id].groupby("setting"):
             try:
-                output = _open_output(paths, request.choices[str(setting)], sections, tissue_at)
+                output = _open_output(paths, chosen.choices[str(setting)], sections, tissue_at)
                 done.append(work(output, sections.sort_values("section_id")))
             except (SlideError, HeatmapError) as error:
                 failures.append(f"  - {setting}: {error}")

@@ -27,7 +27,7 @@ from analysis.outlines.chosen_regions import (
     ChosenOutput,
     SectionVerdict,
     on_each_output,
-    read_request,
+    read_chosen_verdicts,
     section_box,
     smallest_margin_um,
 )
@@ -79,9 +79,9 @@ def write_regions(
         StageFailedError: some slides or heatmaps cannot be read; all others are written.
     """
     slides = read_manifest(manifest, files_must_exist=False)
-    request = read_request(study, parts, setting=setting, psi=psi, t_p=t_p)
+    chosen = read_chosen_verdicts(study, parts, setting=setting, psi=psi, t_p=t_p)
     work = partial(_write_slide, study.paths)
-    written, failures = on_each_output(study.paths, slides, request, work, num_workers=num_workers)
+    written, failures = on_each_output(study.paths, slides, chosen, work, num_workers=num_workers)
     if failures:
         raise StageFailedError(
             f"the regions of {len(failures)} slide(s) were not written, of {len(written)} they were:\n"

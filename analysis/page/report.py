@@ -24,7 +24,7 @@ from analysis.evidence.resampling import FIGURES
 from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, phantom_marks
 from analysis.evidence.verdict_table import section_verdicts
-from analysis.outlines.margins import bounds_table
+from analysis.outlines.region_margins import bounds_table
 from analysis.page.summary import make_tables
 from analysis.pictures.shown_sections import section_picture
 from analysis.tables.comparisons import NOT_RESOLVED

@@ -31,7 +31,7 @@ def choose_sections(verdicts: pd.DataFrame, *, num_tumor: int, num_normal: int) 
     Those with tumor are spread evenly over the area of the largest region, those without over the area of tissue.
 
     Args:
-        verdicts: of one setting, from `section_verdicts`.
+        verdicts: the rows of one setting, from `section_verdicts`.
         num_tumor, num_normal: at most so many of each label.
     """
     right = verdicts[verdicts["correct"].fillna(value=False).astype(bool)]

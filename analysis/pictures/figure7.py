@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.outlines.chosen_regions import ChosenOutput, Request, SectionVerdict, on_each_output, section_box
+from analysis.outlines.chosen_regions import ChosenOutput, ChosenVerdicts, SectionVerdict, on_each_output, section_box
 from analysis.outlines.region_outlines import Region
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated
@@ -29,7 +29,7 @@ from bccdist.slides.manifest import Manifest, SlideRecord
 _PANEL_PX = (560, 460)
 _TITLE = f"Figure 7. A false positive of {Part.TEST.value}"
 _MARGIN = 0.3
-"""Of the region's longer side, around it."""
+"""What is shown around a region, as a share of its longer side."""
 _ZOOM_COLOUR = "#7b3294"
 
 
@@ -82,7 +82,7 @@ class _Decision(NamedTuple):
     region: Region
     """The largest."""
     box_level0_px: Box
-    """Of the region."""
+    """The region's own box."""
 
 
 def _find_decision(output: ChosenOutput, sections: pd.DataFrame) -> _Decision:
@@ -99,7 +99,9 @@ def _decision_on(paths: StudyPaths, manifest: Manifest, choice: Choice, verdict:
     Raises:
         StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
     """
-    found, failures = on_each_output(paths, manifest, Request({choice.setting: choice}, verdict), _find_decision)
+    found, failures = on_each_output(
+        paths, manifest, ChosenVerdicts({choice.setting: choice}, verdict), _find_decision
+    )
     if failures:
         raise StageFailedError("Figure 7 was not drawn:\n" + "\n".join(failures))
     return found[0]

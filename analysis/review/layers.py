@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.evidence.verdict_table import section_verdicts
 from analysis.outlines.chosen_regions import (
     ChosenOutput,
-    Request,
+    ChosenVerdicts,
     on_each_output,
 )
 from analysis.outlines.region_outlines import find_regions
@@ -189,8 +189,8 @@ def region_features(worklist: Worklist, setting: str, slide_id: str, t_p: float 
     frame = worklist.rows.frame
     is_asked = (frame["setting"] == setting) & (frame["epoch"] == choice.epoch) & (frame["slide_id"] == slide_id)
     rows = worklist.rows.where(is_asked.to_numpy())
-    request = Request({setting: choice}, section_verdicts(rows, choice))
-    found, failures = on_each_output(worklist.paths, worklist.manifest, request, _features_of_output)
+    chosen = ChosenVerdicts({setting: choice}, section_verdicts(rows, choice))
+    found, failures = on_each_output(worklist.paths, worklist.manifest, chosen, _features_of_output)
     if failures:
         raise HeatmapError("; ".join(line.strip(" -") for line in failures))
     return [each for features in found for each in features]

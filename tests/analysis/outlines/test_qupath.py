@@ -268,11 +268,11 @@ def test_the_tissue_of_a_slide_is_found_once_for_all_settings(study: Study, monk
         return tissue_mask(slide)
 
     monkeypatch.setattr(chosen_regions, "tissue_mask", counted)
-    request = chosen_regions.read_request(Evidence(study.paths.root), [Part.TEST])
-    choice = request.choices[SETTING]
-    twice = request._replace(
+    chosen = chosen_regions.read_chosen_verdicts(Evidence(study.paths.root), [Part.TEST])
+    choice = chosen.choices[SETTING]
+    twice = chosen._replace(
         choices={SETTING: choice, "again": choice},
-        verdicts=pd.concat([request.verdicts, request.verdicts.assign(setting="again")]),
+        verdicts=pd.concat([chosen.verdicts, chosen.verdicts.assign(setting="again")]),
     )
     outputs, failures = chosen_regions.on_each_output(
         study.paths, read_manifest(study.manifest), twice, lambda output, _: output

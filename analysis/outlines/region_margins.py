@@ -20,7 +20,7 @@ from analysis.outlines.chosen_regions import (
     ChosenOutput,
     SectionVerdict,
     on_each_output,
-    read_request,
+    read_chosen_verdicts,
     smallest_margin_um,
 )
 from analysis.outlines.region_outlines import Region
@@ -46,7 +46,7 @@ _REGION_TYPES = {
 
 
 class _Rows(NamedTuple):
-    """Of one slide and setting."""
+    """The rows of one slide and setting."""
 
     regions: list[dict[str, Any]]
     sections: list[dict[str, Any]]
@@ -67,7 +67,7 @@ def write_margins(study: Evidence, part: Part = Part.TEST) -> Table:
         LedgerError: nothing was selected, or the part was not inferred.
         StageFailedError: some slides or heatmaps cannot be read; the tables hold all others.
     """
-    found, failures = on_each_output(study.paths, study.manifest, read_request(study, [part]), _rows_of)
+    found, failures = on_each_output(study.paths, study.manifest, read_chosen_verdicts(study, [part]), _rows_of)
     regions, sections = _build_tables(found, part, num_failures=len(failures))
     for table in (regions, sections):
         study.write(table)
