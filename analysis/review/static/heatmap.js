@@ -1,6 +1,6 @@
 /** Probabilities that were fetched once, in colours and as a mask for any t_p; nothing is asked of the server here. */
 
-// As in analysis/pictures/overlay_drawing.py; tests/test_review_browser.py compares the two.
+// As in analysis/pictures/colours.py; tests/analysis/review/test_browser.py compares the two.
 const STOPS = ["#2c3e9e", "#1fa6c9", "#7fd34e", "#ffe135", "#ff8c1a"];
 const LEAST_OPAQUE = 0.28;
 export const MOST_OPAQUE = 0.62;
