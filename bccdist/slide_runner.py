@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from logging import ERROR, INFO
 from pathlib import Path
 
 from bccdist.errors import StageFailedError
@@ -44,7 +45,7 @@ def run_stage(
     *,
     num_workers: int | None = None,
 ) -> None:
-    """Do a stage's work on some slides, and print a line for each.
+    """Do a stage's work on some slides, and tell a line for each.
 
     Args:
         stage: the name under which its failures are kept.
@@ -72,8 +73,8 @@ def run_stage(
             if isinstance(outcome, Failure):
                 failures[slide_id] = outcome.reason
                 text = f"FAILED: {outcome.reason}"
-            # The job's log is its standard output.
-            print(f"slide {number}/{len(ordered)} {slide_id}: {text}", flush=True)  # noqa: T201
+            level = ERROR if isinstance(outcome, Failure) else INFO
+            LOG.log(level, f"slide {number}/{len(ordered)} {slide_id}: {text}")
     if failures:
         listed = "\n".join(f"  - {slide_id}: {failures[slide_id]}" for slide_id in slide_ids if slide_id in failures)
         raise StageFailedError(

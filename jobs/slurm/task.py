@@ -45,7 +45,7 @@ class StageTask:
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone
-        print(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}", flush=True)
+        LOG.info(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}")
         try:
             with measured(self.stage, self.values["study_root"], num_slides=self.num_slides):
                 module, name = self.function.split(":")

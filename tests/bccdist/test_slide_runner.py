@@ -32,23 +32,23 @@ def open_worker(root: Path) -> Callable[[str], str]:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_slide_is_noted_while_it_is_at_work_and_not_once_it_is_done(
-    tmp_path: Path, num_workers: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, num_workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = StudyPaths(tmp_path)
     run_stage(STAGE, partial(open_worker, tmp_path), ["a", "b"], paths, num_workers=num_workers)
     said = ["slide 1/2 a: begun True here True", "slide 2/2 b: begun True here True"]
-    assert capsys.readouterr().out.splitlines() == said
+    assert caplog.messages == said
     assert list(paths.failures.rglob("*.json")) == []
 
 
 def test_a_bad_slide_and_one_that_kills_its_process_cost_no_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = StudyPaths(tmp_path)
     setup = partial(killed_at, "poison", f"{__name__}:open_worker", tmp_path)
     with pytest.raises(StageFailedError, match=r"any: 2 of 4 slide\(s\) failed:\n  - bad: .*\n  - poison: .*SIGKILL"):
         run_stage(STAGE, setup, ["bad", "a", "poison", "b"], paths, num_workers=1)
-    said = capsys.readouterr().out.splitlines()
+    said = caplog.messages
     assert said[0] == "slide 1/4 bad: FAILED: bad.tif: tile 7 is damaged"
     assert [line.split()[2] for line in said if "begun True" in line] == ["a:", "b:"]
     assert sorted(path.stem for path in paths.failures.rglob("*.json")) == ["bad", "poison"]
@@ -60,11 +60,11 @@ def test_a_bad_slide_and_one_that_kills_its_process_cost_no_other(
     assert not paths.failure(STAGE, "poison").exists()
 
 
-def test_what_a_whole_job_was_killed_on_comes_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_whole_job_was_killed_on_comes_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = StudyPaths(tmp_path)
     write_begun(paths.failure(STAGE, "a"), stage=STAGE, slide_id="a")
     run_stage(STAGE, partial(open_worker, tmp_path), ["a", "b", "c"], paths, num_workers=0)
-    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["b:", "c:", "a:"]
+    assert [line.split()[2] for line in caplog.messages] == ["b:", "c:", "a:"]
 
 
 def open_timed_worker() -> Callable[[str], str | SlideDone]:
@@ -74,7 +74,7 @@ def open_timed_worker() -> Callable[[str], str | SlideDone]:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_slides_took_is_recorded_where_they_were_done_from_their_file_on(
-    tmp_path: Path, num_workers: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, num_workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     paths = StudyPaths(tmp_path)
     with measured({"kind": STAGE}, tmp_path):
@@ -84,7 +84,7 @@ def test_what_slides_took_is_recorded_where_they_were_done_from_their_file_on(
     assert set(slides) == {"b", "c"}
     assert (slides["b"].read_s, slides["b"].num_epochs, slides["b"].num_at_once) == (0.5, 3, max(1, num_workers))
     assert 0 <= slides["b"].seconds < 5
-    assert {line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()} == {
+    assert {line.split(maxsplit=2)[2] for line in caplog.messages if line.startswith("slide ")} == {
         "a: done before",
         "b: made",
         "c: made",

@@ -44,27 +44,27 @@ def study(built: SmallStudy, tmp_path: Path) -> SmallStudy:
     return built.copied_to(tmp_path)
 
 
-def _rebuilt(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> set[str]:
+def _rebuilt(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> set[str]:
     """Runs the stage again; the slides that were not skipped."""
-    capsys.readouterr()
+    caplog.clear()
     study.build()
-    lines = capsys.readouterr().out.splitlines()
+    lines = caplog.messages
     return {line.split()[2].rstrip(":") for line in lines if not line.endswith("done before")}
 
 
 def test_progress_says_what_each_slide_gave(
-    fresh: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fresh: SmallStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = fresh.copied_to(tmp_path)
     study.build("train-0", "val1-0")
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = caplog.messages
     assert first.startswith("slide 1/2 train-0: 6 patches, 4 with tumor, ")
     assert second.startswith("slide 2/2 val1-0: 4 patches, 1 with tumor, ")
 
 
-def test_nothing_is_built_twice(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_built_twice(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> None:
     before = study.contents()
-    assert _rebuilt(study, capsys) == set()
+    assert _rebuilt(study, caplog) == set()
     assert study.contents() == before
 
 
@@ -76,20 +76,18 @@ def test_another_order_of_slides_gives_the_same_bytes(study: SmallStudy, tmp_pat
 
 
 def test_missing_and_truncated_tars_are_built_again_byte_for_byte(
-    study: SmallStudy, capsys: pytest.CaptureFixture[str]
+    study: SmallStudy, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = study.contents()
     study.shards.tar("train-1").unlink()
     study.shards.tar("val1-0").write_bytes(before["tars/val1-0.tar"][:1000])
-    assert _rebuilt(study, capsys) == {"train-1", "val1-0"}
+    assert _rebuilt(study, caplog) == {"train-1", "val1-0"}
     assert study.contents() == before
 
 
-def test_a_slide_whose_rows_were_not_written_is_not_done(
-    study: SmallStudy, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slide_whose_rows_were_not_written_is_not_done(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> None:
     study.shards.rows("train-0").unlink()
-    assert _rebuilt(study, capsys) == {"train-0"}
+    assert _rebuilt(study, caplog) == {"train-0"}
 
 
 def _change_slide(study: SmallStudy) -> None:
@@ -109,26 +107,26 @@ def _change_section(study: SmallStudy) -> None:
 
 @pytest.mark.parametrize("change", [_change_slide, _change_annotation, _change_section])
 def test_a_slide_that_changed_is_built_again_and_the_set_is_unfinished(
-    study: SmallStudy, change: object, capsys: pytest.CaptureFixture[str]
+    study: SmallStudy, change: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert callable(change)
     study.finish()
     tar_before = study.shards.tar("train-1").read_bytes()
     change(study)
-    assert _rebuilt(study, capsys) == {"train-1"}
+    assert _rebuilt(study, caplog) == {"train-1"}
     assert study.shards.tar("train-1").read_bytes() != tar_before
     assert not study.shards.manifest.exists()
 
 
-def test_other_kinds_build_all_slides_again(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_kinds_build_all_slides_again(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> None:
     (study.data / "kinds.toml").write_text('[mask_values]\n0="none"\n1="Stroma"\n2="Tumornest"\n3="Normal"\n')
-    assert _rebuilt(study, capsys) == set(SLIDE_IDS)
+    assert _rebuilt(study, caplog) == set(SLIDE_IDS)
 
 
-def test_a_corrected_label_builds_nothing_again(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrected_label_builds_nothing_again(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> None:
     path = study.data / "sections.csv"
     path.write_text(path.read_text().replace("right,Normal", "right,Tumor"))
-    assert _rebuilt(study, capsys) == set()
+    assert _rebuilt(study, caplog) == set()
 
 
 def test_another_configuration_is_refused_and_changes_nothing(study: SmallStudy) -> None:

@@ -36,16 +36,16 @@ def reason_of(study: SmallStudy, slide_id: str) -> str:
     return str(facts["reason"])
 
 
-def outcomes(study: SmallStudy, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+def outcomes(study: SmallStudy, caplog: pytest.LogCaptureFixture) -> dict[str, str]:
     """Build what is missing; what is said of each slide."""
-    capsys.readouterr()
+    caplog.clear()
     study.build()
-    lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().out.splitlines()]
+    lines = [line.split(maxsplit=2)[2] for line in caplog.messages]
     return dict(line.split(": ", maxsplit=1) for line in lines)
 
 
 def test_a_slide_deleted_in_mid_build_fails_alone_and_is_built_once_it_is_back(
-    study: SmallStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: SmallStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     build_slide = shards.build.build_slide
 
@@ -64,7 +64,7 @@ def test_a_slide_deleted_in_mid_build_fails_alone_and_is_built_once_it_is_back(
     with pytest.raises(ShardError, match=r"1 slide\(s\) are not done.*\n  - train-1: .*train-1\.tif"):
         study.finish()
     (study.data / "gone.tif").rename(study.data / "train-1.tif")
-    said = outcomes(study, capsys)
+    said = outcomes(study, caplog)
     assert [slide_id for slide_id, text in said.items() if not text.endswith("done before")] == ["train-1"]
     study.finish()
     assert check_set(study.shards.root) == []
@@ -137,7 +137,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
 
 
 def test_a_worker_that_is_killed_is_one_failure_and_the_other_slides_are_built(
-    large: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    large: SmallStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = large.copied_to(tmp_path)
     process = build_in_a_process(study)
@@ -147,14 +147,14 @@ def test_a_worker_that_is_killed_is_one_failure_and_the_other_slides_are_built(
     assert process.returncode == 1
     assert "1 of 3 slide(s) failed:\n  - train-1: its process was ended by SIGKILL" in stderr
     assert "where memory runs out" in reason_of(study, SLIDE_IDS[1])
-    said = outcomes(study, capsys)
+    said = outcomes(study, caplog)
     assert [slide_id for slide_id, text in said.items() if not text.endswith("done before")] == [SLIDE_IDS[1]]
     study.finish()
     assert check_set(study.shards.root) == []
 
 
 def test_an_element_that_is_killed_loses_only_the_slide_at_hand(
-    large: SmallStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    large: SmallStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = large.copied_to(tmp_path)
     process = build_in_a_process(study)
@@ -163,7 +163,7 @@ def test_an_element_that_is_killed_loses_only_the_slide_at_hand(
     process.communicate(timeout=120)
     assert not study.shards.rows(SLIDE_IDS[1]).exists()
     assert len(list(study.root.rglob("*.partial-*"))) == 1
-    said = outcomes(study, capsys)
+    said = outcomes(study, caplog)
     assert [slide_id for slide_id, text in said.items() if text.endswith("done before")] == [SLIDE_IDS[0]]
     study.finish()
     assert list(study.root.rglob("*.partial-*")) == []
@@ -171,7 +171,7 @@ def test_an_element_that_is_killed_loses_only_the_slide_at_hand(
 
 
 def test_a_full_disk_fails_the_slides_that_do_not_fit_and_leaves_no_debris(
-    tmp_path: Path, small_disk: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_disk: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     lossless = ShardConfig(image_coding="png")
     study = write_study(tmp_path / "source", width_px=1300, height_px=900)
@@ -185,7 +185,7 @@ def test_a_full_disk_fails_the_slides_that_do_not_fit_and_leaves_no_debris(
         study.finish()
     moved = SmallStudy(manifest=study.manifest, root=tmp_path / "larger", config=lossless)
     shutil.copytree(study.root, moved.root)
-    said = outcomes(moved, capsys)
+    said = outcomes(moved, caplog)
     assert [slide_id for slide_id, text in said.items() if text.endswith("done before")] == done
     moved.finish()
     assert check_set(moved.shards.root) == []

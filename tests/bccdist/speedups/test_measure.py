@@ -101,12 +101,12 @@ def test_every_way_is_measured_and_auto_follows(
 
 
 def test_a_cascade_goes_through_a_slide(
-    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32[:1])
     _measure(paths, num_samples=2)
     heatmap = _infer(paths, cascade=True, engine="folded")
-    assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", capsys.readouterr().out)
+    assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", caplog.text)
     assert heatmap.outputs == ("psi_0", "psi_4")
     assert heatmap.attributes.cascade_band in bands()
     rows = read_rows(paths.ledger_rows("resnet34_ds", 3, "t")).to_pylist()

@@ -108,7 +108,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Study:
     return study
 
 
-def test_slides_become_heatmaps_and_rows(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slides_become_heatmaps_and_rows(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     study.infer()
     rows = study.rows("a")
     assert [(row["section_id"], row["psi"], row["label"]) for row in rows] == [
@@ -123,7 +123,7 @@ def test_slides_become_heatmaps_and_rows(study: _Study, capsys: pytest.CaptureFi
         assert row["tissue_um2"] == pytest.approx(width * height * MPP**2, rel=0.06)
     heatmap = study.heatmap("a")
     assert (heatmap.coverage[heatmap.tissue_cells] == 4).all()
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = caplog.messages
     assert first.startswith("slide 1/2 a: 2 sections, 18 patches, ")
     assert "s reading), " in first
     assert first.endswith(" patches/s")
@@ -131,7 +131,7 @@ def test_slides_become_heatmaps_and_rows(study: _Study, capsys: pytest.CaptureFi
 
 
 def test_epochs_share_one_reading_and_keep_their_own_values(
-    study: _Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: _Study, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_passes = 0
 
@@ -143,7 +143,7 @@ def test_epochs_share_one_reading_and_keep_their_own_values(
     monkeypatch.setattr("bccdist.heatmaps.writing.predict_rows", counted)
     study.infer(["a"], epochs=(1, 2))
     assert num_passes == 1
-    assert "18 patches x 2 epochs" in capsys.readouterr().out
+    assert "18 patches x 2 epochs" in caplog.text
     assert study.rows("a", 1)[0]["max_probability"] == pytest.approx(0.4)
     assert study.rows("a", 2)[0]["max_probability"] > 0.9
     assert [study.heatmap("a", epoch).attributes.epoch for epoch in (1, 2)] == [1, 2]
@@ -151,26 +151,26 @@ def test_epochs_share_one_reading_and_keep_their_own_values(
     assert len(digests) == 2
 
 
-def test_done_work_is_not_done_again(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_done_work_is_not_done_again(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     study.infer()
     calls = study.num_calls()
     assert calls > 0
-    capsys.readouterr()
+    caplog.clear()
     study.infer(batch=3)
     assert study.num_calls() == calls
-    assert capsys.readouterr().out == "slide 1/2 a: done before\nslide 2/2 b: done before\n"
+    assert caplog.messages == ["slide 1/2 a: done before", "slide 2/2 b: done before"]
 
 
-def test_lost_rows_come_from_the_heatmap(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_rows_come_from_the_heatmap(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     study.infer(["a"])
     before, calls = study.rows("a"), study.num_calls()
     study.paths.ledger_rows("resnet34", 1, "a").unlink()
-    capsys.readouterr()
+    caplog.clear()
     study.infer(["a"])
     # As texts, in which NaN is NaN.
     assert str(study.rows("a")) == str(before)
     assert study.num_calls() == calls
-    assert "2 sections from heatmaps that were there" in capsys.readouterr().out
+    assert "2 sections from heatmaps that were there" in caplog.text
 
 
 @pytest.mark.parametrize("phantom", ["true", "false"])
@@ -184,7 +184,7 @@ def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study,
 
 @pytest.mark.parametrize(("version", "lacks"), [(b"1", ["margin_um", "phantom_weights"]), (b"2", ["phantom_weights"])])
 def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
-    study: _Study, capsys: pytest.CaptureFixture[str], version: bytes, lacks: list[str]
+    study: _Study, caplog: pytest.LogCaptureFixture, version: bytes, lacks: list[str]
 ) -> None:
     study.infer(["a"])
     before, calls = study.rows("a"), study.num_calls()
@@ -195,9 +195,9 @@ def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
         study.rows("a")
     heatmap = study.paths.heatmap("resnet34", 1, "a")
     made_ns = heatmap.stat().st_mtime_ns
-    capsys.readouterr()
+    caplog.clear()
     study.infer(["a"])
-    assert "2 sections from heatmaps that were there" in capsys.readouterr().out
+    assert "2 sections from heatmaps that were there" in caplog.text
     assert (study.num_calls(), heatmap.stat().st_mtime_ns) == (calls, made_ns)
     assert str(study.rows("a")) == str(before)
 
@@ -255,12 +255,12 @@ def test_a_slide_that_has_gone_fails_alone(study: _Study) -> None:
     assert len(study.rows("b")) == 2
 
 
-def test_one_bad_slide_does_not_end_the_job(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_bad_slide_does_not_end_the_job(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     good = study.slide("a").read_bytes()
     study.slide("a").write_bytes(b"no slide at all")
     with pytest.raises(StageFailedError, match=r"1 of 2 slide\(s\) failed(.|\n)*a: .*cannot open"):
         study.infer()
-    assert "slide 1/2 a: FAILED: " in capsys.readouterr().out
+    assert "slide 1/2 a: FAILED: " in caplog.text
     assert len(study.rows("b")) == 2
     assert "cannot open" in str(read_reason(study.paths.failure("infer-resnet34", "a")))
     assert not study.paths.heatmap("resnet34", 1, "a").exists()
@@ -270,7 +270,7 @@ def test_one_bad_slide_does_not_end_the_job(study: _Study, capsys: pytest.Captur
     assert not study.paths.failure("infer-resnet34", "a").exists()
 
 
-def test_damage_in_a_slide_makes_its_section_incomplete(study: _Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_in_a_slide_makes_its_section_incomplete(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     damage_tile(study.slide("a"), 4)
     study.infer(["a"])
     left, right = study.rows("a")
@@ -280,7 +280,7 @@ def test_damage_in_a_slide_makes_its_section_incomplete(study: _Study, capsys: p
     attributes = study.heatmap("a").attributes
     assert attributes.num_unread_cells == 1
     assert "damaged or truncated" in attributes.unread_reason
-    assert "1 cells UNREADABLE" in capsys.readouterr().out
+    assert "1 cells UNREADABLE" in caplog.text
 
 
 def test_a_slide_without_tissue_is_reviewed_and_no_crash(study: _Study) -> None:
@@ -341,7 +341,7 @@ def test_real_weights_go_through(study: _Study, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_slide_that_kills_the_worker_costs_itself_alone_and_the_networks_are_loaded_again(
-    study: _Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: _Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.undo()
     torch.manual_seed(0)
@@ -356,7 +356,7 @@ def test_a_slide_that_kills_the_worker_costs_itself_alone_and_the_networks_are_l
             StageFailedError, match=r"1 of 2 slide\(s\) failed:\n  - a: its process was ended by SIGKILL"
         ):
             study.infer(num_workers=1)
-    assert "slide 1/2 a: FAILED: its process was ended by SIGKILL" in capsys.readouterr().out
+    assert "slide 1/2 a: FAILED: its process was ended by SIGKILL" in caplog.text
     assert len(study.rows("b")) == 2
     assert "where memory runs out" in str(read_reason(study.paths.failure("infer-resnet34", "a")))
     study.infer()

@@ -16,15 +16,17 @@ LAUNCH = """
 import sys
 from pathlib import Path
 from bccdist.command import run_command
+from bccdist.stages.table import SHARDS
 from jobs.slurm.sites import ClusterConfig
 from jobs.slurm.submission import Launch, Work, submitting
 from jobs.slurm.task import StageTask
 
 def main():
     launch = Launch(study=Path(sys.argv[1]), cluster=ClusterConfig(cluster="local"))
-    task = StageTask(name="stage", function=f"stages_of_the_test:{sys.argv[2]}", arguments=(sys.argv[1],))
+    function, values = f"stages_of_the_test:{sys.argv[2]}", {"study_root": launch.study}
+    task = StageTask(name=SHARDS.name, stage=SHARDS.fields, function=function, values=values)
     with submitting(launch) as submitter:
-        submitter.submit(Work(tasks=(task, task), ranks_per_node=2), after=[])
+        submitter.submit(Work(stage=SHARDS, tasks=(task, task), ranks_per_node=2), after=[])
 
 run_command(main)
 """
@@ -32,16 +34,16 @@ STAGES = """
 import subprocess, time
 from pathlib import Path
 
-def work(study):
+def work(study_root):
     print("at work", flush=True)
 
-def sleep(study):
+def sleep(study_root):
     child = subprocess.Popen(["sh", "-c", "trap '' INT TERM; sleep 100; sleep 100"])
     print(f"asleep {child.pid}", flush=True)
     try:
         time.sleep(100)
     finally:
-        Path(study, "tidied").touch()
+        Path(study_root, "tidied").touch()
 """
 
 
@@ -97,8 +99,8 @@ def test_what_a_local_job_prints_is_shown_and_its_logs_are_the_only_files_beside
     shown, errors = (launcher := launch(study, "work")).communicate(timeout=120)
     assert launcher.returncode == 0, errors
     assert {line for line in shown.splitlines() if "at work" in line} == {
-        "[stage 1/2] at work",
-        "[stage 2/2] at work",
+        "[shards 1/2] at work",
+        "[shards 2/2] at work",
     }
     [logs] = (study / "logs").iterdir()
     assert all(re.fullmatch(r"\d+_([01]_(log\.out|result\.pkl)|submitted\.pkl)", file.name) for file in logs.iterdir())
@@ -116,7 +118,7 @@ def test_a_launcher_that_ends_ends_its_jobs_and_what_they_started(
     os.killpg(asleep.pid, number)
     _, errors = asleep.communicate(timeout=60)
     assert asleep.returncode == code
-    assert re.fullmatch(rf".* INFO stage: 2 local job\(s\); logs in .*\n{says}", errors)
+    assert re.fullmatch(rf".* INFO shards: 2 local job\(s\); logs in .*\n{says}", errors)
     assert processes_of(study) == set()
     assert (study / "tidied").exists()
 
