@@ -42,17 +42,17 @@ _RANKED = {
 _DIGITS_THAT_DIFFER = 12
 
 
-def select_thresholds(study_root: Path, config: tyro.conf.OmitArgPrefixes[SelectConfig]) -> None:
+def select_thresholds(study: Path, config: tyro.conf.OmitArgPrefixes[SelectConfig]) -> None:
     """Choose epoch, t_p and t_A of every setting, write the whole grid and the choice, and print Table 3.
 
     Args:
-        study_root: The study's folder.
+        study: The study's folder.
         config: The grid, and what it is judged by.
 
     Raises:
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
-    paths = StudyPaths(study_root)
+    paths = StudyPaths(study)
     rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")

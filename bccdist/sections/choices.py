@@ -32,11 +32,30 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
     """The rows of selection.parquet.
 
     Raises:
+        LedgerError: nothing was selected yet, or by a version that did not say all that is needed.
+    """
+    if not paths.selection.exists():
+        raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
+    selection = pd.read_parquet(paths.selection)
+    missing = [field.name for field in fields(Choice) if field.name not in selection]
+    if missing:
+        raise LedgerError(
+            f"{paths.selection}: it has no {', '.join(missing)}, as it was made by an older version; run the "
+            "selection again, which takes seconds"
+        )
+    return selection
+
+
+def chosen_epochs(paths: StudyPaths) -> dict[str, int]:
+    """The epoch that was chosen for each setting, by any version: what the inference needs, and no more.
+
+    Raises:
         LedgerError: nothing was selected yet.
     """
     if not paths.selection.exists():
         raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
-    return pd.read_parquet(paths.selection)
+    selection = pd.read_parquet(paths.selection, columns=["setting", "epoch"])
+    return {str(setting): int(epoch) for setting, epoch in zip(selection["setting"], selection["epoch"], strict=True)}
 
 
 def read_choices(paths: StudyPaths) -> list[Choice]:
@@ -49,15 +68,8 @@ def read_choices(paths: StudyPaths) -> list[Choice]:
 
 
 def choices_of(selection: pd.DataFrame) -> list[Choice]:
-    """The rows of the selection as values.
-
-    Raises:
-        LedgerError: it was made before selections said all that is needed.
-    """
+    """The rows of the selection as values."""
     names = [field.name for field in fields(Choice)]
-    missing = [name for name in names if name not in selection]
-    if missing:
-        raise LedgerError(f"selection.parquet has no {', '.join(missing)}: it is of an older version; select again")
     return [Choice(**{name: record[name] for name in names}) for record in selection.to_dict("records")]
 
 

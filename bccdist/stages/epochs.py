@@ -66,12 +66,12 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     Raises:
         LedgerError: training, or the selection, has not run yet.
     """
-    from bccdist.sections.choices import read_choices
+    from bccdist.sections.choices import chosen_epochs
     from bccdist.training.reporting.metrics import read_best_epochs
 
     if epochs == "best":
         return read_best_epochs(paths.run(setting))
-    chosen = [choice.epoch for choice in read_choices(paths) if choice.setting == setting]
-    if not chosen:
+    chosen = chosen_epochs(paths)
+    if setting not in chosen:
         raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")
-    return chosen
+    return [chosen[setting]]

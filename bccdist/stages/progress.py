@@ -288,6 +288,6 @@ def _epoch_folders(paths: StudyPaths, setting: str) -> dict[int, Path]:
 
 
 def _chosen_epochs(paths: StudyPaths) -> dict[str, int]:
-    from bccdist.sections.choices import read_choices
+    from bccdist.sections.choices import chosen_epochs
 
-    return {choice.setting: choice.epoch for choice in read_choices(paths)} if paths.selection.exists() else {}
+    return chosen_epochs(paths) if paths.selection.exists() else {}

@@ -1,12 +1,14 @@
 """One rule says which setting comes first, in the report, the review, Figures 6 and 7, and Table 5."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bccdist.errors import LedgerError
-from bccdist.sections.choices import choices_of, choose_headline
+from bccdist.paths import StudyPaths
+from bccdist.sections.choices import choose_headline, chosen_epochs, read_choices
 
 
 def selection(**f_beta: float) -> pd.DataFrame:
@@ -31,9 +33,14 @@ def test_the_one_that_is_asked_for_comes_first() -> None:
     assert choose_headline(selection(unet=0.9, resnet34=0.8), "resnet34", among=["unet"]).setting == "resnet34"
 
 
-def test_a_selection_that_does_not_say_all_is_refused() -> None:
-    with pytest.raises(LedgerError, match="has no phantom_weights: it is of an older version; select again"):
-        choices_of(selection(unet=0.9).drop(columns="phantom_weights"))
+def test_a_selection_of_an_older_version_names_its_epochs_and_no_more(tmp_path: Path) -> None:
+    """So the inference can write the ledger anew, before the selection is run again."""
+    paths = StudyPaths(tmp_path)
+    paths.tables.mkdir()
+    selection(unet=0.9).drop(columns="phantom_weights").to_parquet(paths.selection)
+    assert chosen_epochs(paths) == {"unet": 1}
+    with pytest.raises(LedgerError, match="has no phantom_weights, as it was made by an older version; run the sel"):
+        read_choices(paths)
 
 
 def test_only_some_may_come_first() -> None:
