@@ -1,7 +1,7 @@
 """What a large study will cost, from a small one: `python jobs/plan.py PROBE --slides 100000 --out plan.json`.
 
 The probe is a study of a few slides, say 20, that went through its stages on the machines that are meant; what it took
-is read from its logs and its folder. The model is kept simple:
+is read from its records (STUDY/usage) and its folder. The model is kept simple:
 
 shards, inference
     Slides times the mean time of a slide, and for each element of the array the start-up: the median of what the
@@ -11,9 +11,10 @@ training
     The time of a step, without the first epoch, times the steps of an epoch, times the epochs. The draws of an epoch
     grow with the Training slides, except those whose number is given; `max_steps` cuts the epoch. Validation grows
     with the slides of Validation I. Ranks and machines are those of the probe.
-finish-shards, select, tables
-    One job each. What of it is fixed cannot be told from one run, so all of it is taken as growing with the slides: an
-    upper bound. The range goes down to what the probe took.
+finish-shards, select, speedups, tables
+    One job each. What of it is fixed cannot be told from one run, so all of it is taken as growing with the slides of
+    its parts: an upper bound. The range goes down to what the probe took. Speed-ups are planned where the probe
+    measured them.
 space
     Bytes and inodes of the probe's folders, by stage: those of slides grow with the slides, events with the steps,
     logs with elements and slides. Weights are counted for the epochs that are kept.
@@ -28,7 +29,7 @@ With --check, a study is held against its plan: `python jobs/plan.py STUDY --che
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,7 +66,7 @@ class PlanArguments:
     max_parallel: int = 32
     """Elements of an array that run at once."""
     epochs: int | None = None
-    """Of training; by default as in the probe."""
+    """Epochs of training; by default as in the probe."""
     keep_best: int | None = None
     """Epochs that are kept for the selection; by default as in the probe."""
     max_steps: int | None = None
@@ -158,7 +159,9 @@ def content_of(plan: Plan, size: Size, probe: Probe) -> dict[str, Any]:
 
 
 def _stage_content(plan: StagePlan) -> dict[str, Any]:
-    return {**asdict(replace(plan, stage=None)), "stage": plan.stage.fields if plan.stage else None}
+    figures = {name: asdict(getattr(plan, name)) for name in ("gpu_hours", "cpu_hours", "wall_s", "num_bytes")}
+    plain = {name: getattr(plan, name) for name in ("name", "num_files", "num_elements", "num_measured", "note")}
+    return {"stage": plan.stage.fields if plan.stage else None, **plain, **figures}
 
 
 def read_plan(path: Path) -> dict[str, Any]:

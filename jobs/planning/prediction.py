@@ -8,7 +8,7 @@ import numpy as np
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.stages.stage import Stage
-from bccdist.usage import SlideTime
+from bccdist.usage import SlideTime, Usage
 from jobs.planning.probe import Probe, Space, TrainedRun, sum_of
 
 FEW = 20
@@ -76,18 +76,32 @@ class StagePlan:
     stage: Stage | None
     """None for files that belong to none."""
     name: str
-    gpu_hours: Figure
-    cpu_hours: Figure
-    """Cores that it holds, times hours, busy or not."""
-    wall_s: Figure
-    """Without waiting in the queue."""
     num_bytes: Figure
     num_files: float
+    seconds: Figure = NOTHING
+    """Time of all its elements together."""
+    usage: Usage | None = None
+    """What a start of the probe had of the machine, as each of its elements will."""
     num_elements: int = 1
-    """Of an array."""
-    num_measured: int | None
+    """Jobs that it is dealt out to."""
+    num_measured: int | None = None
     """Slides of the probe that the time comes from; None where it does not come from single slides."""
     note: str = ""
+
+    @property
+    def gpu_hours(self) -> Figure:
+        """GPUs that it holds, times hours, busy or not."""
+        return self.seconds * ((self.usage.num_gpus if self.usage else 0) / _HOUR_S)
+
+    @property
+    def cpu_hours(self) -> Figure:
+        """Cores that it holds, times hours, busy or not."""
+        return self.seconds * ((self.usage.num_cpus if self.usage else 0) / _HOUR_S)
+
+    @property
+    def wall_s(self) -> Figure:
+        """Time from its begin to its end, without waiting in the queue."""
+        return self.seconds / max(1, self.num_elements)
 
     @property
     def is_from_few(self) -> bool:
@@ -162,7 +176,6 @@ def _plan_slides(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     wanted = _num_epochs(probe, size, stage, measured)
     startup_s = float(np.median([start.startup_s for start in starts]))
     element_s = mean_of([_seconds_for(slide, wanted) for slide in slides]) * num + exactly(startup_s * num_elements)
-    usage = starts[-1].usage
     # What is kept of a slide grows with its epochs, and what belongs to none, such as an index, with all slides.
     spaces = list(probe.slide_spaces(stage).values())
     factor = num * (wanted / measured if stage.epochs == "best" else 1)
@@ -170,9 +183,8 @@ def _plan_slides(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     return StagePlan(
         stage=stage,
         name=stage.name,
-        gpu_hours=element_s * (usage.num_gpus / _HOUR_S),
-        cpu_hours=element_s * (usage.num_cpus / _HOUR_S),
-        wall_s=element_s / max(1, num_elements),
+        usage=starts[-1].usage,
+        seconds=element_s,
         num_bytes=mean_of([space.num_bytes for space in spaces]) * factor
         + exactly(rest.num_bytes * _ratio(probe, size, stage.parts)),
         num_files=mean_of([space.num_files for space in spaces]).estimate * factor + rest.num_files,
@@ -198,12 +210,10 @@ def _plan_single(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     return StagePlan(
         stage=stage,
         name=stage.name,
-        gpu_hours=seconds * (usage.num_gpus / _HOUR_S),
-        cpu_hours=seconds * (usage.num_cpus / _HOUR_S),
-        wall_s=seconds,
+        usage=usage,
+        seconds=seconds,
         num_bytes=exactly(whole.num_bytes * ratio),
         num_files=whole.num_files + num_of_slides * (ratio - 1),
-        num_measured=None,
         note="one run: its fixed part is not known, so all of it grows",
     )
 
@@ -220,18 +230,16 @@ def _plan_training(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     epochs_s = sum(times.train_s + times.validation_s for times in run.state.epoch_times)
     startup_s = max(0.0, sum(usage.seconds for usage in starts) - epochs_s) / len(starts)
     seconds = num_steps * (step_s * num_epochs) + exactly(num_epochs * validation_s + startup_s)
-    usage = starts[-1]
     space = _run_space(run, size, num_steps.estimate * num_epochs)
     return StagePlan(
         stage=stage,
         name=stage.name,
-        gpu_hours=seconds * (usage.num_gpus / _HOUR_S),
-        cpu_hours=seconds * (usage.num_cpus / _HOUR_S),
-        wall_s=seconds,
+        usage=starts[-1],
+        seconds=seconds,
         num_bytes=exactly(space.num_bytes),
         num_files=space.num_files,
         num_measured=len(_training_patches(probe)),
-        note=f"{num_epochs} epochs of {num_steps.estimate:,.0f} steps, {usage.num_ranks} rank(s)",
+        note=f"{num_epochs} epochs of {num_steps.estimate:,.0f} steps, {starts[-1].num_ranks} rank(s)",
     )
 
 
@@ -274,22 +282,10 @@ def _rest(probe: Probe, size: Size, stages: Sequence[StagePlan]) -> Iterable[Sta
     num_starts = sum(plan.num_elements for plan in stages)
     lines = logs.num_bytes * _ratio(probe, size, list(Part))
     num_bytes = max(lines, per_start.num_bytes * num_starts)
-    yield _space_alone(LOGS, num_bytes, per_start.num_files * num_starts, note="at most: as if all of a log grew")
-    yield _space_alone(OTHER, other.num_bytes, other.num_files)
-
-
-def _space_alone(name: str, num_bytes: float, num_files: float, *, note: str = "") -> StagePlan:
-    return StagePlan(
-        stage=None,
-        name=name,
-        gpu_hours=NOTHING,
-        cpu_hours=NOTHING,
-        wall_s=NOTHING,
-        num_bytes=exactly(num_bytes),
-        num_files=num_files,
-        num_measured=None,
-        note=note,
-    )
+    note = "at most: as if all of a log grew"
+    num_files = per_start.num_files * num_starts
+    yield StagePlan(stage=None, name=LOGS, num_bytes=exactly(num_bytes), num_files=num_files, note=note)
+    yield StagePlan(stage=None, name=OTHER, num_bytes=exactly(other.num_bytes), num_files=other.num_files)
 
 
 def _critical_path(stages: Sequence[StagePlan]) -> Figure:
