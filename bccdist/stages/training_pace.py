@@ -13,9 +13,9 @@ from bccdist.files import read_json
 from bccdist.paths import RunPaths
 
 _HEAD_BYTES = 1 << 16
-"""Of the events: the first plan stands there, which says how many steps an epoch has."""
+"""Bytes read from the begin of the events: the first plan stands there, which says how many steps an epoch has."""
 _TAIL_BYTES = 1 << 18
-"""Of the events: some hundred steps, enough for a pace."""
+"""Bytes read from the end of the events: some hundred steps, enough for a pace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,14 @@ class Pace:
     step: int = 0
     """Steps of it that are done."""
     num_steps: int | None = None
-    """Of an epoch; None before the first plan."""
+    """Steps of an epoch; None before the first plan."""
     loss: float | None = None
-    """Of the newest step, summed over the outputs that the loss reaches."""
+    """Loss of the newest step, summed over the outputs that the loss reaches."""
     step_s: float | None = None
     """Mean time of a step of the newest start, saves included."""
     is_done: bool = False
     signal: str | None = None
-    """That ended the newest start early."""
+    """Signal that ended the newest start early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class RunState:
     best: tuple[float, int] | None
     """The highest IoU on Validation I and its epoch."""
     epoch_times: tuple[EpochTimes, ...]
-    """Of the epochs that are done, in their order."""
+    """What each epoch that is done took, in their order."""
 
     @property
     def num_done(self) -> int:

@@ -1,0 +1,73 @@
+"""Stages are launched in their order: what failed ends what needs it, and what can do without it goes on."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from bccdist.errors import StageFailedError
+from bccdist.parts import Part
+from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.stages.stage import Stage
+from bccdist.stages.table import TABLE, stages_of
+from jobs.slurm.sites import Cluster, ClusterConfig
+from jobs.slurm.submission import Launch, Submitted, Work
+from jobs.stages import launch_stages
+
+SLIDES = tuple(SlideRecord(slide_id=part.short, part=part, path=Path(f"{part.short}.tif")) for part in Part)
+MANIFEST = Manifest(path=Path("slides.csv"), slides=SLIDES, sections=())
+STAGES = stages_of(dict.fromkeys(TABLE), ["unet", "resnet34"])
+
+
+@dataclass
+class Recorder:
+    """Takes work, and fails some stages as a local launch does."""
+
+    launch: Launch
+    failing: Collection[str] = ()
+    taken: dict[str, list[str]] = field(default_factory=dict)
+    """The jobs that each stage waits for."""
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        name = work.stage.name
+        self.taken[name] = [each.job_id for each in after]
+        if name in self.failing:
+            raise StageFailedError(f"{name} failed")
+        if self.launch.cluster.resolved == "local":
+            return []
+        return [Submitted(stage=work.stage, job_id=name, num_elements=1, logs=Path(), after=())]
+
+
+def recorder_at(root: Path, *, cluster: Cluster = "local", failing: Collection[str] = ()) -> Recorder:
+    return Recorder(launch=Launch(study=root, cluster=ClusterConfig(cluster=cluster)), failing=failing)
+
+
+def names(stages: Sequence[Stage]) -> list[str]:
+    return [stage.name for stage in stages]
+
+
+def test_each_job_waits_for_those_that_the_table_names(tmp_path: Path) -> None:
+    recorder = recorder_at(tmp_path, cluster="slurm")
+    launch_stages(recorder, MANIFEST, STAGES)
+    taken = recorder.taken
+    assert list(taken) == names(STAGES)
+    assert taken["shards"] == []
+    assert taken["train-unet"] == ["finish-shards"]
+    assert taken["select"] == ["infer-unet-val1-val2", "infer-resnet34-val1-val2"]
+    assert taken["infer-unet-test"] == ["select", "speedups-unet"]
+
+
+def test_heatmaps_that_failed_do_not_keep_the_others_from_their_tables_but_are_told_at_the_end(tmp_path: Path) -> None:
+    recorder = recorder_at(tmp_path, failing={"infer-unet-val1-val2", "infer-resnet34-test"})
+    with pytest.raises(StageFailedError, match="infer-unet-val1-val2 failed\ninfer-resnet34-test failed"):
+        launch_stages(recorder, MANIFEST, STAGES)
+    assert list(recorder.taken) == names(STAGES)
+
+
+@pytest.mark.parametrize("failing", ["finish-shards", "train-unet", "select", "speedups-unet"])
+def test_what_needs_the_success_of_a_stage_is_not_begun_without_it(failing: str, tmp_path: Path) -> None:
+    recorder = recorder_at(tmp_path, failing={failing})
+    with pytest.raises(StageFailedError, match=f"{failing} failed"):
+        launch_stages(recorder, MANIFEST, STAGES)
+    assert list(recorder.taken)[-1] == failing
