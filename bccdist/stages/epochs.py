@@ -12,11 +12,6 @@ from bccdist.slide_runner import SlideWork, run_stage
 from bccdist.stages.stage import Epochs, failures_name
 
 
-def failure_stage(setting: Setting) -> str:
-    """The name under which failures of inference are kept: settings may be at work at the same time."""
-    return failures_name("infer", setting)
-
-
 def infer_slides(
     manifest_path: Path,
     slide_ids: Sequence[str],
@@ -50,7 +45,7 @@ def infer_slides(
     paths = StudyPaths(study_root)
     numbers = resolve_epochs(paths, setting, epochs) if isinstance(epochs, str) else epochs
     setup = partial(open_worker, manifest_path, slide_ids, study_root, setting, numbers, config)
-    run_stage(failure_stage(setting), setup, slide_ids, paths, num_workers=num_workers)
+    run_stage(failures_name("infer", setting), setup, slide_ids, paths, num_workers=num_workers)
 
 
 def open_worker(*arguments: Any) -> SlideWork:

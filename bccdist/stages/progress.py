@@ -28,22 +28,14 @@ _FileOf = Callable[[str], Path]
 """The file of a slide, by its slide_id."""
 
 
-def progress_by_slide(
-    file_of: Callable[[StudyPaths, str], Path], *, begun: Callable[[StudyPaths, str], Path] | None = None
-) -> ProgressReader:
-    """Progress of a stage that writes a file for each slide of its parts, which says that the slide is done.
-
-    Args:
-        file_of: the file of a slide, by its slide_id.
-        begun: the file that is written before it, where there is one.
-    """
+def progress_by_slide(file_of: Callable[[StudyPaths, str], Path]) -> ProgressReader:
+    """Progress of a stage that writes a file for each slide of its parts, by its slide_id: then the slide is done."""
 
     def read(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
         return _slides_progress(
             [slide.slide_id for slide in manifest.slides_of(stage.parts)],
             _whole_ids(partial(file_of, paths)),
             failures=paths.failures / stage.failures,
-            begun=_begun_ids(partial(begun, paths)) if begun else (),
             file_of=partial(file_of, paths),
             since_s=since_s,
         )
@@ -177,14 +169,12 @@ def _slides_progress(
     done: Collection[str],
     *,
     failures: Path,
-    begun: Collection[str] = (),
     file_of: _FileOf,
     since_s: float | None,
     detail: str = "",
 ) -> StageProgress:
     missing = tuple(slide_id for slide_id in wanted if slide_id not in done)
     reasons, at_work = _read_failures(failures, missing)
-    at_work |= {slide_id for slide_id in missing if slide_id in begun and slide_id not in reasons}
     num_done = len(wanted) - len(missing)
     times_s = _sampled_times([slide_id for slide_id in wanted if slide_id in done], file_of)
     num_left = len(missing) - len(reasons)
@@ -264,13 +254,6 @@ def _whole_ids(file_of: _FileOf) -> set[str]:
     example = file_of("x")
     names = _names_in(example.parent)
     return {name.removesuffix(example.suffix) for name in names if name.endswith(example.suffix)}
-
-
-def _begun_ids(file_of: _FileOf) -> set[str]:
-    """The slides whose file is being written, or was when its writer was killed."""
-    example = file_of("x")
-    names = _names_in(example.parent)
-    return {name.partition(example.suffix)[0] for name in names if f"{example.suffix}.partial-" in name}
 
 
 def _folders_in(folder: Path) -> list[str]:

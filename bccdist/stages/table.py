@@ -23,9 +23,7 @@ SHARDS = Stage(
     kind="shards",
     parts=(Part.TRAINING, Part.VALIDATION_1),
     entry="shards.build:build_slides",
-    read_progress=progress_by_slide(
-        lambda paths, slide_id: paths.shards.rows(slide_id), begun=lambda paths, slide_id: paths.shards.tar(slide_id)
-    ),
+    read_progress=progress_by_slide(lambda paths, slide_id: paths.shards.rows(slide_id)),
     folders_of=lambda _stage, paths: [paths.shards.root],
     is_for_each_slide=True,
 )

@@ -93,7 +93,6 @@ def test_a_slide_is_cut_once_its_rows_are_there_and_not_while_they_are_written(p
     touch(paths.shards.rows("of-another-manifest"))
     found = progress_of(SHARDS, paths, MANIFEST)
     assert found.missing == ("train-1", "val1-0")
-    assert found.at_work == ("val1-0",), "its tar is being written"
     assert found.num_done == 1
 
 
@@ -158,9 +157,9 @@ def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> 
 
 
 def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -> None:
-    from bccdist.stages.epochs import failure_stage
+    from bccdist.stages.stage import failures_name
 
-    fail(paths.failure(failure_stage(SETTING), "test-0"))
+    fail(paths.failure(failures_name("infer", SETTING), "test-0"))
     study_with_ledger(paths, {"val1-0": [1]})
     choose(paths, 1)
     assert "test-0" in progress_of(TEST, paths).failures
