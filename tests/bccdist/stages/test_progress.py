@@ -127,7 +127,7 @@ def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
 
 def choose(paths: StudyPaths, epoch: int) -> None:
     choice = {"setting": SETTING, "epoch": epoch, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5}
-    choice |= {"area_unit": "physical", "weights_digest": "abcdefabcdef"}
+    choice |= {"area_unit": "physical", "weights_digest": "abcdefabcdef", "phantom_weights": True}
     paths.selection.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame([choice]).to_parquet(paths.selection)
 
