@@ -50,7 +50,10 @@ def relabel(study_root: Path, sections_csv: Path) -> Relabelled:
 
 
 def relabel_study(
-    study: Path, sections: Annotated[Path | None, tyro.conf.Positional] = None, *, remove: bool = False
+    study: Annotated[Path, tyro.conf.arg(metavar="STUDY")],
+    sections: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SECTIONS_CSV")] = None,
+    *,
+    remove: bool = False,
 ) -> str:
     """Take other labels for the selection and all tables, or the ledger's own again; says what came of it.
 

@@ -5,8 +5,8 @@ Every file that the analysis writes is described here, and is written with these
 refused. When a column's meaning changes, or one goes, the version of its file goes up; a new column leaves it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +38,7 @@ WORDS = {
     "specificity": "share of Normal sections called Normal; null where there is none",
     "precision": "share of Tumor verdicts that are right; null where there is none",
     "f_beta": "F_beta of the verdicts (eq. 3)",
-    "beta": "of F_beta",
+    "beta": "beta of F_beta: above 1 favours sensitivity",
     "num_review": "sections for review: not read whole, and no tumor in what was read; in none of the four counts",
     "num_sections": "labelled sections",
     "num_unlabelled": "sections without a label, which count nowhere",
@@ -75,18 +75,16 @@ class Schema:
     name: str
     about: str
     """What one row is."""
-    shared: Sequence[str] = ()
-    """Columns that mean what `WORDS` says."""
-    own: dict[str, str] = field(default_factory=dict)
-    """Columns that mean something here alone."""
-    folder: str = "tables"
-    """Within the study."""
+    columns: Mapping[str, str]
+    """The meaning of each."""
+    folder: str
+    """Where it is written within the study."""
     version: int = 1
 
-    @property
-    def columns(self) -> dict[str, str]:
-        """Every column's meaning."""
-        return {**{name: WORDS[name] for name in self.shared}, **self.own}
+
+def _file(name: str, about: str, shared: Sequence[str] = (), /, *, folder: str = "tables", **own: str) -> Schema:
+    """One file: columns that mean what `WORDS` says, and after them those that mean something here alone."""
+    return Schema(name=name, about=about, folder=folder, columns={**{each: WORDS[each] for each in shared}, **own})
 
 
 def _from_ledger(*names: str) -> dict[str, str]:
@@ -121,150 +119,130 @@ _SELECTED = (*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slid
 SCHEMAS = {
     schema.name: schema
     for schema in (
-        Schema(
-            name="grid",
-            about="one cell of the selection's grid: a setting, an epoch, t_p and t_A, on Validation I + II",
-            shared=(*_CHOICE, *_FIGURES, "num_review"),
+        _file(
+            "grid",
+            "one cell of the selection's grid: a setting, an epoch, t_p and t_A, on Validation I + II",
+            (*_CHOICE, *_FIGURES, "num_review"),
         ),
-        Schema(
-            name="selection",
-            about="what was chosen for a setting, with its figures on Validation I + II",
-            shared=(*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
+        _file(
+            "selection",
+            "what was chosen for a setting, with its figures on Validation I + II",
+            (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
-        Schema(
-            name="table1",
-            about="one part of the data",
-            shared=("part", "phantom"),
-            own={
-                "num_slides": "slides of the part",
-                "num_annotated": "slides with annotations",
-                "num_tumor": "sections labelled Tumor",
-                "num_normal": "sections labelled Normal",
-                "num_unlabelled": "sections in sections.csv without a label",
-                "num_slides_without_sections": "slides that sections.csv does not name",
-                "num_prefilled": "sections whose label a model had filled in before a person saw them",
+        _file(
+            "table1",
+            "one part of the data",
+            ("part", "phantom"),
+            num_slides="slides of the part",
+            num_annotated="slides with annotations",
+            num_tumor="sections labelled Tumor",
+            num_normal="sections labelled Normal",
+            num_unlabelled="sections in sections.csv without a label",
+            num_slides_without_sections="slides that sections.csv does not name",
+            num_prefilled="sections whose label a model had filled in before a person saw them",
+        ),
+        _file(
+            "table2",
+            "one pool of training patches, or their total",
+            ("phantom",),
+            pool="tumor_free, tumor, tumor_dense, stroma, normal or total",
+            num_patches="patches in the pool, before balancing",
+            num_draws="draws of the pool in an epoch of the default balance",
+            unbalance_before="tumor-free pixels per tumor pixel over the different patches; equal in all rows",
+            unbalance_after="the same, expected over an epoch's draws",
+        ),
+        _file(
+            "table3",
+            "what was chosen for a setting, as in selection.parquet",
+            (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
+        ),
+        _file("table4", "one chosen model on Test", (*_CHOICE, *_SUMMARY, "weights_digest")),
+        _file(
+            "table5",
+            "one output of a chosen model on Test",
+            ("setting", "psi", "is_final", *_SUMMARY, "num_changed"),
+            num_to_tumor="verdicts that this output turns from Normal or review to Tumor",
+            num_to_normal="verdicts that this output turns from Tumor to Normal or review",
+            patch_s="seconds a patch of 512 px takes up to this output, float32 eager, by the speed-up record; "
+            "null without one",
+        ),
+        _file(
+            "merge_weights",
+            "one decoder block in the linear merge (eq. 2)",
+            ("setting", "epoch", "phantom"),
+            psi="psi_0 to psi_4",
+            merge_weight="w as learned",
+            score_std="standard deviation of Tumor's score minus Normal's over the measured patches; null "
+            "without a speed-up record",
+            effect="merge_weight times score_std: how far the block moves the merged score; null likewise",
+        ),
+        _file(
+            "section_verdicts",
+            "one section under one chosen model",
+            ("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
+            **_from_ledger(
+                *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
+                *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
+                *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
+            ),
+            area_um2="area of the largest region at t_p, um2",
+            tumor_until="the highest t_p at which the section is Tumor with this t_A; 0 for none",
+            ledger_margin_um="smallest distance from a pixel of at least t_p to the edge of the tissue, um; "
+            "null without any; research use only",
+            verdict="Tumor, Normal or review",
+            correct="whether verdict and label agree; null without a label, or for review",
+        ),
+        _file(
+            "intervals",
+            "one figure of one output on some parts, with its interval over resampled slides",
+            ("setting", "psi", "is_final", "num_sections", "num_slides", "phantom", "phantom_weights"),
+            part="Test, or Validation I + II",
+            figure="accuracy, sensitivity, specificity or f_beta",
+            value="of the sections as they are",
+            low="lower end of the 95 % interval",
+            high="upper end of the 95 % interval",
+        ),
+        _file(
+            "beside_paper",
+            "one row of the paper's Table 3, 4 or 5 with the study's figures",
+            ("setting", "psi", "num_sections", "num_slides", "phantom", "phantom_weights"),
+            table="Table 3, Table 4 or Table 5",
+            **{
+                f"{name}{suffix}": f"{name} {text}"
+                for name in ("accuracy", "sensitivity", "specificity", "f_beta")
+                for suffix, text in (
+                    ("_paper", "as the paper prints it, a text"),
+                    ("", "of the study"),
+                    ("_low", "of the study, lower end of its 95 % interval"),
+                    ("_high", "of the study, upper end"),
+                )
             },
         ),
-        Schema(
-            name="table2",
-            about="one pool of training patches, or their total",
-            shared=("phantom",),
-            own={
-                "pool": "tumor_free, tumor, tumor_dense, stroma, normal or total",
-                "num_patches": "patches in the pool, before balancing",
-                "num_draws": "draws of the pool in an epoch of the default balance",
-                "unbalance_before": "tumor-free pixels per tumor pixel over the different patches; equal in all rows",
-                "unbalance_after": "the same, expected over an epoch's draws",
+        _file(
+            "comparisons",
+            "a pair of models on the Test sections that both judge",
+            ("num_slides", "phantom", "phantom_weights"),
+            one="a setting, or a setting and one of its outputs",
+            other="a setting",
+            num_sections="labelled sections that both call Tumor or Normal",
+            num_only_one_right="sections on which only the first is right",
+            num_only_other_right="sections on which only the second is right",
+            mcnemar_p="McNemar's exact two-sided p, which takes sections as independent",
+            **{
+                f"{name}_difference{suffix}": f"{name} of the first minus the second's{text}"
+                for name in ("accuracy", "sensitivity", "specificity", "f_beta")
+                for suffix, text in (
+                    ("", ""),
+                    ("_low", ": lower end of the 95 % interval over resampled slides"),
+                    ("_high", ": upper end"),
+                )
             },
+            is_resolved="whether the interval of the accuracy's difference excludes 0",
         ),
-        Schema(
-            name="table3",
-            about="what was chosen for a setting, as in selection.parquet",
-            shared=(*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
-        ),
-        Schema(
-            name="table4",
-            about="one chosen model on Test",
-            shared=(*_CHOICE, *_SUMMARY, "weights_digest"),
-        ),
-        Schema(
-            name="table5",
-            about="one output of a chosen model on Test",
-            shared=("setting", "psi", "is_final", *_SUMMARY, "num_changed"),
-            own={
-                "num_to_tumor": "verdicts that this output turns from Normal or review to Tumor",
-                "num_to_normal": "verdicts that this output turns from Tumor to Normal or review",
-                "patch_s": "seconds a patch of 512 px takes up to this output, float32 eager, by the calibration; "
-                "null without one",
-            },
-        ),
-        Schema(
-            name="merge_weights",
-            about="one decoder block in the linear merge (eq. 2)",
-            shared=("setting", "epoch", "phantom"),
-            own={
-                "psi": "psi_0 to psi_4",
-                "merge_weight": "w as learned",
-                "score_std": "standard deviation of Tumor's score minus Normal's over the calibration's patches; null "
-                "without a calibration",
-                "effect": "merge_weight times score_std: how far the block moves the merged score; null likewise",
-            },
-        ),
-        Schema(
-            name="section_verdicts",
-            about="one section under one chosen model",
-            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
-            own={
-                **_from_ledger(
-                    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
-                    *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
-                    *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
-                ),
-                "area_um2": "area of the largest region at t_p, um2",
-                "tumor_until": "the highest t_p at which the section is Tumor with this t_A; 0 for none",
-                "ledger_margin_um": "smallest distance from a pixel of at least t_p to the edge of the tissue, um; "
-                "null without any; research use only",
-                "verdict": "Tumor, Normal or review",
-                "correct": "whether verdict and label agree; null without a label, or for review",
-            },
-        ),
-        Schema(
-            name="intervals",
-            about="one figure of one output on some parts, with its interval over resampled slides",
-            shared=("setting", "psi", "is_final", "num_sections", "num_slides", "phantom", "phantom_weights"),
-            own={
-                "part": "Test, or Validation I + II",
-                "figure": "accuracy, sensitivity, specificity or f_beta",
-                "value": "of the sections as they are",
-                "low": "lower end of the 95 % interval",
-                "high": "upper end of the 95 % interval",
-            },
-        ),
-        Schema(
-            name="beside_paper",
-            about="one row of the paper's Table 3, 4 or 5 with the study's figures",
-            shared=("setting", "psi", "num_sections", "num_slides", "phantom", "phantom_weights"),
-            own={
-                "table": "Table 3, Table 4 or Table 5",
-                **{
-                    f"{name}{suffix}": f"{name} {text}"
-                    for name in ("accuracy", "sensitivity", "specificity", "f_beta")
-                    for suffix, text in (
-                        ("_paper", "as the paper prints it, a text"),
-                        ("", "of the study"),
-                        ("_low", "of the study, lower end of its 95 % interval"),
-                        ("_high", "of the study, upper end"),
-                    )
-                },
-            },
-        ),
-        Schema(
-            name="comparisons",
-            about="a pair of models on the Test sections that both judge",
-            shared=("num_slides", "phantom", "phantom_weights"),
-            own={
-                "one": "a setting, or a setting and one of its outputs",
-                "other": "a setting",
-                "num_sections": "labelled sections that both call Tumor or Normal",
-                "num_only_one_right": "sections on which only the first is right",
-                "num_only_other_right": "sections on which only the second is right",
-                "mcnemar_p": "McNemar's exact two-sided p, which takes sections as independent",
-                **{
-                    f"{name}_difference{suffix}": f"{name} of the first minus the second's{text}"
-                    for name in ("accuracy", "sensitivity", "specificity", "f_beta")
-                    for suffix, text in (
-                        ("", ""),
-                        ("_low", ": lower end of the 95 % interval over resampled slides"),
-                        ("_high", ": upper end"),
-                    )
-                },
-                "is_resolved": "whether the interval of the accuracy's difference excludes 0",
-            },
-        ),
-        Schema(
-            name="roc_curves",
-            about="one setting at one stored probability as t_p, on Test",
-            shared=(
+        _file(
+            "roc_curves",
+            "one setting at one stored probability as t_p, on Test",
+            (
                 "setting",
                 "t_p",
                 "t_a_um2",
@@ -276,182 +254,157 @@ SCHEMAS = {
                 "phantom_weights",
             ),
         ),
-        Schema(
-            name="roc",
-            about="the areas under a setting's curves on Test",
-            shared=("setting", "t_a_um2", "num_slides", "phantom", "phantom_weights"),
-            own={
-                "roc_auc": "area under the ROC curve over all t_p",
-                "roc_auc_low": "lower end of its 95 % interval over resampled slides",
-                "roc_auc_high": "upper end",
-                "average_precision": "mean precision over the Tumor sections, each at its own threshold",
-                "average_precision_low": "lower end of its 95 % interval over resampled slides",
-                "average_precision_high": "upper end",
-                "num_tumor": "sections labelled Tumor",
-                "num_normal": "sections labelled Normal",
-            },
+        _file(
+            "roc",
+            "the areas under a setting's curves on Test",
+            ("setting", "t_a_um2", "num_slides", "phantom", "phantom_weights"),
+            roc_auc="area under the ROC curve over all t_p",
+            roc_auc_low="lower end of its 95 % interval over resampled slides",
+            roc_auc_high="upper end",
+            average_precision="mean precision over the Tumor sections, each at its own threshold",
+            average_precision_low="lower end of its 95 % interval over resampled slides",
+            average_precision_high="upper end",
+            num_tumor="sections labelled Tumor",
+            num_normal="sections labelled Normal",
         ),
-        Schema(
-            name="reliability_bins",
-            about="the Test sections of a setting with a probability in one tenth",
-            shared=("setting", "phantom", "phantom_weights"),
-            own={
-                "probability_low": "where the tenth begins",
-                "probability_high": "where it ends",
-                "mean_probability": "mean of the highest t_p at which its sections are Tumor",
-                "tumor_share": "share of its sections that are labelled Tumor",
-                "num_sections": "its sections",
-            },
+        _file(
+            "reliability_bins",
+            "the Test sections of a setting with a probability in one tenth",
+            ("setting", "phantom", "phantom_weights"),
+            probability_low="where the tenth begins",
+            probability_high="where it ends",
+            mean_probability="mean of the highest t_p at which its sections are Tumor",
+            tumor_share="share of its sections that are labelled Tumor",
+            num_sections="its sections",
         ),
-        Schema(
-            name="reliability",
-            about="a setting's calibration on Test",
-            shared=("setting", "num_sections", "phantom", "phantom_weights"),
-            own={
-                "calibration_error": "mean distance of mean_probability and tumor_share over the tenths, by sections",
-                "brier_score": "mean squared distance of probability and label",
-                "brier_score_of_share": "the same for always saying the share of Tumor",
-            },
+        _file(
+            "reliability",
+            "a setting's calibration on Test",
+            ("setting", "num_sections", "phantom", "phantom_weights"),
+            calibration_error="mean distance of mean_probability and tumor_share over the tenths, by sections",
+            brier_score="mean squared distance of probability and label",
+            brier_score_of_share="the same for always saying the share of Tumor",
         ),
-        Schema(
-            name="error_groups",
-            about="one group of Test sections under one chosen model",
-            shared=("setting", *_COUNTS, "num_review", "num_sections", "phantom", "phantom_weights"),
-            own={
-                "kind": "slide, area or prefilled",
-                "group": "the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
-                "error_share": "share of the judged sections that are wrong",
-            },
+        _file(
+            "error_groups",
+            "one group of Test sections under one chosen model",
+            ("setting", *_COUNTS, "num_review", "num_sections", "phantom", "phantom_weights"),
+            kind="slide, area or prefilled",
+            group="the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
+            error_share="share of the judged sections that are wrong",
         ),
-        Schema(
-            name="stability",
-            about="the plateau around a setting's chosen thresholds on Validation I + II",
-            shared=(*_CHOICE, "f_beta", "phantom", "phantom_weights"),
-            own={
-                "tolerance": "so much below the chosen cell's F_beta a cell of the plateau may be",
-                "plateau_share": "share of the grid's cells in the plateau",
-                "t_p_low": "least t_p in the plateau",
-                "t_p_high": "greatest t_p in the plateau",
-                "t_a_um2_low": "least t_A in the plateau, um2",
-                "t_a_um2_high": "greatest t_A in the plateau, um2",
-            },
+        _file(
+            "stability",
+            "the plateau around a setting's chosen thresholds on Validation I + II",
+            (*_CHOICE, "f_beta", "phantom", "phantom_weights"),
+            tolerance="so much below the chosen cell's F_beta a cell of the plateau may be",
+            plateau_share="share of the grid's cells in the plateau",
+            t_p_low="least t_p in the plateau",
+            t_p_high="greatest t_p in the plateau",
+            t_a_um2_low="least t_A in the plateau, um2",
+            t_a_um2_high="greatest t_A in the plateau, um2",
         ),
-        Schema(
-            name="triage",
-            about="a setting at a promised miss rate",
-            shared=("setting", "phantom", "phantom_weights"),
-            own={
-                "miss_rate": "promised: share of Tumor sections that may be auto-normal",
-                "false_alarm_rate": "promised: share of Normal sections that may be auto-tumor",
-                "normal_below_t_p": "a section that is Tumor only below this t_p is auto-normal; 0 for none",
-                "tumor_from_t_p": "a section that is Tumor at this t_p is auto-tumor; null for none",
-                "num_calibration_tumor": "Tumor sections of Validation I + II",
-                "num_calibration_normal": "Normal sections of Validation I + II",
-                "review_share_predicted": "share of Validation I + II that is for review",
-                "review_share_test": "share of Test that is for review; null without Test",
-                "num_test": "labelled sections of Test",
-                "num_auto_normal": "of Test",
-                "num_review": "of Test, with sections that were not read whole",
-                "num_auto_tumor": "of Test",
-                "num_missed": "Tumor sections of Test that are auto-normal",
-                "num_false_alarms": "Normal sections of Test that are auto-tumor",
-                "miss_rate_test": "num_missed as a share of Test's Tumor sections; null without any",
-                "false_alarm_rate_test": "num_false_alarms as a share of Test's Normal sections; null without any",
-                "prefilled_share": "share of the calibration's sections whose label a model had filled in before",
-            },
+        _file(
+            "triage",
+            "a setting at a promised miss rate",
+            ("setting", "phantom", "phantom_weights"),
+            miss_rate="promised: share of Tumor sections that may be auto-normal",
+            false_alarm_rate="promised: share of Normal sections that may be auto-tumor",
+            normal_below_t_p="a section that is Tumor only below this t_p is auto-normal; 0 for none",
+            tumor_from_t_p="a section that is Tumor at this t_p is auto-tumor; null for none",
+            num_calibration_tumor="Tumor sections of Validation I + II",
+            num_calibration_normal="Normal sections of Validation I + II",
+            review_share_predicted="share of Validation I + II that is for review",
+            review_share_test="share of Test that is for review; null without Test",
+            num_test="labelled sections of Test",
+            num_auto_normal="of Test",
+            num_review="of Test, with sections that were not read whole",
+            num_auto_tumor="of Test",
+            num_missed="Tumor sections of Test that are auto-normal",
+            num_false_alarms="Normal sections of Test that are auto-tumor",
+            miss_rate_test="num_missed as a share of Test's Tumor sections; null without any",
+            false_alarm_rate_test="num_false_alarms as a share of Test's Normal sections; null without any",
+            prefilled_share="share of the conformal set's sections whose label a model had filled in before",
         ),
-        Schema(
-            name="learning_curves",
-            about="one epoch",
-            shared=("phantom",),
-            own={
-                "epoch": "the first is 1",
-                **dict.fromkeys(
-                    SETTINGS, "IoU of the setting's own output on Validation I; null where it has no such epoch"
-                ),
-            },
+        _file(
+            "learning_curves",
+            "one epoch",
+            ("phantom",),
+            epoch="the first is 1",
+            **dict.fromkeys(
+                SETTINGS, "IoU of the setting's own output on Validation I; null where it has no such epoch"
+            ),
         ),
-        Schema(
-            name="margins",
-            about="one predicted Tumor region of a chosen model, with its distance to the tissue's edge; research use "
+        _file(
+            "margins",
+            "one predicted Tumor region of a chosen model, with its distance to the tissue's edge; research use "
             "only: that edge need not be a surgical margin",
-            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
-            own={
-                "region": "its number in the section, as in the file for QuPath",
-                "area_um2": "area of the region, um2",
-                "margin_um": "smallest distance from the region to the edge of the tissue found; research use only",
-                "max_probability": "highest probability in the region",
-                "mean_probability": "mean probability of the region",
-                "x_level0_px": "of the region's centroid",
-                "y_level0_px": "of the region's centroid",
-                **_from_ledger("weights_digest", "phantom", "phantom_weights"),
-            },
+            ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+            region="its number in the section, as in the file for QuPath",
+            area_um2="area of the region, um2",
+            margin_um="smallest distance from the region to the edge of the tissue found; research use only",
+            max_probability="highest probability in the region",
+            mean_probability="mean probability of the region",
+            x_level0_px="of the region's centroid",
+            y_level0_px="of the region's centroid",
+            **_from_ledger("weights_digest", "phantom", "phantom_weights"),
         ),
-        Schema(
-            name="section_margins",
-            about="one section under one chosen model, with the smallest margin of its regions; research use only: "
+        _file(
+            "section_margins",
+            "one section under one chosen model, with the smallest margin of its regions; research use only: "
             "the tissue's edge need not be a surgical margin",
-            shared=("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
-            own={
-                **_from_ledger("label", "coverage"),
-                "verdict": "Tumor, Normal or review",
-                "num_regions": "regions of at least t_A at t_p",
-                "margin_um": "smallest margin of these regions; null without any; research use only",
-                "ledger_margin_um": "the ledger's margin_um at t_p, never above margin_um as it also counts smaller "
-                "regions; null where no pixel reaches t_p; research use only",
-                **_from_ledger("weights_digest", "phantom", "phantom_weights"),
-            },
+            ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+            **_from_ledger("label", "coverage"),
+            verdict="Tumor, Normal or review",
+            num_regions="regions of at least t_A at t_p",
+            margin_um="smallest margin of these regions; null without any; research use only",
+            ledger_margin_um="the ledger's margin_um at t_p, never above margin_um as it also counts smaller "
+            "regions; null where no pixel reaches t_p; research use only",
+            **_from_ledger("weights_digest", "phantom", "phantom_weights"),
         ),
-        Schema(
-            name="figure2",
+        _file(
+            "figure2",
+            "one section of a slide that is shown",
+            ("slide_id", "section_id", "part", "phantom"),
             folder="figures",
-            about="one section of a slide that is shown",
-            shared=("slide_id", "section_id", "part", "phantom"),
-            own={**_from_ledger("label", "labelled_by", *_BOX), "um_per_px": _UM_PER_PX},
+            **_from_ledger("label", "labelled_by", *_BOX),
+            um_per_px=_UM_PER_PX,
         ),
-        Schema(
-            name="figure4",
+        _file(
+            "figure4",
+            "a setting's own output on one patch of Validation I",
+            _PATCH_SHARED,
             folder="figures",
-            about="a setting's own output on one patch of Validation I",
-            shared=_PATCH_SHARED,
-            own=_PATCH_OUTPUT,
+            **_PATCH_OUTPUT,
         ),
-        Schema(
-            name="figure5",
+        _file(
+            "figure5",
+            "one bar: a chosen model on Test",
+            ("setting", "fn", "fp", "num_review", "num_sections", "phantom", "phantom_weights"),
             folder="figures",
-            about="one bar: a chosen model on Test",
-            shared=("setting", "fn", "fp", "num_review", "num_sections", "phantom", "phantom_weights"),
-            own={"num_wrong": "fn + fp"},
+            num_wrong="fn + fp",
         ),
-        Schema(
-            name="figure6",
+        _file("figure6", "one correctly classified Test section", _SHOWN_SHARED, folder="figures", **_SHOWN_SECTION),
+        _file(
+            "figure7",
+            "the false positive of Test with the largest region",
+            _SHOWN_SHARED,
             folder="figures",
-            about="one correctly classified Test section",
-            shared=_SHOWN_SHARED,
-            own=_SHOWN_SECTION,
+            **_SHOWN_SECTION,
+            region_um_per_px="um per pixel of the picture of the region",
+            region_x_level0_px="left edge of the region's box",
+            region_y_level0_px="top edge of the region's box",
+            region_width_level0_px="width of the region's box",
+            region_height_level0_px="height of the region's box",
+            region_max_probability="highest probability in the region",
+            region_mean_probability="mean probability of the region",
         ),
-        Schema(
-            name="figure7",
+        _file(
+            "figure8",
+            "an output of resnet34_ds or resnet34_linear on one patch of Validation I",
+            _PATCH_SHARED,
             folder="figures",
-            about="the false positive of Test with the largest region",
-            shared=_SHOWN_SHARED,
-            own={
-                **_SHOWN_SECTION,
-                "region_um_per_px": "um per pixel of the picture of the region",
-                "region_x_level0_px": "left edge of the region's box",
-                "region_y_level0_px": "top edge of the region's box",
-                "region_width_level0_px": "width of the region's box",
-                "region_height_level0_px": "height of the region's box",
-                "region_max_probability": "highest probability in the region",
-                "region_mean_probability": "mean probability of the region",
-            },
-        ),
-        Schema(
-            name="figure8",
-            folder="figures",
-            about="an output of resnet34_ds or resnet34_linear on one patch of Validation I",
-            shared=_PATCH_SHARED,
-            own=_PATCH_OUTPUT,
+            **_PATCH_OUTPUT,
         ),
     )
 }
@@ -506,7 +459,7 @@ def _lines() -> Iterator[str]:
         yield from _file_lines(f"{mine.folder}/{mine.name}.parquet", str(mine.version), mine.about, mine.columns)
 
 
-def _file_lines(path: str, version: str, about: str, columns: dict[str, str]) -> Iterator[str]:
+def _file_lines(path: str, version: str, about: str, columns: Mapping[str, str]) -> Iterator[str]:
     yield from (
         "",
         f"## {path}, version {version}",

@@ -1,7 +1,7 @@
 """What each block adds to the linear merge (eq. 2; paper, section 3.1): `python analysis/make.py merge_weights STUDY`.
 
 A weight by itself says little, since score maps differ in scale: a large weight on a flat map does nothing. So beside
-w stands w times the standard deviation of the block's scores, which the calibration measures.
+w stands w times the standard deviation of the block's scores, which the speed-up record holds.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def build_merge_weights(metrics: pd.DataFrame, choice: Choice, costs: Mapping[st
     Args:
         metrics: the rows of the run's metrics.parquet.
         choice: the model.
-        costs: what the calibration measured, by output; empty without one.
+        costs: what the speed-up record says of each output; empty without one.
 
     Raises:
         LedgerError: the metrics hold no weights of this epoch.

@@ -10,7 +10,7 @@ wrong: it is left out of the confusion and counted in a column of its own.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,9 @@ _RANKED = {
 _DIGITS_THAT_DIFFER = 12
 
 
-def select_thresholds(study: Path, config: tyro.conf.OmitArgPrefixes[SelectConfig]) -> None:
+def select_thresholds(
+    study: Annotated[Path, tyro.conf.arg(metavar="STUDY")], config: tyro.conf.OmitArgPrefixes[SelectConfig]
+) -> None:
     """Choose epoch, t_p and t_A of every setting, write the whole grid and the choice, and print Table 3.
 
     Args:

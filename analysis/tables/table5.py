@@ -2,7 +2,7 @@
 
 Every block is judged at the thresholds that were chosen for the final output, on the Test part. The accuracies
 are cut after four digits, as the paper's are; the other figures are rounded. What a patch takes up to each block is
-known where the calibration has measured it (`jobs/launch_calibrate.py`). The single blocks of the linear merge are no
+known where it was measured (`jobs/launch_calibrate.py`). The single blocks of the linear merge are no
 segmentations (they are for looking at), so the default is the deeply supervised setting alone.
 """
 
@@ -34,7 +34,7 @@ def build_table5(ledger_rows: pa.Table, choice: Choice, costs: Mapping[str, Meas
     Args:
         ledger_rows: the section ledger.
         choice: the model and the thresholds.
-        costs: what the calibration measured, by output; empty without one.
+        costs: what the speed-up record says of each output; empty without one.
 
     Raises:
         LedgerError: Test was not inferred with it, or an output misses sections.
@@ -96,7 +96,7 @@ def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
 
 
 def _time_columns(patch_s: pd.Series) -> dict[str, list[str]]:
-    """Nothing without a calibration; the last output is the whole network."""
+    """Columns of time, none without a speed-up record; the last output is the whole network."""
     if patch_s.isna().any():
         return {}
     return {
@@ -106,7 +106,7 @@ def _time_columns(patch_s: pd.Series) -> dict[str, list[str]]:
 
 
 def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredOutput]:
-    """What the calibration of the chosen weights measured of each output, on a GPU where there is one; else nothing.
+    """Read what each output of the chosen weights takes, by the speed-up record of a GPU, or of the CPU; else nothing.
 
     Raises:
         ConfigurationError: the record is there, and of other weights or another version.

@@ -2,10 +2,10 @@
 
 Two thresholds on a section's number (the highest t_p at which it is Tumor with the chosen t_A) give three groups:
 auto-normal, review, auto-tumor. They are class-conditional conformal: a section is auto-normal if among the Tumor
-sections of the calibration it would be one of the lowest, so that of Tumor sections to come at most a share of
+sections of the conformal set it would be one of the lowest, so that of Tumor sections to come at most a share of
 `miss_rate` is expected in that group; auto-tumor the other way round, with `false_alarm_rate`.
 
-The promise holds for sections that are exchangeable with those of the calibration. Sections cluster in slides, t_A
+The promise holds for sections that are exchangeable with those of that set. Sections cluster in slides, t_A
 and the epoch were chosen on the same sections, and pre-filled labels favour the model that filled them in; so it is
 checked on Test, and the table says what was promised and what came.
 """
@@ -54,7 +54,7 @@ class TriageThresholds:
 def triage_thresholds(
     tumor_steps: NDArray[np.int64], normal_steps: NDArray[np.int64], *, miss_rate: float, false_alarm_rate: float
 ) -> TriageThresholds:
-    """Class-conditional conformal thresholds from the calibration's sections.
+    """Class-conditional conformal thresholds from the sections of the conformal set.
 
     Of n sections and one to come, exchangeable, the newcomer is among the k lowest with a probability of at most
     k / (n + 1). So k is the greatest whole number with k / (n + 1) <= rate, and auto-normal is what lies below the
@@ -86,7 +86,7 @@ def _num_allowed(num: int, rate: float) -> int:
 
 
 def build_triage(
-    calibration: Sequence[ScoredSections],
+    conformal: Sequence[ScoredSections],
     test: Sequence[ScoredSections],
     *,
     miss_rates: Sequence[float] = MISS_RATES,
@@ -95,7 +95,7 @@ def build_triage(
     """One row per setting and miss rate.
 
     Args:
-        calibration: the sections of Validation I + II of each setting.
+        conformal: the sections of Validation I + II of each setting, which the promise rests on.
         test: those of Test, in the same order; a setting may have none.
         miss_rates: that are promised.
         false_alarm_rate: the same for all of them.
@@ -103,7 +103,7 @@ def build_triage(
     frame = pd.DataFrame(
         [
             _row(known, found, miss_rate, false_alarm_rate)
-            for known, found in zip(calibration, test, strict=True)
+            for known, found in zip(conformal, test, strict=True)
             for miss_rate in miss_rates
         ]
     )
@@ -112,7 +112,7 @@ def build_triage(
         title="Triage: what needs no review at a promised miss rate; from Validation I + II, measured on Test.",
         frame=frame,
         printed=_printed(frame),
-        notes=(*_needed_notes(frame), *_bias_notes(calibration), "For research alone; no diagnosis rests on it."),
+        notes=(*_needed_notes(frame), *_bias_notes(conformal), "For research alone; no diagnosis rests on it."),
     )
 
 
@@ -190,13 +190,13 @@ def _needed_notes(frame: pd.DataFrame) -> Iterator[str]:
         yield f"Nothing is auto-normal where {least} Tumor sections are too few for the promise: {needed}."
 
 
-def _bias_notes(calibration: Sequence[ScoredSections]) -> Iterator[str]:
-    share = max(_prefilled_share(each) for each in calibration)
+def _bias_notes(conformal: Sequence[ScoredSections]) -> Iterator[str]:
+    share = max(_prefilled_share(each) for each in conformal)
     if share:
         yield (
-            f"WARNING: the labels of {share:.0%} of the calibration's sections had been filled in by a model before a "
-            "person saw them. Errors that the person let stand count as right here, so misses are underestimated; "
-            "calibrate on sections that were labelled blind."
+            f"WARNING: the labels of {share:.0%} of the conformal set's sections had been filled in by a model before "
+            "a person saw them. Errors that the person let stand count as right here, so misses are underestimated; "
+            "take sections that were labelled blind."
         )
 
 
@@ -215,6 +215,6 @@ def write_triage(
         ConfigurationError: a rate is not between 0 and 1.
     """
     rows = study.ledger
-    calibration = all_scored(rows, study.choices, list(SELECTION_PARTS))
-    test = [scored_sections(rows, each.choice, [Part.TEST]) for each in calibration]
-    return study.write(build_triage(calibration, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate))
+    conformal = all_scored(rows, study.choices, list(SELECTION_PARTS))
+    test = [scored_sections(rows, each.choice, [Part.TEST]) for each in conformal]
+    return study.write(build_triage(conformal, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate))

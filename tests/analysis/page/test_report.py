@@ -121,7 +121,7 @@ def test_what_could_not_be_made_is_named_with_the_reason(page: str) -> None:
 
 
 def test_the_bias_of_prefilled_labels_is_a_warning(page: str) -> None:
-    assert re.search(r'class="warning">WARNING: the labels of 100% of the calibration', page)
+    assert re.search(r'class="warning">WARNING: the labels of 100% of the conformal set', page)
 
 
 def test_phantoms_are_named_at_the_top(tmp_path: Path) -> None:
