@@ -43,18 +43,18 @@ _DIGITS_THAT_DIFFER = 12
 
 
 def select_thresholds(
-    study: Annotated[Path, tyro.conf.arg(metavar="STUDY")], config: tyro.conf.OmitArgPrefixes[SelectConfig]
+    study_root: Annotated[Path, tyro.conf.arg(metavar="STUDY")], config: tyro.conf.OmitArgPrefixes[SelectConfig]
 ) -> None:
     """Choose epoch, t_p and t_A of every setting, write the whole grid and the choice, and print Table 3.
 
     Args:
-        study: The study's folder.
+        study_root: The study's folder.
         config: The grid, and what it is judged by.
 
     Raises:
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
-    paths = StudyPaths(study)
+    paths = StudyPaths(study_root)
     rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
