@@ -20,7 +20,7 @@ class JournalEntry:
 
     stage: Stage
     job_id: str
-    """Of the job or of the whole array."""
+    """Number of the job, or of the whole array."""
     cluster: str
     """slurm or local."""
     num_elements: int
@@ -31,9 +31,9 @@ class JournalEntry:
     code: str
     """Name of the code that it runs, as in the study's folder `code`."""
     command: tuple[str, ...]
-    """Of the launcher; empty where it was called from Python."""
+    """Command line of the launcher; empty where it was called from Python."""
     folder: str
-    """In which the launcher was called."""
+    """Folder in which the launcher was called."""
     submitted_at: str
     """UTC, ISO 8601."""
 

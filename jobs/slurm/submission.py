@@ -36,7 +36,7 @@ class Work:
 
     stage: Stage
     tasks: tuple[StageTask, ...]
-    """One, or one for each element."""
+    """The job's task, or one for each element of an array."""
     nodes: int = 1
     ranks_per_node: int = 1
     gpus_per_node: int = 0
@@ -53,7 +53,7 @@ class Submitted:
     after: tuple[str, ...]
     """Jobs that it waits for."""
     earlier_command: tuple[str, ...] | None = None
-    """Of the earlier launch that submitted it; None if this one did."""
+    """Command line of the earlier launch that submitted it; None if this one did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Launch:
     only_missing: bool = False
     """Leave out what is done already."""
     command: tuple[str, ...] = ()
-    """Of the launcher."""
+    """Command line of the launcher."""
 
     @property
     def paths(self) -> StudyPaths:
@@ -306,7 +306,7 @@ def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:
 
 
 class _Executor(submitit.SlurmExecutor):
-    """Also where there is no srun, for a dry run."""
+    """Submitit's executor, which a dry run can use where there is no srun."""
 
     @classmethod
     def affinity(cls) -> int:

@@ -34,9 +34,9 @@ class StageTask:
     values: Mapping[str, Any]
     """What it is called with, by keyword; what it has no parameter for is left out."""
     num_slides: int | None = None
-    """That it works on, where it does so slide by slide."""
+    """Number of slides that it works on, where it does so slide by slide."""
     threads: int | None = None
-    """Of each process; None is what Slurm gave it."""
+    """Threads of each process; None is as many cores as Slurm gave it."""
 
     def __call__(self) -> None:
         """Run it; an error that the user can act on is told as one message, without a traceback."""
