@@ -19,7 +19,7 @@ FALSE_VERDICTS = {
 }
 """(fn, fp) on the Test part, and the figures as printed; two counts of resnet34 give the same ones."""
 TEST_SECTIONS = (1119, 843)
-"""Tumor, Normal."""
+"""Numbers of Tumor and Normal sections in Test."""
 CHOSEN_AREAS_UM2 = {
     "unet": (8960, 35),
     "resnet34": (3840, 15),
@@ -29,4 +29,4 @@ CHOSEN_AREAS_UM2 = {
 """t_A of Table 3, and how many cells of 16 x 16 px that is at 1 um per pixel."""
 CHOSEN_T_P = {"unet": 0.45, "resnet34": 0.60, "resnet34_ds": 0.60, "resnet34_linear": 0.65}
 MERGE_WEIGHTS = (0.1590, -0.1645, 0.1603, -0.2963, 0.0036)
-"""Of psi_0 to psi_4, as the paper's linear merge learned them (section 3.1)."""
+"""The weights of psi_0 to psi_4 that the paper's linear merge learned (section 3.1)."""

@@ -18,12 +18,12 @@ from bccdist.slides.manifest import read_sections
 
 
 class Relabelled(NamedTuple):
-    """How many sections of a file of labels ..."""
+    """What a file of labels changed."""
 
     num_changed: int
-    """... have another label now than before,"""
+    """Number of sections that have another label now than before."""
     num_unknown: int
-    """and are not in the ledger: of parts that were not inferred, such as Training."""
+    """Number of sections that the ledger does not know, as those of Training, which was not inferred."""
 
 
 def relabel(study_root: Path, sections_csv: Path) -> Relabelled:

@@ -20,9 +20,9 @@ from bccdist.sections.verdicts import Verdict
 NUM_RESAMPLES = 10_000
 SEED = 0
 LEVEL = 0.95
-"""Of all intervals."""
+"""The share of resamples that every interval holds."""
 FEW_SLIDES = 20
-"""With fewer the middle of the resamples is known to cover too little."""
+"""Intervals over fewer slides are known to be too narrow, and tables say so."""
 FIGURES = ("accuracy", "sensitivity", "specificity", "f_beta")
 
 
@@ -35,12 +35,12 @@ class Interval:
     high: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """As three columns of a table: the value's, and two more for the ends."""
+        """Make three columns of a table: the value, and two more for the ends."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
     @classmethod
     def from_columns(cls, row: Mapping[Any, Any], name: str) -> Self:
-        """What `columns` made columns of."""
+        """Read the interval from three such columns."""
         return cls(value=row[name], low=row[f"{name}_low"], high=row[f"{name}_high"])
 
     @property
@@ -95,7 +95,7 @@ def figures_of(confusion: Confusion, beta: float) -> dict[str, NDArray[np.float6
 
 
 def interval_of(value: float, samples: NDArray[np.float64]) -> Interval:
-    """The middle `LEVEL` of the samples; NaN where no sample has a value."""
+    """Take the middle `LEVEL` of the samples; NaN where no sample has a value."""
     known = samples[~np.isnan(samples)]
     if not known.size:
         return Interval(value=value, low=float("nan"), high=float("nan"))

@@ -59,7 +59,7 @@ def scored_sections(table: pa.Table, choice: Choice, parts: Iterable[Part]) -> S
 
 
 def all_scored(table: pa.Table, choices: list[Choice], parts: list[Part]) -> list[ScoredSections]:
-    """Those of every chosen model that has both Tumor and Normal sections.
+    """Take the sections of every chosen model that has both Tumor and Normal ones.
 
     Raises:
         LedgerError: none has.

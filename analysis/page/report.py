@@ -7,7 +7,7 @@ the tables anew from the ledger; pictures of the paper's figures are taken as th
 import base64
 import io
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -40,7 +40,7 @@ from bccdist.sections.choices import Choice
 from bccdist.sections.margins import MARGIN_WARNING
 
 MOST_PICTURES = 12
-"""Of each kind of error."""
+"""Sections of each kind of error that are shown."""
 _JPEG_QUALITY = 88
 _PAPER_FIGURES = {
     "figure2": "Figure 2. Section labels on two Test slides: Tumor red, Normal green.",
@@ -112,7 +112,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """For links within the page."""
+        """The name that links within the page lead to."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
@@ -131,28 +131,25 @@ class _Study:
         return self.evidence.paths
 
     def blocks(self, *names: str, folded: bool = False) -> Iterator[TableBlock]:
-        """Some tables; one that could not be made is left out, and named under "Not made"."""
+        """Take some tables; one that could not be made is left out, and named under "Not made"."""
         for name in names:
             table = self.tables[name]
             if isinstance(table, Table):
                 yield table_block(table, folded=folded)
 
-    def picture(self, name: str, caption: str) -> Iterator[PictureBlock]:
-        """A picture from STUDY/figures, if it is there; one that shows tissue as JPEG, which is smaller."""
+    def picture(self, name: str, caption: str = "") -> Iterator[PictureBlock]:
+        """Take a picture from STUDY/figures, if it is there; the paper's figures have their own captions."""
         path = self.paths.figure(name)
         if path.exists():
-            kind = "jpeg" if name in _PAPER_FIGURES else "png"
-            yield PictureBlock(
-                uri=data_uri(_as_jpeg(path) if kind == "jpeg" else path.read_bytes(), kind), caption=caption
-            )
+            # The paper's figures show tissue, which is smaller as JPEG.
+            shows_tissue = name in _PAPER_FIGURES
+            uri = data_uri(_as_jpeg(path), "jpeg") if shows_tissue else data_uri(path.read_bytes(), "png")
+            yield PictureBlock(uri=uri, caption=caption or _PAPER_FIGURES[name])
 
 
 def table_block(table: Table, *, folded: bool = False) -> TableBlock:
     """A table as it is printed."""
-    rows = table.printed.astype(str).to_numpy().tolist()
-    return TableBlock(
-        title=table.title, heading=[str(name) for name in table.printed], rows=rows, notes=table.notes, folded=folded
-    )
+    return replace(frame_block(table.title, table.printed), notes=table.notes, folded=folded)
 
 
 def _as_jpeg(path: Path) -> bytes:
@@ -209,9 +206,7 @@ def render(name: str, sections: Sequence[Section], *, warning: str) -> str:
 
 def _sections(study: _Study) -> Iterator[Section]:
     yield _headline_section(study)
-    yield Section(
-        title="Data", blocks=[*study.blocks("table1", "table2"), *study.picture("figure2", _PAPER_FIGURES["figure2"])]
-    )
+    yield Section(title="Data", blocks=[*study.blocks("table1", "table2"), *study.picture("figure2")])
     yield _training_section(study)
     yield Section(
         title="Selection",
@@ -230,12 +225,12 @@ def _sections(study: _Study) -> Iterator[Section]:
                 "roc", "ROC and precision-recall of section verdicts over all t_p; marks: the chosen ones."
             ),
             *study.blocks("roc"),
-            *study.picture("figure6", _PAPER_FIGURES["figure6"]),
+            *study.picture("figure6"),
         ],
     )
     yield Section(
         title="Decoder blocks",
-        blocks=[*study.blocks("table5", "merge_weights"), *study.picture("figure8", _PAPER_FIGURES["figure8"])],
+        blocks=[*study.blocks("table5", "merge_weights"), *study.picture("figure8")],
     )
     yield _errors_section(study)
     yield _trust_section(study)
@@ -315,7 +310,7 @@ def _training_section(study: _Study) -> Section:
         lines=table.notes,
         blocks=[
             PictureBlock(uri=data_uri(picture.read_bytes(), "png"), caption=table.title),
-            *study.picture("figure4", _PAPER_FIGURES["figure4"]),
+            *study.picture("figure4"),
         ],
     )
 
@@ -325,7 +320,7 @@ def _errors_section(study: _Study) -> Section:
         title="Errors",
         blocks=[
             *_galleries(study),
-            *study.picture("figure7", _PAPER_FIGURES["figure7"]),
+            *study.picture("figure7"),
             *study.blocks("error_groups", folded=True),
         ],
     )

@@ -11,7 +11,7 @@ from bccdist.failures import read_reason
 from bccdist.parts import Part
 
 DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
-"""Those whose heatmaps of the chosen epoch are there."""
+"""The parts whose heatmaps of the chosen epoch are there by now."""
 
 
 def write_tables(study_root: Path, manifest_path: Path) -> None:

@@ -21,7 +21,7 @@ _BLOCKS = {
     "psi_2": "Table 5, psi_1 and psi_2",
     "psi_3": "Table 5, psi_3 and psi_4",
 }
-"""Of resnet34_ds; psi_4 is its row in Table 4."""
+"""The rows of Table 5 for the blocks of resnet34_ds; its psi_4 is its row in Table 4."""
 _SETTING_OF_TABLE_5 = "resnet34_ds"
 
 

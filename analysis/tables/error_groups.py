@@ -18,7 +18,7 @@ from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
 AREA_EDGES = (0.25, 1.0, 4.0, 16.0, 64.0)
-"""Of the groups by area, in multiples of t_A."""
+"""Where one group by area ends and the next begins, in multiples of t_A."""
 MOST_SLIDES_PRINTED = 10
 NOT_PREFILLED = "none"
 

@@ -32,7 +32,7 @@ MISS_RATES = (0.005, 0.01, 0.02, 0.05)
 FALSE_ALARM_RATE = 0.05
 GROUPS = ("auto_normal", "review", "auto_tumor")
 NO_STEP = CURVE_LENGTH
-"""As the first step of auto-tumor: no section reaches it."""
+"""The first step of auto-tumor where no section may be called so: none reaches it."""
 
 
 @dataclass(frozen=True, kw_only=True)
