@@ -116,11 +116,11 @@ def ways(device: torch.device, *, compiled: bool) -> list[Way]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one way."""
+    """What one way took, and its losses."""
 
     seconds: list[float]
     losses: list[float]
-    """Of the first step."""
+    """Losses of the first step."""
 
 
 def _patches(study: Path, num: int) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,7 @@ def _measure(
     for _ in range(repeats):
         for way in every:
             _set_allocator(keeps=way.keeps_memory)
-            with kernels(way.config, images.device):
+            with kernels(resolve_compute(way.config, images.device, world_size=1)):
                 steps[way.name]()
                 start_s = time.perf_counter()
                 steps[way.name]()
@@ -162,7 +162,7 @@ def _step_of(
 
     def step() -> list[float]:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(compute, device):
+        with autocast(compute):
             scores = network(to_network_input(images))
         parts = losses(setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -173,7 +173,7 @@ def _step_of(
 
 
 def _set_allocator(*, keeps: bool) -> None:
-    """As glibc comes, or as a run on the CPU sets it."""
+    """Let the process give freed memory back, as glibc comes, or keep it, as a run on the CPU does."""
     if keeps:
         keep_freed_memory()
         return

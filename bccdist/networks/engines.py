@@ -6,9 +6,7 @@ compiled  the same through torch.compile; with CUDA graphs on a GPU, which was n
 openvino  the same through OpenVINO, on the CPU; also int8, which NNCF makes after training
 """
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -18,13 +16,16 @@ from torch import Tensor, nn
 
 from bccdist.configuration import Engine, Precision
 from bccdist.errors import ConfigurationError
-from bccdist.machine import cannot_compile, gpu_has_bf16
+from bccdist.machine import cannot_compile, cannot_compute_in
+from bccdist.networks.arithmetic import compiling, torch_settings
 from bccdist.networks.folding import channels_first, folded
 from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import OpenVinoRunner
 
 Runner = Callable[..., tuple[Tensor, ...]]
 """Tensors with the same leading n, to tensors with the same n; all on the device."""
+_EXACT = {"cudnn_precision": "ieee"}
+"""Float32 as it says: torch lets cuDNN round factors to TF32 unless it is told not to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Arithmetic:
     engine: Engine
 
     def __str__(self) -> str:
-        """Such as `float32 openvino`."""
+        """Both in words, such as `float32 openvino`."""
         return f"{self.precision} {self.engine}"
 
 
@@ -84,8 +85,8 @@ def _reason_against(precision: str, engine: str, device: torch.device) -> str | 
         return "bf16 is for the engines folded and compiled; set one of these, or auto"
     if engine == "openvino":
         return _reason_against_openvino(device)
-    if precision == "bf16" and device.type == "cuda" and not gpu_has_bf16():
-        return f"{torch.cuda.get_device_name(device)} has no bf16; set precision to float32"
+    if reason := cannot_compute_in(precision, device):
+        return f"{reason}; set precision to float32"
     lack = cannot_compile(device) if engine == "compiled" else None
     return f"{lack}; install it, or set engine to folded" if lack else None
 
@@ -132,31 +133,16 @@ def make_runner(
 
 def _in_inference_mode(module: nn.Module) -> Runner:
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        with torch.inference_mode(), _exact_convolutions():
+        with torch.inference_mode(), torch_settings(**_EXACT):
             return cast("tuple[Tensor, ...]", module(*inputs))
 
     return run
 
 
-@contextmanager
-def _exact_convolutions() -> Iterator[None]:
-    """Float32 as it says: torch lets cuDNN round factors to TF32 unless it is told not to."""
-    cudnn: Any = torch.backends.cudnn
-    kinds = (cudnn.conv, cudnn.rnn)  # Both, because torch refuses to say whether cuDNN uses TF32 where they differ.
-    before = [kind.fp32_precision for kind in kinds]
-    try:
-        for kind in kinds:
-            kind.fp32_precision = "ieee"
-        yield
-    finally:
-        for kind, precision in zip(kinds, before, strict=True):
-            kind.fp32_precision = precision
-
-
 def _compiled(module: nn.Module, device: torch.device) -> Runner:
     """Compiled for each size of patches and the most of them that came; fewer are filled up to that number."""
     how: dict[str, Any] = {"mode": "reduce-overhead"} if device.type == "cuda" else {"options": {"freezing": True}}
-    with _without_deprecations():
+    with compiling():
         compiled = torch.compile(module, dynamic=False, **how)
     most: dict[torch.Size, int] = {}
 
@@ -164,17 +150,9 @@ def _compiled(module: nn.Module, device: torch.device) -> Runner:
         num, size = len(inputs[0]), inputs[0].shape[1:]
         most[size] = max(num, most.get(size, 0))
         filled = [torch.cat([each, each.new_zeros((most[size] - num, *each.shape[1:]))]) for each in inputs]
-        with torch.no_grad(), _exact_convolutions(), _without_deprecations():
+        with torch.no_grad(), torch_settings(**_EXACT), compiling():
             found = compiled(*filled)
         # The next call of a CUDA graph writes to the same memory.
         return tuple(each[:num].clone() for each in found)
 
     return run
-
-
-@contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """Be silent on what is deprecated: torch 2.13's compiler imports such parts of torch itself."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield

@@ -1,11 +1,10 @@
-"""In which arithmetic a network is trained: precision, memory order, compilation, kernels.
+"""The arithmetic in which a network is trained: precision, memory order, compilation, kernels.
 
 None of it changes the method. What a run chose is said when it starts, and how far that is from float32 eager is
 measured on its first patches.
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,28 +13,30 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils import deterministic as torch_deterministic
 
-from bccdist.configuration import ComputeConfig, TrainConfig, TrainPrecision
+from bccdist.configuration import ComputeConfig, Switch, TrainConfig, TrainPrecision
 from bccdist.errors import ConfigurationError
-from bccdist.machine import cannot_compile, gpu_has_bf16
+from bccdist.machine import cannot_compile, cannot_compute_in, gpu_has_bf16
+from bccdist.networks.arithmetic import compiling, torch_settings
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.losses import losses
 
 _CUBLAS_WORKSPACE = ":4096:8"
 """One of the two sizes of its workspace with which cuBLAS gives the same bits each time."""
-_TF32_CAPABILITY = (8, 0)
-"""Of the first GPUs that have TF32."""
+_EXACT = {"matmul_precision": "highest", "cudnn_precision": "ieee"}
+_ROUNDED = {"matmul_precision": "high", "cudnn_precision": "tf32"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
     """The arithmetic of one run, nothing left to `auto`."""
 
+    device: torch.device
+    """Where the network is."""
     precision: TrainPrecision
     channels_last: bool
-    """Wherever the network's width allows it."""
+    """Whether channels come last in memory, wherever the network's width allows it."""
     compile: bool
     fused_adam: bool
     sync_batch_norm: bool
@@ -77,10 +78,11 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
     lack = cannot_compile(device)
     if config.compile == "on" and lack:
         raise ConfigurationError(f"compute.compile is 'on', but {lack}; install it, or set it to 'off'")
-    wants_to_compile = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
+    wants_to_compile = _is_on(config.compile, device)
     return Compute(
-        precision=resolve_precision(config, device),
-        channels_last=config.channels_last == "on" or (config.channels_last == "auto" and device.type == "cuda"),
+        device=device,
+        precision=_resolve_precision(config, device),
+        channels_last=_is_on(config.channels_last, device),
         compile=wants_to_compile and not lack,
         fused_adam=config.fused_adam,
         sync_batch_norm=config.sync_batch_norm and world_size > 1,
@@ -89,94 +91,38 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
     )
 
 
-def resolve_precision(config: ComputeConfig, device: torch.device) -> TrainPrecision:
-    """The precision that a configuration means on this device.
+def _is_on(switch: Switch, device: torch.device) -> bool:
+    return switch == "on" or (switch == "auto" and device.type == "cuda")
 
-    Raises:
-        ConfigurationError: the device does not have the one that is asked for.
-    """
+
+def _resolve_precision(config: ComputeConfig, device: torch.device) -> TrainPrecision:
     if config.precision == "auto":
         return "bf16" if device.type == "cuda" and gpu_has_bf16() else "float32"
-    if config.precision == "bf16" and device.type == "cuda" and not gpu_has_bf16():
+    if reason := cannot_compute_in(config.precision, device):
         raise ConfigurationError(
-            f"compute.precision is 'bf16', which {torch.cuda.get_device_name(device)} does not have; "
-            "set it to 'auto' or 'float32'"
-        )
-    if config.precision == "tf32" and not _has_tf32(device):
-        raise ConfigurationError(
-            "compute.precision is 'tf32', expected a GPU of compute capability "
-            f"{'.'.join(map(str, _TF32_CAPABILITY))} or more, got {_name_of(device)}; set it to 'auto' or 'float32'"
+            f"compute.precision is {config.precision!r}, but {reason}; set it to 'auto' or 'float32'"
         )
     return config.precision
 
 
 @contextmanager
-def kernels(config: ComputeConfig, device: torch.device) -> Iterator[None]:
+def kernels(compute: Compute) -> Iterator[None]:
     """Choose torch's kernels for a run; afterwards its settings are what they were.
 
     Settings of the process are all that torch offers for this. The same bits each time need cuBLAS's workspace too,
     which is read when the first of its handles is made: enter this before anything is computed on the GPU.
-
-    Raises:
-        ConfigurationError: the device does not have the precision that is asked for.
     """
-    precision = resolve_precision(config, device)
-    if config.deterministic and device.type == "cuda":
+    if compute.deterministic and compute.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
-    settings = _KernelSettings(
-        deterministic=config.deterministic,
-        warn_only=False,
+    with torch_settings(
+        deterministic=(compute.deterministic, False),
         # Nothing here reads memory before it is written, and filling it takes time.
         fill_uninitialized_memory=False,
         # Trying out which kernel is fastest can choose another one when a run goes on.
-        cudnn_benchmark=not config.deterministic,
-        matmul_precision="highest" if precision == "float32" else "high",
-        cudnn_precision="ieee" if precision == "float32" else "tf32",
-    )
-    with _in_force(settings):
+        cudnn_benchmark=not compute.deterministic,
+        **(_EXACT if compute.precision == "float32" else _ROUNDED),
+    ):
         yield
-
-
-@dataclass(frozen=True, kw_only=True)
-class _KernelSettings:
-    """What torch keeps for the whole process."""
-
-    deterministic: bool
-    warn_only: bool
-    fill_uninitialized_memory: bool
-    cudnn_benchmark: bool
-    matmul_precision: str
-    cudnn_precision: str
-
-    @classmethod
-    def of_process(cls) -> "_KernelSettings":
-        return cls(
-            deterministic=torch.are_deterministic_algorithms_enabled(),
-            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-            fill_uninitialized_memory=torch_deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-            cudnn_benchmark=torch.backends.cudnn.benchmark,
-            matmul_precision=torch.get_float32_matmul_precision(),
-            cudnn_precision=torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
-        )
-
-    def apply(self) -> None:
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
-        torch_deterministic.fill_uninitialized_memory = self.fill_uninitialized_memory  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = self.cudnn_benchmark
-        torch.set_float32_matmul_precision(self.matmul_precision)
-        # Both, because torch refuses to say whether cuDNN uses TF32 where they differ.
-        torch.backends.cudnn.conv.fp32_precision = self.cudnn_precision  # type: ignore[attr-defined]
-        torch.backends.cudnn.rnn.fp32_precision = self.cudnn_precision  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _in_force(settings: _KernelSettings) -> Iterator[None]:
-    before = _KernelSettings.of_process()
-    try:
-        settings.apply()
-        yield
-    finally:
-        before.apply()
 
 
 def prepare_network(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySupervisedUNet:
@@ -199,15 +145,13 @@ def compile_parallel(parallel: nn.Module, compute: Compute) -> None:
     if not compute.compile:
         return
     network = parallel.module if isinstance(parallel, DistributedDataParallel) else parallel
-    with warnings.catch_warnings():
-        # torch 2.13's compiler imports parts of torch that are deprecated.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with compiling():
         network.compile(dynamic=False)
 
 
-def autocast(compute: Compute, device: torch.device) -> torch.autocast:
+def autocast(compute: Compute) -> torch.autocast:
     """The context of a forward pass; weights and losses are float32 with any precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
+    return torch.autocast(compute.device.type, dtype=torch.bfloat16, enabled=compute.precision == "bf16")
 
 
 def make_optimizer(network: nn.Module, learning_rate: float, compute: Compute) -> torch.optim.Adam:
@@ -228,14 +172,14 @@ def difference_to_float32_eager(
         images: RGB, uint8 [n, h, w, 3].
         masks: 1 where Tumornest, uint8 [n, h, w].
         compute: the arithmetic of the run, in whose `kernels` this is called.
-        config: of the run.
+        config: the run's, for its loss.
 
     Returns:
         For each supervised output |loss - loss in float32 eager| over the latter; for `gradient` the norm of the
         difference over all weights, over the norm of the gradient in float32 eager.
     """
     plain = replace(compute, precision="float32", channels_last=False, compile=False)
-    with _in_force(replace(_KernelSettings.of_process(), matmul_precision="highest", cudnn_precision="ieee")):
+    with torch_settings(**_EXACT):
         plain_losses, plain_gradient = _losses_and_gradient(network, images, masks, compute=plain, config=config)
     our_losses, our_gradient = _losses_and_gradient(network, images, masks, compute=compute, config=config)
     differences = {psi: abs(our_losses[psi] - loss) / abs(loss) for psi, loss in plain_losses.items()}
@@ -246,7 +190,7 @@ def _losses_and_gradient(
     network: DeeplySupervisedUNet, images: Tensor, masks: Tensor, *, compute: Compute, config: TrainConfig
 ) -> tuple[dict[str, float], list[Tensor]]:
     copy = _copy(network, compute)
-    with autocast(compute, images.device):
+    with autocast(compute):
         scores = copy(to_network_input(images))
     found = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
     gradient = torch.autograd.grad(torch.stack(list(found.values())).sum(), list(copy.parameters()))
@@ -266,14 +210,6 @@ def _copy(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySupervisedUN
 
 
 def _norm_of_difference(chosen: list[Tensor], plain: list[Tensor]) -> float:
-    """Relative to the norm of `plain`."""
+    """The norm of the difference, over the norm of `plain`."""
     differences = [ours - theirs for ours, theirs in zip(chosen, plain, strict=True)]
     return (nn.utils.get_total_norm(differences) / nn.utils.get_total_norm(plain)).item()
-
-
-def _has_tf32(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _TF32_CAPABILITY
-
-
-def _name_of(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

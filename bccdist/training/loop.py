@@ -23,7 +23,7 @@ from bccdist.shard_set.epoch_plan import (
 )
 from bccdist.shard_set.index import read_set
 from bccdist.training.checkpoints import Position
-from bccdist.training.compute import kernels
+from bccdist.training.compute import kernels, resolve_compute
 from bccdist.training.distributed import (
     average_batch_statistics,
     choose_device,
@@ -65,9 +65,10 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
         keep_freed_memory()
     study = StudyPaths(study_root)
     paths = study.run(setting)
-    with process_group(ranks, paths.root, device) as peers, kernels(config.compute, device):
+    compute = resolve_compute(config.compute, device, world_size=ranks.world_size)
+    with process_group(ranks, paths.root, device) as peers, kernels(compute):
         with StopRequest() as request:
-            run = prepare_run(paths, setting, config, ranks, device, read_set(study.shards.root))
+            run = prepare_run(paths, setting, config, ranks, compute, read_set(study.shards.root))
             with closing(run):
                 stopped_by = _train_to_the_end(run, request)
         if stopped_by is not None:
@@ -179,7 +180,7 @@ def _validate(run: Run) -> ValidationResult:
     patches = Patches(reader=run.reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=0)
     draws = validation_draws(run.validation.rows, run.ranks, batch=run.config.micro_batch)
     with read_ahead(patches, draws, num_threads=run.config.num_workers) as batches:
-        return validate(run.network, batches, run.config, run.device, run.compute)
+        return validate(run.network, batches, run.config, run.compute)
 
 
 def _peak_memory_gib(device: torch.device) -> float:

@@ -27,7 +27,6 @@ from bccdist.training.compute import (
     compile_parallel,
     make_optimizer,
     prepare_network,
-    resolve_compute,
 )
 from bccdist.training.distributed import barrier, from_all_ranks, in_parallel
 from bccdist.training.holder import Holder, claim, refuse_lost
@@ -47,7 +46,6 @@ class Run:
     config_digest: str
     paths: RunPaths
     ranks: Ranks
-    device: torch.device
     compute: Compute
     shard_set: ShardSet
     training: PartPatches
@@ -77,6 +75,11 @@ class Run:
         """Tell a line of progress, once for all ranks."""
         if self.ranks.is_first:
             LOG.info(text)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank's network is."""
+        return self.compute.device
 
     @property
     def augments_on_device(self) -> bool:
@@ -167,18 +170,17 @@ class Run:
 
 
 def prepare_run(
-    paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, device: torch.device, shard_set: ShardSet
+    paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, compute: Compute, shard_set: ShardSet
 ) -> Run:
     """Claim the run's folder, and build network and optimiser as they are before the first step."""
     training, validation = (shard_set.part(part) for part in _PARTS)
-    compute = resolve_compute(config.compute, device, world_size=ranks.world_size)
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
     encoder_start = _start_encoder(network, config, paths)
     context = {"setting": setting, "shard_set": shard_set.digest, **_weights_context(config)}
     digest, holder = _claim(paths, ranks, config, compute, **context)
-    network = prepare_network(network.to(device), compute)
+    network = prepare_network(network.to(compute.device), compute)
     parallel = in_parallel(network, ranks)
     compile_parallel(parallel, compute)
     return Run(
@@ -186,7 +188,6 @@ def prepare_run(
         config_digest=digest,
         paths=paths,
         ranks=ranks,
-        device=device,
         compute=compute,
         shard_set=shard_set,
         training=training,

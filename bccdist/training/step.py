@@ -86,7 +86,7 @@ def _accumulate(run: Run, batches: Iterator[Batch]) -> dict[str, Tensor]:
 def _losses(run: Run, batch: Batch) -> dict[str, Tensor]:
     images, masks = on_device(run, batch)
     config = run.config
-    with autocast(run.compute, run.device):
+    with autocast(run.compute):
         scores = run.parallel(to_network_input(images))
     return losses(run.network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
 

@@ -40,7 +40,6 @@ def validate(
     network: DeeplySupervisedUNet,
     batches: Iterable[Batch],
     config: TrainConfig,
-    device: torch.device,
     compute: Compute,
 ) -> ValidationResult:
     """Hold a network against the masks of this rank's share of the patches, and add up over the ranks.
@@ -49,17 +48,17 @@ def validate(
         network: it is left in evaluation mode.
         batches: patches as they were stored.
         config: the run's, for its loss.
-        device: where the network is.
-        compute: the run's arithmetic.
+        compute: the run's arithmetic, where the network is.
     """
     network.eval()
+    device = compute.device
     supervised = supervised_outputs(network.setting)
     counts = torch.zeros(len(network.outputs), 4, dtype=torch.int64, device=device)
     num_patches = 0
     loss_sums: dict[str, Tensor] = {psi: torch.zeros((), dtype=torch.float64, device=device) for psi in supervised}
     for batch in batches:
         images, masks = (each.to(device, non_blocking=True) for each in (batch.images, batch.masks))
-        with autocast(compute, device):
+        with autocast(compute):
             scores = network(to_network_input(images))
         counts += confusion_px(scores, masks, config.mask_downsampling)
         parts = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy
 
+from bccdist import machine
 from bccdist.configuration import SETTINGS, Engine, Precision, Setting, pixel_px
 from bccdist.errors import ConfigurationError
 from bccdist.networks import engines
@@ -278,7 +279,7 @@ class _Asked(NamedTuple):
 )
 def test_what_is_asked_for_is_resolved_or_refused(asked: _Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "cannot_compile", lambda _: None)
-    monkeypatch.setattr(engines, "gpu_has_bf16", lambda: True)
+    monkeypatch.setattr(machine, "gpu_has_bf16", lambda: True)
     device = torch.device(asked.device)
     if asked.is_refused:
         with pytest.raises(ConfigurationError, match=asked.found):

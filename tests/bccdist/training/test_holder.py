@@ -20,6 +20,7 @@ from bccdist.paths import RunPaths, StudyPaths
 from bccdist.shard_set.index import read_set
 from bccdist.training import loop, run
 from bccdist.training.checkpoints import Position
+from bccdist.training.compute import resolve_compute
 from bccdist.training.distributed import process_group
 from bccdist.training.holder import claim, refuse_lost
 from bccdist.training.loop import train
@@ -58,7 +59,8 @@ def paths(study: StudyPaths) -> RunPaths:
 
 def start(study: StudyPaths, ranks: Ranks, config: TrainConfig = CONFIG) -> Run:
     """As a job does it."""
-    begun = prepare_run(study.run("unet"), "unet", config, ranks, CPU, read_set(study.shards.root))
+    compute = resolve_compute(config.compute, CPU, world_size=ranks.world_size)
+    begun = prepare_run(study.run("unet"), "unet", config, ranks, compute, read_set(study.shards.root))
     begun.restore()
     return begun
 

@@ -73,7 +73,7 @@ def _validated(network: DeeplySupervisedUNet, patches: tuple[Tensor, Tensor], ba
     images, masks = patches
     starts = range(0, len(images), batch)
     batches = [Batch(images[start : start + batch], masks[start : start + batch], None) for start in starts]
-    return validate(network, batches, CONFIG, CPU, resolve_compute(CONFIG.compute, CPU, world_size=1))
+    return validate(network, batches, CONFIG, resolve_compute(CONFIG.compute, CPU, world_size=1))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
