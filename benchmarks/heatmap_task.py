@@ -90,7 +90,9 @@ def prepare_task(
     path = study.run(setting).weights(EPOCH)
     path.parent.mkdir(parents=True)
     if weights is None:
-        save_network(path, random_network(setting, width, samples), {"target_mpp": str(target_mpp)})
+        save_network(
+            path, random_network(setting, width, samples), {"target_mpp": str(target_mpp), "phantom": "false"}
+        )
     else:
         shutil.copyfile(weights, path)
     task = Task(

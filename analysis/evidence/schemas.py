@@ -82,7 +82,7 @@ class Schema:
     version: int = 1
 
 
-def _file(name: str, about: str, shared: Sequence[str] = (), /, *, folder: str = "tables", **own: str) -> Schema:
+def file_schema(name: str, about: str, shared: Sequence[str] = (), /, *, folder: str = "tables", **own: str) -> Schema:
     """One file: columns that mean what `WORDS` says, and after them those that mean something here alone."""
     return Schema(name=name, about=about, folder=folder, columns={**{each: WORDS[each] for each in shared}, **own})
 
@@ -119,17 +119,17 @@ _SELECTED = (*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slid
 SCHEMAS = {
     schema.name: schema
     for schema in (
-        _file(
+        file_schema(
             "grid",
             "one cell of the selection's grid: a setting, an epoch, t_p and t_A, on Validation I + II",
             (*_CHOICE, *_FIGURES, "num_review"),
         ),
-        _file(
+        file_schema(
             "selection",
             "what was chosen for a setting, with its figures on Validation I + II",
             (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
-        _file(
+        file_schema(
             "table1",
             "one part of the data",
             ("part", "phantom"),
@@ -141,7 +141,7 @@ SCHEMAS = {
             num_slides_without_sections="slides that sections.csv does not name",
             num_prefilled="sections whose label a model had filled in before a person saw them",
         ),
-        _file(
+        file_schema(
             "table2",
             "one pool of training patches, or their total",
             ("phantom",),
@@ -151,13 +151,13 @@ SCHEMAS = {
             unbalance_before="tumor-free pixels per tumor pixel over the different patches; equal in all rows",
             unbalance_after="the same, expected over an epoch's draws",
         ),
-        _file(
+        file_schema(
             "table3",
             "what was chosen for a setting, as in selection.parquet",
             (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
-        _file("table4", "one chosen model on Test", (*_CHOICE, *_SUMMARY, "weights_digest")),
-        _file(
+        file_schema("table4", "one chosen model on Test", (*_CHOICE, *_SUMMARY, "weights_digest")),
+        file_schema(
             "table5",
             "one output of a chosen model on Test",
             ("setting", "psi", "is_final", *_SUMMARY, "num_changed"),
@@ -166,7 +166,7 @@ SCHEMAS = {
             patch_s="seconds a patch of 512 px takes up to this output, float32 eager, by the speed-up record; "
             "null without one",
         ),
-        _file(
+        file_schema(
             "merge_weights",
             "one decoder block in the linear merge (eq. 2)",
             ("setting", "epoch", "phantom"),
@@ -176,7 +176,7 @@ SCHEMAS = {
             "without a speed-up record",
             effect="merge_weight times score_std: how far the block moves the merged score; null likewise",
         ),
-        _file(
+        file_schema(
             "section_verdicts",
             "one section under one chosen model",
             ("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
@@ -192,7 +192,7 @@ SCHEMAS = {
             verdict="Tumor, Normal or review",
             correct="whether verdict and label agree; null without a label, or for review",
         ),
-        _file(
+        file_schema(
             "intervals",
             "one figure of one output on some parts, with its interval over resampled slides",
             ("setting", "psi", "is_final", "num_sections", "num_slides", "phantom", "phantom_weights"),
@@ -202,7 +202,7 @@ SCHEMAS = {
             low="lower end of the 95 % interval",
             high="upper end of the 95 % interval",
         ),
-        _file(
+        file_schema(
             "beside_paper",
             "one row of the paper's Table 3, 4 or 5 with the study's figures",
             ("setting", "psi", "num_sections", "num_slides", "phantom", "phantom_weights"),
@@ -218,7 +218,7 @@ SCHEMAS = {
                 )
             },
         ),
-        _file(
+        file_schema(
             "comparisons",
             "a pair of models on the Test sections that both judge",
             ("num_slides", "phantom", "phantom_weights"),
@@ -239,7 +239,7 @@ SCHEMAS = {
             },
             is_resolved="whether the interval of the accuracy's difference excludes 0",
         ),
-        _file(
+        file_schema(
             "roc_curves",
             "one setting at one stored probability as t_p, on Test",
             (
@@ -254,7 +254,7 @@ SCHEMAS = {
                 "phantom_weights",
             ),
         ),
-        _file(
+        file_schema(
             "roc",
             "the areas under a setting's curves on Test",
             ("setting", "t_a_um2", "num_slides", "phantom", "phantom_weights"),
@@ -267,7 +267,7 @@ SCHEMAS = {
             num_tumor="sections labelled Tumor",
             num_normal="sections labelled Normal",
         ),
-        _file(
+        file_schema(
             "reliability_bins",
             "the Test sections of a setting with a probability in one tenth",
             ("setting", "phantom", "phantom_weights"),
@@ -277,7 +277,7 @@ SCHEMAS = {
             tumor_share="share of its sections that are labelled Tumor",
             num_sections="its sections",
         ),
-        _file(
+        file_schema(
             "reliability",
             "a setting's calibration on Test",
             ("setting", "num_sections", "phantom", "phantom_weights"),
@@ -285,7 +285,7 @@ SCHEMAS = {
             brier_score="mean squared distance of probability and label",
             brier_score_of_share="the same for always saying the share of Tumor",
         ),
-        _file(
+        file_schema(
             "error_groups",
             "one group of Test sections under one chosen model",
             ("setting", *_COUNTS, "num_review", "num_sections", "phantom", "phantom_weights"),
@@ -293,7 +293,7 @@ SCHEMAS = {
             group="the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
             error_share="share of the judged sections that are wrong",
         ),
-        _file(
+        file_schema(
             "stability",
             "the plateau around a setting's chosen thresholds on Validation I + II",
             (*_CHOICE, "f_beta", "phantom", "phantom_weights"),
@@ -304,7 +304,7 @@ SCHEMAS = {
             t_a_um2_low="least t_A in the plateau, um2",
             t_a_um2_high="greatest t_A in the plateau, um2",
         ),
-        _file(
+        file_schema(
             "triage",
             "a setting at a promised miss rate",
             ("setting", "phantom", "phantom_weights"),
@@ -326,7 +326,7 @@ SCHEMAS = {
             false_alarm_rate_test="num_false_alarms as a share of Test's Normal sections; null without any",
             prefilled_share="share of the conformal set's sections whose label a model had filled in before",
         ),
-        _file(
+        file_schema(
             "learning_curves",
             "one epoch",
             ("phantom",),
@@ -335,7 +335,7 @@ SCHEMAS = {
                 SETTINGS, "IoU of the setting's own output on Validation I; null where it has no such epoch"
             ),
         ),
-        _file(
+        file_schema(
             "margins",
             "one predicted Tumor region of a chosen model, with its distance to the tissue's edge; research use "
             "only: that edge need not be a surgical margin",
@@ -349,7 +349,7 @@ SCHEMAS = {
             y_level0_px="of the region's centroid",
             **_from_ledger("weights_digest", "phantom", "phantom_weights"),
         ),
-        _file(
+        file_schema(
             "section_margins",
             "one section under one chosen model, with the smallest margin of its regions; research use only: "
             "the tissue's edge need not be a surgical margin",
@@ -362,7 +362,7 @@ SCHEMAS = {
             "regions; null where no pixel reaches t_p; research use only",
             **_from_ledger("weights_digest", "phantom", "phantom_weights"),
         ),
-        _file(
+        file_schema(
             "figure2",
             "one section of a slide that is shown",
             ("slide_id", "section_id", "part", "phantom"),
@@ -370,22 +370,24 @@ SCHEMAS = {
             **_from_ledger("label", "labelled_by", *_BOX),
             um_per_px=_UM_PER_PX,
         ),
-        _file(
+        file_schema(
             "figure4",
             "a setting's own output on one patch of Validation I",
             _PATCH_SHARED,
             folder="figures",
             **_PATCH_OUTPUT,
         ),
-        _file(
+        file_schema(
             "figure5",
             "one bar: a chosen model on Test",
             ("setting", "fn", "fp", "num_review", "num_sections", "phantom", "phantom_weights"),
             folder="figures",
             num_wrong="fn + fp",
         ),
-        _file("figure6", "one correctly classified Test section", _SHOWN_SHARED, folder="figures", **_SHOWN_SECTION),
-        _file(
+        file_schema(
+            "figure6", "one correctly classified Test section", _SHOWN_SHARED, folder="figures", **_SHOWN_SECTION
+        ),
+        file_schema(
             "figure7",
             "the false positive of Test with the largest region",
             _SHOWN_SHARED,
@@ -399,7 +401,7 @@ SCHEMAS = {
             region_max_probability="highest probability in the region",
             region_mean_probability="mean probability of the region",
         ),
-        _file(
+        file_schema(
             "figure8",
             "an output of resnet34_ds or resnet34_linear on one patch of Validation I",
             _PATCH_SHARED,
