@@ -200,7 +200,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """In which arithmetic a network is trained; every choice is compared with float32 eager when a run starts."""
+    """The arithmetic in which a network is trained; it is compared with float32 eager when a run starts."""
 
     precision: Literal["auto"] | TrainPrecision = "auto"
     """Precision of the forward pass. bf16: by autocast, weights and losses stay float32; auto: bf16 on a GPU that has

@@ -79,8 +79,8 @@ def records_in(content: bytes, *, path: Path, tag: str) -> list[tuple[int, dict[
     """The records in what a file holds, each with the number of its line.
 
     Args:
-        content: of the file.
-        path: for the message.
+        content: the bytes of the file.
+        path: the file, for the message.
         tag: the key that says what kind of record each is.
 
     Raises:

@@ -19,9 +19,9 @@ from bccdist.shard_set.epoch_plan import drawn_unbalance, plan_epoch
 
 PAPER_PATCHES = 185_308
 PAPER_STARTS = {"tumor": 175_771, "tumor_dense": 179_780, "stroma": 171_771, "normal": 173_771}
-"""Of 185,308 patches in a row, the first of each pool ..."""
+"""The first patch of each pool, among 185,308 in a row."""
 PAPER_SIZES = {"tumor": 9_537, "tumor_dense": 5_528, "stroma": 9_096, "normal": 9_458}
-"""... and how many patches it has."""
+"""The number of patches of each pool, from its first on."""
 GLOBAL_BATCH = 64
 WORLD_SIZE = 4
 MIB = 2**20
@@ -29,7 +29,7 @@ MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one plan."""
+    """Time and memory of one plan."""
 
     num_draws: int
     draws_mib: float

@@ -20,7 +20,7 @@ from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.unet import DeeplySupervisedUNet
 
 RESNET18_BLOCKS = 2
-"""In each of layer1 to layer4."""
+"""Residual blocks of each of layer1 to layer4."""
 _WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts keep the state dict, beside others that are none of it."""
 _CLASSIFIER = ("fc.weight", "fc.bias")
@@ -134,7 +134,7 @@ def _blocks_without_weights(own: Iterable[str], found: Iterable[str]) -> list[st
 
 
 def _blocks(names: Iterable[str]) -> set[str]:
-    """Such as layer1.0."""
+    """The blocks that these tensors belong to, such as layer1.0."""
     return {".".join(name.split(".")[:2]) for name in names if name.startswith("layer")}
 
 

@@ -43,7 +43,7 @@ class DeeplySupervisedUNet(nn.Module):
         setting: one of the paper's four.
         width: filters of the first encoder block.
         outputs: the names of what `forward` returns, the final one last.
-        memory_format: in which the network is fast, and safe; it brings its input there by itself.
+        memory_format: the memory order in which the network is fast, and safe; it brings its input there by itself.
         merge_weights: eq. 2's w, one per block, coarsest first; only in `resnet34_linear`.
     """
 

@@ -161,7 +161,7 @@ def drawn_unbalance(tumornest: NDArray[np.floating[Any]], plan: EpochPlan) -> fl
 
     Args:
         tumornest: share of each training patch's pixels in Tumornest, 0 to 1, [num_patches].
-        plan: of the epoch.
+        plan: what the epoch draws.
     """
     times = np.bincount(plan.draws, minlength=len(tumornest))
     return pixel_unbalance(num_patches=len(plan.draws), tumornest_sum=float(times @ tumornest))

@@ -24,7 +24,7 @@ from bccdist.shard_set.pools import POOLS, PoolTotals, pool_totals
 
 FORMAT_VERSION = "2"
 DIGEST_BYTES = 8
-"""Of each SHA-256, so many are kept in memory."""
+"""First bytes of each SHA-256 that are kept in memory."""
 _POOL_TEXTS = {
     "tumor_free": "Tumornest under 0.05 % of the patch",
     "tumor": "Tumornest at least 0.05 % of the patch",
@@ -102,7 +102,7 @@ class ShardSet:
 
     @property
     def target_mpp(self) -> float:
-        """Um per pixel that the patches were meant to have."""
+        """Resolution that the patches were meant to have, in um per pixel."""
         return float(self.manifest["config"]["target_mpp"])
 
     @property
@@ -154,7 +154,7 @@ class ShardSet:
         return ShardSetPaths(self.root).index
 
     def _pieces(self, name: str) -> Iterator[pa.Array]:
-        """A column bit by bit, so that the texts of millions of rows are never there at once."""
+        """A column piece by piece, so that the texts of millions of rows are never there at once."""
         file = pq.ParquetFile(self._index, pre_buffer=False)
         return (batch.column(0) for batch in file.iter_batches(columns=[name]))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 POOLS = ("tumor_free", "tumor", "tumor_dense", "stroma", "normal")
-"""In the order of Table 2; the names are those of `BalanceConfig`."""
+"""The pools in the order of Table 2; their names are those of `BalanceConfig`."""
 SPARSE_FRACTION = 0.0005
 """0.05 % of a patch: 131.07 of 512 x 512 px."""
 DENSE_FRACTION = 0.1
@@ -42,7 +42,7 @@ class PoolTotals:
     """How large the pools of some patches are, and how much tumor they show; totals of disjoint patches add up.
 
     Attributes:
-        num_patches: for each name in `POOLS`.
+        num_patches: number of patches, for each name in `POOLS`.
         tumornest_sum: for each name in `POOLS` the sum of the Tumornest fractions: its tumor area, in patches.
     """
 

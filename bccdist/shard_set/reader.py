@@ -51,7 +51,6 @@ class PatchReader:
     """
 
     def __init__(self, shard_set: ShardSet) -> None:
-        """Know where all patches lie; no tar is opened yet."""
         self._shard_set = shard_set
         self._tar_codes, self._tars = shard_set.coded_column("tar")
         self._members = {kind: _members(shard_set, kind) for kind in ("image", "mask")}

@@ -168,7 +168,7 @@ def difference_to_float32_eager(
     statistics stay as they are, and other ranks need not take part.
 
     Args:
-        network: on the device of the patches.
+        network: the network, on the device of the patches.
         images: RGB, uint8 [n, h, w, 3].
         masks: 1 where Tumornest, uint8 [n, h, w].
         compute: the arithmetic of the run, in whose `kernels` this is called.

@@ -25,7 +25,7 @@ class Holder:
     host: str
     pid: int
     since: str
-    """In UTC, to the microsecond: no two starts of a process are the same."""
+    """Time of the start in UTC, to the microsecond, so that no two starts of a process are the same."""
 
 
 def claim(path: Path, ranks: Ranks) -> Holder | None:
@@ -42,7 +42,7 @@ def refuse_lost(path: Path, holder: Holder | None) -> None:
     """Stop all ranks if a newer start holds the folder; the first rank looks, and all of them must come here.
 
     Args:
-        path: of the folder's holder.
+        path: the file that names the folder's holder.
         holder: what `claim` gave this rank.
 
     Raises:

@@ -62,7 +62,7 @@ def losses(
         setting: one of the paper's four.
         scores: what the network returned.
         mask: 1 where Tumornest, uint8 [n, h, w] in the input's size.
-        gamma: of the focal loss.
+        gamma: the focal loss's.
         method: Pi_l.
     """
     return {

@@ -20,7 +20,6 @@ class StopRequest:
     """While it is entered, signals are noted and do nothing else; nested signals keep the first."""
 
     def __init__(self) -> None:
-        """Note nothing yet: the handlers come when it is entered."""
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
 

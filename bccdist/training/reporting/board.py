@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from bccdist.training.reporting.metrics import MetricsRow
 
 _FLUSH_S = 30
-"""What a killed process can leave unwritten at most."""
+"""Most seconds of curves that a killed process leaves unwritten."""
 
 
 class Board:
@@ -22,7 +22,7 @@ class Board:
         """Open a new file in the folder beside those of earlier starts.
 
         Args:
-            folder: that TensorBoard reads.
+            folder: the folder that TensorBoard reads.
             first_step: optimiser steps of the run that are done. What earlier files hold of later ones vanishes from
                 TensorBoard, because those are done again.
         """
@@ -32,9 +32,9 @@ class Board:
         """Add a step.
 
         Args:
-            global_step: since the run began; the first is 1.
-            losses: of each supervised output.
-            learning_rate: that it was made with.
+            global_step: its number since the run began; the first is 1.
+            losses: the loss of each supervised output.
+            learning_rate: the rate that the step was made with.
         """
         self._add("step_loss/total", sum(losses.values()), global_step)
         for psi, loss in losses.items():

@@ -47,11 +47,11 @@ def sheet_of_plan(
     others fill the sheet.
 
     Args:
-        reader: of the shard set.
-        plan: of the epoch.
+        reader: reads the patches.
+        plan: what the epoch draws.
         training: the patches that the plan numbers.
-        config: of the augmentation.
-        seed, epoch: of the run; the plan should be theirs.
+        config: how patches are changed.
+        seed, epoch: those that the plan was made with.
 
     Returns:
         uint8 RGB [h, w, 3].
@@ -73,8 +73,8 @@ def shown_positions(plan: EpochPlan, shows_tumor: NDArray[np.bool_]) -> list[int
     """The first positions of an epoch whose patch shows tumor, eight or fewer, in their order.
 
     Args:
-        plan: of the epoch; only what its steps use counts.
-        shows_tumor: of the patches that the plan numbers, bool [num_patches].
+        plan: what the epoch draws; only what its steps use counts.
+        shows_tumor: which of the patches that the plan numbers show tumor, bool [num_patches].
     """
     drawn = shows_tumor[plan.draws[: plan.num_steps * plan.global_batch]]
     tumor_first = np.argsort(~drawn, kind="stable")[:MOST_PATCHES]

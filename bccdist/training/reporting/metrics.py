@@ -107,7 +107,7 @@ def best_epochs(rows: Sequence[Mapping[Any, Any]], num: int) -> list[int]:
     """The epochs with the highest IoU of the final output, best first; the earlier one where two are equal.
 
     Args:
-        rows: with epoch, is_final and iou, as in metrics.parquet.
+        rows: rows of metrics.parquet; epoch, is_final and iou are enough.
         num: the most epochs to return.
     """
     final = [row for row in rows if row["is_final"]]

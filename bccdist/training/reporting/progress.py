@@ -17,7 +17,7 @@ class _Mark(NamedTuple):
     step: int
     time_s: float
     waited_s: float
-    """For patches, since the start."""
+    """Time waited for patches since the start."""
 
 
 class Progress:
@@ -43,14 +43,14 @@ class Progress:
         """Start the clock.
 
         Args:
-            epoch: at hand; the first is 1.
-            num_epochs: of the run.
-            num_steps: of each epoch.
+            epoch: the epoch at hand; the first is 1.
+            num_epochs: epochs of the run.
+            num_steps: steps of each epoch.
             global_batch: patches of a step.
             first_step: steps of this epoch that were done before, so 0 unless it is resumed.
             validation_s: what the last validation took; None where there was none yet.
             say: gets the line.
-            clock: in seconds, never set back.
+            clock: a time in seconds that is never set back.
             local_time: the time of day.
         """
         self._epoch, self._num_epochs = epoch, num_epochs
@@ -61,15 +61,15 @@ class Progress:
         self._said_s = start.time_s
         self._pace_from = start
         self._recent = deque([start])
-        """Those of the last ten seconds, and the one before."""
+        """The marks of the last ten seconds, and the one before."""
 
     def report(self, step: int, loss: float, waited_s: float) -> None:
         """Take note of a step that is done.
 
         Args:
-            step: of the epoch; the first is 1.
-            loss: of this step.
-            waited_s: of this step's time, for patches.
+            step: its number in the epoch; the first is 1.
+            loss: the step's loss.
+            waited_s: the part of the step's time that was spent waiting for patches.
         """
         mark = _Mark(step, self._clock(), self._recent[-1].waited_s + waited_s)
         step_s = (mark.time_s - self._pace_from.time_s) / (mark.step - self._pace_from.step)

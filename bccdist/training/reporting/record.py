@@ -15,7 +15,6 @@ class TimedBatches:
     """Batches, and how long they were waited for."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        """Nothing waited for yet."""
         self._batches = batches
         self._waited_s = 0.0
 
@@ -38,7 +37,6 @@ class StepRecord:
     """Records the steps of one epoch."""
 
     def __init__(self, run: Run, plan: EpochPlan, position: Position) -> None:
-        """Start the clock at a position of the epoch."""
         self._run, self._plan = run, plan
         self._progress = Progress(
             epoch=position.epoch,

@@ -44,10 +44,10 @@ def write_summary(path: Path, rows: Sequence[MetricsRow], *, title: str, num_bes
     """Draw the epochs of a run and write them as PNG, atomically.
 
     Args:
-        path: of the picture.
-        rows: of metrics.parquet, from one epoch on.
-        title: of the picture; a warning is added if the slides are phantoms.
-        num_best: so many of the best epochs are marked (section 2.5).
+        path: where the picture is written.
+        rows: rows of metrics.parquet, one epoch or more.
+        title: stands above the picture; a warning is added if the slides are phantoms.
+        num_best: number of the best epochs that are marked (section 2.5).
     """
     figure = draw(rows, title=title, num_best=num_best)
     with atomic_path(path) as partial:
@@ -197,7 +197,7 @@ def _draw_heading(figure: Figure, title: str, rows: Sequence[MetricsRow]) -> Non
 
 
 def _psis(rows: Sequence[MetricsRow]) -> list[str]:
-    """In the order of the rows, the final one last."""
+    """The outputs in the order of the rows, the final one last."""
     return list(dict.fromkeys(row["psi"] for row in rows))
 
 
