@@ -73,6 +73,7 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     outside = [name for name in tensors if not name.startswith(prefix)]
     left_over = [prefix + name for name in found if name not in expected and name not in _CLASSIFIER]
     _refuse_faults(path, own, found, expected=expected, left_over=[*outside, *left_over])
+    # Only now, when nothing can go wrong any more, so that a file that is refused leaves the network as it was.
     encoder.load_state_dict({**own, **{name: found[name] for name in expected}})
     for block in fresh:
         _make_identity(encoder.get_submodule(block))

@@ -57,6 +57,7 @@ class DeeplySupervisedUNet(nn.Module):
             PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
         )
         *skips, deepest = self.encoder.channels
+        # From coarse to fine: a block halves the channels, as each block of the encoder doubled them.
         widths = [deepest >> (block + 1) for block in range(NUM_BLOCKS)]
         self.blocks = nn.ModuleList(
             DecoderBlock(in_channels, skip, out_channels)

@@ -110,6 +110,7 @@ def _index_of(
     rows = np.concatenate([part.rows for part in parts])
     times = np.ones(1 + int(rows.max()), dtype=np.int64)
     if balance is not None:
+        # Draws number the patches as training does: by their place among those of these parts.
         members = {pool: np.concatenate([part.members[pool] for part in parts]) for pool in POOLS}
         drawn = draw_epoch(members, balance, seed=seed, epoch=epoch)
         times[rows] = np.bincount(drawn, minlength=len(rows))

@@ -121,6 +121,7 @@ def load_state(
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     states: list[RankState] = state["ranks"]
+    # Statistics and random state are a rank's own; among another number of ranks nobody can go on with them.
     if len(states) == ranks.world_size:
         _restore_rank(states[ranks.rank], network, device)
     else:

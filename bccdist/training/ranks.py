@@ -49,6 +49,7 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
     Raises:
         DistributedError: a scheme is half set or makes no sense; the message names what was found.
     """
+    # In their order: within a Slurm job both are set, and the processes that torchrun started are those that train.
     for scheme, names in _SCHEMES.items():
         found = {name: environment[name] for name in names if name in environment}
         if not {names[0], names[2]} & set(found):

@@ -54,6 +54,7 @@ def validate(
     device = compute.device
     supervised = supervised_outputs(network.setting)
     counts = torch.zeros(len(network.outputs), 4, dtype=torch.int64, device=device)
+    # Sums and counts alone go over the ranks: a mean of their means would weigh unequal shares alike.
     num_patches = 0
     loss_sums: dict[str, Tensor] = {psi: torch.zeros((), dtype=torch.float64, device=device) for psi in supervised}
     for batch in batches:
