@@ -1,11 +1,10 @@
 """What this machine and its torch can do."""
 
 import ctypes
-import importlib.util
-import os
-import shutil
 
 import torch
+
+from bccdist.installed import lack_for_compiling
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt."""
@@ -41,7 +40,4 @@ def cannot_compute_in(precision: str, device: torch.device) -> str | None:
 
 def cannot_compile(device: torch.device) -> str | None:
     """What torch.compile lacks on this machine for networks on this device, if anything."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "the package triton is not installed"
-    compiler = os.environ.get("CXX", "g++")
-    return None if shutil.which(compiler) else f"the C++ compiler {compiler} was not found"
+    return lack_for_compiling(for_gpu=device.type == "cuda")

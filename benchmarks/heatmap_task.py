@@ -13,9 +13,9 @@ from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, place_patches
 from bccdist.heatmaps.writing import cells_of
+from bccdist.installed import has_openvino
 from bccdist.networks.inference import WholeNetwork
 from bccdist.networks.inputs import to_network_input
-from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.receptive_field import effective_receptive_field
 from bccdist.networks.unet import DeeplySupervisedUNet

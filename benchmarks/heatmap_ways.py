@@ -323,7 +323,7 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
     from bccdist import __version__
     from bccdist.configuration import InferConfig
     from bccdist.heatmaps.store import Heatmap
-    from bccdist.networks.installed import has_openvino
+    from bccdist.installed import has_openvino
     from bccdist.paths import StudyPaths
     from bccdist.stages.epochs import infer_slides
 

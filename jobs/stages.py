@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
 from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
-from bccdist.networks.installed import has_openvino
+from bccdist.installed import has_openvino, lack_for_compiling
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.requirements import listed
 from bccdist.stages.stage import Stage
@@ -70,7 +70,7 @@ def lacks_of_stage(stage: Stage, manifest: Manifest, cluster: ClusterConfig) -> 
         yield from _lacks_of_encoder(stage, config)
     # With a container, the image's packages are those that count.
     if isinstance(config, InferConfig) and not cluster.container:
-        yield from _lacks_of_engine(config, num_gpus=_num_gpus(stage, cluster))
+        yield from _lacks_of_engine(config, cluster, num_gpus=_num_gpus(stage, cluster))
 
 
 def _lacks_of_encoder(stage: Stage, config: TrainConfig) -> Iterator[str]:
@@ -82,7 +82,11 @@ def _lacks_of_encoder(stage: Stage, config: TrainConfig) -> Iterator[str]:
         yield f"encoder_weights: {path} is not there, expected a .safetensors or torch file"
 
 
-def _lacks_of_engine(config: InferConfig, *, num_gpus: int) -> Iterator[str]:
+def _lacks_of_engine(config: InferConfig, cluster: ClusterConfig, *, num_gpus: int) -> Iterator[str]:
+    # Compilers of other machines cannot be asked.
+    is_here = config.engine == "compiled" and cluster.resolved == "local"
+    if is_here and (lack := lack_for_compiling(for_gpu=num_gpus > 0)):
+        yield f"engine compiled: {lack}; install it, or set engine to folded"
     if "openvino" not in (config.engine, "openvino" if config.precision == "int8" else ""):
         return
     asked = f"engine {config.engine} with precision {config.precision}"

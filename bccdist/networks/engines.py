@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from bccdist.configuration import Engine, Precision
 from bccdist.errors import ConfigurationError
+from bccdist.installed import has_openvino
 from bccdist.machine import cannot_compile, cannot_compute_in
 from bccdist.networks.arithmetic import compiling, torch_settings
 from bccdist.networks.folding import channels_first, folded
-from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import OpenVinoRunner
 
 Runner = Callable[..., tuple[Tensor, ...]]

@@ -1,6 +1,7 @@
 """What a machine can do is found out by asking it."""
 
 import ctypes
+import importlib.util
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.Monkey
 def test_what_compiling_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert cannot_compile(torch.device("cpu")) == "the C++ compiler no-such-compiler was not found"
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert cannot_compile(torch.device("cuda")) == "the package triton is not installed"
 
 

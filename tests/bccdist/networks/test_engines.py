@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy
 from bccdist import machine
 from bccdist.configuration import SETTINGS, Engine, Precision, Setting, pixel_px
 from bccdist.errors import ConfigurationError
+from bccdist.installed import has_openvino
 from bccdist.networks import engines
 from bccdist.networks.engines import (
     Arithmetic,
@@ -26,7 +27,6 @@ from bccdist.networks.engines import (
 from bccdist.networks.folding import folded
 from bccdist.networks.inference import FirstBlock, LaterBlocks, WholeNetwork
 from bccdist.networks.inputs import to_network_input
-from bccdist.networks.installed import has_openvino
 from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
 

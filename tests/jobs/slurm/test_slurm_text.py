@@ -237,3 +237,13 @@ def test_an_engine_for_the_cpu_is_refused_where_jobs_get_a_gpu(manifest: Manifes
     config = InferConfig(precision="int8")
     with pytest.raises(ConfigurationError, match="engine auto with precision int8 runs on the CPU"):
         launch_entries(dry(manifest), manifest, {TEST_HEATMAPS: config}, ["unet"])
+
+
+def test_an_engine_that_this_machine_cannot_compile_for_is_refused_where_its_jobs_run_here(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    launch, entries = dry(manifest), {TEST_HEATMAPS: InferConfig(engine="compiled")}
+    with pytest.raises(ConfigurationError, match=r"engine compiled: the C.. compiler no-such-compiler was not found"):
+        launch_entries(replace(launch, cluster=ClusterConfig(cluster="local")), manifest, entries, ["unet"])
+    launch_entries(launch, manifest, entries, ["unet"])
