@@ -40,12 +40,12 @@ class EpochPlan:
 
         Any step can be asked for; the shares of the ranks are contiguous and in their order.
         """
-        share = share_of(self.global_batch, rank=rank, world_size=world_size)
+        share = places_of_rank(self.global_batch, rank=rank, world_size=world_size)
         start = step * self.global_batch
         return np.arange(start + share.start, start + share.stop)
 
 
-def share_of(global_batch: int, *, rank: int, world_size: int) -> range:
+def places_of_rank(global_batch: int, *, rank: int, world_size: int) -> range:
     """The places of a step that a rank computes: contiguous, and on no rank more than one more than on another."""
     return range(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
 

@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from bccdist.errors import DistributedError
 from bccdist.networks.inputs import to_network_input
-from bccdist.shard_set.epoch_plan import share_of
+from bccdist.shard_set.epoch_plan import places_of_rank
 from bccdist.training.compute import autocast
 from bccdist.training.device_augmentation import augment_batch
 from bccdist.training.distributed import sums_by_name
@@ -71,7 +71,7 @@ def _accumulate(run: Run, batches: Iterator[Batch]) -> dict[str, Tensor]:
     on its rank: then the average is the mean over the patches, whatever the shares.
     """
     config, world_size = run.config, run.ranks.world_size
-    share = share_of(config.global_batch, rank=run.ranks.rank, world_size=world_size)
+    share = places_of_rank(config.global_batch, rank=run.ranks.rank, world_size=world_size)
     num_micro = -(-len(share) // config.micro_batch)
     sums: dict[str, Tensor] = {}
     for number, batch in enumerate(islice(batches, num_micro), start=1):

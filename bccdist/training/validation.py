@@ -16,7 +16,7 @@ from bccdist.training.loader import Batch
 from bccdist.training.losses import downsample_mask, losses, supervised_outputs
 
 
-class Confusion(NamedTuple):
+class PixelCounts(NamedTuple):
     """Pixels by what they are called and what they are."""
 
     tp: int
@@ -29,7 +29,7 @@ class Confusion(NamedTuple):
 class ValidationResult:
     """Sums over all ranks; ratios are formed from them and never averaged."""
 
-    confusion_px: dict[Psi, Confusion]
+    confusion_px: dict[Psi, PixelCounts]
     """For each output its pixels at probability 0.5."""
     losses: dict[Psi, float]
     """Mean loss of each supervised output."""
@@ -67,7 +67,7 @@ def validate(
             loss_sums[psi] += loss.double() * len(images)
         num_patches += len(images)
     total = sums_by_name({**loss_sums, "patches": float(num_patches)}, device)
-    confusions = [Confusion(*cells) for cells in sum_over_ranks(counts).tolist()]
+    confusions = [PixelCounts(*cells) for cells in sum_over_ranks(counts).tolist()]
     return ValidationResult(
         confusion_px=dict(zip(network.outputs, confusions, strict=True)),
         losses={psi: total[psi] / total["patches"] for psi in supervised},
@@ -75,7 +75,7 @@ def validate(
 
 
 def confusion_px(scores: ScoreMaps, masks: Tensor, method: MaskDownsampling) -> Tensor:
-    """Pixels of each output at probability 0.5, in the order of `Confusion`: int64 [num_outputs, 4].
+    """Pixels of each output at probability 0.5, in the order of `PixelCounts`: int64 [num_outputs, 4].
 
     Each output is held against the masks at its own resolution (Pi_l).
     """
@@ -84,5 +84,5 @@ def confusion_px(scores: ScoreMaps, masks: Tensor, method: MaskDownsampling) -> 
         truth = downsample_mask(masks, (score.shape[-2], score.shape[-1]), method).bool()
         said = score[:, 1] > score[:, 0]
         cells = {"tp": said & truth, "fp": said & ~truth, "fn": ~said & truth, "tn": ~said & ~truth}
-        counts.append(torch.stack([cells[name].sum() for name in Confusion._fields]))
+        counts.append(torch.stack([cells[name].sum() for name in PixelCounts._fields]))
     return torch.stack(counts)

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 
 from bccdist.configuration import Psi, Setting
 from bccdist.training.reporting.metrics import EpochFacts, MetricsRow, epoch_rows
-from bccdist.training.validation import Confusion, ValidationResult
-
-PixelCounts = tuple[int, int, int, int]
-"""(tp, fp, fn, tn)."""
+from bccdist.training.validation import PixelCounts, ValidationResult
 
 
 def rows_of_epoch(
     setting: Setting,
     epoch: int,
-    confusion_px: dict[Psi, PixelCounts],
+    confusion_px: dict[Psi, tuple[int, int, int, int]],
     *,
     merge_weights: Mapping[str, float],
     train_loss: float = 0.5,
@@ -35,7 +32,7 @@ def rows_of_epoch(
             phantom=phantom,
         ),
         ValidationResult(
-            confusion_px={psi: Confusion(*counts) for psi, counts in confusion_px.items()},
+            confusion_px={psi: PixelCounts(*counts) for psi, counts in confusion_px.items()},
             losses=dict.fromkeys(supervised, 0.25),
         ),
         dict.fromkeys(supervised, train_loss),

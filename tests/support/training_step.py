@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.shard_set.epoch_plan import share_of
+from bccdist.shard_set.epoch_plan import places_of_rank
 from bccdist.training.compute import resolve_compute
 from bccdist.training.distributed import in_parallel
 from bccdist.training.loader import Batch
@@ -43,7 +43,7 @@ def gradients(
         parallel=in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters()),
     )
-    share = share_of(global_batch, rank=ranks.rank, world_size=ranks.world_size)
+    share = places_of_rank(global_batch, rank=ranks.rank, world_size=ranks.world_size)
     images, masks = (part[share.start : share.stop] for part in _global_batch())
     starts = range(0, len(share), micro_batch)
     batches = (Batch(images[at : at + micro_batch], masks[at : at + micro_batch], None) for at in starts)

@@ -20,8 +20,8 @@ from bccdist.shard_set.epoch_plan import (
     empty_pools,
     expected_unbalance,
     pixel_unbalance,
+    places_of_rank,
     plan_epoch,
-    share_of,
     unbalance_before,
 )
 from bccdist.shard_set.pools import POOLS, PoolTotals, pool_totals
@@ -171,7 +171,7 @@ def test_ranks_partition_every_step(world_size: int, more: int, step: int, data:
 
 
 def test_shares_are_contiguous() -> None:
-    assert [list(share_of(7, rank=rank, world_size=3)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert [list(places_of_rank(7, rank=rank, world_size=3)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
 
 
 def test_max_steps_cuts_the_shuffled_epoch() -> None:
