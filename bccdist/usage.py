@@ -108,6 +108,7 @@ def measured(stage: Fields, study_root: Path, *, num_slides: int | None = None) 
     paths, start_s, start_cpu_s = StudyPaths(study_root), time.monotonic(), _cpu_s()
     is_first = os.environ.get("SLURM_PROCID", os.environ.get("SUBMITIT_LOCAL_GLOBALID", "0")) == "0"
     if is_first:
+        # A job that is queued again goes on in its file: what stands there of a start that was killed ends here.
         _append(paths, _START, {})
     outcome: Outcome = "failed"
     try:

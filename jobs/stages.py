@@ -114,6 +114,7 @@ def launch_stages(submitter: Submitter, manifest: Manifest, stages: Sequence[Sta
             submitted[stage] = launch_stage(submitter, manifest, stage, after=before)
         except StageFailedError as error:
             failed.append(error)
+            # On Slurm the scheduler decides so, by afterok and afterany; a local launch does the same.
             followers = [each for each in stages if each.waits_for(stage)]
             if not followers or any(each.needs_success for each in followers):
                 break

@@ -126,11 +126,13 @@ def _stage_status(
     is_ours = entry.cluster == "slurm"
     live = [job for job in jobs.queued if is_ours and job.job_id == entry.job_id]
     elements = {job.element for job in live}
+    # An element that was queued again stands in the accounting, too: what it does now counts.
     ended = [job for job in jobs.ended if is_ours and job.job_id == entry.job_id and job.element not in elements]
     if live:
         state = _state_in_queue(live)
     elif entry.cluster == "local" and jobs.local_launch and not progress.is_whole:
         state = "running"
+    # Without the queue's word a job may still be at work, so nothing is said to have failed.
     elif any(note.startswith("the queue") for note in jobs.notes) and not progress.is_whole:
         state = "unknown"
     else:

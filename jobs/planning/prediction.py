@@ -51,6 +51,7 @@ def mean_of(values: Sequence[float]) -> Figure:
     if not values:
         return NOTHING
     array = np.asarray(values, dtype=np.float64)
+    # Always the same draws, so that a plan that is made again is the same plan.
     draws = np.random.default_rng(0).integers(len(array), size=(_NUM_RESAMPLES, len(array)))
     low, high = np.percentile(array[draws].mean(axis=1), _RANGE_PERCENT)
     return Figure(estimate=float(array.mean()), low=float(low), high=float(high))
@@ -174,6 +175,7 @@ def _plan_slides(probe: Probe, size: Size, stage: Stage) -> StagePlan | str:
     num_elements = min(size.max_parallel, num)
     measured = max(slide.num_epochs for slide in slides)
     wanted = _num_epochs(probe, size, stage, measured)
+    # The median, since an element that waited for a cold file system or compiled first says little of the others.
     startup_s = float(np.median([start.startup_s for start in starts]))
     element_s = mean_of([_seconds_for(slide, wanted) for slide in slides]) * num + exactly(startup_s * num_elements)
     # What is kept of a slide grows with its epochs, and what belongs to none, such as an index, with all slides.
@@ -280,6 +282,7 @@ def _rest(probe: Probe, size: Size, stages: Sequence[StagePlan]) -> Iterable[Sta
     logs, other = probe.logs, probe.other
     per_start = _scaled_space(logs, 1 / len(probe.starts))
     num_starts = sum(plan.num_elements for plan in stages)
+    # A log has a fixed head for each start and a line for each slide; which part is which is not told apart.
     lines = logs.num_bytes * _ratio(probe, size, list(Part))
     num_bytes = max(lines, per_start.num_bytes * num_starts)
     note = "at most: as if all of a log grew"
