@@ -1,5 +1,6 @@
 """How every command line ends: by its exit code, and by one line where a traceback would help nobody."""
 
+import errno
 import os
 import select
 import sys
@@ -11,6 +12,12 @@ from bccdist.log import set_up_logging
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+_DISK = {
+    errno.ENOSPC: "make room, and the same command goes on from there",
+    errno.EDQUOT: "make room, and the same command goes on from there",
+    errno.EROFS: "nothing can be written there: give a copy of the study on a disk that can be written",
+}
+"""What to do about a disk that takes nothing, by the error's number."""
 NOBODY_READS = 141
 """Exit code where the reader of a pipe is gone, as in `... | head -1`: what any other command would give."""
 
@@ -52,6 +59,10 @@ def run_command(
             # The interpreter flushes once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(NOBODY_READS)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        sys.exit(f"error: {error}; {_DISK[error.errno]}")
 
 
 def _nobody_reads(stream: TextIO) -> bool:

@@ -44,6 +44,6 @@ def manifest_of_study(study_root: Path) -> Manifest:
     if not study_file.exists():
         raise ConfigurationError(
             f"{study_root} is no study: {study_file.name} is not there; "
-            "begin with `python jobs/launch_shards.py --manifest slides.csv --study FOLDER`"
+            "begin with `python jobs/launch_study.py --manifest slides.csv --study FOLDER`"
         )
     return read_manifest(Path(read_json(study_file)["manifest"]), files_must_exist=False)

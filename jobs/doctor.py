@@ -1,7 +1,7 @@
 """Check every slide of a manifest before a job needs it: `python jobs/doctor.py slides.csv [--report doctor.json]`.
 
 Prints a line per slide with its findings, and the totals per part. The exit code is 0 only if there is no error; with
---strict, no warning either.
+--strict, no warning either, and nothing that a whole study would lack.
 """
 
 import logging
@@ -65,7 +65,7 @@ class DoctorArguments:
     mpp_tolerance: float = ShardConfig.mpp_tolerance
     """Relative deviation up to which a level is used without resampling."""
     strict: bool = False
-    """Exit with 1 for warnings, too."""
+    """Exit with 1 for warnings, too, and for what a whole study would lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +191,8 @@ def main(arguments: DoctorArguments) -> int:
         write_json(arguments.report, report_of(diagnosis, arguments))
         print(f"report: {arguments.report}")
     print(f"{len(diagnosis.checkups)} slide(s) checked: {num_errors} error(s), {num_warnings} warning(s)")
-    return int(num_errors > 0 or (arguments.strict and num_warnings > 0))
+    is_lacking = num_warnings > 0 or bool(diagnosis.study_lacks)
+    return int(num_errors > 0 or (arguments.strict and is_lacking))
 
 
 if __name__ == "__main__":

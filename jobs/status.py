@@ -263,7 +263,7 @@ def as_json(stages: Sequence[StageStatus], notes: Sequence[str]) -> dict[str, An
     }
 
 
-def retry(stages: Sequence[StageStatus]) -> None:
+def retry(stages: Sequence[StageStatus], study: Path) -> None:
     """Let held jobs go, and call again, for what is missing, the launchers of stages that do not go on by themselves.
 
     Raises:
@@ -274,7 +274,7 @@ def retry(stages: Sequence[StageStatus]) -> None:
         print(f"let go: {', '.join(held)}", flush=True)
     stuck = [stage for stage in stages if stage.is_stuck]
     entries = sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at)
-    commands = {journal.without_only_missing(entry.command): entry.folder for entry in entries if entry.command}
+    commands = {journal.again_for(entry.command, study): entry.folder for entry in entries if entry.command}
     by_hand = "\n".join(_by_hand(stuck))
     if by_hand and not commands:
         raise ConfigurationError(by_hand)
@@ -298,7 +298,7 @@ def main(arguments: StatusArguments) -> int:
         lines = [*table_of(stages), *failure_lines(stages, all_of_them=arguments.all), *notes]
         print("\n".join([*lines, *closing_lines(stages, arguments.study)]))
     if arguments.retry_failed:
-        retry(stages)
+        retry(stages, study)
         return 0
     return int(any(stage.is_stuck for stage in stages))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import phantom_marks
-from analysis.evidence.verdict_table import no_rows, section_verdicts
+from analysis.evidence.verdict_table import no_rows, section_verdicts, too_few_labels
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
@@ -67,6 +67,8 @@ def all_scored(table: pa.Table, choices: list[Choice], parts: list[Part]) -> lis
     found = [scored_sections(table, choice, parts) for choice in choices]
     able = [each for each in found if each.is_tumor.any() and not each.is_tumor.all()]
     if not able:
+        if len(rows_of(table, parts, final_only=True).frame):
+            raise too_few_labels(parts, "those that were read whole do not have both labels")
         raise no_rows(parts, choices)
     return able
 

@@ -80,6 +80,15 @@ def no_rows(parts: list[Part], choices: list[Choice]) -> LedgerError:
     )
 
 
+def too_few_labels(parts: list[Part], needed: str) -> LedgerError:
+    """The error for a table that stands on labels, where sections are there and labels are not."""
+    names = " + ".join(part.value for part in parts)
+    return LedgerError(
+        f"sections of {names} are in the ledger, but {needed}; add labels with `python analysis/make.py relabel STUDY "
+        "sections.csv`"
+    )
+
+
 def count_sections(verdicts: pd.DataFrame) -> Confusion:
     """The confusion over labelled sections; those for review are left out."""
     labelled = verdicts[verdicts["label"].notna()]

@@ -7,6 +7,7 @@ from analysis.page.report import write_report
 from analysis.page.summary import print_tables
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
+from bccdist.errors import StageFailedError
 from bccdist.failures import read_reason
 from bccdist.parts import Part
 
@@ -15,15 +16,24 @@ DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 
 
 def write_tables(study_root: Path, manifest_path: Path) -> None:
-    """Merge the ledger, write and print all tables, draw slides and figures, and write the report."""
+    """Merge the ledger, write and print all tables, draw slides and figures, and write the report.
+
+    Raises:
+        StageFailedError: a slide could not be drawn; all else is made by then.
+    """
     study = Evidence(study_root)
     paths = study.paths
     made = print_tables(study)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
-    pictures = draw_overlays(study, manifest_path, DRAWN_PARTS)
-    if pictures:
-        print(f"{len(pictures)} overlay pictures in {pictures[0].parent.parent}")
+    not_drawn: StageFailedError | None = None
+    try:
+        draw_overlays(study, manifest_path, DRAWN_PARTS)
+    except StageFailedError as error:
+        not_drawn = error  # a slide without a picture costs neither the figures nor the report
+    print(f"overlay pictures in {paths.overlays}")
     print_tables(study, in_summary("with pictures"))
     print(f"report {write_report(study, tables=made)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
+    if not_drawn is not None:
+        raise not_drawn

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, phantom_marks, rounded
-from analysis.evidence.verdict_table import count_sections
+from analysis.evidence.verdict_table import count_sections, too_few_labels
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -28,8 +28,13 @@ def build_error_groups(verdicts: pd.DataFrame) -> Table:
 
     Args:
         verdicts: from `all_verdicts`; sections without a label count nowhere, those for review apart.
+
+    Raises:
+        LedgerError: no section has a label.
     """
     labelled = verdicts[verdicts["label"].notna()]
+    if labelled.empty:
+        raise too_few_labels([Part.TEST], "none of them has a label")
     frame = pd.DataFrame([row for _, mine in labelled.groupby("setting", sort=False) for row in _groups(mine)])
     return Table(
         name="error_groups",
@@ -100,6 +105,6 @@ def write_error_groups(study: Evidence) -> Table:
         study: The study's folder.
 
     Raises:
-        LedgerError: nothing was selected, or Test was not inferred.
+        LedgerError: nothing was selected, Test was not inferred, or it has no labels.
     """
     return study.write(build_error_groups(study.verdicts(Part.TEST)))

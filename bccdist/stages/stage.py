@@ -139,6 +139,8 @@ def failures_name(kind: str, setting: Setting | None) -> str:
 
 def find_stage(fields: Fields, table: Sequence[Stage]) -> Stage | None:
     """The stage that some fields name; None where the table has no such entry, as of another version."""
+    if not fields.keys() >= {"kind", "setting", "parts", "epochs"}:
+        return None
     parts = tuple(Part.parse(part) for part in fields["parts"])
     for stage in table:
         if (stage.kind, stage.epochs) == (fields["kind"], fields["epochs"]):

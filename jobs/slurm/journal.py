@@ -81,9 +81,13 @@ def _entry(event: dict[str, Any], path: Path, table: Sequence[Stage]) -> Journal
     return JournalEntry(**values | lists | {"stage": stage})
 
 
-def without_only_missing(command: tuple[str, ...]) -> tuple[str, ...]:
-    """A command line as it was first given."""
-    return tuple(word for word in command if word != "--only-missing")
+def again_for(command: tuple[str, ...], study: Path) -> tuple[str, ...]:
+    """A command line as it was first given, for the study where it lies now, which may have been moved or copied."""
+    words = [word for word in command if word != "--only-missing" and not word.startswith("--study=")]
+    if "--study" in words:
+        place = words.index("--study")
+        del words[place : place + 2]
+    return (*words, "--study", str(study))
 
 
 def now() -> str:

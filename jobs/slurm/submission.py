@@ -245,7 +245,8 @@ class _SlurmSubmitter:
     def _remark(self, submitted: Submitted) -> str:
         if submitted.earlier_command is None:
             return "submitted"
-        words = [journal.without_only_missing(each) for each in (submitted.earlier_command, self.launch.command)]
+        commands = (submitted.earlier_command, self.launch.command)
+        words = [journal.again_for(each, self.launch.study) if each else () for each in commands]
         other = "" if words[0] == words[1] else f", BY ANOTHER COMMAND: {' '.join(words[0]) or 'from Python'}"
         return f"queued by an earlier launch{other}, not submitted again"
 

@@ -44,6 +44,11 @@ def start(does: str) -> subprocess.Popen[str]:
         ("return 'a path'", 0, ""),
         ("raise ManifestError('line 3 has no label')", 1, "error: line 3 has no label\n"),
         ("raise SystemExit('error: wrong word')", 1, "error: wrong word\n"),
+        (
+            "raise OSError(28, 'No space left on device', 'x')",
+            1,
+            "error: [Errno 28] No space left on device: 'x'; make room, and the same command goes on from there\n",
+        ),
     ],
 )
 def test_the_exit_code_is_what_the_command_returns_or_that_of_its_error(does: str, code: int, says: str) -> None:

@@ -75,4 +75,4 @@ def test_a_slide_that_has_gone_does_not_close_the_study(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_study_says_how_to_begin(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no study") as error:
         manifest_of_study(tmp_path)
-    assert "launch_shards.py --manifest" in str(error.value)
+    assert "launch_study.py --manifest" in str(error.value)

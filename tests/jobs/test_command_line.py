@@ -31,19 +31,11 @@ class Wrong:
         Wrong(("jobs/launch_train.py", "--widht", "8"), ("--widht", "--width")),
         Wrong(("jobs/launch_train.py", "--setting", "vgg"), ("vgg", "resnet34_ds")),
         Wrong(("jobs/launch_train.py", "--width", "7"), ("width is 7", "multiple of 4")),
-        Wrong(
-            ("jobs/launch_train.py", "--encoder-weights", "no/r34.pth"), ("no/r34.pth is not there", ".safetensors")
-        ),
         Wrong(("jobs/launch_train.py", "--encoder-weights", "a.pth", "--width", "32"), ("width is 32, expected 64",)),
-        Wrong(("jobs/launch_train.py", "--encoder-weights", "a.pth", "--setting", "unet"), ("unet has none",)),
-        Wrong(
-            ("jobs/launch_study.py", "--manifest", "no/slides.csv", "--train.encoder-weights", "a.pth"),
-            ("unet has none", "train it without them"),
-        ),
         Wrong(("jobs/launch_train.py", "--preset", "fast"), ("preset is 'fast'", "paper, quick")),
         Wrong(("jobs/launch_study.py", "--preset=fast"), ("preset is 'fast'", "paper, quick")),
         Wrong(("jobs/launch_train.py", "--site", "nowhere"), ("nowhere", "known sites", "gpu4")),
-        Wrong(("jobs/launch_train.py", "--study", "no/such/study"), ("no/such/study is no study", "launch_shards.py")),
+        Wrong(("jobs/launch_train.py", "--study", "no/such/study"), ("no/such/study is no study", "launch_study.py")),
         Wrong(("jobs/launch_shards.py",), ("--manifest", "required")),
         Wrong(("jobs/launch_shards.py", "--manifest", "no/slides.csv"), ("no/slides.csv is not there",)),
         Wrong(("jobs/launch_infer.py", "--parts", "val3"), ("val3", "Validation II", "val2")),

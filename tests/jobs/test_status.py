@@ -135,7 +135,7 @@ def test_a_retry_lets_held_jobs_go_and_launches_nothing_that_is_queued(
     released: list[str] = []
     monkeypatch.setattr(queue, "release", released.extend)
     stages, _ = status_of(study.root)
-    retry([stage for stage in stages if stage.stage == SHARDS])
+    retry([stage for stage in stages if stage.stage == SHARDS], study.root)
     assert released == ["7"]
     assert "nothing is launched" in capsys.readouterr().out
 
@@ -151,7 +151,7 @@ def test_where_a_retry_would_refuse_the_status_does_not_advise_it(
     assert by_hand in said
     assert "--retry-failed" not in said
     with pytest.raises(ConfigurationError, match=by_hand):
-        retry(status_of(study.root)[0])
+        retry(status_of(study.root)[0], study.root)
 
 
 def test_what_a_retry_cannot_launch_keeps_it_from_nothing_else(
@@ -163,6 +163,19 @@ def test_what_a_retry_cannot_launch_keeps_it_from_nothing_else(
     assert "--retry-failed` launches again what is missing" in capsys.readouterr().out
     launched: list[Sequence[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda words, **_: launched.append(words[1:]) or CompletedProcess(words, 0))
-    retry(status_of(study.root)[0])
-    assert launched == [["jobs/launch_shards.py", "--study", "s", "--only-missing"]]
+    retry(status_of(study.root)[0], study.root)
+    assert launched == [["jobs/launch_shards.py", "--study", str(study.root), "--only-missing"]]
     assert "launch again as before: finish-shards" in capsys.readouterr().out
+
+
+def test_a_retry_acts_on_the_study_where_it_lies_now(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moved = study.root.rename(tmp_path / "moved")
+    answer(monkeypatch, [], [])
+    launched: list[Sequence[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: launched.append(words) or CompletedProcess(words, 0))
+    retry(status_of(moved)[0], moved)
+    assert launched
+    assert all(words[words.index("--study") + 1] == str(moved) for words in launched)
+    assert not study.root.exists()

@@ -12,6 +12,7 @@ from analysis.tables.error_groups import write_error_groups
 from analysis.tables.figure5 import write_figure5
 from analysis.tables.merge_weights import write_merge_weights
 from analysis.tables.reliability import write_reliability
+from analysis.tables.roc import write_roc
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table1 import write_table1
 from analysis.tables.table2 import build_table2
@@ -147,6 +148,14 @@ def linear_study(folder: Path) -> StudyPaths:
     )
     metrics.to_parquet(paths.run("resnet34_linear").metrics)
     return paths
+
+
+def test_a_test_part_without_labels_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
+    rows = [{**row, "label": None} for row in sections(tp=2, fn=0, fp=0, tn=2, part="Test")]
+    study = Evidence(selected(tmp_path, rows).root)
+    for write in (write_error_groups, write_reliability, write_roc):
+        with pytest.raises(LedgerError, match=r"sections of Test are in the ledger, but .*relabel"):
+            write(study)
 
 
 def test_merge_weights_are_printed_as_learned_and_times_their_spread(

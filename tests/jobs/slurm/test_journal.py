@@ -7,6 +7,7 @@ import pytest
 from journal_entry import ENTRY
 
 from bccdist.errors import EventLogError
+from bccdist.events import append_event
 from bccdist.parts import Part
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, VALIDATION_HEATMAPS
@@ -41,6 +42,13 @@ def test_a_stage_that_no_table_knows_is_no_silent_gap(table: tuple[Stage, ...], 
     journal.append(path, ENTRY)
     with pytest.raises(EventLogError, match=r"'kind': 'shards'.*which this version does not know"):
         journal.read(path, table)
+
+
+def test_a_line_of_another_form_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    append_event(path, "submitted", stage={})
+    with pytest.raises(EventLogError, match=r"jobs\.jsonl: a job of the stage \{\}, which this version does not know"):
+        journal.read(path)
 
 
 def test_without_a_journal_nothing_was_submitted(tmp_path: Path) -> None:
