@@ -55,7 +55,7 @@ class Way:
     build: Callable[[Path, Path, Sequence[str]], None]
     """Manifest, study folder, slides."""
     num_processes: int
-    """That the slides are given to one by one; 0 is this process, for all slides at once."""
+    """Processes that take the slides one by one; 0 is this process, for all slides at once."""
 
 
 @cache
@@ -149,7 +149,7 @@ def build_with_all_cores(manifest_path: Path, study: Path, slide_ids: Sequence[s
 
 
 def prepare(manifest_path: Path, slide_ids: Sequence[str]) -> None:
-    """In a worker, before the clock starts: imports, boxes, files in the page cache."""
+    """Make a worker ready before the clock starts: imports, boxes, files in the page cache."""
     os.environ["OMP_NUM_THREADS"] = "1"
     for slide_id in slide_ids:
         images_of(manifest_path, slide_id)

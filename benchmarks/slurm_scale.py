@@ -35,7 +35,7 @@ class ScaleArguments:
     """Where, and how large."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """Of slides and studies; what is there is gone on with."""
+    """Folder of slides and studies; what is there already is used."""
     site: str = "mini"
     """Site of the cluster."""
     num_submissions: int = 3

@@ -23,9 +23,9 @@ class Pace:
     """Where a run stands, by its newest events, and what a step takes."""
 
     epoch: int = 1
-    """At hand; the one after the last where all are done."""
+    """The epoch at hand; the one after the last where all are done."""
     step: int = 0
-    """Steps of it that are done."""
+    """Steps of this epoch that are done."""
     num_steps: int | None = None
     """Steps of an epoch; None before the first plan."""
     loss: float | None = None
@@ -149,7 +149,7 @@ def read_plan(path: Path) -> dict[str, Any] | None:
 
 
 def _read_pace(path: Path) -> Pace:
-    """From the first and the newest events of a rank; those between are not read."""
+    """The pace, by the first and the newest events of a rank; those between are not read."""
     plan = read_plan(path)
     if plan is None:
         return Pace()

@@ -65,9 +65,11 @@ class Size:
     max_parallel: int
     """Elements of an array that run at once."""
     epochs: int | None = None
-    """Of training; None as in the probe. So are the next two."""
+    """Epochs of a training; None takes the probe's."""
     keep_best: int | None = None
+    """Epochs whose weights a training keeps; None takes the probe's."""
     max_steps: int | None = None
+    """Steps of an epoch at most; None takes the probe's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class Plan:
     unknown: list[str]
     """What the probe cannot tell, and why."""
     wall_s: Figure
-    """From the first stage to the last, the settings at the same time."""
+    """Time from the first stage to the last, with the settings at the same time."""
 
 
 def predict(probe: Probe, size: Size) -> Plan:
@@ -252,12 +254,12 @@ def _step_s(run: TrainedRun) -> float:
 
 
 def _training_patches(probe: Probe) -> list[int]:
-    """Of each Training slide."""
+    """The number of patches of each Training slide."""
     return [num for slide_id, num in probe.num_patches.items() if probe.part_of.get(slide_id) is Part.TRAINING]
 
 
 def _num_steps(probe: Probe, size: Size, run: TrainedRun) -> Figure:
-    """Of an epoch: the draws of a pool grow with the Training slides, unless their number is given."""
+    """The steps of an epoch: the draws of a pool grow with the Training slides, unless their number is given."""
     given = run.config["balance"]["draws"]
     fixed = sum(num for pool, num in run.draws.items() if given[pool] is not None)
     growing = sum(run.draws.values()) - fixed

@@ -42,13 +42,13 @@ class TrainedRun:
     state: RunState
     config: Mapping[str, Any]
     draws: Mapping[str, int]
-    """Of an epoch, by pool of Table 2."""
+    """Draws in an epoch, by pool of Table 2."""
     growing: Space
     """Events, which grow with the steps."""
     weights: Space
-    """Of the best epochs."""
+    """Weights of the best epochs."""
     fixed: Space
-    """All else."""
+    """All else of the run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class Probe:
 
     @cached_property
     def num_slides(self) -> dict[Part, int]:
-        """By part."""
+        """The number of slides, by part."""
         return {part: len(self.manifest.slides_of([part])) for part in Part}
 
     @cached_property
     def part_of(self) -> dict[str, Part]:
-        """By slide."""
+        """The part of each slide."""
         return {slide.slide_id: slide.part for slide in self.manifest.slides}
 
     @cached_property
@@ -95,7 +95,7 @@ class Probe:
 
     @cached_property
     def num_patches(self) -> dict[str, int]:
-        """By slide; none before the set of shards is finished."""
+        """The number of patches of each slide; none before the shard set is finished."""
         path = self.paths.shards.manifest
         tars = read_json(path)["tars"] if path.exists() else []
         return {Path(tar["path"]).stem: tar["num_patches"] for tar in tars}
@@ -155,7 +155,7 @@ def read_probe(root: Path) -> Probe:
 
 
 def space_of(path: Path) -> Space:
-    """Of a file, or of a folder with all that is in it; nothing where there is none."""
+    """The room of a file, or of a folder with all that is in it; none where there is neither."""
     if not path.is_dir():
         return Space(num_bytes=path.stat().st_size, num_files=1) if path.exists() else Space()
     num_bytes, num_files = 0, 0
