@@ -81,6 +81,9 @@ class Gate:
         refusal = self._refusal(scope, headers)
         if refusal is not None:
             await _answer(send, *refusal)
+        elif scope["path"] == "/favicon.ico":
+            # Browsers ask for it by themselves, also beside a page that was refused; there is none.
+            await _answer(send, 204, "")
         elif self._brings_token(scope):
             # The token leaves the address at once, so that no history or screenshot shows it.
             cookie = f"{self._access.cookie}={self._access.token}; HttpOnly; SameSite=Strict; Path=/"

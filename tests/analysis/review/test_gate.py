@@ -46,6 +46,11 @@ def test_without_the_token_nothing_is_said(url: str) -> None:
         assert TOKEN not in answer.text
 
 
+def test_the_picture_that_browsers_ask_for_by_themselves_is_no_refusal(url: str) -> None:
+    answer = httpx.get(f"{url}/favicon.ico")
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
 def test_the_token_in_the_address_becomes_a_cookie_that_opens_all(url: str) -> None:
     with httpx.Client(base_url=url) as client:
         first = client.get(f"/?token={TOKEN}")
