@@ -7,7 +7,6 @@ from analysis.page.report import write_report
 from analysis.page.summary import print_tables
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
-from bccdist.errors import StageFailedError
 from bccdist.failures import read_reason
 from bccdist.parts import Part
 
@@ -26,14 +25,9 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     made = print_tables(study)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
-    not_drawn: StageFailedError | None = None
-    try:
-        draw_overlays(study, manifest_path, DRAWN_PARTS)
-    except StageFailedError as error:
-        not_drawn = error  # a slide without a picture costs neither the figures nor the report
-    print(f"overlay pictures in {paths.overlays}")
     print_tables(study, in_summary("with pictures"))
     print(f"report {write_report(study, tables=made)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
-    if not_drawn is not None:
-        raise not_drawn
+    # Last, so that a slide that cannot be drawn costs neither the figures nor the report.
+    draw_overlays(study, manifest_path, DRAWN_PARTS)
+    print(f"overlay pictures in {paths.overlays}")

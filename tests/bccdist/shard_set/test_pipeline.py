@@ -3,13 +3,11 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_study import SmallStudy, write_finished_study
 from torch.utils.data import DataLoader
 
 from bccdist.configuration import BalanceConfig
@@ -17,27 +15,11 @@ from bccdist.errors import ShardError
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
 from bccdist.shard_set.epoch_plan import draw_epoch
-from bccdist.shard_set.index import ShardSet, read_set
+from bccdist.shard_set.index import ShardSet
 from bccdist.shard_set.pipeline import webdataset_pipeline
 from bccdist.shard_set.reader import PatchReader
 
 BOTH = (Part.TRAINING, Part.VALIDATION_1)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    """Built and finished; not to be changed."""
-    return write_finished_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def shard_set(study: SmallStudy) -> ShardSet:
-    return read_set(study.shards.root)
-
-
-@pytest.fixture
-def changeable(study: SmallStudy, tmp_path: Path) -> ShardSet:
-    return read_set(study.copied_to(tmp_path).shards.root)
 
 
 def _keys(shard_set: ShardSet, *parts: Part) -> list[str]:

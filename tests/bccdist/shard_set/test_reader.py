@@ -9,29 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from small_study import SmallStudy, write_finished_study
 
 from bccdist.errors import ShardError
 from bccdist.paths import ShardSetPaths
 from bccdist.shard_set import reader as reader_module
-from bccdist.shard_set.index import ShardSet, read_set
+from bccdist.shard_set.index import ShardSet
 from bccdist.shard_set.reader import PatchReader
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
-    """Built and finished; not to be changed."""
-    return write_finished_study(tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(scope="module")
-def shard_set(study: SmallStudy) -> ShardSet:
-    return read_set(study.shards.root)
-
-
-@pytest.fixture
-def changeable(study: SmallStudy, tmp_path: Path) -> ShardSet:
-    return read_set(study.copied_to(tmp_path).shards.root)
 
 
 def _from_tars(shard_set: ShardSet) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
