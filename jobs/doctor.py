@@ -25,12 +25,12 @@ from bccdist.slides.checkup import (
     Severity,
     SlideCheckup,
     begin_checkup,
-    check_set,
     check_slide,
     unknown_names_of,
 )
 from bccdist.slides.manifest import Manifest, inspect_manifest
 from bccdist.slides.part_totals import totals_of
+from bccdist.slides.set_checkup import check_set
 from bccdist.stages.requirements import lacks_of_manifest
 from jobs.doctor_lines import (
     closing_lines,

@@ -1,15 +1,14 @@
 """What is wrong with a slide, its annotation and its sections, found in seconds and before any job needs them.
 
-`check_slide` looks at one slide and never raises for what is wrong with it: that becomes findings. `check_set` adds
+`check_slide` looks at one slide and never raises for what is wrong with it: that becomes findings. `set_checkup` adds
 what only shows among all slides of a manifest.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from statistics import median_low
 
 import cv2
 import numpy as np
@@ -32,8 +31,6 @@ LARGE_RESIZE = 3.0
 LARGE_OVERVIEW_PX = 250_000_000
 """Pixels read for the tissue mask from which that is called slow; a full pyramid leaves a few ten million."""
 LEAST_SHARE_ON_TISSUE = 0.5
-OUTLYING_MPP = 3.0
-"""A slide's um/px at level 0 over the set's median, or under it."""
 _WHITE_FROM, _BLACK_TO = 250, 5
 _BAND_ROWS = 16
 """Rows of the tissue mask that are rasterised at once."""
@@ -403,48 +400,6 @@ def _check_labels(checkup: SlideCheckup, num_sections: int) -> None:
     how = "fill them in there" if checkup.num_sections_listed else "jobs/find_sections.py writes rows to fill in"
     text = f"{num_missing} of {num_sections} section(s) have no label in sections.csv; {use}; {how}"
     checkup.add(Code.NO_LABEL, severity, text)
-
-
-def check_set(checkups: Sequence[SlideCheckup]) -> dict[str, list[Finding]]:
-    """Add what only shows among all slides of a manifest: another scale than the others', one file twice.
-
-    Returns:
-        What was added, by slide_id.
-    """
-    added: defaultdict[str, list[Finding]] = defaultdict(list)
-    for checkup, finding in (*_outlying_mpp(checkups), *_same_files(checkups)):
-        checkup.findings.append(finding)
-        added[checkup.slide_id].append(finding)
-    return dict(added)
-
-
-def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
-    known = [(checkup, checkup.mpp_level0) for checkup in checkups if checkup.mpp_level0]
-    if len(known) < 3:
-        return
-    # The lower of two middle values, so that the usual value is one that some slide has.
-    usual = median_low(mpp for _, mpp in known)
-    for checkup, mpp in known:
-        if not 1 / OUTLYING_MPP < mpp / usual < OUTLYING_MPP:
-            text = (
-                f"it has {mpp:.3g} um/px at level 0, where the set's median is {usual:.3g}: another objective, or a "
-                "wrong entry of the scanner; if it is wrong, set the column mpp in slides.csv"
-            )
-            yield checkup, Finding(code=Code.OUTLYING_MPP, severity=Severity.WARNING, text=text)
-
-
-def _same_files(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
-    """Slides whose paths are links to one file; two equal paths are a fault of the manifest already."""
-    same: defaultdict[tuple[int, int], list[SlideCheckup]] = defaultdict(list)
-    for checkup in checkups:
-        path = Path(checkup.path)
-        if path.exists():
-            found = path.stat()
-            same[found.st_dev, found.st_ino].append(checkup)
-    for first, *others in same.values():
-        for checkup in others:
-            text = f"it is the same file as {first.slide_id}; take one of them out of slides.csv"
-            yield checkup, Finding(code=Code.SAME_FILE, severity=Severity.ERROR, text=text)
 
 
 def unknown_names_of(checkups: Iterable[SlideCheckup]) -> dict[str, dict[str, int]]:

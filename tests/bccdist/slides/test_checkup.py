@@ -18,7 +18,6 @@ from bccdist.slides.checkup import (
     Code,
     Severity,
     SlideCheckup,
-    check_set,
     check_slide,
     unknown_names_of,
 )
@@ -325,30 +324,3 @@ def test_missing_labels_count_where_figures_need_them(slide_path: Path, case: La
     text = only(check(slide_path, (), part=case.part), Code.NO_LABEL, case.severity)
     assert text.startswith("2 of 2 section(s)")
     assert "jobs/find_sections.py" in text
-
-
-def bare(slide_id: str, path: Path, mpp: float | None = None) -> SlideCheckup:
-    return SlideCheckup(slide_id=slide_id, part=Part.TEST, path=str(path), mpp_level0=mpp)
-
-
-@pytest.mark.parametrize(
-    ("mpps", "outlying"),
-    [((0.46, 0.46, 0.46, 0.046), [3]), ((0.46, 0.23, 0.46, 0.9), []), ((0.46, 0.046), []), ((0.5, 0.5, None, 5), [3])],
-)
-def test_a_scale_unlike_the_others_is_a_warning(
-    tmp_path: Path, mpps: tuple[float | None, ...], outlying: list[int]
-) -> None:
-    checkups = [bare(f"s{number}", tmp_path / f"{number}", mpp) for number, mpp in enumerate(mpps)]
-    added = check_set(checkups)
-    assert list(added) == [f"s{number}" for number in outlying]
-    assert [number for number, checkup in enumerate(checkups) if checkup.findings] == outlying
-    for checkup in (checkups[number] for number in outlying):
-        assert "the set's median" in only(checkup, Code.OUTLYING_MPP, Severity.WARNING)
-
-
-def test_one_file_under_two_names_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").write_bytes(b"")
-    (tmp_path / "b.tif").symlink_to("a.tif")
-    checkups = [bare(name, tmp_path / f"{name}.tif") for name in ("a", "b", "gone", "away")]
-    assert list(check_set(checkups)) == ["b"]
-    assert "the same file as a;" in only(checkups[1], Code.SAME_FILE, Severity.ERROR)

@@ -1,0 +1,43 @@
+"""What only shows among all slides becomes a finding of the slide that it concerns."""
+
+from pathlib import Path
+
+import pytest
+
+from bccdist.parts import Part
+from bccdist.slides.checkup import Code, Severity, SlideCheckup
+from bccdist.slides.set_checkup import check_set
+
+
+def only(checkup: SlideCheckup, code: Code, severity: Severity) -> str:
+    """The text of the checkup's one finding."""
+    (finding,) = checkup.findings
+    assert (finding.code, finding.severity) == (code, severity)
+    return finding.text
+
+
+def bare(slide_id: str, path: Path, mpp: float | None = None) -> SlideCheckup:
+    return SlideCheckup(slide_id=slide_id, part=Part.TEST, path=str(path), mpp_level0=mpp)
+
+
+@pytest.mark.parametrize(
+    ("mpps", "outlying"),
+    [((0.46, 0.46, 0.46, 0.046), [3]), ((0.46, 0.23, 0.46, 0.9), []), ((0.46, 0.046), []), ((0.5, 0.5, None, 5), [3])],
+)
+def test_a_scale_unlike_the_others_is_a_warning(
+    tmp_path: Path, mpps: tuple[float | None, ...], outlying: list[int]
+) -> None:
+    checkups = [bare(f"s{number}", tmp_path / f"{number}", mpp) for number, mpp in enumerate(mpps)]
+    added = check_set(checkups)
+    assert list(added) == [f"s{number}" for number in outlying]
+    assert [number for number, checkup in enumerate(checkups) if checkup.findings] == outlying
+    for checkup in (checkups[number] for number in outlying):
+        assert "the set's median" in only(checkup, Code.OUTLYING_MPP, Severity.WARNING)
+
+
+def test_one_file_under_two_names_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"")
+    (tmp_path / "b.tif").symlink_to("a.tif")
+    checkups = [bare(name, tmp_path / f"{name}.tif") for name in ("a", "b", "gone", "away")]
+    assert list(check_set(checkups)) == ["b"]
+    assert "the same file as a;" in only(checkups[1], Code.SAME_FILE, Severity.ERROR)
