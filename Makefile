@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow test-slurm browser lint format docs bench verify-paper slurm-up slurm-down clean
+.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -32,6 +32,10 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest $(AT_ONCE) --run-slow
+
+# How much of the code the quick tests run, lines and branches.
+coverage: env
+	$(BIN)/python -m pytest $(AT_ONCE) --cov --cov-report=term:skip-covered
 
 # A real Slurm on this machine (Debian, root): two nodes with four pretended GPUs each.
 slurm-up:
