@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig
 from bccdist.errors import ConfigurationError
+from bccdist.random_streams import Purpose, random_stream
 from bccdist.shard_set.pools import POOLS, PoolTotals
 
-_SHUFFLE_STREAM = len(POOLS)
-"""Random streams 0 to 4 belong to the pools."""
 Numbers = NDArray[np.signedinteger[Any]]
 """Patches by number: int32 where that holds them all."""
 
@@ -96,12 +95,13 @@ def draw_epoch(members: Mapping[str, NDArray[np.bool_]], balance: BalanceConfig,
     # Written into one array and shuffled there, so that the draws of millions of patches fit into memory.
     draws: Numbers = np.empty(sum(num_draws.values()), dtype=kind)
     start = 0
-    for stream, pool in enumerate(POOLS):
+    for pool in POOLS:
         stop = start + num_draws[pool]
         patches: Numbers = np.flatnonzero(members[pool]).astype(kind)
-        draws[start:stop] = draw_pool(patches, num_draws[pool], _random(seed, epoch, stream))
+        random = random_stream(Purpose.POOL_DRAWS, seed=seed, epoch=epoch, pool=pool)
+        draws[start:stop] = draw_pool(patches, num_draws[pool], random)
         start = stop
-    _random(seed, epoch, _SHUFFLE_STREAM).shuffle(draws)
+    random_stream(Purpose.EPOCH_ORDER, seed=seed, epoch=epoch).shuffle(draws)
     return draws
 
 
@@ -165,7 +165,3 @@ def drawn_unbalance(tumornest: NDArray[np.floating[Any]], plan: EpochPlan) -> fl
     """
     times = np.bincount(plan.draws, minlength=len(tumornest))
     return pixel_unbalance(num_patches=len(plan.draws), tumornest_sum=float(times @ tumornest))
-
-
-def _random(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, epoch, stream]))

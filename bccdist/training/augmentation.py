@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import AugmentConfig
+from bccdist.random_streams import Purpose, random_stream
 
 RGB_OF_STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 """Optical density of haematoxylin, eosin and residual in RGB (Ruifrok and Johnston 2001)."""
@@ -33,7 +34,7 @@ class Augmentation:
 
 def draw_augmentation(config: AugmentConfig, *, seed: int, epoch: int, position: int) -> Augmentation:
     """The changes to the patch at a position of an epoch."""
-    random = np.random.default_rng(np.random.SeedSequence([seed, epoch, position]))
+    random = random_stream(Purpose.AUGMENTATION, seed=seed, epoch=epoch, position=position)
     low, high = np.log(config.scale)
     nodes = (config.elastic_grid, config.elastic_grid, 2)
     return Augmentation(

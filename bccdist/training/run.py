@@ -18,6 +18,7 @@ from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_wei
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
+from bccdist.random_streams import STREAMS_VERSION
 from bccdist.shard_set.epoch_plan import EpochPlan, plan_epoch
 from bccdist.shard_set.index import PartPatches, ShardSet
 from bccdist.shard_set.reader import PatchReader
@@ -178,7 +179,12 @@ def prepare_run(
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
     encoder_start = _start_encoder(network, config, paths)
-    context = {"setting": setting, "shard_set": shard_set.digest, **_weights_context(config)}
+    context = {
+        "setting": setting,
+        "shard_set": shard_set.digest,
+        "random_streams": STREAMS_VERSION,
+        **_weights_context(config),
+    }
     digest, holder = _claim(paths, ranks, config, compute, **context)
     network = prepare_network(network.to(compute.device), compute)
     parallel = in_parallel(network, ranks)
@@ -217,7 +223,7 @@ def _weights_context(config: TrainConfig) -> dict[str, str]:
 
 
 def _claim(
-    paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str
+    paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str | int
 ) -> tuple[str, Holder | None]:
     """The run's digest; the first rank writes the folder's configuration before the others check it.
 

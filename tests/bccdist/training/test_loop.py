@@ -27,9 +27,11 @@ from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.random_streams import STREAMS_VERSION
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.training import loop, step
+from bccdist.training import run as run_module
 from bccdist.training.checkpoints import Position
 from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
@@ -212,6 +214,18 @@ def test_another_configuration_in_the_same_folder_is_refused(trained: StudyPaths
     before = _content(_run_of(trained))
     with pytest.raises(ConfigurationError, match=r"learning_rate: there 0\.0005, here 0\.001.*nothing was changed"):
         train(trained.root, "resnet34_ds", replace(CONFIG, learning_rate=1e-3))
+    assert _content(_run_of(trained)) == before
+
+
+def test_a_run_of_other_random_streams_is_not_gone_on_with(
+    trained: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _content(_run_of(trained))
+    monkeypatch.setattr(run_module, "STREAMS_VERSION", STREAMS_VERSION + 1)
+    with pytest.raises(
+        ConfigurationError, match=rf"random_streams: there {STREAMS_VERSION}, here {STREAMS_VERSION + 1}"
+    ):
+        train(trained.root, "resnet34_ds", CONFIG)
     assert _content(_run_of(trained)) == before
 
 
