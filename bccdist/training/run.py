@@ -179,7 +179,7 @@ def prepare_run(
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
     encoder_start = _start_encoder(network, config, paths)
-    context = {
+    context: dict[str, str | int] = {
         "setting": setting,
         "shard_set": shard_set.digest,
         "random_streams": STREAMS_VERSION,
