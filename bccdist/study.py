@@ -4,12 +4,15 @@ from pathlib import Path
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
+from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
 
 
 def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False) -> Manifest:
     """Check a manifest and make a study of it, unless it is a dry run; the same manifest may come again.
+
+    What may be wrong with the manifest, and what is not used of it, is told.
 
     Raises:
         ManifestError: the manifest has faults.
@@ -23,6 +26,10 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
         )
     if not dry_run:
         keep_manifest(study_root, manifest)
+    for warning in manifest.warnings:
+        LOG.warning(warning)
+    for note in manifest.notes:
+        LOG.info(note)
     return manifest
 
 

@@ -40,6 +40,7 @@ from jobs.doctor_lines import (
     lack_lines,
     set_lines,
     slide_line,
+    warning_lines,
 )
 
 SCHEMA_VERSION = "1"
@@ -82,8 +83,8 @@ class Diagnosis:
 
     def count(self, severity: Severity) -> int:
         """How many faults and findings are this severe; a fault of the manifest is an error."""
-        num_faults = len(self.faults) if severity is Severity.ERROR else 0
-        return num_faults + sum(checkup.count(severity) for checkup in self.checkups)
+        of_manifest = self.faults if severity is Severity.ERROR else self.manifest.warnings
+        return len(of_manifest) + sum(checkup.count(severity) for checkup in self.checkups)
 
 
 def open_checks(manifest: Manifest, *, target_mpp: float, mpp_tolerance: float) -> Callable[[str], SlideCheckup]:
@@ -109,7 +110,7 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     manifest, faults = inspect_manifest(arguments.manifest, files_must_exist=False)
     parts = tuple(Part.parse(name) for name in arguments.parts)
     slides = manifest.slides_of(parts)
-    _print_lines(fault_lines(faults))
+    _print_lines([*fault_lines(faults), *warning_lines(manifest.warnings, manifest.notes)])
     if not slides:
         raise ManifestError(f"{manifest.path}: it names no slide of {', '.join(parts)} that could be checked")
     _print_lines(header_lines(slides))
@@ -176,6 +177,8 @@ def report_of(diagnosis: Diagnosis, arguments: DoctorArguments) -> dict[str, Any
         "num_errors": diagnosis.count(Severity.ERROR),
         "num_warnings": diagnosis.count(Severity.WARNING),
         "manifest_faults": diagnosis.faults,
+        "manifest_warnings": list(manifest.warnings),
+        "manifest_notes": list(manifest.notes),
         "study_lacks": diagnosis.study_lacks,
         "unknown_names": unknown_names_of(diagnosis.checkups),
         "parts": [asdict(totals_of(manifest, part)) for part in diagnosis.parts],

@@ -109,6 +109,12 @@ def fault_lines(faults: Sequence[str]) -> list[str]:
     return [f"{len(faults)} fault(s) in the manifest; rows that cannot be read are left out:", *listed, *more, ""]
 
 
+def warning_lines(warnings: Sequence[str], notes: Sequence[str]) -> list[str]:
+    """What may be wrong with the manifest's files, and what is not used of them."""
+    texts = [*(f"warning: {warning}" for warning in warnings), *notes]
+    return [*(line for text in texts for line in _wrapped(text, indent="")), ""] if texts else []
+
+
 def lack_lines(lacks: Sequence[str]) -> list[str]:
     """What a whole study lacks, which is no fault of a manifest that is for something else."""
     if not lacks:

@@ -4,7 +4,6 @@ The boxes in sections.csv win over what is found, slide by slide (paper, section
 them: look at the pictures (--pictures FOLDER), correct boxes and labels in the file, and put it beside slides.csv.
 """
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
+from bccdist.slides.table_file import read_table_file
 from bccdist.slides.tissue import TISSUE_MPP, found_boxes, section_id, tissue_mask
 
 BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
@@ -185,10 +185,8 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a CSV file that `read_manifest` has found good; nothing where there is none."""
     if not path.exists():
         return [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if any(field.strip() for field in line)]
-    header = [column.strip() for column in lines[0]]
-    return header, [dict(zip(header, line, strict=True)) for line in lines[1:]]
+    table = read_table_file(path, expected=COLUMNS)
+    return table.header, [dict(zip(table.header, fields, strict=True)) for _, fields in table.lines]
 
 
 def _box_columns(box_level0_px: Box | None) -> dict[str, str]:

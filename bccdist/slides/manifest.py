@@ -5,15 +5,15 @@ patient_id, scanner.
 `sections.csv`: slide_id, section_id, label (Tumor, Normal, or nothing where nobody has labelled it yet); optionally
 x_level0_px, y_level0_px, width_level0_px, height_level0_px (all four or none), labelled_by, labelled_at, prefilled,
 patient_id.
-Paths are relative to the file that names them. Unknown columns are kept in `extra`.
+Paths are relative to the file that names them. Unknown columns are kept in `extra`, and named in the manifest's
+`warnings` where they may be misspelt, else in its `notes`.
 """
 
-import csv
 import os
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from operator import attrgetter
@@ -24,14 +24,23 @@ from bccdist.errors import ManifestError
 from bccdist.files import digest_of
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.geometry import Box
+from bccdist.slides.patient_ids import alike_warnings
+from bccdist.slides.table_file import TableFile, decoded, likely_meant, read_table_file
 
 Record = TypeVar("Record")
 PHANTOM_SCANNER = "phantom"
 MOST_LISTED_FAULTS = 50
 """A wrong folder makes every row faulty; one message need not show them all."""
 _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
+"""What may be a large number with commas between thousands."""
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\|//|file:", re.IGNORECASE)
+"""How a path begins that leads to a drive or a server of Windows, or is a URL."""
 _LABELS = {label.value: label for label in Label}
 _BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+_NEEDED_OF_SLIDE = ("slide_id", "part", "path")
+_NEEDED_OF_SECTION = ("slide_id", "section_id", "label")
 _SLIDE_COLUMNS = frozenset({"slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner"})
 _SECTION_COLUMNS = frozenset(
     {"slide_id", "section_id", "label", *_BOX_COLUMNS, "labelled_by", "labelled_at", "prefilled", "patient_id"}
@@ -96,6 +105,10 @@ class Manifest:
     slides: tuple[SlideRecord, ...]
     sections: tuple[SectionRecord, ...]
     kinds: Kinds = DEFAULT_KINDS
+    warnings: tuple[str, ...] = ()
+    """What may be wrong and cannot be told from the manifest alone, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What is kept and not used, a sentence each."""
 
     @property
     def is_phantom(self) -> bool:
@@ -177,7 +190,7 @@ def read_sections(path: Path) -> list[SectionRecord]:
     Raises:
         ManifestError: rows or columns are wrong, or a section stands there twice; one message lists the faults.
     """
-    table = _read_table(path, ("slide_id", "section_id", "label"), _parse_section)
+    table = _read_table(path, _NEEDED_OF_SECTION, _SECTION_COLUMNS, _parse_section)
     faults = table.faults + _repeated_faults(table, "section_id")
     _refuse(f"{path}: {len(faults)} fault(s)", faults)
     return table.records
@@ -205,10 +218,10 @@ def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Mani
     path = path.resolve()
     sections_path = path.with_name("sections.csv")
     files = _Files(path.parent, must_exist=files_must_exist)
-    slides = _read_table(path, ("slide_id", "part", "path"), lambda row: _parse_slide(row, files))
+    slides = _read_table(path, _NEEDED_OF_SLIDE, _SLIDE_COLUMNS, lambda row: _parse_slide(row, files))
     sections: _Table[SectionRecord] = _Table()
     if sections_path.exists():
-        sections = _read_table(sections_path, ("slide_id", "section_id", "label"), _parse_section)
+        sections = _read_table(sections_path, _NEEDED_OF_SECTION, _SECTION_COLUMNS, _parse_section)
     faults = slides.faults + sections.faults
     kinds = _read_kinds(path.with_name("kinds.toml"), faults)
     # By the rows as they are written, so that a row with another fault still counts as the slide or section it names.
@@ -218,7 +231,20 @@ def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Mani
     faults += _box_faults(sections.records) + _patient_faults(slides.records, sections.records)
     once = {slide.slide_id: slide for slide in reversed(slides.records)}
     kept = tuple(slide for slide in slides.records if once[slide.slide_id] is slide)
-    return Manifest(path=path, slides=kept, sections=tuple(sections.records), kinds=kinds), faults
+    warnings = _column_warnings(path.name, slides.header, _SLIDE_COLUMNS, _SECTION_COLUMNS)
+    warnings += _column_warnings(sections_path.name, sections.header, _SECTION_COLUMNS, _SLIDE_COLUMNS)
+    warnings += alike_warnings(_uses_of_patients(slides.records, sections.records))
+    notes = _column_notes(path.name, slides.header, _SLIDE_COLUMNS)
+    notes += _column_notes(sections_path.name, sections.header, _SECTION_COLUMNS)
+    manifest = Manifest(
+        path=path,
+        slides=kept,
+        sections=tuple(sections.records),
+        kinds=kinds,
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+    )
+    return manifest, faults
 
 
 class _Row(NamedTuple):
@@ -236,40 +262,37 @@ class _Table(Generic[Record]):
     records: list[Record] = field(default_factory=list)
     """What was read of the rows that have no fault of their own."""
     rows: list[_Row] = field(default_factory=list)
+    header: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
-def _read_table(path: Path, required: tuple[str, ...], parse: Callable[[dict[str, str]], Record]) -> _Table[Record]:
+def _read_table(
+    path: Path, required: tuple[str, ...], known: Collection[str], parse: Callable[[dict[str, str]], Record]
+) -> _Table[Record]:
     """The rows of a CSV file that are not blank; a file that is no CSV is one fault without rows."""
     if not path.is_file():
         return _Table(faults=[f"{path} is not there; give the path of a slides.csv"])
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        numbered = ((reader.line_num, list(map(str.strip, fields))) for fields in reader)
-        try:
-            return _parse_lines(path.name, (line for line in numbered if any(line[1])), required, parse)
-        except (UnicodeDecodeError, csv.Error) as error:
-            fault = f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}"
-            return _Table(faults=[fault])
+    try:
+        file = read_table_file(path, expected=known)
+    except ManifestError as error:
+        return _Table(faults=[str(error)])
+    faults = _header_faults(path.name, file.header, required)
+    if faults:
+        return _Table(faults=faults)
+    return _parse_lines(path.name, file, parse)
 
 
-def _parse_lines(
-    name: str,
-    lines: Iterator[tuple[int, list[str]]],
-    required: tuple[str, ...],
-    parse: Callable[[dict[str, str]], Record],
-) -> _Table[Record]:
-    """The rows of the file `name` from its numbered lines, of which the first is the header."""
-    table: _Table[Record] = _Table()
-    _, header = next(lines, (0, []))
-    table.faults += _header_faults(name, header, required)
-    if table.faults:
-        return table
-    for number, texts in lines:
-        values = dict(zip(header, texts, strict=False))
+def _parse_lines(name: str, file: TableFile, parse: Callable[[dict[str, str]], Record]) -> _Table[Record]:
+    """The rows of the file `name`."""
+    table: _Table[Record] = _Table(header=file.header)
+    for number, texts in file.lines:
+        values = dict(zip(file.header, texts, strict=False))
         table.rows.append(_Row(number, values.get("slide_id", ""), values.get("section_id", "")))
-        if len(texts) != len(header):
-            table.faults.append(f"{name}, line {number}: {len(texts)} fields, expected {len(header)} as in the header")
+        if len(texts) != len(file.header):
+            table.faults.append(
+                f"{name}, line {number}: {len(texts)} fields, expected {len(file.header)} as in the header; a field "
+                "with a separator in it needs quotes around it"
+            )
             continue
         try:
             table.records.append(parse(values))
@@ -287,10 +310,46 @@ def _header_faults(name: str, header: list[str], required: tuple[str, ...]) -> l
     repeated = _repeated(header)
     faults = []
     if missing:
-        faults.append(f"{name}: required column(s) missing: {', '.join(missing)}; its header has {header}")
+        faults.append(
+            f"{name}: required column(s) missing: {', '.join(missing)}; its header has {header}"
+            f"{_renaming(header, missing)}"
+        )
     if repeated:
         faults.append(f"{name}: column(s) named more than once: {', '.join(repeated)}")
+    if header.count("") > 1:
+        faults.append(f"{name}: {header.count('')} columns have no name; name them, or take them out")
     return faults
+
+
+def _renaming(header: list[str], missing: list[str]) -> str:
+    """Which columns may be the missing ones."""
+    meant = {name: likely_meant(name, missing) for name in header if name}
+    pairs = [f"{name!r} to {column}" for name, column in meant.items() if column]
+    return f"; did you mean to name {', '.join(pairs)}?" if pairs else ""
+
+
+def _column_warnings(name: str, header: list[str], known: frozenset[str], of_other: frozenset[str]) -> list[str]:
+    """Columns that nobody reads under their names, though they look as if somebody should."""
+    absent = sorted(known - set(header))
+    other_name = "sections.csv" if name == "slides.csv" else "slides.csv"
+    warnings = []
+    for column in _unknown(header, known):
+        if meant := likely_meant(column, absent):
+            warnings.append(f"{name}: column {column!r} is not known and not used; did you mean {meant}?")
+        elif meant := likely_meant(column, sorted(of_other - known)):
+            warnings.append(f"{name}: column {column!r} is not used; {meant} belongs in {other_name}")
+    return warnings
+
+
+def _column_notes(name: str, header: list[str], known: frozenset[str]) -> list[str]:
+    """One sentence that names all columns that are not used."""
+    unknown = [repr(column) for column in _unknown(header, known)]
+    unknown += ["one without a name"] if "" in header else []
+    return [f"{name}: columns that are kept and not used: {', '.join(unknown)}"] if unknown else []
+
+
+def _unknown(header: list[str], known: frozenset[str]) -> list[str]:
+    return [column for column in header if column and column not in known]
 
 
 class _Files:
@@ -308,7 +367,12 @@ class _Files:
             ValueError: it has to be there and is not.
             OSError: the file system does not say whether it is there.
         """
-        path = self._folder / text
+        if _DRIVE.match(text):
+            raise ValueError(
+                f"{column} {text!r} leads to a drive or server of another computer; give it relative to slides.csv"
+            )
+        # Between folders Windows has backslashes; here they would be part of a name.
+        path = self._folder / text.replace("\\", "/")
         if self._must_exist:
             try:
                 found = path.stat()
@@ -391,23 +455,38 @@ def _positive_number(row: dict[str, str], column: str) -> float | None:
     text = row.get(column, "")
     if not text:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{column} is {text!r}, expected a number above 0 or nothing")
+    number = _number(text)
+    if number is None or not 0 < number < float("inf"):
+        raise ValueError(f"{column} is {text!r}, expected a number above 0 or nothing{_ambiguous(text)}")
     return number
+
+
+def _number(text: str) -> float | None:
+    """The number that `text` says, with a decimal point or a decimal comma; None where that is not one number."""
+    if not _NUMBER.fullmatch(text) or _THOUSANDS.fullmatch(text):
+        return None
+    return float(text.replace(",", "."))
+
+
+def _ambiguous(text: str) -> str:
+    return (
+        "; is its comma a decimal one or between thousands? write a point, or neither"
+        if _THOUSANDS.fullmatch(text)
+        else ""
+    )
 
 
 def _section_box(row: dict[str, str]) -> Box | None:
     texts = [row.get(column, "") for column in _BOX_COLUMNS]
     if not any(texts):
         return None
-    try:
-        box = Box(*map(int, texts))
-    except ValueError:
-        raise ValueError(f"the box {texts} is not four whole numbers ({', '.join(_BOX_COLUMNS)})") from None
+    # Spreadsheets write 384 as 384.0 or 384,0; what they write as 1.02E+04 has lost its last digits.
+    numbers = [None if "e" in text.lower() else _number(text) for text in texts]
+    whole = [int(number) for number in numbers if number is not None and number.is_integer()]
+    if len(whole) != len(texts):
+        ambiguous = next(filter(None, map(_ambiguous, texts)), "")
+        raise ValueError(f"the box {texts} is not four whole numbers ({', '.join(_BOX_COLUMNS)}){ambiguous}")
+    box = Box(*whole)
     if box.x < 0 or box.y < 0 or box.width <= 0 or box.height <= 0:
         raise ValueError(f"the box {tuple(box)} has a negative corner or no area")
     return box
@@ -417,7 +496,7 @@ def _read_kinds(path: Path, problems: list[str]) -> Kinds:
     if not path.exists():
         return DEFAULT_KINDS
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(decoded(path))
         unknown = set(tables) - {"names", "mask_values"}
         if unknown:
             raise ValueError(f"unknown table(s) {sorted(unknown)}; known: names, mask_values")
@@ -490,14 +569,20 @@ def _box_faults(sections: list[SectionRecord]) -> list[str]:
 
 
 def _patient_faults(slides: list[SlideRecord], sections: list[SectionRecord]) -> list[str]:
-    part_of = {slide.slide_id: slide.part for slide in slides}
-    parts: dict[str, set[Part]] = {}
-    records: list[SlideRecord | SectionRecord] = [*slides, *sections]
-    for record in records:
-        if record.patient_id and record.slide_id in part_of:
-            parts.setdefault(record.patient_id, set()).add(part_of[record.slide_id])
+    parts = {patient: {part for part, _ in uses} for patient, uses in _uses_of_patients(slides, sections).items()}
     return [
         f"patient {patient!r} is in more than one part: {', '.join(sorted(found))}"
         for patient, found in parts.items()
         if len(found) > 1
     ]
+
+
+def _uses_of_patients(slides: list[SlideRecord], sections: list[SectionRecord]) -> dict[str, list[tuple[Part, str]]]:
+    """The parts and slides in which each patient occurs, by patient_id as it is written."""
+    part_of = {slide.slide_id: slide.part for slide in slides}
+    uses: defaultdict[str, list[tuple[Part, str]]] = defaultdict(list)
+    records: list[SlideRecord | SectionRecord] = [*slides, *sections]
+    for record in records:
+        if record.patient_id and record.slide_id in part_of:
+            uses[record.patient_id].append((part_of[record.slide_id], record.slide_id))
+    return dict(uses)

@@ -76,3 +76,14 @@ def test_a_folder_that_is_no_study_says_how_to_begin(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no study") as error:
         manifest_of_study(tmp_path)
     assert "launch_study.py --manifest" in str(error.value)
+
+
+def test_what_may_be_wrong_is_told_at_the_launch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_manifest(tmp_path / "data")
+    path.write_text("slide_id,part,path,MPP,note\na,Test,a.tif,0.5,\n", encoding="utf-8")
+    with caplog.at_level("INFO"):
+        claim_study(tmp_path / "study", path, dry_run=True)
+    assert [(record.levelname, "MPP" in record.message) for record in caplog.records] == [
+        ("WARNING", True),
+        ("INFO", True),
+    ]

@@ -91,6 +91,21 @@ def test_what_is_wrong_stands_below_its_slide_and_in_the_report(
     }
 
 
+def test_what_may_be_wrong_with_the_manifest_is_told_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_islands(tmp_path / "good.tif")
+    path = write_manifest(tmp_path, "good,Test,good.tif,,\n", GOOD_SECTION)
+    path.write_text("slide_id,part,path,Patient,note\ngood,Test,good.tif,7,x\n", encoding="utf-8")
+    report = tmp_path / "report.json"
+    assert main(arguments(path, report=report)) == 0
+    printed = capsys.readouterr().out
+    assert "warning: slides.csv: column 'Patient' is not known and not used; did you mean patient_id?" in printed
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert (written["num_warnings"], len(written["manifest_warnings"])) == (1, 1)
+    assert written["manifest_notes"] == ["slides.csv: columns that are kept and not used: 'Patient', 'note'"]
+
+
 def test_what_a_whole_study_lacks_is_told_and_is_no_fault_of_the_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

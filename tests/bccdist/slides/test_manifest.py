@@ -158,6 +158,87 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(slide.path.is_absolute() for slide in manifest.slides)
 
 
+PLAIN = "slide_id,part,path,mpp,note\na,Test,sub/a.tif,0.46,7\nb,val2,b.tif,,Größe\n"
+SAVED = {
+    "Windows lines": PLAIN.replace("\n", "\r\n"),
+    "old Mac lines": PLAIN.replace("\n", "\r"),
+    "mark": "\ufeff" + PLAIN,
+    "semicolons": PLAIN.replace(",", ";"),
+    "tabs": PLAIN.replace(",", "\t"),
+    "bars": PLAIN.replace(",", "|"),
+    "separator line": "sep=;\r\n" + PLAIN.replace(",", ";"),
+    "semicolons and a decimal comma": PLAIN.replace(",", ";").replace("0.46", "0,46"),
+    "quoted": PLAIN.replace("0.46", '"0.46"').replace("slide_id,part", '"slide_id","part"'),
+    "quoted decimal comma": PLAIN.replace("0.46", '"0,46"'),
+    "UTF-16": PLAIN.encode("utf-16"),
+    "UTF-16 with tabs": PLAIN.replace(",", "\t").encode("utf-16"),
+    "UTF-16 without its mark": PLAIN.encode("utf-16-le"),
+    "UTF-16, big end first": PLAIN.encode("utf-16-be"),
+    "UTF-32": PLAIN.encode("utf-32"),
+    "backslashes": PLAIN.replace("sub/a.tif", "sub\\a.tif"),
+    "empty columns": "\n".join(line + ",,," for line in PLAIN.splitlines()),
+    "empty rows": PLAIN + ",,,,\n\n,,,,\n",
+    "no-break spaces": PLAIN.replace("part", "\u00a0part\u00a0").replace("Test", "\u00a0Test\u200b"),
+    "text formula": PLAIN.replace("a,Test", '="a",Test'),
+}
+"""One table in the forms in which spreadsheets save it."""
+
+
+@pytest.mark.parametrize("content", SAVED.values(), ids=SAVED.keys())
+def test_a_table_is_the_same_however_it_was_saved(tmp_path: Path, content: str | bytes) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.tif").write_bytes(b"")
+    expected = read_manifest(write_manifest(tmp_path, PLAIN))
+    found = read_manifest(write_manifest(tmp_path, content))
+    assert (found.slides, found.warnings, found.digest) == (expected.slides, (), expected.digest)
+    assert found.notes == expected.notes == ("slides.csv: columns that are kept and not used: 'note'",)
+
+
+@pytest.mark.parametrize("box", ["384.0,1,2,3", '"384,0",1,2,3', "384.,1.00,2,3"])
+def test_whole_numbers_may_be_written_as_decimals(tmp_path: Path, box: str) -> None:
+    path = write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,{box},\n")
+    assert read_manifest(path).sections[0].box_level0_px == Box(384, 1, 2, 3)
+
+
+def test_columns_that_nobody_knows_are_named_with_what_may_be_meant(tmp_path: Path) -> None:
+    slides = "slide_id,part,path,Patient,MPP,label,stain\na,Test,a.tif,p1,0.46,Tumor,HE\n"
+    sections = "slide_id,section_id,label,x,y,width,height,mpp\na,a-0,Tumor,1,2,3,4,0.5\n"
+    manifest = read_manifest(write_manifest(tmp_path, slides, sections))
+    unused = "is not known and not used; did you mean"
+    assert manifest.warnings == (
+        f"slides.csv: column 'Patient' {unused} patient_id?",
+        f"slides.csv: column 'MPP' {unused} mpp?",
+        "slides.csv: column 'label' is not used; label belongs in sections.csv",
+        f"sections.csv: column 'x' {unused} x_level0_px?",
+        f"sections.csv: column 'y' {unused} y_level0_px?",
+        f"sections.csv: column 'width' {unused} width_level0_px?",
+        f"sections.csv: column 'height' {unused} height_level0_px?",
+        "sections.csv: column 'mpp' is not used; mpp belongs in slides.csv",
+    )
+    assert manifest.notes[0].endswith("not used: 'Patient', 'MPP', 'label', 'stain'")
+
+
+@pytest.mark.parametrize("column", ["stain", "block", "note", "age", "sex", "site", "scan_date", "conflict", "source"])
+def test_a_column_of_ones_own_is_a_note_and_no_warning(tmp_path: Path, column: str) -> None:
+    manifest = read_manifest(write_manifest(tmp_path, f"slide_id,part,path,{column}\na,Test,a.tif,1\n"))
+    assert (manifest.warnings, len(manifest.notes)) == ((), 1)
+
+
+def test_patient_ids_alike_in_both_files_are_a_warning_that_names_both(tmp_path: Path) -> None:
+    slides = f"{SLIDES}a,val2,a.tif,,,12.0,\nb,Test,b.tif,,,,\n"
+    manifest = read_manifest(write_manifest(tmp_path, slides, f"{SECTIONS}b,b-0,Tumor,,,,,12\n"))
+    (warning,) = manifest.warnings
+    assert "'12' (Test: b) and '12.0' (Validation II: a) are equal but for" in warning
+    assert warning.endswith("write one id and keep the patient in one part")
+
+
+@pytest.mark.shared_data
+def test_the_patient_that_a_spreadsheet_split_is_found(shared_data: Path) -> None:
+    manifest = read_manifest(shared_data / "cases" / "mangled-patient-ids" / "slides.csv")
+    (warning,) = manifest.warnings
+    assert re.search(r"'12' \(Test: s2\) and '12\.0' \(Validation II: s1\)", warning)
+
+
 def test_spreadsheets_leave_marks_that_do_no_harm(tmp_path: Path) -> None:
     rows = "\ufeffslide_id, part ,path\r\n\r\n a ,Test,a.tif\r\n,,\r\n"
     manifest = read_manifest(write_manifest(tmp_path, rows))
@@ -181,12 +262,23 @@ UNREADABLE = {
     "blank": Unreadable("\n \n", r"slides\.csv: it is empty"),
     "header alone": Unreadable(SLIDES, r"slides\.csv: no rows under the header"),
     "column missing": Unreadable("slide_id,path\na,a.tif\n", r"slides\.csv: required column\(s\) missing: part;"),
-    "semicolons": Unreadable(
-        "slide_id;part;path\na;Test;a.tif\n", r"required .* slide_id, part, path; .*'slide_id;part"
+    "hashes": Unreadable("slide_id#part#path\na#Test#a.tif\n", r"required .* slide_id, part, path; .*'slide_id#part"),
+    "workbook": Unreadable(b"PK\x03\x04\x14\x00 slides", r"slides\.csv is an Excel .*save it as 'CSV UTF-8'"),
+    "old workbook": Unreadable(b"\xd0\xcf\x11\xe0\xa1\xb1", r"slides\.csv is an old Excel workbook"),
+    "zero bytes": Unreadable("slide_id,part,path\na,Test,\0a.tif\n", r"slides\.csv holds zero bytes"),
+    "misspelt": Unreadable(
+        "Slide,set,file\na,Test,a.tif\n", r"name 'Slide' to slide_id, 'set' to part, 'file' to path\?"
     ),
+    "columns without names": Unreadable("slide_id,,part,,path\na,1,Test,2,a.tif\n", "2 columns have no name"),
+    "value below no name": Unreadable("slide_id,part,path,\na,Test,a.tif,7\n", "line 2: 4 fields, expected 3"),
+    "decimal comma without quotes": Unreadable(
+        "slide_id,part,path,mpp\na,Test,a.tif,0,46\n", "line 2: 5 fields.*quotes"
+    ),
+    "drive": Unreadable("slide_id,part,path\na,Test,D:\\scans\\a.tif\n", r"'D:.*leads to a drive .* relative"),
+    "server": Unreadable("slide_id,part,path\na,Test,\\\\nas\\scans\\a.tif\n", "leads to a drive or server"),
     "column twice": Unreadable("slide_id,part,path,path\na,Test,a.tif,b.tif\n", "named more than once: path"),
     "Latin-1": Unreadable("slide_id,part,path\na,Test,Größe.tif\n".encode("latin-1"), "not readable as CSV in UTF-8"),
-    "UTF-16": Unreadable("slide_id,part,path\na,Test,a.tif\n".encode("utf-16"), "not readable as CSV in UTF-8"),
+    "half of UTF-16": Unreadable("slide_id,part,path\na,Test,a.tif\n".encode("utf-16")[:-1], "not readable as CSV"),
     "open quote": Unreadable('slide_id,part,path\na,Test,"a.tif\nb,Test,a.tif\n', "not readable as CSV in UTF-8"),
     "long field": Unreadable(f"slide_id,part,path\na,Test,{'a' * 140_000}\n", "field larger than field limit"),
     "long path": Unreadable(f"slide_id,part,path\na,Test,{'a' * 5_000}\n", r"slides\.csv, line 2: .*too long"),
@@ -227,13 +319,26 @@ def test_names_that_cannot_be_files_or_keys_are_refused(tmp_path: Path, name: st
     assert f"slide_id is {name!r}" in fault
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "0,46", "20x"])
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1,234", "0,4,6", "1_0", "20x", "0.46 um"])
 def test_what_is_no_mpp_is_refused(tmp_path: Path, text: str) -> None:
     (fault,) = faults(write_manifest(tmp_path, f'{SLIDES}a,Test,a.tif,,"{text}",,\n'))
     assert f"mpp is {text!r}, expected a number above 0" in fault
 
 
-@pytest.mark.parametrize("box", ["-1,0,5,5", "0,0,5,0", "0,0,5.5,5", "1,2,3,", "a,b,c,d"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        "-1,0,5,5",
+        "0,0,5,0",
+        "0,0,5.5,5",
+        "1,2,3,",
+        "a,b,c,d",
+        "1,2,3E+02,4",
+        '0,0,"1,024",5',
+        "1_0,2,3,4",
+        "0,0,5,nan",
+    ],
+)
 def test_what_is_no_box_is_refused(tmp_path: Path, box: str) -> None:
     (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", f"{SECTIONS}a,a-0,Tumor,{box},\n"))
     assert "the box" in fault
