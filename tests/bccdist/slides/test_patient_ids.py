@@ -16,9 +16,7 @@ SAME = [
 OTHER = ["12", "13", "120", "1200", "P12", "Q12", "1-13", "11-3", "12.5", "P-12-A", "P-12-B", "0", "12a", "A1", "A10"]
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [pair for names in SAME for pair in combinations(names, 2)], ids=repr
-)
+@pytest.mark.parametrize(("one", "other"), [pair for names in SAME for pair in combinations(names, 2)], ids=repr)
 def test_ids_that_are_one_but_for_their_writing_are_a_pair(one: str, other: str) -> None:
     (warning,) = alike_warnings({one: [(Part.TEST, "a")], other: [(Part.TRAINING, "b")]})
     assert repr(one) in warning
