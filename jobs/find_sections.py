@@ -18,9 +18,10 @@ from bccdist.files import atomic_path, csv_text, sha256_of_file, write_text
 from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.sections import found_boxes, section_id
 from bccdist.slides.slide import Slide
 from bccdist.slides.table_file import read_table_file
-from bccdist.slides.tissue import TISSUE_MPP, found_boxes, section_id, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 COLUMNS = ("slide_id", "section_id", *BOX_COLUMNS, "label", "labelled_by", "labelled_at", "prefilled")

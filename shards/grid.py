@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import Section
+from bccdist.slides.sections import Section
 
 
 def tissue_shares(

@@ -21,8 +21,9 @@ from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.slides.sections import Section, sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import Section, sections_of, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 from shards.coding import (
     Intervals,
     encode_cell,

@@ -17,8 +17,9 @@ from bccdist.errors import ManifestError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
+from bccdist.slides.sections import Section, sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, Section, sections_of, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 NUM_SLIDES = 2
 _PANEL_PX = (760, 900)

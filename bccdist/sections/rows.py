@@ -18,7 +18,8 @@ from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 from bccdist.sections.margins import edge_distances_um, margin_curve
 from bccdist.sections.sampling import indices_of, pixels_under
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import TISSUE_MPP, Section
+from bccdist.slides.sections import Section
+from bccdist.slides.tissue import TISSUE_MPP
 
 
 def section_rows(

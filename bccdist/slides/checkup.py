@@ -20,8 +20,9 @@ from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, UnknownNamesError, read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
+from bccdist.slides.sections import find_sections, sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, find_sections, sections_of, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 PROBE_PX = 256
 """Edge of the areas that are read on trial, in the target frame."""

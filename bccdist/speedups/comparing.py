@@ -14,7 +14,7 @@ from bccdist.sections.curve import CURVE_LENGTH
 from bccdist.sections.rows import section_rows
 from bccdist.sections.verdicts import has_tumor, region_area_um2, verdicts_of
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import Section
+from bccdist.slides.sections import Section
 from bccdist.speedups.record import Thresholds
 
 _ROWS_AT_ONCE_PX = 2048

@@ -31,8 +31,9 @@ from bccdist.networks.weights import weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
+from bccdist.slides.sections import sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import sections_of, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.bands import BandView, Remembered, bands
 from bccdist.speedups.comparing import Comparison, verdicts_by_name
 from bccdist.speedups.record import (

@@ -23,8 +23,9 @@ from bccdist.sections.ledger import write_rows
 from bccdist.sections.rows import section_rows
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.sections import sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import sections_of, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.resolving import method_of_run
 from bccdist.stages.inference_identity import (
     InferenceIdentity,

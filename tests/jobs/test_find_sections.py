@@ -15,8 +15,9 @@ from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
 from bccdist.parts import Label
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.sections import sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import sections_of, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 from jobs import find_sections
 from jobs.find_sections import find_sections_of_slides
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bccdist.slides.geometry import Box, patch_grid
-from bccdist.slides.tissue import Section
+from bccdist.slides.sections import Section
 from shards.grid import needed_cells, section_under, tissue_shares
 
 

@@ -18,8 +18,9 @@ from bccdist.sections.ledger import write_rows
 from bccdist.sections.rows import section_rows
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.sections import Section
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import Section, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 from bccdist.study import claim_study
 from shards.build import build_slides
 from shards.finish import finish_set

@@ -40,8 +40,9 @@ from bccdist.slides.annotations import read_annotations
 from bccdist.slides.annotations.rasterising import fill_polygon
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, read_manifest
+from bccdist.slides.sections import Section
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, Section, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 SIZE_PX = (1100, 1300)
 """Width and height in the target frame; sections and regions lie across rows of chunks."""

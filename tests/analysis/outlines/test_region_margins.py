@@ -30,8 +30,9 @@ from bccdist.sections.ledger import read_rows, write_rows
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.rows import section_rows
 from bccdist.slides.geometry import Box, cell_shape
+from bccdist.slides.sections import Section
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, Section, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 from bccdist.study import claim_study
 
 SETTING = "resnet34_ds"

@@ -14,7 +14,8 @@ from bccdist.parts import Label, Part
 from bccdist.sections.ledger import SCHEMA, read_rows, write_rows
 from bccdist.sections.rows import section_rows
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import TISSUE_MPP, Section
+from bccdist.slides.sections import Section
+from bccdist.slides.tissue import TISSUE_MPP
 
 _SIZE_PX = (1536, 768)
 _MPP = 1.0

@@ -15,8 +15,9 @@ from bccdist.files import fingerprint_of_file, read_json, write_json
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS
+from bccdist.slides.sections import find_sections, sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import find_sections, sections_of, tissue_mask
+from bccdist.slides.tissue import tissue_mask
 
 pytestmark = pytest.mark.shared_data
 

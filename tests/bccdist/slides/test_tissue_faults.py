@@ -16,9 +16,10 @@ from places import shared_data_folder
 from bccdist.phantom import PhantomConfig, make_phantom
 from bccdist.phantom.slides import PhantomPaths
 from bccdist.slides.geometry import Box
+from bccdist.slides.sections import find_sections
 from bccdist.slides.slide import Slide
 from bccdist.slides.stain import stained
-from bccdist.slides.tissue import TISSUE_MPP, find_sections, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 SKIN_MPP = 0.5
 SKIN_GLASS = (226, 231, 231)

@@ -10,7 +10,7 @@ from bccdist.configuration import Psi, pixel_px
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.tissue import Section
+from bccdist.slides.sections import Section
 from bccdist.speedups.comparing import Comparison, verdicts_by_name
 from bccdist.speedups.record import Thresholds
 
