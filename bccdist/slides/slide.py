@@ -21,10 +21,10 @@ from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box, runs
 from bccdist.slides.jpeg_level import JpegLevel, open_jpeg_level
 from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, sample_into
+from bccdist.slides.pyramid import refuse_oblong, usable_downsamples
 
 PLAUSIBLE_MPP = (0.05, 5.0)
 """Light microscopes scan within these um/px; anything else is a fault of the file."""
-_LARGEST_ASPECT = 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def choose_resolution(
 
     Args:
         mpp_level0: um per level-0 pixel.
-        downsamples: level-0 pixels per pixel, for each level.
+        downsamples: level-0 pixels per pixel, for each level; infinite for one that is not to be used.
         target_mpp: um per pixel that the network sees.
         tolerance: relative deviation up to which a level is used as it is.
 
@@ -109,18 +109,18 @@ class Slide:
             by_tile: read JPEG tiles directly where the file allows it; False leaves all to OpenSlide.
 
         Raises:
-            SlideError: the file cannot be opened, or has no usable scale.
+            SlideError: the file cannot be opened, has no usable scale, or does not hold one upright picture.
         """
         self.path = path
         self._pool = pool
         self._by_tile = by_tile
         self._handle = _open(path)
         try:
+            refuse_oblong(self._handle.properties)
+            mpp_level0 = _level0_mpp(self._handle, mpp)
+            self._downsamples = usable_downsamples(path, self._handle)
             self.resolution = choose_resolution(
-                _level0_mpp(self._handle, mpp),
-                tuple(self._handle.level_downsamples),
-                target_mpp=target_mpp,
-                tolerance=tolerance,
+                mpp_level0, self._downsamples, target_mpp=target_mpp, tolerance=tolerance
             )
         except SlideError as error:
             # No `with` has begun yet, so nobody else closes the file.
@@ -154,6 +154,11 @@ class Slide:
     def num_levels(self) -> int:
         """Levels of the file's pyramid."""
         return int(self._handle.level_count)
+
+    @property
+    def unused_levels(self) -> tuple[int, ...]:
+        """Levels that are left alone, as their size does not say where they lie on level 0, or another has it, too."""
+        return tuple(level for level, downsample in enumerate(self._downsamples) if math.isinf(downsample))
 
     def reopen(self) -> None:
         """Open the file anew: after a failed read OpenSlide refuses every other one."""
@@ -228,7 +233,8 @@ class Slide:
     def _overview_level(self, mpp: float) -> int:
         """The coarsest level that is not coarser than `mpp`, up to what files round their downsamples by."""
         factor = max(1.0, mpp / self.resolution.mpp_level0)
-        return int(self._handle.get_best_level_for_downsample(factor * 1.01))
+        fine_enough = [level for level, each in enumerate(self._downsamples) if each <= factor * 1.01]
+        return max(fine_enough, key=lambda level: self._downsamples[level])
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
@@ -238,7 +244,7 @@ class Slide:
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         level = self._overview_level(mpp)
-        source, _ = self._open_level(level, step=factor / self._handle.level_downsamples[level])
+        source, _ = self._open_level(level, step=factor / self._downsamples[level])
         width, height = (max(1, round(edge / factor)) for edge in self.level0_size)
         try:
             image = np.empty((height, width, 3), dtype=np.uint8)
@@ -282,10 +288,6 @@ def _level0_mpp(handle: openslide.OpenSlide, override: float | None) -> float:
         raise SlideError(
             f"the file says {texts[0]} x {texts[1]} um/px, expected {_plausible_range()}; "
             "set the column mpp in slides.csv to the scanner's true value"
-        )
-    if not 1 / _LARGEST_ASPECT <= mpp_x / mpp_y <= _LARGEST_ASPECT:
-        raise SlideError(
-            f"its pixels are not square: {mpp_x:.6g} x {mpp_y:.6g} um/px; set the column mpp in slides.csv"
         )
     return (mpp_x + mpp_y) / 2
 

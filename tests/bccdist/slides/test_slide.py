@@ -217,7 +217,7 @@ class Refused(NamedTuple):
 REFUSED = [
     Refused("without_mpp.tif", ("does not say its um/px", "set the column mpp in slides.csv")),
     Refused("absurd.tif", ("46", "expected 0.05 to 5.0", "set the column mpp in slides.csv")),
-    Refused("not_square.tif", ("not square", "0.46 x 0.5", "set the column mpp in slides.csv")),
+    Refused("not_square.tif", ("not square", "0.46 x 0.5", "convert the slide")),
     Refused("coarse.tif", ("1.84 um/px, coarser than the target of 0.92", "scan it finer or leave it out")),
 ]
 
@@ -230,7 +230,7 @@ def test_a_slide_without_a_usable_scale_is_refused_with_what_to_do(slides: Path,
         assert text in str(error.value)
 
 
-@pytest.mark.parametrize("name", [case.name for case in REFUSED])
+@pytest.mark.parametrize("name", [case.name for case in REFUSED if case.name != "not_square.tif"])
 def test_the_manifest_overrides_what_the_file_says(slides: Path, name: str) -> None:
     with Slide(slides / name, target_mpp=TARGET_MPP, mpp=0.46) as slide:
         assert slide.resolution.mpp_level0 == 0.46
