@@ -19,12 +19,12 @@ from bccdist.parts import Part
 from bccdist.slides.manifest import read_manifest
 
 KINDS = """\
-# Values of the mask images: 1 is a benign gland, the look-alike; 2 is adenocarcinoma, the target; 3 is other tissue.
+# Values of the mask images: 1 is a benign gland, the look-alike; 2 is adenocarcinoma, the target; 3 surrounds them.
 [mask_values]
 0 = "none"
 1 = "Normal"
 2 = "Tumornest"
-3 = "none"
+3 = "Stroma"
 """
 SLIDE_COLUMNS = ("slide_id", "part", "path", "annotation", "scanner")
 SECTION_COLUMNS = (
