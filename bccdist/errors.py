@@ -29,6 +29,10 @@ class CheckpointError(BccdistError, OSError):
     """A checkpoint is missing, damaged or belongs to another network."""
 
 
+class NotFiniteError(BccdistError, ArithmeticError):
+    """A weight, score or probability is infinite or no number; the message names the layer, and the slide if any."""
+
+
 class EventLogError(BccdistError, ValueError):
     """A file of events is damaged where no process can have been killed."""
 

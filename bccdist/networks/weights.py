@@ -1,17 +1,24 @@
-"""Networks on disk: safetensors with what is needed to build them again; no pickle is read."""
+"""Networks on disk: safetensors with what is needed to build them again; no pickle is read.
+
+The file holds the SHA-256 of its bytes (`bccdist.seals`), and is not used where they are others.
+"""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from bccdist.configuration import SETTINGS, Setting
 from bccdist.errors import CheckpointError
-from bccdist.files import atomic_path, sha256_of_file
+from bccdist.files import sha256_of_file, write_bytes
+from bccdist.networks.finite import not_finite
 from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, sealed
+
+_ADVICE = "copy the file again from where it is whole, or train again"
 
 
 def save_network(path: Path, network: DeeplySupervisedUNet, metadata: Mapping[str, str]) -> None:
@@ -20,9 +27,8 @@ def save_network(path: Path, network: DeeplySupervisedUNet, metadata: Mapping[st
     Equal weights and metadata give equal bytes, so that the file's digest names what is in it.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    full_metadata = {**metadata, "setting": network.setting, "width": str(network.width)}
-    with atomic_path(path) as partial:
-        partial.write_bytes(_in_order(save(tensors, metadata=full_metadata)))
+    full_metadata = {**metadata, "setting": network.setting, "width": str(network.width), SEAL_KEY: BLANK_SEAL}
+    write_bytes(path, sealed(_in_order(save(tensors, metadata=full_metadata))))
 
 
 def _in_order(safetensors: bytes) -> bytes:
@@ -37,16 +43,16 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
     """The network at `path`, on the CPU and in evaluation mode, with the file's metadata.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or not one of ours.
+        CheckpointError: the file is missing, damaged, or not one of ours, or a number in it is not finite.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no weights there; train the setting first, or name an epoch that was kept")
+    data = read_sealed(path, error=CheckpointError, advice=_ADVICE)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged or no safetensors file: {error}") from error
+        tensors, metadata = load(data), _metadata(data)
+    # Beside its own error, the library lets through what Python makes of a header that is no text.
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or no safetensors file: {error}; {_ADVICE}") from error
     setting, width = metadata.get("setting", ""), metadata.get("width", "")
     if setting not in SETTINGS or not width.isdecimal():
         raise CheckpointError(f"{path}: its metadata {metadata} name no setting and width; it was not written here")
@@ -55,7 +61,15 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its tensors do not fit {setting} of width {width}: {error}") from error
+    if faults := not_finite(tensors):
+        raise CheckpointError(f"{path}: {faults}: nothing can be computed with it; take another epoch, or train again")
     return network.eval(), metadata
+
+
+def _metadata(safetensors: bytes) -> dict[str, str]:
+    """The texts in the header, without the seal."""
+    header = json.loads(safetensors[8 : 8 + int.from_bytes(safetensors[:8], "little")])
+    return {name: text for name, text in header.get("__metadata__", {}).items() if name != SEAL_KEY}
 
 
 def weights_digest(path: Path) -> str:

@@ -1,14 +1,14 @@
-"""The training state on disk: whole or absent, and read without pickle's code.
+"""The training state on disk: whole or absent, with the SHA-256 of its bytes, and read without pickle's code.
 
 It holds what a step needs to give the bits that it would have given without a stop: weights, optimiser, the position
 in the epoch, and for each rank its own running batch statistics and random state. What is drawn and how it is
 augmented follows from the position alone (`epoch_plan`, `augmentation`), as does the learning rate.
 """
 
-import pickle
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,12 @@ from torch.optim import Optimizer
 
 from bccdist.errors import CheckpointError
 from bccdist.files import atomic_path
+from bccdist.networks.finite import not_finite
+from bccdist.seals import BLANK_SEAL, check_seal, seal
 from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
+_ADVICE = "copy it again from where it is whole, or delete it to start over"
 RankState = dict[str, Any]
 """What differs between ranks: see `rank_state`."""
 
@@ -99,6 +102,10 @@ def save_state(
     }
     with atomic_path(path) as partial:
         torch.save(state, partial)
+        # torch writes a zip, whose comment nobody else uses; torch itself checks no sum when it reads one.
+        with ZipFile(partial, "a") as archive:
+            archive.comment = BLANK_SEAL.encode()
+        seal(partial)
 
 
 def load_state(
@@ -130,15 +137,33 @@ def load_state(
 
 
 def _read(path: Path, config_digest: str) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: damaged training state: {reason}; delete it to start over") from error
+    # One opening: the first rank may put a newer state in its place meanwhile.
+    with path.open("rb") as file:
+        check_seal(path, file, error=CheckpointError, advice=_ADVICE)
+        try:
+            _check_sums(file)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can raise nearly anything: the reader follows what stands in it
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"{path}: damaged training state: {reason}; {_ADVICE}") from error
     found_digest = state.get("config_digest") if isinstance(state, dict) else None
     if found_digest != config_digest:
         raise CheckpointError(f"{path}: belongs to configuration {found_digest}, this run's is {config_digest}")
+    if faults := not_finite(state["network"]):
+        raise CheckpointError(f"{path}: {faults}: nobody can go on from there; {_ADVICE}")
     return state
+
+
+def _check_sums(file: BinaryIO) -> None:
+    """The sum of each part of the zip, which is all that a state from before there were seals can be held against.
+
+    Raises:
+        BadZipFile: one is wrong.
+    """
+    with ZipFile(file) as archive:
+        if not archive.comment and (damaged := archive.testzip()):
+            raise BadZipFile(f"{damaged} has another CRC than was written")
+    file.seek(0)
 
 
 def _restore_rank(state: RankState, network: nn.Module, device: torch.device) -> None:

@@ -1,0 +1,184 @@
+"""A seal: the SHA-256 of a file inside the file itself, so that bytes and digest are written, moved and copied as one.
+
+A format that has room for a text (a header, a comment, metadata) holds `BLANK_SEAL` while it is written. The digest of
+the file as it then is takes the place of the zeros. Whoever reads puts the zeros back in thought and compares: one
+changed byte anywhere, in the seal too, and the file is not used. A crash leaves the old file or the new one, never the
+one with the digest of the other.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from bccdist.errors import BccdistError
+from bccdist.files import write_bytes
+from bccdist.log import LOG
+
+_WORD = b"bccdist-sealed-sha256:"
+_HALVES = (b"bccdist-sealed", b"sealed-sha256:")
+"""A damaged seal keeps one of them, so that it is not taken for a file from before there were seals."""
+_ZEROS = b"0" * 64
+_SEAL = re.compile(_WORD + b"([0-9a-f]{64})")
+BLANK_SEAL = (_WORD + _ZEROS).decode()
+SEAL_KEY = "bccdist.seal"
+"""The name under which formats with named texts hold the seal."""
+_END_BYTES = 1 << 20
+"""A seal stands within so many bytes of the file's begin or end."""
+_BLOCK_BYTES = 1 << 20
+
+
+class _Found(NamedTuple):
+    """A seal in a file."""
+
+    offset: int
+    """First byte of its digits."""
+    digits: bytes
+
+
+def seal(path: Path) -> None:
+    """Put the digest of a file into the blank seal that it holds; for a file that nobody reads yet.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    with path.open("r+b") as file:
+        found = _find(file)
+        if found is None or found.digits != _ZEROS:
+            raise ValueError(f"{path}: holds no blank seal")
+        digest = _digest(file, found)
+        file.seek(found.offset)
+        file.write(digest)
+
+
+def sealed(data: bytes) -> bytes:
+    """The same bytes with their digest in the blank seal that they hold.
+
+    Raises:
+        ValueError: they hold none.
+    """
+    file = io.BytesIO(data)
+    found = _find(file)
+    if found is None or found.digits != _ZEROS:
+        raise ValueError("there is no blank seal in these bytes")
+    return data[: found.offset] + _digest(file, found) + data[found.offset + len(_ZEROS) :]
+
+
+def check_seal(
+    path: Path, file: BinaryIO, *, error: type[BccdistError], advice: str, unsealed: str | None = None
+) -> None:
+    """Compare the bytes of an open file with the seal in it.
+
+    Args:
+        path: for messages.
+        file: open for reading, at any place; left at its begin.
+        error: what is raised.
+        advice: what to do about a damaged file.
+        unsealed: what to do about a file that has no seal; None accepts it and says so in the log, because versions
+            before seals wrote it.
+
+    Raises:
+        BccdistError: of the kind `error`; the bytes are not those that were written.
+    """
+    found = _find(file)
+    fault = None
+    if found is not None:
+        digest = _digest(file, found)
+        if digest != found.digits:
+            fault = f"its SHA-256 is {_short(digest)}, expected {_short(found.digits)} as it was written"
+    elif _has_broken_seal(file):
+        fault = "the SHA-256 in it cannot be read"
+    elif unsealed is not None:
+        raise error(f"{path}: it holds no SHA-256 of its bytes, as files of older versions do not; {unsealed}")
+    else:
+        _say_unsealed(path)
+    file.seek(0)
+    if fault is not None:
+        raise error(f"{path}: damaged on the disk or on the way to it: {fault}; {advice}")
+
+
+def read_sealed(path: Path, *, error: type[BccdistError], advice: str, unsealed: str | None = None) -> bytes:
+    """The bytes of a file, compared with the seal in them (`check_seal`).
+
+    Raises:
+        BccdistError: of the kind `error`; the bytes are not those that were written.
+        FileNotFoundError: there is no such file.
+    """
+    data = path.read_bytes()
+    check_seal(path, io.BytesIO(data), error=error, advice=advice, unsealed=unsealed)
+    return data
+
+
+def write_sealed_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a mapping atomically as indented JSON with sorted keys and, under `SEAL_KEY`, a seal."""
+    text = json.dumps({**value, SEAL_KEY: BLANK_SEAL}, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_bytes(path, sealed(text.encode()))
+
+
+def read_sealed_json(path: Path, *, error: type[BccdistError], advice: str) -> dict[str, Any]:
+    """The mapping in a JSON file, without its seal.
+
+    Raises:
+        BccdistError: of the kind `error`; the file is damaged, or holds no JSON object.
+        FileNotFoundError: there is no such file.
+    """
+    data = read_sealed(path, error=error, advice=advice)
+    try:
+        values = json.loads(data)
+    except ValueError as fault:
+        raise error(f"{path}: not valid JSON: {fault}; {advice}") from fault
+    if not isinstance(values, dict):
+        raise error(f"{path}: holds a {type(values).__name__}, expected an object; {advice}")
+    values.pop(SEAL_KEY, None)
+    return values
+
+
+def _find(file: BinaryIO) -> _Found | None:
+    for start, data in _ends(file):
+        if match := _SEAL.search(data):
+            return _Found(start + match.start(1), match[1])
+    return None
+
+
+def _has_broken_seal(file: BinaryIO) -> bool:
+    return any(half in data for _, data in _ends(file) for half in _HALVES)
+
+
+def _ends(file: BinaryIO) -> list[tuple[int, bytes]]:
+    """The file's begin and end, each with the place of its first byte; both may be the whole file."""
+    size = file.seek(0, io.SEEK_END)
+    ends = []
+    for start in {0, max(0, size - _END_BYTES)}:
+        file.seek(start)
+        ends.append((start, file.read(_END_BYTES)))
+    return ends
+
+
+def _digest(file: BinaryIO, found: _Found) -> bytes:
+    """Hex digits of the SHA-256 of the file with zeros in the place of the seal's digits."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(min(_BLOCK_BYTES, found.offset - file.tell())):
+        digest.update(block)
+    digest.update(_ZEROS)
+    file.seek(len(_ZEROS), io.SEEK_CUR)
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest().encode()
+
+
+def _short(digest: bytes) -> str:
+    return f"{digest[:12].decode()}..."
+
+
+@cache
+def _say_unsealed(path: Path) -> None:
+    """Once for each file."""
+    LOG.warning(
+        f"{path}: it holds no SHA-256 of its bytes, as files of older versions do not, so whether they are those that "
+        "were written is not known"
+    )
