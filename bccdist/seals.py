@@ -20,8 +20,8 @@ from bccdist.files import write_bytes
 from bccdist.log import LOG
 
 _WORD = b"bccdist-sealed-sha256:"
-_HALVES = (b"bccdist-sealed", b"sealed-sha256:")
-"""A damaged seal keeps one of them, so that it is not taken for a file from before there were seals."""
+_HALVES = (b"bccdist-seal", b"ed-sha256:")
+"""A seal with a damaged byte keeps one of them, so that the file is not taken for one from before there were seals."""
 _ZEROS = b"0" * 64
 _SEAL = re.compile(_WORD + b"([0-9a-f]{64})")
 BLANK_SEAL = (_WORD + _ZEROS).decode()
@@ -68,9 +68,7 @@ def sealed(data: bytes) -> bytes:
     return data[: found.offset] + _digest(file, found) + data[found.offset + len(_ZEROS) :]
 
 
-def check_seal(
-    path: Path, file: BinaryIO, *, error: type[BccdistError], advice: str, unsealed: str | None = None
-) -> None:
+def check_seal(path: Path, file: BinaryIO, *, error: type[BccdistError], advice: str) -> bool:
     """Compare the bytes of an open file with the seal in it.
 
     Args:
@@ -78,38 +76,43 @@ def check_seal(
         file: open for reading, at any place; left at its begin.
         error: what is raised.
         advice: what to do about a damaged file.
-        unsealed: what to do about a file that has no seal; None accepts it and says so in the log, because versions
-            before seals wrote it.
+
+    Returns:
+        Whether it has a seal; files that versions before seals wrote have none.
 
     Raises:
         BccdistError: of the kind `error`; the bytes are not those that were written.
     """
-    found = _find(file)
-    fault = None
-    if found is not None:
-        digest = _digest(file, found)
-        if digest != found.digits:
-            fault = f"its SHA-256 is {_short(digest)}, expected {_short(found.digits)} as it was written"
-    elif _has_broken_seal(file):
-        fault = "the SHA-256 in it cannot be read"
-    elif unsealed is not None:
-        raise error(f"{path}: it holds no SHA-256 of its bytes, as files of older versions do not; {unsealed}")
-    else:
-        _say_unsealed(path)
-    file.seek(0)
+    found, fault = _find(file), None
+    if found is not None and (digest := _digest(file, found)) != found.digits:
+        fault = f"its SHA-256 is {_short(digest)}, expected {_short(found.digits)} as it was written"
+    if found is None and any(half in data for _, data in _ends(file) for half in _HALVES):
+        fault = "the SHA-256 of its bytes cannot be read in it"
     if fault is not None:
         raise error(f"{path}: damaged on the disk or on the way to it: {fault}; {advice}")
+    file.seek(0)
+    return found is not None
 
 
-def read_sealed(path: Path, *, error: type[BccdistError], advice: str, unsealed: str | None = None) -> bytes:
-    """The bytes of a file, compared with the seal in them (`check_seal`).
+@cache
+def say_unsealed(path: Path) -> None:
+    """Say, once for each file, that nobody knows whether its bytes are those that were written."""
+    LOG.warning(
+        f"{path}: it holds no SHA-256 of its bytes, as files of older versions do not; whether they are those that "
+        "were written is not known"
+    )
+
+
+def read_sealed(path: Path, *, error: type[BccdistError], advice: str) -> bytes:
+    """The bytes of a file, compared with the seal in them; one without a seal is read all the same, and named aloud.
 
     Raises:
         BccdistError: of the kind `error`; the bytes are not those that were written.
         FileNotFoundError: there is no such file.
     """
     data = path.read_bytes()
-    check_seal(path, io.BytesIO(data), error=error, advice=advice, unsealed=unsealed)
+    if not check_seal(path, io.BytesIO(data), error=error, advice=advice):
+        say_unsealed(path)
     return data
 
 
@@ -144,10 +147,6 @@ def _find(file: BinaryIO) -> _Found | None:
     return None
 
 
-def _has_broken_seal(file: BinaryIO) -> bool:
-    return any(half in data for _, data in _ends(file) for half in _HALVES)
-
-
 def _ends(file: BinaryIO) -> list[tuple[int, bytes]]:
     """The file's begin and end, each with the place of its first byte; both may be the whole file."""
     size = file.seek(0, io.SEEK_END)
@@ -173,12 +172,3 @@ def _digest(file: BinaryIO, found: _Found) -> bytes:
 
 def _short(digest: bytes) -> str:
     return f"{digest[:12].decode()}..."
-
-
-@cache
-def _say_unsealed(path: Path) -> None:
-    """Once for each file."""
-    LOG.warning(
-        f"{path}: it holds no SHA-256 of its bytes, as files of older versions do not, so whether they are those that "
-        "were written is not known"
-    )

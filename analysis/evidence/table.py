@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.evidence.schemas import SCHEMAS, with_descriptions
 from bccdist.configuration import phantom_warning
 from bccdist.files import write_text
-from bccdist.sections.ledger import write_table
+from bccdist.parquet import write_table
 
 NOT_KNOWN = "n/a"
 

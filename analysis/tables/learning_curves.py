@@ -17,6 +17,7 @@ from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.training.reporting.metrics import read_metrics
 
 
 def read_curves(paths: StudyPaths) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def read_curves(paths: StudyPaths) -> pd.DataFrame:
 
 def _read_curve(paths: RunPaths) -> pd.DataFrame:
     """The final output's epochs in their order."""
-    metrics = pd.read_parquet(paths.metrics, columns=["epoch", "is_final", "iou", "phantom"])
+    metrics = read_metrics(paths.metrics)
     final = metrics.loc[metrics["is_final"], ["epoch", "iou", "phantom"]]
     if final["epoch"].duplicated().any():
         raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")

@@ -15,6 +15,7 @@ from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.sections.choices import Choice
 from bccdist.speedups.record import MeasuredOutput
+from bccdist.training.reporting.metrics import read_metrics
 
 SETTING: Setting = "resnet34_linear"
 
@@ -76,4 +77,4 @@ def write_merge_weights(study: Evidence) -> Table:
         LedgerError: nothing was selected for the linear merge, or it has no metrics.
     """
     choice, run = study.headline(SETTING), study.paths.run(SETTING)
-    return study.write(build_merge_weights(pd.read_parquet(run.metrics), choice, measured_outputs(run, choice)))
+    return study.write(build_merge_weights(read_metrics(run.metrics), choice, measured_outputs(run, choice)))

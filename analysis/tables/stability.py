@@ -6,6 +6,7 @@ stable, and a lone peak is likely to be chance.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,6 +22,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, phantom_marks, rounded, warning_of
 from analysis.tables.chart import new_figure, write_chart
 from bccdist.errors import LedgerError
+from bccdist.parquet import read_frame
 from bccdist.sections.choices import Choice, choices_of
 
 TOLERANCE = 0.005
@@ -170,6 +172,11 @@ def _outline(inside: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
     return lines
 
 
+def _read_grid(path: Path) -> pd.DataFrame:
+    advice = "run the selection again, which takes seconds"
+    return read_frame(path, error=LedgerError, advice=advice)
+
+
 def write_stability(study: Evidence, tolerance: float = TOLERANCE) -> Table:
     """Draw how F_beta depends on the thresholds, and write how far the plateau around the choice reaches.
 
@@ -180,6 +187,6 @@ def write_stability(study: Evidence, tolerance: float = TOLERANCE) -> Table:
     Raises:
         LedgerError: nothing was selected.
     """
-    selection, grid = study.selection, pd.read_parquet(study.paths.grid)
+    selection, grid = study.selection, _read_grid(study.paths.grid)
     write_chart(study.paths.figure("stability"), draw(grid, selection, tolerance=tolerance))
     return study.write(build_stability(grid, selection, tolerance=tolerance))

@@ -16,9 +16,10 @@ from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 
 _MOST_NAMED = 3
+_USELESS = "nothing can be computed with these weights; take another epoch, or train again"
 _PROBE_PX = 64
 _LARGEST_SUM = 1e30
-"""Sums that may come up with the probe's features. Float32 ends at 3e38, so tissue may have features 1e8 times as large."""
+"""The most that sums may reach with the probe's features. Float32 ends at 3e38: tissue's may be 1e8 times as large."""
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
@@ -49,15 +50,14 @@ def require_sound(module: nn.Module) -> None:
         NotFiniteError: with the layer.
     """
     if faults := not_finite(module.state_dict()):
-        raise NotFiniteError(f"{faults}: nothing can be computed with these weights; take another epoch, or train again")
+        raise NotFiniteError(f"{faults}: {_USELESS}")
     network = getattr(module, "network", None)
     if isinstance(network, DeeplySupervisedUNet):
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(0, 256, (1, _PROBE_PX, _PROBE_PX, 3), generator=generator, dtype=torch.uint8)
         if layer := first_overflow(network, noise.to(next(network.parameters()).device), largest=_LARGEST_SUM):
             raise NotFiniteError(
-                f"layer {layer}: its weights are finite, but so large that sums of its features are not; nothing can "
-                "be computed with these weights; take another epoch, or train again"
+                f"layer {layer}: its weights are finite, but so large that sums of its features are not: {_USELESS}"
             )
 
 
@@ -102,4 +102,4 @@ def _gain(layer: nn.Module) -> float:
     if isinstance(layer, nn.BatchNorm2d):
         assert layer.running_var is not None  # noqa: S101 - for the type checker; ours keep statistics
         return float((layer.weight.double().abs() / (layer.running_var.double() + layer.eps).sqrt()).amax())
-    return float(layer.weight.double().abs().sum(dim=(1, 2, 3)).amax())  # type: ignore[union-attr, operator]
+    return float(layer.weight.double().abs().sum(dim=(1, 2, 3)).amax())  # type: ignore[operator]

@@ -6,12 +6,11 @@ The file holds the SHA-256 of its bytes (`bccdist.seals`), and is not used where
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from bccdist.configuration import SETTINGS, Setting
+from bccdist.configuration import SETTINGS
 from bccdist.errors import CheckpointError
 from bccdist.files import sha256_of_file, write_bytes
 from bccdist.networks.finite import not_finite
@@ -56,7 +55,7 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
     setting, width = metadata.get("setting", ""), metadata.get("width", "")
     if setting not in SETTINGS or not width.isdecimal():
         raise CheckpointError(f"{path}: its metadata {metadata} name no setting and width; it was not written here")
-    network = DeeplySupervisedUNet(cast("Setting", setting), width=int(width))
+    network = DeeplySupervisedUNet(setting, width=int(width))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

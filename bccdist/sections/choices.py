@@ -7,7 +7,10 @@ import pandas as pd
 
 from bccdist.configuration import SETTINGS, AreaUnit
 from bccdist.errors import LedgerError
+from bccdist.parquet import read_frame
 from bccdist.paths import StudyPaths
+
+_AGAIN = "run the selection again, which takes seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +39,11 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
     """
     if not paths.selection.exists():
         raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
-    selection = pd.read_parquet(paths.selection)
+    selection = read_frame(paths.selection, error=LedgerError, advice=_AGAIN)
     missing = [field.name for field in fields(Choice) if field.name not in selection]
     if missing:
         raise LedgerError(
-            f"{paths.selection}: it has no {', '.join(missing)}, as it was made by an older version; run the "
-            "selection again, which takes seconds"
+            f"{paths.selection}: it has no {', '.join(missing)}, as it was made by an older version; {_AGAIN}"
         )
     return selection
 
@@ -54,7 +56,8 @@ def chosen_epochs(paths: StudyPaths) -> dict[str, int]:
     """
     if not paths.selection.exists():
         raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
-    selection = pd.read_parquet(paths.selection, columns=["setting", "epoch"])
+    columns = ["setting", "epoch"]
+    selection = read_frame(paths.selection, columns=columns, error=LedgerError, advice=_AGAIN)
     return {str(setting): int(epoch) for setting, epoch in zip(selection["setting"], selection["epoch"], strict=True)}
 
 

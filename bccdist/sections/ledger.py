@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bccdist.errors import LedgerError
-from bccdist.files import atomic_path, digest_of
+from bccdist.files import digest_of
+from bccdist.log import LOG
+from bccdist.parquet import open_table, write_table
 
 SCHEMA_VERSION = "3"
 _MARGIN_TEXT = (
@@ -65,6 +66,10 @@ SCHEMA = pa.schema(
 KEY = ("slide_id", "section_id", "setting", "epoch", "psi")
 _LISTING = b"bccdist.rows"
 _NUM_READERS = 2
+_AGAIN = (
+    "run the inference stage again for the same parts and epochs, without --only-missing: it writes the rows anew "
+    "from the heatmaps that are there"
+)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, metadata: Mapping[str, str] | None = None) -> None:
@@ -90,12 +95,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, metadata: Mappi
     write_table(path, table.replace_schema_metadata({**SCHEMA.metadata, **(metadata or {})}))
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a parquet table atomically."""
-    with atomic_path(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
-
-
 def read_rows(path: Path) -> pa.Table:
     """The ledger rows of one file, or of all parquet files below a folder.
 
@@ -114,16 +113,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_file(file: Path) -> pa.Table:
-    parquet = pq.ParquetFile(file, memory_map=True, pre_buffer=False)  # for small files twice as fast
-    version = (parquet.schema_arrow.metadata or {}).get(b"bccdist.schema_version")
+    opened = open_table(file, error=LedgerError, advice=f"remove it, then {_AGAIN}")
+    version = (opened.schema.metadata or {}).get(b"bccdist.schema_version")
     if version != SCHEMA_VERSION.encode():
         found = "none" if version is None else repr(version.decode())
-        raise LedgerError(
-            f"{file}: ledger schema version is {found}, expected {SCHEMA_VERSION!r}; run the inference stage "
-            "again for the same parts and epochs, without --only-missing: it writes the rows anew from the "
-            "heatmaps that are there"
-        )
-    return parquet.read(use_threads=False).replace_schema_metadata(SCHEMA.metadata).cast(SCHEMA)
+        raise LedgerError(f"{file}: ledger schema version is {found}, expected {SCHEMA_VERSION!r}; {_AGAIN}")
+    if not opened.is_sealed:
+        raise LedgerError(f"{file}: it holds no SHA-256 of its bytes, as rows of older versions do not; {_AGAIN}")
+    return opened.read().replace_schema_metadata(SCHEMA.metadata).cast(SCHEMA)
 
 
 def merge(folder: Path, target: Path) -> pa.Table:
@@ -135,8 +132,8 @@ def merge(folder: Path, target: Path) -> pa.Table:
         LedgerError: a row's key occurs twice, or there are no rows.
     """
     listing = _listing(folder)
-    if target.exists() and (pq.read_schema(target).metadata or {}).get(_LISTING) == listing:
-        return read_rows(target)
+    if target.exists() and (gathered := _gathered_before(target, listing)) is not None:
+        return gathered
     # Sorted, so that the same rows give the same file in whatever order jobs ended.
     table = read_rows(folder).sort_by([(name, "ascending") for name in KEY])
     num_keys = table.group_by(list(KEY)).aggregate([]).num_rows
@@ -144,6 +141,16 @@ def merge(folder: Path, target: Path) -> pa.Table:
         raise LedgerError(f"{folder}: {table.num_rows} rows but {num_keys} keys {KEY}: a section stands there twice")
     write_table(target, table.replace_schema_metadata({**SCHEMA.metadata, _LISTING: listing}))
     return table
+
+
+def _gathered_before(target: Path, listing: bytes) -> pa.Table | None:
+    """What was gathered from the files of this listing; None where it was from others, or is damaged."""
+    try:
+        metadata = open_table(target, error=LedgerError, advice="it is made anew").schema.metadata or {}
+        return read_rows(target) if metadata.get(_LISTING) == listing else None
+    except LedgerError as error:
+        LOG.warning(str(error))
+        return None
 
 
 def _listing(folder: Path) -> bytes:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from bccdist.configuration import CELL_PX
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import digest_of
 from bccdist.heatmaps.store import Heatmap
+from bccdist.log import LOG
+from bccdist.parquet import open_table
 from bccdist.sections.ledger import SCHEMA_VERSION
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 
@@ -72,25 +72,30 @@ def sections_digest(record: SlideRecord, sections: Sequence[SectionRecord]) -> s
 def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
     """Whether the ledger file `path` holds the rows of `identity`, with all columns of today.
 
-    Rows of an older schema are not done: they are written anew, from the heatmap that is there.
+    Rows of an older schema and damaged ones are not done: they are written anew, from the heatmap that is there.
 
     Raises:
         ConfigurationError: its rows come from other weights, another configuration or another file.
-        LedgerError: the file is damaged.
+        LedgerError: the file holds something else.
     """
     if not path.exists():
         return False
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        table = open_table(path, error=LedgerError, advice="its rows are made anew from the heatmap")
+    except LedgerError as error:
+        LOG.warning(str(error))
+        return False
+    try:
+        metadata = table.schema.metadata or {}
         there = InferenceIdentity(**json.loads(metadata[IDENTITY_KEY.encode()]))
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerError(
-            f"{path}: damaged, or not written by the inference stage ({type(error).__name__}: {error}); "
+            f"{path}: not written by the inference stage ({type(error).__name__}: {error}); "
             "remove it and run the inference again"
         ) from error
     # Another heatmap is an error; corrected labels or a newer schema only ask for the rows again.
     _require_same(path, there.of_heatmap, identity.of_heatmap)
-    return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
+    return there == identity and table.is_sealed and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
 
 
 def is_heatmap_done(path: Path, identity: InferenceIdentity) -> bool:

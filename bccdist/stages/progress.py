@@ -154,11 +154,11 @@ def tables_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _sinc
 
 def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:
     """Whether each slide with sections in the chosen epoch has a picture; those of Training get none."""
-    import pyarrow.parquet as pq
+    from bccdist.sections.ledger import read_rows
 
     rows_of = partial(paths.ledger_rows, setting, epoch)
     for slide_id in _whole_ids(rows_of) - set(drawn):
-        parts = pq.read_table(rows_of(slide_id), columns=["part"]).column("part").to_pylist()
+        parts = read_rows(rows_of(slide_id))["part"].to_pylist()
         if set(parts) - {Part.TRAINING.value}:
             return False
     return True

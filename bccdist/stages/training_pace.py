@@ -114,15 +114,11 @@ def read_run(run: RunPaths) -> RunState | None:
 
 def _final_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of the setting's own output, in the order of the epochs."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from bccdist.parquet import read_table
 
     if not path.exists():
         return []
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise LedgerError(f"{path}: damaged metrics: {error}; the next epoch of the run writes them anew") from error
+    rows = read_table(path, error=LedgerError, advice="the next epoch of the run writes it anew").to_pylist()
     return sorted((row for row in rows if row["is_final"]), key=lambda row: row["epoch"])
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from bccdist.errors import CheckpointError
 from bccdist.files import atomic_path
 from bccdist.networks.finite import not_finite
-from bccdist.seals import BLANK_SEAL, check_seal, seal
+from bccdist.seals import BLANK_SEAL, check_seal, say_unsealed, seal
 from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
@@ -139,9 +139,10 @@ def load_state(
 def _read(path: Path, config_digest: str) -> dict[str, Any]:
     # One opening: the first rank may put a newer state in its place meanwhile.
     with path.open("rb") as file:
-        check_seal(path, file, error=CheckpointError, advice=_ADVICE)
+        is_sealed = check_seal(path, file, error=CheckpointError, advice=_ADVICE)
         try:
-            _check_sums(file)
+            if not is_sealed:
+                _check_sums(path, file)
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise nearly anything: the reader follows what stands in it
             reason = str(error).partition("\n")[0]
@@ -154,14 +155,15 @@ def _read(path: Path, config_digest: str) -> dict[str, Any]:
     return state
 
 
-def _check_sums(file: BinaryIO) -> None:
+def _check_sums(path: Path, file: BinaryIO) -> None:
     """The sum of each part of the zip, which is all that a state from before there were seals can be held against.
 
     Raises:
         BadZipFile: one is wrong.
     """
+    say_unsealed(path)
     with ZipFile(file) as archive:
-        if not archive.comment and (damaged := archive.testzip()):
+        if damaged := archive.testzip():
             raise BadZipFile(f"{damaged} has another CRC than was written")
     file.seek(0)
 

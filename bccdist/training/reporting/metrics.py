@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
-from bccdist.files import atomic_path, read_json
+from bccdist.files import read_json
+from bccdist.parquet import read_frame, write_table
 from bccdist.paths import RunPaths
 
 if TYPE_CHECKING:  # its module imports torch, and the analysis reads these tables without torch
@@ -132,7 +132,7 @@ def read_best_epochs(paths: RunPaths) -> list[int]:
         raise LedgerError(f"{paths.root}: not trained yet; run `python jobs/launch_train.py` for this setting first")
     if not paths.metrics.exists():
         raise LedgerError(f"{paths.metrics}: no metrics there; train the setting first")
-    metrics = pd.read_parquet(paths.metrics, columns=["epoch", "is_final", "iou"])
+    metrics = read_metrics(paths.metrics)
     final = metrics[metrics["is_final"]]
     if final["epoch"].duplicated().any():
         raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")
@@ -143,5 +143,14 @@ def read_best_epochs(paths: RunPaths) -> list[int]:
 
 def write_metrics(path: Path, rows: Sequence[MetricsRow]) -> None:
     """Write metrics.parquet atomically."""
-    with atomic_path(path) as partial:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), partial)
+    write_table(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """The rows of metrics.parquet.
+
+    Raises:
+        LedgerError: the file is damaged.
+    """
+    advice = "copy it again from where it is whole; while the run goes on, its next epoch writes it anew"
+    return read_frame(path, error=LedgerError, advice=advice)

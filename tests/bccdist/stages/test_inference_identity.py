@@ -79,9 +79,25 @@ def test_rows_of_something_else_are_refused(tmp_path: Path, name: str) -> None:
         are_rows_done(path, other)
 
 
-def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"slide_id": ["a"]}), tmp_path / "foreign.parquet")
-    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
-    for name in ("foreign", "damaged"):
-        with pytest.raises(LedgerError, match="remove it"):
-            are_rows_done(tmp_path / f"{name}.parquet", _IDENTITY)
+    with pytest.raises(LedgerError, match="remove it"):
+        are_rows_done(tmp_path / "foreign.parquet", _IDENTITY)
+
+
+@pytest.mark.parametrize("place", [10, -200, -1])
+def test_damaged_rows_are_named_and_not_done(tmp_path: Path, place: int, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.parquet"
+    write_rows(path, [], metadata=_IDENTITY.as_metadata)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    assert not are_rows_done(path, _IDENTITY)
+    assert f"{path}: damaged" in caplog.text
+
+
+def test_rows_that_hold_no_digest_are_not_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_rows(path, [], metadata=_IDENTITY.as_metadata)
+    pq.write_table(pq.read_table(path), path)
+    assert not are_rows_done(path, _IDENTITY)
