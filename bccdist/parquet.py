@@ -1,8 +1,7 @@
 """Tables as parquet files that hold the SHA-256 of their bytes (`bccdist.seals`)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,29 +10,27 @@ import pyarrow.parquet as pq
 
 from bccdist.errors import BccdistError
 from bccdist.files import atomic_path
-from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, say_unsealed, seal
+from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, seal
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True)
 class OpenTable:
-    """A parquet file whose bytes are those that were written."""
+    """A parquet file whose bytes are those that were written, as far as its seal tells."""
 
-    file: pq.ParquetFile
-    is_sealed: bool
-    """Whether this is known; a file of an older version has no seal."""
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
 
     @property
     def schema(self) -> pa.Schema:
         """The columns, and what the writer said of the table."""
-        return _without_seal(self.file.schema_arrow)
+        return self._file.schema_arrow
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows, of some columns or all."""
-        table = self.file.read(None if columns is None else list(columns), use_threads=False)
-        return table.cast(_without_seal(table.schema))
+        table = self._file.read(None if columns is None else list(columns), use_threads=False)
+        return table.replace_schema_metadata(self.schema.metadata)  # without the seal, which is the file's
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -47,7 +44,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def open_table(path: Path, *, error: type[BccdistError], advice: str) -> OpenTable:
-    """A parquet file, read and compared with its seal.
+    """A parquet file, compared with its seal; one without a seal is read all the same, and named aloud.
 
     Args:
         path: of the file.
@@ -58,37 +55,32 @@ def open_table(path: Path, *, error: type[BccdistError], advice: str) -> OpenTab
         BccdistError: of the kind `error`; the file is damaged, or is no parquet file.
         FileNotFoundError: there is no such file.
     """
-    data = path.read_bytes()
-    is_sealed = check_seal(path, BytesIO(data), error=error, advice=advice)
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-    except (pa.ArrowException, OSError, ValueError) as fault:
-        raise error(f"{path}: damaged, or no parquet file: {fault}; {advice}") from fault
-    return OpenTable(file=file, is_sealed=is_sealed)
+    data = read_sealed(path, error=error, advice=advice)
+    with _naming(path, error=error, advice=advice):
+        return OpenTable(pq.ParquetFile(pa.BufferReader(data), pre_buffer=False))
 
 
 def read_table(
     path: Path, *, columns: Sequence[str] | None = None, error: type[BccdistError], advice: str
 ) -> pa.Table:
-    """All rows of a parquet file, of some columns or all; one without a seal is read all the same, and named aloud.
-
-    Args:
-        path: of the file.
-        columns: those that are wanted; None is all.
-        error: what is raised.
-        advice: what to do about a damaged file.
+    """All rows of a parquet file, of some columns or all; see `open_table`.
 
     Raises:
         BccdistError: of the kind `error`; the file is damaged, or is no parquet file.
         FileNotFoundError: there is no such file.
     """
     opened = open_table(path, error=error, advice=advice)
-    if not opened.is_sealed:
-        say_unsealed(path)
-    try:
+    with _naming(path, error=error, advice=advice):
         return opened.read(columns)
+
+
+@contextmanager
+def _naming(path: Path, *, error: type[BccdistError], advice: str) -> Iterator[None]:
+    """Name the file where pyarrow cannot read it."""
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError) as fault:
-        raise error(f"{path}: damaged: {fault}; {advice}") from fault
+        raise error(f"{path}: damaged, or no parquet file: {fault}; {advice}") from fault
 
 
 def read_frame(
@@ -102,8 +94,3 @@ def read_frame(
     """
     frame: pd.DataFrame = read_table(path, columns=columns, error=error, advice=advice).to_pandas()
     return frame
-
-
-def _without_seal(schema: pa.Schema) -> pa.Schema:
-    metadata = {key: text for key, text in (schema.metadata or {}).items() if key != SEAL_KEY.encode()}
-    return schema.with_metadata(metadata or None)

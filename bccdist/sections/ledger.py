@@ -118,8 +118,6 @@ def _read_file(file: Path) -> pa.Table:
     if version != SCHEMA_VERSION.encode():
         found = "none" if version is None else repr(version.decode())
         raise LedgerError(f"{file}: ledger schema version is {found}, expected {SCHEMA_VERSION!r}; {_AGAIN}")
-    if not opened.is_sealed:
-        raise LedgerError(f"{file}: it holds no SHA-256 of its bytes, as rows of older versions do not; {_AGAIN}")
     return opened.read().replace_schema_metadata(SCHEMA.metadata).cast(SCHEMA)
 
 

@@ -95,7 +95,7 @@ def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
         ) from error
     # Another heatmap is an error; corrected labels or a newer schema only ask for the rows again.
     _require_same(path, there.of_heatmap, identity.of_heatmap)
-    return there == identity and table.is_sealed and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
+    return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
 
 
 def is_heatmap_done(path: Path, identity: InferenceIdentity) -> bool:

@@ -29,7 +29,6 @@ def _read(path: Path) -> pa.Table:
 def test_a_table_comes_back_with_its_metadata(path: Path) -> None:
     assert _read(path).equals(_TABLE, check_metadata=True)
     opened = open_table(path, error=LedgerError, advice="")
-    assert opened.is_sealed
     assert opened.schema.equals(_TABLE.schema, check_metadata=True)
     columns = ["name"]
     assert read_table(path, columns=columns, error=LedgerError, advice="").equals(_TABLE.select(columns))

@@ -74,6 +74,6 @@ def _fault_of(path: Path, read: Callable[[], Any], before: Any, same: Callable[[
         now = read()
     except BccdistError as error:
         return None if path.stem in str(error) else f"the message does not name it: {error}"
-    except Exception as error:  # the wrong kind of error is what is looked for
+    except Exception as error:  # noqa: BLE001 - the wrong kind of error is what is looked for
         return f"{type(error).__name__}: {error}"
     return "" if same(before, now) else "it was used, and says something else"

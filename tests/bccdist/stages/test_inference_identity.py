@@ -94,10 +94,3 @@ def test_damaged_rows_are_named_and_not_done(tmp_path: Path, place: int, caplog:
     path.write_bytes(data)
     assert not are_rows_done(path, _IDENTITY)
     assert f"{path}: damaged" in caplog.text
-
-
-def test_rows_that_hold_no_digest_are_not_done(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    write_rows(path, [], metadata=_IDENTITY.as_metadata)
-    pq.write_table(pq.read_table(path), path)
-    assert not are_rows_done(path, _IDENTITY)
