@@ -154,7 +154,7 @@ def _measure(work: _Work) -> SpeedupRecord:
         receptive_field_px=fields,
         halo_px=halo_px,
         ways=tuple(_as_way(way, counts) for way in ways),
-        bands=tuple(_as_band(work, view, each.found, counts) for view, each in zip(views, cascades, strict=True)),
+        bands=_as_bands(network, views, cascades, counts),
         outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
     )
@@ -264,15 +264,21 @@ def _as_way(way: _Tried, counts: _Counts) -> MeasuredWay:
     )
 
 
-def _as_band(work: _Work, view: BandView, found: Comparison, counts: _Counts) -> MeasuredBand:
-    undecided = view.num_undecided / counts.num_patches
-    low, high = view.band
-    return MeasuredBand(
-        low=low,
-        high=high,
-        undecided_share=undecided,
-        saved_share=(1 - undecided) * (1 - first_block_share(work.network)),
-        changed_verdicts=tuple(found.changed_verdicts),
+def _as_bands(
+    network: DeeplySupervisedUNet, views: Sequence[BandView], cascades: Sequence[_Tried], counts: _Counts
+) -> tuple[MeasuredBand, ...]:
+    # Once for all bands: counting runs a network.
+    later_share = 1 - first_block_share(network) if views else 0.0
+    undecided = [view.num_undecided / counts.num_patches for view in views]
+    return tuple(
+        MeasuredBand(
+            low=view.band[0],
+            high=view.band[1],
+            undecided_share=share,
+            saved_share=(1 - share) * later_share,
+            changed_verdicts=tuple(cascade.found.changed_verdicts),
+        )
+        for view, cascade, share in zip(views, cascades, undecided, strict=True)
     )
 
 

@@ -1,7 +1,11 @@
 """Every way is measured on Validation I, and the record makes `auto` possible."""
 
+import io
+import logging
 import re
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from bccdist.configuration import InferConfig, SpeedupsConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_text
 from bccdist.heatmaps.store import Heatmap
+from bccdist.log import LOG
 from bccdist.networks.engines import Arithmetic
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -27,9 +32,17 @@ _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
 _FLOAT32 = [Arithmetic(precision="float32", engine="eager"), Arithmetic(precision="float32", engine="folded")]
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> StudyPaths:
-    """A study with one slide of Validation I and one of Test, and a small network."""
+class Measured(NamedTuple):
+    """A study whose float32 ways were measured, and what the job said; not to be changed."""
+
+    paths: StudyPaths
+    log: str
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    """A study with one slide of Validation I and one of Test, and a small network; not to be changed."""
+    tmp_path = tmp_path_factory.mktemp("made")
     for slide_id in ("v", "t"):
         picture = pink_picture(1200, 520, islands=_ISLANDS)
         picture = (picture - np.random.default_rng(0).integers(0, 40, picture.shape)).astype(np.uint8)
@@ -44,6 +57,24 @@ def paths(tmp_path: Path) -> StudyPaths:
         paths.run("resnet34_ds").weights(3), network, {"epoch": "3", "target_mpp": str(MPP), "phantom": "true"}
     )
     return paths
+
+
+@pytest.fixture(scope="module")
+def measured(made: StudyPaths, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    paths = _copied(made, tmp_path_factory.mktemp("measured"))
+    handler = logging.StreamHandler(said := io.StringIO())
+    LOG.addHandler(handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "candidates", lambda _: _FLOAT32)
+        _measure(paths, num_samples=2)
+    LOG.removeHandler(handler)
+    return Measured(paths, said.getvalue())
+
+
+def _copied(study: StudyPaths, folder: Path) -> StudyPaths:
+    """The same study, slides and all, in another folder."""
+    shutil.copytree(study.root.parent, folder, dirs_exist_ok=True)
+    return StudyPaths(folder / study.root.name)
 
 
 def _measure(paths: StudyPaths, **config: int) -> None:
@@ -67,13 +98,13 @@ def _infer(paths: StudyPaths, **config: object) -> Heatmap:
     return Heatmap(paths.heatmap("resnet34_ds", 3, "t"))
 
 
-def test_every_way_is_measured_and_auto_follows(
-    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32)
+def test_auto_needs_a_record(made: StudyPaths, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no speed-up record there"):
-        _infer(paths, tiling="auto")
-    _measure(paths, num_samples=2)
+        _infer(_copied(made, tmp_path), tiling="auto")
+
+
+def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Path) -> None:
+    paths = _copied(measured.paths, tmp_path)
     run = paths.run("resnet34_ds")
     record = read_speedups(run.speedups(3, "cpu"), weights_digest=weights_digest(run.weights(3)))
     assert [(way.tiling, way.engine) for way in record.ways] == [
@@ -93,7 +124,7 @@ def test_every_way_is_measured_and_auto_follows(
     shares = [band.undecided_share for band in record.bands if band.high == 1]
     assert shares == sorted(shares, reverse=True)
     assert not list(run.speedups(3, "cpu").parent.glob("*.xml"))
-    assert "cascade, psi_0 within 0.005 to 1: " in caplog.text
+    assert "cascade, psi_0 within 0.005 to 1: " in measured.log
     heatmap = _infer(paths, tiling="auto", precision="auto")
     way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
     assert way is not None
@@ -101,10 +132,9 @@ def test_every_way_is_measured_and_auto_follows(
 
 
 def test_a_cascade_goes_through_a_slide(
-    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    measured: Measured, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(measure, "candidates", lambda _: _FLOAT32[:1])
-    _measure(paths, num_samples=2)
+    paths = _copied(measured.paths, tmp_path)
     heatmap = _infer(paths, cascade=True, engine="folded")
     assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", caplog.text)
     assert heatmap.outputs == ("psi_0", "psi_4")
@@ -114,7 +144,8 @@ def test_a_cascade_goes_through_a_slide(
 
 
 @pytest.mark.slow
-def test_int8_models_are_made_and_used(paths: StudyPaths) -> None:
+def test_int8_models_are_made_and_used(made: StudyPaths, tmp_path: Path) -> None:
+    paths = _copied(made, tmp_path)
     _measure(paths, num_samples=4)
     run = paths.run("resnet34_ds")
     names = {path.name for path in run.speedups(3, "cpu").parent.iterdir()}

@@ -36,6 +36,7 @@ from bccdist.training.checkpoints import Position
 from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
 from bccdist.training.ranks import _SCHEMES, Ranks
+from bccdist.training.reporting import opening
 from bccdist.training.reporting.metrics import SCHEMA, best_epochs
 from bccdist.training.samples import Draw, Patches
 from bccdist.training.stop import StopRequest
@@ -76,6 +77,13 @@ def trained(shards: SmallStudy, tmp_path_factory: pytest.TempPathFactory) -> Stu
 def study(shards: SmallStudy, tmp_path: Path) -> StudyPaths:
     """Not trained yet."""
     return _study_in(shards, tmp_path)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of a tiny run's time goes into them; `trained` and every setting's first epoch are drawn."""
+    monkeypatch.setattr(opening, "_draw_contact_sheet", lambda *_: None)
+    monkeypatch.setattr(loop, "write_summary", lambda *_, **__: None)
 
 
 def _study_in(shards: SmallStudy, folder: Path) -> StudyPaths:
@@ -162,6 +170,7 @@ def _stop_at_call(number: int, function: Callable[..., object]) -> Callable[...,
     return stopping
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("name", "call", "saved"),
     [
@@ -196,6 +205,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(
     assert metrics[0].equals(metrics[1])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_loader_workers_do_not_change_the_outcome(study: StudyPaths, trained: StudyPaths) -> None:
     train(study.root, "resnet34_ds", replace(CONFIG, num_workers=2))
     assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
@@ -244,6 +254,7 @@ def test_every_setting_trains(study: StudyPaths, setting: Setting, caplog: pytes
     assert closing.startswith(f"epoch 1/1: Validation I IoU of {outputs_of(setting)[-1]} ")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_every_epoch_draws_and_augments_anew_and_validation_is_as_stored(
     study: StudyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +287,7 @@ def _no_steps(_: loop.Run, __: EpochPlan, position: Position, ___: StopRequest) 
     return position.after_step({"psi_4": 0.5}, seconds=1.0, waited_s=0.1), None
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("ious", "kept"), [((1, 3, 2, 2), {2}), ((3, 3, 1, 0), {1}), ((0, 1, 2, 3), {4})])
 def test_only_the_best_weights_are_kept(
     study: StudyPaths, monkeypatch: pytest.MonkeyPatch, ious: tuple[int, ...], kept: set[int]
@@ -293,6 +305,7 @@ def test_only_the_best_weights_are_kept(
     assert load_network(run.weights(min(kept)))[1]["epoch"] == str(min(kept))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[loop.Run] = []
     after_steps: list[list[Tensor]] = []
@@ -321,13 +334,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
 
 @pytest.fixture
 def encoder_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
-    """Two epochs of no step, from encoder weights in a file."""
+    """One epoch of no step, from encoder weights in a file, which are as large as ResNet34's."""
     monkeypatch.setattr(loop, "_train_steps", _no_steps)
     result = ValidationResult(confusion_px={"psi_4": (1, 0, 9, 9)}, losses={})
     monkeypatch.setattr(loop, "_validate", lambda _: result)
     path = tmp_path / "resnet34.safetensors"
     _write_encoder(path, seed=5)
-    return replace(CONFIG, width=64, epochs=2, encoder_weights=path)
+    return replace(CONFIG, width=64, epochs=1, encoder_weights=path)
 
 
 def _write_encoder(path: Path, *, seed: int) -> dict[str, Tensor]:
@@ -342,11 +355,12 @@ def _file_of(config: TrainConfig) -> Path:
     return config.encoder_weights
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_starts_from_its_encoder_weights(
     study: StudyPaths, encoder_run: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = _file_of(encoder_run)
-    train(study.root, "resnet34", replace(encoder_run, epochs=1))
+    train(study.root, "resnet34", encoder_run)
     run = study.run("resnet34")
     expected = {f"encoder.{name}": weights for name, weights in _write_encoder(path, seed=5).items()}
     trained = load_network(run.weights(1))[0].state_dict()
@@ -357,6 +371,7 @@ def test_a_run_starts_from_its_encoder_weights(
     assert (config["encoder_weights"], config["encoder_weights_sha256"]) == (str(path), sha256_of_file(path))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_other_encoder_weights_under_the_same_path_are_refused(study: StudyPaths, encoder_run: TrainConfig) -> None:
     train(study.root, "resnet34", encoder_run)
     before = _content(study.run("resnet34"))
@@ -366,6 +381,7 @@ def test_other_encoder_weights_under_the_same_path_are_refused(study: StudyPaths
     assert _content(study.run("resnet34")) == before
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
     study: StudyPaths, encoder_run: TrainConfig
 ) -> None:
@@ -376,9 +392,10 @@ def test_encoder_weights_that_do_not_fit_leave_the_folder_to_those_that_do(
     assert not study.run("resnet34").config.exists()
     _write_encoder(path, seed=5)
     train(study.root, "resnet34", encoder_run)
-    assert study.run("resnet34").weights(2).exists()
+    assert study.run("resnet34").weights(1).exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
     study: StudyPaths, encoder_run: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -388,6 +405,7 @@ def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
         return _no_steps(run, plan, position, request)
 
     monkeypatch.setattr(loop, "_train_steps", learn)
+    encoder_run = replace(encoder_run, epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_plan", _stop_at_call(2, loop._plan))
         with pytest.raises(StoppedError):
@@ -427,6 +445,7 @@ def test_the_balance_of_an_epoch_is_recorded(trained: StudyPaths) -> None:
     assert first["unbalance_after"] == pytest.approx(expected["unbalance_after"], rel=0.2)  # as drawn
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_empty_pool_is_said_and_recorded(
     study: StudyPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
