@@ -33,6 +33,10 @@ _CPU = torch.device("cpu")
 _SIZE_PX = (1100, 600)
 
 
+_EVERYWHERE = np.ones((3, 5), dtype=bool)
+Predicted = tuple[list[dict[Psi, NDArray[np.uint8]]], NDArray[np.uint8], PredictionTally]
+
+
 def _predicted(
     path: Path,
     cells: NDArray[np.bool_],
@@ -41,7 +45,7 @@ def _predicted(
     batch: int = 4,
     outputs: tuple[Psi, ...] = ALL_PSIS,
     **how: Any,
-) -> tuple[list[dict[Psi, NDArray[np.uint8]]], NDArray[np.uint8], PredictionTally]:
+) -> Predicted:
     """Whole heatmaps per network, the coverage, and the tally."""
     predictors = [PlainPredictor(network, outputs) for network in networks]
     slide_pass = SlidePass(predictors=predictors, batch=batch, device=_CPU, **how)
@@ -65,6 +69,13 @@ def cells() -> NDArray[np.bool_]:
     return np.array([[1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]], dtype=bool)
 
 
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Predicted:
+    """Brightness _EVERYWHERE, as the paper's patches and plain means give it."""
+    path = write_slide(tmp_path_factory.mktemp("paper") / "a.tif", grey_picture(*_SIZE_PX))
+    return _predicted(path, _EVERYWHERE, [BrightnessNetwork()])
+
+
 def test_a_constant_network_gives_a_constant(slide_path: Path, cells: NDArray[np.bool_]) -> None:
     maps, coverage, tally = _predicted(slide_path, cells, [ConstantNetwork(0.4)])
     assert coverage.tolist() == [[4, 2, 0, 0, 0], [2, 1, 0, 1, 2], [0, 0, 0, 2, 4]]
@@ -75,9 +86,9 @@ def test_a_constant_network_gives_a_constant(slide_path: Path, cells: NDArray[np
         assert (heatmap == np.where(covered, round(0.4 * 255), 0)).all()
 
 
-def test_brightness_gives_the_slide_back(slide_path: Path) -> None:
+def test_brightness_gives_the_slide_back(paper: Predicted) -> None:
     width, height = _SIZE_PX
-    maps, coverage, _ = _predicted(slide_path, np.ones((3, 5), dtype=bool), [BrightnessNetwork()])
+    maps, coverage, _ = paper
     assert (coverage == 4).all()
     white = np.full((768, 1280), 255, dtype=np.uint8)
     white[:height, :width] = grey_picture(width, height)
@@ -100,10 +111,9 @@ class _Convolution(nn.Module):
 
 
 def test_the_batch_does_not_change_the_heatmap(slide_path: Path) -> None:
-    everywhere = np.ones((3, 5), dtype=bool)
     heatmaps = []
     for batch in (1, 4, 7, 64):
-        maps, _, tally = _predicted(slide_path, everywhere, [_Convolution()], batch=batch, outputs=("psi_0",))
+        maps, _, tally = _predicted(slide_path, _EVERYWHERE, [_Convolution()], batch=batch, outputs=("psi_0",))
         heatmaps.append(maps[0]["psi_0"].astype(int))
         assert tally.num_patches == 24
     assert np.ptp(heatmaps[0]) > 10
@@ -135,8 +145,7 @@ def test_no_tissue_needs_no_network(slide_path: Path) -> None:
 
 def test_patches_around_damage_are_left_out(slide_path: Path) -> None:
     damage_tile(slide_path, 0)
-    everywhere = np.ones((3, 5), dtype=bool)
-    maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)])
+    maps, coverage, tally = _predicted(slide_path, _EVERYWHERE, [ConstantNetwork(0.4)])
     assert coverage.tolist() == [[0, 2, 4, 4, 4], [2, 3, 4, 4, 4], [4, 4, 4, 4, 4]]
     assert tally.num_patches == 24 - 4
     assert tally.reading.num_unread_cells == 1
@@ -145,22 +154,19 @@ def test_patches_around_damage_are_left_out(slide_path: Path) -> None:
 
 
 @pytest.mark.parametrize("halo_px", [0, 32, 256])
-def test_dense_patches_give_the_slide_back_and_compute_less(slide_path: Path, halo_px: int) -> None:
-    everywhere = np.ones((3, 5), dtype=bool)
-    paper, _, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()])
+def test_dense_patches_give_the_slide_back_and_compute_less(slide_path: Path, paper: Predicted, halo_px: int) -> None:
     dense, coverage, tally = _predicted(
-        slide_path, everywhere, [BrightnessNetwork()], layout=dense_layouts(halo_px)[1]
+        slide_path, _EVERYWHERE, [BrightnessNetwork()], layout=dense_layouts(halo_px)[1]
     )
     assert (coverage == 1).all()
     assert tally.num_patches == 2
-    for psi, heatmap in paper[0].items():
+    for psi, heatmap in paper[0][0].items():
         assert np.abs(heatmap.astype(int) - dense[0][psi]).max() <= 1
 
 
 def test_dense_patches_near_damage_keep_nothing_within_a_cell_of_it(slide_path: Path) -> None:
     damage_tile(slide_path, 0)
-    everywhere = np.ones((3, 5), dtype=bool)
-    maps, coverage, tally = _predicted(slide_path, everywhere, [ConstantNetwork(0.4)], layout=dense_layouts(64)[1])
+    maps, coverage, tally = _predicted(slide_path, _EVERYWHERE, [ConstantNetwork(0.4)], layout=dense_layouts(64)[1])
     assert coverage.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
     assert tally.reading.num_unread_cells == 1
     assert not maps[0]["psi_4"][:512, :512].any()
@@ -168,12 +174,10 @@ def test_dense_patches_near_damage_keep_nothing_within_a_cell_of_it(slide_path: 
 
 
 @pytest.mark.parametrize("blending", ["hann", "centre"])
-def test_other_blendings_give_the_slide_back(slide_path: Path, blending: str) -> None:
-    everywhere = np.ones((3, 5), dtype=bool)
-    mean, _, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()])
-    other, coverage, _ = _predicted(slide_path, everywhere, [BrightnessNetwork()], blending=blending)
+def test_other_blendings_give_the_slide_back(slide_path: Path, paper: Predicted, blending: str) -> None:
+    other, coverage, _ = _predicted(slide_path, _EVERYWHERE, [BrightnessNetwork()], blending=blending)
     assert (coverage == 4).all()
-    for psi, heatmap in mean[0].items():
+    for psi, heatmap in paper[0][0].items():
         assert np.abs(heatmap.astype(int) - other[0][psi]).max() <= 1
 
 
@@ -203,7 +207,7 @@ def test_each_pixel_is_read_once(slide_path: Path, layout: Layout, monkeypatch: 
         read_into(slide, image, box_px)
 
     monkeypatch.setattr(Slide, "read_into", counted)
-    _predicted(slide_path, np.ones((3, 5), dtype=bool), [ConstantNetwork(0.5)], layout=layout)
+    _predicted(slide_path, _EVERYWHERE, [ConstantNetwork(0.5)], layout=layout)
     assert (times == 1).all()
 
 
@@ -211,7 +215,7 @@ def test_computing_goes_on_while_rows_are_written(slide_path: Path) -> None:
     network = ConstantNetwork(0.5, ["psi_0"])
     how = SlidePass(predictors=[PlainPredictor(network)], batch=1, device=_CPU)
     with Slide(slide_path, target_mpp=MPP) as slide:
-        cells = np.ones((3, 5), dtype=bool)
+        cells = _EVERYWHERE
         rows = predict_rows(slide, cells, how, PredictionTally.of(how))
         next(rows)
         # Nobody asks for the next rows yet; what computes them does not wait for that.
@@ -230,5 +234,5 @@ def test_an_error_in_a_network_comes_out_and_leaves_no_thread(slide_path: Path) 
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        _predicted(slide_path, np.ones((3, 5), dtype=bool), [Failing(0.5)])
+        _predicted(slide_path, _EVERYWHERE, [Failing(0.5)])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("one-ahead")]

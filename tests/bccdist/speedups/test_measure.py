@@ -131,9 +131,7 @@ def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Pa
     assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
 
 
-def test_a_cascade_goes_through_a_slide(
-    measured: Measured, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_cascade_goes_through_a_slide(measured: Measured, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = _copied(measured.paths, tmp_path)
     heatmap = _infer(paths, cascade=True, engine="folded")
     assert re.search(r"slide 1/1 t: .* \d+% of the patches undecided by psi_0", caplog.text)

@@ -4,9 +4,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,24 +15,15 @@ import pytest
 import torch
 from small_study import SmallStudy, write_finished_study
 from training_outcome import assert_same, outcome
+from training_starts import start_training
 
-from bccdist.configuration import Setting
+from bccdist.configuration import Setting, TrainConfig
 from bccdist.paths import RunPaths, StudyPaths
 
 SETTING: Setting = "resnet34_linear"
 EPOCHS, STEPS = 2, 5
 _DEADLINE_S = 60.0
-_TRAIN = f"""
-import sys
-from pathlib import Path
-import torch
-from bccdist.configuration import TrainConfig
-from bccdist.training.loop import train
-torch.set_num_threads(1)
-train(Path(sys.argv[1]), {SETTING!r}, TrainConfig(
-    width=4, epochs={EPOCHS}, global_batch=2, micro_batch=1, max_steps={STEPS}, keep_best=1,
-    num_workers=int(sys.argv[2]), save_every_min=float(sys.argv[3])))
-"""
+CONFIG = TrainConfig(width=4, epochs=EPOCHS, global_batch=2, micro_batch=1, max_steps=STEPS, keep_best=1)
 
 
 class Stop(NamedTuple):
@@ -58,8 +49,7 @@ def undisturbed(
 ) -> tuple[RunPaths, int]:
     """The run that was left alone, and its number of ranks."""
     study = StudyPaths(shards.copied_to(tmp_path_factory.mktemp("undisturbed")).root)
-    with _started(study, num_ranks=request.param) as processes:
-        _refuse_failed(processes)
+    _finish(study, num_ranks=request.param)
     return study.run(SETTING), request.param
 
 
@@ -69,33 +59,39 @@ class _started:  # noqa: N801 - reads as a verb
     def __init__(
         self, study: StudyPaths, *, num_ranks: int, num_workers: int = 0, save_every_min: float = 10.0
     ) -> None:
-        self._arguments = [sys.executable, "-c", _TRAIN, str(study.root), str(num_workers), str(save_every_min)]
+        self._study = study
+        self._config = replace(CONFIG, num_workers=num_workers, save_every_min=save_every_min)
         self._num_ranks = num_ranks
 
-    def __enter__(self) -> list[subprocess.Popen[str]]:
+    def __enter__(self) -> list[BaseProcess]:
         self._processes = [self._start(rank) for rank in range(self._num_ranks)]
         return self._processes
 
-    def _start(self, rank: int) -> subprocess.Popen[str]:
-        launcher = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))}
+    def _start(self, rank: int) -> BaseProcess:
+        launcher = {}
         if self._num_ranks > 1:
             size = str(self._num_ranks)
-            launcher |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
-        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(self._arguments, env=launcher, **pipe)  # type: ignore[call-overload,no-any-return]
+            launcher = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+        said = _said(self._study, rank)
+        return start_training(self._study.root, SETTING, self._config, launcher=launcher, said=said)
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
             process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.join()
+            process.close()
 
 
-def _refuse_failed(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        output, _ = process.communicate(timeout=_DEADLINE_S)
-        assert process.returncode == 0, output
+def _said(study: StudyPaths, rank: int) -> Path:
+    """What a rank of the newest start printed."""
+    return study.root.parent / f"rank-{rank}.log"
+
+
+def _wait(study: StudyPaths, processes: list[BaseProcess], *, accepted: set[int]) -> None:
+    """Wait for all ranks, and refuse exit codes other than these; None is a rank that does not end."""
+    for rank, process in enumerate(processes):
+        process.join(timeout=_DEADLINE_S)
+        assert process.exitcode in accepted, (process.exitcode, _said(study, rank).read_text(encoding="utf-8"))
 
 
 def _num_steps(run: RunPaths) -> int:
@@ -111,21 +107,23 @@ def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
         study, num_ranks=num_ranks, num_workers=stop.num_workers, save_every_min=stop.save_every_min
     ) as processes:
         deadline_s = time.monotonic() + _DEADLINE_S
-        while _num_steps(study.run(SETTING)) == before and processes[0].poll() is None:
+        while _num_steps(study.run(SETTING)) == before and processes[0].is_alive():
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
         time.sleep(stop.after_s)
-        processes[-1].send_signal(stop.signal)
+        if processes[-1].is_alive():
+            assert processes[-1].pid is not None
+            os.kill(processes[-1].pid, stop.signal)
         if stop.signal == signal.SIGKILL:
             return
-        codes = {process.wait(timeout=_DEADLINE_S) for process in processes}
         # 0: it was done before. A rank that hands USR2 or TERM on, with nobody waiting for it, is ended by it.
-        assert codes <= {0, -stop.signal, 128 + stop.signal}, processes[0].communicate()[0]
+        accepted = {0, -stop.signal, 128 + stop.signal}
+        _wait(study, processes, accepted=accepted)
 
 
 def _finish(study: StudyPaths, *, num_ranks: int, num_workers: int = 0) -> RunPaths:
     with _started(study, num_ranks=num_ranks, num_workers=num_workers) as processes:
-        _refuse_failed(processes)
+        _wait(study, processes, accepted={0})
     return study.run(SETTING)
 
 
