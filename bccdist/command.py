@@ -13,11 +13,12 @@ from bccdist.log import set_up_logging
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 _DISK = {
+    errno.EACCES: "your user must be allowed to read it or, where it is written, to write to it and its folder",
     errno.ENOSPC: "make room, and the same command goes on from there",
     errno.EDQUOT: "make room, and the same command goes on from there",
     errno.EROFS: "nothing can be written there: give a copy of the study on a disk that can be written",
 }
-"""What to do about a disk that takes nothing, by the error's number."""
+"""What to do about a disk that takes or gives nothing, by the error's number."""
 NOBODY_READS = 141
 """Exit code where the reader of a pipe is gone, as in `... | head -1`: what any other command would give."""
 

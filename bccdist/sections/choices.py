@@ -1,7 +1,8 @@
 """What the model selection chose: the rows of selection.parquet as values (paper, section 2.5)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import pandas as pd
 
@@ -11,6 +12,8 @@ from bccdist.parquet import read_frame
 from bccdist.paths import StudyPaths
 
 _AGAIN = "run the selection again, which takes seconds"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,12 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
     return selection
 
 
+def _read(paths: StudyPaths, *, columns: list[str] | None = None) -> pd.DataFrame:
+    if not paths.selection.exists():
+        raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
+    return pd.read_parquet(paths.selection, columns=columns)
+
+
 def chosen_epochs(paths: StudyPaths) -> dict[str, int]:
     """The epoch that was chosen for each setting, by any version: what the inference needs, and no more.
 
@@ -68,6 +77,17 @@ def read_choices(paths: StudyPaths) -> list[Choice]:
         LedgerError: nothing was selected yet.
     """
     return choices_of(read_selection(paths))
+
+
+def of_setting(chosen: Mapping[str, T], setting: str, paths: StudyPaths) -> T:
+    """What was chosen for one setting, by its name.
+
+    Raises:
+        LedgerError: the selection left this setting out.
+    """
+    if setting not in chosen:
+        raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")
+    return chosen[setting]
 
 
 def choices_of(selection: pd.DataFrame) -> list[Choice]:

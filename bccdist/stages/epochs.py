@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
 from bccdist.slide_runner import SlideWork, run_stage
 from bccdist.stages.stage import Epochs, failures_name
@@ -61,12 +60,9 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     Raises:
         LedgerError: training, or the selection, has not run yet.
     """
-    from bccdist.sections.choices import chosen_epochs
+    from bccdist.sections.choices import chosen_epochs, of_setting
     from bccdist.training.reporting.metrics import read_best_epochs
 
     if epochs == "best":
         return read_best_epochs(paths.run(setting))
-    chosen = chosen_epochs(paths)
-    if setting not in chosen:
-        raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")
-    return [chosen[setting]]
+    return [of_setting(chosen_epochs(paths), setting, paths)]

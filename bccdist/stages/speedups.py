@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from bccdist.configuration import Setting, SpeedupsConfig
-from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
 
 
@@ -15,13 +14,11 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
         ConfigurationError: no slide of Validation I has tissue.
         SlideError: one cannot be read.
     """
-    from bccdist.sections.choices import read_choices
+    from bccdist.sections.choices import of_setting, read_choices
     from bccdist.speedups.measure import measure_speedups
     from bccdist.speedups.record import Thresholds
 
     paths = StudyPaths(study_root)
-    chosen = [choice for choice in read_choices(paths) if choice.setting == setting]
-    if not chosen:
-        raise LedgerError(f"{paths.selection}: no epoch was chosen for {setting}; run the selection on it first")
-    thresholds = Thresholds(t_p=chosen[0].t_p, t_a_um2=chosen[0].t_a_um2, area_unit=chosen[0].area_unit)
-    measure_speedups(manifest_path, study_root, setting, chosen[0].epoch, thresholds, config)
+    choice = of_setting({choice.setting: choice for choice in read_choices(paths)}, setting, paths)
+    thresholds = Thresholds(t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_unit=choice.area_unit)
+    measure_speedups(manifest_path, study_root, setting, choice.epoch, thresholds, config)

@@ -54,6 +54,7 @@ def launch_lock(path: Path) -> Iterator[None]:
 
     Raises:
         ConfigurationError: another launch holds it, or may hold it; the message names it.
+        OSError: the disk is full or may not be written to; `run_command` says what to do.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=_PATIENCE_S, mode=_MODE)
@@ -61,11 +62,6 @@ def launch_lock(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ConfigurationError(_refusal(path, _holder(path))) from error
-    except PermissionError as error:
-        raise ConfigurationError(
-            f"{path}: {error.strerror}; to launch this study, {getpass.getuser()} must be able to write to this file "
-            "and its folder"
-        ) from error
     try:
         before = _holder(path)
         if before is not None and not before.is_here:

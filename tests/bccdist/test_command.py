@@ -49,6 +49,14 @@ def start(does: str) -> subprocess.Popen[str]:
             1,
             "error: [Errno 28] No space left on device: 'x'; make room, and the same command goes on from there\n",
         ),
+        (
+            "raise PermissionError(13, 'Permission denied', 'x')",
+            1,
+            (
+                "error: [Errno 13] Permission denied: 'x'; your user must be allowed to read it or, where it is "
+                "written, to write to it and its folder\n"
+            ),
+        ),
     ],
 )
 def test_the_exit_code_is_what_the_command_returns_or_that_of_its_error(does: str, code: int, says: str) -> None:

@@ -4,10 +4,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from usage_records import USAGE, write_start
 
 from bccdist.errors import EventLogError
 from bccdist.events import append_event
@@ -17,19 +18,6 @@ from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS, TRAINING, VAL
 from bccdist.usage import Outcome, SlideTime, Start, Usage, measured, note_slide, read_starts
 
 STAGE = replace(TEST_HEATMAPS, setting="unet")
-USAGE = Usage(
-    stage=STAGE.fields,
-    job_id="17_4",
-    host="node-3",
-    seconds=61.5,
-    cpu_s=44.0,
-    peak_gib=2.25,
-    num_cpus=8,
-    num_gpus=1,
-    num_ranks=1,
-    num_slides=20,
-    outcome="done",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -123,23 +111,13 @@ def test_only_the_first_rank_speaks(
     assert read_starts(paths) == []
 
 
-def write_start(paths: StudyPaths, *slides: SlideTime, usage: Usage = USAGE, is_ended: bool = True) -> Path:
-    path = paths.usage / f"{usage.job_id}.jsonl"
-    append_event(path, "start")
-    for slide in slides:
-        append_event(path, "slide", **asdict(slide))
-    if is_ended:
-        append_event(path, "end", **asdict(usage))
-    return path
-
-
 A, B = SlideTime(slide_id="a", seconds=9.0), SlideTime(slide_id="b", seconds=3.0, read_s=1.0, num_epochs=5)
 
 
 def test_starts_are_read_as_they_were_written_with_their_slides(paths: StudyPaths) -> None:
     other = replace(USAGE, job_id="18", stage=SELECTION.fields, num_slides=None)
-    write_start(paths, A, B)
-    write_start(paths, usage=other)
+    write_start(paths, slides=[A, B])
+    write_start(paths, other)
     assert read_starts(paths) == [Start(usage=USAGE, slides=(A, B)), Start(usage=other, slides=())]
 
 
@@ -152,16 +130,16 @@ def test_a_slide_is_noted_in_the_start_that_works_on_it(paths: StudyPaths) -> No
 
 @pytest.mark.parametrize("cut", ["", '{"time_s": 1, "event": "sli'])
 def test_slides_of_a_start_that_was_killed_are_not_given_to_the_next(cut: str, paths: StudyPaths) -> None:
-    with write_start(paths, A, is_ended=False).open("a") as file:
+    with write_start(paths, slides=[A], is_ended=False).open("a") as file:
         file.write(cut)
-    write_start(paths, B)
+    write_start(paths, slides=[B])
     (start,) = read_starts(paths)
     assert start.slides == (B,)
 
 
 def test_an_element_that_works_on_several_slides_at_once_counts_their_shares(paths: StudyPaths) -> None:
     slides = [SlideTime(slide_id=f"s{number}", seconds=10.0, num_at_once=4) for number in range(8)]
-    write_start(paths, *slides, usage=replace(USAGE, seconds=25.0))
+    write_start(paths, replace(USAGE, seconds=25.0), slides)
     (start,) = read_starts(paths)
     assert [slide.share_s for slide in start.slides] == [2.5] * 8
     assert start.startup_s == 5.0

@@ -4,23 +4,22 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from study_folders import ledger_row, write_study
+from usage_records import USAGE, write_start
 
 from bccdist.configuration import TrainConfig, claim_config
 from bccdist.errors import ConfigurationError
-from bccdist.events import append_event
 from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.stages.table import (
     FINISH_SHARDS,
     SELECTION,
-    SHARDS,
     SPEEDUPS,
     TABLES,
     TEST_HEATMAPS,
@@ -28,7 +27,7 @@ from bccdist.stages.table import (
     VALIDATION_HEATMAPS,
 )
 from bccdist.training.reporting.metrics import write_metrics
-from bccdist.usage import SlideTime, Usage
+from bccdist.usage import SlideTime
 from jobs.plan import PlanArguments, main, read_plan, size_of
 from jobs.planning.check import actual_of, check_lines
 from jobs.planning.lines import as_number, as_size, plan_lines
@@ -39,19 +38,6 @@ SETTING = "resnet34_ds"
 TRAIN = replace(TRAINING, setting=SETTING)
 VALIDATION = replace(VALIDATION_HEATMAPS, setting=SETTING)
 TEST = replace(TEST_HEATMAPS, setting=SETTING)
-USAGE = Usage(
-    stage=SHARDS.fields,
-    job_id="1",
-    host="node",
-    seconds=0.0,
-    cpu_s=0.0,
-    peak_gib=1.0,
-    num_cpus=1,
-    num_gpus=0,
-    num_ranks=1,
-    num_slides=None,
-    outcome="done",
-)
 SLIDES = {"train": 4, "val1": 2, "val2": 2, "test": 4}
 """Slides of the probe in each part."""
 HEATMAP_BYTES = 1000
@@ -59,14 +45,6 @@ HEATMAP_BYTES = 1000
 
 def names(part: str) -> list[str]:
     return [f"{part}-{number}" for number in range(SLIDES[part])]
-
-
-def write_start(paths: StudyPaths, usage: Usage, slides: Iterable[SlideTime] = ()) -> None:
-    path = paths.usage / f"{usage.job_id}.jsonl"
-    append_event(path, "start")
-    for slide in slides:
-        append_event(path, "slide", **asdict(slide))
-    append_event(path, "end", **asdict(usage))
 
 
 def times(slide_ids: Sequence[str], seconds: float, *, read_s: float = 0.0, num_epochs: int = 1) -> list[SlideTime]:

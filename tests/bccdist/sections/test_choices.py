@@ -8,7 +8,7 @@ import pytest
 
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import choose_headline, chosen_epochs, read_choices
+from bccdist.sections.choices import choose_headline, chosen_epochs, of_setting, read_choices
 
 
 def selection(**f_beta: float) -> pd.DataFrame:
@@ -41,6 +41,19 @@ def test_a_selection_of_an_older_version_names_its_epochs_and_no_more(tmp_path: 
     assert chosen_epochs(paths) == {"unet": 1}
     with pytest.raises(LedgerError, match="has no phantom_weights, as it was made by an older version; run the sel"):
         read_choices(paths)
+
+
+def test_a_setting_that_the_selection_left_out_is_named(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path)
+    assert of_setting({"unet": 3}, "unet", paths) == 3
+    with pytest.raises(LedgerError, match=r"selection\.parquet: no epoch was chosen for resnet34; run the selection"):
+        of_setting({"unet": 3}, "resnet34", paths)
+
+
+def test_nothing_is_chosen_before_the_selection_has_run(tmp_path: Path) -> None:
+    for read in (chosen_epochs, read_choices):
+        with pytest.raises(LedgerError, match="no thresholds were selected yet; run the selection first"):
+            read(StudyPaths(tmp_path))
 
 
 def test_only_some_may_come_first() -> None:
