@@ -28,7 +28,7 @@ from zarr.codecs import ZstdCodec
 from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
-from bccdist.heatmaps.zipped import ZippedStore, pack_folder
+from bccdist.heatmaps.zipped import ZippedStore, check_zipped, pack_folder
 from bccdist.slides.geometry import Box, cell_shape
 
 NGFF_VERSION = "0.5"
@@ -37,6 +37,7 @@ SHARD_ROWS = 4096
 """Pixel rows per shard; a shard is as wide as the slide, and one is held in memory per pyramid level."""
 COARSEST_PIXELS = 1024
 """The pyramid ends at the first level whose longer side is at most this."""
+_ADVICE = "remove it and run the inference again"
 _EVERYWHERE = (slice(None), slice(None))
 
 
@@ -335,16 +336,24 @@ class Heatmap:
         """Open a file.
 
         Raises:
-            HeatmapError: there is none, or it is not one of ours.
+            HeatmapError: there is none, or it is damaged or not one of ours.
         """
         self.path = path
         try:
+            check_zipped(path, advice=_ADVICE)
             self._group = zarr.open_group(ZippedStore(path, mode="r"), mode="r", zarr_format=3)
             self.attributes = HeatmapAttributes.from_json(cast("dict[str, Any]", self._group.attrs["bccdist"]))
-        except (BadZipFile, FileNotFoundError, IsADirectoryError, KeyError, TypeError, ValueError) as error:
+        except (
+            BadZipFile,
+            FileNotFoundError,
+            IsADirectoryError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise HeatmapError(
-                f"{path}: no heatmap there, or a damaged one ({type(error).__name__}: {error}); "
-                "remove it and run the inference again"
+                f"{path}: no heatmap there, or a damaged one ({type(error).__name__}: {error}); {_ADVICE}"
             ) from error
 
     @property
@@ -424,6 +433,5 @@ class Heatmap:
             return np.asarray(cast("zarr.Array[Any]", self._group[name])[inside], dtype=np.uint8)
         except (BadZipFile, KeyError, OSError, RuntimeError, ValueError) as error:
             raise HeatmapError(
-                f"{self.path}: cannot read {name}: {type(error).__name__}: {error}; "
-                "remove the file and run the inference again"
+                f"{self.path}: cannot read {name}: {type(error).__name__}: {error}; {_ADVICE}"
             ) from error

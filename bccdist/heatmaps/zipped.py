@@ -2,24 +2,34 @@
 
 Every `zarr.json` comes first, the root's at the head, then the shards; nothing is compressed a second time. Names
 are sorted and times fixed, so equal folders give equal files.
+
+Damage is found without reading all of a file: the directory at its end is sealed (`bccdist.seals`), so that no entry
+can be lost or renamed, which zarr would take for zeros; the directory holds a sum of each entry, by which those that
+are read whole are checked; and ranges are chunks and their indices, which zarr wrote with sums of their own.
 """
 
 import asyncio
+import io
 import json
 import os
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ZipStore
 
+from bccdist.errors import HeatmapError
+from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, say_unsealed, sealed
+
 SUFFIX = ".ozx"
 _METADATA_NAME = "zarr.json"
 _COPY_BYTES = 1 << 20
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+"""What an entry of the directory begins with."""
 _UNIX = 3
 _LOCAL_HEADER_BYTES = 30
 """Bytes of an entry before its name; the last two numbers are the lengths of the name and of what follows it."""
@@ -42,11 +52,47 @@ def pack_folder(folder: Path, path: Path, *, ngff_version: str) -> None:
     )
     about_file = {"version": ngff_version, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
     with ZipFile(path, "x") as archive:
-        archive.comment = json.dumps({"ome": about_file}).encode()
+        archive.comment = json.dumps({"ome": about_file, SEAL_KEY: BLANK_SEAL}).encode()
         for name in names:
             # RFC-9 asks for Zip64 whatever the size.
             with (folder / name).open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(source, entry, _COPY_BYTES)
+    _seal_directory(path)
+
+
+def _seal_directory(path: Path) -> None:
+    with path.open("r+b") as file:
+        with ZipFile(file) as archive:
+            start = archive.start_dir
+        file.seek(start)
+        directory = sealed(file.read())
+        file.seek(start)
+        file.write(directory)
+
+
+def check_zipped(path: Path, *, advice: str) -> None:
+    """Compare a file's directory with its seal; a file of before, which has none, is read whole to check its sums.
+
+    Args:
+        path: of the file.
+        advice: what to do about a damaged one.
+
+    Raises:
+        HeatmapError: it is damaged.
+        BadZipFile: it is no zip.
+        FileNotFoundError: there is no such file.
+    """
+    with path.open("rb") as file, ZipFile(file) as archive:
+        file.seek(archive.start_dir)
+        directory = io.BytesIO(file.read())
+        if check_seal(path, directory, error=HeatmapError, advice=advice):
+            return
+        say_unsealed(path)
+        # A damaged length can hide the entries behind it, and zarr takes what is not there for zeros.
+        if directory.getvalue().count(_DIRECTORY_ENTRY) != len(archive.infolist()):
+            raise BadZipFile("its directory has entries that cannot be read")
+        if damaged := archive.testzip():
+            raise BadZipFile(f"{damaged} has another CRC than was written")
 
 
 def _entry(name: PurePosixPath) -> ZipInfo:

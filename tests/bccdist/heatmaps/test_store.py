@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import zarr
+from damage import assert_never_used
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -321,3 +322,57 @@ def test_halving_a_constant_keeps_it(height: int, width: int, value: int) -> Non
     halved = halve(np.full((height, width), value, np.uint8))
     assert halved.shape == (-(-height // 2), -(-width // 2))
     assert (halved == value).all()
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """All that a heatmap holds."""
+    heatmap = Heatmap(path)
+    pixels = {
+        f"{psi}/{level}": heatmap.read_rows(psi, level, slice(None)).tolist()
+        for psi in heatmap.outputs
+        for level in range(len(heatmap.levels(psi)))
+    }
+    cells = {"coverage": heatmap.coverage.tolist(), "tissue": heatmap.tissue_cells.tolist()}
+    return {**pixels, **cells, "attributes": asdict(heatmap.attributes)}
+
+
+def _write_small(path: Path, outputs: tuple[Psi, ...] = ("psi_0", "psi_4")) -> None:
+    size_px = (700, 500)
+    with writing_heatmap(path, outputs=outputs, size_target_px=size_px, mpp=0.92) as writer:
+        rng = np.random.default_rng(0)
+        for _ in range(2):
+            writer.append(
+                {psi: rng.integers(0, 9, (256 // pixel_px(psi), 768 // pixel_px(psi)), np.uint8) for psi in outputs}
+            )
+        attributes = replace(_ATTRIBUTES, outputs=outputs, size_target_px=size_px)
+        writer.finish(attributes, coverage=np.full((2, 3), 4, np.uint8), tissue_cells=np.ones((2, 3), bool))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_heatmap_is_named_and_never_used(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "slide-a.ozx"
+    _write_small(path)
+    assert assert_never_used(path, lambda: _content(path), seed=seed, num=100) > 60
+
+
+def test_an_entry_that_is_lost_or_renamed_is_damage_and_not_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "slide-a.ozx"
+    _write_small(path)
+    data = path.read_bytes()
+    place = data.rindex(b"psi_4/0/c/0/0")
+    path.write_bytes(data[: place + 12] + b"7" + data[place + 13 :])
+    with pytest.raises(HeatmapError, match=r"slide-a\.ozx: damaged .*; remove it and run the inference again"):
+        Heatmap(path)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_heatmap_of_before_is_read_whole_to_check_its_sums(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / f"slide-{seed}.ozx"
+    monkeypatch.setattr("bccdist.heatmaps.zipped.SEAL_KEY", "no")
+    monkeypatch.setattr("bccdist.heatmaps.zipped.BLANK_SEAL", "seal")
+    monkeypatch.setattr("bccdist.heatmaps.zipped._seal_directory", lambda _: None)
+    _write_small(path)
+    assert assert_never_used(path, lambda: _content(path), seed=seed, num=60) > 30
+    assert "holds no SHA-256" in caplog.text
