@@ -38,6 +38,8 @@ SHARD_ROWS = 4096
 COARSEST_PIXELS = 1024
 """The pyramid ends at the first level whose longer side is at most this."""
 _ADVICE = "remove it and run the inference again"
+_UNREADABLE = (BadZipFile, LookupError, RuntimeError, ValueError)
+"""What zip and zarr raise where bytes are damaged."""
 _EVERYWHERE = (slice(None), slice(None))
 
 
@@ -343,15 +345,7 @@ class Heatmap:
             check_zipped(path, advice=_ADVICE)
             self._group = zarr.open_group(ZippedStore(path, mode="r"), mode="r", zarr_format=3)
             self.attributes = HeatmapAttributes.from_json(cast("dict[str, Any]", self._group.attrs["bccdist"]))
-        except (
-            BadZipFile,
-            FileNotFoundError,
-            IsADirectoryError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (*_UNREADABLE, FileNotFoundError, IsADirectoryError, TypeError) as error:
             raise HeatmapError(
                 f"{path}: no heatmap there, or a damaged one ({type(error).__name__}: {error}); {_ADVICE}"
             ) from error
@@ -431,7 +425,7 @@ class Heatmap:
     def _pixels(self, name: str, inside: tuple[slice, slice] = _EVERYWHERE) -> NDArray[np.uint8]:
         try:
             return np.asarray(cast("zarr.Array[Any]", self._group[name])[inside], dtype=np.uint8)
-        except (BadZipFile, KeyError, OSError, RuntimeError, ValueError) as error:
+        except (*_UNREADABLE, OSError) as error:
             raise HeatmapError(
                 f"{self.path}: cannot read {name}: {type(error).__name__}: {error}; {_ADVICE}"
             ) from error
