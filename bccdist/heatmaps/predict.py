@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Blending, Psi
+from bccdist.errors import NotFiniteError
 from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, place_patches
 from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
-from bccdist.heatmaps.stitching import PatchCounts, RowStitcher
+from bccdist.heatmaps.soundness import unsound_patch
+from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, are_probabilities
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.level import WHITE
 from bccdist.slides.slide import Slide
@@ -98,6 +100,9 @@ def predict_rows(
 
     Yields:
         HeatmapRows, which together are all rows of cells of the slide.
+
+    Raises:
+        NotFiniteError: a network gave something else than probabilities; it names slide, patch and layer.
     """
     return one_ahead(_computed_rows(slide, cells, how, tally))
 
@@ -117,7 +122,10 @@ def _computed_rows(
             # What lies above this group is complete and goes out before the window moves on.
             yield from sums.finish(group[0].row, window.unread)
             window.move_to(group[0].row)
-            _predict_group(group, window, how, sums, tally)
+            try:
+                _predict_group(group, window, how, sums, tally)
+            except NotFiniteError as error:
+                raise NotFiniteError(f"{slide.path}: {error}") from error
         yield from sums.finish(num_rows, window.unread)
 
 
@@ -256,6 +264,7 @@ def _predict_group(
     tally.num_patches += len(places)
     sums.add_counts(places)
     spans: list[tuple[int, Callable[[], float]]] = []
+    checks: list[tuple[int, int, Tensor]] = []
     for start in range(0, len(places), how.patches_at_once):
         here = places[start : start + how.patches_at_once]
         patches = window.cut(here)
@@ -263,9 +272,15 @@ def _predict_group(
             stop = _stopwatch(patches.device)
             found = predictor(patches)
             spans.append((index, stop()))
+            checks.append((start, index, are_probabilities(found.values())))
             sums.add(index, here, found)
     for index, seconds in spans:
         tally.network_s[index] += seconds()
+    # Looked at once for the group: a GPU would have to be waited for each time.
+    for start, index, is_sound in checks:
+        if not is_sound:
+            here = places[start : start + how.patches_at_once]
+            raise NotFiniteError(unsound_patch(how.predictors[index], window.cut(here), here))
 
 
 def _stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:

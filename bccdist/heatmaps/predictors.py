@@ -21,10 +21,15 @@ from bccdist.networks.weights import load_network
 
 
 class RunnerPredictor:
-    """A runner whose outputs have names."""
+    """A runner whose outputs have names.
 
-    def __init__(self, runner: Runner, outputs: tuple[Psi, ...]) -> None:
+    Attributes:
+        network: what it runs, for those who look for a fault.
+    """
+
+    def __init__(self, runner: Runner, outputs: tuple[Psi, ...], network: DeeplySupervisedUNet | None = None) -> None:
         self.outputs = outputs
+        self.network = network
         self._runner = runner
 
     def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
@@ -41,9 +46,18 @@ class CascadePredictor:
     Attributes:
         num_patches: patches seen so far.
         num_undecided: those of them whose later blocks were computed.
+        network: what it runs, for those who look for a fault.
     """
 
-    def __init__(self, first: Runner, later: Runner, *, band: tuple[float, float], final: Psi) -> None:
+    def __init__(
+        self,
+        first: Runner,
+        later: Runner,
+        *,
+        band: tuple[float, float],
+        final: Psi,
+        network: DeeplySupervisedUNet | None = None,
+    ) -> None:
         """Join the two parts.
 
         Args:
@@ -51,7 +65,9 @@ class CascadePredictor:
             later: gives the final output.
             band: where psi_0 lies within it, a patch goes on.
             final: the final output's name.
+            network: of which they are parts.
         """
+        self.network = network
         self.outputs: tuple[Psi, ...] = ("psi_0", final)
         self.num_patches = 0
         self.num_undecided = 0
@@ -101,6 +117,7 @@ def make_predictor(
 
     Raises:
         ConfigurationError: the method is not possible with this network, or its int8 model is not there.
+        NotFiniteError: the network's numbers are not finite, or may not stay so.
     """
     if (method.exit or method.band) and "psi_0" not in network.outputs:
         wanted = "exit psi_0" if method.exit else "cascade"
@@ -118,8 +135,8 @@ def make_predictor(
         for piece in method.pieces
     ]
     if method.band:
-        return CascadePredictor(*runners, band=method.band, final=network.outputs[-1])
-    return RunnerPredictor(runners[0], ("psi_0",) if method.exit else network.outputs)
+        return CascadePredictor(*runners, band=method.band, final=network.outputs[-1], network=network)
+    return RunnerPredictor(runners[0], ("psi_0",) if method.exit else network.outputs, network)
 
 
 def piece_of(network: DeeplySupervisedUNet, piece: str) -> torch.nn.Module:

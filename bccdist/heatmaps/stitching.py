@@ -5,7 +5,7 @@ pixel is `pixel_px` wide has 256 / `pixel_px` pixels along a cell, so the lattic
 cells are all that is ever held, whatever the slide's height.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Blending, Psi, pixel_px
+from bccdist.errors import NotFiniteError
 from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.probability import NUM_STEPS
 
@@ -33,8 +34,23 @@ def blending_weights(blending: Blending, num_pixels: int) -> Tensor:
 
 
 def to_steps(probability: Tensor) -> Tensor:
-    """Probabilities from 0 to 1 as they are stored, rounded to the nearest step: uint8 of the same shape."""
+    """Probabilities from 0 to 1 as they are stored, rounded to the nearest step: uint8 of the same shape.
+
+    Raises:
+        NotFiniteError: some are none: NaN would become 0, which is Normal.
+    """
+    if not are_probabilities([probability]):
+        raise NotFiniteError("a mean of probabilities is infinite, no number, or not within 0 to 1; it is not stored")
     return (probability * NUM_STEPS).round_().to(torch.uint8)
+
+
+def are_probabilities(maps: Iterable[Tensor]) -> Tensor:
+    """Whether all numbers are finite and, but for what storing rounds away, from 0 to 1: a bool on their device.
+
+    One pass over each: NaN wins in the smallest and the largest, and fails both comparisons.
+    """
+    ends = torch.stack([torch.stack(each.aminmax()) for each in maps if each.numel()])
+    return ((ends > -0.5 / NUM_STEPS) & (ends < 1 + 0.5 / NUM_STEPS)).all()
 
 
 class PatchCounts:

@@ -19,6 +19,7 @@ from bccdist.errors import ConfigurationError
 from bccdist.installed import has_openvino
 from bccdist.machine import cannot_compile, cannot_compute_in
 from bccdist.networks.arithmetic import compiling, torch_settings
+from bccdist.networks.finite import require_sound
 from bccdist.networks.folding import channels_first, folded
 from bccdist.networks.openvino_engine import OpenVinoRunner
 
@@ -116,7 +117,10 @@ def make_runner(
 
     Raises:
         ConfigurationError: there is no int8 model.
+        NotFiniteError: the module's numbers are not finite, or may not stay so.
     """
+    # Before any engine, because some hide it: OpenVINO makes 0 of NaN.
+    require_sound(module)
     if arithmetic.precision == "int8":
         if int8_file is None or not int8_file.is_file():
             raise ConfigurationError(f"{int8_file}: no int8 model there; run `python jobs/launch_calibrate.py` first")

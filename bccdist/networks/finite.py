@@ -57,7 +57,7 @@ def require_sound(module: nn.Module) -> None:
         noise = torch.randint(0, 256, (1, _PROBE_PX, _PROBE_PX, 3), generator=generator, dtype=torch.uint8)
         if layer := first_overflow(network, noise.to(next(network.parameters()).device), largest=_LARGEST_SUM):
             raise NotFiniteError(
-                f"layer {layer}: its weights are finite, but so large that sums of its features are not: {_USELESS}"
+                f"layer {layer}: what it computes is not finite, or may not be, though its weights are: {_USELESS}"
             )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bccdist.configuration import PATCH_PX, pixel_px
 from bccdist.files import atomic_path
+from bccdist.networks.finite import require_sound
 from bccdist.networks.folding import folded
 
 _NEVER_FREED: list[Any] = []
@@ -139,7 +140,11 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
         module: of `bccdist.networks.inference`, in evaluation mode; not changed.
         samples: inputs with a leading 1, from which the ranges of all features are taken.
         path: of the model; patches of any size go through it. The same inputs give the same bytes on one machine.
+
+    Raises:
+        NotFiniteError: the module's numbers are not finite, or may not stay so.
     """
+    require_sound(module)
     openvino = _openvino()
     import nncf
     from nncf.quantization.advanced_parameters import OverflowFix

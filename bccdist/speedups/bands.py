@@ -23,6 +23,7 @@ class Remembered:
 
     def __init__(self, predictor: Predictor) -> None:
         self.outputs = predictor.outputs
+        self.network = getattr(predictor, "network", None)
         self._predictor = predictor
         self.last: Mapping[Psi, Tensor] = {}
 
