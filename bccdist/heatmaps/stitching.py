@@ -47,9 +47,10 @@ def to_steps(probability: Tensor) -> Tensor:
 def are_probabilities(maps: Iterable[Tensor]) -> Tensor:
     """Whether all numbers are finite and, but for what storing rounds away, from 0 to 1: a bool on their device.
 
-    One pass over each: NaN wins in the smallest and the largest, and fails both comparisons.
+    A mask of every number takes ten times as long. NaN wins in the smallest and the largest, and fails both
+    comparisons.
     """
-    ends = torch.stack([torch.stack(each.aminmax()) for each in maps if each.numel()])
+    ends = torch.stack([end for each in maps if each.numel() for end in (each.amin(), each.amax())])
     return ((ends > -0.5 / NUM_STEPS) & (ends < 1 + 0.5 / NUM_STEPS)).all()
 
 

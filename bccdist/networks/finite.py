@@ -33,7 +33,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
 
 def _is_finite(tensor: Tensor) -> bool:
     # The smallest and the largest say it of all, NaN wins in both; a mask of each number would take more time.
-    return not tensor.numel() or bool(torch.stack(tensor.detach().aminmax()).isfinite().all())
+    return not tensor.numel() or bool(torch.stack([tensor.amin(), tensor.amax()]).isfinite().all())
 
 
 def require_sound(module: nn.Module) -> None:
@@ -102,4 +102,4 @@ def _gain(layer: nn.Module) -> float:
     if isinstance(layer, nn.BatchNorm2d):
         assert layer.running_var is not None  # noqa: S101 - for the type checker; ours keep statistics
         return float((layer.weight.double().abs() / (layer.running_var.double() + layer.eps).sqrt()).amax())
-    return float(layer.weight.double().abs().sum(dim=(1, 2, 3)).amax())  # type: ignore[operator]
+    return float(layer.weight.abs().sum(dim=(1, 2, 3), dtype=torch.float64).amax())  # type: ignore[operator]

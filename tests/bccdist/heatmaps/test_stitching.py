@@ -53,7 +53,9 @@ def test_a_constant_gives_that_constant(patches: NDArray[np.bool_], value: float
     assert np.abs(heatmap[whole].astype(int) - expected).max(initial=0) <= (blending == "hann")
     assert not heatmap[_by_pixel(coverage == 0)].any()
     if blending == "mean":
-        assert (heatmap[_by_pixel(coverage > 0)] == expected).all()
+        # A third of three equal values may be the number beside it, which shows between two steps alone.
+        is_between = abs(value * 255 % 1 - 0.5) < 1e-3
+        assert np.abs(heatmap[_by_pixel(coverage > 0)].astype(int) - expected).max(initial=0) <= is_between
 
 
 @given(_PATCHES, st.integers(0, 2**32 - 1), _BLENDINGS)
