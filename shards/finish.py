@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from bccdist.configuration import BalanceConfig, ShardConfig, claim_config, config_digest
 from bccdist.errors import ShardError
 from bccdist.failures import read_reason
-from bccdist.files import atomic_path, sha256_of_file, write_json
+from bccdist.files import atomic_path, sha256_of_file
 from bccdist.log import LOG
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths, StudyPaths
+from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA
 from bccdist.shard_set.pools import NO_PATCHES, POOLS, PoolTotals, pool_totals
@@ -67,7 +68,7 @@ def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig) -> No
         "parts": {part.value: _describe_part(found.totals[part]) for part in TILED_PARTS},
         "training_epoch": _describe_epoch(found.totals[Part.TRAINING]),
     }
-    write_json(study.shards.manifest, content)
+    write_sealed_json(study.shards.manifest, content)
 
 
 def _done_tables(manifest: Manifest, study: StudyPaths, config: ShardConfig, found: _Found) -> Iterator[pa.Table]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bccdist.configuration import ShardConfig, config_digest
 from bccdist.errors import ShardError
-from bccdist.files import atomic_path, digest_of, fingerprint_of_file, sha256_of_file
+from bccdist.files import digest_of, fingerprint_of_file, sha256_of_file
+from bccdist.parquet import write_table
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_index
@@ -101,8 +101,7 @@ def write_rows(path: Path, rows: SlideRows) -> None:
         _IDENTITY_KEY: json.dumps(asdict(rows.identity), sort_keys=True),
         _TAR_KEY: json.dumps(asdict(rows.tar), sort_keys=True),
     }
-    with atomic_path(path) as partial:
-        pq.write_table(rows.table.replace_schema_metadata(metadata), partial, compression="zstd")
+    write_table(path, rows.table.replace_schema_metadata(metadata))
 
 
 def read_rows(path: Path) -> SlideRows:

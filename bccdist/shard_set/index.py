@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bccdist.errors import ShardError
-from bccdist.files import read_json, sha256_of_file
+from bccdist.files import sha256_of_file
+from bccdist.parquet import read_table
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
+from bccdist.seals import read_sealed_json
 from bccdist.shard_set.pools import POOLS, PoolTotals, pool_totals
 
 FORMAT_VERSION = "2"
@@ -183,14 +185,11 @@ def read_set_manifest(paths: ShardSetPaths) -> dict[str, Any]:
     """The content of a set's manifest.json.
 
     Raises:
-        ShardError: it is not there, is no JSON, or has another format version.
+        ShardError: it is not there, is damaged, or has another format version.
     """
     if not paths.manifest.exists():
         raise ShardError(f"{paths.root} is unfinished: {paths.manifest.name} is not there; run the shards stage again")
-    try:
-        manifest: dict[str, Any] = read_json(paths.manifest)
-    except ValueError as error:
-        raise ShardError(f"{paths.manifest}: not valid JSON: {error}; run the shards stage again") from error
+    manifest = read_sealed_json(paths.manifest, error=ShardError, advice="run the shards stage again")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise ShardError(
             f"{paths.manifest}: format version is {manifest.get('format_version')!r}, expected {FORMAT_VERSION!r}; "
@@ -205,11 +204,7 @@ def read_index(path: Path) -> pa.Table:
     Raises:
         ShardError: the file is no parquet file, or has another schema.
     """
-    try:
-        with pq.ParquetFile(path) as file:  # of small files, half the time of read_table
-            table = file.read()
-    except pa.ArrowInvalid as error:
-        raise ShardError(f"{path}: not a readable parquet file: {error}; delete it and build again") from error
+    table = read_table(path, error=ShardError, advice="delete it and build again")
     _check_schema(path, table.schema)
     return table
 

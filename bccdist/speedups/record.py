@@ -12,9 +12,11 @@ from typing import Any
 
 from bccdist.configuration import AreaUnit, Engine, Precision, Tiling
 from bccdist.errors import ConfigurationError
-from bccdist.files import digest_of, read_json, sha256_of_file, write_json
+from bccdist.files import digest_of, sha256_of_file
+from bccdist.seals import read_sealed_json, write_sealed_json
 
 SCHEMA_VERSION = 2
+_AGAIN = "remove it and run `python jobs/launch_calibrate.py` again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +114,15 @@ class SpeedupRecord:
 
 
 def write_speedups(path: Path, record: SpeedupRecord) -> None:
-    """Write a record atomically."""
-    write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(record)})
+    """Write a record atomically, with the SHA-256 of its bytes."""
+    write_sealed_json(path, {"schema_version": SCHEMA_VERSION, **asdict(record)})
 
 
 def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
     """The record at `path`.
 
     Raises:
-        ConfigurationError: there is none, or it belongs to other weights or another version.
+        ConfigurationError: there is none, it is damaged, or it belongs to other weights or another version.
     """
     if not path.exists():
         raise ConfigurationError(
@@ -128,12 +130,12 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
             "on the same kind of machine first, or ask for tiling paper, precision float32 and no cascade"
         )
     # A record of other weights would promise verdicts that nobody compared.
-    values = read_json(path)
+    values = read_sealed_json(path, error=ConfigurationError, advice=_AGAIN)
     version = values.pop("schema_version", None)
-    if version != SCHEMA_VERSION or values["weights_digest"] != weights_digest:
+    if version != SCHEMA_VERSION or values.get("weights_digest") != weights_digest:
         raise ConfigurationError(
             f"{path}: it is of version {version} and weights {values.get('weights_digest')}, expected version "
-            f"{SCHEMA_VERSION} and {weights_digest}; remove it and run `python jobs/launch_calibrate.py` again"
+            f"{SCHEMA_VERSION} and {weights_digest}; {_AGAIN}"
         )
     return SpeedupRecord(
         **{

@@ -1,6 +1,6 @@
 """How good a network is on the pixels of Validation I (paper, section 2.5)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from bccdist.configuration import MaskDownsampling, Psi, TrainConfig
+from bccdist.errors import NotFiniteError
+from bccdist.networks.finite import not_finite
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, ScoreMaps
 from bccdist.training.compute import Compute, autocast
@@ -49,11 +51,15 @@ def validate(
         batches: patches as they were stored.
         config: the run's, for its loss.
         compute: the run's arithmetic, where the network is.
+
+    Raises:
+        NotFiniteError: scores are infinite or no numbers, on any rank; all of them raise it.
     """
     network.eval()
     device = compute.device
     supervised = supervised_outputs(network.setting)
     counts = torch.zeros(len(network.outputs), 4, dtype=torch.int64, device=device)
+    num_unsound = torch.zeros(len(network.outputs), dtype=torch.int64, device=device)
     # Sums and counts alone go over the ranks: a mean of their means would weigh unequal shares alike.
     num_patches = 0
     loss_sums: dict[str, Tensor] = {psi: torch.zeros((), dtype=torch.float64, device=device) for psi in supervised}
@@ -62,16 +68,30 @@ def validate(
         with autocast(compute):
             scores = network(to_network_input(images))
         counts += confusion_px(scores, masks, config.mask_downsampling)
+        num_unsound += torch.stack([(~score.isfinite()).any(dim=1).sum() for score in scores.values()])
         parts = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
         for psi, loss in parts.items():
             loss_sums[psi] += loss.double() * len(images)
         num_patches += len(images)
+    _refuse_unsound(network, dict(zip(network.outputs, sum_over_ranks(num_unsound).tolist(), strict=True)))
     total = sums_by_name({**loss_sums, "patches": float(num_patches)}, device)
     confusions = [PixelCounts(*cells) for cells in sum_over_ranks(counts).tolist()]
     return ValidationResult(
         confusion_px=dict(zip(network.outputs, confusions, strict=True)),
         losses={psi: total[psi] / total["patches"] for psi in supervised},
     )
+
+
+def _refuse_unsound(network: DeeplySupervisedUNet, num_unsound_px: Mapping[Psi, int]) -> None:
+    """NaN is not above anything, so that its pixels would count as called Normal, and the IoU be a sound 0."""
+    counts = [f"{num} px of {psi}" for psi, num in num_unsound_px.items() if num]
+    if counts:
+        layer = not_finite(network.state_dict()) or "all weights are finite, so features overflow"
+        raise NotFiniteError(
+            f"{network.setting}: on Validation I the scores of {', '.join(counts)} are not finite ({layer}); no IoU "
+            "is recorded. Lower the learning rate and train again, or look for damaged patches with `python "
+            "shards/check.py`"
+        )
 
 
 def confusion_px(scores: ScoreMaps, masks: Tensor, method: MaskDownsampling) -> Tensor:

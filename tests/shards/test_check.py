@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from small_study import SmallStudy, write_finished_study
 
-from bccdist.files import read_json, sha256_of_file, write_json
+from bccdist.files import read_json, sha256_of_file
 from bccdist.paths import ShardSetPaths
+from bccdist.seals import write_sealed_json
 from shards.check import check_set
 
 
@@ -56,7 +57,7 @@ def _shift_offsets(paths: ShardSetPaths) -> None:
     pq.write_table(table.set_column(position, table.schema.field(position), [swapped]), paths.index)
     manifest = read_json(paths.manifest)
     manifest["index"]["sha256"] = sha256_of_file(paths.index)
-    write_json(paths.manifest, manifest)
+    write_sealed_json(paths.manifest, manifest)
 
 
 def _stale_index(paths: ShardSetPaths) -> None:

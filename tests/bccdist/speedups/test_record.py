@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from damage import assert_never_used
 from speedup_records import RECORD
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import read_json, write_json
+from bccdist.files import read_json
+from bccdist.seals import write_sealed_json
 from bccdist.speedups.record import int8_digest, read_speedups, write_speedups
 
 
@@ -23,7 +25,7 @@ def test_a_record_of_other_weights_or_version_is_refused(tmp_path: Path) -> None
     write_speedups(path, RECORD)
     with pytest.raises(ConfigurationError, match="weights w, expected version 2 and other"):
         read_speedups(path, weights_digest="other")
-    write_json(path, {**read_json(path), "schema_version": 0})
+    write_sealed_json(path, {**read_json(path), "schema_version": 0})
     with pytest.raises(ConfigurationError, match="version 0"):
         read_speedups(path, weights_digest="w")
 
@@ -37,3 +39,10 @@ def test_an_int8_model_is_named_by_both_of_its_files(tmp_path: Path) -> None:
     before = int8_digest(path)
     path.with_suffix(".bin").write_text("other weights")
     assert int8_digest(path) != before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_record_is_never_used(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "epoch-003-cpu.json"
+    write_speedups(path, RECORD)
+    assert assert_never_used(path, lambda: read_speedups(path, weights_digest="w"), seed=seed) > 50

@@ -1,10 +1,13 @@
 """Pixels are counted at each output's own resolution, and sums do not depend on how patches were batched."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from bccdist.configuration import SETTINGS, Psi, Setting, TrainConfig, outputs_of
+from bccdist.errors import NotFiniteError
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.compute import resolve_compute
@@ -102,3 +105,25 @@ def test_the_network_is_left_in_evaluation_mode_and_unchanged(patches: tuple[Ten
     _validated(network, patches, 5)
     assert not network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("heads.psi_4.bias", math.nan, r"scores of 20480 px of psi_4 .*layer heads\.psi_4\.bias holds"),
+        ("heads.psi_0.bias", math.inf, r"scores of 80 px of psi_0 .*layer heads\.psi_0\.bias holds"),
+        ("blocks.0.convs.0.1.running_var", math.nan, r"psi_0, .*layer blocks\.0\.convs\.0\.1\.running_var holds"),
+        (
+            "encoder.layer1.0.conv1.weight",
+            3e38,
+            r"psi_4 .*all weights are finite, so features overflow",
+        ),
+    ],
+)
+def test_scores_that_are_not_finite_are_an_error_and_no_iou(
+    patches: tuple[Tensor, Tensor], name: str, value: float, said: str
+) -> None:
+    network = _network("resnet34_ds")
+    network.state_dict()[name].fill_(value)
+    with pytest.raises(NotFiniteError, match=said):
+        _validated(network, patches, 2)
