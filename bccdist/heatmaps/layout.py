@@ -90,6 +90,7 @@ def place_patches(cells: NDArray[np.bool_], layout: Layout) -> list[PatchRow]:
         return []
     # Where patches do not overlap, the first row of them begins where the tissue begins.
     first = 0 if layout.step_cells < layout.kept_cells else int(marked_rows[0])
+    # The first one may stick out above, so that the topmost cells, too, lie under as many patches as all others.
     starts = range(first + layout.step_cells - layout.kept_cells, cells.shape[0], layout.step_cells)
     rows = [PatchRow(start, _first_cols(cells[max(0, start) : start + layout.kept_cells], layout)) for start in starts]
     return [row for row in rows if row.cols]
@@ -115,6 +116,7 @@ def cells_under(rows: Iterable[PatchRow], layout: Layout, shape: tuple[int, int]
     touched = np.zeros(shape, dtype=bool)
     margin = layout.margin_cells
     for patches in rows:
+        # Patches may begin before the slide, where a slice would count from the far side.
         across = slice(max(0, patches.row - margin), max(0, patches.row + layout.kept_cells + margin))
         for col in patches.cols:
             touched[across, max(0, col - margin) : max(0, col + layout.kept_cells + margin)] = True

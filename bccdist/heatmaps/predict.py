@@ -113,6 +113,7 @@ def _computed_rows(
     layout, batch = how.layout, how.patches_at_once
     patches = place_patches(cells, layout)
     num_rows, num_cols = cells.shape
+    # As far down as the last row of patches of a full group reaches: nothing of a group is added below that.
     held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
     sums = _Sums(how, num_rows=held, num_cols=num_cols)
     # Closed here, so that no thread still reads when the slide is closed after an error.
@@ -148,6 +149,7 @@ class _Window:
         self._height = num_rows + 2 * self._margin
         size = (self._height * CELL_PX, (shape[1] + 2 * self._side) * CELL_PX, 3)
         self._pixels = torch.full(size, WHITE, dtype=torch.uint8, device=device)
+        # Wholly above the slide, where all is white, as the window is now.
         self._top = -self._height
 
     def move_to(self, row: int) -> None:
@@ -241,6 +243,7 @@ class _Sums:
         margin = self._layout.margin_cells
         lost = np.zeros((num_rows, unread.shape[1]), dtype=bool)
         for row, col in np.argwhere(unread[max(0, self._first_row - margin) :][: num_rows + 2 * margin]):
+            # Negative above the first row held: from there an unread cell still reaches down by the margin.
             here = row + max(0, self._first_row - margin) - self._first_row
             across = slice(max(0, here - margin), max(0, here + margin + 1))
             lost[across, max(0, col - margin) : col + margin + 1] = True
@@ -267,6 +270,7 @@ def _predict_group(
     checks: list[tuple[int, int, Tensor]] = []
     for start in range(0, len(places), how.patches_at_once):
         here = places[start : start + how.patches_at_once]
+        # Cut once for all networks: only one batch of patches is held beside the window.
         patches = window.cut(here)
         for index, predictor in enumerate(how.predictors):
             stop = _stopwatch(patches.device)
@@ -274,6 +278,7 @@ def _predict_group(
             spans.append((index, stop()))
             checks.append((start, index, are_probabilities(found.values())))
             sums.add(index, here, found)
+    # After the last batch, because to ask a GPU for its time is to wait for it.
     for index, seconds in spans:
         tally.network_s[index] += seconds()
     # Looked at once for the group: a GPU would have to be waited for each time.

@@ -67,6 +67,7 @@ class PatchCounts:
         num_cols = self._flags.shape[-1]
         each = np.arange(self._kept)
         for right in range(self._kept):
+            # A column outside the slide belongs to no cell, and a negative one would be taken from the right.
             if 0 <= col + right < num_cols:
                 self._flags[row + each, each, right, col + right] = True
 
@@ -139,6 +140,7 @@ class RowStitcher:
         # 0 / 0 where no patch lies.
         means = torch.where(divisors > 0, sums / divisors, 0.0)
         stored = to_steps(means)
+        # Rows that went out make room for those below: a few are held, however tall the slide.
         self._sums = torch.roll(self._sums, -height, dims=0)
         self._sums[-height:] = 0
         return stored

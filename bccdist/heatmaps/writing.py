@@ -81,6 +81,7 @@ def write_heatmaps(
     tally = PredictionTally.of(how)
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(slide, order)) for order in orders]
+        # If a writer fails, no thread may still read when the caller closes the slide.
         rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally)))
         coverage = []
         for row in rows:

@@ -46,6 +46,7 @@ def pack_folder(folder: Path, path: Path, *, ngff_version: str) -> None:
     Raises:
         FileExistsError: there is something at `path`.
     """
+    # Metadata first: who reads over a network has all of it with the file's first bytes.
     names = sorted(
         (PurePosixPath(file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file()),
         key=lambda name: (name.name != _METADATA_NAME, len(name.parts), name.parts),
@@ -131,6 +132,7 @@ class ZippedStore(ZipStore):
         """`pread` keeps no position, so threads and forked processes do not disturb one another."""
         descriptor, entry = cast("IO[bytes]", self._zf.fp).fileno(), self._zf.getinfo(key)
         header = os.pread(descriptor, _LOCAL_HEADER_BYTES, entry.header_offset)
+        # Not from the directory at the file's end: Zip64's field, which lies before the data, may be shorter there.
         name_bytes, extra_bytes = (int.from_bytes(header[start : start + 2], "little") for start in (26, 28))
         begin = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
         start, end = _bounds(byte_range, entry.file_size)
