@@ -1,7 +1,7 @@
 """Digests of a finished study's results: a change to the code that moves none of them has moved no result.
 
-    python -m benchmarks.study_digests STUDY --out before.json
-    python -m benchmarks.study_digests STUDY_MADE_AGAIN --against before.json
+    python tests/support/study_digests.py STUDY --out before.json
+    python tests/support/study_digests.py STUDY_MADE_AGAIN --against before.json
 
 What is digested is values: pixels, tensors and columns, never bytes of files that also hold versions. Times, speeds
 and memory are left out, because they are other ones in each run.
