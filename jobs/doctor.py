@@ -38,6 +38,7 @@ from jobs.doctor_lines import (
     finding_lines,
     header_lines,
     lack_lines,
+    note_lines,
     set_lines,
     slide_line,
     warning_lines,
@@ -117,7 +118,7 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     checkups = []
     for checkup in _in_order(manifest, [slide.slide_id for slide in slides], arguments):
         checkups.append(checkup)
-        _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings)])
+        _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings), *note_lines(checkup.notes)])
     found_among_all = check_set(checkups)
     lacks = _lacks_of_study(manifest, checkups) if set(parts) == set(Part) else []
     diagnosis = Diagnosis(manifest=manifest, parts=parts, faults=faults, checkups=checkups, study_lacks=lacks)

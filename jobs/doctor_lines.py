@@ -89,6 +89,11 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
     ]
 
 
+def note_lines(notes: Iterable[str]) -> list[str]:
+    """What was taken for granted on a slide, below its findings."""
+    return [line for note in notes for line in _wrapped(f"note: {note}", indent="    ")]
+
+
 def _wrapped(text: str, *, indent: str) -> list[str]:
     return textwrap.wrap(
         text,

@@ -92,7 +92,8 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
 
     Raises:
         ShardError: the slide's part is not stored as patches, or the slide has no tissue.
-        SlideError, AnnotationError: the slide or its annotation cannot be read.
+        SlideError: the slide cannot be read.
+        AnnotationError: its annotation cannot be read, or does not lie on the slide's tissue.
     """
     # Patches of other parts are never trained on: their slides are read whole, at inference.
     if not record.part.is_annotated or not record.annotations:
@@ -114,7 +115,7 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
             f"{record.part.value} if it is empty"
         )
     sections = sections_of(slide, record.slide_id, tissue, manifest.sections_of(record.slide_id))
-    annotation = read_annotations(record.annotations, slide, manifest.kinds)
+    annotation = read_annotations(record.annotations, slide, manifest.kinds, tissue=tissue)
     return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
 
 

@@ -4,8 +4,8 @@ What a verdict rests on (paper, section 2.4), to look at and to correct beside t
 at the chosen t_p, and the boxes of the sections with what was said about them. A file is zipped GeoJSON; QuPath opens
 it as it is. A region belongs to its section: where boxes overlap, it is there for each of them.
 
-Coordinates are level-0 px. QuPath shows a slide from the corner of the area that the scanner names as scanned
-(openslide.bounds-x and -y, of MRXS above all), so there they count from this corner.
+Coordinates are level-0 px in QuPath's frame (bccdist/slides/frames.py). The file says which pixel they count from, so
+that it may serve as an annotation again.
 
 Margins, the measurements "margin um", are for research use only: distances to the edge of the tissue found on the
 slide, which need not be a surgical margin.
@@ -40,6 +40,8 @@ from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.verdicts import Verdict
+from bccdist.slides.annotations.geojson import ABOUT, ORIGIN
+from bccdist.slides.frames import qupath_origin
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import read_manifest
 
@@ -47,7 +49,6 @@ REGION_CLASS = Label.TUMOR.value
 SECTION_CLASS = "Section"
 """Sections have classes derived of it, such as "Section: Tumor", so that no box is taken for a region."""
 _COLOURS = {Verdict.TUMOR.value: (215, 25, 28), Verdict.NORMAL.value: (26, 150, 65), Verdict.REVIEW.value: (107,) * 3}
-_BOUNDS = tuple(f"openslide.bounds-{side}" for side in ("x", "y", "width", "height"))
 
 
 def write_regions(
@@ -113,13 +114,6 @@ def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame
     return path
 
 
-def qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
-    """The level-0 pixel that QuPath counts from."""
-    if not all(name in properties for name in _BOUNDS):
-        return (0, 0)
-    return (int(properties[_BOUNDS[0]]), int(properties[_BOUNDS[1]]))
-
-
 def _about(output: ChosenOutput, origin_level0_px: tuple[int, int]) -> dict[str, Any]:
     """How the regions came about: a member of its own beside the features."""
     attributes = output.heatmap.attributes
@@ -127,7 +121,7 @@ def _about(output: ChosenOutput, origin_level0_px: tuple[int, int]) -> dict[str,
         "slide_id": attributes.slide_id,
         **{name: getattr(output.choice, name) for name in ("setting", "epoch", "t_p", "t_a_um2", "area_unit")},
         "psi": output.psi,
-        "origin_level0_px": origin_level0_px,
+        ORIGIN: origin_level0_px,
         "weights_digest": attributes.weights_digest,
         "config_digest": attributes.config_digest,
         "slide_fingerprint": attributes.slide_fingerprint,
@@ -139,7 +133,7 @@ def _about(output: ChosenOutput, origin_level0_px: tuple[int, int]) -> dict[str,
 
 def _write_collection(file: IO[bytes], about: Mapping[str, Any], features: Iterator[str]) -> None:
     """Write a FeatureCollection, feature by feature."""
-    file.write(f'{{"type": "FeatureCollection", "bccdist": {json.dumps(about)}, "features": [\n'.encode())
+    file.write(f'{{"type": "FeatureCollection", "{ABOUT}": {json.dumps(about)}, "features": [\n'.encode())
     for number, feature in enumerate(features):
         file.write((",\n" * bool(number) + feature).encode())
     file.write(b"\n]}\n")

@@ -10,6 +10,7 @@ import shapely
 from analysis.review.geojson import Feature, collection, feature, geometry_of
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
+from bccdist.slides.annotations.geojson import ABOUT, ORIGIN
 from bccdist.slides.annotations.shapes import Shape, valid_polygons
 
 MOST_FEATURES = 2000
@@ -71,10 +72,10 @@ def qupath_collection(
         features: regions of a journal, in level-0 px.
         reviewer: who drew them.
         at: when.
-        origin_level0_px: the level-0 pixel that QuPath counts from; 0, 0 keeps them in level-0 px.
+        origin_level0_px: the level-0 pixel that QuPath counts from on their slide; the collection says it, too.
     """
     origin = np.array(origin_level0_px)
-    return collection(
+    moved = collection(
         feature(
             shapely.transform(geometry_of(each), lambda xy: xy - origin),
             {
@@ -89,3 +90,4 @@ def qupath_collection(
         )
         for each in features
     )
+    return {**moved, ABOUT: {ORIGIN: list(origin_level0_px)}}

@@ -20,6 +20,7 @@ from analysis.review.answers import GivenRegions, Said, read_journals
 from analysis.review.corrections import qupath_collection
 from analysis.review.export import Resolved, placed_sections, resolve, sections_csv
 from analysis.review.geojson import geometry_of
+from analysis.review.tiles import TileReader
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_text
@@ -40,6 +41,8 @@ class HardSlide:
     regions: GivenRegions
     reviewer: str
     """Who drew the regions."""
+    origin_level0_px: tuple[int, int]
+    """The level-0 pixel that QuPath counts from."""
 
 
 def export_hard_sections(study_root: Path, out: Path, *, setting: str | None = None) -> str:
@@ -104,6 +107,7 @@ def _ready_slides(
     for section in hard:
         names.setdefault(section.slide_id, []).append(section.section_id)
     ready, faults = [], []
+    reader = TileReader({slide.slide_id: slide for slide in worklist.manifest.slides})
     for slide_id in sorted(names):
         drawn = [
             (said.latest_regions[slide_id], said.reviewer) for said in journals if slide_id in said.latest_regions
@@ -117,11 +121,21 @@ def _ready_slides(
         # One slide, one annotation: the newest drawing, whoever made it.
         regions, reviewer = max(drawn, key=lambda each: each[0].at)
         lacking = _lacking(worklist.by_slide[slide_id], regions, resolved)
+        facts = reader.facts(slide_id)
+        if facts.error is not None:
+            lacking.append(facts.error)
         if lacking:
             faults.append(f"{slide_id}: {'; '.join(lacking)}")
-        else:
-            record = worklist.manifest.slide(slide_id)
-            ready.append(HardSlide(record=record, hard=tuple(names[slide_id]), regions=regions, reviewer=reviewer))
+            continue
+        ready.append(
+            HardSlide(
+                record=worklist.manifest.slide(slide_id),
+                hard=tuple(names[slide_id]),
+                regions=regions,
+                reviewer=reviewer,
+                origin_level0_px=facts.origin_level0_px,
+            )
+        )
     return ready, faults
 
 
@@ -152,7 +166,10 @@ def _has_tumor(regions: GivenRegions) -> bool:
 def _write(out: Path, worklist: Worklist, slides: Sequence[HardSlide], resolved: Mapping[str, Resolved]) -> str:
     for slide in slides:
         content = qupath_collection(
-            slide.regions.features, reviewer=slide.reviewer, at=slide.regions.at, origin_level0_px=(0, 0)
+            slide.regions.features,
+            reviewer=slide.reviewer,
+            at=slide.regions.at,
+            origin_level0_px=slide.origin_level0_px,
         )
         write_text(out / _annotation(slide), json.dumps(content) + "\n")
     wanted = {slide.record.slide_id for slide in slides}

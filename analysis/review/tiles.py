@@ -18,8 +18,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from analysis.outlines.qupath import qupath_origin
 from bccdist.errors import SlideError
+from bccdist.slides.frames import qupath_origin
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SlideRecord
 from bccdist.slides.slide import Slide

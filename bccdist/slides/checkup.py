@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
-from bccdist.slides.annotations import Annotation, UnknownNamesError, read_annotations
+from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
+from bccdist.slides.annotations.placement import overlap_with_tissue
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.sections import find_sections, sections_of
@@ -31,10 +32,9 @@ LARGE_RESIZE = 3.0
 """Pixels of the read level per target pixel, along an edge, from which reading is called slow: nine for each one."""
 LARGE_OVERVIEW_PX = 250_000_000
 """Pixels read for the tissue mask from which that is called slow; a full pyramid leaves a few ten million."""
-LEAST_SHARE_ON_TISSUE = 0.5
+SHARE_WELL_ON_TISSUE = 0.8
+"""Share of the annotated area on tissue below which a person should look; below a half the annotation is refused."""
 _WHITE_FROM, _BLACK_TO = 250, 5
-_BAND_ROWS = 16
-"""Rows of the tissue mask that are rasterised at once."""
 
 
 class Severity(StrEnum):
@@ -111,6 +111,8 @@ class SlideCheckup:
     annotated_um2: Mapping[Kind, float] | None = None
     share_on_tissue: float | None = None
     """Share of the annotated area that lies on tissue, 0 to 1."""
+    notes: list[str] = field(default_factory=list)
+    """What was taken for granted, a sentence each: no finding, but to be known."""
     unknown_names: dict[str, list[str]] = field(default_factory=dict)
     """Names or values of the annotation without a meaning, by the table of kinds.toml."""
 
@@ -296,7 +298,7 @@ def _deepest(tissue: NDArray[np.bool_], box: Box) -> tuple[int, int]:
 def _check_annotations(
     checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_], record: SlideRecord, kinds: Kinds
 ) -> None:
-    annotation = _read_each(checkup, slide, record, kinds)
+    annotation = _read_each(checkup, slide, tissue, record, kinds)
     if annotation is None:
         return
     checkup.num_polygons, checkup.annotated_um2 = dict(annotation.num_polygons), dict(annotation.areas_um2)
@@ -307,56 +309,45 @@ def _check_annotations(
             "labelled Normal; complete the annotation or the labels"
         )
         checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
-    checkup.share_on_tissue = share_on_tissue(annotation, slide, tissue)
-    if checkup.share_on_tissue is not None and checkup.share_on_tissue < LEAST_SHARE_ON_TISSUE:
+    checkup.share_on_tissue = overlap_with_tissue(annotation, slide, tissue)[0].share
+    if checkup.share_on_tissue is not None and checkup.share_on_tissue < SHARE_WELL_ON_TISSUE:
         text = (
-            f"only {checkup.share_on_tissue:.0%} of the annotated area lies on tissue; the annotation belongs to "
-            "another slide, or is shifted: open both together"
+            f"{checkup.share_on_tissue:.0%} of the annotated area lies on tissue; the annotation may be shifted: open "
+            "both together"
         )
         checkup.add(Code.OFF_TISSUE, Severity.WARNING, text)
+    checkup.notes += annotation.notes
+    num_unmarked = annotation.num_unmarked_polygons
+    if num_unmarked:
+        checkup.notes.append(
+            f"{num_unmarked} of {sum(checkup.num_polygons.values())} polygons lie between the centres of pixels of "
+            f"{slide.resolution.mpp:.3g} um, and mark none"
+        )
 
 
-def _read_each(checkup: SlideCheckup, slide: Slide, record: SlideRecord, kinds: Kinds) -> Annotation | None:
+def _read_each(
+    checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_], record: SlideRecord, kinds: Kinds
+) -> Annotation | None:
     """The annotation of a slide; None where it has none, or where any file has faults, which become findings."""
     severity = Severity.ERROR if record.part.is_annotated else Severity.WARNING
     read = []
     # One file at a time, so that faults in the first do not hide those in the second.
     for path in record.annotations:
         try:
-            read.append(read_annotations([path], slide, kinds))
+            read.append(read_annotations([path], slide, kinds, tissue=tissue))
         except UnknownNamesError as error:
             names = [str(name) for name in error.unknown]
             checkup.unknown_names.setdefault(error.table, []).extend(names)
             text = f"{path.name}: no meaning in [{error.table}] of kinds.toml: {', '.join(map(repr, names))}"
             checkup.add(Code.UNKNOWN_NAMES, severity, text)
         except AnnotationError as error:
-            checkup.add(Code.BAD_ANNOTATION, severity, str(error).replace(f"{path}: ", f"{path.name}: "))
+            code = Code.BAD_ANNOTATION
+            if isinstance(error, OffTissueError):
+                code, checkup.share_on_tissue = Code.OFF_TISSUE, error.share
+            checkup.add(code, severity, str(error).replace(f"{path}: ", f"{path.name}: "))
     if not read or len(read) < len(record.annotations):
         return None
-    return read[0] if len(read) == 1 else read_annotations(record.annotations, slide, kinds)
-
-
-def share_on_tissue(annotation: Annotation, slide: Slide, tissue: NDArray[np.bool_]) -> float | None:
-    """The share of the annotated area that lies on tissue, 0 to 1; None where nothing is annotated.
-
-    It is sampled at the centres of the tissue mask's pixels, in bands, so that nothing of the slide's size is
-    rasterised.
-    """
-    scale = TISSUE_MPP / slide.resolution.mpp
-    rows_px, cols_px = (
-        np.minimum(((np.arange(length) + 0.5) * scale).astype(np.int64), end_px - 1)
-        for length, end_px in zip(tissue.shape, (slide.height_px, slide.width_px), strict=True)
-    )
-    num_annotated = num_on_tissue = 0
-    # Numerator and denominator are summed apart: shares of bands could not be averaged.
-    for start in range(0, len(rows_px), _BAND_ROWS):
-        band_px = rows_px[start : start + _BAND_ROWS]
-        box_px = Box(0, int(band_px[0]), slide.width_px, int(band_px[-1] - band_px[0]) + 1)
-        at_centres = np.ix_(band_px - band_px[0], cols_px)
-        annotated = np.logical_or.reduce([mask[at_centres] for mask in annotation.masks(box_px).values()])
-        num_annotated += int(np.count_nonzero(annotated))
-        num_on_tissue += int(np.count_nonzero(annotated & tissue[start : start + _BAND_ROWS]))
-    return num_on_tissue / num_annotated if num_annotated else None
+    return Annotation.joined(slide, read)
 
 
 def _check_sections(

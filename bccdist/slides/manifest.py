@@ -23,6 +23,7 @@ from typing import Generic, NamedTuple, TypeVar
 from bccdist.errors import ManifestError
 from bccdist.files import digest_of
 from bccdist.parts import Kind, Label, Part
+from bccdist.slides.frames import DEFAULT_FRAMES, Frame
 from bccdist.slides.geometry import Box
 from bccdist.slides.patient_ids import alike_warnings
 from bccdist.slides.table_file import TableFile, decoded, likely_meant, read_table_file
@@ -89,6 +90,8 @@ class Kinds:
 
     names: Mapping[str, Kind | None]
     mask_values: Mapping[int, Kind | None]
+    frames: Mapping[str, Frame] = field(default_factory=dict, repr=False)
+    """What a format's positions count from, where kinds.toml says so; else it is the format's own frame."""
 
 
 DEFAULT_KINDS = Kinds(
@@ -125,7 +128,9 @@ class Manifest:
             ]
             for slide in self.slides
         ]
-        return digest_of([slides, [_FACTS_OF_SECTION(section) for section in self.sections], repr(self.kinds)])
+        facts = [slides, [_FACTS_OF_SECTION(section) for section in self.sections], repr(self.kinds)]
+        # Added only where it is said, so that other manifests keep the digest that they had without it.
+        return digest_of([*facts, sorted(self.kinds.frames.items())] if self.kinds.frames else facts)
 
     def slides_of(self, parts: Iterable[Part]) -> list[SlideRecord]:
         """The slides of some parts, in the manifest's order."""
@@ -497,18 +502,29 @@ def _read_kinds(path: Path, problems: list[str]) -> Kinds:
         return DEFAULT_KINDS
     try:
         tables = tomllib.loads(decoded(path))
-        unknown = set(tables) - {"names", "mask_values"}
+        unknown = set(tables) - {"names", "mask_values", "frames"}
         if unknown:
-            raise ValueError(f"unknown table(s) {sorted(unknown)}; known: names, mask_values")
+            raise ValueError(f"unknown table(s) {sorted(unknown)}; known: names, mask_values, frames")
         names = {name: _parse_kind(kind) for name, kind in tables.get("names", {}).items()}
         values = {int(value): _parse_kind(kind) for value, kind in tables.get("mask_values", {}).items()}
+        frames = dict(_parse_frame(*pair) for pair in tables.get("frames", {}).items())
     except (ValueError, AttributeError) as error:
         problems.append(f"{path.name}: {error}")
         return DEFAULT_KINDS
     return Kinds(
         names={**DEFAULT_KINDS.names, **names},
         mask_values=values or DEFAULT_KINDS.mask_values,
+        frames=frames,
     )
+
+
+def _parse_frame(name: str, text: str) -> tuple[str, Frame]:
+    if name not in DEFAULT_FRAMES or text not in list(Frame):
+        raise ValueError(
+            f"[frames] has {name} = {text!r}, expected one of {', '.join(DEFAULT_FRAMES)} to be one of "
+            f"{', '.join(map(repr, map(str, Frame)))}"
+        )
+    return name, Frame(text)
 
 
 def _parse_kind(text: str) -> Kind | None:

@@ -1,9 +1,10 @@
-"""QuPath GeoJSON: the classification of an object is its class, coordinates are level-0 px.
+"""QuPath GeoJSON: the classification of an object is its class, coordinates are level-0 px from QuPath's corner.
 
-All objects count, whether annotations, detections, cells or tiles: what they mean is in their class.
+All objects count, whether annotations, detections, cells or tiles: what they mean is in their class. Files that
+bccdist wrote say themselves what they count from.
 """
 
-import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import shapely
 import shapely.geometry
 
 from bccdist.errors import AnnotationError
-from bccdist.slides.annotations.shapes import Marking, Shape
+from bccdist.slides.annotations.shapes import LARGEST_COORDINATE, Marking, Shape
 
+ABOUT, ORIGIN = "bccdist", "origin_level0_px"
+"""A member of the collection that GeoJSON leaves to programs, and what is in it: the level-0 pixel to count from."""
 _GEOMETRIES = (
     "Point",
     "MultiPoint",
@@ -24,14 +27,6 @@ _GEOMETRIES = (
     "MultiPolygon",
     "GeometryCollection",
 )
-_FOREIGN = (
-    (("schema_ref", "item"), "V7 Darwin JSON"),
-    (("study_id", "image_id"), "SlideScore JSON"),
-    (("categories", "images"), "COCO JSON"),
-    (("annotation",), "Digital Slide Archive (HistomicsUI) JSON"),
-    (("elements",), "Digital Slide Archive (HistomicsUI) JSON"),
-)
-"""Keys by which the JSON of other programs is known."""
 _UNREADABLE = (
     ValueError,
     AttributeError,
@@ -45,24 +40,25 @@ _UNREADABLE = (
 """What shapely raises for something that is no geometry."""
 
 
-def read_json(path: Path, content: bytes) -> Any:
-    """Any JSON in UTF-8, UTF-16 or UTF-32.
+def stated_origin(path: Path, content: Any) -> tuple[float, float] | None:
+    """The level-0 pixel (x, y) that a file says it counts from, as those do that bccdist wrote.
 
     Raises:
-        AnnotationError: it is none.
+        AnnotationError: it says something else than two numbers.
     """
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not valid JSON: {error}; it may be cut off: export it again") from error
-
-
-def foreign_format(content: Any) -> str | None:
-    """The program that wrote a JSON file which is no GeoJSON, if its keys tell."""
-    first = content[0] if isinstance(content, list) and content else content
-    if not isinstance(first, dict):
+    about = content.get(ABOUT) if isinstance(content, dict) else None
+    if not isinstance(about, dict) or ORIGIN not in about:
         return None
-    return next((name for keys, name in _FOREIGN if all(key in first for key in keys)), None)
+    origin = about[ORIGIN]
+    is_pair = isinstance(origin, list) and len(origin) == 2 and all(type(side) in (int, float) for side in origin)
+    if not is_pair or not all(abs(side) <= LARGEST_COORDINATE for side in origin):
+        raise AnnotationError(f"{path}: {ABOUT}.{ORIGIN} is {origin!r}, expected two numbers; export it again")
+    return float(origin[0]), float(origin[1])
+
+
+def is_geojson(content: Mapping[str, Any]) -> bool:
+    """Whether a JSON object may be a collection, a feature or a geometry."""
+    return bool(content.keys() & {"features", "geometry", "coordinates"})
 
 
 def read_geojson(path: Path, content: Any) -> list[Marking]:
@@ -73,8 +69,6 @@ def read_geojson(path: Path, content: Any) -> list[Marking]:
     Raises:
         AnnotationError: it is no GeoJSON, or a feature has no class.
     """
-    if isinstance(content, dict) and not content.keys() & {"features", "geometry", "coordinates"}:
-        raise AnnotationError(f"{path}: expected GeoJSON, got a JSON object with the keys {sorted(content)[:10]}")
     features = content.get("features", [content]) if isinstance(content, dict) else content
     if not isinstance(features, list):
         raise AnnotationError(f"{path}: expected GeoJSON with a list of features, got {type(features).__name__}")

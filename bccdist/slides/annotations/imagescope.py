@@ -4,11 +4,13 @@ A region with NegativeROA="1" is a hole in the regions of its layer. A region wi
 write it, is an outline.
 """
 
+import re
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
+import openslide
 import shapely
 from numpy.typing import NDArray
 
@@ -18,6 +20,10 @@ from bccdist.slides.slide import Slide
 
 LARGEST_SCALE_DEVIATION = 0.1
 """Relative, of the file's um/px and the slide's."""
+_SCALES = (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y, "aperio.MPP")
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?")
+_IN_LAYER = {"Attributes", "Regions", "Plots"}
+_IN_REGIONS = {"Region", "RegionAttributeHeaders"}
 _OUTLINE, _RECTANGLE, _ELLIPSE = "0", "1", "2"
 _WITHOUT_AREA = {"3": "arrow", "4": "ruler"}
 _CORNER_COUNTS = (2, 4)
@@ -31,18 +37,43 @@ def read_imagescope(path: Path, root: Element, slide: Slide) -> list[Marking]:
         AnnotationError: the file was drawn at another scale than the slide's.
     """
     _refuse_other_scale(path, root.get("MicronsPerPixel"), slide)
-    layers = [layer for layer in root.findall("Annotation") if layer.find("Regions/Region") is not None]
+    layers = [layer for layer in root.findall("Annotation") if _holds_regions(path, layer)]
     return [Marking(_name_of(layer), partial(_layer_shapes, path, layer)) for layer in layers]
 
 
 def _refuse_other_scale(path: Path, text: str | None, slide: Slide) -> None:
-    """A file that does not say its scale, or says 0, is taken as it is: its coordinates are pixels."""
+    """A file that does not say its scale, or says 0, is taken as it is: its coordinates are pixels.
+
+    They are also where it repeats the slide's own file, whose um/px slides.csv may have corrected since.
+    """
     mpp = points(f"{path}: MicronsPerPixel", [(text or "0", "0")])[0, 0]
-    if mpp and abs(mpp / slide.resolution.mpp_level0 - 1) > LARGEST_SCALE_DEVIATION:
+    corrected, own = slide.resolution.mpp_level0, _own_mpps(slide)
+    if mpp and not any(abs(mpp / known - 1) <= LARGEST_SCALE_DEVIATION for known in (corrected, *own)):
+        says = f", and its file says {own[0]:.4g}" if own and abs(own[0] / corrected - 1) > 1e-3 else ""
         raise AnnotationError(
-            f"{path}: drawn at {mpp:.4g} um/px, but {slide.path} has {slide.resolution.mpp_level0:.4g} um/px: it "
-            "belongs to another slide, or the column mpp in slides.csv is wrong"
+            f"{path}: drawn at {mpp:.4g} um/px, but {slide.path} has {corrected:.4g} um/px{says}: it belongs to "
+            "another slide, or the column mpp in slides.csv is wrong; if its coordinates are this slide's level-0 px "
+            "all the same, take MicronsPerPixel out of it"
         )
+
+
+def _own_mpps(slide: Slide) -> list[float]:
+    """Every um/px that the slide's own file states, right or wrong."""
+    texts = (slide.properties.get(name) for name in _SCALES)
+    numbers = [float(text) for text in texts if text is not None and _NUMBER.fullmatch(text)]
+    return [number for number in numbers if number > 0]
+
+
+def _holds_regions(path: Path, layer: Element) -> bool:
+    """Whether a layer has regions; one with what no version of ImageScope writes is refused, not taken for empty."""
+    strange = {child.tag for child in layer} - _IN_LAYER
+    strange |= {child.tag for child in layer.findall("Regions/*")} - _IN_REGIONS
+    if strange:
+        raise AnnotationError(
+            f"{path}: layer {_name_of(layer)!r} holds {sorted(strange)[:10]}, which ImageScope never writes: it is "
+            "another program's; export GeoJSON from QuPath, or XML from ImageScope"
+        )
+    return layer.find("Regions/Region") is not None
 
 
 def _name_of(layer: Element) -> str:

@@ -1,4 +1,4 @@
-"""Mask images: one value per pixel, of any resolution, over the whole slide."""
+"""Mask images: one value per pixel, of any resolution, over the whole of level 0."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.names import refuse_unknown
+from bccdist.slides.frames import scanned_area
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 _LARGEST_ASPECT_DEVIATION = 0.01
+"""Relative; of a large mask far less, as its sides may be off by one pixel alone."""
+_BAND_PX = 1024
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -47,6 +50,21 @@ class MaskImage:
         cols = _nearest(self.values.shape[1], length=self.width_px)[in_cols]
         return self.values[rows].take(cols, axis=1)
 
+    def marks(self, kind: Kind) -> bool:
+        """Whether any pixel of the target frame is of a kind."""
+        values = [value for value, meaning in self.meanings.items() if meaning is kind]
+        bands = (
+            self._values_in(Box(0, y, self.width_px, min(_BAND_PX, self.height_px - y)))
+            for y in range(0, self.height_px, _BAND_PX)
+        )
+        return bool(values) and any(bool((band == value).any()) for band in bands for value in values)
+
+    def annotated(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """What is of any kind, bool [h, w], as an image of a size (width, height)."""
+        kinds = [value for value, meaning in self.meanings.items() if meaning is not None]
+        marked = np.isin(self.values, kinds).astype(np.uint8)
+        return np.asarray(cv2.resize(marked, size, interpolation=cv2.INTER_NEAREST_EXACT), dtype=bool)
+
     def share_of(self, kind: Kind) -> float:
         """The share of the slide that is of a kind."""
         values = [value for value, meaning in self.meanings.items() if meaning is kind]
@@ -73,13 +91,7 @@ def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None
         raise AnnotationError(
             f"{path}: expected a single-channel mask image, got {_describe(values)}; its values are whole numbers"
         )
-    height, width = values.shape
-    aspect = (width / height) / (slide.level0_size[0] / slide.level0_size[1])
-    if abs(aspect - 1) > _LARGEST_ASPECT_DEVIATION:
-        raise AnnotationError(
-            f"{path}: {width} x {height} px does not fit the slide's {slide.level0_size[0]} x "
-            f"{slide.level0_size[1]} level-0 px: a mask covers the whole slide"
-        )
+    _refuse_other_size(path, (values.shape[1], values.shape[0]), slide)
     found = _distinct(values)
     refuse_unknown(path, found, meanings, table="mask_values")
     return MaskImage(
@@ -88,6 +100,25 @@ def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None
         width_px=slide.width_px,
         height_px=slide.height_px,
     )
+
+
+def _refuse_other_size(path: Path, size: tuple[int, int], slide: Slide) -> None:
+    if fits(size, slide.level0_size):
+        return
+    area = scanned_area(slide.properties)
+    is_of_area = area is not None and fits(size, (area.width, area.height))
+    raise AnnotationError(
+        f"{path}: {size[0]} x {size[1]} px does not fit the slide's {slide.level0_size[0]} x {slide.level0_size[1]} "
+        f"level-0 px: a mask covers the whole slide"
+        + (f", and this one the scanned area {tuple(area or ())} alone, which QuPath shows: pad it" * is_of_area)
+    )
+
+
+def fits(size: tuple[int, int], whole: tuple[int, int]) -> bool:
+    """Whether an image of a size (width, height) may be a reduction of one: by one factor, each side to a pixel."""
+    (width, height), (whole_width, whole_height) = size, whole
+    is_near = abs(width * whole_height / (height * whole_width) - 1) <= _LARGEST_ASPECT_DEVIATION
+    return is_near and abs(width * whole_height - height * whole_width) <= whole_width + whole_height
 
 
 def _describe(image: NDArray[Any] | None) -> str:

@@ -20,20 +20,34 @@ def fill_polygon(
         downsample: level-0 pixels per target pixel.
         origin_px: the mask's corner (x, y) in the target frame.
     """
-    rings = [shapely.get_coordinates(ring) / downsample for ring in (polygon.exterior, *polygon.interiors)]
     origin = np.array(origin_px)
-    x_min, y_min = np.maximum(np.floor(rings[0].min(axis=0)), origin).astype(int)
-    x_max, y_max = np.minimum(np.ceil(rings[0].max(axis=0)), origin + mask.shape[::-1]).astype(int)
-    if x_min >= x_max or y_min >= y_max:
-        return
-    crossings = [_crossings(ring, first_row=y_min, end_row=y_max) for ring in rings]
-    rows, cols = np.concatenate(crossings, axis=1) - origin[::-1, None]
-    # Sorted by row and column, crossings are begins and ends of runs in turn: each row has an even number of them.
-    stride = mask.shape[1] + 1
-    begins, ends = np.sort(rows * stride + np.clip(cols, 0, mask.shape[1])).reshape(-1, 2).T
-    runs = np.stack([begins // stride, begins % stride, ends % stride], axis=1)
-    for row, start, end in runs.tolist():
+    rows, starts, ends = _runs(polygon, downsample, first_px=origin, end_px=origin + mask.shape[::-1])
+    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
         mask[row, start:end] = True
+
+
+def num_pixels(polygon: shapely.Polygon, *, downsample: float, size_px: tuple[int, int]) -> int:
+    """How many pixels of a frame of a size (width, height) `fill_polygon` would set, without a mask of them."""
+    _, starts, ends = _runs(polygon, downsample, first_px=np.zeros(2, dtype=int), end_px=np.array(size_px))
+    return int((ends - starts).sum())
+
+
+def _runs(
+    polygon: shapely.Polygon, downsample: float, *, first_px: NDArray[np.int64], end_px: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The row, first column and end column of each run of pixels inside a polygon, counted from `first_px` (x, y)."""
+    rings = [shapely.get_coordinates(ring) / downsample for ring in (polygon.exterior, *polygon.interiors)]
+    x_min, y_min = np.maximum(np.floor(rings[0].min(axis=0)), first_px).astype(np.int64)
+    x_max, y_max = np.minimum(np.ceil(rings[0].max(axis=0)), end_px).astype(np.int64)
+    if x_min >= x_max or y_min >= y_max:
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, none
+    crossings = [_crossings(ring, first_row=int(y_min), end_row=int(y_max)) for ring in rings]
+    rows, cols = np.concatenate(crossings, axis=1) - first_px[::-1, None]
+    # Sorted by row and column, crossings are begins and ends of runs in turn: each row has an even number of them.
+    width = int(end_px[0] - first_px[0])
+    begins, ends = np.sort(rows * (width + 1) + np.clip(cols, 0, width)).reshape(-1, 2).T
+    return begins // (width + 1), begins % (width + 1), ends % (width + 1)
 
 
 def _crossings(

@@ -1,5 +1,11 @@
-"""XML that comes from anywhere: parsed with bounds, and without what can reach outside the file."""
+"""XML that comes from anywhere: parsed with bounds, and without what can reach outside the file.
 
+The parser knows no multi-byte encodings but UTF-8 and UTF-16, while programs write what their computer's language
+has: text is decoded here, by its byte order mark or by what it declares.
+"""
+
+import codecs
+import re
 from io import BytesIO
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -14,6 +20,20 @@ LARGEST_MIB = 256
 DEEPEST = 32
 """Levels; annotations have about six."""
 
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+_DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)["']""")
+_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
+_AS_WRITTEN = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
+"""What Windows writes under these names: sets that hold them and more characters."""
+
 
 def parse_xml(path: Path, content: bytes) -> Element:
     """The root of an XML file.
@@ -27,19 +47,46 @@ def parse_xml(path: Path, content: bytes) -> Element:
             "export the annotations in several files"
         )
     try:
-        root, depth = _parse(content)
+        root, depth = _parse(_in_utf8(content))
     except DefusedXmlException as error:
         raise AnnotationError(
             f"{path}: it has a document type or entities, which annotations do not need and which can name other "
             f"files or grow without bounds ({type(error).__name__}); export it again, or take the DOCTYPE out"
         ) from error
-    except (ParseError, ValueError, LookupError) as error:
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{path}: not valid XML: it is not in the encoding {error.encoding!r} that it declares or that XML has "
+            f"without a word: {error.reason} at byte {error.start:,}; save it as UTF-8"
+        ) from error
+    except LookupError as error:
+        raise AnnotationError(f"{path}: not valid XML: {error}; save it as UTF-8") from error
+    except (ParseError, ValueError) as error:
         raise AnnotationError(f"{path}: not valid XML: {error}; it may be cut off: export it again") from error
     if depth > DEEPEST:
         raise AnnotationError(
             f"{path}: XML nested deeper than {DEEPEST} levels, which no annotation is; export it again"
         )
     return root
+
+
+def _in_utf8(content: bytes) -> bytes:
+    """The same text in UTF-8, without the declaration of another encoding."""
+    encoding = _encoding_of(content)
+    if encoding == "utf-8":
+        return content
+    return _DECLARATION.sub("", content.decode(encoding), count=1).encode()
+
+
+def _encoding_of(content: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return encoding
+    declared = _DECLARED.match(content)
+    if declared is None:
+        return "utf-8"
+    encoding = codecs.lookup(declared[1].decode("ascii", "replace")).name
+    # Text whose declaration reads as bytes is in no UTF-16 or UTF-32, whatever a program that joined strings wrote.
+    return "utf-8" if encoding.startswith(("utf-16", "utf-32")) else _AS_WRITTEN.get(encoding, encoding)
 
 
 def _parse(content: bytes) -> tuple[Element, int]:

@@ -252,17 +252,34 @@ def test_an_annotation_without_tumornest_is_a_warning_unless_all_is_normal(
     assert [finding.code for finding in checkup.findings] == [Code.NO_TUMORNEST] * case.is_missed
 
 
-@pytest.mark.parametrize(("x", "share"), [(80, 1.0), (240, 0.5), (480, 0.0)])
-def test_an_annotation_off_the_tissue_is_a_warning(slide_path: Path, tmp_path: Path, x: int, share: float) -> None:
-    annotation = write_boxes(tmp_path / "a.geojson", {"Tumornest": Box(x, 80, 320, 200)})
-    if x == 480:
-        annotation = write_boxes(tmp_path / "a.geojson", {"Tumornest": Box(x, 400, 200, 200)})
+class OffTissue(NamedTuple):
+    """A box of Tumornest, how much of it lies on tissue, and how severe that is."""
+
+    box: Box
+    share: float
+    severity: Severity | None = None
+
+
+OFF_TISSUE = {
+    "on tissue": OffTissue(Box(80, 80, 320, 200), 1.0),
+    "a little on glass": OffTissue(Box(120, 80, 320, 200), 0.875),
+    "a quarter on glass": OffTissue(Box(160, 80, 320, 200), 0.75, Severity.WARNING),
+    "mostly on glass": OffTissue(Box(280, 80, 320, 200), 0.375, Severity.ERROR),
+    "on glass": OffTissue(Box(480, 400, 200, 200), 0.0, Severity.ERROR),
+    "a speck on tissue": OffTissue(Box(200, 150, 2, 2), 1.0),
+    "a speck on glass": OffTissue(Box(480, 400, 2, 2), 0.0, Severity.ERROR),
+}
+
+
+@pytest.mark.parametrize("case", OFF_TISSUE.values(), ids=OFF_TISSUE.keys())
+def test_an_annotation_off_the_tissue_is_found(slide_path: Path, tmp_path: Path, case: OffTissue) -> None:
+    annotation = write_boxes(tmp_path / "a.geojson", {"Tumornest": case.box})
     checkup = check(slide_path, part=Part.TRAINING, annotations=(annotation,))
-    assert checkup.share_on_tissue == pytest.approx(share, abs=0.05)
-    if share == 0:
-        assert only(checkup, Code.OFF_TISSUE, Severity.WARNING).startswith("only 0% of the annotated area lies on")
-    elif share == 1:
+    assert checkup.share_on_tissue == pytest.approx(case.share, abs=0.05)
+    if case.severity is None:
         assert checkup.findings == []
+    else:
+        assert "of the annotated area lies on tissue" in only(checkup, Code.OFF_TISSUE, case.severity)
 
 
 class Sections(NamedTuple):
