@@ -463,6 +463,22 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     return digest
 
 
+def read_claimed(path: Path) -> dict[str, Any]:
+    """What `claim_config` wrote to a folder's config.json.
+
+    Raises:
+        ConfigurationError: it is damaged: its digest is not that of its content.
+    """
+    values: dict[str, Any] = read_json(path)
+    digest = digest_of(_without_pace(values))
+    if values.get("digest") != digest:
+        raise ConfigurationError(
+            f"{path}: damaged or changed by hand: its content has the digest {digest}, and it says "
+            f"{values.get('digest')}; put it back from where it is whole"
+        )
+    return values
+
+
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What decides the outcome and differs, by dotted key; a key may be on one side alone."""
     texts_there, texts_here = (dict(_dotted_texts(_without_pace(side))) for side in (there, here))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bccdist.errors import ConfigurationError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -59,8 +61,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in the JSON file `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value in the JSON file `path`.
+
+    Raises:
+        ConfigurationError: the file holds no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{path}: damaged, not valid JSON: {error}; put it back from where it is whole, or remove it"
+        ) from error
 
 
 def sha256_of_file(path: Path) -> str:

@@ -27,7 +27,6 @@ not in it.
 With --check, a study is held against its plan: `python jobs/plan.py STUDY --check plan.json`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,8 +173,8 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"--check: {path} is not there; make it with --out")
     try:
         content = read_json(path)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"--check: {path} is no JSON: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--check: {error}") from error
     found = (content.get("format"), content.get("schema_version")) if isinstance(content, dict) else None
     if found != (FORMAT, SCHEMA_VERSION):
         raise ConfigurationError(

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import rounded
+from bccdist.configuration import read_claimed
 from bccdist.failures import read_reason
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
@@ -32,7 +33,7 @@ def runs(paths: StudyPaths, choices: list[Choice]) -> pd.DataFrame:
 
 def _run_row(paths: StudyPaths, choice: Choice) -> dict[str, str]:
     run = paths.run(choice.setting)
-    config = read_json(run.config) if run.config.exists() else {}
+    config = read_claimed(run.config) if run.config.exists() else {}
     environment = read_json(run.environment) if run.environment.exists() else {}
     return {
         "setting": choice.setting,

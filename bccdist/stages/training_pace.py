@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bccdist.configuration import read_claimed
 from bccdist.errors import LedgerError
 from bccdist.events import whole_events
-from bccdist.files import read_json
 from bccdist.paths import RunPaths
 
 _HEAD_BYTES = 1 << 16
@@ -102,7 +102,7 @@ def read_run(run: RunPaths) -> RunState | None:
     """
     if not run.config.exists():
         return None
-    config = read_json(run.config)
+    config = read_claimed(run.config)
     rows = _final_rows(run.metrics)
     return RunState(
         num_epochs=config["epochs"],

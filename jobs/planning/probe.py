@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bccdist.configuration import SETTINGS, Setting
+from bccdist.configuration import SETTINGS, Setting, read_claimed
 from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
@@ -124,7 +124,7 @@ class Probe:
         whole = space_of(run.root)
         return TrainedRun(
             state=state,
-            config=read_json(run.config),
+            config=read_claimed(run.config),
             draws=plan["draws"],
             growing=growing,
             weights=weights,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 import tyro
+from damage import assert_never_used
 
 from bccdist import configuration
 from bccdist.configuration import (
@@ -35,6 +36,7 @@ from bccdist.configuration import (
     outputs_of,
     pixel_px,
     psi_name,
+    read_claimed,
 )
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, write_json
@@ -430,6 +432,19 @@ def test_a_key_that_no_longer_exists_is_named(tmp_path: Path) -> None:
     claim_config(path, InferConfig())
     write_json(path, {**read_json(path), "old": None, "digest": "0" * 12})
     assert _refusal(path, InferConfig()) == "old: there None, here not set"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_configuration_is_named_and_never_used(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, TrainConfig(), setting="unet")
+    decisive = [field.name for field in fields(TrainConfig) if field.name not in PACE]
+
+    def read() -> list[Any]:
+        values = read_claimed(path)
+        return [values[name] for name in decisive]
+
+    assert assert_never_used(path, read, seed=seed) > 30
 
 
 def test_a_digest_that_is_not_that_of_its_values_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bccdist.errors import ConfigurationError
 from bccdist.files import (
     atomic_path,
     csv_text,
@@ -167,3 +168,10 @@ def test_rows_as_csv_keep_their_commas_and_refuse_a_column_that_nobody_named() -
     assert csv_text(["a", "b"], [{"a": "x, y", "b": None}, {"b": 2}]) == 'a,b\n"x, y",\n,2\n'
     with pytest.raises(ValueError, match="c"):
         csv_text(["a"], [{"c": 1}])
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": \xff}', b'{"a": 1}\0'])
+def test_damaged_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"a\.json: damaged, not valid JSON"):
+        read_json(tmp_path / "a.json")

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bccdist.files import write_json
+from bccdist.files import digest_of, write_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
+
+
+def write_claimed(path: Path, values: dict[str, Any]) -> None:
+    """A folder's config.json with these values alone."""
+    write_json(path, {**values, "digest": digest_of(values)})
 
 
 def flat_curve(*, top_step: int, num_px: int) -> NDArray[np.uint32]:
@@ -129,7 +134,7 @@ def write_metrics(paths: StudyPaths, setting: str, iou: dict[int, float]) -> Non
     ]
     pd.DataFrame(rows).to_parquet(path)
     if not paths.run(setting).config.exists():
-        write_json(paths.run(setting).config, {"keep_best": 5})
+        write_claimed(paths.run(setting).config, {"keep_best": 5})
 
 
 def verdict_rows(*sections: tuple[str, str | None, str]) -> pd.DataFrame:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from bccdist.configuration import Setting
+from bccdist.configuration import Setting, read_claimed
 from bccdist.errors import LedgerError
-from bccdist.files import read_json
 from bccdist.parquet import read_frame, write_table
 from bccdist.paths import RunPaths
 
@@ -126,7 +125,9 @@ def read_best_epochs(paths: RunPaths) -> list[int]:
     Training keeps the weights of these epochs, inference applies them, and the selection chooses among them.
 
     Raises:
-        LedgerError: the run has no configuration or metrics, an epoch stands there twice, or no epoch has an IoU.
+        ConfigurationError: its configuration is damaged.
+        LedgerError: the run has no configuration or metrics, or damaged ones; an epoch stands there twice; or no
+            epoch has an IoU.
     """
     if not paths.config.exists():
         raise LedgerError(f"{paths.root}: not trained yet; run `python jobs/launch_train.py` for this setting first")
@@ -138,7 +139,7 @@ def read_best_epochs(paths: RunPaths) -> list[int]:
         raise LedgerError(f"{paths.metrics}: an epoch stands there twice; the run's folder was mixed with another")
     if final["iou"].isna().all():
         raise LedgerError(f"{paths.metrics}: no epoch has an IoU; Validation I needs annotated tumor")
-    return best_epochs(final.to_dict("records"), read_json(paths.config)["keep_best"])
+    return best_epochs(final.to_dict("records"), read_claimed(paths.config)["keep_best"])
 
 
 def write_metrics(path: Path, rows: Sequence[MetricsRow]) -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from study_folders import NORMAL_CURVE, TUMOR_CURVE, flat_curve, ledger_row, sections, write_metrics, write_study
+from study_folders import (
+    NORMAL_CURVE,
+    TUMOR_CURVE,
+    flat_curve,
+    ledger_row,
+    sections,
+    write_claimed,
+    write_metrics,
+    write_study,
+)
 
 from analysis.evidence.section_rows import SectionRows, rows_of
 from analysis.tables.selection import (
@@ -20,7 +29,6 @@ from analysis.tables.selection import (
 )
 from bccdist.configuration import SETTINGS, SelectConfig
 from bccdist.errors import LedgerError
-from bccdist.files import write_json
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -137,7 +145,7 @@ def test_metrics_that_cannot_rank(tmp_path: Path) -> None:
     run = StudyPaths(tmp_path).run("unet")
     with pytest.raises(LedgerError, match="not trained yet; run"):
         read_best_epochs(run)
-    write_json(run.config, {"keep_best": 5})
+    write_claimed(run.config, {"keep_best": 5})
     with pytest.raises(LedgerError, match="train the setting first"):
         read_best_epochs(run)
     write_metrics(StudyPaths(tmp_path), "unet", {1: float("nan")})
@@ -188,7 +196,7 @@ def test_as_many_epochs_are_judged_as_the_run_keeps(
     kept = range(9 - keep_best, 9)
     rows = [{**row, "epoch": epoch} for epoch in kept for row in (good if epoch == kept[0] else poor)]
     paths = write_study(tmp_path, rows, iou={epoch: epoch / 10 for epoch in range(1, 9)})
-    write_json(paths.run("resnet34_ds").config, {"keep_best": keep_best})
+    write_claimed(paths.run("resnet34_ds").config, {"keep_best": keep_best})
     select_thresholds(paths.root, CONFIG)
     (choice,) = read_choices(paths)
     assert (choice.epoch, "note:" in capsys.readouterr().out) == (kept[0], False)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from damage import assert_never_used
 from safetensors.torch import save_file
 
 from bccdist.configuration import SETTINGS, Setting
@@ -105,3 +106,23 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, setting: str, width
     path = tmp_path / "other.safetensors"
     save_file(_network().state_dict(), path, metadata={"setting": setting, "width": width})
     assert f"do not fit {setting} of width {width}" in _refusal(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_weights_are_never_used(weights: Path, seed: int) -> None:
+    assert assert_never_used(weights, lambda: _content(weights), seed=seed) > 50
+
+
+def _content(path: Path) -> list[object]:
+    network, metadata = load_network(path)
+    return [metadata, *(tensor.tolist() for tensor in network.state_dict().values())]
+
+
+def test_weights_of_before_hold_no_digest_and_are_used_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, network = tmp_path / "old.safetensors", _network()
+    save_file(network.state_dict(), path, metadata={"setting": "resnet34_ds", "width": "4", "epoch": "1"})
+    loaded, _ = load_network(path)
+    assert all(torch.equal(one, other) for one, other in zip(network.parameters(), loaded.parameters(), strict=True))
+    assert f"{path}: it holds no SHA-256 of its bytes" in caplog.text

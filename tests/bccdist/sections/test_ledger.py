@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import assert_never_used
 from study_folders import flat_margins, ledger_row
 
 from bccdist.errors import LedgerError
@@ -97,3 +98,23 @@ def test_steps_that_no_pixel_reaches_have_nan_and_not_null(tmp_path: Path) -> No
     values = column.flatten()
     assert (values.null_count, column.null_count) == (0, 0)
     assert np.isnan(values.to_numpy()).sum() == 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_rows_are_never_used(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "slide-0.parquet"
+    write_rows(path, [ledger_row(section_id=f"section-{number}") for number in range(4)])
+    assert assert_never_used(path, lambda: str(read_rows(path).to_pylist()), seed=seed) > 50
+
+
+def test_what_was_gathered_is_gathered_anew_where_it_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, target = tmp_path / "rows", tmp_path / "all.parquet"
+    write_rows(rows / "a.parquet", [ledger_row(slide_id="a")])
+    merge(rows, target)
+    whole = target.read_bytes()
+    target.write_bytes(whole[:500] + b"?" + whole[501:])
+    assert merge(rows, target)["slide_id"].to_pylist() == ["a"]
+    assert target.read_bytes() == whole
+    assert f"{target}: damaged" in caplog.text

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import assert_never_used
+from small_study import SmallStudy
 
 from bccdist.errors import ShardError
 from bccdist.files import sha256_of_file, write_json
@@ -131,3 +133,17 @@ def test_an_index_of_another_schema_is_refused(paths: ShardSetPaths, table: pa.T
     _write(paths, table)
     with pytest.raises(ShardError, match="schema version"):
         read_set(paths.root)
+
+
+def _content(shard_set: ShardSet) -> list[object]:
+    """All that training asks of an index and a manifest."""
+    columns = [name for name in SCHEMA.names if name.endswith(("offset", "bytes", "fraction")) or "pool" in name]
+    texts = [shard_set.coded_column(name)[1] for name in ("part", "tar", "slide_id")]
+    about = [shard_set.digest, shard_set.target_mpp, shard_set.is_phantom]
+    return [*about, *texts, *(shard_set.column(name).tolist() for name in columns)]
+
+
+@pytest.mark.parametrize("name", ["index", "manifest"])
+def test_a_damaged_index_or_manifest_is_never_used(study: SmallStudy, tmp_path: Path, name: str) -> None:
+    paths = study.copied_to(tmp_path).shards
+    assert assert_never_used(getattr(paths, name), lambda: _content(read_set(paths.root)), seed=1, num=100) > 80

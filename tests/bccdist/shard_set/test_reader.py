@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from damage import assert_never_used
 from numpy.typing import NDArray
 
 from bccdist.errors import ShardError
@@ -117,3 +118,14 @@ def test_a_missing_tar_is_an_error(changeable: ShardSet) -> None:
     tar.unlink()
     with pytest.raises(ShardError, match=rf"{tar} is not there, although the index names it"):
         PatchReader(changeable).read(30)
+
+
+def _patches(shard_set: ShardSet) -> list[tuple[bytes, bytes]]:
+    reader = PatchReader(shard_set)
+    found = [reader.read(row) for row in range(len(shard_set.column("image_offset")))]
+    return [(image.tobytes(), mask.tobytes()) for image, mask in found]
+
+
+def test_a_damaged_tar_is_never_used(changeable: ShardSet) -> None:
+    for seed, tar in enumerate(sorted((changeable.root / "tars").iterdir())):
+        assert assert_never_used(tar, lambda: _patches(changeable), seed=seed, num=15) > 3

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from study_folders import ledger_row, write_study
+from study_folders import ledger_row, write_claimed, write_study
 
 from bccdist.failures import write_begun, write_failure
-from bccdist.files import write_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -122,7 +121,7 @@ def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
         for epoch in epochs
     ]
     write_study(paths.root, rows, iou={1: 0.5, 2: 0.4, 3: 0.6})
-    write_json(paths.run(SETTING).config, {"keep_best": 2, "epochs": 3, "global_batch": 64})
+    write_claimed(paths.run(SETTING).config, {"keep_best": 2, "epochs": 3, "global_batch": 64})
 
 
 def choose(paths: StudyPaths, epoch: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from study_folders import write_claimed
 
 from bccdist.errors import LedgerError
 from bccdist.paths import RunPaths
@@ -91,7 +92,7 @@ def test_a_stop_is_told_until_the_run_goes_on() -> None:
 def write_run(root: Path, events: Iterator[dict[str, Any]], *, ious: dict[int, float] | None = None) -> RunPaths:
     run = RunPaths(root / "run")
     run.events(0).parent.mkdir(parents=True)
-    run.config.write_text(json.dumps({"epochs": 40, "global_batch": 64, "keep_best": 5}))
+    write_claimed(run.config, {"epochs": 40, "global_batch": 64, "keep_best": 5})
     run.events(0).write_text("".join(json.dumps(each) + "\n" for each in events))
     shared = {"is_final": True, "num_steps": NUM_STEPS, "patches_per_s": 128.0, "seconds": 5.0}
     if ious:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from damage import assert_never_used
 from torch import Tensor, nn
 
 from bccdist.errors import CheckpointError
+from bccdist.training import checkpoints
 from bccdist.training.checkpoints import Position, RankState, State, load_state, rank_state, save_state
 from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
@@ -192,3 +194,39 @@ def test_pickled_code_is_not_run(path: Path) -> None:
     path.write_bytes(pickle.dumps(_Command(), protocol=2))
     with pytest.raises(CheckpointError, match=rf"{path}: damaged training state"):
         Training(seed=1).load(path)
+
+
+def _content(path: Path) -> list[object]:
+    training = Training(seed=2)
+    state = training.load(path)
+    tensors = [each.tolist() for each in _values(training)]
+    return [*tensors, str(training.optimizer.state_dict()), str(state), torch.get_rng_state().tolist()]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_state_is_never_used(path: Path, images: Tensor, seed: int) -> None:
+    training = Training(seed=1)
+    training.step(images)
+    training.save(path)
+    assert assert_never_used(path, lambda: _content(path), seed=seed) > 50
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_state_of_before_is_held_against_the_sums_of_its_zip(
+    path: Path, images: Tensor, seed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checkpoints, "BLANK_SEAL", "")
+    monkeypatch.setattr(checkpoints, "seal", lambda _: None)
+    training = Training(seed=1)
+    training.step(images)
+    training.save(path)
+    assert assert_never_used(path, lambda: _content(path), seed=seed) > 20
+    assert "holds no SHA-256 of its bytes" in caplog.text
+
+
+def test_a_state_that_is_not_finite_is_not_gone_on_with(path: Path) -> None:
+    training = Training(seed=1)
+    training.network[1].running_var.fill_(math.inf)  # type: ignore[operator, union-attr]
+    training.save(path)
+    with pytest.raises(CheckpointError, match=rf"{path}: layer 1.running_var holds a number that is not finite"):
+        Training(seed=2).load(path)
