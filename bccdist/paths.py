@@ -150,6 +150,11 @@ class StudyPaths:
         return self.root / "labels.csv"
 
     @property
+    def fingerprints(self) -> Path:
+        """The folder of the slides' fingerprints, by content."""
+        return self.root / "fingerprints"
+
+    @property
     def failures(self) -> Path:
         """The folder of the failures, by stage."""
         return self.root / "failures"

@@ -22,15 +22,17 @@ from bccdist.parts import Kind, Part
 from bccdist.processes import TIMED_OUT, Failure, run_each
 from bccdist.slides.checkup import (
     Code,
+    Finding,
     Severity,
     SlideCheckup,
     begin_checkup,
     check_slide,
     unknown_names_of,
 )
+from bccdist.slides.fingerprints import fingerprints_of, kept_beside
 from bccdist.slides.manifest import Manifest, inspect_manifest
 from bccdist.slides.part_totals import totals_of
-from bccdist.slides.set_checkup import check_set
+from bccdist.slides.set_checkup import check_leaks, check_set
 from bccdist.stages.requirements import lacks_of_manifest
 from jobs.doctor_lines import (
     closing_lines,
@@ -55,7 +57,7 @@ class DoctorArguments:
     manifest: Annotated[Path, tyro.conf.Positional]
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     report: Path | None = None
-    """Where to write everything that was found, as JSON."""
+    """Where to write everything that was found, as JSON; the slides' fingerprints are kept in a folder beside it."""
     parts: tuple[str, ...] = tuple(part.short for part in Part)
     """Which parts: train, val1, val2, test."""
     workers: int | None = None
@@ -119,13 +121,28 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     for checkup in _in_order(manifest, [slide.slide_id for slide in slides], arguments):
         checkups.append(checkup)
         _print_lines([slide_line(checkup, slides), *finding_lines(checkup.findings), *note_lines(checkup.notes)])
-    found_among_all = check_set(checkups)
+    found_among_all = [check_set(checkups), _check_leaks(manifest, checkups, arguments)]
     lacks = _lacks_of_study(manifest, checkups) if set(parts) == set(Part) else []
     diagnosis = Diagnosis(manifest=manifest, parts=parts, faults=faults, checkups=checkups, study_lacks=lacks)
     _print_lines(set_lines(found_among_all))
     _print_lines(closing_lines([totals_of(manifest, part) for part in parts], checkups))
     _print_lines(lack_lines(lacks))
     return diagnosis
+
+
+def _check_leaks(
+    manifest: Manifest, checkups: Sequence[SlideCheckup], arguments: DoctorArguments
+) -> dict[str, list[Finding]]:
+    # What could not be read has its error already, and would take or crash as long again.
+    readable = [manifest.slide(checkup.slide_id) for checkup in checkups if checkup.tissue_mm2 is not None]
+    fingerprints, reasons = fingerprints_of(
+        readable,
+        keep_in=kept_beside(arguments.report) if arguments.report else None,
+        also_in=[kept_beside(manifest.path)],
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+    )
+    return check_leaks(checkups, manifest, fingerprints, reasons)
 
 
 def _lacks_of_study(manifest: Manifest, checkups: Sequence[SlideCheckup]) -> list[str]:

@@ -131,12 +131,15 @@ def lack_lines(lacks: Sequence[str]) -> list[str]:
     ]
 
 
-def set_lines(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """What only shows among all slides, by slide_id."""
-    if not findings:
-        return []
-    lines = [line for slide_id, found in findings.items() for line in (slide_id, *finding_lines(found))]
-    return ["", "Among all slides:", *lines]
+def set_lines(found: Sequence[Mapping[str, Sequence[Finding]]]) -> list[str]:
+    """What only shows among all slides: what each of the checks found, by slide_id."""
+    slide_ids = dict.fromkeys(slide_id for each in found for slide_id in each)
+    lines = [
+        line
+        for slide_id in slide_ids
+        for line in (slide_id, *finding_lines(finding for each in found for finding in each.get(slide_id, ())))
+    ]
+    return ["", "Among all slides:", *lines] if lines else []
 
 
 def closing_lines(totals: Sequence[PartTotals], checkups: Sequence[SlideCheckup]) -> list[str]:

@@ -19,10 +19,14 @@ from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA
 from bccdist.shard_set.pools import NO_PATCHES, POOLS, PoolTotals, pool_totals
+from bccdist.slides.fingerprints import fingerprints_of, kept_beside
+from bccdist.slides.leakage import likeness_leaks, pixel_leaks
 from bccdist.slides.manifest import Manifest, read_manifest
 from shards.build import STAGE
 from shards.rows import TILED_PARTS, SlideRows, TarRecord, done_rows, identity_of
 
+LONGEST_FINGERPRINT_S = 600.0
+"""A slide that takes longer to compare is left out of the comparison, which is told."""
 _ROWS_PER_GROUP = 100_000
 """A row group of the index has about so many rows, whatever the number of slides."""
 _FEW_VALUES = ["slide_id", "section_id", "part", "tar", "mpp_read"]
@@ -39,18 +43,26 @@ class _Found:
     faults: list[str] = field(default_factory=list)
 
 
-def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig) -> None:
+def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig, *, num_workers: int | None = None) -> None:
     """Write index.parquet and manifest.json of a set whose slides are all done; remove what broken-off writers left.
+
+    Args:
+        manifest_path: the study's slides.csv.
+        study_root: the study's folder.
+        config: how the slides were built.
+        num_workers: processes that read the slides which nobody has a fingerprint of; see `run_each`.
 
     Raises:
         ManifestError: the manifest has faults.
         ConfigurationError: the set was begun with another configuration.
-        ShardError: slides are missing, failed or changed since, or Training has no patch with tumor.
+        ShardError: slides are missing, failed or changed since, the same pixels are in two parts, or Training has no
+            patch with tumor.
     """
     # A slide that has gone since it was built is one of the faults that are listed.
     manifest = read_manifest(manifest_path, files_must_exist=False)
     study = StudyPaths(study_root)
     claim_config(study.shards.config, config)
+    _refuse_leaks(manifest, study, num_workers=num_workers)
     found = _Found()
     with atomic_path(study.shards.index) as partial:
         _write_index(partial, _done_tables(manifest, study, config, found))
@@ -121,6 +133,30 @@ def _refuse_faults(paths: ShardSetPaths, faults: Sequence[str]) -> None:
             f"{paths.root}: {len(faults)} slide(s) are not done, so the set cannot be finished; mend or leave out "
             f"these and run the shards stage again:\n{listed}"
         )
+
+
+def _refuse_leaks(manifest: Manifest, study: StudyPaths, *, num_workers: int | None) -> None:
+    """Refuse pixels that are in two parts, before anything is learned from them; tell what else may be there twice.
+
+    All slides of the manifest are compared, those without shards too.
+    """
+    fingerprints, reasons = fingerprints_of(
+        manifest.slides,
+        keep_in=study.fingerprints,
+        also_in=[kept_beside(manifest.path)],
+        num_workers=num_workers,
+        timeout_s=LONGEST_FINGERPRINT_S,
+    )
+    for slide_id, reason in reasons.items():
+        LOG.warning(f"slide {slide_id} was not compared with the others, and may be there twice: {reason}")
+    leaks = pixel_leaks(manifest, {slide_id: found.content for slide_id, found in fingerprints.items()})
+    refused = [f"  - slide {leak.slide_id}: {leak.text}" for leak in leaks if leak.is_across_parts]
+    within = [leak for leak in leaks if not leak.is_across_parts]
+    for leak in (*within, *likeness_leaks(manifest, fingerprints)):
+        LOG.warning(f"slide {leak.slide_id}: {leak.text}")
+    if refused:
+        listed = "\n".join(refused)
+        raise ShardError(f"{manifest.path}: the same pixels are in two parts, so the set is not finished:\n{listed}")
 
 
 def _refuse_tumor_free(training: PoolTotals, manifest: Manifest) -> None:

@@ -64,6 +64,9 @@ class Code(StrEnum):
     NO_LABEL = "no-label"
     OUTLYING_MPP = "outlying-mpp"
     SAME_FILE = "same-file"
+    SAME_PIXELS = "same-pixels"
+    LOOKS_ALIKE = "looks-alike"
+    NOT_COMPARED = "not-compared"
     CRASH = "crash"
     TIMEOUT = "timeout"
 

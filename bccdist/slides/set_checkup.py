@@ -1,14 +1,20 @@
-"""What only shows among all slides of a manifest: another scale than the others', one file twice."""
+"""What only shows among all slides of a manifest: another scale than the others', one file or one tissue twice."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
 
 from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
+from bccdist.slides.fingerprints import Fingerprint
+from bccdist.slides.leakage import Leak, likeness_leaks, pixel_leaks
+from bccdist.slides.manifest import Manifest
 
 OUTLYING_MPP = 3.0
 """A slide's um/px at level 0 over the set's median, or under it."""
+
+
+Found = Iterable[tuple[SlideCheckup, Finding]]
 
 
 def check_set(checkups: Sequence[SlideCheckup]) -> dict[str, list[Finding]]:
@@ -17,11 +23,54 @@ def check_set(checkups: Sequence[SlideCheckup]) -> dict[str, list[Finding]]:
     Returns:
         What was added, by slide_id.
     """
+    return _added([*_outlying_mpp(checkups), *_same_files(checkups)])
+
+
+def check_leaks(
+    checkups: Sequence[SlideCheckup],
+    manifest: Manifest,
+    fingerprints: Mapping[str, Fingerprint],
+    reasons: Mapping[str, str],
+) -> dict[str, list[Finding]]:
+    """Add which slides have the pixels of another one, or look like one piece of tissue with it.
+
+    Args:
+        checkups: of the slides; they get the findings.
+        manifest: of the slides.
+        fingerprints: of those slides that are compared, by slide_id.
+        reasons: why some of the others are not.
+
+    Returns:
+        What was added, by slide_id.
+    """
+    by_id = {checkup.slide_id: checkup for checkup in checkups}
+    leaks = _leaks(manifest, fingerprints, reasons)
+    return _added([(by_id[slide_id], finding) for slide_id, finding in leaks])
+
+
+def _added(found: Found) -> dict[str, list[Finding]]:
     added: defaultdict[str, list[Finding]] = defaultdict(list)
-    for checkup, finding in (*_outlying_mpp(checkups), *_same_files(checkups)):
+    for checkup, finding in found:
         checkup.findings.append(finding)
         added[checkup.slide_id].append(finding)
     return dict(added)
+
+
+def _leaks(
+    manifest: Manifest, fingerprints: Mapping[str, Fingerprint], reasons: Mapping[str, str]
+) -> Iterator[tuple[str, Finding]]:
+    contents = {slide_id: fingerprint.content for slide_id, fingerprint in fingerprints.items()}
+    for leak in (*pixel_leaks(manifest, contents), *likeness_leaks(manifest, fingerprints)):
+        yield leak.slide_id, _finding_of(leak)
+    for slide_id, reason in reasons.items():
+        text = f"it was not compared with the other slides, so that nobody knows whether it is there twice: {reason}"
+        yield slide_id, Finding(code=Code.NOT_COMPARED, severity=Severity.WARNING, text=text)
+
+
+def _finding_of(leak: Leak) -> Finding:
+    code = Code.SAME_PIXELS if leak.has_same_pixels else Code.LOOKS_ALIKE
+    severity = Severity.ERROR if leak.has_same_pixels and leak.is_across_parts else Severity.WARNING
+    return Finding(code=code, severity=severity, text=leak.text)
 
 
 def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:

@@ -1,13 +1,23 @@
 """What a whole study needs of its manifest: found out before its first job, and by the doctor."""
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
 
 from bccdist.configuration import ShardConfig
 from bccdist.errors import AnnotationError, SlideError
+from bccdist.log import LOG
 from bccdist.parts import Kind, Label, Part
+from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
 from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS
 
+Read = TypeVar("Read")
+LONGEST_LOOK_S = 60.0
+"""How long a launch looks at the pixels of slides whose fingerprints are not kept."""
 TumorIn = Callable[[SlideRecord], bool]
 """Whether a slide's annotation holds Tumornest."""
 
@@ -52,6 +62,52 @@ def _lacking_labels(manifest: Manifest, labels: Iterable[SectionRecord] | None) 
 def _lacking_test(manifest: Manifest) -> Iterator[str]:
     if not manifest.slides_of(TEST_HEATMAPS.parts):
         yield f"no slide is in {' or '.join(TEST_HEATMAPS.parts)}, so there would be nothing to report on"
+
+
+def lacks_of_pixels(manifest: Manifest, study: StudyPaths, *, within_s: float = LONGEST_LOOK_S) -> list[str]:
+    """Slides of two parts with the same pixels, a sentence each; how many were not compared is told in the log.
+
+    Kept fingerprints are taken where there are some. Of the other slides only those are read that share their size
+    with another one, so that this is quick for hundreds of slides.
+
+    Args:
+        manifest: of the slides.
+        study: may keep fingerprints, as may the folder beside slides.csv.
+        within_s: slides whose turn would come later are not read.
+    """
+    from bccdist.slides.fingerprints import content_of, kept_beside, kept_fingerprint, size_of
+    from bccdist.slides.leakage import pixel_leaks
+
+    end_s = time.monotonic() + within_s
+    folders = [study.fingerprints, kept_beside(manifest.path)]
+    kept = {slide.slide_id: kept_fingerprint(slide, folders) for slide in manifest.slides}
+    contents = {slide_id: found.content for slide_id, found in kept.items() if found is not None}
+    others = [slide for slide in manifest.slides if slide.slide_id not in contents]
+    sizes = _read_each(others, size_of, end_s)
+    counts = Counter([*sizes.values(), *(found.size_level0_px for found in kept.values() if found is not None)])
+    alike = [slide for slide in others if slide.slide_id in sizes and counts[sizes[slide.slide_id]] > 1]
+    contents |= _read_each(alike, content_of, end_s)
+    num_left = len(others) - len(sizes) + sum(slide.slide_id not in contents for slide in alike)
+    if num_left:
+        report = manifest.path.with_name("doctor.json")
+        LOG.warning(
+            f"{num_left} of {len(manifest.slides)} slides could not be opened, or not in time, and were not compared "
+            "with the others: whether their pixels are in two parts is looked at when the shard set is finished, or "
+            f"before by `python jobs/doctor.py {manifest.path} --report {report}`"
+        )
+    leaks = pixel_leaks(manifest, contents)
+    return [f"slide {leak.slide_id}: {leak.text}" for leak in leaks if leak.is_across_parts]
+
+
+def _read_each(slides: Sequence[SlideRecord], read: Callable[[Path], Read], end_s: float) -> dict[str, Read]:
+    """What is read of each slide by slide_id; without those that cannot be read, or not in time."""
+    found = {}
+    for slide in slides:
+        if time.monotonic() > end_s:
+            break
+        with suppress(SlideError):
+            found[slide.slide_id] = read(slide.path)
+    return found
 
 
 def reading_annotations(manifest: Manifest, config: ShardConfig) -> TumorIn:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from killing import killed_at
 from synthetic_slides import islands_picture, write_slide
+from tissue_pictures import scaled, textured_tissue, turned
 
 from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.parts import Part
@@ -104,6 +105,29 @@ def test_what_may_be_wrong_with_the_manifest_is_told_and_counted(
     written = json.loads(report.read_text(encoding="utf-8"))
     assert (written["num_warnings"], len(written["manifest_warnings"])) == (1, 1)
     assert written["manifest_notes"] == ["slides.csv: columns that are kept and not used: 'Patient', 'note'"]
+
+
+def test_slides_that_are_there_twice_are_named_and_fingerprints_kept_beside_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tissue = scaled(textured_tissue(0), 0.6)
+    pictures = {"a": tissue, "copy": tissue, "turned": turned(tissue, 90), "other": scaled(textured_tissue(1), 0.6)}
+    for name, picture in pictures.items():
+        write_slide(tmp_path / f"{name}.tif", picture, mpp=4.0)
+    rows = "".join(
+        f"{name},{part},{name}.tif,,\n" for name, part in zip(pictures, ("Test", "val2", "val2", "Test"), strict=True)
+    )
+    report = tmp_path / "reports" / "doctor.json"
+    assert main(arguments(write_manifest(tmp_path, rows), report=report, target_mpp=4.0)) == 1
+    found = {
+        slide["slide_id"]: {each["code"]: each["severity"] for each in slide["findings"] if each["code"] != "no-label"}
+        for slide in json.loads(report.read_text(encoding="utf-8"))["slides"]
+    }
+    assert found == {"a": {}, "copy": {"same-pixels": "error"}, "turned": {"looks-alike": "warning"}, "other": {}}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "its pixels are those of a (Test), in another file" in printed
+    assert "it and a (Test) look like one piece of tissue" in printed
+    assert len(list((report.parent / "fingerprints").iterdir())) == 3  # the copy's is the same file's
 
 
 def test_what_a_whole_study_lacks_is_told_and_is_no_fault_of_the_manifest(
@@ -288,5 +312,8 @@ def test_scanners_slides_have_no_errors_but_missing_labels(shared_data: Path, tm
     rows += f"dicom,Test,{dicom},,\nset,Test,{fixtures / 'pif_kidney/histology_image.svs'},,0.4667\n"
     report = tmp_path / "report.json"
     main(DoctorArguments(manifest=write_manifest(tmp_path, rows), report=report))
+    # The last two are the first two in other containers, with other pixels of the same tissue.
+    alike = {"svs": [], "ndpi": [], "dicom": ["looks-alike"], "set": ["looks-alike"]}
     for slide in json.loads(report.read_text(encoding="utf-8"))["slides"]:
-        assert [finding["code"] for finding in slide["findings"]] == ["no-label"], slide
+        codes = [finding["code"] for finding in slide["findings"]]
+        assert codes == ["no-label", *alike[slide["slide_id"]]], slide

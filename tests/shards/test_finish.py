@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_study import SLIDE_IDS, STROMA, SmallStudy, annotated, write_mask, write_study
+import tifffile
+from small_study import MPP_LEVEL0, SLIDE_IDS, STROMA, SmallStudy, annotated, write_mask, write_study
 
 from bccdist.configuration import BalanceConfig
 from bccdist.errors import ShardError, StageFailedError
 from bccdist.files import read_json, sha256_of_file
+from bccdist.paths import StudyPaths
 from bccdist.shard_set.index import SCHEMA
 from shards import finish
 
@@ -157,3 +159,35 @@ def test_the_index_is_written_in_groups_of_slides(
     index = pq.ParquetFile(study.shards.index)
     assert [index.metadata.row_group(number).num_rows for number in range(index.num_row_groups)] == groups
     assert index.read().equals(pa.concat_tables(pq.read_table(study.shards.rows(each)) for each in SLIDE_IDS))
+
+
+def test_the_same_pixels_in_two_parts_are_refused_before_anything_is_learned(study: SmallStudy) -> None:
+    # Another container with the same picture: the slide's bytes do not tell.
+    picture = tifffile.imread(study.data / "train-0.tif", key=0)
+    tifffile.imwrite(
+        study.data / "val1-0.tif",
+        picture,
+        photometric="rgb",
+        tile=(512, 512),
+        compression="deflate",
+        resolution=(1e4 / MPP_LEVEL0,) * 2,
+        resolutionunit="CENTIMETER",
+    )
+    study.build()
+    message = r"two parts.*\n  - slide train-0: its pixels are those of val1-0 \(Validation I\)"
+    with pytest.raises(ShardError, match=message):
+        study.finish()
+    assert not study.shards.manifest.exists()
+    assert list(StudyPaths(study.root).fingerprints.iterdir())
+
+
+def test_a_slide_that_cannot_be_compared_is_told_and_does_not_keep_the_set_from_being_finished(
+    study: SmallStudy, caplog: pytest.LogCaptureFixture
+) -> None:
+    (study.data / "test-0.tif").write_bytes(b"no slide")
+    with study.manifest.open("a", encoding="utf-8") as file:
+        file.write("test-0,test,test-0.tif,\n")
+    study.build()
+    study.finish()
+    assert study.shards.manifest.exists()
+    assert "slide test-0 was not compared with the others, and may be there twice" in caplog.text

@@ -123,7 +123,7 @@ def write_picture_study(folder: Path) -> PictureStudy:
     claim_study(paths.root, manifest_path)
     annotated_ids = [slide_id for slide_id, part in SLIDES.items() if part.is_annotated]
     build_slides(manifest_path, annotated_ids, paths.root, ShardConfig(), num_workers=0)
-    finish_set(manifest_path, paths.root, ShardConfig())
+    finish_set(manifest_path, paths.root, ShardConfig(), num_workers=0)
     paths.tables.mkdir()
     selection = pd.DataFrame([asdict(choice_of(setting)) for setting in SETTINGS]).assign(f_beta=F_BETA)
     selection.to_parquet(paths.selection)

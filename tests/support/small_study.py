@@ -41,7 +41,7 @@ class SmallStudy:
         build_slides(self.manifest, slide_ids or SLIDE_IDS, self.root, self.config, num_workers=0)
 
     def finish(self) -> None:
-        finish_set(self.manifest, self.root, self.config)
+        finish_set(self.manifest, self.root, self.config, num_workers=0)
 
     def copied_to(self, folder: Path) -> "SmallStudy":
         """The same study, data and all, in another folder."""

@@ -64,7 +64,7 @@ def test_shards_are_built_from_what_is_exported(paths: StudyPaths, tmp_path: Pat
     assert "Some of them are in Test. Take these slides out" in said
     manifest_path, extra = tmp_path / "hard" / "slides.csv", StudyPaths(tmp_path / "extra")
     build_slides(manifest_path, ["test-1"], extra.root, ShardConfig(), num_workers=0)
-    finish_set(manifest_path, extra.root, ShardConfig())
+    finish_set(manifest_path, extra.root, ShardConfig(), num_workers=0)
     index = pq.read_table(extra.shards.index).to_pandas()
     assert set(index["part"]) == {"Training"}
     left, right = (index[index["section_id"] == f"test-1-{side}"] for side in ("left", "right"))

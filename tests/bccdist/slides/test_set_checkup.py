@@ -6,7 +6,8 @@ import pytest
 
 from bccdist.parts import Part
 from bccdist.slides.checkup import Code, Severity, SlideCheckup
-from bccdist.slides.set_checkup import check_set
+from bccdist.slides.manifest import Manifest
+from bccdist.slides.set_checkup import check_leaks, check_set
 
 
 def only(checkup: SlideCheckup, code: Code, severity: Severity) -> str:
@@ -41,3 +42,12 @@ def test_one_file_under_two_names_is_an_error(tmp_path: Path) -> None:
     checkups = [bare(name, tmp_path / f"{name}.tif") for name in ("a", "b", "gone", "away")]
     assert list(check_set(checkups)) == ["b"]
     assert "the same file as a;" in only(checkups[1], Code.SAME_FILE, Severity.ERROR)
+
+
+def test_what_was_not_compared_is_a_warning(tmp_path: Path) -> None:
+    checkups = [bare("a", tmp_path / "a.tif"), bare("b", tmp_path / "b.tif")]
+    manifest = Manifest(path=tmp_path / "slides.csv", slides=(), sections=())
+    assert list(check_leaks(checkups, manifest, {}, {"b": "its process was ended"})) == ["b"]
+    assert "nobody knows whether it is there twice: its process" in only(
+        checkups[1], Code.NOT_COMPARED, Severity.WARNING
+    )

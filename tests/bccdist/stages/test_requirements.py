@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 from small_study import annotated, tissue_picture, write_mask, write_slide
+from synthetic_slides import write_slide as write_tiff
+from tissue_pictures import textured_tissue
 
 from bccdist.configuration import ShardConfig
 from bccdist.parts import Label, Part
+from bccdist.paths import StudyPaths
+from bccdist.slides.fingerprints import fingerprints_of
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
-from bccdist.stages.requirements import lacks_of_manifest, reading_annotations
+from bccdist.stages.requirements import lacks_of_manifest, lacks_of_pixels, reading_annotations
 
 SLIDES = tuple(SlideRecord(slide_id=part.short, part=part, path=Path(f"{part.short}.tif")) for part in Part)
 SECTIONS = (
@@ -88,3 +92,43 @@ def test_tumor_is_looked_for_in_the_files_and_what_cannot_be_read_holds_none(tmp
     assert not tumor_in(slide("a.tif"))
     assert not tumor_in(slide("a.tif", "broken.geojson"))
     assert not tumor_in(slide("broken.tif", "tumor.png"))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Manifest:
+    """A slide, its copy in another container and part, a slide of its size, and one that is no slide."""
+    tissue = textured_tissue(0)
+    written = {"a": (tissue, (1,)), "b": (tissue, (1, 4)), "c": (textured_tissue(1), (1,))}
+    for name, (picture, downsamples) in written.items():
+        write_tiff(tmp_path / f"{name}.tif", picture, mpp=2.0, downsamples=downsamples)
+    (tmp_path / "d.tif").write_bytes(b"no slide")
+    parts = {"a": Part.TRAINING, "b": Part.TEST, "c": Part.TEST, "d": Part.TEST}
+    slides = [SlideRecord(slide_id=name, part=part, path=tmp_path / f"{name}.tif") for name, part in parts.items()]
+    return Manifest(path=tmp_path / "slides.csv", slides=tuple(slides), sections=())
+
+
+def test_the_same_pixels_in_two_parts_are_lacking_and_what_was_not_compared_is_told(
+    copied: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (lack,) = lacks_of_pixels(copied, StudyPaths(tmp_path / "study"))
+    assert lack.startswith("slide b: its pixels are those of a (Training), in another file")
+    assert "1 of 4 slides could not be opened, or not in time, and were not compared" in caplog.text
+    assert not (tmp_path / "study").exists()
+
+
+def test_slides_for_which_there_is_no_time_are_counted(
+    copied: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert lacks_of_pixels(copied, StudyPaths(tmp_path / "study"), within_s=-1) == []
+    assert "4 of 4 slides" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["study", "beside"])
+def test_kept_fingerprints_are_enough(
+    copied: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    study = StudyPaths(tmp_path / "study")
+    keep_in = study.fingerprints if place == "study" else tmp_path / "fingerprints"
+    fingerprints_of(copied.slides[:3], keep_in=keep_in, num_workers=0)
+    assert len(lacks_of_pixels(copied, study, within_s=-1)) == 1
+    assert "1 of 4 slides" in caplog.text
