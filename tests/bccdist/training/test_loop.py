@@ -22,12 +22,13 @@ from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
 from bccdist.errors import CheckpointError, ConfigurationError, DistributedError, ShardError
-from bccdist.files import read_json, sha256_of_file, write_json
+from bccdist.files import read_json, sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.random_streams import STREAMS_VERSION
+from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.training import loop, step
@@ -422,7 +423,7 @@ def test_a_part_without_patches_is_refused_before_anything_is_written(study: Stu
     table = pq.read_table(paths.index)
     pq.write_table(table.filter(pc.not_equal(table["part"], part)), paths.index)
     manifest = read_json(paths.manifest)
-    write_json(paths.manifest, {**manifest, "index": {"sha256": sha256_of_file(paths.index)}})
+    write_sealed_json(paths.manifest, {**manifest, "index": {"sha256": sha256_of_file(paths.index)}})
     with pytest.raises(ShardError, match=rf"{paths.root}: no patches of {part}, expected some to train with"):
         train(study.root, "resnet34_ds", SHORT)
     assert not study.runs.exists()
