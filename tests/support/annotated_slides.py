@@ -41,6 +41,12 @@ def blank_slide(
     return cast("Slide", facts)
 
 
+def scanned(box_level0_px: Box) -> dict[str, str]:
+    """The properties by which a slide names the area that was scanned, as MRXS and SCN files do."""
+    sides = zip(("x", "y", "width", "height"), box_level0_px, strict=True)
+    return {f"openslide.bounds-{side}": str(length) for side, length in sides}
+
+
 def whole(slide: Slide) -> Box:
     """The box of the target frame that is the whole slide."""
     return Box(0, 0, slide.width_px, slide.height_px)

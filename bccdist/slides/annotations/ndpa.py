@@ -61,6 +61,11 @@ def _frame_of(path: Path, slide: Slide) -> _Frame:
             f"there (without {', '.join(missing)}); name the .ndpi file in slides.csv, or export GeoJSON from QuPath"
         )
     scale_um, offset_nm = points(f"{slide.path}", [(texts[0], texts[1]), (texts[2], texts[3])])
+    if scale_um.min() <= 0:
+        raise AnnotationError(
+            f"{path}: NDPA is in nanometres, and {slide.path} says {texts[0]} x {texts[1]} um/px; export GeoJSON from "
+            "QuPath"
+        )
     return _Frame(scale_um * _NM_PER_UM, offset_nm, np.array(slide.level0_size) / 2)
 
 

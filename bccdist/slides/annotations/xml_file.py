@@ -30,7 +30,7 @@ _BYTE_ORDER_MARKS = (
     (b"\0<", "utf-16-be"),
 )
 _DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([^"']+)["']""")
-_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
+_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _AS_WRITTEN = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949"}
 """What Windows writes under these names: sets that hold them and more characters."""
 
@@ -70,11 +70,8 @@ def parse_xml(path: Path, content: bytes) -> Element:
 
 
 def _in_utf8(content: bytes) -> bytes:
-    """The same text in UTF-8, without the declaration of another encoding."""
-    encoding = _encoding_of(content)
-    if encoding == "utf-8":
-        return content
-    return _DECLARATION.sub("", content.decode(encoding), count=1).encode()
+    """The same text in UTF-8, without its declaration, which may name another encoding."""
+    return _DECLARATION.sub("", content.decode(_encoding_of(content)), count=1).encode()
 
 
 def _encoding_of(content: bytes) -> str:

@@ -15,6 +15,7 @@ import pytest
 import shapely.affinity
 import shapely.geometry
 import tifffile
+from annotated_slides import scanned
 from killing import killed_at
 from numpy.typing import NDArray
 from study_folders import sections as other_sections
@@ -186,10 +187,22 @@ def features(content: Mapping[str, Any], *, is_region: bool) -> list[dict[str, A
     ]
 
 
+@pytest.mark.parametrize("area", [None, Box(100, 30, 1000, 1000)], ids=["level 0 alone", "a scanned area"])
 @pytest.mark.parametrize("psi", [None, "psi_0"])
-def test_our_own_reader_gives_the_mask_back_pixel_for_pixel(study: Study, psi: Psi | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_by_qupath", [False, True], ids=["as written", "saved by QuPath"])
+def test_our_own_reader_gives_the_mask_back_pixel_for_pixel(
+    study: Study,
+    psi: Psi | None,
+    area: Box | None,
+    is_by_qupath: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """QuPath keeps coordinates, and drops the member that says what they count from."""
+    if area is not None:
+        monkeypatch.setattr(Slide, "properties", scanned(area))
     content = study.write(psi=psi)
-    about = content["bccdist"]
+    about = content.pop("bccdist") if is_by_qupath else content["bccdist"]
     output: Psi = psi or "psi_4"
     assert about["psi"] == output
     expected = study.expected(output, about["t_p"], about["t_a_um2"])
@@ -299,8 +312,7 @@ def test_a_file_is_the_same_when_written_again(study: Study) -> None:
 
 def test_coordinates_count_from_the_corner_that_qupath_shows(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = study.write()
-    bounds = {"x": "100", "y": "30", "width": "1000", "height": "1000"}
-    properties = {f"openslide.bounds-{side}": length for side, length in bounds.items()}
+    properties = scanned(Box(100, 30, 1000, 1000))
     monkeypatch.setattr(Slide, "properties", properties)
     moved = study.write()
     assert moved["bccdist"]["origin_level0_px"] == [100, 30]

@@ -81,5 +81,6 @@ def test_qupath_counts_from_the_corner_of_what_was_scanned() -> None:
     content = qupath_collection(regions, reviewer="anna", at="2026", origin_level0_px=(5, 7))
     (feature,) = content["features"]
     assert shapely.from_geojson(json.dumps(feature["geometry"])).bounds == (15, 13, 35, 33)
+    assert content["bccdist"] == {"origin_level0_px": [5, 7]}
     assert feature["properties"]["classification"]["name"] == "Tumornest"
     assert feature["properties"]["metadata"] == {"reviewer": "anna", "at": "2026"}

@@ -3,18 +3,25 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from annotated_slides import scanned
 from review_study import SETTING, copied_study, drawn_square, given, say, worklist_of
 
 from analysis.review.answers import GivenAnswer, GivenRegions, read_journals
 from analysis.review.export import resolve
 from analysis.review.hard_sections import export_hard_sections, hard_sections
+from analysis.review.tiles import SlideFacts, TileReader
 from bccdist.configuration import ShardConfig
 from bccdist.errors import ConfigurationError, StageFailedError
-from bccdist.parts import Part
+from bccdist.files import read_json
+from bccdist.parts import Kind, Part
 from bccdist.paths import StudyPaths
+from bccdist.slides.annotations import read_annotations
+from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import read_manifest
+from bccdist.slides.slide import Slide
 from shards.build import build_slides
 from shards.finish import finish_set
 
@@ -71,6 +78,37 @@ def test_shards_are_built_from_what_is_exported(paths: StudyPaths, tmp_path: Pat
     assert left["tumornest_fraction"].max() > 0
     assert right["normal_fraction"].max() > 0
     assert right["tumornest_fraction"].max() < left["tumornest_fraction"].max()
+
+
+def test_regions_are_written_as_qupath_counts_and_read_where_they_were_drawn(
+    paths: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(paths, "anna", false_alarm(), regions=whole_slide())
+    masks = []
+    for area, corner in ((None, (200, 300)), (Box(120, 60, 1500, 900), (80, 240))):
+        if area is not None:
+            monkeypatch.setattr(Slide, "properties", scanned(area))
+        export(paths, tmp_path / f"hard-{corner[0]}")
+        manifest = read_manifest(tmp_path / f"hard-{corner[0]}" / "slides.csv")
+        (record,) = manifest.slides
+        content = read_json(record.annotations[0])
+        assert tuple(content["features"][0]["geometry"]["coordinates"][0][0]) == corner
+        with Slide(record.path, target_mpp=0.92) as slide:
+            annotation = read_annotations(record.annotations, slide, manifest.kinds)
+            masks.append(annotation.masks(Box(0, 0, slide.width_px, slide.height_px)))
+        assert not annotation.notes
+    assert all(np.array_equal(masks[0][kind], masks[1][kind]) for kind in Kind)
+    assert masks[0][Kind.TUMORNEST].any()
+
+
+def test_a_slide_that_cannot_be_opened_is_left_out_with_the_reason(
+    paths: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(paths, "anna", false_alarm(), regions=whole_slide())
+    facts = SlideFacts(width=0, height=0, mpp=0.0, min_level=0, max_level=0, error="test-1.tif: cut off")
+    monkeypatch.setattr(TileReader, "facts", lambda _reader, _slide_id: facts)
+    with pytest.raises(ConfigurationError, match=r"1 slide\(s\) are left out:\n  - test-1: test-1\.tif: cut off"):
+        export(paths, tmp_path / "hard")
 
 
 def test_the_manifest_says_where_slides_came_from_and_which_sections_are_hard(

@@ -9,6 +9,7 @@ import pytest
 
 from bccdist.errors import ManifestError
 from bccdist.parts import Kind, Label, Part
+from bccdist.slides.frames import Frame
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS, MOST_LISTED_FAULTS, inspect_manifest, read_manifest
 
@@ -81,7 +82,7 @@ def test_every_kind_of_fault_at_once_is_one_message(tmp_path: Path) -> None:
         r"sections\.csv, line 7: the box .* is not four whole numbers",
         r"sections\.csv, line 8: the box \(1, 2, 0, 4\) has a negative corner or no area",
         r"sections\.csv, line 9: 9 fields, expected 8 as in the header",
-        r"kinds\.toml: unknown table\(s\) \['classes'\]; known: names, mask_values",
+        r"kinds\.toml: unknown table\(s\) \['classes'\]; known: names, mask_values, frames",
         r"slide_id 'twice' occurs more than once",
         r"section_id 'good-1' occurs more than once",
         r"sections\.csv, line 3: slide_id 'nowhere' is not in slides\.csv",
@@ -358,8 +359,28 @@ def test_kinds_give_names_and_values_a_meaning(tmp_path: Path) -> None:
     assert read.mask_values == {0: None, 7: Kind.STROMA}
 
 
+def test_kinds_say_what_a_format_counts_from(tmp_path: Path) -> None:
+    row = f"{SLIDES}a,Test,a.tif,,,,\n"
+    read = read_manifest(write_manifest(tmp_path, row, kinds="[frames]\ngeojson = 'level0'\nasap = 'qupath'\n"))
+    assert read.kinds.frames == {"geojson": Frame.LEVEL0, "asap": Frame.QUPATH}
+    plain = read_manifest(write_manifest(tmp_path, row, kinds=""))
+    assert not plain.kinds.frames
+    assert plain.digest != read.digest
+
+
 @pytest.mark.parametrize(
-    "kinds", ["names = 3", "[names]\nBCC = 'Tumor'", "[names]\nBCC = 1", "[mask_values]\nx = 'none'", "[names"]
+    "kinds",
+    [
+        "names = 3",
+        "[names]\nBCC = 'Tumor'",
+        "[names]\nBCC = 1",
+        "[mask_values]\nx = 'none'",
+        "[names",
+        "frames = 3",
+        "[frames]\ngeojson = 'canvas'",
+        "[frames]\nndpa = 'level0'",
+        "[frames]\ngeojson = 1",
+    ],
 )
 def test_faulty_kinds_are_a_fault(tmp_path: Path, kinds: str) -> None:
     (fault,) = faults(write_manifest(tmp_path, f"{SLIDES}a,Test,a.tif,,,,\n", kinds=kinds))

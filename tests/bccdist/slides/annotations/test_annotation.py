@@ -94,6 +94,32 @@ FOREIGN = [
     Foreign("a.txt", b"ImageID\tImage Name\tBy\n", "a SlideScore table"),
     Foreign("a.json", b'{"images": [], "annotations": [], "categories": []}', "COCO JSON"),
     Foreign("a.json", b'[{"annotation": {"elements": []}}]', "Digital Slide Archive"),
+    Foreign("a.json", b'{"dataset": "x", "image": {}, "annotations": []}', "V7 Darwin JSON"),
+    Foreign("a.json", b'[{"imageID": 1, "question": "Tumor", "value": "[]"}]', "SlideScore JSON"),
+    Foreign(
+        "a.json",
+        b'{"collection": [{"class": "x", "location": "POLYGON ((0 0, 9 0, 9 9, 0 0))", "image": 1, "term": [2]}]}',
+        "Cytomine JSON",
+    ),
+    Foreign("a.json", b'[{"location": "POLYGON ((0 0, 9 0, 9 9, 0 0))", "project": 4}]', "Cytomine JSON"),
+    Foreign("a.wkt", b"MULTIPOLYGON (((0 0, 9 0, 9 9, 0 0)))", r"outlines in well-known text \(WKT\), as Cytomine"),
+    Foreign("a.csv", b"ID;Term;WKT\n1;BCC;POLYGON ((0 0, 9 0, 9 9, 0 0))\n", "outlines in well-known text"),
+    Foreign("a.csv", "ID;Term;WKT\n1;BCC;POLYGON((0 0, 9 0, 9 9, 0 0))\n".encode("utf-16"), "outlines in well-known"),
+    Foreign("a.json", b'{"createdBy": "Sectra IDS7", "annotations": []}', "a file of Sectra"),
+    Foreign("a.xml", b"<Sectra><Annotation/></Sectra>", "a file of Sectra"),
+    Foreign("a.dcm", bytes(128) + b"DICM\x02\x00", "a DICOM file, as Sectra exports annotations"),
+    Foreign("a.json", b'{"shapes": [], "imagePath": "a.tif"}', "LabelMe JSON"),
+    Foreign("a.json", b'{"_via_img_metadata": {}}', "VGG Image Annotator JSON"),
+    Foreign("a.qpproj", b'{"version": "0.5", "createTimestamp": 1, "images": []}', "a QuPath project"),
+    Foreign("a.xml", b"<annotations><version>1.1</version><image id='0'/></annotations>", "CVAT XML"),
+    Foreign("a.xml", b"<annotation><folder/><object/></annotation>", "Pascal VOC or LabelMe XML"),
+    Foreign("a.ome.xml", b'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><ROI/></OME>', "OME-XML"),
+    Foreign("a.session.xml", b"<session><image/></session>", "a Sedeen session"),
+    Foreign("a.sqlite", b"SQLite format 3\0" + bytes(90), "a SQLite database, as SlideRunner writes"),
+    Foreign("a.roi", b"Iout\0\0", "an ImageJ ROI"),
+    Foreign("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+    Foreign("a.npy", b"\x93NUMPY\x01", "a NumPy array"),
+    Foreign("a.geojson.gz", b"\x1f\x8b\x08", "a gzip archive"),
     Foreign("a.zip", b"PK\x03\x04xyz", "a ZIP archive"),
     Foreign("a.jpg", b"\xff\xd8\xff\xe0", "a JPEG, whose compression changes the values"),
     Foreign("a.qpdata", b"\xac\xed\x00\x05", "a QuPath data file"),
@@ -113,6 +139,29 @@ def test_another_format_is_refused_by_name_with_the_supported_ones(tmp_path: Pat
         read_annotations([path], SLIDE, KINDS)
     assert SUPPORTED_FORMATS in str(error.value)
     assert str(error.value).startswith(str(path))
+
+
+class Advised(NamedTuple):
+    """A file of another format, and what its owner is told to do."""
+
+    content: bytes
+    advice: str
+
+
+ADVISED = {
+    "qpdata": Advised(b"\xac\xed\x00\x05", "open it in QuPath, and export its objects as GeoJSON"),
+    "zip": Advised(b"PK\x03\x04", "unpack it"),
+    "wkt": Advised(b"POLYGON ((0 0, 9 0, 9 9, 0 0))", "Cytomine's y runs up from the lower edge"),
+    "anything": Advised(b"12 34 56", "open the slide with its annotations in QuPath and export GeoJSON"),
+}
+
+
+@pytest.mark.parametrize("case", ADVISED.values(), ids=ADVISED.keys())
+def test_the_refusal_of_another_format_says_what_to_do(tmp_path: Path, case: Advised) -> None:
+    (tmp_path / "a.file").write_bytes(case.content)
+    with pytest.raises(AnnotationError) as error:
+        read_annotations([tmp_path / "a.file"], SLIDE, KINDS)
+    assert str(error.value).endswith(case.advice) or case.advice in str(error.value).rpartition(": ")[2]
 
 
 def test_a_file_that_is_not_there_or_empty_is_refused(tmp_path: Path) -> None:

@@ -95,6 +95,31 @@ def test_a_scale_that_is_near_or_not_said_is_accepted(tmp_path: Path, scale: str
     assert np.array_equal(masks[Kind.TUMORNEST], TARGET)
 
 
+OWN_MPPS = [{"openslide.mpp-x": "46", "openslide.mpp-y": "46"}, {"aperio.MPP": "0.0046"}]
+
+
+@pytest.mark.parametrize("own", OWN_MPPS)
+def test_pixels_are_read_where_the_file_repeats_the_wrong_scale_of_the_slides_own_file(
+    tmp_path: Path, own: dict[str, str]
+) -> None:
+    """The scanner wrote it into both, and slides.csv corrected the slide alone."""
+    slide = blank_slide(properties=own)
+    for scale in (next(iter(own.values())), "0.46", ""):
+        text = file_of(layer(region(box(10, 10, 50, 50))), scale=f'MicronsPerPixel="{scale}"')
+        assert np.array_equal(read_text(tmp_path / "a.xml", text, slide)[Kind.TUMORNEST], TARGET)
+
+
+@pytest.mark.parametrize("scale", ["4.6", "0.23", "1.0"])
+def test_a_scale_that_neither_the_slide_nor_its_file_has_is_refused_with_a_way_out(tmp_path: Path, scale: str) -> None:
+    slide = blank_slide(properties={"openslide.mpp-x": "46", "openslide.mpp-y": "46"})
+    text = file_of(layer(region(box(10, 10, 50, 50))), scale=f'MicronsPerPixel="{scale}"')
+    with pytest.raises(
+        AnnotationError,
+        match=r"has 0\.46 um/px, and its file says 46: .* level-0 px all the same, take MicronsPerPixel out",
+    ):
+        read_text(tmp_path / "a.xml", text, slide)
+
+
 class Refused(NamedTuple):
     """An ImageScope file that is refused, and what is said about it."""
 
@@ -131,6 +156,14 @@ REFUSED = {
     "an island in a hole": Refused(
         file_of(layer(SQUARE, hole(box(20, 20, 40, 40)), region(box(25, 25, 30, 30)))),
         "region 7 of layer 'Tumornest' lies wholly in a negative region of its layer",
+    ),
+    "coordinates of another program": Refused(
+        "<Annotations><Annotation Name='Tumornest'><Coordinates><Coordinate X='1' Y='1'/></Coordinates></Annotation>"
+        "</Annotations>",
+        r"layer 'Tumornest' holds \['Coordinates'\], which ImageScope never writes",
+    ),
+    "regions of another program": Refused(
+        file_of(layer(SQUARE.replace("Region", "region"))), r"layer 'Tumornest' holds \['region'\]"
     ),
     "names": Refused(
         file_of(layer(SQUARE, name="b"), layer(SQUARE, name="")), r"\['Layer 3', 'b'\] has no meaning in the table"

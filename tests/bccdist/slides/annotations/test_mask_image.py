@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations import UnknownNamesError, read_annotations
-from bccdist.slides.annotations.mask_image import MaskImage
+from bccdist.slides.annotations.mask_image import MaskImage, fits
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds
 
@@ -87,6 +87,23 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path, size: tuple[int, int
         AnnotationError, match=f"{size[1]} x {size[0]} px does not fit the slide's 120 x 80 level-0 px"
     ):
         read_annotations([path], SLIDE, KINDS)
+
+
+@pytest.mark.parametrize("size", [(2301, 1533), (2302, 1534), (4603, 3067), (1151, 767), (288, 192), (4602, 3066)])
+def test_sides_may_be_rounded_to_a_pixel(size: tuple[int, int]) -> None:
+    assert fits(size, (4603, 3067))
+
+
+@pytest.mark.parametrize("size", [(4608, 3072), (2320, 1536), (2301, 1545), (2048, 2048)])
+def test_a_mask_that_was_cut_or_padded_would_be_stretched(size: tuple[int, int]) -> None:
+    assert not fits(size, (4603, 3067))
+
+
+def test_a_mask_of_which_no_marked_pixel_is_looked_up_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((8 * HEIGHT_PX, 8 * WIDTH_PX), dtype=np.uint8)
+    values[:2, :2] = 1
+    with pytest.raises(AnnotationError, match="its pixels of Tumornest mark no pixel"):
+        read_annotations([write_image(tmp_path / "a.png", values)], SLIDE, KINDS)
 
 
 def test_a_mask_with_colours_or_broken_numbers_is_refused(tmp_path: Path) -> None:

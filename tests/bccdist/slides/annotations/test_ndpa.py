@@ -75,6 +75,18 @@ def test_the_files_own_scale_counts_and_not_the_manifests(tmp_path: Path) -> Non
     assert np.array_equal(masks[Kind.TUMORNEST], boxes_mask((5, 5, 25, 25)))
 
 
+def test_a_wrong_scale_in_both_the_slides_file_and_its_ndpa_gives_the_right_pixels(tmp_path: Path) -> None:
+    """The scanner wrote 46 um/px and drew by it; slides.csv says 0.46."""
+    properties = {**PROPERTIES, "openslide.mpp-x": "46", "openslide.mpp-y": "46"}
+    slide = blank_slide(properties=properties, mpp_level0=0.46)
+    width, height = slide.level0_size
+    corners = [((x - width / 2) * 46_000 + OFFSET_NM[0], (y - height / 2) * 46_000 + OFFSET_NM[1]) for x, y in SQUARE]
+    marks = "".join(f"<point><x>{x:.0f}</x><y>{y:.0f}</y></point>" for x, y in corners)
+    drawn = f'<annotation type="freehand"><closed>1</closed><pointlist>{marks}</pointlist></annotation>'
+    masks = read_text(tmp_path / "a.ndpa", file_of(view(drawn)), slide)
+    assert np.array_equal(masks[Kind.TUMORNEST], boxes_mask((5, 5, 25, 25)))
+
+
 @given(
     corners=st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 8_000)), min_size=3, max_size=9, unique=True),
     mpp=st.floats(0.2, 0.6),
@@ -134,6 +146,9 @@ REFUSED = {
         file_of(view(freehand(SQUARE))),
         r"without openslide\.mpp-x\)",
         {name: text for name, text in PROPERTIES.items() if name != "openslide.mpp-x"},
+    ),
+    "no scale at all": Refused(
+        file_of(view(freehand(SQUARE))), r"blank\.ndpi says 0 x 0\.46 um/px", {**PROPERTIES, "openslide.mpp-x": "0"}
     ),
     "offset of another slide": Refused(
         file_of(view(freehand(SQUARE))),

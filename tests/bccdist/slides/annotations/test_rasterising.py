@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 from annotated_slides import HEIGHT_PX, WIDTH_PX, blank_slide, whole
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bccdist.parts import Kind
 from bccdist.slides.annotations import Annotation
-from bccdist.slides.annotations.rasterising import fill_polygon
+from bccdist.slides.annotations.rasterising import fill_polygon, num_pixels
 from bccdist.slides.geometry import Box
 
 
@@ -116,3 +117,12 @@ def test_areas_count_overlaps_once_and_end_at_the_edge_of_the_slide() -> None:
     annotation = Annotation(slide, polygons=polygons, mask_images=[])
     assert annotation.num_polygons == {Kind.TUMORNEST: 2, Kind.STROMA: 1, Kind.NORMAL: 0}
     assert annotation.areas_um2 == pytest.approx({Kind.TUMORNEST: 150, Kind.STROMA: 25, Kind.NORMAL: 0})
+
+
+@given(seed=st.integers(0, 2**32 - 1), downsample=st.sampled_from([1.0, 2.0, 2.17, 8.0]))
+def test_pixels_are_counted_as_they_are_filled(seed: int, downsample: float) -> None:
+    rng = np.random.default_rng(seed)
+    star = shapely.affinity.translate(random_star(rng, reach_px=40), *rng.uniform(-20, 60, 2))
+    mask = np.zeros((50, 60), dtype=bool)
+    fill_polygon(mask, star, downsample=downsample)
+    assert num_pixels(star, downsample=downsample, size_px=(60, 50)) == mask.sum()
