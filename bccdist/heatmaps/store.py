@@ -25,7 +25,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from bccdist.configuration import Psi, pixel_px
+from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.zipped import ZippedStore, check_zipped, pack_folder
@@ -191,6 +191,7 @@ class HeatmapWriter:
         self._folder = folder
         self._final = final
         self._shapes = {psi: lattice_shape(size_target_px, psi) for psi in outputs}
+        self._cells = cell_shape(*size_target_px, cell_px=CELL_PX)
         with _naming_scratch(folder, final):
             self._group = zarr.open_group(folder, mode="w-", zarr_format=3)
             self._levels = {psi: self._pyramid(psi, mpp) for psi in outputs}
@@ -217,11 +218,13 @@ class HeatmapWriter:
             maps: uint8 [256 / pixel_px, at least the heatmap's width] for each output.
 
         Raises:
-            HeatmapError: the folder of temporary files is full.
+            HeatmapError: the folder of temporary files is full, or a row does not reach across the slide.
         """
         for psi, pixels in maps.items():
             height, width = self._shapes[psi]
             inside = pixels[: height - self._num_rows[psi], :width]
+            if inside.shape[1] != width:
+                raise HeatmapError(f"{self._final}: a row of {psi} is {inside.shape[1]} px wide, expected {width}")
             with _naming_scratch(self._folder, self._final):
                 self._levels[psi].append(inside)
             self._num_rows[psi] += len(inside)
@@ -237,11 +240,15 @@ class HeatmapWriter:
             tissue_cells: bool [rows, cols].
 
         Raises:
-            HeatmapError: rows are missing, a disk is full, or another process has put a heatmap there meanwhile.
+            HeatmapError: rows or cells are missing, a disk is full, or another process has put a heatmap there
+                meanwhile.
         """
         missing = [psi for psi, (height, _) in self._shapes.items() if self._num_rows[psi] != height]
         if missing:
             raise HeatmapError(f"{self._final}: not all rows of {', '.join(missing)} were written; nothing is kept")
+        for name, cells in {"coverage": coverage, "tissue_cells": tissue_cells}.items():
+            if cells.shape != self._cells:
+                raise HeatmapError(f"{self._final}: {name} is of {cells.shape} cells, expected {self._cells}")
         with _naming_scratch(self._folder, self._final):
             for writer in self._levels.values():
                 writer.finish()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from bccdist.errors import CheckpointError
 from bccdist.files import sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
+from bccdist.networks.finite import not_finite
 from bccdist.networks.unet import DeeplySupervisedUNet
 
 RESNET18_BLOCKS = 2
@@ -56,7 +58,8 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
         What was copied and what was not, in a sentence.
 
     Raises:
-        CheckpointError: the network has another encoder; the file is missing or damaged; its tensors do not fit.
+        CheckpointError: the network has another encoder; the file is missing or damaged; its tensors do not fit, or
+            are not finite.
     """
     encoder = network.encoder
     if not isinstance(encoder, ResNet34Encoder):
@@ -73,6 +76,8 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     outside = [name for name in tensors if not name.startswith(prefix)]
     left_over = [prefix + name for name in found if name not in expected and name not in _CLASSIFIER]
     _refuse_faults(path, own, found, expected=expected, left_over=[*outside, *left_over])
+    if faults := not_finite({prefix + name: found[name] for name in expected}):
+        raise CheckpointError(f"{path}: {faults}: it is damaged, or its training went wrong; give another file")
     # Only now, when nothing can go wrong any more, so that a file that is refused leaves the network as it was.
     encoder.load_state_dict({**own, **{name: found[name] for name in expected}})
     for block in fresh:
@@ -99,6 +104,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
+        _check_sums(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything: the reader follows what stands in it
         raise CheckpointError(
@@ -113,6 +119,18 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if others:
         raise CheckpointError(f"{path}: expected a state dict, but these are no named tensors: {_listed(others)}")
     return dict(state)
+
+
+def _check_sums(path: Path) -> None:
+    """The sum of each part of a torch file, which torch itself does not look at; files of before torch 1.6 have none.
+
+    Raises:
+        BadZipFile: one is wrong.
+    """
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise BadZipFile(f"{damaged} has another CRC than was written")
 
 
 def _common_prefix(names: Iterable[str], own: Iterable[str]) -> str:

@@ -170,7 +170,7 @@ def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with writing_heatmap(path, outputs=("psi_0",), size_target_px=(100, 50), mpp=0.92) as writer:
         writer.append({"psi_0": np.zeros((16, 16), np.uint8)})
         attributes = replace(_ATTRIBUTES, outputs=("psi_0",), size_target_px=(100, 50))
-        writer.finish(attributes, coverage=_COVERAGE, tissue_cells=_TISSUE)
+        writer.finish(attributes, coverage=_COVERAGE[:1, :1], tissue_cells=_TISSUE[:1, :1])
     with pytest.raises(HeatmapError, match="holds psi_0, but merged"):
         Heatmap(path).read("merged", Box(0, 0, 9, 9))
 
@@ -279,10 +279,10 @@ def test_a_heatmap_is_never_overwritten(tmp_path: Path) -> None:
             writer.append({"psi_0": np.zeros((16, 16), np.uint8)})
             attributes = replace(_ATTRIBUTES, epoch=epoch, outputs=("psi_0",), size_target_px=(100, 50))
             if epoch == 1:
-                writer.finish(attributes, coverage=_COVERAGE, tissue_cells=_TISSUE)
+                writer.finish(attributes, coverage=_COVERAGE[:1, :1], tissue_cells=_TISSUE[:1, :1])
             else:
                 with pytest.raises(HeatmapError, match=r"a\.ozx: cannot be put in place: .*another job"):
-                    writer.finish(attributes, coverage=_COVERAGE, tissue_cells=_TISSUE)
+                    writer.finish(attributes, coverage=_COVERAGE[:1, :1], tissue_cells=_TISSUE[:1, :1])
     assert Heatmap(path).attributes.epoch == 1
     assert [child.name for child in tmp_path.iterdir()] == ["a.ozx"]
 
@@ -376,3 +376,16 @@ def test_a_heatmap_of_before_is_read_whole_to_check_its_sums(
     _write_small(path)
     assert assert_never_used(path, lambda: _content(path), seed=seed, num=60) > 30
     assert "holds no SHA-256" in caplog.text
+
+
+def test_what_does_not_reach_across_the_slide_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ozx"
+    size_px: tuple[int, int] = (700, 500)
+    with writing_heatmap(path, outputs=("psi_4",), size_target_px=size_px, mpp=0.92) as writer:
+        with pytest.raises(HeatmapError, match=r"a\.ozx: a row of psi_4 is 1 px wide, expected 700"):
+            writer.append({"psi_4": np.zeros((256, 1), np.uint8)})
+        writer.append({"psi_4": np.zeros((500, 700), np.uint8)})
+        attributes = replace(_ATTRIBUTES, outputs=("psi_4",), size_target_px=size_px)
+        with pytest.raises(HeatmapError, match=r"coverage is of \(2, 1\) cells, expected \(2, 3\)"):
+            writer.finish(attributes, coverage=np.zeros((2, 1), np.uint8), tissue_cells=np.zeros((2, 3), bool))
+    assert not path.exists()

@@ -286,3 +286,22 @@ def test_a_torch_file_of_something_else_is_refused(
 def test_the_sha256_is_that_of_the_file(tmp_path: Path) -> None:
     path = _saved(tmp_path, {"weight": torch.zeros(1)})
     assert encoder_weights_sha256(path) == sha256_of_file(path)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
+def test_weights_that_are_not_finite_are_refused(name: str, tmp_path: Path, refusal: Refusal) -> None:
+    state, path = _resnet(RESNET34), tmp_path / name
+    state["layer2.0.bn1.running_var"] = torch.full_like(state["layer2.0.bn1.running_var"], torch.inf)
+    if name.endswith(".pt"):
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    assert "layer layer2.0.bn1.running_var holds a number that is not finite" in refusal(path)
+
+
+def test_a_flipped_bit_in_a_torch_file_is_refused(tmp_path: Path, refusal: Refusal) -> None:
+    torch.save(_resnet(RESNET34), tmp_path / "a.pt")
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "a.pt").write_bytes(data)
+    assert "damaged" in refusal(tmp_path / "a.pt")

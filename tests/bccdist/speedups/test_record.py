@@ -1,9 +1,10 @@
 """A speed-up record comes back from its file, and belongs to its weights."""
 
+import random
 from pathlib import Path
 
 import pytest
-from damage import assert_never_used
+from damage import assert_never_used, damages
 from speedup_records import RECORD
 
 from bccdist.errors import ConfigurationError
@@ -46,3 +47,14 @@ def test_a_damaged_record_is_never_used(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "epoch-003-cpu.json"
     write_speedups(path, RECORD)
     assert assert_never_used(path, lambda: read_speedups(path, weights_digest="w"), seed=seed) > 50
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_each_damage_in_an_int8_model_gives_it_another_name(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "epoch-003-whole-int8.xml"
+    for file in (path, path.with_suffix(".bin")):
+        file.write_bytes(random.Random(3).randbytes(3000))
+    before, damaged = int8_digest(path), path.with_suffix(suffix)
+    for content in damages(damaged.read_bytes(), seed=1, num=60):
+        damaged.write_bytes(content)
+        assert int8_digest(path) != before

@@ -202,6 +202,49 @@ def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
     assert str(study.rows("a")) == str(before)
 
 
+def _flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x10
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("place", [30, 2000, -10])
+def test_damaged_rows_are_named_and_made_anew_without_the_network(
+    study: _Study, caplog: pytest.LogCaptureFixture, place: int
+) -> None:
+    study.infer()
+    path, calls = study.paths.ledger_rows("resnet34", 1, "a"), study.num_calls()
+    before = path.read_bytes()
+    _flip(path, place)
+    study.infer()
+    assert (path.read_bytes(), study.num_calls()) == (before, calls)
+    assert f"{path}: damaged" in caplog.text
+
+
+@pytest.mark.parametrize("entry", [b"psi_4/0/c/0/0", b"coverage/c/0/0", b"zarr.json"])
+def test_a_damaged_heatmap_is_refused_by_name_and_no_rows_come_from_it(study: _Study, entry: bytes) -> None:
+    study.infer()
+    rows, heatmap = study.paths.ledger_rows("resnet34", 1, "a"), study.paths.heatmap("resnet34", 1, "a")
+    rows.unlink()
+    _flip(heatmap, heatmap.read_bytes().index(entry) + len(entry) + 40)
+    with pytest.raises(
+        StageFailedError, match=rf"1 of 2 slide\(s\) failed(.|\n)*a: {heatmap}: .*remove (it|the file)"
+    ):
+        study.infer()
+    assert not rows.exists()
+    heatmap.unlink()
+    study.infer()
+    assert len(study.rows("a")) == 2
+
+
+def test_a_network_that_gives_no_numbers_fails_the_slide_and_leaves_no_heatmap(study: _Study) -> None:
+    study.networks[1]._probability = float("nan")
+    with pytest.raises(StageFailedError, match=r"2 of 2 slide(.|\n)*a: .*psi_4 that is infinite, no number"):
+        study.infer()
+    assert not list(study.paths.root.rglob("*.ozx*"))
+    assert not list(study.paths.ledger.rglob("*.parquet"))
+
+
 def test_corrected_labels_make_new_rows_without_the_network(study: _Study) -> None:
     boxes = ("0,0,600,520", "600,0,600,520")
     study.write_sections(*(f"a,a-{number},Normal,{box}" for number, box in enumerate(boxes)))
