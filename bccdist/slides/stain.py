@@ -6,6 +6,8 @@ the other two. Everything grey has none: dust, edges of the coverslip, padding, 
 green ink dim red more than green does. Red ink alone is as pink as eosin, and is told apart by how deep it is.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,23 @@ BLUR_SHARE = 0.1
 DARKEST = 40
 """Tissue is nowhere darker than this in all channels (0 to 255); black ink and black padding are."""
 GLASS_PINKNESS = (-0.2, 0.03)
-"""A glass, yellowed or not, lies within; the brightest pixels of a slide full of tissue do not."""
+"""A glass, yellowed or not, lies within; the brightest pixels of a slide full of tissue do not, ..."""
+MOST_TEXTURE = 0.8
+"""... and are not so flat: standard deviation of green (0 to 255) among neighbours in the overview."""
+LEAST_FLAT_SHARE = 0.05
+"""Of a slide's overview, where glass is known by its flatness, ..."""
+LEAST_FLAT_OF_ALIKE = 0.7
+"""... and of what is as bright as it."""
+FAINT_FROM = 0.8
+"""Share of the glass's green that faint tissue, or glass under less light, lets through."""
+MOST_FLAT_SHARE = 0.2
+"""Of the tissue, that is faint and flat."""
+_ALIKE = 3
+_WHITE_FROM = 253
+_MOST_OF_RECTANGLE = 0.95
+_WIDEST_PINKNESS = (-0.2, 0.12)
+"""Of glass, tinted or lit in colour; what is beyond was decoded wrongly."""
+_TEXTURE_PX = 7
 RED_INK_DENSITY = 1.0
 """Red ink dims green at least this much where it is thick."""
 RED_INK_FAINT_DENSITY = 0.25
@@ -38,6 +56,27 @@ _LOG = np.log(np.arange(256) + _OFFSET).astype(np.float32)
 _NOT_STAINED, _STAINED, _PERHAPS_INK, _DEEP_RED = 0, 1, 2, 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Glass:
+    """The bare glass of one slide, or what stands for it where none is seen."""
+
+    light: NDArray[np.float32]
+    """Logarithm of the light that passes: [3], red, green, blue."""
+    is_seen: bool
+    """Whether some part of the slide is surely glass; False on a slide full of tissue."""
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255."""
+        red, green, blue = (round(float(np.exp(light))) - _OFFSET for light in self.light)
+        return red, green, blue
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether glass of this colour means that the colours were decoded wrongly."""
+        return self.is_seen and not _WIDEST_PINKNESS[0] <= _pinkness(self.light) <= _WIDEST_PINKNESS[1]
+
+
 def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
     """The pixels that are stained tissue.
 
@@ -52,34 +91,104 @@ def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
     Returns:
         bool [h, w].
     """
-    smooth = np.asarray(cv2.medianBlur(overview, _MEDIAN_PX), dtype=np.uint8)
-    glass = glass_light(smooth)
+    smooth = smoothed(overview)
+    return stained_on(find_glass(smooth), smooth, mpp=mpp)
+
+
+def smoothed(overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An overview without the noise of single pixels."""
+    return np.asarray(cv2.medianBlur(overview, _MEDIAN_PX), dtype=np.uint8)
+
+
+def stained_on(glass: Glass, smooth: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
+    """The pixels of a smoothed overview that are stained tissue on `glass`: bool [h, w]."""
     # In bands: the densities of a whole slide would take many times the memory of its overview.
-    bands = [_classes(smooth[row : row + _BAND_ROWS], glass) for row in range(0, len(smooth), _BAND_ROWS)]
+    bands = [_classes(smooth[row : row + _BAND_ROWS], glass.light) for row in range(0, len(smooth), _BAND_ROWS)]
     classes, pinkness = (np.concatenate(part) for part in zip(*bands, strict=True))
     classes[_is_blur(pinkness, mpp=mpp)] = _NOT_STAINED
     return _without_red_ink(classes, mpp=mpp)
 
 
-def glass_light(overview: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logarithm of the light that passes bare glass: float32 [3], red, green, blue.
+def find_glass(smooth: NDArray[np.uint8]) -> Glass:
+    """The glass of a smoothed overview: uint8 RGB [h, w, 3].
 
-    It is the middle colour of the brightest pixels that are not padding. Where that is no colour of glass, the slide
-    is full of tissue, and the glass is taken to be grey and as bright as the brightest of its channels.
+    It is the middle colour of the brightest pixels that are not padding. Where that is pinker than glass commonly is,
+    glass and pale tissue are told apart by their texture: glass is flat. Where nothing bright is flat, the slide is
+    full of tissue, and the glass is taken to be grey and as bright as the brightest of its channels.
     """
     # A million pixels tell the colour of glass as well as all of them.
-    planes = overview.reshape(-1, 3)[:: 1 + overview.size // 1_000_000].T.copy()
-    is_padding = (planes.min(axis=0) == 255) | (planes.max(axis=0) < DARKEST)
-    planes = planes[:, ~is_padding]
+    planes = smooth.reshape(-1, 3)[:: 1 + smooth.size // 1_000_000].T.copy()
+    planes = planes[:, ~is_padding(planes.T)]
     if not planes.size:
-        return np.full(3, _LOG[255])
+        return Glass(light=np.full(3, _LOG[255]), is_seen=False)
     # By green, which stain dims most: pixels that are bright in it are the least stained.
-    is_bright = planes[1] >= 0.9 * np.percentile(planes[1], 98)
-    light = _LOG[np.median(planes[:, is_bright], axis=1).astype(np.uint8)]
-    pinkness = (light[0] + light[2]) / 2 - light[1]
-    if not GLASS_PINKNESS[0] <= pinkness <= GLASS_PINKNESS[1]:
-        light[:] = light.max()
-    return np.asarray(light, dtype=np.float32)
+    least_green = 0.9 * np.percentile(planes[1], 98)
+    light = _light_of(planes[:, planes[1] >= least_green].T)
+    if GLASS_PINKNESS[0] <= _pinkness(light) <= GLASS_PINKNESS[1]:
+        return Glass(light=light, is_seen=True)
+    flat_light = _light_of_flat(smooth, least_green=least_green)
+    if flat_light is not None:
+        return Glass(light=flat_light, is_seen=True)
+    return Glass(light=np.full(3, light.max()), is_seen=_was_cut_out(smooth))
+
+
+def _light_of_flat(smooth: NDArray[np.uint8], *, least_green: float) -> NDArray[np.float32] | None:
+    """Logarithm of the middle colour of what is bright and flat; None where too little is."""
+    is_bright = (smooth[..., 1] >= least_green) & ~is_padding(smooth)
+    is_flat = is_bright & flat_pixels(smooth)
+    if is_flat.mean() < LEAST_FLAT_SHARE:
+        return None
+    light = _light_of(smooth[is_flat])
+    # Tissue has flat spots here and there, but glass is flat nearly everywhere but at its edges.
+    colour = np.exp(light) - _OFFSET
+    is_alike = is_bright & (np.abs(smooth[..., 1] - colour[1]) <= _ALIKE)
+    return light if is_flat[is_alike].mean() >= LEAST_FLAT_OF_ALIKE else None
+
+
+def flat_pixels(smooth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels of a smoothed overview have next to no texture around them: bool [h, w]."""
+    size = (_TEXTURE_PX, _TEXTURE_PX)
+    found = []
+    # In bands with what lies beside them, as sums of squares need room.
+    for row in range(0, len(smooth), _BAND_ROWS):
+        first = max(0, row - _TEXTURE_PX)
+        green = smooth[first : row + _BAND_ROWS + _TEXTURE_PX, :, 1].astype(np.float32)
+        variance = cv2.blur(green * green, size) - cv2.blur(green, size) ** 2
+        found.append(variance[row - first : row - first + _BAND_ROWS] <= MOST_TEXTURE**2)
+    return np.concatenate(found)
+
+
+def is_told_from_glass(mask: NDArray[np.bool_], glass: Glass, smooth: NDArray[np.uint8]) -> bool:
+    """Whether a mask is of tissue, as far as its texture says: glass that was taken for tissue is faint and flat.
+
+    That happens where light or tint changes over the slide, and where white padding passes for its glass.
+    """
+    is_white = min(glass.colour) >= _WHITE_FROM
+    least_green = 0 if is_white else FAINT_FROM * glass.colour[1]
+    num_flat = np.count_nonzero(mask & flat_pixels(smooth) & (smooth[..., 1] >= least_green))
+    return bool(num_flat <= MOST_FLAT_SHARE * np.count_nonzero(mask))
+
+
+def _was_cut_out(smooth: NDArray[np.uint8]) -> bool:
+    """Whether white was put around pieces of tissue; white around a rectangle is padding, which shows no glass."""
+    inside = (~is_padding(smooth)).astype(np.uint8)
+    _, _, width, height = cv2.boundingRect(inside)
+    return bool(inside.sum() < _MOST_OF_RECTANGLE * width * height) and bool((smooth.min(axis=-1) == 255).any())
+
+
+def is_padding(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels [..., 3] were not scanned: pure white, or black but for the noise of JPEG."""
+    return np.asarray((pixels.min(axis=-1) == 255) | (pixels.max(axis=-1) < DARKEST), dtype=bool)
+
+
+def _light_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logarithm of the middle colour of pixels [n, 3]: float32 [3]."""
+    return np.asarray(_LOG[np.median(pixels, axis=0).astype(np.uint8)], dtype=np.float32)
+
+
+def _pinkness(light: NDArray[np.float32]) -> float:
+    """How much pinker than grey a light is."""
+    return float((light[0] + light[2]) / 2 - light[1])
 
 
 def _classes(pixels: NDArray[np.uint8], glass: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
