@@ -114,7 +114,7 @@ def open_search(manifest: Manifest, pictures: Path | None) -> Callable[[str], li
     def search(slide_id: str) -> list[Box]:
         record = manifest.slide(slide_id)
         with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
-            boxes = _given_boxes(manifest, slide_id) or found_boxes(slide, tissue_mask(slide))
+            boxes = _given_boxes(manifest, slide_id) or found_boxes(slide, tissue_mask(slide, for_sections=True))
             if pictures:
                 _draw(pictures / f"{slide_id}.png", slide, boxes)
         return boxes

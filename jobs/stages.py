@@ -10,7 +10,7 @@ from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
 from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
 from bccdist.installed import has_openvino, lack_for_compiling
 from bccdist.slides.manifest import Manifest, SlideRecord
-from bccdist.stages.requirements import lacks_of_pixels, listed
+from bccdist.stages.requirements import lacks_of_pixels, listed, mixed_up_scales
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import stages_of
 from bccdist.study import keep_manifest
@@ -44,6 +44,7 @@ def launch_entries(
     stages = stages_of(entries, settings)
     lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch.cluster))]
     if any(stage.is_for_each_slide for stage in stages):
+        lacks += mixed_up_scales(manifest)
         lacks += lacks_of_pixels(manifest, launch.paths)
     if lacks:
         raise ConfigurationError(f"this cannot go through, so nothing was launched:\n{listed(lacks)}")

@@ -21,7 +21,7 @@ from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
-from bccdist.slides.sections import Section, sections_of
+from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from shards.coding import (
@@ -100,7 +100,8 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         raise ShardError(f"{record.slide_id} is in {record.part.value}; only Training and Validation I become patches")
     # Patches of Training overlap by default, to have more of them; those of Validation do not, and count pixels once.
     stride_px = config.stride_px if record.part is Part.TRAINING else config.validation_stride_px
-    tissue = tissue_mask(slide)
+    records = manifest.sections_of(record.slide_id)
+    tissue = tissue_mask(slide, for_sections=not have_boxes(records))
     boxes = patch_grid(slide.width_px, slide.height_px, patch_px=PATCH_PX, stride_px=stride_px)
     shares = tissue_shares(tissue, boxes, width_px=slide.width_px, height_px=slide.height_px)
     kept = {
@@ -114,7 +115,7 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
             f"{config.min_tissue_fraction} (the largest is {shares.max():.2g}); look at the slide, and take it out of "
             f"{record.part.value} if it is empty"
         )
-    sections = sections_of(slide, record.slide_id, tissue, manifest.sections_of(record.slide_id))
+    sections = sections_of(slide, record.slide_id, tissue, records)
     annotation = read_annotations(record.annotations, slide, manifest.kinds, tissue=tissue)
     return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
 

@@ -17,7 +17,7 @@ from bccdist.errors import ManifestError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
-from bccdist.slides.sections import Section, sections_of
+from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
@@ -58,7 +58,8 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
 def _read_slide(manifest: Manifest, record: SlideRecord) -> _LabelledSlide:
     with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
         records = manifest.sections_of(record.slide_id)
-        sections = sections_of(slide, record.slide_id, tissue_mask(slide), records)
+        tissue = tissue_mask(slide, for_sections=not have_boxes(records))
+        sections = sections_of(slide, record.slide_id, tissue, records)
         whole_level0_px, mpp_level0 = Box(0, 0, *slide.level0_size), slide.resolution.mpp_level0
     width_px, height_px = _PANEL_PX
     mpp = mpp_to_fit(whole_level0_px, mpp_level0, width_px=width_px, height_px=height_px)

@@ -21,9 +21,10 @@ from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesE
 from bccdist.slides.annotations.placement import overlap_with_tissue
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
-from bccdist.slides.sections import find_sections, sections_of
+from bccdist.slides.scales import Scale, scale_of
+from bccdist.slides.sections import find_sections, have_boxes, sections_of
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP, TissueError, tissue_mask
 
 PROBE_PX = 256
 """Edge of the areas that are read on trial, in the target frame."""
@@ -53,6 +54,8 @@ class Code(StrEnum):
     BLANK_TISSUE = "blank-tissue"
     SLOW_RESAMPLING = "slow-resampling"
     SLOW_OVERVIEW = "slow-overview"
+    UNUSED_LEVELS = "unused-levels"
+    UNCERTAIN_TISSUE = "uncertain-tissue"
     NO_TISSUE = "no-tissue"
     BAD_ANNOTATION = "bad-annotation"
     UNKNOWN_NAMES = "unknown-names"
@@ -63,6 +66,7 @@ class Code(StrEnum):
     EMPTY_SECTION = "empty-section"
     NO_LABEL = "no-label"
     OUTLYING_MPP = "outlying-mpp"
+    UNLIKELY_MPP = "unlikely-mpp"
     SAME_FILE = "same-file"
     SAME_PIXELS = "same-pixels"
     LOOKS_ALIKE = "looks-alike"
@@ -95,6 +99,8 @@ class SlideCheckup:
     num_levels: int | None = None
     size_level0_px: tuple[int, int] | None = None
     mpp_level0: float | None = None
+    scale: Scale | None = None
+    """The same with the scanner and its objective, to be held against other slides."""
     level: int | None = None
     """Pyramid level that patches are read from."""
     resize: float | None = None
@@ -153,18 +159,35 @@ def check_slide(
         return checkup
     # One finding does not hide the next: each check goes on where it can, so that a slide is mended in one go.
     with slide:
-        _check_scale(checkup, slide)
+        _check_scale(checkup, slide, scanner=record.scanner)
         _check_places(checkup, slide, _probes_over_slide(slide))
-        try:
-            tissue = tissue_mask(slide)
-        except SlideError as error:
-            text = f"no overview can be read, so that tissue is not known: {_without_path(error, record.path)}"
-            checkup.add(Code.UNREADABLE, Severity.ERROR, text)
+        tissue = _find_tissue(checkup, slide, sections)
+        if tissue is None:
             return checkup
         _check_tissue(checkup, slide, tissue)
         _check_annotations(checkup, slide, tissue, record, kinds)
         _check_sections(checkup, slide, tissue, sections)
     return checkup
+
+
+def _find_tissue(checkup: SlideCheckup, slide: Slide, sections: Sequence[SectionRecord]) -> NDArray[np.bool_] | None:
+    """The tissue mask; None where there is none. What speaks against it is a finding."""
+    try:
+        return tissue_mask(slide, for_sections=True)
+    except TissueError as error:
+        doubt = _without_path(error, slide.path)
+    except SlideError as error:
+        text = f"no overview can be read, so that tissue is not known: {_without_path(error, slide.path)}"
+        checkup.add(Code.UNREADABLE, Severity.ERROR, text)
+        return None
+    try:
+        tissue = tissue_mask(slide)
+    except TissueError:
+        tissue = None
+    # Boxes from a person need no glass between them, but what is tissue in them stays uncertain.
+    severity = Severity.WARNING if tissue is not None and have_boxes(sections) else Severity.ERROR
+    checkup.add(Code.UNCERTAIN_TISSUE, severity, doubt)
+    return tissue
 
 
 def begin_checkup(record: SlideRecord, sections: Sequence[SectionRecord]) -> SlideCheckup:
@@ -213,15 +236,22 @@ def _end_of_tiles(path: Path) -> int | None:
     return max(ends, default=None)
 
 
-def _check_scale(checkup: SlideCheckup, slide: Slide) -> None:
+def _check_scale(checkup: SlideCheckup, slide: Slide, *, scanner: str) -> None:
     resolution = slide.resolution
     checkup.vendor = slide.properties.get("openslide.vendor", "")
     checkup.num_levels = slide.num_levels
     checkup.size_level0_px = slide.level0_size
+    checkup.scale = scale_of(checkup.slide_id, scanner, slide.properties, resolution.mpp_level0)
     checkup.mpp_level0, checkup.mpp = resolution.mpp_level0, resolution.mpp
     checkup.level, checkup.resize = resolution.level, resolution.resize
     width_px, height_px = slide.level0_size
     checkup.size_mm = (width_px * resolution.mpp_level0 / 1000, height_px * resolution.mpp_level0 / 1000)
+    if slide.unused_levels:
+        text = (
+            f"level(s) {', '.join(map(str, slide.unused_levels))} are not used: their size is not level 0's by one "
+            "factor, or another level has it, too; finer ones are read instead, which may be slow: convert the slide"
+        )
+        checkup.add(Code.UNUSED_LEVELS, Severity.WARNING, text)
     if resolution.resize >= LARGE_RESIZE:
         text = (
             f"no level lies between {resolution.mpp / resolution.resize:.3g} and {resolution.mpp:.3g} um/px, so that "

@@ -305,19 +305,28 @@ def _agree(
         )
         patches.append([_cells(reader(box_px)), _cells(level0(at))])
     pictures = np.array(patches, dtype=np.float32)
-    return shows_the_same(pictures[:, 0], pictures[:, 1])
+    return _show_the_same(pictures[:, 0], pictures[:, 1])
 
 
-def shows_the_same(first: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two pictures of equal shape are of one thing; False also where they show nothing.
+def _show_the_same(first: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two pictures are of one thing; False also where that cannot be told."""
+    alike = correlation(first, other)
+    return alike is not None and alike >= LEAST_CORRELATION
+
+
+def correlation(first: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
+    """How alike two pictures are, -1 to 1; None where both show nothing.
 
     Args:
         first: 0 to 255, any shape; reduced so far that sharpness makes no difference.
         other: likewise.
     """
-    if min(first.std(), other.std()) < LEAST_CONTRAST:
-        return False
-    return bool(np.corrcoef(first.ravel(), other.ravel())[0, 1] >= LEAST_CORRELATION)
+    if max(first.std(), other.std()) < LEAST_CONTRAST:
+        return None
+    # One that shows nothing where the other shows something is not like it.
+    if min(first.std(), other.std()) == 0:
+        return 0.0
+    return float(np.corrcoef(first.ravel(), other.ravel())[0, 1])
 
 
 def _telling_places(handle: openslide.OpenSlide) -> list[Place]:
@@ -329,7 +338,7 @@ def _telling_places(handle: openslide.OpenSlide) -> list[Place]:
         shares = [(part + 0.5) / _DENSE_PARTS for part in range(_DENSE_PARTS)]
         return [(int(x * width), int(y * height)) for y in shares for x in shares]
     reader = _level_reader(handle, level)
-    peaks = _peaks(_contrast(reader(Box(0, 0, *size))))
+    peaks = peaks_of_contrast(reader(Box(0, 0, *size)), parts=(_PARTS, _PARTS))
     by_factor = {
         factor: [(round(x * factor[0]), round(y * factor[1])) for x, y in peaks]
         for factor in _possible_factors(handle, level)
@@ -339,20 +348,16 @@ def _telling_places(handle: openslide.OpenSlide) -> list[Place]:
     return by_factor[right[0]] if right else next(iter(by_factor.values()))
 
 
-def _contrast(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Local variance of a picture's green: float32 [h, w]."""
+def peaks_of_contrast(picture: NDArray[np.uint8], *, parts: tuple[int, int]) -> list[Place]:
+    """The pixel (x, y) around which a picture varies most, in each of its parts: columns times rows."""
     green = picture[..., 1].astype(np.float32)
     mean = cv2.blur(green, (_LOOK_PX, _LOOK_PX))
-    return np.asarray(cv2.blur(green * green, (_LOOK_PX, _LOOK_PX)) - mean * mean, dtype=np.float32)
-
-
-def _peaks(values: NDArray[np.float32]) -> list[Place]:
-    """The pixel (x, y) with the largest value in each of `_PARTS` x `_PARTS` parts."""
+    variance = cv2.blur(green * green, (_LOOK_PX, _LOOK_PX)) - mean * mean
     peaks = []
-    for rows in np.array_split(np.arange(values.shape[0]), _PARTS):
-        for cols in np.array_split(np.arange(values.shape[1]), _PARTS):
+    for rows in np.array_split(np.arange(variance.shape[0]), parts[1]):
+        for cols in np.array_split(np.arange(variance.shape[1]), parts[0]):
             if rows.size and cols.size:
-                part = values[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+                part = variance[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
                 row, col = np.unravel_index(int(np.argmax(part)), part.shape)
                 peaks.append((int(cols[0] + col), int(rows[0] + row)))
     return peaks

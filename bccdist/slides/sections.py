@@ -1,5 +1,6 @@
 """Which connected pieces of a slide's tissue are its sections (paper, section 2.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -122,8 +123,7 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
     Raises:
         SlideError: the manifest labels another number of sections than were found, or a box lies outside.
     """
-    # The manifest has a box for each section of a slide or for none, so the first row tells.
-    if records and records[0].box_level0_px is not None:
+    if have_boxes(records):
         _refuse_outside(slide, records)
         return [_labelled(record, record.box_level0_px) for record in records if record.box_level0_px]
     boxes = found_boxes(slide, tissue)
@@ -138,6 +138,11 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
             "tissue were found; give their boxes in sections.csv (jobs/find_sections.py writes them to correct)"
         )
     return [_labelled(record, box) for record, box in zip(records, boxes, strict=True)]
+
+
+def have_boxes(records: Sequence[SectionRecord]) -> bool:
+    """Whether the manifest says where a slide's sections are: for each of them or, as it was checked, for none."""
+    return bool(records) and records[0].box_level0_px is not None
 
 
 def section_id(slide_id: str, number: int) -> str:

@@ -9,6 +9,7 @@ from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
 from bccdist.slides.fingerprints import Fingerprint
 from bccdist.slides.leakage import Leak, likeness_leaks, pixel_leaks
 from bccdist.slides.manifest import Manifest
+from bccdist.slides.scales import unlikely_scales
 
 OUTLYING_MPP = 3.0
 """A slide's um/px at level 0 over the set's median, or under it."""
@@ -23,7 +24,7 @@ def check_set(checkups: Sequence[SlideCheckup]) -> dict[str, list[Finding]]:
     Returns:
         What was added, by slide_id.
     """
-    return _added([*_outlying_mpp(checkups), *_same_files(checkups)])
+    return _added([*_unlikely_mpp(checkups), *_outlying_mpp(checkups), *_same_files(checkups)])
 
 
 def check_leaks(
@@ -71,6 +72,13 @@ def _finding_of(leak: Leak) -> Finding:
     code = Code.SAME_PIXELS if leak.has_same_pixels else Code.LOOKS_ALIKE
     severity = Severity.ERROR if leak.has_same_pixels and leak.is_across_parts else Severity.WARNING
     return Finding(code=code, severity=severity, text=leak.text)
+
+
+def _unlikely_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:
+    by_id = {checkup.slide_id: checkup for checkup in checkups}
+    for found in unlikely_scales(checkup.scale for checkup in checkups if checkup.scale):
+        severity = Severity.ERROR if found.is_unit else Severity.WARNING
+        yield by_id[found.scale.slide_id], Finding(code=Code.UNLIKELY_MPP, severity=severity, text=found.text)
 
 
 def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:

@@ -227,14 +227,26 @@ class Slide:
 
     def overview_px(self, mpp: float) -> int:
         """How many pixels `thumbnail` reads for a picture at about `mpp` um/px."""
-        width, height = self._handle.level_dimensions[self._overview_level(mpp)]
+        width, height = self._handle.level_dimensions[self.overview_level(mpp)]
         return int(width * height)
 
-    def _overview_level(self, mpp: float) -> int:
-        """The coarsest level that is not coarser than `mpp`, up to what files round their downsamples by."""
+    def overview_level(self, mpp: float) -> int:
+        """The level that `thumbnail` reads: the coarsest one not coarser than `mpp`, but for rounded downsamples."""
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         fine_enough = [level for level, each in enumerate(self._downsamples) if each <= factor * 1.01]
         return max(fine_enough, key=lambda level: self._downsamples[level])
+
+    def read_level(self, level: int, box_level0_px: Box) -> NDArray[np.uint8]:
+        """What a level of the file shows of a box in level-0 px, through OpenSlide: uint8 RGB in the level's pixels.
+
+        Raises:
+            SlideError: the scanner's data cannot be decoded; `reopen` before anything else is read.
+        """
+        source = OpenSlideLevel(self._handle, level, self.path)
+        box_px = box_level0_px.scaled(1 / self._downsamples[level]).intersection(Box(0, 0, *source.size_px))
+        image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
+        source.read_into(image, box_px)
+        return image
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
@@ -243,7 +255,7 @@ class Slide:
         pyramid fits into memory, too.
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
-        level = self._overview_level(mpp)
+        level = self.overview_level(mpp)
         source, _ = self._open_level(level, step=factor / self._downsamples[level])
         width, height = (max(1, round(edge / factor)) for edge in self.level0_size)
         try:
@@ -270,6 +282,23 @@ def _open(path: Path) -> openslide.OpenSlide:
     except openslide.OpenSlideError as error:
         advice = advice_on_size(path) or "convert it or leave it out"
         raise SlideError(f"{path}: OpenSlide cannot open it: {error}; {advice}") from error
+
+
+def read_scale(path: Path, mpp: float | None = None) -> tuple[float, Mapping[str, str]]:
+    """Um per level-0 pixel of a slide, and what its file says of itself, at the cost of opening it.
+
+    Args:
+        path: the slide's file.
+        mpp: what the manifest says, if it does; it counts.
+
+    Raises:
+        SlideError: the file cannot be opened, or has no usable scale.
+    """
+    with _open(path) as handle:
+        try:
+            return _level0_mpp(handle, mpp), dict(handle.properties)
+        except SlideError as error:
+            raise SlideError(f"{path}: {error}") from None
 
 
 def _level0_mpp(handle: openslide.OpenSlide, override: float | None) -> float:

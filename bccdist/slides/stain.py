@@ -32,13 +32,22 @@ LEAST_FLAT_OF_ALIKE = 0.7
 """... and of what is as bright as it."""
 FAINT_FROM = 0.8
 """Share of the glass's green that faint tissue, or glass under less light, lets through."""
-MOST_FLAT_SHARE = 0.2
-"""Of the tissue, that is faint and flat."""
+MOST_FLAT_SHARE = 0.25
+"""Of the tissue, that is faint and flat: of very pale skin 19 % is."""
+MOST_FLAT_OF_PIECE = 0.5
+"""The same of one piece, which is glass by itself."""
+DEEP_GREEN = 125
+"""Where the brightest pixels let less green (0 to 255) through, they are stained and no glass."""
+_MOST_FLAT_OF_ALL = 0.1
+_FEW_PX = 300
+"""Too few for a section."""
 _ALIKE = 3
 _WHITE_FROM = 253
 _MOST_OF_RECTANGLE = 0.95
 _WIDEST_PINKNESS = (-0.2, 0.12)
 """Of glass, tinted or lit in colour; what is beyond was decoded wrongly."""
+_BRIGHT_FROM = 220
+"""In one channel at least: glass that was decoded wrongly; flat pink that is darker is a drawing of tissue."""
 _TEXTURE_PX = 7
 RED_INK_DENSITY = 1.0
 """Red ink dims green at least this much where it is thick."""
@@ -62,8 +71,8 @@ class Glass:
 
     light: NDArray[np.float32]
     """Logarithm of the light that passes: [3], red, green, blue."""
-    is_seen: bool
-    """Whether some part of the slide is surely glass; False on a slide full of tissue."""
+    is_certain: bool
+    """Whether some part of the slide surely is glass, or surely none is."""
 
     @property
     def colour(self) -> tuple[int, int, int]:
@@ -74,7 +83,7 @@ class Glass:
     @property
     def is_strange(self) -> bool:
         """Whether glass of this colour means that the colours were decoded wrongly."""
-        return self.is_seen and not _WIDEST_PINKNESS[0] <= _pinkness(self.light) <= _WIDEST_PINKNESS[1]
+        return self.is_certain and not _WIDEST_PINKNESS[0] <= _pinkness(self.light) <= _WIDEST_PINKNESS[1]
 
 
 def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
@@ -120,16 +129,18 @@ def find_glass(smooth: NDArray[np.uint8]) -> Glass:
     planes = smooth.reshape(-1, 3)[:: 1 + smooth.size // 1_000_000].T.copy()
     planes = planes[:, ~is_padding(planes.T)]
     if not planes.size:
-        return Glass(light=np.full(3, _LOG[255]), is_seen=False)
+        return Glass(light=np.full(3, _LOG[255]), is_certain=True)
     # By green, which stain dims most: pixels that are bright in it are the least stained.
     least_green = 0.9 * np.percentile(planes[1], 98)
     light = _light_of(planes[:, planes[1] >= least_green].T)
     if GLASS_PINKNESS[0] <= _pinkness(light) <= GLASS_PINKNESS[1]:
-        return Glass(light=light, is_seen=True)
+        return Glass(light=light, is_certain=True)
     flat_light = _light_of_flat(smooth, least_green=least_green)
     if flat_light is not None:
-        return Glass(light=flat_light, is_seen=True)
-    return Glass(light=np.full(3, light.max()), is_seen=_was_cut_out(smooth))
+        glass = Glass(light=flat_light, is_certain=True)
+        if not glass.is_strange or max(glass.colour) >= _BRIGHT_FROM:
+            return glass
+    return Glass(light=np.full(3, light.max()), is_certain=_was_cut_out(smooth) or _is_all_tissue(smooth, least_green))
 
 
 def _light_of_flat(smooth: NDArray[np.uint8], *, least_green: float) -> NDArray[np.float32] | None:
@@ -165,8 +176,18 @@ def is_told_from_glass(mask: NDArray[np.bool_], glass: Glass, smooth: NDArray[np
     """
     is_white = min(glass.colour) >= _WHITE_FROM
     least_green = 0 if is_white else FAINT_FROM * glass.colour[1]
-    num_flat = np.count_nonzero(mask & flat_pixels(smooth) & (smooth[..., 1] >= least_green))
-    return bool(num_flat <= MOST_FLAT_SHARE * np.count_nonzero(mask))
+    is_flat = mask & flat_pixels(smooth) & (smooth[..., 1] >= least_green)
+    num_pieces, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    num_flat = np.bincount(pieces[is_flat], minlength=num_pieces)
+    num_px = np.bincount(pieces[mask], minlength=num_pieces)
+    is_glass = (num_flat > _FEW_PX) & (num_flat > MOST_FLAT_OF_PIECE * num_px)
+    return not is_glass.any() and bool(num_flat.sum() <= max(_FEW_PX, MOST_FLAT_SHARE * num_px.sum()))
+
+
+def _is_all_tissue(smooth: NDArray[np.uint8], least_green: float) -> bool:
+    """Whether even the brightest pixels are deeply stained, and nearly all have texture."""
+    is_flat = flat_pixels(smooth) & ~is_padding(smooth)
+    return least_green <= DEEP_GREEN and bool(is_flat.mean() <= _MOST_FLAT_OF_ALL)
 
 
 def _was_cut_out(smooth: NDArray[np.uint8]) -> bool:

@@ -1,18 +1,111 @@
-"""Finds tissue on a slide, by its stain (paper, section 2.1)."""
+"""Finds tissue on a slide, by its stain, and makes sure that it is the tissue that is read (paper, section 2.1)."""
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bccdist.errors import SlideError
+from bccdist.slides.geometry import Box
+from bccdist.slides.pyramid import correlation, peaks_of_contrast
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import stained
+from bccdist.slides.stain import find_glass, is_told_from_glass, smoothed, stained_on
 
 TISSUE_MPP = 8.0
 """um per pixel of the tissue mask."""
+LEAST_CORRELATION = 0.7
+"""Of what is read with the overview, at places of contrast: levels of scanners lie a few px apart, and differ in
+sharpness (0.99 on real slides); two pieces of tissue have some 0.3."""
+_PARTS = (3, 2)
+"""Columns and rows that the overview is divided into; one place in each is compared."""
+_PLACE_PX = 12
+"""Edge of such a place in the overview."""
+_CELLS = 4
+"""Pixels along an edge that a place is reduced to before it is compared."""
 
 
-def tissue_mask(slide: Slide) -> NDArray[np.bool_]:
+class TissueError(SlideError):
+    """The overview can be read, but does not tell what is tissue, or not of the level that is read."""
+
+
+def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_]:
     """Tissue at `TISSUE_MPP`: bool [h, w], from the stain's colour.
 
     It depends on the slide's pixels and its um/px alone, not on the target mpp.
+
+    Args:
+        slide: read at its overview, and for comparison at some places of the read level and of level 0.
+        for_sections: whether the pieces of the mask are to be sections, which they are not where glass may have been
+            taken for tissue. False where the manifest has the boxes.
+
+    Raises:
+        TissueError: sections need glass between them, and it is not seen; the glass has a colour that only wrong
+            decoding gives; or the overview shows another picture than the level that is read.
+        SlideError: the overview cannot be read.
     """
-    return stained(slide.thumbnail(TISSUE_MPP), mpp=TISSUE_MPP)
+    overview = slide.thumbnail(TISSUE_MPP)
+    _refuse_other_picture(slide, overview)
+    smooth = smoothed(overview)
+    glass = find_glass(smooth)
+    if glass.is_strange:
+        raise TissueError(
+            f"{slide.path}: its glass has the colour {glass.colour} (red, green, blue of 255), expected some white: "
+            "its colour space was not understood, or written wrongly; convert the slide and look at its colours"
+        )
+    mask = stained_on(glass, smooth, mpp=TISSUE_MPP)
+    if for_sections and not (glass.is_certain and is_told_from_glass(mask, glass, smooth)):
+        raise TissueError(
+            f"{slide.path}: no glass was found that tissue could be told from ({mask.mean():.0%} would be tissue): "
+            "the slide is full of tissue, or unevenly lit or tinted; look at it, and give the boxes of its sections "
+            "in sections.csv"
+        )
+    return mask
+
+
+def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:
+    """Refuse a slide whose levels show different things: sections would be found on one and read from the other.
+
+    What cannot be read is left out here, as it is told of where it is needed.
+    """
+    places = list(_places_of_contrast(overview))
+    shown = [_cells(overview[box.slices()]) for box in places]
+    for level in {slide.resolution.level, 0} - {slide.overview_level(TISSUE_MPP)}:
+        pairs = [
+            (picture, _cells(other))
+            for picture, box in zip(shown, places, strict=True)
+            if (other := _read(slide, box, level)) is not None
+        ]
+        if not pairs:
+            continue
+        alike = correlation(*(np.array(side, dtype=np.float32) for side in zip(*pairs, strict=True)))
+        if alike is not None and alike < LEAST_CORRELATION:
+            raise TissueError(
+                f"{slide.path}: its levels {slide.overview_level(TISSUE_MPP)} and {level} show different pictures "
+                f"(correlation {alike:.2f} over {len(pairs)} places of contrast, expected {LEAST_CORRELATION}): "
+                "the file may hold a second image, or levels that do not lie on each other; convert the slide"
+            )
+
+
+def _places_of_contrast(overview: NDArray[np.uint8]) -> Iterator[Box]:
+    """Places spread over the overview, in its pixels, cut to it."""
+    height, width = overview.shape[:2]
+    for x, y in peaks_of_contrast(overview, parts=_PARTS):
+        left, top = (
+            max(0, min(x - _PLACE_PX // 2, width - _PLACE_PX)),
+            max(0, min(y - _PLACE_PX // 2, height - _PLACE_PX)),
+        )
+        yield Box(left, top, _PLACE_PX, _PLACE_PX).intersection(Box(0, 0, width, height))
+
+
+def _read(slide: Slide, box_tissue_px: Box, level: int) -> NDArray[np.uint8] | None:
+    """What a level shows of a box of the tissue mask; None where it cannot be read."""
+    try:
+        return slide.read_level(level, box_tissue_px.scaled(TISSUE_MPP / slide.resolution.mpp_level0))
+    except SlideError:
+        slide.reopen()  # OpenSlide refuses every read after one that failed
+        return None
+
+
+def _cells(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -31,7 +31,7 @@ from bccdist.networks.weights import weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
-from bccdist.slides.sections import sections_of
+from bccdist.slides.sections import have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.bands import BandView, Remembered, bands
@@ -211,7 +211,8 @@ def _measure_slides(work: _Work, tried: Sequence[_Tried]) -> _Counts:
 def _measure_slide(
     work: _Work, record: SlideRecord, slide: Slide, tried: Sequence[_Tried], counts: _Counts, *, folder: Path
 ) -> None:
-    tissue = tissue_mask(slide)
+    records = work.manifest.sections_of(record.slide_id)
+    tissue = tissue_mask(slide, for_sections=not have_boxes(records))
     cells = cells_of(slide, tissue)
     counts.num_patches += sum(len(row.cols) for row in place_patches(cells, PAPER))
     counts.tissue_mpx += int(cells.sum()) * CELL_PX**2 / 1e6
@@ -233,7 +234,7 @@ def _measure_slide(
         tally = write_heatmaps(slide, record, cells, together, batch=work.config.batch, device=work.device)
         for number, network_s in zip(here, tally.network_s, strict=True):
             tried[number].found.network_s += network_s
-    sections = sections_of(slide, record.slide_id, tissue, work.manifest.sections_of(record.slide_id))
+    sections = sections_of(slide, record.slide_id, tissue, records)
     counts.num_sections += len(sections)
     heatmaps = [Heatmap(order.path) for order in orders]
     verdicts = [

@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, SlideError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
@@ -23,7 +23,7 @@ from bccdist.sections.ledger import write_rows
 from bccdist.sections.rows import section_rows
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
-from bccdist.slides.sections import sections_of
+from bccdist.slides.sections import have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.resolving import method_of_run
@@ -215,8 +215,14 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     record, config, seen_before = work.record, job.config, _undecided(job)
     tally = PredictionTally(network_s=[])
     with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
-        tissue = tissue_mask(slide)
+        tissue = tissue_mask(slide, for_sections=not have_boxes(work.sections))
         sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
+        if not sections:
+            # A ledger without its rows would say nothing of the slide, and nobody would miss it.
+            raise SlideError(
+                f"{record.path}: no tissue was found that could be a section; look at the slide, and take it out of "
+                "slides.csv if it is empty, or give the boxes of its sections in sections.csv"
+            )
         if work.epochs_to_predict:
             orders = [_order(job, work, epoch) for epoch in work.epochs_to_predict]
             cells = cells_of(slide, tissue)

@@ -128,6 +128,13 @@ def reading_annotations(manifest: Manifest, config: ShardConfig) -> TumorIn:
     return tumor_in
 
 
+def mixed_up_scales(manifest: Manifest) -> list[str]:
+    """Slides whose um/px speak of a mixed-up unit, a sentence each: all that is made of them would be wrong."""
+    from bccdist.slides.scales import mixed_up_units
+
+    return list(mixed_up_units(manifest.slides))
+
+
 def listed(lacks: Sequence[str]) -> str:
     """What is lacking, one below the other."""
     return "\n".join(f"  - {lack}" for lack in dict.fromkeys(lacks))

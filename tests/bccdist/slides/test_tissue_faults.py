@@ -18,7 +18,7 @@ from bccdist.phantom.slides import PhantomPaths
 from bccdist.slides.geometry import Box
 from bccdist.slides.sections import find_sections
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import stained
+from bccdist.slides.stain import find_glass, is_told_from_glass, smoothed, stained, stained_on
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 SKIN_MPP = 0.5
@@ -108,6 +108,31 @@ def yellowed_glass(density: Density) -> NDArray[np.uint8]:
     return seen(density, glass=(240, 230, 180))
 
 
+def on_glass(*colour: int) -> Callable[[Density], NDArray[np.uint8]]:
+    return lambda density: seen(density, glass=(colour[0], colour[1], colour[2]))
+
+
+def recompressed(picture: NDArray[np.uint8], quality: int = 85) -> NDArray[np.uint8]:
+    """After JPEG."""
+    coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1])
+
+
+def pink_glass_under_uneven_light(density: Density) -> NDArray[np.uint8]:
+    return seen(density + across() * np.array((0.20, 0.22, 0.22)), glass=(232, 221, 229))
+
+
+def pink_glass_in_jpeg(density: Density) -> NDArray[np.uint8]:
+    return recompressed(seen(density, glass=(232, 221, 229)))
+
+
+def pink_glass_in_black_padding(density: Density) -> NDArray[np.uint8]:
+    picture = seen(density, glass=(232, 221, 229))
+    return np.where(padded(density, 0) == 0, 0, picture).astype(np.uint8)
+
+
 def uneven_light(density: Density) -> NDArray[np.uint8]:
     """Darker by a third at the right, and redder there by 3 %."""
     fall = across() * np.array((0.37, 0.40, 0.40))
@@ -187,6 +212,17 @@ FAULTS = [
     Fault("very pale", plain, 0.88, 0.001, strength=0.2),
     Fault("grey glass", grey_glass, 0.98, 0.001),
     Fault("yellowed glass", yellowed_glass, 0.98, 0.001),
+    Fault("pink glass", on_glass(232, 221, 229), 0.98, 0.001),
+    Fault("pinker glass", on_glass(235, 205, 225), 0.98, 0.001),
+    Fault("lavender glass", on_glass(225, 220, 240), 0.98, 0.001),
+    Fault("bluish glass", on_glass(215, 225, 240), 0.98, 0.001),
+    Fault("warm glass", on_glass(250, 235, 235), 0.98, 0.001),
+    Fault("greenish glass", on_glass(220, 235, 220), 0.98, 0.001),
+    Fault("dark pink glass", on_glass(150, 140, 148), 0.98, 0.001),
+    Fault("pink glass and pale", on_glass(232, 221, 229), 0.95, 0.001, strength=0.3),
+    Fault("pink glass under uneven light", pink_glass_under_uneven_light, 0.98, 0.001),
+    Fault("pink glass in JPEG", pink_glass_in_jpeg, 0.98, 0.01, least_box_iou=0.9),
+    Fault("pink glass in black padding", pink_glass_in_black_padding, 0.98, 0.001),
     Fault("uneven light", uneven_light, 0.98, 0.001),
     Fault("uneven light and pale", uneven_light, 0.94, 0.001, strength=0.3),
     Fault("saturated glass", saturated_glass, 0.98, 0.001),
@@ -231,6 +267,55 @@ def test_an_empty_slide_has_no_section_whatever_its_fault(fault: Fault) -> None:
     mask = stained(fault.shown(np.zeros((HEIGHT_PX, WIDTH_PX, 3))), mpp=TISSUE_MPP)
     assert mask.mean() <= fault.most_false
     assert find_sections(mask) == []
+
+
+def is_doubted(picture: NDArray[np.uint8]) -> bool:
+    """Whether it is said of a picture that tissue cannot be told from glass on it."""
+    smooth = smoothed(picture)
+    glass = find_glass(smooth)
+    mask = stained_on(glass, smooth, mpp=TISSUE_MPP)
+    return glass.is_strange or not glass.is_certain or not is_told_from_glass(mask, glass, smooth)
+
+
+@by_name
+@pytest.mark.shared_data
+def test_no_fault_that_leaves_the_glass_to_be_seen_casts_doubt_on_it(fault: Fault) -> None:
+    density, _ = slide_with(*PLACES, strength=fault.strength)
+    assert not is_doubted(fault.shown(density))
+    assert not is_doubted(fault.shown(np.zeros_like(density)))
+
+
+DOUBTFUL: dict[str, Callable[[Density], NDArray[np.uint8]]] = {
+    "light that grows pink": lambda density: seen(density + across() * np.array((0, 0.1, 0))),
+    "YCbCr shown as RGB": on_glass(255, 128, 128),
+    "RGB shown as YCbCr": on_glass(255, 121, 255),
+    "YCbCr shown as RGB, in JPEG": lambda density: recompressed(seen(density, glass=(240, 128, 128))),
+    "pink glass in white padding and JPEG": lambda density: recompressed(
+        np.where(padded(density, 255) == 255, 255, seen(density, glass=(232, 221, 229))).astype(np.uint8)
+    ),
+    "red glass in white padding and JPEG": lambda density: recompressed(
+        np.where(padded(density, 255) == 255, 255, seen(density, glass=(255, 128, 128))).astype(np.uint8)
+    ),
+    "pink glass, very noisy": lambda density: (
+        (seen(density, glass=(232, 221, 229)) + np.random.default_rng(1).normal(0, 6, density.shape))
+        .clip(0, 254)
+        .astype(np.uint8)
+    ),
+}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_glass_that_passes_for_tissue_or_has_an_impossible_colour_is_said(name: str) -> None:
+    density, _ = slide_with(*PLACES)
+    assert is_doubted(DOUBTFUL[name](density))
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("strength", [1.0, 0.5, 0.3])
+def test_a_slide_full_of_pale_tissue_is_said_to_show_no_glass(strength: float) -> None:
+    skin, _ = real_skin()
+    assert is_doubted(seen(strength * np.tile(skin[25:90], (3, 3, 1))))
 
 
 @pytest.mark.parametrize("level", [0, 255], ids=["black", "white"])

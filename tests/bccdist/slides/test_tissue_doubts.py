@@ -1,0 +1,122 @@
+"""A slide whose tissue cannot be told from its glass, or whose levels show different pictures, is not read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from synthetic_slides import GLASS, islands_picture, write_slide
+
+from bccdist.parts import Part
+from bccdist.slides.checkup import Code, Severity, check_slide
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import DEFAULT_KINDS, SectionRecord, SlideRecord
+from bccdist.slides.sections import find_sections
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TissueError, tissue_mask
+
+MPP = 0.92
+ISLANDS = ((200, 150, 700, 500), (1300, 800, 900, 600))
+
+
+def tinted_slide(path: Path, *glass: int, islands: tuple[tuple[int, int, int, int], ...] = ISLANDS) -> Path:
+    """Pink islands under light of a colour."""
+    picture = islands_picture(2400, 1600, *islands, noise=2) * (np.array(glass) / GLASS)
+    return write_slide(path, picture.clip(0, 255).astype(np.uint8), mpp=MPP, downsamples=(1, 2, 4, 8))
+
+
+def full_slide(path: Path) -> Path:
+    """Pale pink all over, with the texture of tissue."""
+    random = np.random.default_rng(0)
+    coarse = random.normal(0, 12, (200, 300, 1)).repeat(8, axis=0).repeat(8, axis=1)
+    picture = np.array((225, 190, 212)) + coarse * np.array((0.5, 1, 0.7))
+    return write_slide(path, picture.clip(0, 250).astype(np.uint8), mpp=MPP)
+
+
+@pytest.mark.parametrize("glass", [(236, 236, 236), (232, 221, 229), (240, 215, 230), (225, 220, 240)])
+def test_sections_are_found_on_tinted_glass(tmp_path: Path, glass: tuple[int, int, int]) -> None:
+    with Slide(tinted_slide(tmp_path / "a.tif", *glass), target_mpp=MPP) as slide:
+        found = find_sections(tissue_mask(slide, for_sections=True))
+    assert len(found) == len(ISLANDS)
+    for box, island in zip(found, ISLANDS, strict=True):
+        assert np.abs(np.array(box) * 8.0 / MPP - island).max() <= 2 * 8.0 / MPP
+
+
+def test_a_slide_that_shows_no_glass_has_no_sections_of_its_own_but_takes_those_of_the_manifest(
+    tmp_path: Path,
+) -> None:
+    path = full_slide(tmp_path / "a.tif")
+    with Slide(path, target_mpp=MPP) as slide:
+        assert tissue_mask(slide).mean() > 0.9
+        with pytest.raises(TissueError, match="no glass was found"):
+            tissue_mask(slide, for_sections=True)
+    record = SlideRecord(slide_id="a", part=Part.TEST, path=path)
+    boxed = SectionRecord(slide_id="a", section_id="a-0", label=None, box_level0_px=Box(100, 100, 900, 900))
+    for sections, severity in (([], Severity.ERROR), ([boxed], Severity.WARNING)):
+        checkup = check_slide(record, sections, DEFAULT_KINDS, target_mpp=MPP, mpp_tolerance=0.1)
+        (finding,) = [finding for finding in checkup.findings if finding.code is Code.UNCERTAIN_TISSUE]
+        assert finding.severity is severity
+
+
+@pytest.mark.parametrize("glass", [(255, 128, 128), (240, 121, 240)])
+def test_colours_that_were_decoded_wrongly_are_an_error_also_with_boxes(
+    tmp_path: Path, glass: tuple[int, int, int]
+) -> None:
+    path = tinted_slide(tmp_path / "a.tif", *glass)
+    with Slide(path, target_mpp=MPP) as slide, pytest.raises(TissueError, match="its glass has the colour"):
+        tissue_mask(slide)
+    record = SlideRecord(slide_id="a", part=Part.TEST, path=path)
+    boxed = SectionRecord(slide_id="a", section_id="a-0", label=None, box_level0_px=Box(100, 100, 900, 900))
+    checkup = check_slide(record, [boxed], DEFAULT_KINDS, target_mpp=MPP, mpp_tolerance=0.1)
+    assert [(each.code, each.severity) for each in checkup.findings] == [(Code.UNCERTAIN_TISSUE, Severity.ERROR)]
+
+
+def write_levels(path: Path, *levels: NDArray[np.uint8]) -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        for number, level in enumerate(levels):
+            tiff.write(
+                level,
+                tile=(256, 256),
+                compression="deflate",
+                photometric="rgb",
+                subfiletype=int(number > 0),
+                resolution=(1e4 / MPP, 1e4 / MPP),
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    return path
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_a_level_of_another_picture_is_refused_though_its_size_fits(tmp_path: Path, odd: int) -> None:
+    first = islands_picture(2400, 1600, *ISLANDS, noise=2)
+    other = islands_picture(2400, 1600, (1300, 100, 700, 500), (200, 900, 900, 600), noise=2)
+    levels = [(other if level == odd else first)[:: 2**power, :: 2**power] for level, power in enumerate((0, 1, 3))]
+    with (
+        Slide(write_levels(tmp_path / "a.tif", *levels), target_mpp=2 * MPP) as slide,
+        pytest.raises(TissueError, match="show different pictures"),
+    ):
+        tissue_mask(slide)
+
+
+@pytest.mark.shared_data
+def test_the_case_of_pink_glass_has_its_two_sections(shared_data: Path) -> None:
+    with Slide(shared_data / "cases" / "pink-glass" / "pinker_glass.tif", target_mpp=0.92) as slide:
+        found = [
+            box.scaled(8.0 / slide.resolution.mpp_level0)
+            for box in find_sections(tissue_mask(slide, for_sections=True))
+        ]
+    for box, expected in zip(found, ((700, 650, 1600, 1100), (3500, 2150, 1800, 1300)), strict=True):
+        assert np.abs(np.array(box) - expected).max() <= 100
+
+
+@pytest.mark.shared_data
+def test_the_case_of_padded_levels_has_its_two_sections(shared_data: Path) -> None:
+    with Slide(shared_data / "cases" / "padded-levels" / "padded.tif", target_mpp=0.92) as slide:
+        found = [
+            box.scaled(8.0 / slide.resolution.mpp_level0)
+            for box in find_sections(tissue_mask(slide, for_sections=True))
+        ]
+    for box, expected in zip(found, ((300, 250, 600, 500), (3950, 2350, 700, 500)), strict=True):
+        assert np.abs(np.array(box) - expected).max() <= 60
