@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError, SlideError
+from bccdist.errors import ConfigurationError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
@@ -217,12 +217,6 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide, for_sections=not have_boxes(work.sections))
         sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
-        if not sections:
-            # A ledger without its rows would say nothing of the slide, and nobody would miss it.
-            raise SlideError(
-                f"{record.path}: no tissue was found that could be a section; look at the slide, and take it out of "
-                "slides.csv if it is empty, or give the boxes of its sections in sections.csv"
-            )
         if work.epochs_to_predict:
             orders = [_order(job, work, epoch) for epoch in work.epochs_to_predict]
             cells = cells_of(slide, tissue)
@@ -265,13 +259,18 @@ def _outcome(
     """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
     num_networks = len(tally.network_s)
     if not num_networks:
-        return f"{num_sections} sections from heatmaps that were there, {total_s:.1f} s"
+        return f"{_told(num_sections)} from heatmaps that were there, {total_s:.1f} s"
     times = f" x {num_networks} epochs" if num_networks > 1 else ""
     cascade = f", {undecided / patches:.0%} of the patches undecided by psi_0" if patches else ""
     unread = f", {tally.reading.num_unread_cells} cells UNREADABLE" if tally.reading.num_unread_cells else ""
     text = (
-        f"{num_sections} sections, {tally.num_patches} patches{times}, {total_s:.1f} s "
+        f"{_told(num_sections)}, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
         f"{cascade}{unread}"
     )
     return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)
+
+
+def _told(num_sections: int) -> str:
+    """The number of sections; a slide that will have no row in any table is told aloud."""
+    return f"{num_sections} sections" if num_sections else "NO SECTION: no tissue was found; look at the slide"
