@@ -95,17 +95,6 @@ class Annotation:
         return [polygon for its_kind, polygon in self.polygons if its_kind is kind]
 
     @property
-    def extent_px(self) -> Box:
-        """The box of the target frame outside which nothing is annotated."""
-        if self.mask_images:
-            return self._frame_px
-        if not self.polygons:
-            return Box(0, 0, 0, 0)
-        bounds_px = shapely.total_bounds([polygon for _, polygon in self.polygons]) / self._downsample
-        (x, y), (x_end, y_end) = np.floor(bounds_px[:2]).astype(int), np.ceil(bounds_px[2:]).astype(int)
-        return Box(int(x), int(y), int(x_end - x), int(y_end - y)).intersection(self._frame_px)
-
-    @property
     def unmarked_kinds(self) -> list[Kind]:
         """The kinds that are drawn, but mark no pixel of the target frame."""
         return [kind for kind in Kind if self._draws(kind) and not self._marks(kind)]

@@ -1,6 +1,6 @@
 """Mask images: one value per pixel, of any resolution, over the whole of level 0."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,11 @@ class MaskImage:
         )
         return bool(values) and any(bool((band == value).any()) for band in bands for value in values)
 
-    def annotated(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """What is of any kind, bool [h, w], as an image of a size (width, height)."""
-        kinds = [value for value, meaning in self.meanings.items() if meaning is not None]
-        marked = np.isin(self.values, kinds).astype(np.uint8)
-        return np.asarray(cv2.resize(marked, size, interpolation=cv2.INTER_NEAREST_EXACT), dtype=bool)
+    def annotated(self, size: tuple[int, int], kinds: Collection[Kind] = tuple(Kind)) -> NDArray[np.bool_]:
+        """What is of some kinds, bool [h, w], as an image of a size (width, height) that covers as much."""
+        values = [value for value, meaning in self.meanings.items() if meaning in kinds]
+        rows, cols = (_nearest(n, length=to) for n, to in zip(self.values.shape, size[::-1], strict=True))
+        return np.isin(self.values[rows].take(cols, axis=1), values)
 
     def share_of(self, kind: Kind) -> float:
         """The share of the slide that is of a kind."""

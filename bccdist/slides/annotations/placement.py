@@ -4,7 +4,8 @@ Positions in another unit, at another scale or from another corner are no fault 
 they end up beside the tissue, or in so small a spot that no pixel is marked. Then every label would be moved or lost.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,10 @@ LEAST_GAIN = 0.1
 one it counts from."""
 _SHARE_THAT_FITS = 0.9
 """Share on tissue from which another scale is offered as what was meant."""
-_BAND_PX = 256
+_NUM_SAMPLES = 1000
+"""Points at which a polygon is held against the tissue."""
+_MOST_TRIED = 200
+"""Polygons that are tried at other scales, to say what would fit."""
 
 
 class OffTissueError(AnnotationError):
@@ -49,15 +53,20 @@ class OffTissueError(AnnotationError):
 
 
 class Overlap(NamedTuple):
-    """How many pixels of the target frame are annotated, and how many of these lie on tissue."""
+    """How much is annotated, and how much of that lies on tissue; what is drawn twice counts twice."""
 
-    num_annotated: int
-    num_on_tissue: int
+    annotated_px2: float = 0.0
+    """In square level-0 px, as the next."""
+    on_tissue_px2: float = 0.0
 
     @property
     def share(self) -> float | None:
         """From 0 to 1; None where nothing is annotated."""
-        return self.num_on_tissue / self.num_annotated if self.num_annotated else None
+        return self.on_tissue_px2 / self.annotated_px2 if self.annotated_px2 else None
+
+    def plus(self, other: "Overlap") -> "Overlap":
+        """Both together: areas are summed apart, as shares could not be averaged."""
+        return Overlap(self.annotated_px2 + other.annotated_px2, self.on_tissue_px2 + other.on_tissue_px2)
 
 
 class _Change(NamedTuple):
@@ -160,8 +169,8 @@ def require_right_corner(
     Raises:
         AnnotationError: it does.
     """
-    here = _share_on_tissue(polygons, slide, tissue)
-    there = _share_on_tissue(_Change("", shift_px=shift_px).of(polygons), slide, tissue)
+    here = _overlap(polygons, slide, tissue).share
+    there = _overlap(_Change("", shift_px=shift_px).of(polygons), slide, tissue).share
     if here is not None and there is not None and there - here > LEAST_GAIN:
         raise AnnotationError(
             f"{path}: {here:.0%} of it lies on tissue, and {there:.0%} would if it were moved by {shift_px} level-0 "
@@ -200,38 +209,69 @@ def require_mask_of_level0(path: Path, image: MaskImage, slide: Slide, tissue: N
 
 
 def overlap_with_tissue(annotation: Annotation, slide: Slide, tissue: NDArray[np.bool_]) -> tuple[Overlap, Overlap]:
-    """How what is annotated overlaps with tissue: of all kinds together, and of Tumornest alone.
-
-    Pixels of the target frame are counted, in bands, so that nothing of the slide's size is held.
-    """
-    scale = slide.resolution.mpp / TISSUE_MPP
-    rows, cols = (
-        np.minimum(((np.arange(length_px) + 0.5) * scale).astype(np.int64), length - 1)
-        for length_px, length in zip((slide.height_px, slide.width_px), tissue.shape, strict=True)
-    )
-    counts = np.zeros((2, 2), dtype=np.int64)
-    # Numerator and denominator are summed apart: shares of bands could not be averaged.
-    for box_px in _bands(annotation.extent_px):
-        masks = annotation.masks(box_px)
-        under = tissue[np.ix_(*(each[side] for each, side in zip((rows, cols), box_px.slices(), strict=True)))]
-        for row, mask in enumerate((np.logical_or.reduce(list(masks.values())), masks[Kind.TUMORNEST])):
-            counts[row] += np.count_nonzero(mask), np.count_nonzero(mask & under)
-    return Overlap(*counts[0].tolist()), Overlap(*counts[1].tolist())
+    """How what is annotated overlaps with tissue: of all kinds together, and of Tumornest alone."""
+    everything = tumor = Overlap()
+    for kind in Kind:
+        found = _overlap(annotation.polygons_of(kind), slide, tissue)
+        for image in annotation.mask_images:
+            found = found.plus(_overlap_of_mask(image, kind, slide, tissue))
+        everything = everything.plus(found)
+        tumor = found if kind is Kind.TUMORNEST else tumor
+    return everything, tumor
 
 
-def _bands(box_px: Box) -> Iterator[Box]:
-    for y in range(box_px.y, box_px.y_end, _BAND_PX):
-        yield box_px._replace(y=y, height=min(_BAND_PX, box_px.y_end - y))
+def _overlap(polygons: Iterable[shapely.Polygon], slide: Slide, tissue: NDArray[np.bool_]) -> Overlap:
+    """How polygons in level-0 px overlap with tissue, each sampled at some `_NUM_SAMPLES` points."""
+    total = Overlap()
+    for polygon in polygons:
+        # A tiny one is sampled at every pixel: on a lattice of one step for all it would fall between the points.
+        step_px = max(slide.resolution.downsample, math.sqrt(polygon.area / _NUM_SAMPLES))
+        (x, y), (x_end, y_end) = (np.array(polygon.bounds) / step_px).reshape(2, 2)
+        origin = (math.floor(x), math.floor(y))
+        mask = np.zeros((math.ceil(y_end) - origin[1], math.ceil(x_end) - origin[0]), dtype=bool)
+        fill_polygon(mask, polygon, downsample=step_px, origin_px=origin)
+        points = (np.argwhere(mask)[:, ::-1] + origin + 0.5) * step_px
+        num_on_tissue = int(_is_tissue(points, slide, tissue).sum())
+        total = total.plus(Overlap(len(points) * step_px**2, num_on_tissue * step_px**2))
+    return total
+
+
+def _overlap_of_mask(image: MaskImage, kind: Kind, slide: Slide, tissue: NDArray[np.bool_]) -> Overlap:
+    """How what is of a kind in a mask image overlaps with tissue, at the centres of the tissue mask's pixels."""
+    if kind not in image.meanings.values():
+        return Overlap()
+    slide_px2 = slide.level0_size[0] * slide.level0_size[1]
+    marked = image.annotated(tissue.shape[::-1], [kind])
+    if marked.any():
+        pixel_px2 = slide_px2 / marked.size
+        return Overlap(int(marked.sum()) * pixel_px2, int((marked & tissue).sum()) * pixel_px2)
+    # All of it lies between these centres: the mask's own are taken.
+    height, width = image.values.shape
+    marked = image.annotated((width, height), [kind])
+    centres = (np.argwhere(marked)[:, ::-1] + 0.5) * slide.level0_size / (width, height)
+    pixel_px2 = slide_px2 / marked.size
+    return Overlap(len(centres) * pixel_px2, int(_is_tissue(centres, slide, tissue).sum()) * pixel_px2)
+
+
+def _is_tissue(points: NDArray[np.float64], slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether tissue lies at points [n, 2] in level-0 px; outside of the slide there is none."""
+    inside = ((points >= 0) & (points < slide.level0_size)).all(axis=1)
+    pixels = (points[inside] * slide.resolution.mpp_level0 / TISSUE_MPP).astype(np.int64)
+    cols, rows = np.minimum(pixels, np.array(tissue.shape[::-1]) - 1).T
+    found = np.zeros(len(points), dtype=bool)
+    found[inside] = tissue[rows, cols]
+    return found
 
 
 def _advice(polygons: Sequence[shapely.Polygon], slide: Slide, tissue: NDArray[np.bool_] | None) -> str:
     """What would bring polygons onto tissue, as the end of a sentence; nothing where nothing would."""
     if tissue is None or not polygons:
         return ""
+    some = polygons[:: math.ceil(len(polygons) / _MOST_TRIED)]
     fitting = [
         change.name
         for change in _changes(slide)
-        if (_share_on_tissue(change.of(polygons), slide, tissue) or 0) >= _SHARE_THAT_FITS
+        if (_overlap(change.of(some), slide, tissue).share or 0) >= _SHARE_THAT_FITS
     ]
     return f"; it would fit {' or '.join(fitting)}" if fitting else ""
 
@@ -251,20 +291,3 @@ def _changes(slide: Slide) -> Iterator[_Change]:
     if (x, y) != (0, 0):
         yield _Change(f"if {(x, y)} were added", shift_px=(x, y))
         yield _Change(f"if {(x, y)} were subtracted", shift_px=(-x, -y))
-
-
-def _share_on_tissue(polygons: Sequence[shapely.Polygon], slide: Slide, tissue: NDArray[np.bool_]) -> float | None:
-    """The share of polygons in level-0 px that lies on tissue, in the tissue mask's pixels; outside there is none.
-
-    None where they are smaller than such a pixel.
-    """
-    downsample = TISSUE_MPP / slide.resolution.mpp_level0
-    mask = np.zeros(tissue.shape, dtype=bool)
-    for polygon in polygons:
-        fill_polygon(mask, polygon, downsample=downsample)
-    num_marked = int(np.count_nonzero(mask))
-    if not num_marked:
-        return None
-    area = shapely.area(polygons).sum()
-    inside = shapely.area(shapely.intersection(polygons, shapely.box(0, 0, *slide.level0_size))).sum()
-    return float(np.count_nonzero(mask & tissue) / num_marked * inside / area)

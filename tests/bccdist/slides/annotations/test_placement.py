@@ -143,11 +143,11 @@ def test_what_lies_on_glass_for_more_than_the_stated_share_is_refused(
     assert (share < LEAST_SHARE_ON_TISSUE) == is_refused
     if not is_refused:
         annotation = read(path)
-        assert overlap_with_tissue(annotation, slide_of(), tissue_of())[0].share == pytest.approx(share, abs=0.01)
+        assert overlap_with_tissue(annotation, slide_of(), tissue_of())[0].share == pytest.approx(share, abs=0.03)
         return
-    with pytest.raises(OffTissueError, match=f"only {share:.0%} of the annotated area .* at least 50%") as error:
+    with pytest.raises(OffTissueError, match="% of the annotated area lies on tissue, expected at least 50%") as error:
         read(path)
-    assert error.value.share == pytest.approx(share, abs=0.01)
+    assert error.value.share == pytest.approx(share, abs=0.03)
 
 
 def test_tumornest_on_glass_is_refused_however_much_stroma_lies_on_tissue(tmp_path: Path) -> None:
@@ -174,6 +174,18 @@ def test_a_mask_image_on_glass_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), values)
     with pytest.raises(OffTissueError, match="only 0% of the annotated area"):
         read(tmp_path / "a.png")
+
+
+def test_a_speck_in_a_mask_image_is_held_against_the_tissue_too(tmp_path: Path) -> None:
+    for x, is_on_tissue in ((2600, True), (200, False)):
+        values = np.zeros((HEIGHT // 2, WIDTH // 2), dtype=np.uint8)
+        values[2000:2002, x : x + 2] = 1
+        cv2.imwrite(str(tmp_path / "a.png"), values)
+        if is_on_tissue:
+            assert read(tmp_path / "a.png").masks(Box(x - 5, 1995, 20, 20))[Kind.TUMORNEST].sum() == 4
+        else:
+            with pytest.raises(OffTissueError, match="only 0%"):
+                read(tmp_path / "a.png")
 
 
 def from_corner(x: float, y: float) -> tuple[float, float]:
