@@ -1,7 +1,8 @@
 """A heatmap as a pyramidal TIFF: `python analysis/make.py heatmap_tiff STUDY SLIDE_ID [--psi psi_0]`.
 
 For programs that do not read OME-Zarr: OpenSlide and QuPath open the file as a slide of its own, in shades of grey
-(value / 255 is the Tumor probability), at the heatmap's um/px. It lies on the slide from its upper left corner.
+(value / 255 is the Tumor probability), at the heatmap's um/px. It covers the whole of level 0, of which
+QuPath shows the scanned area alone where a slide names one.
 """
 
 import json
