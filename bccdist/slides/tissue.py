@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
 from bccdist.slides.pyramid import correlation, peaks_of_contrast
+from bccdist.slides.rings import has_line_around_pieces
 from bccdist.slides.slide import Slide
 from bccdist.slides.stain import find_glass, is_told_from_glass, smoothed, stained_on
 
@@ -40,8 +41,8 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
             taken for tissue. False where the manifest has the boxes.
 
     Raises:
-        TissueError: sections need glass between them, and it is not seen; the glass has a colour that only wrong
-            decoding gives; or the overview shows another picture than the level that is read.
+        TissueError: sections need glass between them, and it is not seen, or a line runs around them; the glass has a
+            colour that only wrong decoding gives; or the overview shows another picture than the level that is read.
         SlideError: the overview cannot be read.
     """
     overview = slide.thumbnail(TISSUE_MPP)
@@ -59,6 +60,12 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
             f"{slide.path}: no glass was found that tissue could be told from ({mask.mean():.0%} would be tissue): "
             "the slide is full of tissue, or unevenly lit or tinted; look at it, and give the boxes of its sections "
             "in sections.csv"
+        )
+    if for_sections and has_line_around_pieces(mask, mpp=TISSUE_MPP):
+        raise TissueError(
+            f"{slide.path}: a thin closed line of the colour of tissue runs around pieces of tissue: where a pen drew "
+            "it, they are sections of their own, else one; look at the slide, and give the boxes of its sections in "
+            "sections.csv"
         )
     return mask
 

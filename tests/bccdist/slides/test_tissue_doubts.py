@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -120,3 +121,11 @@ def test_the_case_of_padded_levels_has_its_two_sections(shared_data: Path) -> No
         ]
     for box, expected in zip(found, ((300, 250, 600, 500), (3950, 2350, 700, 500)), strict=True):
         assert np.abs(np.array(box) - expected).max() <= 60
+
+
+def test_a_pens_closed_line_of_the_colour_of_stain_is_said(tmp_path: Path) -> None:
+    picture = islands_picture(2400, 1600, *ISLANDS, noise=2)
+    cv2.rectangle(picture, (60, 40), (2300, 1540), (150, 80, 170), 30)
+    path = write_slide(tmp_path / "a.tif", picture, mpp=MPP)
+    with Slide(path, target_mpp=MPP) as slide, pytest.raises(TissueError, match="thin closed line"):
+        tissue_mask(slide, for_sections=True)
