@@ -25,7 +25,8 @@ def has_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
         mpp: um per pixel of it.
     """
     distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    depth_px = cv2.distanceTransform(tissue.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    depth = cv2.distanceTransform(tissue.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    depth_px = np.asarray(depth, dtype=np.float32)
     return any(
         _is_line_around_pieces(tissue, distance_px <= reach_um / mpp, depth_px, mpp=mpp) for reach_um in REACHES_UM
     )
