@@ -33,7 +33,7 @@ from PIL import Image
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.jpeg_level import JpegLevel
+from bccdist.slides.tile_level import TileLevel
 from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
 from benchmarks.mosaics import write_mosaics
@@ -92,7 +92,7 @@ def decode_and_encode(manifest_path: Path, _study: Path, slide_ids: Sequence[str
     for slide_id in slide_ids:
         boxes = boxes_of(manifest_path, slide_id)
         for parts, level in tiles_under(slide_at(manifest_path, slide_id), boxes):
-            simplejpeg.decode_jpeg(level._grid.jpeg_of(parts), "RGB", min_width=level._tile_px[0], min_height=1)  # noqa: SLF001
+            level._grid.decode(parts, level._reduction)  # noqa: SLF001
         for image in images_of(manifest_path, slide_id):
             simplejpeg.encode_jpeg(image, quality=CONFIG.jpeg_quality, colorsubsampling=CONFIG.jpeg_chroma)
 
@@ -101,14 +101,14 @@ def decode_and_encode(manifest_path: Path, _study: Path, slide_ids: Sequence[str
 def slide_at(manifest_path: Path, slide_id: str) -> Slide:
     """An open slide; opened before the clock starts."""
     slide = open_slide(manifest_at(manifest_path).slide(slide_id), CONFIG)
-    assert slide.is_decoded_by_tile, f"{slide.path}: its tiles are not JPEG in a TIFF"
+    assert not slide.why_not_by_tile, f"{slide.path}: {slide.why_not_by_tile}"
     return slide
 
 
-def tiles_under(slide: Slide, boxes: Sequence[Box]) -> list[tuple[list[bytes], JpegLevel]]:
+def tiles_under(slide: Slide, boxes: Sequence[Box]) -> list[tuple[list[bytes], TileLevel]]:
     """The parts of every tile that a needed cell touches, as they lie in the file."""
     level = slide._source  # noqa: SLF001
-    assert isinstance(level, JpegLevel)
+    assert isinstance(level, TileLevel)
     width, height = level._tile_px  # noqa: SLF001
     rows, cols = np.nonzero(needed_cells(boxes, cell_px=CELL_PX))
     inside = Box(0, 0, slide.width_px, slide.height_px)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
+from bccdist.slides.absent import absent_cells
 from bccdist.slides.ahead import one_ahead
-from bccdist.slides.geometry import Box
 from bccdist.slides.level import WHITE
 from bccdist.slides.slide import Slide
 
@@ -41,38 +41,66 @@ def blank_row(num_cols: int) -> CellRow:
     return CellRow(pixels, np.zeros(num_cols, dtype=bool))
 
 
-def readable_rows(slide: Slide, needed: NDArray[np.bool_], tally: ReadingTally) -> Generator[CellRow, None, None]:
+def readable_rows(
+    slide: Slide, needed: NDArray[np.bool_], tally: ReadingTally, tissue: NDArray[np.bool_] | None = None
+) -> Generator[CellRow, None, None]:
     """The slide's rows of cells from the top, each source pixel read once; one row is read ahead in a thread.
 
     Args:
         slide: left to the thread until the last row is out.
         needed: bool [rows, cols], at least one row: the cells to read.
         tally: counts on.
+        tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the pixels of tissue in it;
+            None takes all pixels for tissue.
     """
-    return one_ahead(_read_row(slide, row, flags, tally) for row, flags in enumerate(needed))
+    return one_ahead(_read_row(slide, row, flags, tally, tissue) for row, flags in enumerate(needed))
 
 
-def _read_row(slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally) -> CellRow:
+def _read_row(
+    slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally, tissue: NDArray[np.bool_] | None
+) -> CellRow:
     started = perf_counter()
     try:
-        cell_row = CellRow(slide.read_cell_row(row, needed, cell_px=CELL_PX), np.zeros(needed.size, dtype=bool))
+        band = slide.read_cell_row(row, needed, cell_px=CELL_PX)
+        unread = _absent_cells(slide, row, band.is_absent, needed, tissue)
+        if unread.any():
+            tally.unread_reason = tally.unread_reason or f"{slide.path}: the file does not hold the tissue there"
+        cell_row = CellRow(band.pixels, unread)
     except SlideError as error:
         # The first reason is kept: what follows is mostly the same damage.
         tally.unread_reason = tally.unread_reason or str(error)
         slide.reopen()
-        cell_row = _read_cell_by_cell(slide, row, needed)
+        cell_row = _read_cell_by_cell(slide, row, needed, tissue)
     tally.num_unread_cells += int(cell_row.unread.sum())
     tally.read_s += perf_counter() - started
     return cell_row
 
 
-def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_]) -> CellRow:
+def _absent_cells(
+    slide: Slide,
+    row: int,
+    is_absent: NDArray[np.bool_] | None,
+    needed: NDArray[np.bool_],
+    tissue: NDArray[np.bool_] | None,
+) -> NDArray[np.bool_]:
+    """The needed cells of a row of which the file does not hold the tissue: bool [cols]."""
+    if is_absent is None:
+        return np.zeros(needed.size, dtype=bool)
+    mask = np.ones((1, 1), dtype=bool) if tissue is None else tissue
+    return needed & absent_cells(is_absent, mask, top_px=row * CELL_PX, cell_px=CELL_PX, mpp=slide.resolution.mpp)
+
+
+def _read_cell_by_cell(
+    slide: Slide, row: int, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None
+) -> CellRow:
     """A row in which something is damaged: the cells around the damage are still good."""
     cell_row = blank_row(needed.size)
     for col in np.flatnonzero(needed).tolist():
-        box_px = Box(col * CELL_PX, row * CELL_PX, CELL_PX, CELL_PX)
+        cell = np.arange(needed.size) == col
         try:
-            cell_row.pixels[:, box_px.x : box_px.x_end] = slide.read(box_px)
+            band = slide.read_cell_row(row, cell, cell_px=CELL_PX)
+            cell_row.unread[col] = _absent_cells(slide, row, band.is_absent, cell, tissue)[col]
+            cell_row.pixels[:, col * CELL_PX : (col + 1) * CELL_PX] = band.pixels[:, col * CELL_PX : (col + 1) * CELL_PX]
         except SlideError:
             cell_row.unread[col] = True
             slide.reopen()

@@ -8,10 +8,10 @@ coarser than the target is refused, and so is one whose mpp is missing or absurd
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import openslide
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box, runs
-from bccdist.slides.jpeg_level import JpegLevel, open_jpeg_level
 from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, sample_into
 from bccdist.slides.pyramid import refuse_oblong, usable_downsamples
+from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 PLAUSIBLE_MPP = (0.05, 5.0)
 """Light microscopes scan within these um/px; anything else is a fault of the file."""
@@ -78,6 +78,15 @@ def choose_resolution(
     )
 
 
+class CellBand(NamedTuple):
+    """One row of cells of a slide."""
+
+    pixels: NDArray[np.uint8]
+    """RGB, white where it was not asked for or is not in the file: [cell_px, cols * cell_px, 3]."""
+    is_absent: NDArray[np.bool_] | None
+    """What was asked for and is not in the file, bool [cell_px, cols * cell_px]; None where all is there."""
+
+
 class Slide:
     """An open slide. Open it in the process that reads, and only there; one thread may read at a time.
 
@@ -85,7 +94,7 @@ class Slide:
         resolution: how the target frame lies on the file.
         level0_size: width and height in level-0 px.
         width_px, height_px: size in the target frame.
-        is_decoded_by_tile: whether the file's JPEG tiles are read directly instead of through OpenSlide.
+        why_not_by_tile: why the file is read through OpenSlide; empty where its tiles are read directly.
     """
 
     def __init__(
@@ -106,7 +115,7 @@ class Slide:
             tolerance: relative deviation up to which a level is used without resampling.
             mpp: um per level-0 pixel; overrides what the file says.
             pool: threads that decode; None decodes in the caller's.
-            by_tile: read JPEG tiles directly where the file allows it; False leaves all to OpenSlide.
+            by_tile: read tiles directly where the file allows it; False leaves all to OpenSlide.
 
         Raises:
             SlideError: the file cannot be opened, has no usable scale, or does not hold one upright picture.
@@ -129,8 +138,7 @@ class Slide:
         self.level0_size = self._handle.dimensions
         self.width_px = max(1, round(self.level0_size[0] / self.resolution.downsample))
         self.height_px = max(1, round(self.level0_size[1] / self.resolution.downsample))
-        self._source, self._step = self._open_level(self.resolution.level, step=self.resolution.resize)
-        self.is_decoded_by_tile = isinstance(self._source, JpegLevel)
+        self._open_source()
 
     def __enter__(self) -> Self:
         return self
@@ -164,16 +172,52 @@ class Slide:
         """Open the file anew: after a failed read OpenSlide refuses every other one."""
         self.close()
         self._handle = _open(self.path)
-        self._source, self._step = self._open_level(self.resolution.level, step=self.resolution.resize)
+        self._open_source()
 
-    def _open_level(self, level: int, *, step: float) -> tuple[Level, float]:
-        """A level of the file, or what a decoder makes of it, and how many of its pixels make one of the frame."""
-        plain = OpenSlideLevel(self._handle, level, self.path)
-        direct = open_jpeg_level(self.path, plain, largest_reduction=step, pool=self._pool) if self._by_tile else None
-        if direct is None:
-            return plain, step
+    def _open_source(self) -> None:
+        """Open the level that the target frame is made from."""
+        level, step = self.resolution.level, self.resolution.resize
+        self._source, self._step, self.why_not_by_tile = self._open_level(level, step=step)
+        if self._by_tile and isinstance(self._source, OpenSlideLevel) and not self._source.is_on_grid:
+            # OpenSlide would blur it, here more and there less; level 0 it never blurs, so there is such a level.
+            on_grid = [each for each in range(self.num_levels) if self._is_on_grid_below(each, level)]
+            finer = max(on_grid, key=self._factor)
+            downsample = self.resolution.downsample
+            self.resolution = replace(self.resolution, level=finer, resize=downsample / self._factor(finer))
+            self.why_not_by_tile += (
+                f"; level {level} is {self._factor(level):.6g} times smaller than level 0, which OpenSlide can only "
+                f"read blurred, so that level {finer} is read and averaged"
+            )
+            self._source, self._step, _ = self._open_level(finer, step=self.resolution.resize)
+
+    def _factor(self, level: int) -> float:
+        return self._downsamples[level]
+
+    def _is_on_grid_below(self, level: int, limit: int) -> bool:
+        """Whether a level is finer than another one, and OpenSlide gives its own pixels."""
+        return self._factor(level) < self._factor(limit) and self._plain_level(level).is_on_grid
+
+    def _open_level(self, level: int, *, step: float) -> tuple[Level, float, str]:
+        """A level of the file, or what a decoder makes of it.
+
+        Returns:
+            The level, how many of its pixels make one of the frame, and why its tiles are not read directly.
+        """
+        plain = self._plain_level(level)
+        if not self._by_tile:
+            return plain, step, "it was asked for"
+        try:
+            tiles, reduction = open_tile_level(self.path, plain, largest_reduction=step, pool=self._pool)
+        except NotByTileError as reason:
+            if reason.__cause__:  # OpenSlide refuses every read after one that failed
+                self._handle.close()
+                self._handle = _open(self.path)
+            return plain, step, str(reason)
         # Rounded, as 1.84 / 2 * 2 is not a whole number of pixels otherwise.
-        return direct[0], round(step / direct[1], 9)
+        return tiles, round(step / reduction, 9), ""
+
+    def _plain_level(self, level: int) -> OpenSlideLevel:
+        return OpenSlideLevel(lambda: self._handle, level, self.path)
 
     def read(self, box_px: Box) -> NDArray[np.uint8]:
         """The pixels of a box of the target frame.
@@ -192,16 +236,27 @@ class Slide:
         self.read_into(image, box_px)
         return image
 
-    def read_into(self, image: NDArray[np.uint8], box_px: Box) -> None:
-        """Write the pixels of a box of the target frame to `image`, as `read` gives them."""
+    def read_into(self, image: NDArray[np.uint8], box_px: Box) -> NDArray[np.bool_] | None:
+        """Write the pixels of a box of the target frame to `image`, as `read` gives them.
+
+        Returns:
+            None where the file holds every pixel that lies on the slide, else those that it does not, which come out
+            white: bool [box height, box width].
+        """
         inside = box_px.intersection(Box(0, 0, self.width_px, self.height_px))
         if inside != box_px:
             image[:] = WHITE
-        if inside.area:
-            view = inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()
-            sample_into(image[view], self._source, inside, step=(self._step, self._step))
+        if not inside.area:
+            return None
+        view = inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()
+        found = sample_into(image[view], self._source, inside, step=(self._step, self._step))
+        if found is None:
+            return None
+        is_absent = np.zeros(image.shape[:2], dtype=bool)
+        is_absent[view] = found
+        return is_absent
 
-    def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[NDArray[np.uint8]]:
+    def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[CellBand]:
         """The slide in rows of cells, each source pixel read once.
 
         Args:
@@ -209,21 +264,26 @@ class Slide:
             cell_px: edge of a cell in the target frame.
 
         Yields:
-            uint8 RGB [cell_px, cols * cell_px, 3] for each row of cells.
+            Each row of cells, from the top.
         """
         for row, flags in enumerate(needed):
             yield self.read_cell_row(row, flags, cell_px=cell_px)
 
-    def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> NDArray[np.uint8]:
-        """One row of cells: uint8 RGB [cell_px, cols * cell_px, 3]; cells that are not `needed` [cols] are white."""
-        band = np.empty((cell_px, needed.size * cell_px, 3), dtype=np.uint8)
+    def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> CellBand:
+        """One row of cells; those that are not `needed`, bool [cols], come out white."""
+        pixels = np.empty((cell_px, needed.size * cell_px, 3), dtype=np.uint8)
+        is_absent: NDArray[np.bool_] | None = None
         # Cells side by side are read in one go, so that a tile across their border is decoded once.
         for start, end in runs(needed):
             cols = slice(start * cell_px, end * cell_px)
-            self.read_into(band[:, cols], Box(cols.start, row * cell_px, cols.stop - cols.start, cell_px))
+            box_px = Box(cols.start, row * cell_px, cols.stop - cols.start, cell_px)
+            found = self.read_into(pixels[:, cols], box_px)
+            if found is not None:
+                is_absent = np.zeros(pixels.shape[:2], dtype=bool) if is_absent is None else is_absent
+                is_absent[:, cols] = found
         for start, end in runs(~needed):
-            band[:, start * cell_px : end * cell_px] = WHITE
-        return band
+            pixels[:, start * cell_px : end * cell_px] = WHITE
+        return CellBand(pixels, is_absent)
 
     def overview_px(self, mpp: float) -> int:
         """How many pixels `thumbnail` reads for a picture at about `mpp` um/px."""
@@ -252,23 +312,43 @@ class Slide:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
 
         It is read in bands from the coarsest level that is not coarser than `mpp`, so that a large slide without a
-        pyramid fits into memory, too.
+        pyramid fits into memory, too. Where a tile of it is not in the file, the target frame's level is shown.
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         level = self.overview_level(mpp)
-        source, _ = self._open_level(level, step=factor / self._downsamples[level])
+        source, _, _ = self._open_level(level, step=factor / self._downsamples[level])
         width, height = (max(1, round(edge / factor)) for edge in self.level0_size)
         try:
             image = np.empty((height, width, 3), dtype=np.uint8)
             step = (source.size_px[0] / width, source.size_px[1] / height)
-            sample_into(image, source, Box(0, 0, width, height), step=step)
-            return image
+            is_absent = sample_into(image, source, Box(0, 0, width, height), step=step)
         finally:
             _close(source)
+        if is_absent is not None and isinstance(self._source, TileLevel):
+            _fill_from(self._source, image, is_absent)
+        return image
+
+
+def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[np.bool_]) -> None:
+    """Fill what is absent in a picture of the whole slide with what a finer level holds there.
+
+    Scanners leave out tiles of glass on every level alike: then no tile is found, and nothing is read.
+    """
+    size_px = (image.shape[1], image.shape[0])
+    step = (source.size_px[0] / size_px[0], source.size_px[1] / size_px[1])
+    for tile in source.boxes():
+        x, y = int(tile.x / step[0]), int(tile.y / step[1])
+        x_end, y_end = math.ceil(tile.x_end / step[0]), math.ceil(tile.y_end / step[1])
+        box = Box(x, y, x_end - x, y_end - y).intersection(Box(0, 0, *size_px))
+        missing = is_absent[box.slices()]
+        if missing.any():
+            filled = np.empty((box.height, box.width, 3), dtype=np.uint8)
+            sample_into(filled, source, box, step=step)
+            image[box.slices()][missing] = filled[missing]
 
 
 def _close(level: Level) -> None:
-    if isinstance(level, JpegLevel):
+    if isinstance(level, TileLevel):
         level.close()
 
 
