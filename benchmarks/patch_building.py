@@ -33,9 +33,9 @@ from PIL import Image
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.tile_level import TileLevel
 from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.slide import Slide
+from bccdist.slides.tile_level import TileLevel
 from benchmarks.mosaics import write_mosaics
 from shards.build import build_slides
 from shards.grid import needed_cells

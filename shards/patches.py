@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
-from bccdist.errors import ShardError
+from bccdist.errors import ShardError, SlideError
 from bccdist.parts import Kind, Part
+from bccdist.slides.absent import absent_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
@@ -49,6 +50,8 @@ class Survey:
 
     record: SlideRecord
     annotation: Annotation
+    tissue: NDArray[np.bool_]
+    """The slide's mask at `TISSUE_MPP`: [h, w]."""
     sections: Sequence[Section]
     tissue_fractions: Mapping[Box, float]
     """The patches to store, in the target frame, row by row, with their share of tissue."""
@@ -117,7 +120,7 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         )
     sections = sections_of(slide, record.slide_id, tissue, records)
     annotation = read_annotations(record.annotations, slide, manifest.kinds, tissue=tissue)
-    return Survey(record=record, annotation=annotation, sections=sections, tissue_fractions=kept)
+    return Survey(record=record, annotation=annotation, tissue=tissue, sections=sections, tissue_fractions=kept)
 
 
 def code_patches(
@@ -137,7 +140,7 @@ def code_patches(
     by_cell = config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX)
     pending: deque[Future[list[CodedPatch]]] = deque()
     # Closed here, so that no thread still reads when the slide is closed after an error.
-    with closing(one_ahead(read_bands(slide, survey.annotation, needed))) as plain:
+    with closing(one_ahead(read_bands(slide, survey.annotation, needed, survey.tissue))) as plain:
         bands = _with_cells(plain, needed, config, pool) if by_cell else plain
         for window, row_px in patch_rows(bands, boxes_px):
             for start in range(0, len(row_px), _PATCHES_A_TASK):
@@ -151,16 +154,38 @@ def code_patches(
         yield from samples.result()
 
 
-def read_bands(slide: Slide, annotation: Annotation, needed: NDArray[np.bool_]) -> Generator[Band, None, None]:
-    """A slide from top to bottom, a row of cells at a time; `needed` [rows, cols] says which cells to read.
+def read_bands(
+    slide: Slide, annotation: Annotation, needed: NDArray[np.bool_], tissue: NDArray[np.bool_]
+) -> Generator[Band, None, None]:
+    """A slide from top to bottom, a row of cells at a time.
+
+    Args:
+        slide: open.
+        annotation: its annotated areas.
+        needed: bool [rows, cols]: the cells to read.
+        tissue: the slide's mask at `TISSUE_MPP`, bool [h, w].
 
     Raises:
-        SlideError: the scanner's data cannot be decoded.
+        SlideError: the scanner's data cannot be decoded, or the file does not hold all tissue.
     """
-    for row, pixels in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
+    for row, (pixels, is_absent) in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
         band_px = Box(0, row * CELL_PX, pixels.shape[1], CELL_PX)
+        if is_absent is not None:
+            _refuse_absent(slide, is_absent, tissue, top_px=band_px.y)
         masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
         yield Band(top_px=band_px.y, pixels=pixels, masks=masks)
+
+
+def _refuse_absent(slide: Slide, is_absent: NDArray[np.bool_], tissue: NDArray[np.bool_], *, top_px: int) -> None:
+    """Refuse a row of cells that lacks tissue: as white glass it would be learned from."""
+    lacking = absent_cells(is_absent, tissue, top_px=top_px, cell_px=CELL_PX, mpp=slide.resolution.mpp)
+    if lacking.any():
+        col, factor = int(np.flatnonzero(lacking)[0]), slide.resolution.downsample
+        corner = f"({round(col * CELL_PX * factor)}, {round(top_px * factor)})"
+        raise SlideError(
+            f"{slide.path}: the file does not hold the tissue that its overview shows near level-0 px {corner}; "
+            "export or scan it again, or take it out"
+        )
 
 
 def _with_cells(

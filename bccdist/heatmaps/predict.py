@@ -84,7 +84,11 @@ class HeatmapRows(NamedTuple):
 
 
 def predict_rows(
-    slide: Slide, cells: NDArray[np.bool_], how: SlidePass, tally: PredictionTally
+    slide: Slide,
+    cells: NDArray[np.bool_],
+    how: SlidePass,
+    tally: PredictionTally,
+    tissue: NDArray[np.bool_] | None = None,
 ) -> Generator[HeatmapRows, None, None]:
     """The heatmaps of a slide from top to bottom, a few rows of cells at a time.
 
@@ -97,6 +101,8 @@ def predict_rows(
         cells: bool [rows, cols]: the cells that hold tissue.
         how: the networks and where patches lie.
         tally: counts on.
+        tissue: bool [h, w] at `TISSUE_MPP`: where pixels of it are not in the file, their cell cannot be read; None
+            takes all pixels for tissue.
 
     Yields:
         HeatmapRows, which together are all rows of cells of the slide.
@@ -104,11 +110,15 @@ def predict_rows(
     Raises:
         NotFiniteError: a network gave something else than probabilities; it names slide, patch and layer.
     """
-    return one_ahead(_computed_rows(slide, cells, how, tally))
+    return one_ahead(_computed_rows(slide, cells, how, tally, tissue))
 
 
 def _computed_rows(
-    slide: Slide, cells: NDArray[np.bool_], how: SlidePass, tally: PredictionTally
+    slide: Slide,
+    cells: NDArray[np.bool_],
+    how: SlidePass,
+    tally: PredictionTally,
+    tissue: NDArray[np.bool_] | None,
 ) -> Generator[HeatmapRows, None, None]:
     layout, batch = how.layout, how.patches_at_once
     patches = place_patches(cells, layout)
@@ -117,7 +127,8 @@ def _computed_rows(
     held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
     sums = _Sums(how, num_rows=held, num_cols=num_cols)
     # Closed here, so that no thread still reads when the slide is closed after an error.
-    with closing(readable_rows(slide, cells_under(patches, layout, cells.shape), tally.reading)) as rows:
+    needed = cells_under(patches, layout, cells.shape)
+    with closing(readable_rows(slide, needed, tally.reading, tissue)) as rows:
         window = _Window(rows, cells.shape, layout, num_rows=held, device=how.device)
         for group in grouped(patches, layout, num_cols=num_cols, batch=batch):
             # What lies above this group is complete and goes out before the window moves on.

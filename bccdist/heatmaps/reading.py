@@ -90,9 +90,7 @@ def _absent_cells(
     return needed & absent_cells(is_absent, mask, top_px=row * CELL_PX, cell_px=CELL_PX, mpp=slide.resolution.mpp)
 
 
-def _read_cell_by_cell(
-    slide: Slide, row: int, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None
-) -> CellRow:
+def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None) -> CellRow:
     """A row in which something is damaged: the cells around the damage are still good."""
     cell_row = blank_row(needed.size)
     for col in np.flatnonzero(needed).tolist():
@@ -100,7 +98,8 @@ def _read_cell_by_cell(
         try:
             band = slide.read_cell_row(row, cell, cell_px=CELL_PX)
             cell_row.unread[col] = _absent_cells(slide, row, band.is_absent, cell, tissue)[col]
-            cell_row.pixels[:, col * CELL_PX : (col + 1) * CELL_PX] = band.pixels[:, col * CELL_PX : (col + 1) * CELL_PX]
+            here = slice(col * CELL_PX, (col + 1) * CELL_PX)
+            cell_row.pixels[:, here] = band.pixels[:, here]
         except SlideError:
             cell_row.unread[col] = True
             slide.reopen()

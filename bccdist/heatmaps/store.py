@@ -76,6 +76,10 @@ class HeatmapAttributes:
     """Precision and engine."""
     cascade_band: tuple[float, float] | None = None
     """The blocks after psi_0 were computed where psi_0 lies within it; None is everywhere."""
+    reader: str = ""
+    """What read the slide: tiles or openslide."""
+    why_openslide: str = ""
+    """Why its tiles were not read directly; empty where they were."""
     num_unread_cells: int = 0
     unread_reason: str = ""
     read_s: float = 0.0

@@ -47,7 +47,7 @@ def cells_of(slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def write_heatmaps(
     slide: Slide,
     record: SlideRecord,
-    cells: NDArray[np.bool_],
+    tissue: NDArray[np.bool_],
     orders: Sequence[HeatmapOrder],
     *,
     batch: int,
@@ -58,7 +58,7 @@ def write_heatmaps(
     Args:
         slide: open.
         record: the slide's.
-        cells: those that hold tissue, bool [rows, cols].
+        tissue: its mask at `TISSUE_MPP`, bool [h, w].
         orders: at least one; all methods have the same patches and blending.
         batch: patches of 512 px per forward pass.
         device: where the networks are.
@@ -70,6 +70,7 @@ def write_heatmaps(
         HeatmapError: a heatmap cannot be written.
     """
     method = orders[0].method
+    cells = cells_of(slide, tissue)
     layout = method.layout(cells)
     how = SlidePass(
         predictors=[order.predictor for order in orders],
@@ -82,7 +83,7 @@ def write_heatmaps(
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(slide, order)) for order in orders]
         # If a writer fails, no thread may still read when the caller closes the slide.
-        rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally)))
+        rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally, tissue)))
         coverage = []
         for row in rows:
             coverage.append(row.coverage)
@@ -128,6 +129,8 @@ def _attributes(
         blending=method.blending,
         arithmetic=str(method.arithmetic),
         cascade_band=method.band,
+        reader=slide.reader,
+        why_openslide=slide.why_not_by_tile,
         num_unread_cells=tally.reading.num_unread_cells,
         unread_reason=tally.reading.unread_reason,
         read_s=tally.reading.read_s,

@@ -17,7 +17,7 @@ from bccdist.files import digest_of
 from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 _MARGIN_TEXT = (
     "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "
     "probability to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins "
@@ -51,6 +51,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("margin_um", pa.list_(pa.float32()), _MARGIN_TEXT),
     ("max_probability", pa.float32(), "highest probability in the section"),
     ("p99_probability", pa.float32(), "99th percentile of the section's tissue pixels"),
+    ("reader", pa.string(), "what read the slide's pixels: tiles (out of the file directly) or openslide"),
+    ("why_openslide", pa.string(), "why its tiles were not read directly; empty where they were"),
     ("read_s", pa.float64(), "seconds spent on reading the slide"),
     ("network_s", pa.float64(), "seconds spent in the network, for the slide"),
     ("weights_digest", pa.string(), "first 12 hex digits of the weights' SHA-256"),

@@ -80,6 +80,8 @@ def _identity_columns(heatmap: Heatmap, section: Section, part: Part) -> dict[st
         "labelled_at": section.labelled_at,
         "prefilled": section.prefilled,
         "mpp": attributes.mpp,
+        "reader": attributes.reader,
+        "why_openslide": attributes.why_openslide,
         "read_s": attributes.read_s,
         "network_s": attributes.network_s,
         "weights_digest": attributes.weights_digest,

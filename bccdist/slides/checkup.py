@@ -52,6 +52,7 @@ class Code(StrEnum):
     TRUNCATED = "truncated"
     UNREADABLE = "unreadable"
     BLANK_TISSUE = "blank-tissue"
+    ABSENT_TISSUE = "absent-tissue"
     SLOW_RESAMPLING = "slow-resampling"
     SLOW_OVERVIEW = "slow-overview"
     UNUSED_LEVELS = "unused-levels"
@@ -244,6 +245,8 @@ def _check_scale(checkup: SlideCheckup, slide: Slide, *, scanner: str) -> None:
     checkup.scale = scale_of(checkup.slide_id, scanner, slide.properties, resolution.mpp_level0)
     checkup.mpp_level0, checkup.mpp = resolution.mpp_level0, resolution.mpp
     checkup.level, checkup.resize = resolution.level, resolution.resize
+    if slide.why_not_by_tile:
+        checkup.notes.append(f"it is read through OpenSlide, as {slide.why_not_by_tile}")
     width_px, height_px = slide.level0_size
     checkup.size_mm = (width_px * resolution.mpp_level0 / 1000, height_px * resolution.mpp_level0 / 1000)
     if slide.unused_levels:
@@ -305,6 +308,16 @@ def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]
         severity = Severity.ERROR if checkup.part.is_annotated else Severity.WARNING
         text = f"no tissue was found; look at the slide, and take it out of {checkup.part.value} if it is empty"
         checkup.add(Code.NO_TISSUE, severity, text)
+    scale = slide.resolution.mpp / TISSUE_MPP
+    lacking = [box for box in slide.absent_boxes() if tissue[box.scaled(scale).slices()].any()]
+    if lacking:
+        factor = slide.resolution.downsample
+        text = (
+            f"{len(lacking)} tiles under tissue are not in the file, the first at level-0 px "
+            f"({round(lacking[0].x * factor)}, {round(lacking[0].y * factor)}): their sections will be for review; "
+            "export or scan it again"
+        )
+        checkup.add(Code.ABSENT_TISSUE, Severity.ERROR if checkup.part.is_annotated else Severity.WARNING, text)
     # Corners and centre are glass on most slides, and a broken tile may lie under tissue alone.
     places = {}
     for box in found[:MOST_TISSUE_PROBES]:

@@ -132,10 +132,11 @@ class TileLevel:
             image[view], is_absent[view] = WHITE, True
         return is_absent
 
-    def boxes(self) -> Iterator[Box]:
-        """The tiles that are there, as boxes of the level."""
+    def boxes(self, *, that_are_there: bool) -> Iterator[Box]:
+        """The tiles that the file holds, or those that it does not, as boxes of the level."""
         width, height = self._tile_px
-        for row, col in np.argwhere(self._grid.extents[..., 1].any(axis=-1)).tolist():
+        is_there = self._grid.extents[..., 1].any(axis=-1)
+        for row, col in np.argwhere(is_there == that_are_there).tolist():
             yield Box(col * width, row * height, width, height)
 
     def odd_places(self) -> list[Place]:

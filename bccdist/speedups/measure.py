@@ -231,7 +231,7 @@ def _measure_slide(
         here = [number for number, each in enumerate(tried) if each.method.tiling == tiling]
         together = [orders[number] for number in here]
         _warm_up(together, together[0].method.layout(cells), work.device)
-        tally = write_heatmaps(slide, record, cells, together, batch=work.config.batch, device=work.device)
+        tally = write_heatmaps(slide, record, tissue, together, batch=work.config.batch, device=work.device)
         for number, network_s in zip(here, tally.network_s, strict=True):
             tried[number].found.network_s += network_s
     sections = sections_of(slide, record.slide_id, tissue, records)

@@ -1,7 +1,7 @@
 """Slides and weights to heatmaps and ledger rows (paper, section 2.4): the work of the inference job's process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +15,7 @@ from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps, make_predictor
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
-from bccdist.heatmaps.writing import HeatmapOrder, cells_of, write_heatmaps
+from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
@@ -219,8 +219,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
         sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
         if work.epochs_to_predict:
             orders = [_order(job, work, epoch) for epoch in work.epochs_to_predict]
-            cells = cells_of(slide, tissue)
-            tally = write_heatmaps(slide, record, cells, orders, batch=config.batch, device=job.device)
+            tally = write_heatmaps(slide, record, tissue, orders, batch=config.batch, device=job.device)
     # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
@@ -231,7 +230,10 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
         )
         remove_leftovers(heatmap.path)
     patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
-    return _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
+    done = _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
+    if isinstance(done, str) or not slide.why_not_by_tile:
+        return done
+    return replace(done, text=f"{done.text}, read through OpenSlide: {slide.why_not_by_tile}")
 
 
 def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:

@@ -42,9 +42,10 @@ def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[
 
 def _patches(slide: Slide, boxes: list[Box], mask: Path) -> dict[Box, tuple[NDArray[np.uint8], KindMasks]]:
     annotation = read_annotations([mask], slide, DEFAULT_KINDS)
+    needed = needed_cells(boxes, cell_px=CELL_PX)
     return {
         box: (cut_image(bands, box), {kind: cut_mask(bands, box, kind) for kind in Kind})
-        for bands, row in patch_rows(read_bands(slide, annotation, needed_cells(boxes, cell_px=CELL_PX)), boxes)
+        for bands, row in patch_rows(read_bands(slide, annotation, needed, np.ones((1, 1), dtype=bool)), boxes)
         for box in row
     }
 

@@ -69,6 +69,8 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "slide_fingerprint": "543210543210",
         "phantom": False,
         "phantom_weights": False,
+        "reader": "tiles",
+        "why_openslide": "",
     }
     assert set(changes) <= set(row)
     row |= changes

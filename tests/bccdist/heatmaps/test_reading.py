@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from heatmap_slides import MPP, damage_tile, grey_picture, write_slide
 
 from bccdist.heatmaps.reading import ReadingTally, readable_rows
@@ -42,3 +43,19 @@ def test_damage_costs_its_own_cells_only(tmp_path: Path) -> None:
     assert (read[~sound] == 255).all()
     assert tally.num_unread_cells == 2
     assert "damaged or truncated" in tally.unread_reason
+
+
+def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.tif", grey_picture(1024, 768))
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = list(tiff.pages[0].databytecounts)
+        counts[5] = counts[7] = 0
+        tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
+    tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
+    tissue[:, : tissue.shape[1] // 2] = True
+    tally = ReadingTally()
+    with Slide(path, target_mpp=MPP) as slide:
+        rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
+    assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
+    assert tally.num_unread_cells == 1
+    assert "does not hold the tissue" in tally.unread_reason

@@ -1,4 +1,4 @@
-"""JPEG tiles read by their offsets give OpenSlide's pixels, each is decoded once, and damage is never glass."""
+"""Tiles read by their offsets give OpenSlide's pixels, each is decoded once, and what is not there is never glass."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import openslide
 import pytest
 import simplejpeg
 import tifffile
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from synthetic_slides import smooth_colours, smooth_picture, write_slide
 
 from bccdist.errors import SlideError
+from bccdist.slides import tile_level
 from bccdist.slides.geometry import Box
-from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 from bccdist.slides.level import OpenSlideLevel
 from bccdist.slides.slide import Slide
+from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 WIDTH_PX, HEIGHT_PX = 1500, 1060
 """No multiples of a tile."""
@@ -247,6 +249,153 @@ def test_a_lossless_tiff_is_read_by_tile_too(tmp_path: Path) -> None:
         assert not fast.why_not_by_tile
         box = Box(-5, 7, WIDTH_PX, HEIGHT_PX)
         assert np.array_equal(fast.read(box), slow.read(box))
+
+
+def test_a_tile_that_is_not_there_is_told_from_white_glass(folder: Path, tmp_path: Path) -> None:
+    path = without_tile(folder / "420.tif", tmp_path / "sparse.tif", page=0, number=6 + 1)
+    with Slide(path, target_mpp=MPP) as slide:
+        image = np.empty((300, 300, 3), dtype=np.uint8)
+        is_absent = slide.read_into(image, Box(200, 200, 300, 300))
+        assert slide.absent_boxes() == [Box(256, 256, 256, 256)]
+    expected = np.zeros((300, 300), dtype=bool)
+    expected[56:, 56:] = True
+    assert is_absent is not None
+    assert np.array_equal(is_absent, expected)
+
+
+def test_through_openslide_too_a_tile_that_is_not_there_is_told(folder: Path, tmp_path: Path) -> None:
+    path = without_tile(folder / "420.tif", tmp_path / "sparse.tif", page=0, number=6 + 1)
+    with Slide(path, target_mpp=MPP, by_tile=False) as slide:
+        is_absent = slide.read_into(np.empty((512, 512, 3), dtype=np.uint8), Box(0, 0, 512, 512))
+    assert is_absent is not None
+    assert is_absent[256:, 256:].all()
+    assert is_absent.sum() == 256 * 256
+
+
+def test_what_the_overview_lacks_comes_from_the_level_that_is_read(folder: Path, tmp_path: Path) -> None:
+    whole = folder / "420.tif"
+    path = without_tile(whole, tmp_path / "sparse.tif", page=1, number=1)
+    with Slide(path, target_mpp=MPP) as lacking, Slide(whole, target_mpp=MPP) as slide:
+        difference = np.abs(lacking.thumbnail(8 * MPP).astype(int) - slide.thumbnail(8 * MPP))
+    # The second level was made by leaving pixels out, so that both pictures differ by noise.
+    assert difference.max() < 40
+    assert difference.mean() < 3
+
+
+def without_tile(source: Path, path: Path, *, page: int, number: int) -> Path:
+    """A copy that lacks one tile of one page."""
+    path.write_bytes(source.read_bytes())
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = list(tiff.pages[page].databytecounts)
+        counts[number] = 0
+        tiff.pages[page].tags["TileByteCounts"].overwrite(counts)
+    return path
+
+
+class Odd(NamedTuple):
+    """A file of which tiles alone do not say what OpenSlide shows, and why."""
+
+    name: str
+    says: str
+    pages: tuple[dict[str, Any], ...] = ({},)
+    description: str = ""
+
+
+ODD_FILES = [
+    Odd("planes", "do not hold RGB in one piece", ({"planarconfig": "separate", "compression": "deflate"},)),
+    Odd("zstd", "left to OpenSlide: ZSTD", ({"compression": "zstd"},)),
+    Odd("planes of focus", "2 of its images have the size", ({}, {}), "Aperio Image Library |MPP = 0.46"),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_FILES, ids=lambda odd: odd.name)
+def test_what_only_openslide_puts_together_is_left_to_it(tmp_path: Path, odd: Odd) -> None:
+    path, picture = tmp_path / "odd.svs", textured_picture()
+    with tifffile.TiffWriter(path) as tiff:
+        for page in odd.pages:
+            pixels = np.moveaxis(picture, -1, 0) if page.get("planarconfig") else picture
+            options = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb", "metadata": None}
+            tiff.write(pixels, **{**options, **page}, description=odd.description or None, resolution=(1e4 / MPP,) * 2)
+    handle = openslide.OpenSlide(path)
+    with pytest.raises(NotByTileError, match=odd.says):
+        open_tile_level(path, OpenSlideLevel(lambda: handle, 0, path), largest_reduction=1)
+
+
+@pytest.fixture(scope="module")
+def odd_sized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.uint8]]:
+    """A slide whose second level is 2.0007 times smaller, and that level's own pixels."""
+    path = tmp_path_factory.mktemp("odd") / "odd.tif"
+    picture = textured_picture()[:, :1499]
+    write_jpeg_slide(path, Layout("odd"), picture)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages[1].tags["ImageWidth"].overwrite(749)
+    with tifffile.TiffFile(path) as tiff:
+        return path, tiff.pages[1].asarray()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (123, 256), (600, 77), (748, 529)])
+def test_where_the_factor_is_not_whole_the_levels_own_pixels_are_read(
+    odd_sized: tuple[Path, NDArray[np.uint8]], corner: tuple[int, int]
+) -> None:
+    path, own = odd_sized
+    with Slide(path, target_mpp=2 * MPP) as slide:
+        assert (slide.resolution.level, slide.resolution.downsample % 1 > 0) == (1, True)
+        assert not slide.why_not_by_tile
+        box = Box(*corner, 100, 100).intersection(Box(0, 0, slide.width_px, slide.height_px))
+        assert np.array_equal(slide.read(box), own[box.slices()])
+
+
+def test_what_openslide_would_blur_is_made_from_a_level_that_it_does_not(
+    odd_sized: tuple[Path, NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tile_level, "_IS_LEVEL", {})
+    path, _ = odd_sized
+    with Slide(path, target_mpp=2 * MPP) as slide:
+        assert (slide.resolution.level, slide.reader) == (0, "openslide")
+        assert "can only read blurred" in slide.why_not_by_tile
+        whole = slide.read(Box(0, 0, slide.width_px, slide.height_px))
+        for x, y in ((1, 0), (123, 256), (600, 77)):
+            box = Box(x, y, 100, 100)
+            # A pixel is the same with whatever box it is read, up to Pillow's single precision.
+            assert np.abs(slide.read(box).astype(int) - whole[box.slices()]).max() <= 1
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["a.svs", "b.svs"])
+def test_tiles_that_openslide_fills_are_openslides(shared_data: Path, name: str) -> None:
+    fast, slow = both(shared_data / "cases" / "zero-length-tiles" / name, target_mpp=2 * MPP)
+    with fast, slow:
+        assert "OpenSlide fills them" in fast.why_not_by_tile
+        box = Box(0, 0, fast.width_px, fast.height_px)
+        assert np.array_equal(fast.read(box), slow.read(box))
+
+
+@pytest.mark.shared_data
+def test_a_lossless_level_at_an_odd_factor_gives_its_own_pixels_everywhere(shared_data: Path) -> None:
+    path = shared_data / "cases" / "fractional-factor" / "odd.tif"
+    with tifffile.TiffFile(path) as tiff:
+        own = tiff.pages[1].asarray()
+    with Slide(path, target_mpp=2 * MPP) as slide:
+        for x, y in np.random.default_rng(0).integers(0, 450, (30, 2)).tolist():
+            assert np.array_equal(slide.read(Box(x, y, 64, 64)), own[y : y + 64, x : x + 64])
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("number", [0, 13, 40])
+def test_a_real_slide_with_a_pixel_cut_off_shows_the_same_tissue(
+    shared_data: Path, tmp_path: Path, number: int
+) -> None:
+    whole = sorted((shared_data / "ebhi-slides").glob("*.tif*"))[number]
+    path = tmp_path / whole.name
+    path.write_bytes(whole.read_bytes())
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for tag in ("ImageWidth", "ImageLength"):
+            tiff.pages[0].tags[tag].overwrite(tiff.pages[0].tags[tag].value - 1)
+    with Slide(whole, target_mpp=2 * MPP) as before, Slide(path, target_mpp=2 * MPP) as after:
+        assert after.resolution.downsample % 1 > 0
+        assert (before.reader, after.reader) == ("tiles", "tiles")
+        box = Box(0, 0, after.width_px, after.height_px)
+        assert np.array_equal(after.read(box), before.read(box))
 
 
 class Scan(NamedTuple):
