@@ -103,7 +103,7 @@ def content_of(path: Path) -> str:
         SlideError: it cannot be opened or read.
     """
     with _opened(path) as handle:
-        level = OpenSlideLevel(handle, 0, path)
+        level = OpenSlideLevel(lambda: handle, 0, path)
         digest = hashlib.sha256(repr(level.size_px).encode())
         num_textured = 0
         for number, box_px in enumerate(_places(level.size_px)):

@@ -313,7 +313,7 @@ class Slide:
         Raises:
             SlideError: the scanner's data cannot be decoded; `reopen` before anything else is read.
         """
-        source = OpenSlideLevel(self._handle, level, self.path)
+        source = OpenSlideLevel(lambda: self._handle, level, self.path)
         box_px = box_level0_px.scaled(1 / self._downsamples[level]).intersection(Box(0, 0, *source.size_px))
         image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
         source.read_into(image, box_px)
