@@ -1,7 +1,8 @@
 """The method that a configuration means: what it leaves open, a speed-up record decides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -30,16 +31,22 @@ def method_of_run(run: RunPaths, epoch: int, config: InferConfig, device: torch.
     if not config.needs_speedups:
         return Method.of(config, device)
     path = run.speedups(epoch, device.type)
-    method = resolve_method(config, read_speedups(path, weights_digest=digest), device)
-    # The record speaks of the int8 weights that were measured, not of any that lie beside it.
+    record = read_speedups(path, weights_digest=digest)
+    method = resolve_method(config, record, device)
     if method.int8_sha256 is not None:
-        there = " ".join(int8_digest(run.int8_model(epoch, piece)) for piece in method.pieces)
-        if there != method.int8_sha256:
-            raise ConfigurationError(
-                f"the int8 models of epoch {epoch} beside {path} are {there}, expected {method.int8_sha256}; "
-                "remove the record and run `python jobs/launch_calibrate.py` again"
-            )
+        _require_measured(record, {piece: run.int8_model(epoch, piece) for piece in method.pieces}, path)
     return method
+
+
+def _require_measured(record: SpeedupRecord, int8_models: Mapping[str, Path], path: Path) -> None:
+    """The record speaks of the int8 weights that were measured, not of any that lie beside it."""
+    for piece, model in int8_models.items():
+        there, expected = int8_digest(model), record.int8_sha256.get(piece, "")
+        if there != expected:
+            raise ConfigurationError(
+                f"{model} or its .bin: damaged, or not the int8 model that was measured: their digest is {there}, "
+                f"expected {expected} by {path}; remove the record and run `python jobs/launch_calibrate.py` again"
+            )
 
 
 def resolve_method(config: InferConfig, record: SpeedupRecord, device: torch.device) -> Method:

@@ -158,5 +158,7 @@ def test_int8_models_are_made_and_used(made: StudyPaths, tmp_path: Path) -> None
     run.int8_model(3, "whole").with_suffix(".bin").write_bytes(b"others")
     paths.ledger_rows("resnet34_ds", 3, "t").unlink()
     heatmap.path.unlink()
-    with pytest.raises(ConfigurationError, match=r"int8 models of epoch 3(.|\n)*launch_calibrate"):
+    with pytest.raises(
+        ConfigurationError, match=r"epoch-003-whole-int8\.xml or its \.bin: damaged(.|\n)*launch_calibrate"
+    ):
         _infer(paths, precision="int8")

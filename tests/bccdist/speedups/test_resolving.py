@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from damage import assert_never_used
 from speedup_records import RECORD
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import ConfigurationError
+from bccdist.files import write_text
+from bccdist.heatmaps.method import Method
 from bccdist.paths import RunPaths
+from bccdist.speedups.record import int8_digest, write_speedups
 from bccdist.speedups.resolving import method_of_run, resolve_method
 
 _CPU = torch.device("cpu")
@@ -68,3 +72,20 @@ def test_what_needs_a_record_says_so(asked: dict[str, Any], tmp_path: Path) -> N
 def test_a_halo_of_ones_own_comes_before_the_record() -> None:
     config = InferConfig(tiling="dense", halo_px=96, precision="auto")
     assert resolve_method(config, RECORD, _CPU).halo_px == 96
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_a_damaged_int8_model_is_named_and_not_used(tmp_path: Path, suffix: str) -> None:
+    run = RunPaths(tmp_path)
+    for piece in ("first-with-features", "later"):
+        for end in (".xml", ".bin"):
+            write_text(run.int8_model(3, piece).with_suffix(end), f"{piece} {end} " * 200)
+    digests = {piece: int8_digest(run.int8_model(3, piece)) for piece in ("first-with-features", "later")}
+    write_speedups(run.speedups(3, "cpu"), replace(RECORD, int8_sha256=digests))
+    damaged = run.int8_model(3, "later").with_suffix(suffix)
+
+    def method() -> Method:
+        return method_of_run(run, 3, InferConfig(cascade=True, precision="int8"), _CPU, digest="w")
+
+    assert method().int8_sha256 == " ".join(digests.values())
+    assert assert_never_used(damaged, method, seed=2) > 50
