@@ -25,7 +25,7 @@ demo: env
 TESTS ?=
 # One process for each core; a test file stays in one of them.
 PROCESSES ?= auto
-AT_ONCE = --numprocesses $(PROCESSES) --dist loadgroup
+AT_ONCE = --numprocesses $(PROCESSES) --dist loadfile
 
 test: env
 	$(BIN)/python -m pytest $(AT_ONCE) $(TESTS)

@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import chromium
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
-from places import REQUIRE_ALL, SHARED_DATA, shared_data_folder
+from places import REPOSITORY, REQUIRE_ALL, SHARED_DATA, shared_data_folder
+from xdist.scheduler import LoadFileScheduling
 
 # An example's time tells how busy the machine is; tests of speed measure it themselves.
 hypothesis.settings.register_profile("without-deadline", deadline=None)
@@ -30,9 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out slow tests unless asked for or demanded, and those that need real slides where there are none."""
-    for item in items:
-        # A file stays in one process, which makes its studies once; all tests on Slurm share one cluster.
-        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.keywords else item.location[0]))
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
     no_slurm = reason_against()
     no_browser = chromium.reason_against()
@@ -46,6 +46,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_slurm))
         if "browser" in item.keywords and no_browser is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_browser))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A file stays in one process, which makes its studies once; all tests on Slurm share one cluster."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "slurm" if "pytest.mark.slurm" in _text_of(file) else file
+
+
+@cache
+def _text_of(file: str) -> str:
+    return (REPOSITORY / file).read_text(encoding="utf-8")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
