@@ -40,7 +40,7 @@ def require_sound(module: nn.Module) -> None:
     """Refuse a module whose numbers are not finite, or may not stay so on the way through a network.
 
     A patch of noise goes through float32 eager, in which nothing is hidden. At each layer the largest feature, times
-    what the layer can make of it, has to stay far below where float32 ends; a sound network's stays below 1e6.
+    what the layer can make of it, has to stay far below where float32 ends.
 
     Args:
         module: in evaluation mode; one of `bccdist.networks.inference` is probed, any other one has its numbers looked
