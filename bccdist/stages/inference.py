@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isclose
 from pathlib import Path
 from time import perf_counter
 
@@ -223,6 +224,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
+        _require_same_frame(heatmap, slide)
         write_rows(
             job.paths.ledger_rows(job.setting, epoch, record.slide_id),
             section_rows(heatmap, sections, tissue, part=record.part, phantom_weights=job.networks[epoch].phantom),
@@ -234,6 +236,20 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     if isinstance(done, str) or not slide.why_not_by_tile:
         return done
     return replace(done, text=f"{done.text}, read through OpenSlide: {slide.why_not_by_tile}")
+
+
+def _require_same_frame(heatmap: Heatmap, slide: Slide) -> None:
+    """Refuse a heatmap of a slide whose levels were taken at other factors once: its pixels lie elsewhere.
+
+    Raises:
+        ConfigurationError: its frame is not that of the slide as it is read now.
+    """
+    there, here = heatmap.attributes.downsample, slide.resolution.downsample
+    if not isclose(there, here, rel_tol=1e-6):
+        raise ConfigurationError(
+            f"{heatmap.path} was made with {there:.6g} level-0 px per pixel, but the slide is read with {here:.6g}: "
+            "an older version misread the sizes of its levels; remove the heatmap, and run the inference again"
+        )
 
 
 def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:

@@ -237,6 +237,19 @@ def test_a_damaged_heatmap_is_refused_by_name_and_no_rows_come_from_it(study: _S
     assert len(study.rows("a")) == 2
 
 
+def test_a_heatmap_that_was_made_at_other_factors_of_the_levels_gives_no_rows(
+    study: _Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("bccdist.slides.slide.usable_downsamples", lambda _path, _handle: (1.02,))
+        study.infer(["a"])
+    rows = study.paths.ledger_rows("resnet34", 1, "a")
+    rows.unlink()
+    with pytest.raises(StageFailedError, match=r"made with 1\.02 level-0 px per pixel, but .* read with 1:"):
+        study.infer(["a"])
+    assert not rows.exists()
+
+
 def test_a_network_that_gives_no_numbers_fails_the_slide_and_leaves_no_heatmap(study: _Study) -> None:
     study.networks[1]._probability = float("nan")
     with pytest.raises(StageFailedError, match=r"2 of 2 slide(.|\n)*a: .*psi_4 that is infinite, no number"):
