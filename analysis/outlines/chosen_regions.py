@@ -1,14 +1,16 @@
 """The regions that the chosen models find, slide by slide (paper, section 2.4): of at least t_A at the chosen t_p.
 
-What a verdict rests on. A region belongs to its section: where boxes overlap, it is there for each of them. Its
-margin is the smallest distance to the edge of the tissue found on the slide. Margins are for research use only: that
-edge need not be a surgical margin (bccdist/sections/margins.py says what counts as an edge).
+What a verdict rests on. A region belongs to the section whose tissue it lies on, as the ledger counts it: where boxes
+overlap, it is there once, and one that crosses from tissue to tissue is cut. Its margin is the smallest distance to
+the edge of the tissue found on the slide. Margins are for research use only: that edge need not be a surgical margin
+(bccdist/sections/margins.py says what counts as an edge).
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -30,10 +32,11 @@ from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
 from bccdist.sections.choices import Choice
 from bccdist.sections.margins import edge_distances_um
-from bccdist.sections.sampling import pixels_under
+from bccdist.sections.sampling import is_own_under, map_of_sections, pixels_under
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.slides.section_map import SectionMap
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
@@ -51,6 +54,8 @@ class ChosenVerdicts(NamedTuple):
     """The chosen model of each setting."""
     verdicts: pd.DataFrame
     """One output of each setting, with the columns of `section_verdicts`."""
+    boxes_level0_px: Mapping[str, Mapping[str, Box]]
+    """The boxes of all sections of the slides, by slide_id and section_id: they share out the tissue."""
 
 
 def read_chosen_verdicts(
@@ -80,7 +85,15 @@ def read_chosen_verdicts(
     frame = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     if frame.empty:
         raise no_rows(list(parts), list(choices.values()))
-    return ChosenVerdicts(choices, frame)
+    return ChosenVerdicts(choices, frame, boxes_by_slide(frame))
+
+
+def boxes_by_slide(verdicts: pd.DataFrame) -> dict[str, dict[str, Box]]:
+    """The boxes of the sections of whole slides, by slide_id and section_id."""
+    boxes: defaultdict[str, dict[str, Box]] = defaultdict(dict)
+    for section in verdicts.drop_duplicates(["slide_id", "section_id"]).to_dict("records"):
+        boxes[section["slide_id"]][section["section_id"]] = section_box(section)
+    return dict(boxes)
 
 
 def _choices(study: Evidence, setting: str | None, t_p: float | None) -> dict[str, Choice]:
@@ -99,6 +112,8 @@ class SlideTissue:
     """What the file says of itself, by OpenSlide's names."""
     size_level0_px: tuple[int, int]
     """Width and height."""
+    tissue: NDArray[np.bool_]
+    """The tissue mask: [h, w] at `TISSUE_MPP`."""
     distances_um: NDArray[np.float32]
     """Distances to the tissue's edge, by `edge_distances_um`: [h, w] at `TISSUE_MPP`."""
 
@@ -112,6 +127,13 @@ class ChosenOutput:
     choice: Choice
     """The model and the thresholds."""
     slide: SlideTissue
+    boxes_level0_px: Mapping[str, Box]
+    """The boxes of all sections of the slide, by section_id."""
+
+    @cached_property
+    def section_map(self) -> SectionMap:
+        """Whose the slide's tissue is, by the order of `boxes_level0_px`."""
+        return map_of_sections(self.heatmap, self.slide.tissue, list(self.boxes_level0_px.values()))
 
     @property
     def pixel_um2(self) -> float:
@@ -134,10 +156,11 @@ class ChosenOutput:
         """
         if not section["tissue_um2"]:
             return []
-        box_target_px = section_box(section).scaled(1 / self.heatmap.attributes.downsample)
-        box_px = self.heatmap.lattice_box(self.psi, box_target_px)
+        index = list(self.boxes_level0_px).index(section["section_id"])
+        holding_level0_px = self.section_map.reading_level0_px[index]
+        box_px = self.heatmap.lattice_box(self.psi, holding_level0_px.scaled(1 / self.heatmap.attributes.downsample))
         found = find_regions(
-            self.strips(box_px),
+            self.strips(box_px, index + 1),
             step=step_of(self.choice.t_p),
             least_pixels=self.least_pixels,
             distances_um=self.distance_strips(box_px),
@@ -150,14 +173,21 @@ class ChosenOutput:
         self._require_ledgers_area(section, max((region.num_pixels for region in regions), default=0))
         return regions
 
-    def strips(self, box_px: Box) -> Iterator[NDArray[np.uint8]]:
-        """A box of heatmap pixels by rows of chunks, 0 where a verdict does not count them."""
+    def strips(self, box_px: Box, number: int) -> Iterator[NDArray[np.uint8]]:
+        """A box of heatmap pixels by rows of chunks, 0 where the verdict on a section does not count them.
+
+        Args:
+            box_px: in pixels of the output.
+            number: the section's in `section_map`.
+        """
         # As the ledger counts: only cells of tissue of which every patch was predicted.
-        counted = self.heatmap.counted_cells
+        counted, scale = self.heatmap.counted_cells, self.heatmap.attributes.mpp / TISSUE_MPP
         edge_px = pixel_px(self.psi)
         for strip in _by_chunks(box_px):
             cells = pixels_under(strip, counted.shape, edge_px=edge_px, scale=1 / CELL_PX)
-            yield self.heatmap.read(self.psi, Box(*(edge_px * length for length in strip))) * counted[np.ix_(*cells)]
+            under = pixels_under(strip, self.slide.tissue.shape, edge_px=edge_px, scale=scale)
+            values = self.heatmap.read(self.psi, Box(*(edge_px * length for length in strip)))
+            yield values * (counted[np.ix_(*cells)] & is_own_under(self.section_map, number, *under))
 
     def distance_strips(self, box_px: Box) -> Iterator[NDArray[np.float32]]:
         """The distances to the tissue's edge under the same strips, in um (research use only)."""
@@ -249,7 +279,8 @@ def open_outputs(
         tissue_at = cache(partial(_read_tissue, manifest.slide(slide_id)))
         for setting, sections in of_slide[slide_id].groupby("setting"):
             try:
-                output = _open_output(paths, chosen.choices[str(setting)], sections, tissue_at)
+                choice, boxes = chosen.choices[str(setting)], chosen.boxes_level0_px[slide_id]
+                output = _open_output(paths, choice, sections, boxes, tissue_at)
                 done.append(work(output, sections.sort_values("section_id")))
             except (SlideError, HeatmapError) as error:
                 failures.append(f"  - {setting}: {error}")
@@ -259,7 +290,11 @@ def open_outputs(
 
 
 def _open_output(
-    paths: StudyPaths, choice: Choice, sections: pd.DataFrame, tissue_at: Callable[[float], SlideTissue]
+    paths: StudyPaths,
+    choice: Choice,
+    sections: pd.DataFrame,
+    boxes_level0_px: Mapping[str, Box],
+    tissue_at: Callable[[float], SlideTissue],
 ) -> ChosenOutput:
     """One slide's output under one setting.
 
@@ -271,14 +306,16 @@ def _open_output(
     heatmap = open_chosen(paths, choice, slide_id)
     slide = tissue_at(heatmap.attributes.mpp)
     require_same_slide(heatmap, slide.size_level0_px)
-    return ChosenOutput(heatmap=heatmap, psi=psi, choice=choice, slide=slide)
+    return ChosenOutput(heatmap=heatmap, psi=psi, choice=choice, slide=slide, boxes_level0_px=boxes_level0_px)
 
 
 def _read_tissue(record: SlideRecord, target_mpp: float) -> SlideTissue:
     with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
         width_px, height_px = slide.level0_size
+        tissue = tissue_mask(slide)
         return SlideTissue(
             properties=dict(slide.properties),
             size_level0_px=(width_px, height_px),
-            distances_um=edge_distances_um(tissue_mask(slide)),
+            tissue=tissue,
+            distances_um=edge_distances_um(tissue),
         )

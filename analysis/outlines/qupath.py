@@ -2,7 +2,7 @@
 
 What a verdict rests on (paper, section 2.4), to look at and to correct beside the slide: the regions of at least t_A
 at the chosen t_p, and the boxes of the sections with what was said about them. A file is zipped GeoJSON; QuPath opens
-it as it is. A region belongs to its section: where boxes overlap, it is there for each of them.
+it as it is. A region belongs to the section whose tissue it lies on, also where boxes overlap.
 
 Coordinates are level-0 px in QuPath's frame (bccdist/slides/frames.py). The file says which pixel they count from, so
 that it may serve as an annotation again.

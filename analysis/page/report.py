@@ -24,6 +24,7 @@ from analysis.evidence.resampling import FIGURES
 from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, phantom_marks
 from analysis.evidence.verdict_table import section_verdicts
+from analysis.outlines.chosen_regions import boxes_by_slide
 from analysis.outlines.region_margins import bounds_table
 from analysis.page.summary import make_tables
 from analysis.pictures.shown_sections import section_picture
@@ -38,6 +39,7 @@ from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.margins import MARGIN_WARNING
+from bccdist.slides.geometry import Box
 
 MOST_PICTURES = 12
 """Sections of each kind of error that are shown."""
@@ -329,6 +331,7 @@ def _errors_section(study: _Study) -> Section:
 def _galleries(study: _Study) -> Iterator[GalleryBlock]:
     """The wrong verdicts of the headline's setting: missed ones, then false alarms, the worst first."""
     verdicts = section_verdicts(rows_of(study.evidence.ledger, [Part.TEST], final_only=True), study.headline)
+    boxes = boxes_by_slide(verdicts)
     wrong = verdicts[verdicts["correct"].eq(False).fillna(False)]
     kinds: tuple[tuple[Literal["fn", "fp"], str, str], ...] = (
         ("fn", Label.TUMOR.value, "Missed: labelled Tumor, called Normal"),
@@ -341,12 +344,14 @@ def _galleries(study: _Study) -> Iterator[GalleryBlock]:
             more = f"; the {len(shown)} worst" if len(mine) > len(shown) else ""
             yield GalleryBlock(
                 title=f"{title}: {len(mine)}, by {study.headline.setting}{more}",
-                tiles=[_tile(study, row, error) for row in shown],
+                tiles=[_tile(study, row, error, boxes[row["slide_id"]]) for row in shown],
             )
 
 
-def _tile(study: _Study, row: Mapping[Hashable, Any], error: Literal["fn", "fp"]) -> Tile:
-    """A section with its picture; where there can be none, why."""
+def _tile(
+    study: _Study, row: Mapping[Hashable, Any], error: Literal["fn", "fp"], boxes_level0_px: Mapping[str, Box]
+) -> Tile:
+    """A section with its picture; where there can be none, why. The boxes are those of its slide."""
     lines = [
         f"Tumor up to t_p {row['tumor_until']:.2f}; chosen {row['t_p']:.2f}",
         f"largest region {row['area_um2']:,.0f} um2; t_A {row['t_a_um2']:,.0f}",
@@ -355,7 +360,7 @@ def _tile(study: _Study, row: Mapping[Hashable, Any], error: Literal["fn", "fp"]
         lines.append(f"pre-filled: {row['prefilled']}")
     try:
         record = study.evidence.manifest.slide(str(row["slide_id"]))
-        picture = section_picture(study.paths, record, study.headline, row)
+        picture = section_picture(study.paths, record, study.headline, row, boxes_level0_px)
     except (SlideError, HeatmapError, ManifestError) as reason:
         return Tile(name=str(row["section_id"]), lines=[*lines, f"no picture: {reason}"], error=error)
     return Tile(name=str(row["section_id"]), lines=lines, error=error, uri=data_uri(picture, "jpeg"))

@@ -4,25 +4,28 @@ A picture has a frame of its own: level 0 divided by `downsample`. It is read at
 shown, and heatmaps in bands, so memory stays bounded whatever the box.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.outlines.chosen_heatmap import open_chosen, require_same_slide
+from analysis.outlines.chosen_heatmap import require_same_slide
 from analysis.outlines.chosen_regions import SectionVerdict, section_box
 from analysis.pictures.drawing import PictureBox
 from bccdist.configuration import Psi, pixel_px
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
-from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice
+from bccdist.sections.sampling import is_own_under, map_of_sections, pixels_under
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
+from bccdist.slides.section_map import REACH_UM
 from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
 _BAND_PIXELS = 1 << 24
 """Heatmap pixels that are held at once."""
@@ -188,16 +191,41 @@ def _read_padded(heatmap: Heatmap, psi: Psi, box: Box) -> NDArray[np.uint8]:
 
 
 def read_section(
-    paths: StudyPaths, record: SlideRecord, choice: Choice, section: SectionVerdict, *, width_px: int, height_px: int
+    record: SlideRecord,
+    heatmap: Heatmap,
+    section: SectionVerdict,
+    boxes_level0_px: Mapping[str, Box],
+    *,
+    width_px: int,
+    height_px: int,
 ) -> tuple[Crop, Heat]:
     """A section with the heatmap that its verdict stands on, as large as fits into a picture of this size.
 
+    What belongs to another section is shown as tissue, without its heatmap: it does not count.
+
+    Args:
+        record: the slide.
+        heatmap: the slide's.
+        section: its verdict.
+        boxes_level0_px: of all sections of the slide, by section_id.
+        width_px: of the picture at most.
+        height_px: of the picture at most.
+
     Raises:
         SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
-        HeatmapError: the heatmap is not there or damaged, or was made with other weights.
+        HeatmapError: the heatmap is damaged.
     """
-    heatmap = open_chosen(paths, choice, record.slide_id)
-    return read_heated(record, heatmap, section_box(section), section, width_px=width_px, height_px=height_px)
+    box_level0_px = section_box(section)
+    crop, heat = read_heated(record, heatmap, box_level0_px, section, width_px=width_px, height_px=height_px)
+    reach_level0_px = math.ceil(REACH_UM * crop.downsample / crop.um_per_px)
+    others = [box for section_id, box in boxes_level0_px.items() if section_id != section["section_id"]]
+    if not any(box.intersection(box_level0_px.grown(reach_level0_px)).area for box in others):
+        return crop, heat
+    with _open_at(record, TISSUE_MPP) as slide:
+        shares = map_of_sections(heatmap, tissue_mask(slide), list(boxes_level0_px.values()))
+    under = pixels_under(crop.box_px, shares.tissue.shape, edge_px=1, scale=crop.um_per_px / TISSUE_MPP)
+    own = is_own_under(shares, list(boxes_level0_px).index(section["section_id"]) + 1, *under)
+    return crop, Heat(heat.probability * own, heat.mask_share * own)
 
 
 def read_heated(

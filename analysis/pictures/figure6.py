@@ -13,6 +13,8 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
+from analysis.outlines.chosen_heatmap import open_chosen
+from analysis.outlines.chosen_regions import boxes_by_slide
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
@@ -89,9 +91,12 @@ def write_figure6(
             "is labelled and correctly classified; label sections, name another --setting, or ask for more than none"
         )
     size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
+    boxes = boxes_by_slide(verdicts)
     pairs, um_per_px = [], []
     for number, section in enumerate(sections.to_dict("records"), start=1):
-        crop, heat = read_section(paths, manifest.slide(section["slide_id"]), choice, section, **size)
+        slide_id = section["slide_id"]
+        heatmap = open_chosen(paths, choice, slide_id)
+        crop, heat = read_section(manifest.slide(slide_id), heatmap, section, boxes[slide_id], **size)
         pairs.append(_pair(number, section, crop, heat))
         um_per_px.append(crop.um_per_px)
     title = f"Figure 6. Correctly classified sections of {Part.TEST.value}."

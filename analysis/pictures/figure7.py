@@ -3,16 +3,23 @@
 Of the false positives on Test the one with the largest region, and that region from near: what was taken for tumor?
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.outlines.chosen_regions import ChosenOutput, ChosenVerdicts, SectionVerdict, on_each_output, section_box
+from analysis.outlines.chosen_regions import (
+    ChosenOutput,
+    ChosenVerdicts,
+    SectionVerdict,
+    boxes_by_slide,
+    on_each_output,
+)
 from analysis.outlines.region_outlines import Region
 from analysis.pictures.colours import heat_bar
-from analysis.pictures.crops import Crop, Heat, read_heated
+from analysis.pictures.crops import Crop, Heat, read_heated, read_section
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.configuration import CELL_PX
@@ -93,21 +100,24 @@ def _find_decision(output: ChosenOutput, sections: pd.DataFrame) -> _Decision:
     return _Decision(output.heatmap, region, Box(x, y, x_end - x, y_end - y))
 
 
-def _decision_on(paths: StudyPaths, manifest: Manifest, choice: Choice, verdict: pd.DataFrame) -> _Decision:
-    """What decided on the section of the one row of `verdict`.
+def _decision_on(
+    paths: StudyPaths, manifest: Manifest, choice: Choice, verdict: pd.DataFrame, verdicts: pd.DataFrame
+) -> _Decision:
+    """What decided on the section of the one row of `verdict`; `verdicts` are those of all sections.
 
     Raises:
         StageFailedError: the slide or its heatmap cannot be read, or is not the one that the verdict stands on.
     """
-    found, failures = on_each_output(
-        paths, manifest, ChosenVerdicts({choice.setting: choice}, verdict), _find_decision
-    )
+    chosen = ChosenVerdicts({choice.setting: choice}, verdict, boxes_by_slide(verdicts))
+    found, failures = on_each_output(paths, manifest, chosen, _find_decision)
     if failures:
         raise StageFailedError("Figure 7 was not drawn:\n" + "\n".join(failures))
     return found[0]
 
 
-def _rows(record: SlideRecord, section: SectionVerdict, decision: _Decision) -> tuple[tuple[Row, Row], Crop, Crop]:
+def _rows(
+    record: SlideRecord, section: SectionVerdict, decision: _Decision, boxes_level0_px: Mapping[str, Box]
+) -> tuple[tuple[Row, Row], Crop, Crop]:
     """The section, and the region that decided from near: as they are drawn and as they were read."""
     attributes = decision.heatmap.attributes
     near_level0_px = zoom_box(
@@ -116,7 +126,7 @@ def _rows(record: SlideRecord, section: SectionVerdict, decision: _Decision) -> 
         size_level0_px=attributes.size_level0_px,
     )
     size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
-    whole, heat = read_heated(record, decision.heatmap, section_box(section), section, **size)
+    whole, heat = read_section(record, decision.heatmap, section, boxes_level0_px, **size)
     near, near_heat = read_heated(record, decision.heatmap, near_level0_px, section, **size)
     mark = Mark(box=whole.place(near_level0_px), colour=_ZOOM_COLOUR)
     rows = (
@@ -161,8 +171,10 @@ def write_figure7(study: Evidence, setting: str | None = None) -> Table:
         raise _no_false_positive(choice, verdicts)
     verdict = wrong.head(1).reset_index(drop=True)
     (section,) = verdict.to_dict("records")
-    decision = _decision_on(paths, manifest, choice, verdict)
-    rows, whole, near = _rows(manifest.slide(section["slide_id"]), section, decision)
+    decision = _decision_on(paths, manifest, choice, verdict, verdicts)
+    slide_id = section["slide_id"]
+    boxes = boxes_by_slide(verdicts)[slide_id]
+    rows, whole, near = _rows(manifest.slide(slide_id), section, decision, boxes)
     note = f"Of {len(wrong)} false positive(s) of {choice.setting}, the one with the largest region."
     table = _table(verdict, decision, note, um_per_px=whole.um_per_px, region_um_per_px=near.um_per_px)
     return write_figure(

@@ -1,8 +1,11 @@
 """Sections as pictures: tissue beside tissue under its heatmap (paper, Figures 6 and 7; small ones for the report)."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from analysis.evidence.table import Table, rounded
+from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.chosen_regions import SectionVerdict
 from analysis.pictures.colours import heated, outlined
 from analysis.pictures.crops import Crop, Heat, read_section
@@ -10,6 +13,7 @@ from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
 from bccdist.configuration import phantom_warning
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 
 _GAP_PX = 10
@@ -57,7 +61,13 @@ def section_table(
 
 
 def section_picture(
-    paths: StudyPaths, record: SlideRecord, choice: Choice, section: SectionVerdict, *, width_px: int = 420
+    paths: StudyPaths,
+    record: SlideRecord,
+    choice: Choice,
+    section: SectionVerdict,
+    boxes_level0_px: Mapping[str, Box],
+    *,
+    width_px: int = 420,
 ) -> bytes:
     """One section with the heatmap that its verdict stands on, and the outline of what reaches t_p.
 
@@ -68,6 +78,7 @@ def section_picture(
         record: the section's slide.
         choice: the model.
         section: its row of `verdict_table.section_verdicts`, by this model.
+        boxes_level0_px: of all sections of the slide, by section_id.
         width_px: of the whole picture, an even number; each half is at most as high as that.
 
     Returns:
@@ -78,7 +89,9 @@ def section_picture(
         HeatmapError: the heatmap is not there or damaged, or was made with other weights.
     """
     panel_px = ((width_px - _GAP_PX) // 2, width_px)
-    crop, heat = read_section(paths, record, choice, section, width_px=panel_px[0], height_px=panel_px[1])
+    heatmap = open_chosen(paths, choice, record.slide_id)
+    size = {"width_px": panel_px[0], "height_px": panel_px[1]}
+    crop, heat = read_section(record, heatmap, section, boxes_level0_px, **size)
     panels = (Panel(image=crop.tissue, um_per_px=crop.um_per_px), heat_panel(crop, heat, section["t_p"]))
     warning = phantom_warning(slides=record.scanner == PHANTOM_SCANNER, weights=choice.phantom_weights)
     return sheet_as_jpeg(Sheet(columns=("", ""), rows=(Row(panels=panels),), panel_px=panel_px, warning=warning))

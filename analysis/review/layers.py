@@ -18,6 +18,7 @@ from analysis.evidence.verdict_table import section_verdicts
 from analysis.outlines.chosen_regions import (
     ChosenOutput,
     ChosenVerdicts,
+    boxes_by_slide,
     on_each_output,
 )
 from analysis.outlines.region_outlines import find_regions
@@ -189,7 +190,8 @@ def region_features(worklist: Worklist, setting: str, slide_id: str, t_p: float 
     frame = worklist.rows.frame
     is_asked = (frame["setting"] == setting) & (frame["epoch"] == choice.epoch) & (frame["slide_id"] == slide_id)
     rows = worklist.rows.where(is_asked.to_numpy())
-    chosen = ChosenVerdicts({setting: choice}, section_verdicts(rows, choice))
+    verdicts = section_verdicts(rows, choice)
+    chosen = ChosenVerdicts({setting: choice}, verdicts, boxes_by_slide(verdicts))
     found, failures = on_each_output(worklist.paths, worklist.manifest, chosen, _features_of_output)
     if failures:
         raise HeatmapError("; ".join(line.strip(" -") for line in failures))

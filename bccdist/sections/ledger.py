@@ -2,7 +2,7 @@
 
 A row holds what every later question needs: the curve of the largest region over all thresholds, and that of the
 smallest distance to the tissue's edge (research use only), so that no heatmap is read again. `SCHEMA` is the contract;
-its version stands in the file's metadata.
+its version stands in the file's metadata, and so does the method by which tissue was shared out among the sections.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +16,7 @@ from bccdist.errors import LedgerError
 from bccdist.files import digest_of
 from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
+from bccdist.slides.versions import SECTION_METHOD
 
 SCHEMA_VERSION = "4"
 _MARGIN_TEXT = (
@@ -39,8 +40,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("labelled_by", pa.string(), "who set the label"),
     ("labelled_at", pa.string(), "when the label was set"),
     ("prefilled", pa.string(), "what a model had filled in before"),
-    ("tissue_um2", pa.float64(), "area of tissue in the box"),
-    ("coverage", pa.float64(), "share of the tissue that was read and predicted, 0 to 1; below 1 means review"),
+    ("tissue_um2", pa.float64(), "area of the section's own tissue, without what neighbours have in its box"),
+    ("coverage", pa.float64(), "share of that tissue that was read and predicted, 0 to 1; below 1 means review"),
     ("mpp", pa.float64(), "um per target-frame pixel (10x) of this slide"),
     ("pixel_px", pa.int32(), "edge of one heatmap pixel in target-frame pixels"),
     (
@@ -63,7 +64,11 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
 )
 SCHEMA = pa.schema(
     [pa.field(name, kind, metadata={"description": text}) for name, kind, text in _COLUMNS],
-    metadata={"bccdist.schema": "sections", "bccdist.schema_version": SCHEMA_VERSION},
+    metadata={
+        "bccdist.schema": "sections",
+        "bccdist.schema_version": SCHEMA_VERSION,
+        "bccdist.section_method": SECTION_METHOD,
+    },
 )
 KEY = ("slide_id", "section_id", "setting", "epoch", "psi")
 _LISTING = b"bccdist.rows"
@@ -116,11 +121,23 @@ def _files(folder: Path) -> list[Path]:
 
 def _read_file(file: Path) -> pa.Table:
     opened = open_table(file, error=LedgerError, advice=f"remove it, then {_AGAIN}")
-    version = (opened.schema.metadata or {}).get(b"bccdist.schema_version")
-    if version != SCHEMA_VERSION.encode():
-        found = "none" if version is None else repr(version.decode())
-        raise LedgerError(f"{file}: ledger schema version is {found}, expected {SCHEMA_VERSION!r}; {_AGAIN}")
+    outdated = why_outdated(opened.schema.metadata or {})
+    if outdated:
+        raise LedgerError(f"{file}: {outdated}; {_AGAIN}")
     return opened.read().replace_schema_metadata(SCHEMA.metadata).cast(SCHEMA)
+
+
+def why_outdated(metadata: Mapping[bytes, bytes]) -> str:
+    """What keeps a ledger file with this metadata from being read as one of today; empty where nothing does."""
+    for key, name in (
+        (b"bccdist.schema_version", "ledger schema version"),
+        (b"bccdist.section_method", "section method"),
+    ):
+        found, expected = metadata.get(key), SCHEMA.metadata[key]
+        if found != expected:
+            got = "none" if found is None else repr(found.decode())
+            return f"{name} is {got}, expected {expected.decode()!r}"
+    return ""
 
 
 def merge(folder: Path, target: Path) -> pa.Table:

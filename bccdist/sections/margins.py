@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.sections.curve import CURVE_LENGTH
+from bccdist.slides.pieces import distances_px
 from bccdist.slides.tissue import TISSUE_MPP
 
 MARGIN_WARNING = (
@@ -43,20 +44,8 @@ def edge_distances_um(tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
     # What lies beyond the slide is outside, too, and it makes one of all that is open to it.
     framed = np.pad(tissue.astype(np.uint8), 1)
     cv2.floodFill(framed, None, (0, 0), _OUTSIDE)
-    inside = (framed != _OUTSIDE).astype(np.uint8)
-    distance_px = _distances_px(inside)[1:-1, 1:-1]
+    distance_px = distances_px(framed == _OUTSIDE)[1:-1, 1:-1]
     return np.asarray(np.maximum(distance_px - 0.5, 0) * TISSUE_MPP, dtype=np.float32)
-
-
-def _distances_px(inside: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The distance of each pixel to the nearest 0: the same bits in every run."""
-    # Intel's IPP, which OpenCV takes where it has one thread, gives another last digit from one run to the next.
-    uses_ipp = cv2.ipp.useIPP()
-    cv2.ipp.setUseIPP(False)
-    try:
-        return np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), dtype=np.float32)
-    finally:
-        cv2.ipp.setUseIPP(uses_ipp)
 
 
 def margin_curve(

@@ -16,8 +16,9 @@ from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 from bccdist.sections.margins import edge_distances_um, margin_curve
-from bccdist.sections.sampling import indices_of, pixels_under
+from bccdist.sections.sampling import indices_of, is_own_under, map_of_sections, pixels_under
 from bccdist.slides.geometry import Box
+from bccdist.slides.section_map import SectionMap
 from bccdist.slides.sections import Section
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -29,7 +30,7 @@ def section_rows(
 
     Args:
         heatmap: the slide's.
-        sections: their boxes and labels.
+        sections: all of the slide, which share out its tissue by their boxes.
         tissue: the slide's mask, bool [h, w] at `TISSUE_MPP`.
         part: which part of the data the slide is in.
         phantom_weights: whether the network was trained on drawn slides.
@@ -40,18 +41,19 @@ def section_rows(
     # On tissue, a cell has fewer patches than usual only where the slide could not be read: it does not count.
     covered, counted = heatmap.covered_cells, heatmap.counted_cells
     distances_um = edge_distances_um(tissue)
-    for section in sections:
-        box_px = section.box_level0_px.scaled(1 / heatmap.attributes.downsample)
+    shares = map_of_sections(heatmap, tissue, [section.box_level0_px for section in sections])
+    for number, section in enumerate(sections, start=1):
+        box_px = shares.reading_level0_px[number - 1].scaled(1 / heatmap.attributes.downsample)
         about_section = {
             **_identity_columns(heatmap, section, part),
             "phantom_weights": phantom_weights,
-            **_tissue_columns(tissue, covered, box_px, mpp=heatmap.attributes.mpp),
+            **_tissue_columns(shares, number, covered, box_px, mpp=heatmap.attributes.mpp),
         }
         for psi in heatmap.outputs:
-            # A box on bare glass has no pixel to look at; it is entered all the same.
+            # A box without tissue of its own has no pixel to look at; it is entered all the same.
             probabilities = _no_probabilities()
             if about_section["tissue_um2"]:
-                pixels = _section_pixels(heatmap, psi, box_px, counted=counted, tissue=tissue)
+                pixels = _section_pixels(heatmap, psi, box_px, shares, number, counted=counted)
                 probabilities = _probability_columns(pixels, distances_um)
             yield {
                 **about_section,
@@ -92,11 +94,13 @@ def _identity_columns(heatmap: Heatmap, section: Section, part: Part) -> dict[st
 
 
 def _tissue_columns(
-    tissue: NDArray[np.bool_], covered: NDArray[np.bool_], box_target_px: Box, *, mpp: float
+    shares: SectionMap, number: int, covered: NDArray[np.bool_], box_target_px: Box, *, mpp: float
 ) -> dict[str, float]:
-    """Area of the tissue in a section's box, and the share of it that lies in fully covered cells."""
-    mask_box = box_target_px.scaled(mpp / TISSUE_MPP).intersection(Box(0, 0, tissue.shape[1], tissue.shape[0]))
-    rows, cols = np.nonzero(tissue[mask_box.slices()])
+    """Area of a section's own tissue, which its box holds, and the share of it that lies in fully covered cells."""
+    height, width = shares.tissue.shape
+    mask_box = box_target_px.scaled(mpp / TISSUE_MPP).intersection(Box(0, 0, width, height))
+    inside = mask_box.slices()
+    rows, cols = np.nonzero(shares.tissue[inside] & (shares.number[inside] == number))
     if not rows.size:
         return {"tissue_um2": 0.0, "coverage": 0.0}
     tissue_px_per_cell = CELL_PX * mpp / TISSUE_MPP
@@ -109,12 +113,12 @@ def _tissue_columns(
 
 
 class _SectionPixels(NamedTuple):
-    """One output in a section's box."""
+    """One output in the box that holds a section."""
 
     values: NDArray[np.uint8]
-    """Stored probabilities, 0 outside the counted cells: [h, w]."""
+    """Stored probabilities, 0 outside the counted cells and where it is another section's: [h, w]."""
     on_tissue: NDArray[np.bool_]
-    """Whether a pixel is counted, and on the tissue itself: [h, w]."""
+    """Whether a pixel is counted, and on the section's tissue itself: [h, w]."""
     tissue_rows: NDArray[np.int64]
     """Rows of the tissue mask under the pixels: [h]."""
     tissue_cols: NDArray[np.int64]
@@ -125,27 +129,30 @@ def _section_pixels(
     heatmap: Heatmap,
     psi: Psi,
     box_target_px: Box,
+    shares: SectionMap,
+    number: int,
     *,
     counted: NDArray[np.bool_],
-    tissue: NDArray[np.bool_],
 ) -> _SectionPixels:
-    """The heatmap in a section's box.
+    """The heatmap in the box that holds a section.
 
     Args:
         heatmap: the slide's.
         psi: the output.
-        box_target_px: the section's box.
+        box_target_px: the box.
+        shares: whose the slide's tissue is.
+        number: the section's in `shares`.
         counted: bool [rows, cols]: tissue cells with full coverage.
-        tissue: the slide's mask at `TISSUE_MPP`.
     """
     values = heatmap.read(psi, box_target_px)
     box, edge_px = heatmap.lattice_box(psi, box_target_px), pixel_px(psi)
     is_counted = counted[np.ix_(*pixels_under(box, counted.shape, edge_px=edge_px, scale=1 / CELL_PX))]
-    # 0 is below every threshold, so that regions end where tissue or coverage does.
-    values *= is_counted
     scale = heatmap.attributes.mpp / TISSUE_MPP
-    tissue_rows, tissue_cols = pixels_under(box, tissue.shape, edge_px=edge_px, scale=scale)
-    return _SectionPixels(values, is_counted & tissue[np.ix_(tissue_rows, tissue_cols)], tissue_rows, tissue_cols)
+    rows, cols = pixels_under(box, shares.tissue.shape, edge_px=edge_px, scale=scale)
+    is_counted &= is_own_under(shares, number, rows, cols)
+    # 0 is below every threshold, so that regions end where tissue, coverage or what is the section's does.
+    values *= is_counted
+    return _SectionPixels(values, is_counted & shares.tissue[np.ix_(rows, cols)], rows, cols)
 
 
 def _probability_columns(pixels: _SectionPixels, distances_um: NDArray[np.float32]) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
 from bccdist.slides.annotations.placement import overlap_with_tissue
+from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.scales import Scale, scale_of
-from bccdist.slides.sections import find_sections, have_boxes, sections_of
+from bccdist.slides.section_map import share_out
+from bccdist.slides.sections import Section, find_sections, have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, TissueError, tissue_mask
 
@@ -65,6 +67,9 @@ class Code(StrEnum):
     BAD_SECTIONS = "bad-sections"
     OTHER_NUMBER = "other-number-of-sections"
     EMPTY_SECTION = "empty-section"
+    MISSED_PIECE = "missed-piece"
+    CUT_PIECE = "cut-piece"
+    SHARED_PIECE = "shared-piece"
     NO_LABEL = "no-label"
     OUTLYING_MPP = "outlying-mpp"
     UNLIKELY_MPP = "unlikely-mpp"
@@ -405,23 +410,58 @@ def _check_sections(
     except SlideError as error:
         checkup.add(Code.BAD_SECTIONS, Severity.ERROR, _without_path(error, slide.path))
         return
-    if records and num_found != len(records):
+    boxes_level0_px = [section.box_level0_px for section in sections]
+    shares = share_out(tissue, boxes_level0_px, mpp_level0=slide.resolution.mpp_level0)
+    empty = [section.section_id for section, px in zip(sections, shares.tissue_px(), strict=True) if not px]
+    if empty:
+        text = (
+            f"no tissue of its own in the box of {', '.join(empty)}, whose verdict is review; correct it in "
+            "sections.csv, or take it out"
+        )
+        checkup.add(Code.EMPTY_SECTION, Severity.WARNING, text)
+    faults = box_faults(shares)
+    _check_boxes(checkup, faults, sections, mpp_level0=slide.resolution.mpp_level0)
+    # Where a piece is named, that there is another number of them says no more.
+    if records and num_found != len(records) and not faults and not empty:
         text = (
             f"{len(records)} boxes in sections.csv, but {num_found} pieces of tissue were found; the boxes count: "
             "check that none is missing"
         )
         checkup.add(Code.OTHER_NUMBER, Severity.WARNING, text)
-    factor = slide.resolution.mpp_level0 / TISSUE_MPP
-    frame = Box(0, 0, tissue.shape[1], tissue.shape[0])
-    empty = [
-        section.section_id
-        for section in sections
-        if not tissue[section.box_level0_px.scaled(factor).intersection(frame).slices()].any()
-    ]
-    if empty:
-        text = f"no tissue in the box of {', '.join(empty)}; correct it in sections.csv, or take it out"
-        checkup.add(Code.EMPTY_SECTION, Severity.WARNING, text)
     _check_labels(checkup, len(sections))
+
+
+def _check_boxes(checkup: SlideCheckup, faults: BoxFaults, sections: Sequence[Section], *, mpp_level0: float) -> None:
+    """Say which pieces of tissue boxes miss, cut or share."""
+
+    def place(box: Box) -> str:
+        scaled = box.scaled(TISSUE_MPP / mpp_level0)
+        return f"{tuple(scaled)}"
+
+    in_px = "(x, y, width, height in level-0 px)"
+    if faults.missed:
+        text = (
+            f"no box holds the tissue at {', '.join(map(place, faults.missed))} {in_px}: nothing is said about it; "
+            "add a row to sections.csv, unless it is to be left out"
+        )
+        checkup.add(Code.MISSED_PIECE, Severity.WARNING, text)
+    if faults.cut:
+        listed = ", ".join(f"{place(box)}, {share:.0%}" for box, share in faults.cut)
+        text = (
+            f"boxes hold a part alone of the tissue at {listed} {in_px}: the rest counts for no section; widen the "
+            "boxes in sections.csv, unless it is to be left out"
+        )
+        checkup.add(Code.CUT_PIECE, Severity.WARNING, text)
+    if faults.shared:
+        listed = ", ".join(
+            f"{place(box)} by {' and '.join(sections[number - 1].section_id for number in numbers)}"
+            for box, numbers in faults.shared
+        )
+        text = (
+            f"one piece of tissue is shared by several boxes: at {listed} {in_px}; it is cut between them, so "
+            "correct the boxes if it is one section"
+        )
+        checkup.add(Code.SHARED_PIECE, Severity.WARNING, text)
 
 
 def _check_labels(checkup: SlideCheckup, num_sections: int) -> None:

@@ -42,6 +42,15 @@ class Box(NamedTuple):
         height = max(0, min(self.y_end, other.y_end) - y)
         return Box(x, y, width, height)
 
+    def hull(self, other: Self) -> "Box":
+        """The smallest box that holds both."""
+        x, y = min(self.x, other.x), min(self.y, other.y)
+        return Box(x, y, max(self.x_end, other.x_end) - x, max(self.y_end, other.y_end) - y)
+
+    def grown(self, margin: int) -> "Box":
+        """The box with a margin around it; it may begin below 0."""
+        return Box(self.x - margin, self.y - margin, self.width + 2 * margin, self.height + 2 * margin)
+
     def scaled(self, factor: float) -> "Box":
         """The smallest box that holds this one after multiplication by `factor`."""
         x, y = int(np.floor(self.x * factor)), int(np.floor(self.y * factor))

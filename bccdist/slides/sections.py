@@ -1,10 +1,13 @@
-"""Which connected pieces of a slide's tissue are its sections (paper, section 2.1)."""
+"""Which pieces of a slide's tissue are its sections (paper, section 2.1).
 
+A section is a piece of tissue. It is found here, or named by a box in sections.csv; bccdist/slides/section_map.py says
+which tissue belongs to which box.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,15 +15,12 @@ from bccdist.errors import SlideError
 from bccdist.parts import Label
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SectionRecord
+from bccdist.slides.pieces import grouped
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP
 
 SMALLEST_SECTION_UM2 = 20_000.0
 """Sections have at least this much tissue; less is debris."""
-MERGE_GAP_UM = 100.0
-"""Pieces that are nearer than this are one section."""
-_MERGED_SHARE = 0.5
-"""Two boxes are one section if they share more than this of the smaller one's area."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,60 +38,15 @@ class Section:
 def find_sections(tissue: NDArray[np.bool_]) -> list[Box]:
     """The pieces of tissue in reading order, as boxes in the tissue mask's pixels.
 
-    Pieces nearer than `MERGE_GAP_UM` are one section, and so are a ring and what lies inside it, and pieces of
-    which the smaller one's box lies for more than half in the larger one's: a verdict is given on a box, and
-    tissue in the boxes of two sections would count for both. What is left with less tissue than
-    `SMALLEST_SECTION_UM2` is debris and no section, though it stays in the mask. A piece at the edge of the scan
-    or of its padding ends there.
+    Pieces nearer than `MERGE_GAP_UM` are one section, and so are a ring and what lies inside it. Boxes may overlap, as
+    those of oblique strips do: each section has its own tissue all the same (`section_map`). What is left with less
+    tissue than `SMALLEST_SECTION_UM2` is debris and no section, though it stays in the mask. A piece at the edge of
+    the scan or of its padding ends there.
     """
-    groups, group_boxes = _near_groups(tissue)
     # Tissue alone is counted: what merely lies near it would make a section of every speck of dust.
-    areas_um2 = np.bincount(groups[tissue], minlength=len(group_boxes)) * TISSUE_MPP**2
-    kept = [group for group in range(1, len(group_boxes)) if areas_um2[group] >= SMALLEST_SECTION_UM2]
-    boxes = [_tissue_box(tissue, groups, group, group_boxes[group]) for group in kept]
-    return reading_order(_overlapping_merged(boxes))
-
-
-def _near_groups(tissue: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[Box]]:
-    """Pieces of tissue with what is near them: the group of each pixel, int32 [h, w], and the groups' boxes.
-
-    Group 0 is what is far from any tissue.
-    """
-    # Half the gap around each piece: two pieces touch where the whole gap lies between them.
-    distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near = (distance_px <= MERGE_GAP_UM / TISSUE_MPP / 2).astype(np.uint8)
-    # Outer outlines are filled, so that a ring of tissue and what lies inside it become one group.
-    outlines, _ = cv2.findContours(near, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(near, outlines, -1, 1, cv2.FILLED)
-    _, groups, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
-    return np.asarray(groups, dtype=np.int32), [Box(*(int(value) for value in row[:4])) for row in stats]
-
-
-def _tissue_box(tissue: NDArray[np.bool_], groups: NDArray[np.int32], group: int, group_box: Box) -> Box:
-    """The box of a group's tissue, without what is merely near it."""
-    inside = tissue[group_box.slices()] & (groups[group_box.slices()] == group)
-    x, y, width, height = (int(value) for value in cv2.boundingRect(inside.astype(np.uint8)))
-    return Box(group_box.x + x, group_box.y + y, width, height)
-
-
-def _overlapping_merged(boxes: list[Box]) -> list[Box]:
-    """The boxes, those joined of which the smaller lies for more than half in the larger, until there are none."""
-    # One pair at a time: a box that has grown may come to overlap with boxes that it was apart from.
-    while pair := _overlapping_pair(boxes):
-        boxes = [box for box in boxes if box not in pair] + [_hull(*pair)]
-    return boxes
-
-
-def _overlapping_pair(boxes: list[Box]) -> tuple[Box, Box] | None:
-    for first, other in combinations(boxes, 2):
-        if first.intersection(other).area > _MERGED_SHARE * min(first.area, other.area):
-            return first, other
-    return None
-
-
-def _hull(first: Box, other: Box) -> Box:
-    x, y = min(first.x, other.x), min(first.y, other.y)
-    return Box(x, y, max(first.x_end, other.x_end) - x, max(first.y_end, other.y_end) - y)
+    groups = grouped(tissue)
+    kept = groups.with_at_least(SMALLEST_SECTION_UM2 / TISSUE_MPP**2)
+    return reading_order([groups.box(piece) for piece in kept])
 
 
 def reading_order(boxes: list[Box]) -> list[Box]:
@@ -121,10 +76,12 @@ def sections_of(slide: Slide, slide_id: str, tissue: NDArray[np.bool_], records:
     Found pieces take the manifest's labels in reading order, so their numbers must agree.
 
     Raises:
-        SlideError: the manifest labels another number of sections than were found, or a box lies outside.
+        SlideError: the manifest labels another number of sections than were found, a box lies outside, or two
+            sections have the same one.
     """
     if have_boxes(records):
         _refuse_outside(slide, records)
+        _refuse_same(slide, records)
         return [_labelled(record, record.box_level0_px) for record in records if record.box_level0_px]
     boxes = found_boxes(slide, tissue)
     if not records:
@@ -177,3 +134,14 @@ def _refuse_outside(slide: Slide, records: list[SectionRecord]) -> None:
                 f"{slide.path}: the box {tuple(box)} of section {record.section_id} reaches outside the slide's "
                 f"{width} x {height} level-0 px"
             )
+
+
+def _refuse_same(slide: Slide, records: list[SectionRecord]) -> None:
+    """Refuse two sections with one box: their tissue could not be told apart."""
+    counts = Counter(record.box_level0_px for record in records)
+    same = [record.section_id for record in records if counts[record.box_level0_px] > 1]
+    if same:
+        raise SlideError(
+            f"{slide.path}: the sections {', '.join(same)} have the same box in sections.csv; each needs one of its "
+            "own, so correct the boxes, or take the rows out that stand there twice"
+        )

@@ -12,7 +12,7 @@ from bccdist.files import digest_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.log import LOG
 from bccdist.parquet import open_table
-from bccdist.sections.ledger import SCHEMA_VERSION
+from bccdist.sections.ledger import why_outdated
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 
 IDENTITY_KEY = "bccdist.identity"
@@ -72,7 +72,8 @@ def sections_digest(record: SlideRecord, sections: Sequence[SectionRecord]) -> s
 def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
     """Whether the ledger file `path` holds the rows of `identity`, with all columns of today.
 
-    Rows of an older schema and damaged ones are not done: they are written anew, from the heatmap that is there.
+    Rows of an older schema, by another section method and damaged ones are not done: they are written anew, from the
+    heatmap that is there.
 
     Raises:
         ConfigurationError: its rows come from other weights, another configuration or another file.
@@ -93,9 +94,9 @@ def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
             f"{path}: not written by the inference stage ({type(error).__name__}: {error}); "
             "remove it and run the inference again"
         ) from error
-    # Another heatmap is an error; corrected labels or a newer schema only ask for the rows again.
+    # Another heatmap is an error; corrected labels, a newer schema or section method only ask for the rows again.
     _require_same(path, there.of_heatmap, identity.of_heatmap)
-    return there == identity and metadata.get(b"bccdist.schema_version") == SCHEMA_VERSION.encode()
+    return there == identity and not why_outdated(metadata)
 
 
 def is_heatmap_done(path: Path, identity: InferenceIdentity) -> bool:

@@ -74,7 +74,10 @@ ATTRIBUTES = HeatmapAttributes(
 
 
 NO_TISSUE = SlideTissue(
-    properties={}, size_level0_px=ATTRIBUTES.size_level0_px, distances_um=np.zeros((1, 1), dtype=np.float32)
+    properties={},
+    size_level0_px=ATTRIBUTES.size_level0_px,
+    tissue=np.zeros((1, 1), dtype=bool),
+    distances_um=np.zeros((1, 1), dtype=np.float32),
 )
 
 
@@ -334,6 +337,7 @@ def test_the_smallest_region_has_just_t_a(area_unit: Any, study: Study) -> None:
             psi="psi_4",
             choice=replace(choice, t_a_um2=t_a_um2, area_unit=area_unit),
             slide=NO_TISSUE,
+            boxes_level0_px={},
         )
         assert output.least_pixels * output.pixel_um2 >= t_a_um2
         assert output.least_pixels == 1 or (output.least_pixels - 1) * output.pixel_um2 < t_a_um2
@@ -343,7 +347,7 @@ def test_the_smallest_region_has_just_t_a(area_unit: Any, study: Study) -> None:
 def test_outlines_stay_on_pixels_where_the_scale_is_no_whole_number(study: Study, psi: Psi) -> None:
     downsample, corner_px = 1.8437, (3, 8)
     (choice,) = read_choices(study.paths)
-    output = ChosenOutput(heatmap=study.heatmap, psi=psi, choice=choice, slide=NO_TISSUE)
+    output = ChosenOutput(heatmap=study.heatmap, psi=psi, choice=choice, slide=NO_TISSUE, boxes_level0_px={})
     study.heatmap.attributes = replace(ATTRIBUTES, downsample=downsample)
     drawn = probabilities(1)[:50, :60] // 150
     edge_px = pixel_px(psi)

@@ -178,9 +178,10 @@ def test_a_section_picture_is_tissue_beside_tissue_with_heat(tmp_path: Path) -> 
     place = paths.heatmap(CHOICE.setting, CHOICE.epoch, "slide-0")
     write_heatmap(place, values, outputs=OUTPUTS, weights_digest=CHOICE.weights_digest)
     row = section(level0(Box(100, 0, 800, 600)))
-    plain = section_picture(paths, record, CHOICE, row, width_px=404)
-    warned = section_picture(paths, replace(record, scanner="phantom"), CHOICE, row, width_px=404)
-    of_phantoms = section_picture(paths, record, replace(CHOICE, phantom_weights=True), row, width_px=404)
+    boxes = {"a": level0(Box(100, 0, 800, 600))}
+    plain = section_picture(paths, record, CHOICE, row, boxes, width_px=404)
+    warned = section_picture(paths, replace(record, scanner="phantom"), CHOICE, row, boxes, width_px=404)
+    of_phantoms = section_picture(paths, record, replace(CHOICE, phantom_weights=True), row, boxes, width_px=404)
     assert len({plain, warned, of_phantoms}) == 3
     assert plain[:2] == b"\xff\xd8"
     assert len(plain) < 40_000
@@ -195,7 +196,7 @@ def test_a_section_picture_is_tissue_beside_tissue_with_heat(tmp_path: Path) -> 
 
 def test_a_picture_of_a_high_section_has_bounds_too(drawn: Drawn) -> None:
     row = section(Box(0, 0, 20, 1400))
-    jpeg = section_picture(drawn.paths, drawn.record, CHOICE, row, width_px=300)
+    jpeg = section_picture(drawn.paths, drawn.record, CHOICE, row, {"a": Box(0, 0, 20, 1400)}, width_px=300)
     width_px, height_px = Image.open(io.BytesIO(jpeg)).size
     assert width_px == 300
     assert height_px < 300 + 3 * 24

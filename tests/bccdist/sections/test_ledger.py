@@ -12,6 +12,7 @@ from study_folders import flat_margins, ledger_row
 from bccdist.errors import LedgerError
 from bccdist.sections import ledger
 from bccdist.sections.ledger import KEY, SCHEMA, merge, read_rows, write_rows
+from bccdist.slides.versions import SECTION_METHOD
 
 
 def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
@@ -22,7 +23,8 @@ def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.equals(SCHEMA)
     assert schema.metadata[b"made_by"] == b"a test"
-    assert schema.metadata[b"bccdist.schema_version"] == b"3"
+    assert schema.metadata[b"bccdist.schema_version"] == b"4"
+    assert schema.metadata[b"bccdist.section_method"] == SECTION_METHOD.encode()
 
 
 def test_a_slide_without_sections_has_a_file_without_rows(tmp_path: Path) -> None:
@@ -89,6 +91,17 @@ def test_a_ledger_of_before_is_refused_with_what_to_do(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "new.parquet").drop_columns(["margin_um"])
     pq.write_table(table.replace_schema_metadata({"bccdist.schema_version": "1"}), tmp_path / "old.parquet")
     with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '4'; run the inference stage again"):
+        read_rows(tmp_path)
+
+
+def test_a_ledger_by_another_section_method_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """The same columns, but they count something else."""
+    write_rows(tmp_path / "a.parquet", [ledger_row()])
+    table = pq.read_table(tmp_path / "a.parquet")
+    metadata = {**SCHEMA.metadata, b"bccdist.section_method": b"tissue 1, sections 1"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    expected = rf"section method is 'tissue 1, sections 1', expected '{SECTION_METHOD}'; run the inference stage again"
+    with pytest.raises(LedgerError, match=expected):
         read_rows(tmp_path)
 
 

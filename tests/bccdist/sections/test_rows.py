@@ -111,7 +111,7 @@ def test_cells_without_tissue_or_full_coverage_do_not_count(tmp_path: Path) -> N
     coverage[0, 3] = 3
     heatmap = _heatmap(tmp_path / "a.ozx", np.full((768, 1536), 99, np.uint8), coverage=coverage)
     whole = Section(section_id="whole", box_level0_px=Box(0, 0, 3072, 1536))
-    rows = _rows(heatmap, whole, _LEFT, _RIGHT)
+    rows = _rows(heatmap, whole) | _rows(heatmap, _LEFT, _RIGHT)
     assert rows["whole", "psi_4"]["largest_region_px"][99] == 5 * 256**2
     assert rows["right", "psi_0"]["largest_region_px"][99] == 5 * 16**2
     assert rows["right", "psi_0"]["coverage"] == pytest.approx(5 / 6)

@@ -302,13 +302,40 @@ BAD_SECTIONS = {
         "of section a-1 reaches outside the slide's 1200 x 640",
     ),
     "too few boxes": Sections(
-        (section(0, box=ISLANDS[0]),), Code.OTHER_NUMBER, Severity.WARNING, "1 boxes in sections.csv, but 2 pieces"
+        (section(0, box=ISLANDS[0]),),
+        Code.MISSED_PIECE,
+        Severity.WARNING,
+        "no box holds the tissue at (720, 120, 240, 160)",
     ),
     "box on glass": Sections(
-        (section(0, box=ISLANDS[0]), section(1, box=Box(500, 400, 100, 100))),
+        (*BOTH, section(2, box=Box(500, 400, 100, 100))),
         Code.EMPTY_SECTION,
         Severity.WARNING,
-        "no tissue in the box of a-1;",
+        "no tissue of its own in the box of a-2, whose verdict is review;",
+    ),
+    "box in another's": Sections(
+        (*BOTH, section(2, box=Box(90, 90, 10, 10))),
+        Code.EMPTY_SECTION,
+        Severity.WARNING,
+        "no tissue of its own in the box of a-2, whose verdict is review;",
+    ),
+    "box that cuts a piece": Sections(
+        (section(0, box=Box(80, 80, 240, 200)), BOTH[1]),
+        Code.CUT_PIECE,
+        Severity.WARNING,
+        "of the tissue at (80, 80, 320, 200), 76% (x, y",
+    ),
+    "boxes that share a piece": Sections(
+        (section(0, box=Box(80, 80, 160, 200)), BOTH[1], section(2, box=Box(200, 80, 200, 200))),
+        Code.SHARED_PIECE,
+        Severity.WARNING,
+        "at (80, 80, 320, 200) by a-0 and a-2 (x, y",
+    ),
+    "the same box twice": Sections(
+        (BOTH[0], section(1, box=ISLANDS[0])),
+        Code.BAD_SECTIONS,
+        Severity.ERROR,
+        "the sections a-0, a-1 have the same box in sections.csv",
     ),
 }
 
@@ -341,3 +368,10 @@ def test_missing_labels_count_where_figures_need_them(slide_path: Path, case: La
     text = only(check(slide_path, (), part=case.part), Code.NO_LABEL, case.severity)
     assert text.startswith("2 of 2 section(s)")
     assert "jobs/find_sections.py" in text
+
+
+@pytest.mark.parametrize("margin_px", [-8, 40])
+def test_boxes_that_people_drew_around_pieces_are_good(slide_path: Path, margin_px: int) -> None:
+    """Not to the pixel, and overlapping or not."""
+    drawn = tuple(section(number, box=box.grown(margin_px)) for number, box in enumerate(ISLANDS))
+    assert check(slide_path, drawn).findings == []

@@ -13,8 +13,8 @@ from bccdist.errors import SlideError
 from bccdist.parts import Label
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SectionRecord
+from bccdist.slides.pieces import MERGE_GAP_UM
 from bccdist.slides.sections import (
-    MERGE_GAP_UM,
     SMALLEST_SECTION_UM2,
     find_sections,
     found_boxes,
@@ -112,19 +112,18 @@ def test_a_ring_and_what_lies_in_it_are_one_section() -> None:
     assert find_sections(mask) == [ring]
 
 
-def test_pieces_that_share_a_box_are_one_section() -> None:
-    """A section bent around another piece: the verdict on its box would count that piece's tissue, too."""
+def test_a_piece_in_the_box_of_a_bent_one_is_a_section_of_its_own() -> None:
     upright, foot, inside = Box(20, 10, 20, 100), Box(20, 90, 120, 20), Box(70, 30, 40, 30)
-    assert find_sections(masked(upright, foot, inside)) == [Box(20, 10, 120, 100)]
+    assert find_sections(masked(upright, foot, inside)) == [Box(20, 10, 120, 100), inside]
 
 
-def test_boxes_that_merely_touch_corners_stay_two_sections() -> None:
-    """Two slanting strips, of whose boxes less than half is shared."""
+@pytest.mark.parametrize("offset", [40, 60])
+def test_slanting_strips_stay_two_sections_however_much_their_boxes_share(offset: int) -> None:
     mask = np.zeros((120, 200), dtype=bool)
-    for offset in (0, 60):
+    for start in (0, offset):
         for step in range(80):
-            mask[10 + step : 20 + step, 10 + offset + step : 30 + offset + step] = True
-    assert find_sections(mask) == [Box(10, 10, 99, 89), Box(70, 10, 99, 89)]
+            mask[10 + step : 20 + step, 10 + start + step : 20 + start + step] = True
+    assert find_sections(mask) == [Box(10, 10, 89, 89), Box(10 + offset, 10, 89, 89)]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (120, 200)])
