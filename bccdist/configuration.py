@@ -262,6 +262,9 @@ class TrainConfig:
     """Most patches in one forward pass of a rank; the gradients of several passes are added up."""
     max_steps: int | None = None
     """Most optimiser steps in an epoch, for trials; None is the whole epoch."""
+    iou_probability: float = 0.5
+    """Probability, 0 to 1, above which a pixel of Validation I is tumor for the IoU that ranks epochs (section 2.5).
+    [open]"""
     keep_best: int = 5
     """Number of epochs, those with the highest IoU on Validation I, that are kept for the selection (section 2.5)."""
     num_workers: int = 4
@@ -278,6 +281,7 @@ class TrainConfig:
         _require(has_their_width, "width", self.width, "64, which the encoder_weights have")
         for name in ("focal_gamma", "merge_weight_std"):
             _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
+        _require(0 < self.iou_probability < 1, "iou_probability", self.iou_probability, "above 0 and below 1")
         for name in ("learning_rate", "lr_factor"):
             _require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), "above 0")
         known = get_args(MaskDownsampling)

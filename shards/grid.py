@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.slides.geometry import Box
+from bccdist.slides.section_map import SectionMap
 from bccdist.slides.sections import Section
+from bccdist.slides.tissue import TISSUE_MPP
 
 
 def tissue_shares(
@@ -73,8 +75,16 @@ def are_made_of_cells(boxes_px: Sequence[Box], *, cell_px: int) -> bool:
     return all(box.x % cell_px == 0 and box.y % cell_px == 0 for box in boxes_px)
 
 
-def section_under(box_level0_px: Box, sections: Sequence[Section]) -> str:
-    """The section whose box shares most area with a patch, the first of equals; empty if none does."""
-    areas = [section.box_level0_px.intersection(box_level0_px).area for section in sections]
-    largest = max(areas, default=0)
-    return sections[areas.index(largest)].section_id if largest > 0 else ""
+def section_under(box_level0_px: Box, shares: SectionMap, sections: Sequence[Section], *, mpp_level0: float) -> str:
+    """The section that has most tissue in a patch, the first of equals; empty if none has any.
+
+    Args:
+        box_level0_px: the patch.
+        shares: whose the slide's tissue is, by the order of `sections`.
+        sections: of the slide.
+        mpp_level0: um per level-0 pixel.
+    """
+    height, width = shares.tissue.shape
+    inside = box_level0_px.scaled(mpp_level0 / TISSUE_MPP).intersection(Box(0, 0, width, height)).slices()
+    counts = np.bincount(shares.number[inside][shares.tissue[inside]], minlength=1)[1:]
+    return sections[int(np.argmax(counts))].section_id if counts.any() else ""

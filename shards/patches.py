@@ -22,6 +22,7 @@ from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.slides.section_map import SectionMap, share_out
 from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
@@ -50,9 +51,9 @@ class Survey:
 
     record: SlideRecord
     annotation: Annotation
-    tissue: NDArray[np.bool_]
-    """The slide's mask at `TISSUE_MPP`: [h, w]."""
     sections: Sequence[Section]
+    section_map: SectionMap
+    """Whose the tissue is, by the order of `sections`."""
     tissue_fractions: Mapping[Box, float]
     """The patches to store, in the target frame, row by row, with their share of tissue."""
 
@@ -120,7 +121,14 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         )
     sections = sections_of(slide, record.slide_id, tissue, records)
     annotation = read_annotations(record.annotations, slide, manifest.kinds, tissue=tissue)
-    return Survey(record=record, annotation=annotation, tissue=tissue, sections=sections, tissue_fractions=kept)
+    boxes_level0_px = [section.box_level0_px for section in sections]
+    return Survey(
+        record=record,
+        annotation=annotation,
+        sections=sections,
+        section_map=share_out(tissue, boxes_level0_px, mpp_level0=slide.resolution.mpp_level0),
+        tissue_fractions=kept,
+    )
 
 
 def code_patches(
@@ -140,7 +148,7 @@ def code_patches(
     by_cell = config.image_coding == "jpeg" and are_made_of_cells(boxes_px, cell_px=CELL_PX)
     pending: deque[Future[list[CodedPatch]]] = deque()
     # Closed here, so that no thread still reads when the slide is closed after an error.
-    with closing(one_ahead(read_bands(slide, survey.annotation, needed, survey.tissue))) as plain:
+    with closing(one_ahead(read_bands(slide, survey.annotation, needed, survey.section_map.tissue))) as plain:
         bands = _with_cells(plain, needed, config, pool) if by_cell else plain
         for window, row_px in patch_rows(bands, boxes_px):
             for start in range(0, len(row_px), _PATCHES_A_TASK):
@@ -284,7 +292,9 @@ def _describe(slide: Slide, survey: Survey, box_px: Box) -> dict[str, Any]:
     return {
         "key": f"{record.slide_id}_x{x_level0_px:06d}_y{y_level0_px:06d}",
         "slide_id": record.slide_id,
-        "section_id": section_under(box_px.scaled(downsample), survey.sections),
+        "section_id": section_under(
+            box_px.scaled(downsample), survey.section_map, survey.sections, mpp_level0=slide.resolution.mpp_level0
+        ),
         "part": record.part.value,
         "x_level0_px": x_level0_px,
         "y_level0_px": y_level0_px,

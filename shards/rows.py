@@ -22,6 +22,7 @@ from bccdist.paths import ShardSetPaths
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_index
 from bccdist.shard_set.pools import POOLS, pool_members
 from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.slides.versions import SECTION_METHOD
 
 TILED_PARTS = (Part.TRAINING, Part.VALIDATION_1)
 """The parts that are stored as patches; slides of the others are read directly."""
@@ -38,7 +39,8 @@ class Identity:
     slide_fingerprint: str
     annotation_digest: str
     manifest_digest: str
-    """Names what the manifest says of this slide, as far as it reaches the patches: labels, for one, do not."""
+    """Names what the manifest says of this slide, as far as it reaches the patches (labels, for one, do not), and the
+    method by which tissue becomes sections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,13 @@ def identity_of(record: SlideRecord, manifest: Manifest, config: ShardConfig) ->
         OSError: the slide or its annotation cannot be read.
     """
     sections = [(s.section_id, s.box_level0_px) for s in manifest.sections_of(record.slide_id)]
+    about = [record.slide_id, record.part, record.mpp, sections, _described_kinds(manifest), SECTION_METHOD]
     return Identity(
         format_version=FORMAT_VERSION,
         config_digest=config_digest(config),
         slide_fingerprint=fingerprint_of_file(record.path),
         annotation_digest=digest_of([sha256_of_file(path) for path in record.annotations]),
-        manifest_digest=digest_of([record.slide_id, record.part, record.mpp, sections, _described_kinds(manifest)]),
+        manifest_digest=digest_of(about),
     )
 
 

@@ -111,7 +111,7 @@ def _finish(axes: Axes, *, num_epochs: int) -> None:
     axes.set_xlim(0.5, num_epochs + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("IoU of tumor at probability 0.5")
+    axes.set_ylabel("IoU of tumor on Validation I")
     axes.legend(loc="lower right", title="best")
     tidy(axes)
 

@@ -50,7 +50,7 @@ def _member_columns(kind: str) -> tuple[tuple[str, pa.DataType, str], ...]:
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("key", pa.string(), "name of the sample in its tar: slide_id and origin"),
     ("slide_id", pa.string(), "the slide, as in slides.csv"),
-    ("section_id", pa.string(), "the section whose box shares most area with the patch; empty if none does"),
+    ("section_id", pa.string(), "the section that has most tissue in the patch; empty if none has any"),
     ("part", pa.string(), "Training or Validation I"),
     ("x_level0_px", pa.int64(), "left edge of the patch"),
     ("y_level0_px", pa.int64(), "top edge of the patch"),

@@ -1,5 +1,6 @@
 """How good a network is on the pixels of Validation I (paper, section 2.5)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +33,7 @@ class ValidationResult:
     """Sums over all ranks; ratios are formed from them and never averaged."""
 
     confusion_px: dict[Psi, PixelCounts]
-    """For each output its pixels at probability 0.5."""
+    """For each output its pixels at the configuration's `iou_probability`."""
     losses: dict[Psi, float]
     """Mean loss of each supervised output."""
 
@@ -49,7 +50,7 @@ def validate(
     Args:
         network: it is left in evaluation mode.
         batches: patches as they were stored.
-        config: the run's, for its loss.
+        config: the run's, for its loss and the probability of the IoU.
         compute: the run's arithmetic, where the network is.
 
     Raises:
@@ -67,7 +68,7 @@ def validate(
         images, masks = (each.to(device, non_blocking=True) for each in (batch.images, batch.masks))
         with autocast(compute):
             scores = network(to_network_input(images))
-        counts += confusion_px(scores, masks, config.mask_downsampling)
+        counts += confusion_px(scores, masks, config.mask_downsampling, probability=config.iou_probability)
         num_unsound += torch.stack([(~score.isfinite()).any(dim=1).sum() for score in scores.values()])
         parts = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
         for psi, loss in parts.items():
@@ -94,15 +95,18 @@ def _refuse_unsound(network: DeeplySupervisedUNet, num_unsound_px: Mapping[Psi, 
         )
 
 
-def confusion_px(scores: ScoreMaps, masks: Tensor, method: MaskDownsampling) -> Tensor:
-    """Pixels of each output at probability 0.5, in the order of `PixelCounts`: int64 [num_outputs, 4].
+def confusion_px(scores: ScoreMaps, masks: Tensor, method: MaskDownsampling, *, probability: float = 0.5) -> Tensor:
+    """Pixels of each output, in the order of `PixelCounts`: int64 [num_outputs, 4].
 
-    Each output is held against the masks at its own resolution (Pi_l).
+    Each output is held against the masks at its own resolution (Pi_l). A pixel is called tumor where its probability
+    lies above `probability`, between 0 and 1.
     """
+    # Softmax of two scores reaches a probability where their difference reaches its logit: 0 at 0.5.
+    logit = math.log(probability / (1 - probability))
     counts = []
     for score in scores.values():
         truth = downsample_mask(masks, (score.shape[-2], score.shape[-1]), method).bool()
-        said = score[:, 1] > score[:, 0]
+        said = score[:, 1] - score[:, 0] > logit
         cells = {"tp": said & truth, "fp": said & ~truth, "fn": ~said & truth, "tn": ~said & ~truth}
         counts.append(torch.stack([cells[name].sum() for name in PixelCounts._fields]))
     return torch.stack(counts)

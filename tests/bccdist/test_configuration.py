@@ -82,6 +82,7 @@ REFUSED = [
     Refused(TrainConfig, "focal_gamma", -1.0, "at least 0"),
     Refused(TrainConfig, "mask_downsampling", "nearest", "one of ('nearest-exact', 'majority', 'max')"),
     Refused(TrainConfig, "merge_weight_std", -0.1, "at least 0"),
+    Refused(TrainConfig, "iou_probability", 1.0, "above 0 and below 1"),
     Refused(TrainConfig, "learning_rate", 0.0, "above 0"),
     Refused(TrainConfig, "learning_rate", float("nan"), "above 0"),
     Refused(TrainConfig, "lr_factor", 0.0, "above 0"),

@@ -21,6 +21,7 @@ METHOD: dict[str, Any] = {
     "global_batch": 64,
     "micro_batch": 16,
     "max_steps": None,
+    "iou_probability": 0.5,
     "keep_best": 5,
 }
 """Sections 2.2 to 2.5; 4 GPUs x 16 patches, and five epochs for the selection."""
@@ -89,6 +90,7 @@ def test_quick_is_a_valid_smaller_run_of_the_same_method(world_size: int) -> Non
         "balance",
         "augment",
         "encoder_weights",
+        "iou_probability",
         "keep_best",
     )
     assert all(getattr(quick, key) == getattr(paper, key) for key in same)

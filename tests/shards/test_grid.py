@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bccdist.slides.geometry import Box, patch_grid
+from bccdist.slides.section_map import share_out
 from bccdist.slides.sections import Section
+from bccdist.slides.tissue import TISSUE_MPP
 from shards.grid import needed_cells, section_under, tissue_shares
 
 
@@ -58,9 +60,13 @@ def test_needed_cells_are_those_that_kept_patches_touch(
     [(0, "left"), (90, "left"), (110, "right"), (100, "left"), (400, "")],
     ids=["inside one", "mostly left", "mostly right", "equal: the first", "none"],
 )
-def test_section_under_a_patch_is_the_one_that_shares_most_area(x: int, expected: str) -> None:
+def test_section_under_a_patch_is_the_one_with_most_tissue_in_it(x: int, expected: str) -> None:
+    """Boxes overlap, but not the pieces; the slide has a tissue pixel for each level-0 pixel."""
     sections = [
-        Section(section_id="left", box_level0_px=Box(0, 0, 150, 100)),
-        Section(section_id="right", box_level0_px=Box(150, 0, 150, 100)),
+        Section(section_id="left", box_level0_px=Box(0, 0, 250, 160)),
+        Section(section_id="right", box_level0_px=Box(50, 0, 250, 160)),
     ]
-    assert section_under(Box(x, 50, 100, 100), sections) == expected
+    tissue = np.zeros((160, 600), dtype=bool)
+    tissue[:160, :140] = tissue[:160, 160:300] = True
+    shares = share_out(tissue, [section.box_level0_px for section in sections], mpp_level0=TISSUE_MPP)
+    assert section_under(Box(x, 50, 100, 100), shares, sections, mpp_level0=TISSUE_MPP) == expected

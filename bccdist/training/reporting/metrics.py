@@ -24,7 +24,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("epoch", pa.int32(), "the first is 1"),
     ("psi", pa.string(), "psi_0 to psi_4, or merged"),
     ("is_final", pa.bool_(), "whether this psi is the setting's own output"),
-    ("iou", pa.float64(), "of the tumor class on Validation I at probability 0.5, 0 to 1; NaN where there is none"),
+    ("iou", pa.float64(), "of the tumor class on Validation I at `iou_probability`, 0 to 1; NaN where there is none"),
     ("tp_px", pa.int64(), "pixels of this psi that are tumor and called so"),
     ("fp_px", pa.int64(), "pixels that are called tumor and are not"),
     ("fn_px", pa.int64(), "pixels that are tumor and not called so"),

@@ -41,6 +41,16 @@ def test_probability_one_half_is_not_tumor() -> None:
     assert confusion_px({"psi_4": undecided}, torch.ones(1, 1, 3, dtype=torch.uint8), "max").tolist() == [[0, 0, 3, 0]]
 
 
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+def test_a_pixel_is_tumor_above_the_probability_that_is_asked_for(probability: float) -> None:
+    """Held against the softmax that heatmaps are made with."""
+    scores = torch.randn(1, 2, 40, 50, generator=torch.Generator().manual_seed(0))
+    said = torch.softmax(scores, dim=1)[:, 1] > probability
+    truth = torch.ones(1, 40, 50, dtype=torch.uint8)
+    found = confusion_px({"psi_4": scores}, truth, "nearest-exact", probability=probability)
+    assert found.tolist() == [[int(said.sum()), 0, int((~said).sum()), 0]]
+
+
 def test_each_output_is_held_against_the_mask_at_its_own_size() -> None:
     mask = _halves(side_px=32, tumor_columns=16)
     scores: dict[Psi, Tensor] = {
