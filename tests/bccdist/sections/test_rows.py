@@ -1,9 +1,10 @@
-"""A section's row counts what lies in its box on covered tissue, in every output's own pixels."""
+"""A section's row counts what lies in its box on its own covered tissue, in every output's own pixels."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, lattice_shape, wr
 from bccdist.parts import Label, Part
 from bccdist.sections.ledger import SCHEMA, read_rows, write_rows
 from bccdist.sections.rows import section_rows
+from bccdist.sections.verdicts import Verdict, verdicts_of
 from bccdist.slides.geometry import Box
+from bccdist.slides.section_map import share_out
 from bccdist.slides.sections import Section
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -191,3 +194,114 @@ def test_what_is_not_counted_has_no_margin(tmp_path: Path) -> None:
     coverage[0, 0] = 3
     rows = _rows(_heatmap(tmp_path / "a.ozx", values, coverage=coverage), _LEFT)
     assert np.isnan(rows["left", "psi_4"]["margin_um"][1:]).all()
+
+
+class _Oblique(NamedTuple):
+    """Two slanting strips, of whose boxes each holds a part of the other strip."""
+
+    tissue: NDArray[np.bool_]
+    left: Section
+    right: Section
+
+
+def _oblique() -> _Oblique:
+    tissue = np.zeros((96, 192), dtype=bool)
+    for start in (0, 60):
+        for step in range(80):
+            tissue[8 + step, 10 + start + step : 35 + start + step] = True
+    boxes = [Box(16 * (10 + start), 16 * 8, 16 * 104, 16 * 80) for start in (0, 60)]
+    names = ("left", "right")
+    return _Oblique(
+        tissue, *(Section(section_id=name, box_level0_px=box) for name, box in zip(names, boxes, strict=True))
+    )
+
+
+def _oblique_rows(
+    folder: Path, values: NDArray[np.uint8], *sections: Section, coverage: NDArray[np.uint8] | None = None
+) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """The rows of a heatmap over the strips, of which every cell holds tissue."""
+    path = folder / "oblique.ozx"
+    with writing_heatmap(path, outputs=_OUTPUTS, size_target_px=_SIZE_PX, mpp=_MPP) as writer:
+        writer.append({psi: values[:: pixel_px(psi), :: pixel_px(psi)] for psi in _OUTPUTS})
+        full = np.full((3, 6), 4, dtype=np.uint8)
+        writer.finish(
+            _ATTRIBUTES,
+            coverage=full if coverage is None else coverage,
+            tissue_cells=np.ones((3, 6), dtype=bool),
+        )
+    found = section_rows(Heatmap(path), sections, _oblique().tissue, part=Part.TEST, phantom_weights=False)
+    rows = {(row["section_id"], row["psi"]): row for row in found}
+    path.unlink()
+    return rows
+
+
+_COUNTED = ("tissue_um2", "coverage", "largest_region_px", "margin_um", "max_probability", "p99_probability")
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(np.array_equal(one[name], other[name], equal_nan=True) for name in _COUNTED)
+
+
+def test_a_nest_counts_for_its_strip_alone_though_it_lies_in_the_others_box(tmp_path: Path) -> None:
+    strips = _oblique()
+    glass = np.zeros(_SIZE_PX[::-1], dtype=np.uint8)
+    nest = glass.copy()
+    # On the right strip's upper end, in the left one's box.
+    nest[104:184, 640:720] = 220
+    without = _oblique_rows(tmp_path, glass, strips.left, strips.right)
+    rows = _oblique_rows(tmp_path, nest, strips.left, strips.right)
+    box = strips.left.box_level0_px.scaled(1 / 2)
+    assert nest[box.slices()].any()
+    for psi in _OUTPUTS:
+        assert _same(rows["left", psi], without["left", psi])
+        assert rows["right", psi]["largest_region_px"][220] * pixel_px(psi) ** 2 == pytest.approx(80 * 80, rel=0.2)
+        assert rows["left", psi]["max_probability"] == 0
+
+
+def test_a_strips_row_is_that_without_a_neighbour(tmp_path: Path) -> None:
+    """Whatever probabilities are: only what is nearer to the neighbour's tissue is not its own any more."""
+    strips = _oblique()
+    values = np.random.default_rng(0).integers(0, 256, _SIZE_PX[::-1], dtype=np.uint8)
+    on_tissue = cv2.resize(strips.tissue.astype(np.uint8), _SIZE_PX, interpolation=cv2.INTER_NEAREST)
+    numbers = share_out(strips.tissue, [strips.left.box_level0_px, strips.right.box_level0_px], mpp_level0=0.5).number
+    for number, section in enumerate((strips.left, strips.right), start=1):
+        own = cv2.resize((numbers == number).astype(np.uint8), _SIZE_PX, interpolation=cv2.INTER_NEAREST)
+        both = _oblique_rows(tmp_path, values * on_tissue, strips.left, strips.right)
+        alone = _oblique_rows(tmp_path, values * on_tissue * own, section)
+        row, expected = both[section.section_id, "psi_4"], alone[section.section_id, "psi_4"]
+        assert row["largest_region_px"][1:] == expected["largest_region_px"][1:]
+        assert row["margin_um"][1:] == expected["margin_um"][1:]
+    areas = [both[name, "psi_4"]["tissue_um2"] for name in ("left", "right")]
+    assert areas == [80 * 25 * TISSUE_MPP**2] * 2
+
+
+def test_a_region_that_crosses_from_tissue_to_tissue_is_cut_between_them(tmp_path: Path) -> None:
+    strips = _oblique()
+    values = np.full(_SIZE_PX[::-1], 200, dtype=np.uint8)
+    rows = _oblique_rows(tmp_path, values, strips.left, strips.right)
+    for psi in _OUTPUTS:
+        left, right = (rows[name, psi]["largest_region_px"][200] * pixel_px(psi) ** 2 for name in ("left", "right"))
+        in_boxes = np.zeros(_SIZE_PX[::-1], dtype=bool)
+        for section in (strips.left, strips.right):
+            in_boxes[section.box_level0_px.scaled(1 / 2).slices()] = True
+        assert left + right == pytest.approx(in_boxes.sum(), rel=0.04)
+
+
+def test_what_was_not_read_of_a_strip_is_no_gap_of_its_neighbour(tmp_path: Path) -> None:
+    strips = _oblique()
+    coverage = np.full((3, 6), 4, dtype=np.uint8)
+    coverage[0, 0] = 0
+    values = np.zeros(_SIZE_PX[::-1], dtype=np.uint8)
+    rows = _oblique_rows(tmp_path, values, strips.left, strips.right, coverage=coverage)
+    assert rows["left", "psi_4"]["coverage"] < 1
+    assert rows["right", "psi_4"]["coverage"] == 1
+
+
+def test_a_box_whose_tissue_is_anothers_is_not_covered(tmp_path: Path) -> None:
+    strips = _oblique()
+    inner = Section(section_id="inner", box_level0_px=Box(400, 400, 100, 100))
+    rows = _oblique_rows(tmp_path, np.full(_SIZE_PX[::-1], 255, np.uint8), strips.left, strips.right, inner)
+    for psi in _OUTPUTS:
+        row = rows["inner", psi]
+        assert (row["tissue_um2"], row["coverage"], row["max_probability"]) == (0, 0, 0)
+        assert verdicts_of(np.array([False]), np.array([row["coverage"]])).tolist() == [Verdict.REVIEW]
