@@ -35,7 +35,9 @@ one it counts from."""
 _SHARE_THAT_FITS = 0.9
 """Share on tissue from which another scale is offered as what was meant."""
 _NUM_SAMPLES = 1000
-"""Points at which a polygon is held against the tissue."""
+"""Points at which a polygon is held against the tissue, about."""
+_MOST_STEPS = 2000
+"""Steps of the lattice of these points along a polygon."""
 _MOST_TRIED = 200
 """Polygons that are tried at other scales, to say what would fit."""
 
@@ -224,16 +226,25 @@ def _overlap(polygons: Iterable[shapely.Polygon], slide: Slide, tissue: NDArray[
     """How polygons in level-0 px overlap with tissue, each sampled at some `_NUM_SAMPLES` points."""
     total = Overlap()
     for polygon in polygons:
-        # A tiny one is sampled at every pixel: on a lattice of one step for all it would fall between the points.
-        step_px = max(slide.resolution.downsample, math.sqrt(polygon.area / _NUM_SAMPLES))
-        (x, y), (x_end, y_end) = (np.array(polygon.bounds) / step_px).reshape(2, 2)
-        origin = (math.floor(x), math.floor(y))
-        mask = np.zeros((math.ceil(y_end) - origin[1], math.ceil(x_end) - origin[0]), dtype=bool)
-        fill_polygon(mask, polygon, downsample=step_px, origin_px=origin)
-        points = (np.argwhere(mask)[:, ::-1] + origin + 0.5) * step_px
-        num_on_tissue = int(_is_tissue(points, slide, tissue).sum())
-        total = total.plus(Overlap(len(points) * step_px**2, num_on_tissue * step_px**2))
+        points = _points_in(polygon, slide.resolution.downsample)
+        share = float(_is_tissue(points, slide, tissue).mean())
+        total = total.plus(Overlap(polygon.area, polygon.area * share))
     return total
+
+
+def _points_in(polygon: shapely.Polygon, smallest_step_px: float) -> NDArray[np.float64]:
+    """Points of a lattice in a polygon, at least one: [n, 2]; of a tiny polygon the centres of its pixels."""
+    longest_px = max(np.ptp(np.array(polygon.bounds).reshape(2, 2), axis=0))
+    # With one step for all, a tiny one would fall between the points; a long thin one fills little of its box.
+    step_px = max(smallest_step_px, math.sqrt(polygon.area / _NUM_SAMPLES), longest_px / _MOST_STEPS)
+    (x, y), (x_end, y_end) = (np.array(polygon.bounds) / step_px).reshape(2, 2)
+    origin = (math.floor(x), math.floor(y))
+    mask = np.zeros((math.ceil(y_end) - origin[1], math.ceil(x_end) - origin[0]), dtype=bool)
+    fill_polygon(mask, polygon, downsample=step_px, origin_px=origin)
+    if not mask.any():
+        return np.array(polygon.representative_point().coords)
+    points: NDArray[np.float64] = (np.argwhere(mask)[:, ::-1] + origin + 0.5) * step_px
+    return points
 
 
 def _overlap_of_mask(image: MaskImage, kind: Kind, slide: Slide, tissue: NDArray[np.bool_]) -> Overlap:

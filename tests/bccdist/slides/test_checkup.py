@@ -282,6 +282,17 @@ def test_an_annotation_off_the_tissue_is_found(slide_path: Path, tmp_path: Path,
         assert "of the annotated area lies on tissue" in only(checkup, Code.OFF_TISSUE, case.severity)
 
 
+def test_a_polygon_between_the_centres_of_pixels_is_noted_and_no_finding(slide_path: Path, tmp_path: Path) -> None:
+    nest, speck = Box(100, 100, 100, 50), Box(200, 200, 1, 1)
+    first, other = (write_boxes(tmp_path / f"{box.x}.geojson", {"Tumornest": box}) for box in (nest, speck))
+    content = json.loads(first.read_text())
+    content["features"] += json.loads(other.read_text().replace("201", "200.4"))["features"]
+    write_json(first, content)
+    checkup = check(slide_path, part=Part.TRAINING, annotations=(first,))
+    assert checkup.findings == []
+    assert checkup.notes == ["1 of 2 polygons lie between the centres of pixels of 2 um, and mark none"]
+
+
 class Sections(NamedTuple):
     """Rows of sections.csv that do not fit the slide."""
 

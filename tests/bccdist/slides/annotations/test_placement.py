@@ -176,6 +176,13 @@ def test_a_mask_image_on_glass_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "a.png")
 
 
+def test_a_thin_line_across_the_slide_is_held_against_the_tissue(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps([feature(polygon([[0, 0], [WIDTH, 0.7], [WIDTH, 1.4], [0, 0]]), "Normal")]))
+    with pytest.raises(OffTissueError, match="only 0%"):
+        read(path)
+
+
 def test_a_speck_in_a_mask_image_is_held_against_the_tissue_too(tmp_path: Path) -> None:
     for x, is_on_tissue in ((2600, True), (200, False)):
         values = np.zeros((HEIGHT // 2, WIDTH // 2), dtype=np.uint8)
