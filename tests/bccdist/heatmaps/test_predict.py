@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from heatmap_slides import (
     ALL_PSIS,
@@ -44,13 +45,14 @@ def _predicted(
     *,
     batch: int = 4,
     outputs: tuple[Psi, ...] = ALL_PSIS,
+    target_mpp: float = MPP,
     **how: Any,
 ) -> Predicted:
     """Whole heatmaps per network, the coverage, and the tally."""
     predictors = [PlainPredictor(network, outputs) for network in networks]
     slide_pass = SlidePass(predictors=predictors, batch=batch, device=_CPU, **how)
     tally = PredictionTally.of(slide_pass)
-    with Slide(path, target_mpp=MPP) as slide:
+    with Slide(path, target_mpp=target_mpp) as slide:
         rows = list(predict_rows(slide, cells, slide_pass, tally))
     maps = [
         {psi: np.concatenate([row.maps[index][psi] for row in rows]) for psi in outputs}
@@ -236,3 +238,24 @@ def test_an_error_in_a_network_comes_out_and_leaves_no_thread(slide_path: Path) 
     with pytest.raises(RuntimeError, match="out of memory"):
         _predicted(slide_path, _EVERYWHERE, [Failing(0.5)])
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("one-ahead")]
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate", "lzw"])
+def test_a_picture_stored_with_a_pixel_less_at_level_0_gives_the_same_heatmap(
+    tmp_path: Path, compression: str
+) -> None:
+    fine = np.random.default_rng(0).integers(0, 256, (1200, 2200, 3), dtype=np.uint8)
+    maps = []
+    for cut_px in (0, 1):
+        path = tmp_path / f"{cut_px}.tif"
+        with tifffile.TiffWriter(path) as tiff:
+            for level, picture in enumerate((fine[: 1200 - cut_px, : 2200 - cut_px], fine[::2, ::2])):
+                options = {"compression": compression, "photometric": "rgb", "subfiletype": level, "metadata": None}
+                mpp = MPP * 2**level
+                tiff.write(
+                    picture, tile=(256, 256), resolution=(1e4 / mpp,) * 2, resolutionunit="CENTIMETER", **options
+                )
+        found, _, _ = _predicted(path, _EVERYWHERE, [BrightnessNetwork()], target_mpp=2 * MPP)
+        maps.append(found[0])
+    for psi in ALL_PSIS:
+        assert np.abs(maps[0][psi].astype(int) - maps[1][psi]).max() <= 1
