@@ -25,7 +25,7 @@ def cut(source: Path, path: Path) -> Path:
     path.write_bytes(source.read_bytes())
     with tifffile.TiffFile(path, mode="r+") as tiff:
         for name in ("ImageWidth", "ImageLength"):
-            tag = tiff.pages[0].tags[name]
+            tag = tiff.pages.first.tags[name]
             tag.overwrite(tag.value - 1)
     return path
 
