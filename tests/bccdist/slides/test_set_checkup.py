@@ -7,6 +7,7 @@ import pytest
 from bccdist.parts import Part
 from bccdist.slides.checkup import Code, Severity, SlideCheckup
 from bccdist.slides.manifest import Manifest
+from bccdist.slides.scales import Scale
 from bccdist.slides.set_checkup import check_leaks, check_set
 
 
@@ -51,3 +52,17 @@ def test_what_was_not_compared_is_a_warning(tmp_path: Path) -> None:
     assert "nobody knows whether it is there twice: its process" in only(
         checkups[1], Code.NOT_COMPARED, Severity.WARNING
     )
+
+
+@pytest.mark.parametrize(("factor", "severity"), [(2.54, Severity.ERROR), (10, Severity.ERROR), (2, Severity.WARNING)])
+def test_a_scale_off_by_a_units_factor_is_an_error_and_by_2_a_warning(
+    tmp_path: Path, factor: float, severity: Severity
+) -> None:
+    checkups = [
+        bare(f"s{number}", tmp_path / f"{number}", mpp) for number, mpp in enumerate([0.46] * 3 + [0.46 / factor])
+    ]
+    for checkup in checkups:
+        assert checkup.mpp_level0
+        checkup.scale = Scale(slide_id=checkup.slide_id, scanner="ours", mpp_level0=checkup.mpp_level0, objective=None)
+    assert list(check_set(checkups)) == ["s3"]
+    assert (Code.UNLIKELY_MPP, severity) in [(found.code, found.severity) for found in checkups[3].findings]
