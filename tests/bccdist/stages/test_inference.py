@@ -182,15 +182,23 @@ def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study,
     assert found == {(True, phantom == "true"), (False, phantom == "true")}
 
 
-@pytest.mark.parametrize(("version", "lacks"), [(b"1", ["margin_um", "phantom_weights"]), (b"2", ["phantom_weights"])])
+@pytest.mark.parametrize(
+    ("older", "lacks"),
+    [
+        ({b"bccdist.schema_version": b"1"}, ["margin_um", "phantom_weights"]),
+        ({b"bccdist.schema_version": b"2"}, ["phantom_weights"]),
+        ({b"bccdist.section_method": b"tissue 1, sections 1"}, []),
+    ],
+    ids=["1", "2", "another section method"],
+)
 def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
-    study: _Study, caplog: pytest.LogCaptureFixture, version: bytes, lacks: list[str]
+    study: _Study, caplog: pytest.LogCaptureFixture, older: dict[bytes, bytes], lacks: list[str]
 ) -> None:
     study.infer(["a"])
     before, calls = study.rows("a"), study.num_calls()
     path = study.paths.ledger_rows("resnet34", 1, "a")
     table = pq.read_table(path).drop_columns(lacks)
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"bccdist.schema_version": version}), path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **older}), path)
     with pytest.raises(LedgerError, match="run the inference stage again"):
         study.rows("a")
     heatmap = study.paths.heatmap("resnet34", 1, "a")

@@ -60,11 +60,12 @@ def test_rows_are_done_for_their_own_identity(tmp_path: Path) -> None:
     assert not are_rows_done(path, replace(_IDENTITY, sections_digest="corrected"))
 
 
-def test_rows_of_an_older_schema_are_not_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", [b"bccdist.schema_version", b"bccdist.section_method"])
+def test_rows_of_an_older_schema_or_section_method_are_not_done(tmp_path: Path, older: bytes) -> None:
     path = tmp_path / "a.parquet"
     write_rows(path, [], metadata=_IDENTITY.as_metadata)
     table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"bccdist.schema_version": b"1"}), path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, older: b"1"}), path)
     assert not are_rows_done(path, _IDENTITY)
     with pytest.raises(ConfigurationError, match="config_digest"):
         are_rows_done(path, replace(_IDENTITY, config_digest="other"))
