@@ -78,13 +78,13 @@ def choose_resolution(
     )
 
 
-class CellBand(NamedTuple):
-    """One row of cells of a slide."""
+class PixelsThere(NamedTuple):
+    """Pixels of a slide, and whether the file holds them."""
 
     pixels: NDArray[np.uint8]
-    """RGB, white where it was not asked for or is not in the file: [cell_px, cols * cell_px, 3]."""
+    """RGB, white where it was not asked for or is not in the file: [h, w, 3]."""
     is_absent: NDArray[np.bool_] | None
-    """What was asked for and is not in the file, bool [cell_px, cols * cell_px]; None where all is there."""
+    """What was asked for and is not in the file: bool [h, w]; None where all is there."""
 
 
 class Slide:
@@ -261,7 +261,7 @@ class Slide:
         is_absent[view] = found
         return is_absent
 
-    def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[CellBand]:
+    def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[PixelsThere]:
         """The slide in rows of cells, each source pixel read once.
 
         Args:
@@ -274,7 +274,7 @@ class Slide:
         for row, flags in enumerate(needed):
             yield self.read_cell_row(row, flags, cell_px=cell_px)
 
-    def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> CellBand:
+    def read_cell_row(self, row: int, needed: NDArray[np.bool_], *, cell_px: int) -> PixelsThere:
         """One row of cells; those that are not `needed`, bool [cols], come out white."""
         pixels = np.empty((cell_px, needed.size * cell_px, 3), dtype=np.uint8)
         is_absent: NDArray[np.bool_] | None = None
@@ -288,7 +288,7 @@ class Slide:
                 is_absent[:, cols] = found
         for start, end in runs(~needed):
             pixels[:, start * cell_px : end * cell_px] = WHITE
-        return CellBand(pixels, is_absent)
+        return PixelsThere(pixels, is_absent)
 
     def absent_boxes(self) -> list[Box]:
         """Tiles that the file does not hold, in the target frame; none where OpenSlide reads, which does not tell."""
@@ -320,7 +320,11 @@ class Slide:
         return image
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
-        """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3].
+        """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3], as `overview` reads it."""
+        return self.overview(mpp).pixels
+
+    def overview(self, mpp: float) -> PixelsThere:
+        """The whole slide at about `mpp` um/px.
 
         It is read in bands from the coarsest level that is not coarser than `mpp`, so that a large slide without a
         pyramid fits into memory, too. Where a tile of it is not in the file, the target frame's level is shown.
@@ -337,11 +341,11 @@ class Slide:
             _close(source)
         if is_absent is not None and isinstance(self._source, TileLevel):
             _fill_from(self._source, image, is_absent)
-        return image
+        return PixelsThere(image, is_absent)
 
 
 def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[np.bool_]) -> None:
-    """Fill what is absent in a picture of the whole slide with what a finer level holds there.
+    """Fill what is absent in a picture of the whole slide with what a finer level holds there: it is no longer absent.
 
     Scanners leave out tiles of glass on every level alike: then no tile is found, and nothing is read.
     """
@@ -356,6 +360,7 @@ def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[n
             filled = np.empty((box.height, box.width, 3), dtype=np.uint8)
             sample_into(filled, source, box, step=step)
             image[box.slices()][missing] = filled[missing]
+            missing[:] = False
 
 
 def _close(level: Level) -> None:

@@ -18,6 +18,10 @@ TISSUE_MPP = 8.0
 LEAST_CORRELATION = 0.7
 """Of what is read with the overview, at places of contrast: levels of scanners lie a few px apart, and differ in
 sharpness (0.99 on real slides); two pieces of tissue have some 0.3."""
+LEAST_TISSUE_AROUND = 0.3
+"""Share of tissue around what the file does not hold, from which that counts as tissue, too."""
+_AROUND_PX = 3
+"""Around means so many pixels of the mask; the median filter before it takes two at an edge."""
 _PARTS = (3, 2)
 """Columns and rows that the overview is divided into; one place in each is compared."""
 _PLACE_PX = 12
@@ -45,7 +49,7 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
             colour that only wrong decoding gives; or the overview shows another picture than the level that is read.
         SlideError: the overview cannot be read.
     """
-    overview = slide.thumbnail(TISSUE_MPP)
+    overview, is_absent = slide.overview(TISSUE_MPP)
     _refuse_other_picture(slide, overview)
     smooth = smoothed(overview)
     glass = find_glass(smooth)
@@ -55,6 +59,8 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
             "its colour space was not understood, or written wrongly; convert the slide and look at its colours"
         )
     mask = stained_on(glass, smooth, mpp=TISSUE_MPP)
+    if is_absent is not None:
+        mask |= absent_in_tissue(is_absent, mask)
     if for_sections and not (glass.is_certain and is_told_from_glass(mask, glass, smooth)):
         raise TissueError(
             f"{slide.path}: no glass was found that tissue could be told from ({mask.mean():.0%} would be tissue): "
@@ -68,6 +74,28 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
             "sections.csv"
         )
     return mask
+
+
+def absent_in_tissue(is_absent: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What the file does not hold and tissue reaches up to: bool [h, w].
+
+    Scanners leave out tiles of bare glass, which tissue hardly touches. A tile that was lost lies amid tissue: what it
+    showed counts as tissue that was not read, so that its section is for review.
+
+    Args:
+        is_absent: pixels of the overview that the file does not hold, bool [h, w].
+        mask: the tissue that was seen, bool [h, w].
+    """
+    num, number, stats, _ = cv2.connectedComponentsWithStats(is_absent.astype(np.uint8), connectivity=8)
+    lost = np.zeros_like(is_absent)
+    for each in range(1, num):
+        x, y, width, height = (int(value) for value in stats[each][:4])
+        frame = Box(x, y, width, height).grown(_AROUND_PX).intersection(Box(0, 0, mask.shape[1], mask.shape[0]))
+        here = number[frame.slices()] == each
+        around = (cv2.dilate(here.astype(np.uint8), np.ones((2 * _AROUND_PX + 1,) * 2, np.uint8)) > 0) & ~here
+        if mask[frame.slices()][around].mean() >= LEAST_TISSUE_AROUND:
+            lost[frame.slices()] |= here
+    return lost
 
 
 def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:

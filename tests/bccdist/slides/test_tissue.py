@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from synthetic_slides import islands_picture, write_slide
 
@@ -59,3 +60,22 @@ def test_the_mask_does_not_depend_on_the_target_mpp(slide: Slide, tissue: NDArra
     for target_mpp in (2.0, 3.1, 4.0, TISSUE_MPP):
         with Slide(slide.path, target_mpp=target_mpp) as other:
             assert (tissue_mask(other) == tissue).all()
+
+
+@pytest.mark.parametrize(("number", "is_lost"), [(7, True), (4, False)], ids=["amid tissue", "on glass"])
+def test_a_tile_that_is_lost_amid_tissue_counts_as_tissue_and_one_of_glass_as_glass(
+    tmp_path: Path, number: int, is_lost: bool
+) -> None:
+    # Tiles of 256 px, five in a row: number 7 lies inside the island, number 4 far from it.
+    with open_slide(tmp_path, (300, 100, 700, 500)) as whole:
+        path, expected = whole.path, tissue_mask(whole)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = list(tiff.pages[0].databytecounts)
+        counts[number] = 0
+        tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
+    with Slide(path, target_mpp=MPP) as lacking:
+        (box_px,) = lacking.absent_boxes()
+        found = tissue_mask(lacking)
+    assert expected[box_px.scaled(MPP / TISSUE_MPP).slices()].all() == is_lost
+    # The median rounds the corners where the hole meets the tissue.
+    assert (found != expected).sum() <= 12
