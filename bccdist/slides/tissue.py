@@ -26,6 +26,7 @@ _PARTS = (3, 2)
 """Columns and rows that the overview is divided into; one place in each is compared."""
 _PLACE_PX = 12
 """Edge of such a place in the overview."""
+_WHITE_FROM = 253
 _CELLS = 4
 """Pixels along an edge that a place is reduced to before it is compared."""
 
@@ -111,6 +112,9 @@ def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:
             for picture, box in zip(shown, places, strict=True)
             if (other := _read(slide, box, level)) is not None
         ]
+        # Single tiles may lack on a level, which coverage tells of; but not most of what shows tissue.
+        there = [pair for pair in pairs if pair[1].min() < _WHITE_FROM]
+        pairs = there if 2 * len(there) >= len(pairs) else pairs
         if not pairs:
             continue
         alike = correlation(*(np.array(side, dtype=np.float32) for side in zip(*pairs, strict=True)))
