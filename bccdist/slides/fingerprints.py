@@ -181,6 +181,8 @@ def key_of(record: SlideRecord) -> str:
 
 def kept_fingerprint(record: SlideRecord, folders: Sequence[Path]) -> Fingerprint | None:
     """The fingerprint of a slide from the first folder that keeps it; None where none does, or the file is gone."""
+    if not any(folder.is_dir() for folder in folders):
+        return None  # before the slide is opened for its key
     try:
         name = f"{key_of(record)}.npz"
     except OSError:

@@ -36,7 +36,7 @@ _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 """What may be a large number with commas between thousands."""
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\|//|file:", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\|file:", re.IGNORECASE)
 """How a path begins that leads to a drive or a server of Windows, or is a URL."""
 _LABELS = {label.value: label for label in Label}
 _BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
