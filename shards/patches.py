@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.errors import ShardError, SlideError
 from bccdist.parts import Kind, Part
-from bccdist.slides.absent import absent_cells
+from bccdist.slides.absent import unread_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
@@ -178,15 +178,14 @@ def read_bands(
     """
     for row, (pixels, is_absent) in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
         band_px = Box(0, row * CELL_PX, pixels.shape[1], CELL_PX)
-        if is_absent is not None:
-            _refuse_absent(slide, is_absent, tissue, top_px=band_px.y)
+        lacking = unread_cells(pixels, is_absent, tissue, top_px=band_px.y, cell_px=CELL_PX, mpp=slide.resolution.mpp)
+        _refuse_lacking(slide, needed[row] & lacking, top_px=band_px.y)
         masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
         yield Band(top_px=band_px.y, pixels=pixels, masks=masks)
 
 
-def _refuse_absent(slide: Slide, is_absent: NDArray[np.bool_], tissue: NDArray[np.bool_], *, top_px: int) -> None:
-    """Refuse a row of cells that lacks tissue: as white glass it would be learned from."""
-    lacking = absent_cells(is_absent, tissue, top_px=top_px, cell_px=CELL_PX, mpp=slide.resolution.mpp)
+def _refuse_lacking(slide: Slide, lacking: NDArray[np.bool_], *, top_px: int) -> None:
+    """Refuse a row of cells, bool [cols], that lacks tissue: as white glass it would be learned from."""
     if lacking.any():
         col, factor = int(np.flatnonzero(lacking)[0]), slide.resolution.downsample
         corner = f"({round(col * CELL_PX * factor)}, {round(top_px * factor)})"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
-from bccdist.slides.absent import absent_cells
+from bccdist.slides.absent import absent_cells, unread_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.level import WHITE
-from bccdist.slides.slide import Slide
+from bccdist.slides.slide import PixelsThere, Slide
 
 
 @dataclass(kw_only=True)
@@ -50,8 +50,9 @@ def readable_rows(
         slide: left to the thread until the last row is out.
         needed: bool [rows, cols], at least one row: the cells to read.
         tally: counts on.
-        tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the pixels of tissue in it;
-            None takes all pixels for tissue.
+        tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the tissue in it or is
+            blank there;
+            None takes all pixels for tissue, blank or not.
     """
     return one_ahead(_read_row(slide, row, flags, tally, tissue) for row, flags in enumerate(needed))
 
@@ -62,9 +63,10 @@ def _read_row(
     started = perf_counter()
     try:
         band = slide.read_cell_row(row, needed, cell_px=CELL_PX)
-        unread = _absent_cells(slide, row, band.is_absent, needed, tissue)
+        unread = _lacking(slide, row, band, needed, tissue)
         if unread.any():
-            tally.unread_reason = tally.unread_reason or f"{slide.path}: the file does not hold the tissue there"
+            reason = f"{slide.path}: the file does not hold the tissue that its overview shows"
+            tally.unread_reason = tally.unread_reason or reason
         cell_row = CellRow(band.pixels, unread)
     except SlideError as error:
         # The first reason is kept: what follows is mostly the same damage.
@@ -76,18 +78,17 @@ def _read_row(
     return cell_row
 
 
-def _absent_cells(
-    slide: Slide,
-    row: int,
-    is_absent: NDArray[np.bool_] | None,
-    needed: NDArray[np.bool_],
-    tissue: NDArray[np.bool_] | None,
+def _lacking(
+    slide: Slide, row: int, band: PixelsThere, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
     """The needed cells of a row of which the file does not hold the tissue: bool [cols]."""
-    if is_absent is None:
+    top_px, mpp = row * CELL_PX, slide.resolution.mpp
+    if tissue is not None:
+        return needed & unread_cells(band.pixels, band.is_absent, tissue, top_px=top_px, cell_px=CELL_PX, mpp=mpp)
+    if band.is_absent is None:
         return np.zeros(needed.size, dtype=bool)
-    mask = np.ones((1, 1), dtype=bool) if tissue is None else tissue
-    return needed & absent_cells(is_absent, mask, top_px=row * CELL_PX, cell_px=CELL_PX, mpp=slide.resolution.mpp)
+    everywhere = np.ones((1, 1), dtype=bool)
+    return needed & absent_cells(band.is_absent, everywhere, top_px=top_px, cell_px=CELL_PX, mpp=mpp)
 
 
 def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None) -> CellRow:
@@ -97,7 +98,7 @@ def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_], tissue
         cell = np.arange(needed.size) == col
         try:
             band = slide.read_cell_row(row, cell, cell_px=CELL_PX)
-            cell_row.unread[col] = _absent_cells(slide, row, band.is_absent, cell, tissue)[col]
+            cell_row.unread[col] = _lacking(slide, row, band, cell, tissue)[col]
             here = slice(col * CELL_PX, (col + 1) * CELL_PX)
             cell_row.pixels[:, here] = band.pixels[:, here]
         except SlideError:

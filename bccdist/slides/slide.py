@@ -327,7 +327,7 @@ class Slide:
         """The whole slide at about `mpp` um/px.
 
         It is read in bands from the coarsest level that is not coarser than `mpp`, so that a large slide without a
-        pyramid fits into memory, too. Where a tile of it is not in the file, the target frame's level is shown.
+        pyramid fits into memory, too. What is absent there is shown as any finer level holds it.
         """
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         level = self.overview_level(mpp)
@@ -339,13 +339,35 @@ class Slide:
             is_absent = sample_into(image, source, Box(0, 0, width, height), step=step)
         finally:
             _close(source)
-        if is_absent is not None and isinstance(self._source, TileLevel):
-            _fill_from(self._source, image, is_absent)
+        if is_absent is not None:
+            self._fill_absent(image, is_absent, level)
         return PixelsThere(image, is_absent)
+
+    def _fill_absent(self, image: NDArray[np.uint8], is_absent: NDArray[np.bool_], level: int) -> None:
+        """Fill what a level does not show with its own tiles and finer ones: tissue in any is tissue.
+
+        Else a hole in the overview would hide tissue, which then would be neither read nor missed. Tiles that
+        OpenSlide blanks, as it does in Aperio's files below a missing one, serve here, too: they tell where to look.
+        """
+        finer = (each for each in range(self.num_levels) if self._factor(each) <= self._factor(level))
+        for each in sorted(finer, key=self._factor, reverse=True):
+            if not is_absent.any():
+                return
+            step = self.level0_size[0] / image.shape[1] / self._factor(each)
+            try:
+                tiles, _ = open_tile_level(
+                    self.path, self._plain_level(each), largest_reduction=step, as_stored=True, pool=self._pool
+                )
+            except NotByTileError:
+                continue
+            try:
+                _fill_from(tiles, image, is_absent)
+            finally:
+                tiles.close()
 
 
 def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[np.bool_]) -> None:
-    """Fill what is absent in a picture of the whole slide with what a finer level holds there: it is no longer absent.
+    """Fill what is absent in a picture of the whole slide with what a level holds there; that is absent no more.
 
     Scanners leave out tiles of glass on every level alike: then no tile is found, and nothing is read.
     """
@@ -358,9 +380,13 @@ def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[n
         missing = is_absent[box.slices()]
         if missing.any():
             filled = np.empty((box.height, box.width, 3), dtype=np.uint8)
-            sample_into(filled, source, box, step=step)
-            image[box.slices()][missing] = filled[missing]
-            missing[:] = False
+            try:
+                still = sample_into(filled, source, box, step=step)
+            except SlideError:
+                continue  # damaged here; another level may show it
+            found = missing if still is None else missing & ~still
+            image[box.slices()][found] = filled[found]
+            is_absent[box.slices()] &= ~found
 
 
 def _close(level: Level) -> None:

@@ -204,7 +204,12 @@ class NotByTileError(Exception):
 
 
 def open_tile_level(
-    path: Path, reference: OpenSlideLevel, *, largest_reduction: float, pool: Executor | None = None
+    path: Path,
+    reference: OpenSlideLevel,
+    *,
+    largest_reduction: float,
+    as_stored: bool = False,
+    pool: Executor | None = None,
 ) -> tuple[TileLevel, int]:
     """A level of a TIFF, decoded from its tiles and reduced on the way.
 
@@ -212,6 +217,7 @@ def open_tile_level(
         path: the slide's file.
         reference: the same level, as OpenSlide decodes it.
         largest_reduction: how much smaller than `reference` the level may be.
+        as_stored: also tiles in whose place OpenSlide shows something else, and without a comparison.
         pool: threads that decode; None decodes in the caller's.
 
     Returns:
@@ -220,13 +226,14 @@ def open_tile_level(
     Raises:
         NotByTileError: tiles cannot be read by themselves, or do not show what OpenSlide shows.
     """
-    grid, own_reduction = _find_grid(path, reference)
+    grid, own_reduction = _find_grid(path, reference, as_stored=as_stored)
     level = TileLevel(path, grid, reduction=own_reduction, pool=pool)
     further = max(step for step in _REDUCTIONS if step == 1 or step <= largest_reduction + 1e-9)
     further = min(further, _REDUCTIONS[-1] // own_reduction) if grid.is_jpeg else 1
     try:
         # Compared before it is shrunk further, as OpenSlide has nothing to hold a shrunk level against.
-        _compare(level, reference)
+        if not as_stored:
+            _compare(level, reference)
     except NotByTileError:
         level.close()
         raise
@@ -273,7 +280,7 @@ def _shifted(image: NDArray[np.uint8], offset_px: tuple[float, float]) -> NDArra
     return shifted
 
 
-def _find_grid(path: Path, reference: OpenSlideLevel) -> tuple[TileGrid, int]:
+def _find_grid(path: Path, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[TileGrid, int]:
     """The tiles of the image that OpenSlide takes for a level, and how much larger than the level the image is.
 
     Raises:
@@ -282,7 +289,7 @@ def _find_grid(path: Path, reference: OpenSlideLevel) -> tuple[TileGrid, int]:
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            page, reduction = _find_page(pages, reference)
+            page, reduction = _find_page(pages, reference, as_stored=as_stored)
             _refuse_coding(page)
             grid = _ndpi_grid(page) if reference.vendor == "hamamatsu" else _tiff_grid(page)
     except (tifffile.TiffFileError, KeyError, ValueError, IndexError, TypeError) as error:
@@ -290,7 +297,9 @@ def _find_grid(path: Path, reference: OpenSlideLevel) -> tuple[TileGrid, int]:
     return grid, reduction
 
 
-def _find_page(pages: Sequence[tifffile.TiffPage], reference: OpenSlideLevel) -> tuple[tifffile.TiffPage, int]:
+def _find_page(
+    pages: Sequence[tifffile.TiffPage], reference: OpenSlideLevel, *, as_stored: bool
+) -> tuple[tifffile.TiffPage, int]:
     """The one page that OpenSlide can have taken for the level, by the rules of its vendor, and its reduction."""
     if reference.vendor not in _IS_LEVEL:
         raise NotByTileError(f"files of {reference.vendor or 'this kind'} are put together by OpenSlide alone")
@@ -302,7 +311,7 @@ def _find_page(pages: Sequence[tifffile.TiffPage], reference: OpenSlideLevel) ->
         if len(fits) > 1:
             raise NotByTileError(f"{len(fits)} of its images have the size of level {reference.level}")
         if fits:
-            if reference.vendor == "aperio":
+            if reference.vendor == "aperio" and not as_stored:
                 _refuse_filled(levels, fits[0])
             return fits[0], reduction
     raise NotByTileError(f"none of its images has the {reference.size_px} px of level {reference.level}")

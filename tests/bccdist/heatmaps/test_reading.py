@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from heatmap_slides import MPP, damage_tile, grey_picture, write_slide
+from numpy.typing import NDArray
 
 from bccdist.heatmaps.reading import ReadingTally, readable_rows
 from bccdist.slides.slide import Slide
@@ -45,8 +47,13 @@ def test_damage_costs_its_own_cells_only(tmp_path: Path) -> None:
     assert "damaged or truncated" in tally.unread_reason
 
 
+def textured_picture() -> NDArray[np.uint8]:
+    """As rich as tissue everywhere: uint8 [768, 1024]."""
+    return np.random.default_rng(0).integers(80, 200, (768, 1024), dtype=np.uint8)
+
+
 def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass(tmp_path: Path) -> None:
-    path = write_slide(tmp_path / "a.tif", grey_picture(1024, 768))
+    path = write_slide(tmp_path / "a.tif", textured_picture())
     with tifffile.TiffFile(path, mode="r+") as tiff:
         counts = list(tiff.pages[0].databytecounts)
         counts[5] = counts[7] = 0
@@ -58,4 +65,18 @@ def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass
         rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
     assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
     assert tally.num_unread_cells == 1
+    assert "does not hold the tissue" in tally.unread_reason
+
+
+@pytest.mark.parametrize("blank", [0, 128, 236, 255])
+def test_a_tile_that_is_blank_where_the_overview_shows_tissue_is_unread(tmp_path: Path, blank: int) -> None:
+    picture = textured_picture()
+    picture[256:512, 256:512] = picture[256:512, 768:] = blank
+    path = write_slide(tmp_path / "a.tif", picture)
+    tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
+    tissue[:, : tissue.shape[1] // 2] = True
+    tally = ReadingTally()
+    with Slide(path, target_mpp=MPP) as slide:
+        rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
+    assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
     assert "does not hold the tissue" in tally.unread_reason
