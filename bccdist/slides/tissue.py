@@ -94,7 +94,7 @@ def absent_in_tissue(is_absent: NDArray[np.bool_], mask: NDArray[np.bool_]) -> N
         frame = Box(x, y, width, height).grown(_AROUND_PX).intersection(Box(0, 0, mask.shape[1], mask.shape[0]))
         here = number[frame.slices()] == each
         around = (cv2.dilate(here.astype(np.uint8), np.ones((2 * _AROUND_PX + 1,) * 2, np.uint8)) > 0) & ~here
-        if mask[frame.slices()][around].mean() >= LEAST_TISSUE_AROUND:
+        if around.any() and mask[frame.slices()][around].mean() >= LEAST_TISSUE_AROUND:
             lost[frame.slices()] |= here
     return lost
 
