@@ -122,7 +122,9 @@ def parse_and_stop(real: Callable[..., Any]) -> Callable[..., Any]:
 def check_python(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command's own file parse the words."""
     if words[:1] == ("-m",):
-        words = (f"{words[1].replace('.', '/')}.py", *words[2:])
+        module = words[1].replace(".", "/")
+        is_folder = (REPOSITORY / module).is_dir()
+        words = (f"{module}/__main__.py" if is_folder else f"{module}.py", *words[2:])
     script = REPOSITORY / words[0]
     assert script.is_file(), f"{words[0]} is not there"
     if words[0] == "analysis/make.py" and (len(words) == 1 or words[1] == "NAME"):
