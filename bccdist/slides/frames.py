@@ -1,8 +1,8 @@
 """Which pixel of level 0 an annotation counts from: programs differ where a slide names the area that was scanned.
 
 Scanners of MRXS and SCN files lay what they scanned somewhere on a larger canvas. OpenSlide's level 0 is the whole
-canvas, and `openslide.bounds-x` and `-y` say where the scanned area begins. QuPath shows that area alone, and counts
-from its corner in all that it exports and imports; other programs count from the corner of the canvas.
+canvas, and `openslide.bounds-x` and `-y` say where the scanned area begins. QuPath shows that area alone, and its
+corner is what it counts from in all that it exports and imports; other programs count from the corner of the canvas.
 """
 
 from collections.abc import Mapping

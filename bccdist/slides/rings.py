@@ -16,6 +16,16 @@ LEAST_INSIDE_UM2 = 100_000.0
 WIDEST_LINE_UM = 1000.0
 """Of a pen; tissue is wider somewhere."""
 
+WIDEST_BIT_UM = 80.0
+"""Of a line that comes out of the mask in bits."""
+LEAST_AROUND = 0.4
+"""Share of the directions around a piece in which such bits lie."""
+_MOST_ALIKE = 0.75
+"""Of the directions in which there is anything narrow, those that have it on the line."""
+_NUM_DIRECTIONS = 72
+_LARGEST_STEP = 0.12
+"""Of the distance from one direction to the next, as a share."""
+
 
 def has_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
     """Whether a thin closed line runs around pieces of tissue that it does not touch.
@@ -24,12 +34,45 @@ def has_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
         tissue: the mask, bool [h, w].
         mpp: um per pixel of it.
     """
+    if _has_broken_line_around_pieces(tissue, mpp=mpp):
+        return True
     distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     depth = cv2.distanceTransform(tissue.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
     depth_px = np.asarray(depth, dtype=np.float32)
     return any(
         _is_line_around_pieces(tissue, distance_px <= reach_um / mpp, depth_px, mpp=mpp) for reach_um in REACHES_UM
     )
+
+
+def _has_broken_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
+    """Whether narrow bits lie on one smooth curve most of the way around a large piece.
+
+    A thin line comes out of the mask in bits, with gaps that are wider than its distance from the tissue.
+    """
+    num_pieces, pieces, stats, middles = cv2.connectedComponentsWithStats(tissue.astype(np.uint8), connectivity=8)
+    # Padded, as where there is no glass at all nothing has a depth.
+    depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
+    deepest = np.zeros(num_pieces, dtype=np.float32)
+    np.maximum.at(deepest, pieces[tissue], depth[tissue])
+    is_narrow = 2 * deepest * mpp <= WIDEST_BIT_UM
+    rows, cols = np.nonzero(tissue & is_narrow[pieces])
+    areas_um2 = stats[:, cv2.CC_STAT_AREA] * mpp**2
+    large = [piece for piece in range(1, num_pieces) if not is_narrow[piece] and areas_um2[piece] >= LEAST_INSIDE_UM2]
+    return any(_lie_around(cols - middles[piece][0], rows - middles[piece][1]) for piece in large)
+
+
+def _lie_around(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> bool:
+    """Whether points lie on one smooth curve around the origin, as far as there are any in a direction."""
+    radius = np.hypot(x_px, y_px)
+    direction = ((np.arctan2(y_px, x_px) / (2 * np.pi) + 0.5) * _NUM_DIRECTIONS).astype(int) % _NUM_DIRECTIONS
+    nearest, farthest = np.full(_NUM_DIRECTIONS, np.inf), np.zeros(_NUM_DIRECTIONS)
+    np.minimum.at(nearest, direction, radius)
+    np.maximum.at(farthest, direction, radius)
+    # Debris lies near and far in one direction, a line at one distance.
+    on_line = (farthest > 0) & (farthest - nearest <= _LARGEST_STEP * nearest)
+    steps = np.abs(np.diff(np.log(farthest[on_line]))) if on_line.any() else np.zeros(0)
+    num_smooth = int(np.count_nonzero(steps <= _LARGEST_STEP))
+    return num_smooth >= LEAST_AROUND * _NUM_DIRECTIONS and num_smooth >= _MOST_ALIKE * np.count_nonzero(farthest)
 
 
 def _is_line_around_pieces(

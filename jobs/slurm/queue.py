@@ -12,6 +12,8 @@ from bccdist.log import LOG
 
 PATIENCE_S = 300.0
 """How long a controller may be away, as during its restart, before a command is given up."""
+_LET_GO = re.compile(r"^[0-9_,\[\]-]+: (No error|Job has already finished)$")
+"""What is said of an element of a job that was let go, or had ended."""
 _PAUSE_S = 5.0
 _TRANSIENT = re.compile(
     r"unable to contact slurm controller|timed out|connection (refused|failure|reset)|temporarily (un|un-)?available|"
@@ -140,7 +142,12 @@ def release(job_ids: Sequence[str]) -> None:
     Raises:
         ClusterError: the controller does not answer, or they may not be released.
     """
-    _ask(["scontrol", "release", ",".join(job_ids)], patience_s=PATIENCE_S)
+    try:
+        _ask(["scontrol", "release", ",".join(job_ids)], patience_s=PATIENCE_S)
+    except ClusterError as error:
+        # Of an array of which some elements have ended Slurm lets the others go, and calls that a failure.
+        if not all(_LET_GO.search(line) for line in str(error).partition(" failed: ")[2].splitlines() or [""]):
+            raise
 
 
 def _ask(words: Sequence[str], *, patience_s: float) -> str:

@@ -20,6 +20,8 @@ from bccdist.paths import StudyPaths
 MPP = 0.46
 _LEVELS = ((1, 512), (2, 512), (16, 128))
 """Downsample, and edge of a tile in its px."""
+_BLOCK_PX = 2048
+"""What a tile of the coarsest level covers of level 0."""
 _INFER = """
 import json, resource, sys
 from pathlib import Path
@@ -36,6 +38,12 @@ def _jpeg(colour: tuple[int, int, int], edge_px: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (edge_px, edge_px), colour).save(file, "JPEG", quality=80)
     return file.getvalue()
+
+
+def _is_along(start_px: int, island_px: float, edge_px: int) -> bool:
+    """Whether a tile lies along an island; both begin with blocks of the coarsest level, so that all levels agree."""
+    first = int(island_px) // _BLOCK_PX
+    return first <= start_px // _BLOCK_PX < first + edge_px // _BLOCK_PX
 
 
 def write_huge_phantom(
@@ -56,8 +64,7 @@ def write_huge_phantom(
         for top in range(0, height_px, tile_px):
             for left in range(0, width_px, tile_px):
                 inside = any(
-                    x * width_px <= left + tile_px // 2 < x * width_px + max(edge_px, tile_px)
-                    and y * height_px <= top + tile_px // 2 < y * height_px + max(edge_px, tile_px)
+                    _is_along(left, x * width_px, edge_px) and _is_along(top, y * height_px, edge_px)
                     for x, y in islands
                 )
                 yield tissue if inside else glass

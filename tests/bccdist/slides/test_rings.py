@@ -50,3 +50,22 @@ def test_a_ring_around_specks_is_none() -> None:
     mask = mask_with(ring_px=12, num_inside=0)
     mask[190:200, 190:200] = True
     assert not has_line_around_pieces(mask, mpp=MPP)
+
+
+@pytest.mark.parametrize("num_bits", [7, 12, 40])
+def test_a_thin_line_that_comes_out_in_bits_is_found(num_bits: int) -> None:
+    mask = np.zeros((400, 400), dtype=np.uint8)
+    for start in np.linspace(0, 360, num_bits, endpoint=False):
+        cv2.ellipse(mask, (200, 200), (110, 90), 0, start, start + 220 / num_bits, 1, 1)
+    mask[160:240, 150:250] = 1
+    assert has_line_around_pieces(mask.astype(bool), mpp=MPP)
+
+
+def test_debris_around_a_piece_is_no_line() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        mask = np.zeros((400, 400), dtype=bool)
+        for row, col in random.integers(2, 396, (150, 2)).tolist():
+            mask[row : row + 2, col : col + 2] = True
+        mask[160:240, 150:250] = True
+        assert not has_line_around_pieces(mask, mpp=MPP)

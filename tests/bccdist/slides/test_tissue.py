@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -79,3 +80,13 @@ def test_a_tile_that_is_lost_amid_tissue_counts_as_tissue_and_one_of_glass_as_gl
     assert expected[box_px.scaled(MPP / TISSUE_MPP).slices()].all() == is_lost
     # The median rounds the corners where the hole meets the tissue.
     assert (found != expected).sum() <= 12
+
+
+@pytest.mark.parametrize("width_px", [14, 24])
+def test_a_pens_blue_that_is_near_to_haematoxylin_is_no_tissue(tmp_path: Path, width_px: int) -> None:
+    picture = islands_picture(WIDTH_PX, HEIGHT_PX, (300, 150, 400, 300), noise=3.0)
+    plain = Slide(write_slide(tmp_path / "plain.tif", picture, mpp=MPP), target_mpp=MPP)
+    cv2.ellipse(picture, (500, 300), (380, 260), 0, 0, 360, (30, 40, 140), width_px)
+    marked = Slide(write_slide(tmp_path / "marked.tif", picture, mpp=MPP), target_mpp=MPP)
+    with plain, marked:
+        assert np.array_equal(tissue_mask(marked), tissue_mask(plain))

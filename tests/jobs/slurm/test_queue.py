@@ -100,3 +100,11 @@ def test_the_largest_array_is_the_sites(commands: Path) -> None:
 def test_jobs_are_found_again_by_their_comment(commands: Path) -> None:
     stand_in(commands, "squeue", "echo '7|bccdist abc'; echo '9|bccdist xyz'; echo '9|bccdist xyz'")
     assert queue.jobs_with_comment("bccdist xyz") == ["9"]
+
+
+def test_the_rest_of_an_array_is_let_go_though_elements_of_it_have_ended(commands: Path) -> None:
+    stand_in(commands, "scontrol", "printf '17_0: No error\\n17_1: Job has already finished\\n' >&2; exit 1")
+    queue.release(["17"])
+    stand_in(commands, "scontrol", "printf '17_0: No error\\n17_1: Access denied\\n' >&2; exit 1")
+    with pytest.raises(ClusterError, match="Access denied"):
+        queue.release(["17"])
