@@ -53,7 +53,7 @@ def _has_broken_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> 
     # Padded, as where there is no glass at all nothing has a depth.
     depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     deepest = np.zeros(num_pieces, dtype=np.float32)
-    np.maximum.at(deepest, pieces[tissue], depth[tissue])
+    np.maximum.at(deepest, np.asarray(pieces[tissue]), np.asarray(depth[tissue], dtype=np.float32))
     is_narrow = 2 * deepest * mpp <= WIDEST_BIT_UM
     rows, cols = np.nonzero(tissue & is_narrow[pieces])
     areas_um2 = stats[:, cv2.CC_STAT_AREA] * mpp**2
@@ -72,7 +72,8 @@ def _lie_around(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> bool:
     on_line = (farthest > 0) & (farthest - nearest <= _LARGEST_STEP * nearest)
     steps = np.abs(np.diff(np.log(farthest[on_line]))) if on_line.any() else np.zeros(0)
     num_smooth = int(np.count_nonzero(steps <= _LARGEST_STEP))
-    return num_smooth >= LEAST_AROUND * _NUM_DIRECTIONS and num_smooth >= _MOST_ALIKE * np.count_nonzero(farthest)
+    num_filled = int(np.count_nonzero(farthest))
+    return num_smooth >= LEAST_AROUND * _NUM_DIRECTIONS and num_smooth >= _MOST_ALIKE * num_filled
 
 
 def _is_line_around_pieces(

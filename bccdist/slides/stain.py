@@ -286,7 +286,7 @@ def _without_blue_ink(mask: NDArray[np.bool_], smooth: NDArray[np.uint8], glass:
         return mask
     # Where a pen was used, small bits that are bluer than eosin ever leaves them are of its edge.
     is_ink |= (red > BLUE_INK_EDGE_RATIO * green) & (num_px <= BLUE_INK_EDGE_PX)
-    return mask & ~is_ink[pieces]
+    return np.asarray(mask & ~is_ink[pieces], dtype=bool)
 
 
 def _square(radius_px: float) -> NDArray[np.uint8]:
