@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.errors import ShardError, SlideError
 from bccdist.parts import Kind, Part
-from bccdist.slides.absent import unread_cells
+from bccdist.slides.absent import SeenTissue, unread_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
@@ -176,12 +176,13 @@ def read_bands(
     Raises:
         SlideError: the scanner's data cannot be decoded, or the file does not hold all tissue.
     """
-    for row, (pixels, is_absent) in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
-        band_px = Box(0, row * CELL_PX, pixels.shape[1], CELL_PX)
-        lacking = unread_cells(pixels, is_absent, tissue, top_px=band_px.y, cell_px=CELL_PX, mpp=slide.resolution.mpp)
-        _refuse_lacking(slide, needed[row] & lacking, top_px=band_px.y)
+    seen, mpp = SeenTissue.of(slide, tissue), slide.resolution.mpp
+    for row, band in enumerate(slide.read_cell_rows(needed, cell_px=CELL_PX)):
+        band_px = Box(0, row * CELL_PX, band.pixels.shape[1], CELL_PX)
+        lacking = unread_cells(band, seen, needed[row], top_px=band_px.y, cell_px=CELL_PX, mpp=mpp)
+        _refuse_lacking(slide, lacking, top_px=band_px.y)
         masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
-        yield Band(top_px=band_px.y, pixels=pixels, masks=masks)
+        yield Band(top_px=band_px.y, pixels=band.pixels, masks=masks)
 
 
 def _refuse_lacking(slide: Slide, lacking: NDArray[np.bool_], *, top_px: int) -> None:
@@ -190,7 +191,7 @@ def _refuse_lacking(slide: Slide, lacking: NDArray[np.bool_], *, top_px: int) ->
         col, factor = int(np.flatnonzero(lacking)[0]), slide.resolution.downsample
         corner = f"({round(col * CELL_PX * factor)}, {round(top_px * factor)})"
         raise SlideError(
-            f"{slide.path}: the file does not hold the tissue that its overview shows near level-0 px {corner}; "
+            f"{slide.path}: the level that is read does not show the tissue of its overview near level-0 px {corner}; "
             "export or scan it again, or take it out"
         )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
-from bccdist.slides.absent import absent_cells, unread_cells
+from bccdist.slides.absent import SeenTissue, absent_cells, unread_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.level import WHITE
 from bccdist.slides.slide import PixelsThere, Slide
@@ -50,55 +50,55 @@ def readable_rows(
         slide: left to the thread until the last row is out.
         needed: bool [rows, cols], at least one row: the cells to read.
         tally: counts on.
-        tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the tissue in it or is
-            blank there;
-            None takes all pixels for tissue, blank or not.
+        tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the tissue in it, or shows
+            something else there than the overview; None takes all pixels for tissue, and compares nothing.
     """
-    return one_ahead(_read_row(slide, row, flags, tally, tissue) for row, flags in enumerate(needed))
+    seen = None if tissue is None else SeenTissue.of(slide, tissue)
+    return one_ahead(_read_row(slide, row, flags, tally, seen) for row, flags in enumerate(needed))
 
 
 def _read_row(
-    slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally, tissue: NDArray[np.bool_] | None
+    slide: Slide, row: int, needed: NDArray[np.bool_], tally: ReadingTally, seen: SeenTissue | None
 ) -> CellRow:
     started = perf_counter()
     try:
         band = slide.read_cell_row(row, needed, cell_px=CELL_PX)
-        unread = _lacking(slide, row, band, needed, tissue)
+        unread = _lacking(slide, row, band, needed, seen)
         if unread.any():
-            reason = f"{slide.path}: the file does not hold the tissue that its overview shows"
+            reason = f"{slide.path}: the level that is read does not show the tissue of its overview"
             tally.unread_reason = tally.unread_reason or reason
         cell_row = CellRow(band.pixels, unread)
     except SlideError as error:
         # The first reason is kept: what follows is mostly the same damage.
         tally.unread_reason = tally.unread_reason or str(error)
         slide.reopen()
-        cell_row = _read_cell_by_cell(slide, row, needed, tissue)
+        cell_row = _read_cell_by_cell(slide, row, needed, seen)
     tally.num_unread_cells += int(cell_row.unread.sum())
     tally.read_s += perf_counter() - started
     return cell_row
 
 
 def _lacking(
-    slide: Slide, row: int, band: PixelsThere, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None
+    slide: Slide, row: int, band: PixelsThere, needed: NDArray[np.bool_], seen: SeenTissue | None
 ) -> NDArray[np.bool_]:
-    """The needed cells of a row of which the file does not hold the tissue: bool [cols]."""
+    """The needed cells of a row whose tissue was not read: bool [cols]."""
     top_px, mpp = row * CELL_PX, slide.resolution.mpp
-    if tissue is not None:
-        return needed & unread_cells(band.pixels, band.is_absent, tissue, top_px=top_px, cell_px=CELL_PX, mpp=mpp)
+    if seen is not None:
+        return unread_cells(band, seen, needed, top_px=top_px, cell_px=CELL_PX, mpp=mpp)
     if band.is_absent is None:
         return np.zeros(needed.size, dtype=bool)
     everywhere = np.ones((1, 1), dtype=bool)
     return needed & absent_cells(band.is_absent, everywhere, top_px=top_px, cell_px=CELL_PX, mpp=mpp)
 
 
-def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_], tissue: NDArray[np.bool_] | None) -> CellRow:
+def _read_cell_by_cell(slide: Slide, row: int, needed: NDArray[np.bool_], seen: SeenTissue | None) -> CellRow:
     """A row in which something is damaged: the cells around the damage are still good."""
     cell_row = blank_row(needed.size)
     for col in np.flatnonzero(needed).tolist():
         cell = np.arange(needed.size) == col
         try:
             band = slide.read_cell_row(row, cell, cell_px=CELL_PX)
-            cell_row.unread[col] = _lacking(slide, row, band, cell, tissue)[col]
+            cell_row.unread[col] = _lacking(slide, row, band, cell, seen)[col]
             here = slice(col * CELL_PX, (col + 1) * CELL_PX)
             cell_row.pixels[:, here] = band.pixels[:, here]
         except SlideError:

@@ -1,81 +1,138 @@
-"""Tissue that a slide's overview shows and the level that is read does not hold: it was not read, and is no glass."""
+"""Tissue that a slide's overview shows and the level that is read does not: it was not read, and is no glass."""
 
+from typing import Any, NamedTuple
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.slides.geometry import Box
+from bccdist.slides.slide import PixelsThere, Slide
 from bccdist.slides.tissue import TISSUE_MPP
 
-_BLOCK_PX = 64
-"""Edge of the squares in which blankness is looked for; a cell is made of whole ones."""
-_STRIDE_PX = 8
+LARGEST_DIFFERENCE = 32.0
+"""Of the mean colour of a square of 64 px of tissue to the overview's, of 255, in a channel or between red and blue;
+at most 22 on real slides."""
+LEAST_CORRELATION = 0.35
+"""Of a cell's green with the overview's, wherever within a shift of 16 px; 0.5 to 1 on real slides without one."""
+LEAST_CONTRAST = 8.0
+"""Standard deviation of the overview's green in a cell, of 255, under which correlation says nothing."""
+_FINE_PX, _COARSE = 16, 4
+"""Edge of the squares whose means are compared, and how many of them make the edge of a large square."""
+_STRIDE_PX = 4
+"""Of the rows of pixels that these means are taken of."""
 _LEAST_TISSUE = 0.75
-"""Share of a square that is tissue by the mask; with less, the rest may be all that is seen."""
-_FLATTEST = 24
-"""Range of green, of 255, within a square of stained tissue is never so small: on real slides it is above 120."""
-_LEAST_COLOUR = 40
-"""Highest less lowest channel: neither glass, tinted or not, nor black has so much."""
+"""Share of a square that is tissue by the mask; others are not compared."""
+_INSIDE = 0.999
+_LEAST_SQUARES = 64
+"""Of the squares of a cell, those with tissue, from which their correlation says anything."""
+
+
+class SeenTissue(NamedTuple):
+    """What a slide's overview shows, at `TISSUE_MPP`."""
+
+    mask: NDArray[np.bool_]
+    """Tissue: [h, w]."""
+    picture: NDArray[np.uint8]
+    """The overview that it was found in, RGB: [h, w, 3]."""
+
+    @classmethod
+    def of(cls, slide: Slide, mask: NDArray[np.bool_]) -> "SeenTissue":
+        """A slide's mask with its overview, which the slide has kept since the mask was made."""
+        return cls(mask, slide.overview(TISSUE_MPP).pixels)
 
 
 def unread_cells(
+    row: PixelsThere, seen: SeenTissue, needed: NDArray[np.bool_], *, top_px: int, cell_px: int, mpp: float
+) -> NDArray[np.bool_]:
+    """The needed cells of a row whose tissue was not read: bool [cols].
+
+    The file does not hold it, or shows something else there than its overview: a lost tile has got the bytes of
+    another one, or of a blank one, or decodes to something.
+
+    Args:
+        row: the row of cells as it was read: [cell_px, cols * cell_px].
+        seen: the slide's tissue.
+        needed: bool [cols].
+        top_px: the row's first row of pixels in the target frame.
+        cell_px: edge of a cell in the target frame.
+        mpp: um per pixel of the target frame.
+    """
+    other = _other_cells(row.pixels, seen, needed, top_px=top_px, cell_px=cell_px, scale=mpp / TISSUE_MPP)
+    if row.is_absent is None:
+        return other
+    return needed & (other | absent_cells(row.is_absent, seen.mask, top_px=top_px, cell_px=cell_px, mpp=mpp))
+
+
+def _other_cells(
     pixels: NDArray[np.uint8],
-    is_absent: NDArray[np.bool_] | None,
-    tissue: NDArray[np.bool_],
+    seen: SeenTissue,
+    needed: NDArray[np.bool_],
     *,
     top_px: int,
     cell_px: int,
-    mpp: float,
+    scale: float,
 ) -> NDArray[np.bool_]:
-    """The cells of a row whose tissue was not read, as the file does not hold it or shows blank glass: bool [cols].
+    """The needed cells of a row that show another thing than the overview; `scale` is overview px per pixel."""
+    found = np.zeros(needed.size, dtype=bool)
+    num = cell_px // _FINE_PX
+    edges_y = (top_px + np.arange(num + 1) * _FINE_PX) * scale
+    first, last = int(edges_y[0]), int(np.ceil(edges_y[-1]))
+    for col in np.flatnonzero(needed).tolist():
+        edges_x = (col * cell_px + np.arange(num + 1) * _FINE_PX) * scale
+        left, right = int(edges_x[0]), int(np.ceil(edges_x[-1]))
+        view = (slice(first, last), slice(left, right))
+        if not seen.mask[view].any():
+            continue
+        # What lies beyond the slide has no share of any square, so that squares across its border are not compared.
+        rows, cols = _shares(edges_y - first, last - first), _shares(edges_x - left, right - left)
+        rows, cols = rows[:, : seen.mask[view].shape[0]], cols[:, : seen.mask[view].shape[1]]
+        is_inside = np.outer(rows.sum(axis=1), cols.sum(axis=1)) > _INSIDE
+        is_tissue = (rows @ seen.mask[view].astype(np.float32) @ cols.T >= _LEAST_TISSUE) & is_inside
+        there = np.stack([rows @ plane @ cols.T for plane in seen.picture[view].astype(np.float32).transpose(2, 0, 1)])
+        cell = np.ascontiguousarray(pixels[::_STRIDE_PX, col * cell_px : (col + 1) * cell_px])
+        here = np.asarray(cv2.resize(cell, (num, num), interpolation=cv2.INTER_AREA), dtype=np.float32)
+        found[col] = _differ(here - there.transpose(1, 2, 0), is_tissue) or _do_not_correlate(
+            here[..., 1], there[1], is_tissue
+        )
+    return found
 
-    Args:
-        pixels: RGB of the row: [cell_px, cols * cell_px, 3].
-        is_absent: bool [cell_px, cols * cell_px]: pixels that the file does not hold; None where it holds all.
-        tissue: the slide's mask at `TISSUE_MPP`: bool [h, w].
-        top_px: the row's first row of pixels in the target frame.
-        cell_px: edge of a cell in the target frame.
-        mpp: um per pixel of the target frame.
-    """
-    blank = blank_cells(pixels, tissue, top_px=top_px, cell_px=cell_px, mpp=mpp)
-    if is_absent is None:
-        return blank
-    return blank | absent_cells(is_absent, tissue, top_px=top_px, cell_px=cell_px, mpp=mpp)
+
+def _shares(edges: NDArray[Any], length: int) -> NDArray[np.float32]:
+    """The share that each pixel of a row has of each stretch between two edges: [edges - 1, length]."""
+    starts, ends = edges[:-1, None], edges[1:, None]
+    pixels = np.arange(length)
+    overlaps = np.minimum(ends, pixels + 1) - np.maximum(starts, pixels)
+    return np.asarray(overlaps.clip(min=0) / (ends - starts), dtype=np.float32)
 
 
-def blank_cells(
-    pixels: NDArray[np.uint8], tissue: NDArray[np.bool_], *, top_px: int, cell_px: int, mpp: float
-) -> NDArray[np.bool_]:
-    """The cells of a row that show nothing where the overview shows tissue: bool [cols].
+def _differ(change: NDArray[np.float32], is_tissue: NDArray[np.bool_]) -> bool:
+    """Whether a large square of tissue has another mean colour, from that change of small ones: [n, n, 3]."""
+    size = (len(change) // _COARSE,) * 2
+    share = cv2.resize(is_tissue.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    is_compared = share >= _LEAST_TISSUE
+    if not is_compared.any():
+        return False
+    sums = cv2.resize(change * is_tissue[..., None], size, interpolation=cv2.INTER_AREA)
+    means = sums[is_compared] / share[is_compared][:, None]
+    return bool(max(np.abs(means).max(), np.abs(means[:, 0] - means[:, 2]).max()) > LARGEST_DIFFERENCE)
 
-    Writers give tiles that they lost the bytes of another one, or of a white or black one: the file then holds them,
-    and what they show is no glass. Tissue has structure at every scale, so that a flat, colourless square is none.
 
-    Args:
-        pixels: RGB of the row: [cell_px, cols * cell_px, 3].
-        tissue: the slide's mask at `TISSUE_MPP`: bool [h, w].
-        top_px: the row's first row of pixels in the target frame.
-        cell_px: edge of a cell in the target frame.
-        mpp: um per pixel of the target frame.
-    """
-    scale = mpp / TISSUE_MPP
-    blank = np.zeros(pixels.shape[1] // cell_px, dtype=bool)
-    whole = Box(0, 0, tissue.shape[1], tissue.shape[0])
-    # A few pixels of each square, and its middle in the mask, rule nearly all squares out at next to no cost.
-    sparse = pixels[::_STRIDE_PX, ::_STRIDE_PX, 1].reshape(
-        cell_px // _BLOCK_PX, _BLOCK_PX // _STRIDE_PX, -1, _BLOCK_PX // _STRIDE_PX
-    )
-    may_be_flat = sparse.max(axis=(1, 3)) - sparse.min(axis=(1, 3)) <= _FLATTEST
-    middle_rows, middle_cols = (
-        ((start + (np.arange(num) + 0.5) * _BLOCK_PX) * scale).astype(int).clip(max=length - 1)
-        for start, num, length in zip((top_px, 0), may_be_flat.shape, tissue.shape, strict=True)
-    )
-    for row, col in np.argwhere(may_be_flat & tissue[np.ix_(middle_rows, middle_cols)]).tolist():
-        at = Box(col * _BLOCK_PX, row * _BLOCK_PX, _BLOCK_PX, _BLOCK_PX)
-        under = tissue[at._replace(y=at.y + top_px).scaled(scale).intersection(whole).slices()]
-        block = pixels[at.slices()]
-        if under.size and under.mean() >= _LEAST_TISSUE and np.ptp(block[..., 1]) <= _FLATTEST:
-            blank[at.x // cell_px] |= np.ptp(block.mean(axis=(0, 1))) < _LEAST_COLOUR
-    return blank
+def _do_not_correlate(here: NDArray[np.float32], there: NDArray[Any], is_tissue: NDArray[np.bool_]) -> bool:
+    """Whether what both show is not the same in its structure, with whatever shift by a square; all are [n, n]."""
+    if np.count_nonzero(is_tissue) < _LEAST_SQUARES or there[is_tissue].std() < LEAST_CONTRAST:
+        return False
+    padded = np.pad(here, 1, mode="edge")
+    num = len(here)
+    expected = there[is_tissue] - there[is_tissue].mean()
+    # As it lies first: that is nearly always enough.
+    for dy, dx in sorted(np.ndindex(3, 3), key=lambda shift: (shift[0] - 1) ** 2 + (shift[1] - 1) ** 2):
+        shifted = padded[dy : dy + num, dx : dx + num][is_tissue]
+        shifted = shifted - shifted.mean()
+        norm = np.sqrt((shifted**2).sum() * (expected**2).sum())
+        if norm and (shifted * expected).sum() >= LEAST_CORRELATION * norm:
+            return False
+    return True
 
 
 def absent_cells(

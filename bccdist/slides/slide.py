@@ -123,6 +123,7 @@ class Slide:
         self.path = path
         self._pool = pool
         self._by_tile = by_tile
+        self._kept_overview: tuple[float, PixelsThere] | None = None
         self._handle = _open(path)
         try:
             refuse_oblong(self._handle.properties)
@@ -327,8 +328,14 @@ class Slide:
         """The whole slide at about `mpp` um/px.
 
         It is read in bands from the coarsest level that is not coarser than `mpp`, so that a large slide without a
-        pyramid fits into memory, too. What is absent there is shown as any finer level holds it.
+        pyramid fits into memory, too. What is absent there is shown as any finer level holds it. The last one is kept:
+        tissue is found in it, and what is read is held against it.
         """
+        if self._kept_overview is None or self._kept_overview[0] != mpp:
+            self._kept_overview = (mpp, self._read_overview(mpp))
+        return self._kept_overview[1]
+
+    def _read_overview(self, mpp: float) -> PixelsThere:
         factor = max(1.0, mpp / self.resolution.mpp_level0)
         level = self.overview_level(mpp)
         source, _, _ = self._open_level(level, step=factor / self._downsamples[level])

@@ -36,12 +36,13 @@ def pink_picture(width_px: int, height_px: int, *, islands: Sequence[tuple[int, 
     return picture
 
 
-def write_slide(path: Path, picture: NDArray[np.uint8]) -> Path:
-    """A tiled TIFF at the target resolution, with one level that is eight times coarser."""
+def write_slide(path: Path, picture: NDArray[np.uint8], *, shown: NDArray[np.uint8] | None = None) -> Path:
+    """A tiled TIFF at the target resolution, with a level of it, or of what is `shown`, eight times coarser."""
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = cv2.resize(picture, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+    shown = picture if shown is None else shown
+    coarse = cv2.resize(shown, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     with tifffile.TiffWriter(path) as tiff:
         for downsample, image in ((1, picture), (COARSE, coarse)):
             tiff.write(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -48,8 +49,9 @@ def test_damage_costs_its_own_cells_only(tmp_path: Path) -> None:
 
 
 def textured_picture() -> NDArray[np.uint8]:
-    """As rich as tissue everywhere: uint8 [768, 1024]."""
-    return np.random.default_rng(0).integers(80, 200, (768, 1024), dtype=np.uint8)
+    """As rich as tissue everywhere: uint8 RGB [768, 1024, 3]."""
+    coarse = np.random.default_rng(0).integers(80, 200, (24, 32), dtype=np.uint8)
+    return np.repeat(cv2.resize(coarse, (1024, 768), interpolation=cv2.INTER_CUBIC)[..., None], 3, axis=2)
 
 
 def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass(tmp_path: Path) -> None:
@@ -65,18 +67,18 @@ def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass
         rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
     assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
     assert tally.num_unread_cells == 1
-    assert "does not hold the tissue" in tally.unread_reason
+    assert "does not show the tissue" in tally.unread_reason
 
 
 @pytest.mark.parametrize("blank", [0, 128, 236, 255])
 def test_a_tile_that_is_blank_where_the_overview_shows_tissue_is_unread(tmp_path: Path, blank: int) -> None:
     picture = textured_picture()
     picture[256:512, 256:512] = picture[256:512, 768:] = blank
-    path = write_slide(tmp_path / "a.tif", picture)
+    path = write_slide(tmp_path / "a.tif", picture, shown=textured_picture())
     tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
     tissue[:, : tissue.shape[1] // 2] = True
     tally = ReadingTally()
     with Slide(path, target_mpp=MPP) as slide:
         rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
     assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
-    assert "does not hold the tissue" in tally.unread_reason
+    assert "does not show the tissue" in tally.unread_reason

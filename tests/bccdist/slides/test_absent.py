@@ -9,8 +9,8 @@ import tifffile
 from numpy.typing import NDArray
 from synthetic_slides import islands_picture
 
-from bccdist.slides.absent import blank_cells
-from bccdist.slides.slide import Slide
+from bccdist.slides.absent import SeenTissue, unread_cells
+from bccdist.slides.slide import PixelsThere, Slide
 from bccdist.slides.stain import stained
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -72,18 +72,63 @@ def test_glass_that_no_level_holds_is_glass(tmp_path: Path, picture: NDArray[np.
     assert not mask[:, : mask.shape[1] // 2].any()
 
 
-def is_blank(cell: NDArray[np.uint8], *, tissue: bool) -> bool:
-    mask = np.full((32, 32), tissue)
-    return bool(blank_cells(cell, mask, top_px=0, cell_px=256, mpp=0.92)[0])
+MASK = np.ones((40, 40), dtype=bool)
 
 
-def test_a_part_of_a_cell_that_is_blank_under_tissue_is_told_and_on_glass_is_not() -> None:
-    cell = np.random.default_rng(0).integers(80, 200, (256, 256, 3), dtype=np.uint8)
-    assert not is_blank(cell, tissue=True)
-    cell[128:, :64] = (232, 221, 229)
-    assert is_blank(cell, tissue=True)
-    assert not is_blank(cell, tissue=False)
+def tissue_like(seed: int) -> NDArray[np.uint8]:
+    """A cell of pink with structure of all sizes: uint8 RGB [256, 256, 3]."""
+    random = np.random.default_rng(seed)
+    picture = np.full((256, 256, 3), (200.0, 120.0, 170.0))
+    for size in (4, 8, 16, 32, 64):
+        waves = random.normal(0, 12, (size, size, 1)).astype(np.float32)
+        picture += cv2.resize(waves, (256, 256), interpolation=cv2.INTER_CUBIC)[..., None]
+    return picture.clip(0, 255).astype(np.uint8)
 
 
-def test_tissue_of_one_colour_is_not_blank() -> None:
-    assert not is_blank(np.full((256, 256, 3), (200, 120, 170), dtype=np.uint8), tissue=True)
+def overview_of(cell: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What an overview shows of a cell, which goes on beyond its edge: uint8 RGB [40, 40, 3]."""
+    edge_px = round(40 * TISSUE_MPP / 0.92)
+    wider = np.pad(cell, ((0, edge_px - 256), (0, edge_px - 256), (0, 0)), mode="edge")
+    return np.asarray(cv2.resize(wider, (40, 40), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def is_unread(cell: NDArray[np.uint8], shown: NDArray[np.uint8], mask: NDArray[np.bool_] = MASK) -> bool:
+    seen = SeenTissue(mask, overview_of(shown))
+    needed = np.array([True])
+    return bool(unread_cells(PixelsThere(cell, None), seen, needed, top_px=0, cell_px=256, mpp=0.92)[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_overview_shows_was_read_also_a_little_moved_or_blurred(seed: int) -> None:
+    cell = tissue_like(seed)
+    assert not is_unread(cell, cell)
+    assert not is_unread(np.roll(cell, (9, -9), axis=(0, 1)), cell)
+    assert not is_unread(cv2.GaussianBlur(cell, None, 3), cell)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_other_tissue_in_its_place_was_not(seed: int) -> None:
+    assert is_unread(tissue_like(100 + seed), tissue_like(seed))
+
+
+@pytest.mark.parametrize("colour", [(244, 243, 245), (232, 221, 229), (0, 0, 0), (200, 120, 170)])
+@pytest.mark.parametrize("noise", [0, 9])
+def test_blank_pixels_of_any_colour_in_its_place_were_not(colour: tuple[int, int, int], noise: int) -> None:
+    blank = np.random.default_rng(0).normal(colour, noise, (256, 256, 3)).clip(0, 255).astype(np.uint8)
+    assert is_unread(blank, tissue_like(0))
+    assert not is_unread(blank, tissue_like(0), np.zeros((40, 40), dtype=bool))
+
+
+def test_a_part_of_a_cell_is_enough() -> None:
+    cell = tissue_like(0)
+    cell[128:192, 64:128] = 244
+    assert is_unread(cell, tissue_like(0))
+
+
+def test_red_and_blue_that_changed_places_are_told() -> None:
+    assert is_unread(np.ascontiguousarray(tissue_like(0)[..., ::-1]), tissue_like(0))
+
+
+def test_flat_tissue_is_read_as_flat() -> None:
+    flat = np.full((256, 256, 3), (200, 120, 170), dtype=np.uint8)
+    assert not is_unread(flat, flat)
