@@ -20,6 +20,7 @@ from bccdist.slides.annotations import KindMasks, read_annotations
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import DEFAULT_KINDS, read_manifest
 from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP
 from shards.grid import needed_cells
 from shards.patches import (
     CodedPatch,
@@ -43,9 +44,10 @@ def _samples(folder: Path, config: ShardConfig, *, part: str = "train") -> list[
 def _patches(slide: Slide, boxes: list[Box], mask: Path) -> dict[Box, tuple[NDArray[np.uint8], KindMasks]]:
     annotation = read_annotations([mask], slide, DEFAULT_KINDS)
     needed = needed_cells(boxes, cell_px=CELL_PX)
+    tissue = np.ones(slide.overview(TISSUE_MPP).pixels.shape[:2], dtype=bool)
     return {
         box: (cut_image(bands, box), {kind: cut_mask(bands, box, kind) for kind in Kind})
-        for bands, row in patch_rows(read_bands(slide, annotation, needed, np.ones((1, 1), dtype=bool)), boxes)
+        for bands, row in patch_rows(read_bands(slide, annotation, needed, tissue), boxes)
         for box in row
     }
 
