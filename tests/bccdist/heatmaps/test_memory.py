@@ -23,14 +23,15 @@ _LEVELS = ((1, 512), (2, 512), (16, 128))
 _BLOCK_PX = 2048
 """What a tile of the coarsest level covers of level 0."""
 _INFER = """
-import json, resource, sys
+import json, re, sys
 from pathlib import Path
 from bccdist.configuration import InferConfig
 from bccdist.stages.epochs import infer_slides
 folder, flags = Path(sys.argv[1]), json.loads(sys.argv[2])
 config = InferConfig(**flags)
 infer_slides(folder / "slides.csv", [sys.argv[3]], folder / "study", "resnet34_ds", [1], config, num_workers=0)
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+# Not ru_maxrss, which begins with what the process held that started this one.
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 2**20)
 """
 
 
