@@ -99,10 +99,8 @@ def build_slide(
     table = tabulate(rows, tar=tar_record.path)
     write_rows(paths.rows(record.slide_id), SlideRows(identity=identity, tar=tar_record, table=table))
     num_tumor = pc.sum(table["pool_tumor"]).as_py()
-    text = f"{len(rows)} patches, {num_tumor} with tumor, {time.perf_counter() - started_s:.1f} s"
-    if slide.why_not_by_tile:
-        text = f"{text}, read through OpenSlide: {slide.why_not_by_tile}"
-    return SlideDone(text)
+    seconds = time.perf_counter() - started_s
+    return SlideDone(f"{len(rows)} patches, {num_tumor} with tumor, {seconds:.1f} s{slide.log_of_reader}")
 
 
 @contextmanager

@@ -26,6 +26,8 @@ _LEAST_TISSUE = 0.75
 _INSIDE = 0.999
 _LEAST_SQUARES = 64
 """Of the squares of a cell, those with tissue, from which their correlation says anything."""
+_SHIFTS = ((1, 1), (0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2))
+"""Where a cell begins in one that is padded by a square: as it lies first, which is nearly always enough."""
 
 
 class SeenTissue(NamedTuple):
@@ -78,18 +80,20 @@ def _other_cells(
     num = cell_px // _FINE_PX
     edges_y = (top_px + np.arange(num + 1) * _FINE_PX) * scale
     first, last = int(edges_y[0]), int(np.ceil(edges_y[-1]))
+    mask, picture = (values[first:last] for values in seen)
+    rows = _shares(edges_y - first, last - first)[:, : len(mask)]
     for col in np.flatnonzero(needed).tolist():
         edges_x = (col * cell_px + np.arange(num + 1) * _FINE_PX) * scale
         left, right = int(edges_x[0]), int(np.ceil(edges_x[-1]))
-        view = (slice(first, last), slice(left, right))
-        if not seen.mask[view].any():
+        here_mask = mask[:, left:right]
+        if not here_mask.any():
             continue
         # What lies beyond the slide has no share of any square, so that squares across its border are not compared.
-        rows, cols = _shares(edges_y - first, last - first), _shares(edges_x - left, right - left)
-        rows, cols = rows[:, : seen.mask[view].shape[0]], cols[:, : seen.mask[view].shape[1]]
+        cols = _shares(edges_x - left, right - left)[:, : here_mask.shape[1]]
         is_inside = np.outer(rows.sum(axis=1), cols.sum(axis=1)) > _INSIDE
-        is_tissue = (rows @ seen.mask[view].astype(np.float32) @ cols.T >= _LEAST_TISSUE) & is_inside
-        there = np.stack([rows @ plane @ cols.T for plane in seen.picture[view].astype(np.float32).transpose(2, 0, 1)])
+        is_tissue = (rows @ here_mask.astype(np.float32) @ cols.T >= _LEAST_TISSUE) & is_inside
+        planes = picture[:, left:right].astype(np.float32).transpose(2, 0, 1)
+        there = np.stack([rows @ plane @ cols.T for plane in planes])
         cell = np.ascontiguousarray(pixels[::_STRIDE_PX, col * cell_px : (col + 1) * cell_px])
         here = np.asarray(cv2.resize(cell, (num, num), interpolation=cv2.INTER_AREA), dtype=np.float32)
         found[col] = _differ(here - there.transpose(1, 2, 0), is_tissue) or _do_not_correlate(
@@ -125,8 +129,7 @@ def _do_not_correlate(here: NDArray[np.float32], there: NDArray[Any], is_tissue:
     padded = np.pad(here, 1, mode="edge")
     num = len(here)
     expected = there[is_tissue] - there[is_tissue].mean()
-    # As it lies first: that is nearly always enough.
-    for dy, dx in sorted(np.ndindex(3, 3), key=lambda shift: (shift[0] - 1) ** 2 + (shift[1] - 1) ** 2):
+    for dy, dx in _SHIFTS:
         shifted = padded[dy : dy + num, dx : dx + num][is_tissue]
         shifted = shifted - shifted.mean()
         norm = np.sqrt((shifted**2).sum() * (expected**2).sum())

@@ -174,6 +174,11 @@ class Slide:
         """What reads the pixels: `tiles`, out of the file directly, or `openslide`."""
         return "openslide" if self.why_not_by_tile else "tiles"
 
+    @property
+    def log_of_reader(self) -> str:
+        """What a line of the log ends with: why the pixels are read through OpenSlide; empty where they are not."""
+        return f", read through OpenSlide: {self.why_not_by_tile}" if self.why_not_by_tile else ""
+
     def reopen(self) -> None:
         """Open the file anew: after a failed read OpenSlide refuses every other one."""
         self.close()
@@ -187,21 +192,18 @@ class Slide:
         if self._by_tile and isinstance(self._source, OpenSlideLevel) and not self._source.is_on_grid:
             # OpenSlide would blur it, here more and there less; level 0 it never blurs, so there is such a level.
             on_grid = [each for each in range(self.num_levels) if self._is_on_grid_below(each, level)]
-            finer = max(on_grid, key=self._factor)
+            finer = max(on_grid, key=self._downsamples.__getitem__)
             downsample = self.resolution.downsample
-            self.resolution = replace(self.resolution, level=finer, resize=downsample / self._factor(finer))
+            self.resolution = replace(self.resolution, level=finer, resize=downsample / self._downsamples[finer])
             self.why_not_by_tile += (
-                f"; level {level} is {self._factor(level):.6g} times smaller than level 0, which OpenSlide can only "
-                f"read blurred, so that level {finer} is read and averaged"
+                f"; level {level} is {self._downsamples[level]:.6g} times smaller than level 0, which OpenSlide can "
+                f"only read blurred, so that level {finer} is read and averaged"
             )
             self._source, self._step, _ = self._open_level(finer, step=self.resolution.resize)
 
-    def _factor(self, level: int) -> float:
-        return self._downsamples[level]
-
     def _is_on_grid_below(self, level: int, limit: int) -> bool:
         """Whether a level is finer than another one, and OpenSlide gives its own pixels."""
-        return self._factor(level) < self._factor(limit) and self._plain_level(level).is_on_grid
+        return self._downsamples[level] < self._downsamples[limit] and self._plain_level(level).is_on_grid
 
     def _open_level(self, level: int, *, step: float) -> tuple[Level, float, str]:
         """A level of the file, or what a decoder makes of it.
@@ -314,7 +316,7 @@ class Slide:
         Raises:
             SlideError: the scanner's data cannot be decoded; `reopen` before anything else is read.
         """
-        source = OpenSlideLevel(lambda: self._handle, level, self.path)
+        source = self._plain_level(level)
         box_px = box_level0_px.scaled(1 / self._downsamples[level]).intersection(Box(0, 0, *source.size_px))
         image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
         source.read_into(image, box_px)
@@ -356,11 +358,11 @@ class Slide:
         Else a hole in the overview would hide tissue, which then would be neither read nor missed. Tiles that
         OpenSlide blanks, as it does in Aperio's files below a missing one, serve here, too: they tell where to look.
         """
-        finer = (each for each in range(self.num_levels) if self._factor(each) <= self._factor(level))
-        for each in sorted(finer, key=self._factor, reverse=True):
+        finer = (each for each in range(self.num_levels) if self._downsamples[each] <= self._downsamples[level])
+        for each in sorted(finer, key=self._downsamples.__getitem__, reverse=True):
             if not is_absent.any():
                 return
-            step = self.level0_size[0] / image.shape[1] / self._factor(each)
+            step = self.level0_size[0] / image.shape[1] / self._downsamples[each]
             try:
                 tiles, _ = open_tile_level(
                     self.path, self._plain_level(each), largest_reduction=step, as_stored=True, pool=self._pool

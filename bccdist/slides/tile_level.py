@@ -293,7 +293,8 @@ def _find_grid(path: Path, reference: OpenSlideLevel, *, as_stored: bool) -> tup
             _refuse_coding(page)
             grid = _ndpi_grid(page) if reference.vendor == "hamamatsu" else _tiff_grid(page)
     except (tifffile.TiffFileError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise NotByTileError(f"its directories cannot be read as a TIFF's: {error}") from error
+        # Without the cause, which is for OpenSlide's errors alone: after those the file has to be opened again.
+        raise NotByTileError(f"its directories cannot be read as a TIFF's: {error}") from None
     return grid, reduction
 
 

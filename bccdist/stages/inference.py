@@ -1,7 +1,7 @@
 """Slides and weights to heatmaps and ledger rows (paper, section 2.4): the work of the inference job's process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import isclose
 from pathlib import Path
@@ -232,10 +232,10 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
         )
         remove_leftovers(heatmap.path)
     patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
-    done = _outcome(len(sections), tally, perf_counter() - started, patches=patches, undecided=undecided)
-    if isinstance(done, str) or not slide.why_not_by_tile:
-        return done
-    return replace(done, text=f"{done.text}, read through OpenSlide: {slide.why_not_by_tile}")
+    total_s = perf_counter() - started
+    return _outcome(
+        len(sections), tally, total_s, patches=patches, undecided=undecided, log_of_reader=slide.log_of_reader
+    )
 
 
 def _require_same_frame(heatmap: Heatmap, slide: Slide) -> None:
@@ -272,7 +272,7 @@ def _undecided(job: _Job) -> tuple[int, int]:
 
 
 def _outcome(
-    num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int
+    num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int, log_of_reader: str
 ) -> str | SlideDone:
     """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
     num_networks = len(tally.network_s)
@@ -284,7 +284,7 @@ def _outcome(
     text = (
         f"{_told(num_sections)}, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
-        f"{cascade}{unread}"
+        f"{cascade}{unread}{log_of_reader}"
     )
     return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)
 
