@@ -18,15 +18,14 @@ import cv2
 import numpy as np
 import tifffile
 import tyro
-from numpy.typing import NDArray
 
 from bccdist.command import run_command
 from bccdist.slides.fingerprints import Fingerprint, content_of, make_fingerprint
 from bccdist.slides.likeness import look_alikes
 from bccdist.slides.manifest import read_manifest
 from bccdist.slides.slide import Slide
+from benchmarks.rescans import Picture, recompressed, scaled, scanned_again, turned
 
-Picture = NDArray[np.uint8]
 Result = TypeVar("Result")
 Sources = dict[str, tuple[Path, float | None]]
 """Files by name, with the um/px where the file's is wrong."""
@@ -38,24 +37,6 @@ _TISSUE_SHARE = 0.15
 
 Change = Callable[[Picture, np.random.Generator], tuple[Picture, float]]
 """From a picture to the changed one, and how many times the um/px the file says."""
-
-
-def _jpeg(picture: Picture, quality: int) -> Picture:
-    _, coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
-
-
-def _turned(picture: Picture, degrees: float) -> Picture:
-    height, width = picture.shape[:2]
-    transform = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
-    cos, sin = abs(transform[0, 0]), abs(transform[0, 1])
-    size = (int(height * sin + width * cos), int(height * cos + width * sin))
-    transform[:, 2] += (size[0] / 2 - width / 2, size[1] / 2 - height / 2)
-    return np.asarray(cv2.warpAffine(picture, transform, size, borderValue=(255, 255, 255)), dtype=np.uint8)
-
-
-def _scaled(picture: Picture, factor: float) -> Picture:
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _cut(picture: Picture, random: np.random.Generator, *, edge: float) -> Picture:
@@ -70,21 +51,13 @@ def _cut(picture: Picture, random: np.random.Generator, *, edge: float) -> Pictu
     return cutting
 
 
-def _scanned_again(picture: Picture, random: np.random.Generator) -> Picture:
-    """A little turned, out of focus, in other colours, with noise, and recompressed."""
-    light = cv2.GaussianBlur(_turned(picture, random.uniform(-3, 3)).astype(np.float32) / 255, (0, 0), 1.2)
-    light = light ** random.uniform(0.8, 1.25) * random.uniform(0.88, 1.0, 3).astype(np.float32)
-    light += random.normal(0, 0.015, light.shape).astype(np.float32)
-    return _jpeg((255 * light).clip(0, 255).astype(np.uint8), 60)
-
-
 CHANGES: dict[str, Change] = {
     "turned by 90, 180 or 270 degrees": lambda picture, random: (np.rot90(picture, int(random.integers(1, 4))), 1),
-    "turned by any angle": lambda picture, random: (_turned(picture, random.uniform(5, 355)), 1),
+    "turned by any angle": lambda picture, random: (turned(picture, random.uniform(5, 355)), 1),
     "mirrored": lambda picture, random: (picture[:, ::-1] if random.random() < 0.5 else picture[::-1], 1),
-    "mirrored and turned": lambda picture, random: (_turned(picture[:, ::-1].copy(), random.uniform(5, 355)), 1),
-    "JPEG of quality 30": lambda picture, _: (_jpeg(picture, 30), 1),
-    "JPEG of quality 10": lambda picture, _: (_jpeg(picture, 10), 1),
+    "mirrored and turned": lambda picture, random: (turned(picture[:, ::-1].copy(), random.uniform(5, 355)), 1),
+    "JPEG of quality 30": lambda picture, _: (recompressed(picture, 30), 1),
+    "JPEG of quality 10": lambda picture, _: (recompressed(picture, 10), 1),
     "cut to 70 % of each edge": lambda picture, random: (_cut(picture, random, edge=0.7), 1),
     "cut to 50 %": lambda picture, random: (_cut(picture, random, edge=0.5), 1),
     "cut to 50 %, mirrored and turned": lambda picture, random: (
@@ -92,15 +65,15 @@ CHANGES: dict[str, Change] = {
         1,
     ),
     "cut to 35 %": lambda picture, random: (_cut(picture, random, edge=0.35), 1),
-    "1.3 times the um/px": lambda picture, _: (_scaled(picture, 1 / 1.3), 1.3),
-    "2 times the um/px": lambda picture, _: (_scaled(picture, 0.5), 2),
-    "half the um/px": lambda picture, _: (_scaled(picture, 2.0), 0.5),
+    "1.3 times the um/px": lambda picture, _: (scaled(picture, 1 / 1.3), 1.3),
+    "2 times the um/px": lambda picture, _: (scaled(picture, 0.5), 2),
+    "half the um/px": lambda picture, _: (scaled(picture, 2.0), 0.5),
     "um/px 2 times too large": lambda picture, _: (picture, 2),
     "um/px 2.54 times too large": lambda picture, _: (picture, 2.54),
     "um/px 2 times too small": lambda picture, _: (picture, 0.5),
-    "scanned again": lambda picture, random: (_scanned_again(picture, random), 1),
+    "scanned again": lambda picture, random: (scanned_again(picture, random), 1),
     "scanned again at 1.8 times the um/px": lambda picture, random: (
-        _scanned_again(_scaled(picture, 1 / 1.8), random),
+        scanned_again(scaled(picture, 1 / 1.8), random),
         1.8,
     ),
 }

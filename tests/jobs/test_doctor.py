@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 from killing import killed_at
 from synthetic_slides import islands_picture, write_slide
-from tissue_pictures import scaled, textured_tissue, turned
+from tissue_pictures import textured_tissue
 
 from bccdist.errors import ConfigurationError, ManifestError
 from bccdist.parts import Part
 from bccdist.slides.checkup import Code, Finding, Severity, SlideCheckup
 from bccdist.slides.manifest import SlideRecord
+from benchmarks.rescans import scaled, turned
 from jobs import doctor
 from jobs.doctor import DoctorArguments, main
 from jobs.doctor_lines import LINE_WIDTH, closing_lines, fault_lines, finding_lines, header_lines, slide_line

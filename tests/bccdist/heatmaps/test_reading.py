@@ -9,7 +9,7 @@ import tifffile
 from heatmap_slides import MPP, damage_tile, grey_picture, write_slide
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.reading import ReadingTally, readable_rows
+from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
 from bccdist.slides.slide import Slide
 
 
@@ -54,17 +54,22 @@ def textured_picture() -> NDArray[np.uint8]:
     return np.repeat(cv2.resize(coarse, (1024, 768), interpolation=cv2.INTER_CUBIC)[..., None], 3, axis=2)
 
 
+def read_with_tissue_at_the_left(path: Path) -> tuple[list[CellRow], ReadingTally]:
+    """All rows of a slide of 1024 x 768 px whose left half is tissue."""
+    tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
+    tissue[:, : tissue.shape[1] // 2] = True
+    tally = ReadingTally()
+    with Slide(path, target_mpp=MPP) as slide:
+        return list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue)), tally
+
+
 def test_tissue_that_is_not_in_the_file_is_unread_and_glass_that_is_not_is_glass(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "a.tif", textured_picture())
     with tifffile.TiffFile(path, mode="r+") as tiff:
         counts = list(tiff.pages[0].databytecounts)
         counts[5] = counts[7] = 0
         tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
-    tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
-    tissue[:, : tissue.shape[1] // 2] = True
-    tally = ReadingTally()
-    with Slide(path, target_mpp=MPP) as slide:
-        rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
+    rows, tally = read_with_tissue_at_the_left(path)
     assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
     assert tally.num_unread_cells == 1
     assert "does not show the tissue" in tally.unread_reason
@@ -75,10 +80,6 @@ def test_a_tile_that_is_blank_where_the_overview_shows_tissue_is_unread(tmp_path
     picture = textured_picture()
     picture[256:512, 256:512] = picture[256:512, 768:] = blank
     path = write_slide(tmp_path / "a.tif", picture, shown=textured_picture())
-    tissue = np.zeros((round(768 * MPP / 8), round(1024 * MPP / 8)), dtype=bool)
-    tissue[:, : tissue.shape[1] // 2] = True
-    tally = ReadingTally()
-    with Slide(path, target_mpp=MPP) as slide:
-        rows = list(readable_rows(slide, np.ones((3, 4), dtype=bool), tally, tissue))
+    rows, tally = read_with_tissue_at_the_left(path)
     assert [row.unread.tolist() for row in rows] == [[False] * 4, [False, True, False, False], [False] * 4]
     assert "does not show the tissue" in tally.unread_reason

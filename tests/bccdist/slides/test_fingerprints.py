@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from synthetic_slides import GLASS, islands_picture, write_slide
-from tissue_pictures import scaled, textured_tissue, turned
+from tissue_pictures import textured_tissue
 
 from bccdist.errors import SlideError
 from bccdist.parts import Part
@@ -23,6 +23,7 @@ from bccdist.slides.fingerprints import (
 )
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SlideRecord
+from benchmarks.rescans import scaled, turned
 
 MPP = 2.0
 

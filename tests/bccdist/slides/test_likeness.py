@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tissue_pictures import Picture, recompressed, scaled, scanned_again, textured_tissue, turned
+from tissue_pictures import textured_tissue
 
 from bccdist.slides.fingerprints import Fingerprint, find_landmarks
 from bccdist.slides.likeness import LEAST_AGREEING, Likeness, look_alikes
+from benchmarks.rescans import Picture, recompressed, scaled, scanned_again, turned
 
 NUM_OTHERS = 6
 

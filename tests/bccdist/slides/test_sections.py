@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from island_slides import HEIGHT_PX, ISLANDS, MPP, WIDTH_PX, open_slide
 from numpy.typing import NDArray
 from synthetic_slides import islands_picture, write_slide
 
@@ -24,16 +25,7 @@ from bccdist.slides.sections import (
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 
-MPP = 2.0
-"""Of the test slides: a quarter of the tissue mask's."""
-WIDTH_PX, HEIGHT_PX = 1200, 640
-ISLANDS = (Box(80, 80, 320, 200), Box(720, 120, 240, 160), Box(160, 400, 400, 160))
 GAP_PX = MERGE_GAP_UM / TISSUE_MPP
-
-
-def open_slide(folder: Path, *islands: tuple[int, int, int, int], noise: float = 3.0) -> Slide:
-    picture = islands_picture(WIDTH_PX, HEIGHT_PX, *islands, noise=noise)
-    return Slide(write_slide(folder / "a.tif", picture, mpp=MPP), target_mpp=MPP)
 
 
 @pytest.fixture(scope="module")

@@ -102,25 +102,24 @@ def test_a_level_of_another_picture_is_refused_though_its_size_fits(tmp_path: Pa
 
 
 @pytest.mark.shared_data
-def test_the_case_of_pink_glass_has_its_two_sections(shared_data: Path) -> None:
-    with Slide(shared_data / "cases" / "pink-glass" / "pinker_glass.tif", target_mpp=0.92) as slide:
+@pytest.mark.parametrize(
+    ("name", "boxes", "within_px"),
+    [
+        ("pink-glass/pinker_glass.tif", ((700, 650, 1600, 1100), (3500, 2150, 1800, 1300)), 100),
+        ("padded-levels/padded.tif", ((300, 250, 600, 500), (3950, 2350, 700, 500)), 60),
+    ],
+    ids=["pink glass", "padded levels"],
+)
+def test_a_case_has_its_two_sections(
+    shared_data: Path, name: str, boxes: tuple[tuple[int, int, int, int], ...], within_px: int
+) -> None:
+    with Slide(shared_data / "cases" / name, target_mpp=0.92) as slide:
         found = [
             box.scaled(8.0 / slide.resolution.mpp_level0)
             for box in find_sections(tissue_mask(slide, for_sections=True))
         ]
-    for box, expected in zip(found, ((700, 650, 1600, 1100), (3500, 2150, 1800, 1300)), strict=True):
-        assert np.abs(np.array(box) - expected).max() <= 100
-
-
-@pytest.mark.shared_data
-def test_the_case_of_padded_levels_has_its_two_sections(shared_data: Path) -> None:
-    with Slide(shared_data / "cases" / "padded-levels" / "padded.tif", target_mpp=0.92) as slide:
-        found = [
-            box.scaled(8.0 / slide.resolution.mpp_level0)
-            for box in find_sections(tissue_mask(slide, for_sections=True))
-        ]
-    for box, expected in zip(found, ((300, 250, 600, 500), (3950, 2350, 700, 500)), strict=True):
-        assert np.abs(np.array(box) - expected).max() <= 60
+    for box, expected in zip(found, boxes, strict=True):
+        assert np.abs(np.array(box) - expected).max() <= within_px
 
 
 def test_a_pens_closed_line_of_the_colour_of_stain_is_said(tmp_path: Path) -> None:
