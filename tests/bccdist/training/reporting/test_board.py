@@ -1,6 +1,7 @@
 """TensorBoard finds the steps and epochs of a run, each once, however often the run was started."""
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,12 @@ def _points(folder: Path, name: str) -> list[tuple[int, float]]:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[Board]:
-    board = Board(tmp_path / "tensorboard", first_step=0)
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+    """Begun an hour ago: TensorBoard reads files in the order of their names, in which two of one second may swap."""
+    an_hour_ago = time.time() - 3600
+    with monkeypatch.context() as then:
+        then.setattr(time, "time", lambda: an_hour_ago)
+        board = Board(tmp_path / "tensorboard", first_step=0)
     yield board
     board.close()
 
