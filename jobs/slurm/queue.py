@@ -2,13 +2,14 @@
 
 import getpass
 import re
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bccdist.errors import ClusterError
 from bccdist.log import LOG
+from jobs.slurm import commands
+from jobs.slurm.commands import SlurmCommandError
 
 PATIENCE_S = 300.0
 """How long a controller may be away, as during its restart, before a command is given up."""
@@ -155,13 +156,10 @@ def _ask(words: Sequence[str], *, patience_s: float) -> str:
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise ClusterError(f"{words[0]} is not found: is this machine part of a Slurm site?") from None
-        if done.returncode == 0:
-            return done.stdout
-        said = (done.stderr or done.stdout).strip()
-        if not is_transient(said) or time.monotonic() > deadline_s:
-            raise ClusterError(f"`{' '.join(words)}` failed: {said}{advice(said)}")
-        LOG.warning(f"Slurm does not answer ({said.splitlines()[-1]}); trying again")
+            return commands.ask(*words)
+        except SlurmCommandError as error:
+            passes = not error.in_time or is_transient(error.said)
+            if not passes or time.monotonic() > deadline_s:
+                raise ClusterError(f"{error}{advice(error.said)}") from error
+            LOG.warning(f"Slurm does not answer ({str(error).splitlines()[-1]}); trying again")
         time.sleep(_PAUSE_S)

@@ -15,10 +15,11 @@ The last two ask first whether the job still counts as running: one that somebod
 import os
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
+from bccdist.errors import ClusterError
 from bccdist.log import LOG
+from jobs.slurm import commands
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a stage that saved its work because it was told to end."""
@@ -34,7 +35,10 @@ def queue_again() -> None:
         return
     job_id = os.environ["SLURM_JOB_ID"]
     LOG.warning(f"job {job_id} was told to end while it ran: it is queued again")
-    subprocess.run(["scontrol", "requeue", job_id], check=False)
+    try:
+        commands.ask("scontrol", "requeue", job_id)
+    except ClusterError as error:
+        LOG.error(f"job {job_id} is not queued again: {error}")
 
 
 def no_requeue_reason() -> str:
@@ -45,10 +49,10 @@ def no_requeue_reason() -> str:
     if (rank := os.environ.get("SLURM_PROCID", "0")) != "0":
         return f"rank 0 does so for all, and this is rank {rank}"
     try:
-        told = subprocess.run([*_STATE_OF, f"--job={job_id}"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "squeue is not found here, so nobody can say whether the job was cancelled"
-    if (state := told.stdout.strip()) != "RUNNING":
+        told = commands.ask(*_STATE_OF, f"--job={job_id}")
+    except ClusterError as error:
+        return f"nobody can say whether it was cancelled: {error}"
+    if (state := told.strip()) != "RUNNING":
         return f"its state is {state or 'unknown'}, not RUNNING: somebody ended it"
     return ""
 

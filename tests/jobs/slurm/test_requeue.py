@@ -32,7 +32,11 @@ def squeue_says(commands: Path, state: str) -> None:
         ({"SLURM_JOB_ID": "7", "SLURM_PROCID": "1"}, "RUNNING", "rank 0 does so for all, and this is rank 1"),
         ({"SLURM_JOB_ID": "7"}, "COMPLETING", "its state is COMPLETING, not RUNNING: somebody ended it"),
         ({"SLURM_JOB_ID": "7"}, "", "its state is unknown, not RUNNING: somebody ended it"),
-        ({"SLURM_JOB_ID": "7"}, None, "squeue is not found here, so nobody can say whether the job was cancelled"),
+        (
+            {"SLURM_JOB_ID": "7"},
+            None,
+            "nobody can say whether it was cancelled: squeue is not found: is this machine part of a Slurm site?",
+        ),
     ],
 )
 def test_a_job_that_is_not_queued_again_has_a_reason(
