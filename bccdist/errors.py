@@ -49,6 +49,10 @@ class LedgerError(BccdistError, ValueError):
     """A section ledger is missing, unfinished or contradicts itself."""
 
 
+class ModelError(BccdistError, OSError):
+    """A model file is missing, damaged, of another version, or does not fit what it is used for."""
+
+
 class ClusterError(BccdistError, RuntimeError):
     """Slurm does not answer, or does not do what it was asked for; the message holds what it said."""
 

@@ -5,11 +5,13 @@ import hashlib
 import io
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipInfo
 
 from bccdist.errors import ConfigurationError
 
@@ -72,6 +74,17 @@ def read_json(path: Path) -> Any:
         raise ConfigurationError(
             f"{path}: damaged, not valid JSON: {error}; put it back from where it is whole, or remove it"
         ) from error
+
+
+_UNIX = 3
+
+
+def stored_entry(name: str) -> ZipInfo:
+    """An uncompressed entry of a zip, the same on every machine and day: ZipInfo sets the year 1980 itself."""
+    entry = ZipInfo(name)
+    entry.create_system = _UNIX
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    return entry
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Tables as parquet files that hold the SHA-256 of their bytes (`bccdist.seals`)."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from bccdist.errors import BccdistError
 from bccdist.files import atomic_path
-from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, seal
+from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, seal, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +37,22 @@ class OpenTable:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet table atomically, with a seal."""
     with atomic_path(path) as partial:
-        # Beside the schema's own texts, which the file holds twice.
-        with pq.ParquetWriter(partial, table.schema, compression="zstd") as writer:
-            writer.add_key_value_metadata({SEAL_KEY: BLANK_SEAL})
-            writer.write_table(table)
+        _write(partial, table)
         seal(partial)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a parquet file, with a seal."""
+    file = io.BytesIO()
+    _write(file, table)
+    return sealed(file.getvalue())
+
+
+def _write(where: Path | io.BytesIO, table: pa.Table) -> None:
+    # Beside the schema's own texts, which the file holds twice.
+    with pq.ParquetWriter(where, table.schema, compression="zstd") as writer:
+        writer.add_key_value_metadata({SEAL_KEY: BLANK_SEAL})
+        writer.write_table(table)
 
 
 def open_table(path: Path, *, error: type[BccdistError], advice: str) -> OpenTable:

@@ -117,9 +117,14 @@ def read_sealed(path: Path, *, error: type[BccdistError], advice: str) -> bytes:
 
 
 def write_sealed_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a mapping atomically as indented JSON with sorted keys and, under `SEAL_KEY`, a seal."""
+    """Write a mapping atomically as `sealed_json`."""
+    write_bytes(path, sealed_json(value))
+
+
+def sealed_json(value: Mapping[str, Any]) -> bytes:
+    """A mapping as indented JSON with sorted keys and, under `SEAL_KEY`, a seal."""
     text = json.dumps({**value, SEAL_KEY: BLANK_SEAL}, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_bytes(path, sealed(text.encode()))
+    return sealed(text.encode())
 
 
 def read_sealed_json(path: Path, *, error: type[BccdistError], advice: str) -> dict[str, Any]:
@@ -141,17 +146,18 @@ def read_sealed_json(path: Path, *, error: type[BccdistError], advice: str) -> d
 
 
 def _find(file: BinaryIO) -> _Found | None:
+    """The file's own seal: the last one, as those of files that were packed into it stand before it."""
     for start, data in _ends(file):
-        if match := _SEAL.search(data):
-            return _Found(start + match.start(1), match[1])
+        if matches := list(_SEAL.finditer(data)):
+            return _Found(start + matches[-1].start(1), matches[-1][1])
     return None
 
 
 def _ends(file: BinaryIO) -> list[tuple[int, bytes]]:
-    """The file's begin and end, each with the place of its first byte; both may be the whole file."""
+    """The file's end and begin, each with the place of its first byte; both may be the whole file."""
     size = file.seek(0, io.SEEK_END)
     ends = []
-    for start in {0, max(0, size - _END_BYTES)}:
+    for start in sorted({0, max(0, size - _END_BYTES)}, reverse=True):
         file.seek(start)
         ends.append((start, file.read(_END_BYTES)))
     return ends

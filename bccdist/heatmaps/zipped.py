@@ -13,16 +13,16 @@ import io
 import json
 import os
 import shutil
-import stat
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ZipStore
 
 from bccdist.errors import HeatmapError
+from bccdist.files import stored_entry
 from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, say_unsealed, sealed
 
 SUFFIX = ".ozx"
@@ -30,7 +30,6 @@ _METADATA_NAME = "zarr.json"
 _COPY_BYTES = 1 << 20
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 """What an entry of the directory begins with."""
-_UNIX = 3
 _LOCAL_HEADER_BYTES = 30
 """Bytes of an entry before its name; the last two numbers are the lengths of the name and of what follows it."""
 
@@ -56,7 +55,10 @@ def pack_folder(folder: Path, path: Path, *, ngff_version: str) -> None:
         archive.comment = json.dumps({"ome": about_file, SEAL_KEY: BLANK_SEAL}).encode()
         for name in names:
             # RFC-9 asks for Zip64 whatever the size.
-            with (folder / name).open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as entry:
+            with (
+                (folder / name).open("rb") as source,
+                archive.open(stored_entry(str(name)), "w", force_zip64=True) as entry,
+            ):
                 shutil.copyfileobj(source, entry, _COPY_BYTES)
     _seal_directory(path)
 
@@ -94,14 +96,6 @@ def check_zipped(path: Path, *, advice: str) -> None:
             raise BadZipFile("its directory has entries that cannot be read")
         if damaged := archive.testzip():
             raise BadZipFile(f"{damaged} has another CRC than was written")
-
-
-def _entry(name: PurePosixPath) -> ZipInfo:
-    """An uncompressed entry that is the same on every machine and day: ZipInfo's own time is the year 1980."""
-    entry = ZipInfo(str(name))
-    entry.create_system = _UNIX
-    entry.external_attr = (stat.S_IFREG | 0o644) << 16
-    return entry
 
 
 class ZippedStore(ZipStore):
