@@ -76,7 +76,7 @@ def _write_pyramid(path: Path, image: NDArray[np.uint8]) -> None:
             tiff.write(
                 cv2.resize(image, size, interpolation=cv2.INTER_AREA),
                 tile=(TILE_PX, TILE_PX),
-                photometric="ycbcr",
+                photometric="rgb",  # of what is given; the tiles are YCbCr
                 compression="jpeg",
                 compressionargs={"level": 85, "subsampling": "420"},
                 subfiletype=int(level > 0),
