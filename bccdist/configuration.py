@@ -3,15 +3,17 @@
 [open] marks what the paper leaves open: the reading given is a default, and each has its own key.
 """
 
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import digest_of, read_json, write_json
+from bccdist.files import digest_of, parse_json
+from bccdist.seals import SEAL_KEY, check_seal, write_sealed_json
 
 Setting = Literal["unet", "resnet34", "resnet34_ds", "resnet34_linear"]
 SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
@@ -236,6 +238,9 @@ class TrainConfig:
     """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
     encoder_weights: Path | None = None
     """File with the weights of a ResNet34 or ResNet18 that the encoder starts from; None starts at random. [open]"""
+    start_from: Path | None = None
+    """File with a network of this product, of the same setting and width, that training starts from: its weights
+    alone, with a fresh optimiser; None starts at random."""
     focal_gamma: float = 2.0
     """gamma of the focal loss; 0 is cross-entropy."""
     mask_downsampling: MaskDownsampling = "nearest-exact"
@@ -255,7 +260,7 @@ class TrainConfig:
     lr_every_epochs: int = 5
     """Number of epochs after which the learning rate is multiplied by `lr_factor`."""
     epochs: int = 40
-    """Number of epochs of a run."""
+    """Number of epochs of a run; raised later, a run that is done goes on."""
     global_batch: int = 64
     """Patches per optimiser step, over all ranks, whatever their number."""
     micro_batch: int = 16
@@ -279,6 +284,8 @@ class TrainConfig:
         _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
         has_their_width = self.encoder_weights is None or self.width == 64
         _require(has_their_width, "width", self.width, "64, which the encoder_weights have")
+        is_alone = self.start_from is None or self.encoder_weights is None
+        _require(is_alone, "encoder_weights", self.encoder_weights, "None, because start_from has all weights")
         for name in ("focal_gamma", "merge_weight_std"):
             _require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "at least 0")
         _require(0 < self.iou_probability < 1, "iou_probability", self.iou_probability, "above 0 and below 1")
@@ -420,8 +427,12 @@ class SelectConfig:
 StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | SpeedupsConfig
 
 
-_PACE = ("num_workers", "save_every_min", "digest")
-"""What says how fast or how safe a stage is and not what comes out, and the digest itself."""
+_PACE = ("num_workers", "save_every_min")
+"""What says how fast or how safe a stage is and not what comes out."""
+_GROWS = ("epochs",)
+"""What may be raised for work that has begun: the outcome is then as if so much had been asked for at first."""
+_PLACES = ("start_from",)
+"""Where a file lies whose SHA-256 names the work."""
 
 
 def _require(condition: bool, name: str, got: Any, expected: str) -> None:
@@ -431,14 +442,14 @@ def _require(condition: bool, name: str, got: Any, expected: str) -> None:
 
 def config_digest(config: StageConfig) -> str:
     """Twelve hex digits that name what decides the outcome in a configuration."""
-    return digest_of(_without_pace(_json_values(asdict(config))))
+    return digest_of(_decisive(_json_values(asdict(config))))
 
 
 def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     """Write a stage's configuration to its folder, or check that the one there is the same.
 
     What changes only how fast a stage is, or how much a crash costs (`num_workers`, `save_every_min`), may differ; it
-    is recorded as it was at first.
+    is recorded as it was at first. `epochs` may be raised, and is recorded as it is now.
 
     Args:
         path: the folder's config.json.
@@ -449,33 +460,41 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
         The digest of configuration and context.
 
     Raises:
-        ConfigurationError: the folder was made with another configuration, or before one of its keys existed; the
-            message lists the differences.
+        ConfigurationError: the folder was made with another configuration, or before one of its keys existed (the
+            message lists the differences); or its configuration is damaged.
     """
     values = _json_values({**asdict(config), **context})
-    digest = digest_of(_without_pace(values))
     if not path.exists():
-        write_json(path, {**values, "digest": digest})
+        digest = digest_of(_decisive(values))
+        write_sealed_json(path, {**values, "digest": digest})
         return digest
-    there = read_json(path)
-    if there.get("digest") != digest:
-        differences = _differences(there, values) or [f"digest: there {there.get('digest')!r}, here {digest!r}"]
+    there = read_claimed(path)
+    if differences := [*_differences(there, values), *_lowered(there, values)]:
         raise ConfigurationError(
             f"{path.parent} was made with another configuration ({'; '.join(differences)}); "
             "nothing was changed: give the same configuration or another folder"
         )
-    return digest
+    grown = {name: values[name] for name in _GROWS if name in values}
+    if any(there[name] != value for name, value in grown.items()):
+        write_sealed_json(path, {**there, **grown})
+    # Its own name, which is in all that it has made; versions that counted the epochs gave another one.
+    return str(there["digest"])
 
 
 def read_claimed(path: Path) -> dict[str, Any]:
     """What `claim_config` wrote to a folder's config.json.
 
     Raises:
-        ConfigurationError: it is damaged: its digest is not that of its content.
+        ConfigurationError: it is damaged, or was changed by hand.
     """
-    values: dict[str, Any] = read_json(path)
-    digest = digest_of(_without_pace(values))
-    if values.get("digest") != digest:
+    data = path.read_bytes()
+    advice = "changed by hand, or damaged; put it back from where it is whole"
+    is_sealed = check_seal(path, io.BytesIO(data), error=ConfigurationError, advice=advice)
+    values: dict[str, Any] = parse_json(data, path)
+    values.pop(SEAL_KEY, None)
+    # Versions before its seal had all but the pace in the digest.
+    digest = digest_of(_without(values, (*_PACE, "digest")))
+    if not is_sealed and values.get("digest") != digest:
         raise ConfigurationError(
             f"{path}: damaged or changed by hand: its content has the digest {digest}, and it says "
             f"{values.get('digest')}; put it back from where it is whole"
@@ -483,9 +502,18 @@ def read_claimed(path: Path) -> dict[str, Any]:
     return values
 
 
+def _lowered(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """What was asked for less of than the folder was made for: done work is not taken back."""
+    return [
+        f"{name}: there {there[name]}, here {here[name]}, and it can only be raised"
+        for name in _GROWS
+        if name in here and here[name] < there[name]
+    ]
+
+
 def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """What decides the outcome and differs, by dotted key; a key may be on one side alone."""
-    texts_there, texts_here = (dict(_dotted_texts(_without_pace(side))) for side in (there, here))
+    texts_there, texts_here = (dict(_dotted_texts(_decisive(side))) for side in (there, here))
     pairs = {
         key: (texts_there.get(key, "not set"), texts_here.get(key, "not set"))
         for key in sorted(texts_there.keys() | texts_here.keys())
@@ -507,6 +535,10 @@ def _json_values(values: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=os.fspath))  # type: ignore[no-any-return]
 
 
-def _without_pace(values: dict[str, Any]) -> dict[str, Any]:
+def _decisive(values: dict[str, Any]) -> dict[str, Any]:
     """The keys that decide what comes out."""
-    return {key: value for key, value in values.items() if key not in _PACE}
+    return _without(values, (*_PACE, *_GROWS, *_PLACES, "digest"))
+
+
+def _without(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in names}

@@ -68,8 +68,17 @@ def read_json(path: Path) -> Any:
     Raises:
         ConfigurationError: the file holds no JSON.
     """
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """The value in the bytes of the JSON file `path`.
+
+    Raises:
+        ConfigurationError: they are no JSON.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(data)
     except ValueError as error:
         raise ConfigurationError(
             f"{path}: damaged, not valid JSON: {error}; put it back from where it is whole, or remove it"

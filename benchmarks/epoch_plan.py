@@ -15,7 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from bccdist.configuration import BalanceConfig
-from bccdist.shard_set.epoch_plan import drawn_unbalance, plan_epoch
+from bccdist.shard_set.epoch_plan import MicroBatches, drawn_unbalance, plan_epoch
 
 PAPER_PATCHES = 185_308
 PAPER_STARTS = {"tumor": 175_771, "tumor_dense": 179_780, "stroma": 171_771, "normal": 173_771}
@@ -88,9 +88,10 @@ def _measure(num_patches: int, sender: Connection) -> None:
     plan_s = time.perf_counter() - start_s
     drawn_unbalance(members["tumor"].astype(np.float64), plan)
     peak_mib = _peak_mib()
+    (first,) = MicroBatches(global_batch=GLOBAL_BATCH, num=WORLD_SIZE).of_rank(0, world_size=WORLD_SIZE)
     start_s = time.perf_counter()
     for step in range(plan.num_steps):
-        plan.draws[plan.positions(step, rank=0, world_size=WORLD_SIZE)].tolist()
+        plan.draws[plan.positions(step, first)].tolist()
     sender.send(
         Measured(
             num_draws=len(plan.draws),

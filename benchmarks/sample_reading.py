@@ -29,7 +29,6 @@ from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.loader import read_ahead
-from bccdist.training.ranks import Ranks
 from bccdist.training.samples import Patches, training_draws
 
 BATCH = 16
@@ -121,7 +120,8 @@ def planned(shard_set: ShardSet) -> Way:
     patches = Patches(reader=reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=1)
 
     def batches(num_workers: int) -> Iterable[Any]:
-        draws = training_draws(plan, training.rows, Ranks(), micro_batch=BATCH)
+        parts = [range(at, min(at + BATCH, plan.global_batch)) for at in range(0, plan.global_batch, BATCH)]
+        draws = training_draws(plan, training.rows, parts)
         with read_ahead(patches, draws, num_threads=num_workers) as read:
             yield from ((batch.images, batch.masks) for batch in read)
 

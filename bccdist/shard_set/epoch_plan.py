@@ -34,19 +34,41 @@ class EpochPlan:
     global_batch: int
     num_steps: int
 
-    def positions(self, step: int, *, rank: int, world_size: int) -> NDArray[np.int64]:
-        """The positions of the epoch that a rank computes in a step (the first is 0).
-
-        Any step can be asked for; the shares of the ranks are contiguous and in their order.
-        """
-        share = places_of_rank(self.global_batch, rank=rank, world_size=world_size)
+    def positions(self, step: int, places: range) -> NDArray[np.int64]:
+        """The positions of the epoch at some places of a step (the first is 0); any step can be asked for."""
         start = step * self.global_batch
-        return np.arange(start + share.start, start + share.stop)
+        return np.arange(start + places.start, start + places.stop)
 
 
-def places_of_rank(global_batch: int, *, rank: int, world_size: int) -> range:
-    """The places of a step that a rank computes: contiguous, and on no rank more than one more than on another."""
-    return range(rank * global_batch // world_size, (rank + 1) * global_batch // world_size)
+@dataclass(frozen=True, kw_only=True)
+class MicroBatches:
+    """The places of a step, cut into contiguous parts of which none is more than one longer than another.
+
+    Batch normalisation sees one part at a time. So the parts are the step's, and ranks share whole ones: with another
+    number of ranks the same gradient comes out, but for the order of its sum.
+    """
+
+    global_batch: int
+    """Places of a step, over all ranks."""
+    num: int
+    """Parts, at most one for each place."""
+
+    @classmethod
+    def of_run(cls, *, global_batch: int, largest: int, world_size: int) -> "MicroBatches":
+        """The parts of a run that begins with so many ranks: as many for each, and none larger than `largest`."""
+        per_rank = -(-global_batch // (largest * world_size))
+        return cls(global_batch=global_batch, num=min(per_rank * world_size, global_batch))
+
+    def of_rank(self, rank: int, *, world_size: int) -> list[range]:
+        """The parts that a rank computes: contiguous, and on no rank more than one more than on another."""
+        mine = range(rank * self.num // world_size, (rank + 1) * self.num // world_size)
+        size = self.global_batch
+        return [range(part * size // self.num, (part + 1) * size // self.num) for part in mine]
+
+    @property
+    def largest(self) -> int:
+        """Places of the largest part."""
+        return -(-self.global_batch // self.num)
 
 
 def plan_epoch(

@@ -8,9 +8,11 @@ whether it was made from what the manifest says today is checked by the job that
 import os
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from bccdist.configuration import TrainConfig
 from bccdist.errors import LedgerError
 from bccdist.failures import BEGUN
 from bccdist.files import read_json
@@ -54,7 +56,7 @@ def progress_by_file(path_of: Callable[[StudyPaths], Path], *, missing: str) -> 
 
 
 def training_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
-    """The epochs of a run, each with its validation.
+    """The epochs of a run, each with its validation, of as many as the run or this launch asks for.
 
     Raises:
         LedgerError: the run's metrics are damaged.
@@ -62,6 +64,8 @@ def training_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
     run = read_run(paths.run(stage.its_setting))
     if run is None:
         return StageProgress(num_done=0, num_total=None, detail="not begun")
+    if isinstance(stage.config, TrainConfig):
+        run = replace(run, num_epochs=max(run.num_epochs, stage.config.epochs))
     return StageProgress(num_done=run.num_done, num_total=run.num_epochs, detail=run.text, eta_s=run.eta_s)
 
 

@@ -60,12 +60,17 @@ class RunState:
     @property
     def num_done(self) -> int:
         """Epochs whose validation is done, too."""
-        return self.num_epochs if self.pace.is_done else min(self.pace.epoch - 1, self.num_epochs)
+        return min(self.pace.epoch - 1, self.num_epochs)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are done that are asked for by now; an end of before more were does not count."""
+        return self.num_done == self.num_epochs
 
     @property
     def eta_s(self) -> float | None:
         """Seconds to the end at the newest pace; a validation that has not run yet counts nothing."""
-        if self.pace.is_done:
+        if self.is_done:
             return 0.0
         last = self.epoch_times[-1] if self.epoch_times else None
         step_s = self.pace.step_s or (last.train_s / last.num_steps if last else None)
@@ -80,7 +85,7 @@ class RunState:
         """How far it is, in a few words."""
         pace = self.pace
         best = "" if self.best is None else f", best IoU {self.best[0]:.2f} (epoch {self.best[1]})"
-        if self.num_done == self.num_epochs:
+        if self.is_done:
             return f"{self.num_epochs} epochs{best}"
         loss = "" if pace.loss is None else f", loss {pace.loss:.4f}"
         stopped = "" if pace.signal is None else f", stopped by {pace.signal}"
@@ -208,5 +213,5 @@ def _after(pace: Pace, event: Mapping[str, Any]) -> Pace:
         case "stop":
             changes = {"signal": event["signal"]}
         case "done":
-            changes = {"is_done": True}
+            changes = {"is_done": True, "epoch": event["epochs"] + 1, "step": 0}
     return replace(pace, **changes)

@@ -72,6 +72,8 @@ class State:
     """Rows of all epochs that are done; they name the best."""
     world_size: int | None = None
     """Ranks that wrote the state; None where there was none."""
+    num_micro_batches: int | None = None
+    """Micro-batches of a step of the run; None where the state does not say, as those of older versions do not."""
 
 
 def rank_state(network: nn.Module) -> RankState:
@@ -90,6 +92,7 @@ def save_state(
     metrics: list[MetricsRow],
     config_digest: str,
     rank_states: list[RankState],
+    num_micro_batches: int | None = None,
 ) -> None:
     """Write what is needed to go on from `position`; the ranks' states in their order."""
     state = {
@@ -99,6 +102,7 @@ def save_state(
         "metrics": metrics,
         "config_digest": config_digest,
         "ranks": rank_states,
+        "num_micro_batches": num_micro_batches,
     }
     with atomic_path(path) as partial:
         torch.save(state, partial)
@@ -133,7 +137,12 @@ def load_state(
         _restore_rank(states[ranks.rank], network, device)
     else:
         _restore_buffers(_mean_buffers(states), network)
-    return State(position=Position(**state["position"]), metrics=state["metrics"], world_size=len(states))
+    return State(
+        position=Position(**state["position"]),
+        metrics=state["metrics"],
+        world_size=len(states),
+        num_micro_batches=state.get("num_micro_batches"),
+    )
 
 
 def _read(path: Path, config_digest: str) -> dict[str, Any]:

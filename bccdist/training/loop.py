@@ -87,6 +87,12 @@ def _train_to_the_end(run: Run, request: StopRequest) -> Signals | None:
     if position.epoch > run.config.epochs:
         run.say(f"{run.network.setting}: all {run.config.epochs} epochs are done in {run.paths.root}; nothing to do")
         return None
+    if run.epochs_before is not None:
+        run.events.write("more_epochs", before=run.epochs_before, now=run.config.epochs)
+        run.say(
+            f"{run.network.setting}: {run.config.epochs} epochs are asked for, and were {run.epochs_before}: it "
+            f"goes on in epoch {position.epoch}; inference, selection and tables are out of date then"
+        )
     report_start(run, state)
     while position.epoch <= run.config.epochs:
         plan = _plan(run, position.epoch)

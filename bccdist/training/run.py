@@ -3,14 +3,14 @@
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 import bccdist
-from bccdist.configuration import Setting, TrainConfig, claim_config
-from bccdist.errors import DistributedError
+from bccdist.configuration import Setting, TrainConfig, claim_config, read_claimed
+from bccdist.errors import ConfigurationError, DistributedError
 from bccdist.events import EventLog
 from bccdist.files import write_json
 from bccdist.log import LOG
@@ -19,7 +19,7 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
 from bccdist.random_streams import STREAMS_VERSION
-from bccdist.shard_set.epoch_plan import EpochPlan, plan_epoch
+from bccdist.shard_set.epoch_plan import EpochPlan, MicroBatches, plan_epoch
 from bccdist.shard_set.index import PartPatches, ShardSet
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.checkpoints import Position, State, load_state, rank_state, save_state
@@ -57,8 +57,12 @@ class Run:
     """The network, wrapped in DDP where there are several ranks."""
     optimizer: torch.optim.Optimizer
     events: EventLog
+    micro_batches: MicroBatches
+    """How each step is cut; of a run that goes on, as it was cut when it began."""
     encoder_start: str | None
     """Where the encoder of a fresh run comes from, if not from chance."""
+    epochs_before: int | None
+    """Epochs that the run was asked for before this start, if they were fewer; the first rank knows."""
     holder: Holder | None
     """This start's name in the run's folder; the first rank has it."""
     metrics: list[MetricsRow] = field(default_factory=list)
@@ -111,10 +115,14 @@ class Run:
             epoch=epoch,
         )
 
+    @property
+    def parts(self) -> list[range]:
+        """This rank's micro-batches of a step, as places of it."""
+        return self.micro_batches.of_rank(self.ranks.rank, world_size=self.ranks.world_size)
+
     def training_draws(self, plan: EpochPlan, position: Position) -> Iterator[list[Draw]]:
         """This rank's micro-batches of an epoch, from a position on."""
-        size = self.config.micro_batch
-        return training_draws(plan, self.training.rows, self.ranks, micro_batch=size, first_step=position.step)
+        return training_draws(plan, self.training.rows, self.parts, first_step=position.step)
 
     def restore(self) -> State:
         """Go back to the newest saved state, if there is one.
@@ -137,7 +145,15 @@ class Run:
                 f"step): {places}; submit the run again"
             )
         self.metrics = state.metrics
+        self.micro_batches = self._micro_batches_since(state)
         return state
+
+    def _micro_batches_since(self, state: State) -> MicroBatches:
+        """As it was when the run began, for the sake of batch normalisation, as far as these ranks can share it."""
+        if state.world_size is None or self.compute.sync_batch_norm:
+            return self.micro_batches
+        num = state.num_micro_batches or micro_batches_of(self.config, state.world_size).num
+        return replace(self.micro_batches, num=num) if num >= self.ranks.world_size else self.micro_batches
 
     def refuse_lost(self) -> None:
         """Stop all ranks if a newer start of the job holds the run's folder; called on all of them before a write.
@@ -164,6 +180,7 @@ class Run:
                 metrics=self.metrics,
                 config_digest=self.config_digest,
                 rank_states=states,
+                num_micro_batches=self.micro_batches.num,
             )
         if self.board is not None:
             self.board.flush()
@@ -185,6 +202,7 @@ def prepare_run(
         "random_streams": STREAMS_VERSION,
         **_weights_context(config),
     }
+    epochs_before = _fewer_epochs(paths, config) if ranks.is_first else None
     digest, holder = _claim(paths, ranks, config, compute, **context)
     network = prepare_network(network.to(compute.device), compute)
     parallel = in_parallel(network, ranks)
@@ -203,9 +221,27 @@ def prepare_run(
         parallel=parallel,
         optimizer=make_optimizer(network, config.learning_rate, compute),
         events=EventLog(paths.events(ranks.rank)),
+        micro_batches=micro_batches_of(config, ranks.world_size),
         encoder_start=encoder_start,
+        epochs_before=epochs_before,
         holder=holder,
     )
+
+
+def micro_batches_of(config: TrainConfig, world_size: int) -> MicroBatches:
+    """How the steps of a run are cut that begins with so many ranks.
+
+    Raises:
+        ConfigurationError: batch statistics are to be taken over all ranks, but these do not have equally many parts.
+    """
+    cut = MicroBatches.of_run(global_batch=config.global_batch, largest=config.micro_batch, world_size=world_size)
+    if config.compute.sync_batch_norm and cut.num % world_size:
+        raise ConfigurationError(
+            f"compute.sync_batch_norm is True, and the {config.global_batch} patches of a step make {cut.num} parts "
+            f"for {world_size} ranks, expected as many for each: raise micro_batch, take another number of ranks, or "
+            "set it to False"
+        )
+    return cut
 
 
 def _start_encoder(network: DeeplySupervisedUNet, config: TrainConfig, paths: RunPaths) -> str | None:
@@ -213,6 +249,14 @@ def _start_encoder(network: DeeplySupervisedUNet, config: TrainConfig, paths: Ru
     if config.encoder_weights is None or paths.last.exists():
         return None
     return load_encoder_weights(config.encoder_weights, network)
+
+
+def _fewer_epochs(paths: RunPaths, config: TrainConfig) -> int | None:
+    """How many epochs the run has been asked for, if more are asked for now; before the folder is claimed."""
+    if not paths.config.exists():
+        return None
+    before: int = read_claimed(paths.config)["epochs"]
+    return before if before < config.epochs else None
 
 
 def _weights_context(config: TrainConfig) -> dict[str, str]:

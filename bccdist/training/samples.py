@@ -1,6 +1,6 @@
 """The patches of training and validation by draw, and which draws make up a batch, in the order of the plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,30 +57,27 @@ class Patches:
 
 
 def training_draws(
-    plan: EpochPlan, rows: NDArray[np.int64], ranks: Ranks, *, micro_batch: int, first_step: int = 0
+    plan: EpochPlan, rows: NDArray[np.int64], parts: Sequence[range], *, first_step: int = 0
 ) -> Iterator[list[Draw]]:
-    """The micro-batches of one rank, step by step; a step has ceil(rank's share / micro_batch) of them.
+    """The micro-batches of one rank, step by step.
 
     They are made when their turn comes: an epoch of millions is never a list.
 
     Args:
         plan: what the epoch draws.
         rows: the row of the index for each patch that the plan counts.
-        ranks: whose share of each step is wanted.
-        micro_batch: most patches in one of them.
+        parts: the rank's micro-batches, as places of each step.
         first_step: steps before it are left out; the rest is as it would be with them.
     """
     for step in range(first_step, plan.num_steps):
-        positions = plan.positions(step, rank=ranks.rank, world_size=ranks.world_size)
-        pairs = zip(positions.tolist(), rows[plan.draws[positions]].tolist(), strict=True)
-        yield from _in_batches([Draw(position, row) for position, row in pairs], micro_batch)
+        for places in parts:
+            positions = plan.positions(step, places)
+            pairs = zip(positions.tolist(), rows[plan.draws[positions]].tolist(), strict=True)
+            yield [Draw(position, row) for position, row in pairs]
 
 
 def validation_draws(rows: NDArray[np.int64], ranks: Ranks, *, batch: int) -> Iterator[list[Draw]]:
     """One rank's share of the rows: every world_size-th, each once; nothing is changed, so no position counts."""
-    yield from _in_batches([Draw(0, row) for row in rows[ranks.rank :: ranks.world_size].tolist()], batch)
-
-
-def _in_batches(draws: list[Draw], size: int) -> Iterator[list[Draw]]:
-    for start in range(0, len(draws), size):
-        yield draws[start : start + size]
+    draws = [Draw(0, row) for row in rows[ranks.rank :: ranks.world_size].tolist()]
+    for start in range(0, len(draws), batch):
+        yield draws[start : start + batch]

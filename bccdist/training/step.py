@@ -14,7 +14,6 @@ from torch.nn.utils import get_total_norm
 
 from bccdist.errors import DistributedError
 from bccdist.networks.inputs import to_network_input
-from bccdist.shard_set.epoch_plan import places_of_rank
 from bccdist.training.compute import autocast
 from bccdist.training.device_augmentation import augment_batch
 from bccdist.training.distributed import sums_by_name
@@ -65,14 +64,13 @@ def train_step(
 
 
 def _accumulate(run: Run, batches: Iterator[Batch]) -> dict[str, Tensor]:
-    """Backward passes of this rank's share, in micro-batches; returns its part of the losses times world_size.
+    """Backward passes of this rank's micro-batches; returns its part of the losses times world_size.
 
-    Ranks average their gradients, and their shares can differ by a patch. So a patch counts world_size / global_batch
-    on its rank: then the average is the mean over the patches, whatever the shares.
+    Ranks average their gradients, and their shares can differ. So a patch counts world_size / global_batch on its
+    rank: then the average is the mean over the patches, whatever the shares.
     """
     config, world_size = run.config, run.ranks.world_size
-    share = places_of_rank(config.global_batch, rank=run.ranks.rank, world_size=world_size)
-    num_micro = -(-len(share) // config.micro_batch)
+    num_micro = len(run.parts)
     sums: dict[str, Tensor] = {}
     for number, batch in enumerate(islice(batches, num_micro), start=1):
         with _synchronised_if(run.parallel, number == num_micro):

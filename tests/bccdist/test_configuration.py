@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 import tyro
 from damage import assert_never_used
+from study_folders import write_claimed
 
 from bccdist import configuration
 from bccdist.configuration import (
@@ -251,6 +252,7 @@ def another_value(key: str, value: Any) -> Any:
         "jpeg_chroma": "420",
         "max_steps": 7,
         "encoder_weights": Path("resnet34.pth"),
+        "start_from": Path("epoch-003.safetensors"),
         "balance": BalanceConfig(stroma=1.0),
         "augment": AugmentConfig(scale=(0.9, 1.25)),
         "compute": ComputeConfig(precision="float32"),
@@ -282,7 +284,7 @@ def test_a_digest_is_the_same_for_equal_values_and_changes_with_each_key(config:
     keys = [field.name for field in fields(config)]
     changed = {key: replace(config, **{key: another_value(key, getattr(config, key))}) for key in keys}
     same = [key for key in keys if config_digest(changed[key]) == digest]
-    assert same == (PACE if isinstance(config, TrainConfig) else [])
+    assert same == (["start_from", "epochs", *PACE] if isinstance(config, TrainConfig) else [])
 
 
 @pytest.mark.parametrize("part", ["balance", "augment", "compute"])
@@ -300,7 +302,7 @@ def test_the_digest_in_the_folder_names_the_values_in_the_folder(config: StageCo
     path = tmp_path / "config.json"
     digest = claim_config(path, config)
     assert digest == config_digest(config)
-    written = read_json(path)
+    written = read_claimed(path)
     assert written.pop("digest") == digest
     assert written == json.loads(json.dumps(asdict(config)))
 
@@ -314,9 +316,9 @@ def test_runs_may_differ_in_pace(tmp_path: Path) -> None:
 
 def test_a_folder_from_before_a_key_of_pace_existed_is_still_its_own(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    digest = claim_config(path, TrainConfig())
+    claim_config(path, TrainConfig())
     _without(path, "save_every_min")
-    assert claim_config(path, TrainConfig()) == digest
+    assert claim_config(path, TrainConfig()) == read_json(path)["digest"]
 
 
 def test_a_folder_accepts_its_own_configuration_again(tmp_path: Path) -> None:
@@ -331,11 +333,14 @@ def test_a_folder_accepts_its_own_configuration_again(tmp_path: Path) -> None:
 
 
 def _without(path: Path, *keys: str) -> None:
-    """Take keys, dotted ones too, out of a folder's configuration, as if they had not existed when it was made."""
-    values = read_json(path)
-    for key in keys:
+    """Take keys, dotted ones too, out of a folder's configuration, as if they had not existed when it was made.
+
+    Versions of then counted the epochs in the digest, and had no seal.
+    """
+    values = read_claimed(path)
+    for key in (*keys, "start_from"):
         *parts, last = key.split(".")
-        del reduce(operator.getitem, parts, values)[last]
+        reduce(operator.getitem, parts, values).pop(last, None)
     decisive = {key: value for key, value in values.items() if key not in (*PACE, "digest")}
     write_json(path, {**values, "digest": digest_of(decisive)})
 
@@ -365,7 +370,7 @@ class Difference(NamedTuple):
 @pytest.mark.parametrize(
     "case",
     [
-        Difference(TrainConfig(epochs=2, num_workers=0), "epochs: there 40, here 2"),
+        Difference(TrainConfig(epochs=2, num_workers=0), "epochs: there 40, here 2, and it can only be raised"),
         Difference(TrainConfig(encoder_weights=Path("a.pth")), "encoder_weights: there None, here 'a.pth'"),
         Difference(
             TrainConfig(compute=ComputeConfig(precision="bf16")), "compute.precision: there 'auto', here 'bf16'"
@@ -431,7 +436,9 @@ def test_a_folder_from_before_a_key_existed_is_refused_by_that_key(case: Older, 
 def test_a_key_that_no_longer_exists_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     claim_config(path, InferConfig())
-    write_json(path, {**read_json(path), "old": None, "digest": "0" * 12})
+    values = {**read_claimed(path), "old": None}
+    del values["digest"]
+    write_claimed(path, values)
     assert _refusal(path, InferConfig()) == "old: there None, here not set"
 
 
@@ -450,9 +457,38 @@ def test_a_damaged_configuration_is_named_and_never_used(tmp_path: Path, seed: i
 
 def test_a_digest_that_is_not_that_of_its_values_is_said(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    digest = claim_config(path, InferConfig())
-    write_json(path, {**read_json(path), "digest": "0" * 12})
-    assert _refusal(path, InferConfig()) == f"digest: there '000000000000', here '{digest}'"
+    write_json(path, {**asdict(InferConfig()), "digest": "0" * 12})
+    with pytest.raises(ConfigurationError, match=r"its content has the digest \w{12}, and it says 000000000000"):
+        claim_config(path, InferConfig())
+
+
+def test_a_value_changed_by_hand_is_never_taken_for_what_was_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, TrainConfig(epochs=3))
+    path.write_text(path.read_text(encoding="utf-8").replace('"epochs": 3', '"epochs": 2'), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"damaged on the disk or on the way to it.*changed by hand"):
+        claim_config(path, TrainConfig(epochs=3))
+
+
+def test_epochs_are_raised_and_the_work_keeps_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    digest = claim_config(path, TrainConfig(epochs=3, num_workers=2), setting="unet")
+    assert claim_config(path, TrainConfig(epochs=5, num_workers=1), setting="unet") == digest
+    assert claim_config(tmp_path / "other.json", TrainConfig(epochs=5), setting="unet") == digest
+    there = read_claimed(path)
+    assert (there["epochs"], there["num_workers"], there["digest"]) == (5, 2, digest)
+    assert _refusal(path, TrainConfig(epochs=3), setting="unet").startswith("epochs: there 5, here 3")
+
+
+def test_a_folder_of_a_version_that_counted_the_epochs_keeps_its_name_and_may_grow(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    claim_config(path, TrainConfig(epochs=3))
+    _without(path)
+    digest = read_json(path)["digest"]
+    assert digest != config_digest(TrainConfig(epochs=3))
+    assert claim_config(path, TrainConfig(epochs=3)) == digest
+    assert claim_config(path, TrainConfig(epochs=4)) == digest
+    assert claim_config(path, TrainConfig(epochs=4)) == digest == read_claimed(path)["digest"]
 
 
 def _field_texts() -> dict[str, str]:

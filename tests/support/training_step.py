@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
-from bccdist.shard_set.epoch_plan import places_of_rank
+from bccdist.shard_set.epoch_plan import MicroBatches
 from bccdist.training.compute import resolve_compute
 from bccdist.training.distributed import in_parallel
 from bccdist.training.loader import Batch
@@ -34,19 +34,20 @@ def gradients(
     torch.manual_seed(0)
     network = DeeplySupervisedUNet("resnet34_ds", width=4).eval().double()
     network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    cut = MicroBatches.of_run(global_batch=global_batch, largest=micro_batch, world_size=ranks.world_size)
+    parts = cut.of_rank(ranks.rank, world_size=ranks.world_size)
     run = SimpleNamespace(
         config=TrainConfig(width=4, global_batch=global_batch, micro_batch=micro_batch),
         ranks=ranks,
+        parts=parts,
         device=CPU,
         compute=resolve_compute(ComputeConfig(), CPU, world_size=1),
         network=network,
         parallel=in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters()),
     )
-    share = places_of_rank(global_batch, rank=ranks.rank, world_size=ranks.world_size)
-    images, masks = (part[share.start : share.stop] for part in _global_batch())
-    starts = range(0, len(share), micro_batch)
-    batches = (Batch(images[at : at + micro_batch], masks[at : at + micro_batch], None) for at in starts)
+    images, masks = _global_batch()
+    batches = (Batch(images[part.start : part.stop], masks[part.start : part.stop], None) for part in parts)
     found = train_step(cast("Run", run), batches, StopRequest(), save_is_due=False, where="here")
     return {name: cast("Tensor", weight.grad) for name, weight in network.named_parameters()}, found.losses
 

@@ -1,12 +1,21 @@
 """What a run says when it starts: how much there is to do, in which arithmetic, and how augmented patches look."""
 
-from bccdist.shard_set.epoch_plan import EpochPlan, draws_of_pools, empty_pools, expected_unbalance, unbalance_before
+from dataclasses import replace
+
+from bccdist.shard_set.epoch_plan import (
+    EpochPlan,
+    MicroBatches,
+    draws_of_pools,
+    empty_pools,
+    expected_unbalance,
+    unbalance_before,
+)
 from bccdist.training.checkpoints import Position, State
 from bccdist.training.compute import difference_to_float32_eager
 from bccdist.training.loader import read_ahead
 from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
-from bccdist.training.run import Run
+from bccdist.training.run import Run, micro_batches_of
 from bccdist.training.step import on_device
 
 
@@ -16,7 +25,7 @@ def report_start(run: Run, state: State) -> None:
     run.say(_opening_line(run, position))
     _report_empty_pools(run)
     if state.world_size is not None:
-        _report_resume(run, position, state.world_size)
+        _report_resume(run, state, state.world_size)
     if run.encoder_start:
         run.events.write("encoder_weights", text=run.encoder_start)
         run.say(run.encoder_start)
@@ -43,13 +52,36 @@ def _opening_line(run: Run, position: Position) -> str:
     )
 
 
-def _report_resume(run: Run, position: Position, saved_ranks: int) -> None:
-    run.events.write("resume", epoch=position.epoch, step=position.step, saved_ranks=saved_ranks)
-    if saved_ranks != run.ranks.world_size:
-        run.say(
-            f"the state in {run.paths.last} is of {saved_ranks} rank(s), now there are {run.ranks.world_size}: each "
-            "takes the mean of their running batch statistics, so the outcome differs a little"
-        )
+def _report_resume(run: Run, state: State, saved_ranks: int) -> None:
+    position, num_ranks, cut = state.position, run.ranks.world_size, run.micro_batches
+    run.events.write(
+        "resume",
+        epoch=position.epoch,
+        step=position.step,
+        saved_ranks=saved_ranks,
+        ranks=num_ranks,
+        global_batch=cut.global_batch,
+        micro_batches=cut.num,
+    )
+    if saved_ranks == num_ranks:
+        return
+    before = replace(cut, num=state.num_micro_batches or micro_batches_of(run.config, saved_ranks).num)
+    sizes = sorted({sum(map(len, cut.of_rank(rank, world_size=num_ranks))) for rank in range(num_ranks)})
+    text = (
+        f"the state in {run.paths.last} is of {saved_ranks} rank(s), now there are {num_ranks}: a step has the same "
+        f"{cut.global_batch} patches, {' to '.join(map(str, sizes[:: max(1, len(sizes) - 1)]))} for each rank. "
+        f"{_as_normalised(cut, before)}; each rank takes the mean of their running batch statistics, so the outcome "
+        "differs a little"
+    )
+    run.events.write("other_ranks", text=text)
+    run.say(text)
+
+
+def _as_normalised(cut: MicroBatches, before: MicroBatches) -> str:
+    """What another number of ranks means for batch normalisation."""
+    if cut == before:
+        return f"Batch normalisation sees the same {cut.largest} patches at a time as before"
+    return f"Batch normalisation sees {cut.largest} patches at a time, and saw {before.largest} before"
 
 
 def _report_empty_pools(run: Run) -> None:

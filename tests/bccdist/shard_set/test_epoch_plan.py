@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ from bccdist.configuration import BalanceConfig, DrawCounts
 from bccdist.errors import ConfigurationError
 from bccdist.shard_set.epoch_plan import (
     EpochPlan,
+    MicroBatches,
     draw_pool,
     drawn_unbalance,
     draws_of_pools,
     empty_pools,
     expected_unbalance,
     pixel_unbalance,
-    places_of_rank,
     plan_epoch,
     unbalance_before,
 )
@@ -156,22 +156,54 @@ def test_the_pools_are_mixed_over_the_epoch(paper_plan: EpochPlan) -> None:
 
 
 @settings(max_examples=50)
-@given(world_size=st.integers(1, 12), more=st.integers(0, 30), step=st.integers(0, 5), data=st.data())
-def test_ranks_partition_every_step(world_size: int, more: int, step: int, data: st.DataObject) -> None:
-    global_batch = world_size + more
+@given(
+    began=st.integers(1, 12), now=st.integers(1, 12), more=st.integers(0, 30), step=st.integers(0, 5), data=st.data()
+)
+def test_ranks_partition_every_step_into_whole_micro_batches(
+    began: int, now: int, more: int, step: int, data: st.DataObject
+) -> None:
+    global_batch = max(began, now) + more
     plan = EpochPlan(draws=np.arange(500), global_batch=global_batch, num_steps=6)
-    order = data.draw(st.permutations(range(world_size)))  # a rank's share does not depend on who asked before
-    of_ranks = {rank: plan.positions(step, rank=rank, world_size=world_size) for rank in order}
-    sizes = {len(positions) for positions in of_ranks.values()}
-    assert min(sizes) >= 1
-    assert max(sizes) - min(sizes) <= 1
-    together = np.concatenate([of_ranks[rank] for rank in range(world_size)])
-    assert together.tolist() == plan.positions(step, rank=0, world_size=1).tolist()
-    assert together.tolist() == list(range(step * global_batch, (step + 1) * global_batch))
+    largest = data.draw(st.integers(1, global_batch))
+    cut = MicroBatches.of_run(global_batch=global_batch, largest=largest, world_size=began)
+    assert cut.largest <= largest
+    order = data.draw(st.permutations(range(now)))  # a rank's share does not depend on who asked before
+    of_ranks = {rank: cut.of_rank(rank, world_size=now) for rank in order}
+    together = [part for rank in range(now) for part in of_ranks[rank]]
+    assert together == cut.of_rank(0, world_size=1), "the same parts, whatever the number of ranks"
+    assert {len(part) for part in together} <= {cut.largest - 1, cut.largest} - {0}
+    positions = np.concatenate([plan.positions(step, part) for part in together])
+    assert positions.tolist() == list(range(step * global_batch, (step + 1) * global_batch))
+    num_parts = {len(parts) for parts in of_ranks.values()}
+    assert max(num_parts) - min(num_parts) <= 1
+
+
+class Cut(NamedTuple):
+    """A step of 64 patches, at most 16 at a time, as so many ranks begin with it."""
+
+    world_size: int
+    sizes: list[int]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Cut(1, [16] * 4),
+        Cut(2, [16] * 4),
+        Cut(4, [16] * 4),
+        Cut(8, [8] * 8),
+        Cut(3, [10, 11, 11, 10, 11, 11]),
+        Cut(5, [12, 13, 13, 13, 13]),
+    ],
+)
+def test_the_micro_batches_of_the_papers_step(case: Cut) -> None:
+    cut = MicroBatches.of_run(global_batch=64, largest=16, world_size=case.world_size)
+    assert [len(part) for part in cut.of_rank(0, world_size=1)] == case.sizes
 
 
 def test_shares_are_contiguous() -> None:
-    assert [list(places_of_rank(7, rank=rank, world_size=3)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    cut = MicroBatches.of_run(global_batch=7, largest=7, world_size=3)
+    assert [cut.of_rank(rank, world_size=3) for rank in range(3)] == [[range(2)], [range(2, 4)], [range(4, 7)]]
 
 
 def test_max_steps_cuts_the_shuffled_epoch() -> None:

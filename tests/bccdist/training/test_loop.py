@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from small_study import SmallStudy, write_finished_study
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
+from training_outcome import assert_same, outcome
 from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
@@ -31,6 +32,9 @@ from bccdist.random_streams import STREAMS_VERSION
 from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
+from bccdist.slides.manifest import read_manifest
+from bccdist.stages.table import TRAINING
+from bccdist.stages.training_pace import read_run
 from bccdist.training import loop, step
 from bccdist.training import run as run_module
 from bccdist.training.checkpoints import Position
@@ -219,6 +223,38 @@ def test_a_run_that_is_done_is_left_alone(trained: StudyPaths, caplog: pytest.Lo
     after = _content(_run_of(trained))
     assert after.pop("holder.json") != before.pop("holder.json")
     assert after == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("setting", ["resnet34_ds", "unet"])
+def test_a_run_that_is_done_goes_on_to_more_epochs_as_if_they_had_been_asked_for_at_first(
+    shards: SmallStudy, study: StudyPaths, trained: StudyPaths, caplog: pytest.LogCaptureFixture, setting: Setting
+) -> None:
+    expected = trained.run(setting)
+    if not expected.root.exists():
+        train(trained.root, setting, CONFIG)
+    train(study.root, setting, replace(CONFIG, epochs=1))
+    progress = replace(TRAINING, setting=setting)
+    manifest = read_manifest(shards.manifest)
+    assert progress.progress(study, manifest).is_whole
+    more = replace(progress, config=CONFIG).progress(study, manifest)
+    assert (more.num_done, more.num_total) == (1, 3), "so that a launch of only what is missing has something to do"
+    train(study.root, setting, CONFIG)
+    run = study.run(setting)
+    assert_same(outcome(run), outcome(expected))
+    assert "3 epochs are asked for, and were 1: it goes on in epoch 2" in caplog.text
+    assert _events(run)[3:6] == ["done", "more_epochs", "resume"]
+    state = read_run(run)
+    assert state is not None
+    assert state.text.startswith("3 epochs")
+    assert read_json(run.config)["digest"] == read_json(expected.config)["digest"]
+
+
+def test_a_run_is_not_made_shorter(trained: StudyPaths) -> None:
+    before = _content(_run_of(trained))
+    with pytest.raises(ConfigurationError, match=r"epochs: there 3, here 2, and it can only be raised\); nothing was"):
+        train(trained.root, "resnet34_ds", replace(CONFIG, epochs=2))
+    assert _content(_run_of(trained)) == before
 
 
 def test_another_configuration_in_the_same_folder_is_refused(trained: StudyPaths) -> None:

@@ -3,12 +3,13 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from training_outcome import assert_same, outcome
 from training_starts import start_training
 
 from bccdist.configuration import Setting, TrainConfig
+from bccdist.events import read_events
 from bccdist.paths import RunPaths, StudyPaths
 
 SETTING: Setting = "resnet34_linear"
@@ -57,10 +59,16 @@ class _started:  # noqa: N801 - reads as a verb
     """The processes of all ranks of one start; none outlives the block."""
 
     def __init__(
-        self, study: StudyPaths, *, num_ranks: int, num_workers: int = 0, save_every_min: float = 10.0
+        self,
+        study: StudyPaths,
+        *,
+        num_ranks: int,
+        num_workers: int = 0,
+        save_every_min: float = 10.0,
+        config: TrainConfig = CONFIG,
     ) -> None:
         self._study = study
-        self._config = replace(CONFIG, num_workers=num_workers, save_every_min=save_every_min)
+        self._config = replace(config, num_workers=num_workers, save_every_min=save_every_min)
         self._num_ranks = num_ranks
 
     def __enter__(self) -> list[BaseProcess]:
@@ -121,8 +129,8 @@ def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
         _wait(study, processes, accepted=accepted)
 
 
-def _finish(study: StudyPaths, *, num_ranks: int, num_workers: int = 0) -> RunPaths:
-    with _started(study, num_ranks=num_ranks, num_workers=num_workers) as processes:
+def _finish(study: StudyPaths, *, num_ranks: int, num_workers: int = 0, config: TrainConfig = CONFIG) -> RunPaths:
+    with _started(study, num_ranks=num_ranks, num_workers=num_workers, config=config) as processes:
         _wait(study, processes, accepted={0})
     return study.run(SETTING)
 
@@ -166,15 +174,71 @@ def test_a_stop_is_obeyed_at_the_next_edge_and_nothing_is_computed_twice(
     assert_same(outcome(run), outcome(expected))
 
 
+class OtherRanks(NamedTuple):
+    """A run that goes on with other ranks."""
+
+    began: int
+    now: int
+    same_micro_batches: bool
+    says: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            OtherRanks(1, 2, same_micro_batches=True, says="sees the same 2 patches at a time as before"),
+            marks=pytest.mark.slow,
+        ),
+        OtherRanks(2, 1, same_micro_batches=True, says="sees the same 2 patches at a time as before"),
+        pytest.param(
+            OtherRanks(3, 2, same_micro_batches=True, says="sees the same 2 patches at a time as before"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            OtherRanks(2, 4, same_micro_batches=False, says="sees 1 patches at a time, and saw 2 before"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda case: f"{case.began} then {case.now}",
+)
+def test_a_run_goes_on_with_another_number_of_ranks_with_the_same_losses(
+    study: StudyPaths, tmp_path: Path, case: OtherRanks
+) -> None:
+    config = replace(CONFIG, global_batch=4, micro_batch=2, epochs=1, max_steps=2)
+    _finish(study, num_ranks=case.began, config=config)
+    other = StudyPaths(tmp_path / "other" / study.root.name)
+    shutil.copytree(study.root, other.root)
+    config = replace(config, epochs=2)
+    expected = _losses(_finish(study, num_ranks=case.began, config=config))
+    run = _finish(other, num_ranks=case.now, config=config)
+    found = _losses(run)
+    assert [place for place, _ in found] == [place for place, _ in expected] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    if case.same_micro_batches:
+        # The first step has the weights of before; then rounding grows, since Adam makes a step of any gradient.
+        assert found[2][1] == pytest.approx(expected[2][1], rel=1e-5)
+        assert found[3][1] == pytest.approx(expected[3][1], rel=1e-2)
+    events = {event["event"]: event for event in _events(run)}
+    resumed = events["resume"]
+    assert (resumed["saved_ranks"], resumed["ranks"], resumed["global_batch"]) == (case.began, case.now, 4)
+    said = events["other_ranks"]["text"]
+    assert f"is of {case.began} rank(s), now there are {case.now}: a step has the same 4 patches" in said
+    assert case.says in said
+
+
+def _losses(run: RunPaths) -> list[tuple[tuple[int, int], float]]:
+    """Epoch and step with the loss of all ranks."""
+    steps = [event for event in _events(run) if event["event"] == "step"]
+    return [((each["epoch"], each["step"]), sum(each["losses"].values())) for each in steps]
+
+
+def _events(run: RunPaths) -> list[dict[str, Any]]:
+    return read_events(run.events(0))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("undisturbed", [2], indirect=True, ids=["two ranks"])
-def test_a_run_goes_on_with_another_number_of_ranks(study: StudyPaths, undisturbed: tuple[RunPaths, int]) -> None:
-    """Not to the bit: batches are normalised per rank."""
+def test_a_run_of_fewer_ranks_goes_on_within_an_epoch(study: StudyPaths) -> None:
     _stop(study, Stop(signal.SIGUSR2, 0.0), num_ranks=2)
     run = _finish(study, num_ranks=1)
-    events = [json.loads(line) for line in run.events(0).read_text(encoding="utf-8").splitlines()]
-    resumed = next(event for event in events if event["event"] == "resume")
-    assert (resumed["saved_ranks"], resumed["epoch"]) == (2, 1)
-    found, expected = (pq.read_table(each.metrics).to_pylist() for each in (run, undisturbed[0]))
-    assert [row["psi"] for row in found] == [row["psi"] for row in expected]
     assert _num_steps(run) == EPOCHS * STEPS
+    assert {row["epoch"] for row in pq.read_table(run.metrics).to_pylist()} == {1, 2}

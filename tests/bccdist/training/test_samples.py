@@ -9,7 +9,7 @@ import pytest
 from small_study import write_finished_study
 
 from bccdist.configuration import AugmentConfig
-from bccdist.shard_set.epoch_plan import EpochPlan
+from bccdist.shard_set.epoch_plan import EpochPlan, MicroBatches
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.augmentation import augment
@@ -38,14 +38,15 @@ def _draws(
     plan: EpochPlan, *, rank: int = 0, world_size: int = 1, micro_batch: int = 2, first_step: int = 0
 ) -> Iterator[list[Draw]]:
     """Of the rows from 3 on."""
-    ranks = Ranks(rank=rank, world_size=world_size)
-    return training_draws(plan, np.arange(3, 30), ranks, micro_batch=micro_batch, first_step=first_step)
+    cut = MicroBatches.of_run(global_batch=plan.global_batch, largest=micro_batch, world_size=world_size)
+    parts = cut.of_rank(rank, world_size=world_size)
+    return training_draws(plan, np.arange(3, 30), parts, first_step=first_step)
 
 
 def test_micro_batches_follow_the_plan() -> None:
     plan = _plan(27)
     draws = list(_draws(plan, micro_batch=3))
-    assert [len(batch) for batch in draws] == [3, 1] * plan.num_steps
+    assert [len(batch) for batch in draws] == [2, 2] * plan.num_steps
     expected = [(position, 3 + int(plan.draws[position])) for position in range(plan.num_steps * plan.global_batch)]
     assert [draw for batch in draws for draw in batch] == expected
 
