@@ -44,6 +44,7 @@ WORDS = {
     "num_unlabelled": "sections without a label, which count nowhere",
     "num_slides": "slides of the sections",
     "num_changed": "verdicts that differ from those of the setting's own output",
+    "epochs_done": "epochs of the run that were done when its best ones were compared",
     "area_unit": "physical: um2 by the slide's um per pixel; nominal: 1 um per pixel",
     "weights_digest": "first 12 hex digits of the weights' SHA-256",
     "phantom": "true where any slide is drawn: not tissue",
@@ -115,7 +116,10 @@ _SHOWN_SECTION = {
     "area_um2": "area of the largest region at t_p, um2",
     "um_per_px": _UM_PER_PX,
 }
-_SELECTED = (*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slides", "beta", "area_unit")
+_SELECTED = (
+    *(*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slides", "beta", "area_unit"),
+    "epochs_done",
+)
 SCHEMAS = {
     schema.name: schema
     for schema in (

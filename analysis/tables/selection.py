@@ -27,7 +27,7 @@ from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.verdicts import has_tumor, region_area_um2
-from bccdist.training.reporting.metrics import read_best_epochs
+from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs
 
 SELECTION_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2)
 _RANKED = {
@@ -80,12 +80,13 @@ def select(paths: StudyPaths, rows: SectionRows, config: SelectConfig) -> tuple[
     _require_both_labels(labelled)
     grids, chosen = [], []
     for setting in labelled.settings:
+        epochs_done = num_epochs_done(paths.run(setting))
         ranking = read_best_epochs(paths.run(setting))
         mine = labelled.where(_equals(labelled, "setting", setting))
         candidates = _candidates(paths.run(setting), mine, ranking)
         grid = setting_grid(candidates, config)
         grids.append(grid)
-        chosen.append(_describe(best_cell(grid, ranking), candidates, config))
+        chosen.append({**_describe(best_cell(grid, ranking), candidates, config), "epochs_done": epochs_done})
     return pd.concat(grids, ignore_index=True), pd.DataFrame(chosen)
 
 

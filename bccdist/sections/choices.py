@@ -10,6 +10,7 @@ from bccdist.configuration import SETTINGS, AreaUnit
 from bccdist.errors import LedgerError
 from bccdist.parquet import read_frame
 from bccdist.paths import StudyPaths
+from bccdist.training.reporting.metrics import num_epochs_done
 
 _AGAIN = "run the selection again, which takes seconds"
 
@@ -38,7 +39,8 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
     """The rows of selection.parquet.
 
     Raises:
-        LedgerError: nothing was selected yet, or by a version that did not say all that is needed.
+        LedgerError: nothing was selected yet, or by a version that did not say all that is needed; or a run has gone
+            on since.
     """
     if not paths.selection.exists():
         raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
@@ -48,13 +50,32 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
         raise LedgerError(
             f"{paths.selection}: it has no {', '.join(missing)}, as it was made by an older version; {_AGAIN}"
         )
+    if outdated := settings_outdated(paths):
+        raise LedgerError(f"{paths.selection}: {'; '.join(outdated.values())}")
     return selection
 
 
-def _read(paths: StudyPaths, *, columns: list[str] | None = None) -> pd.DataFrame:
-    if not paths.selection.exists():
-        raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
-    return pd.read_parquet(paths.selection, columns=columns)
+def settings_outdated(paths: StudyPaths) -> dict[str, str]:
+    """The settings whose runs have more epochs by now than the selection knew, each with what to do about it.
+
+    The best epochs may be others then, and the weights of the chosen one may not be kept any more. Selections of older
+    versions do not say what they knew.
+
+    Raises:
+        LedgerError: a file is damaged.
+    """
+    selection = read_frame(paths.selection, error=LedgerError, advice=_AGAIN)
+    if "epochs_done" not in selection:
+        return {}
+    known = {
+        str(setting): int(num) for setting, num in zip(selection["setting"], selection["epochs_done"], strict=True)
+    }
+    return {
+        setting: f"out of date: {setting} was trained for {num} epochs when it was made, and for {now} by now; make "
+        "the heatmaps of Validation of its best epochs, then run the selection again"
+        for setting, num in known.items()
+        if (now := num_epochs_done(paths.run(setting))) > num
+    }
 
 
 def chosen_epochs(paths: StudyPaths) -> dict[str, int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bccdist.configuration import InferConfig, Setting
+from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths
 from bccdist.slide_runner import SlideWork, run_stage
 from bccdist.stages.stage import Epochs, failures_name
@@ -58,11 +59,14 @@ def resolve_epochs(paths: StudyPaths, setting: Setting, epochs: Epochs) -> list[
     """The epochs' numbers.
 
     Raises:
-        LedgerError: training, or the selection, has not run yet.
+        LedgerError: training, or the selection, has not run yet, or training has gone on since the selection.
     """
-    from bccdist.sections.choices import chosen_epochs, of_setting
+    from bccdist.sections.choices import chosen_epochs, of_setting, settings_outdated
     from bccdist.training.reporting.metrics import read_best_epochs
 
     if epochs == "best":
         return read_best_epochs(paths.run(setting))
-    return [of_setting(chosen_epochs(paths), setting, paths)]
+    epoch = of_setting(chosen_epochs(paths), setting, paths)
+    if (outdated := settings_outdated(paths).get(setting)) is not None:
+        raise LedgerError(f"{paths.selection}: {outdated}")
+    return [epoch]

@@ -78,7 +78,10 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
     try:
         numbers = resolve_epochs(paths, stage.its_setting, stage.epochs or "best")
     except LedgerError:
-        before = "no epoch is chosen" if stage.epochs == "chosen" else "training has not run yet"
+        before = "training has not run yet"
+        if stage.epochs == "chosen":
+            is_outdated = stage.its_setting in _settings_outdated(paths)
+            before = "the choice is out of date, training has gone on" if is_outdated else "no epoch is chosen"
         detail = f"epochs not known yet: {before}"
         return StageProgress(num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
     rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
@@ -103,13 +106,15 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     """The settings of the ledger whose epoch and thresholds are chosen.
 
     A choice is out of date, and so not done, once rows came into an epoch that is not the chosen one: those are of
-    Validation. Rows of the chosen epoch tell nothing, they may be of Test.
+    Validation. Rows of the chosen epoch tell nothing, they may be of Test. It is out of date, too, once training has
+    gone on.
     """
     settings = _folders_in(paths.ledger)
     if not settings:
         return StageProgress(num_done=0, num_total=None, detail="no ledger yet")
     chosen = _chosen_epochs(paths)
     chosen_ns = paths.selection.stat().st_mtime_ns if chosen else 0
+    outdated = _settings_outdated(paths)
     words, num_done = [], 0
     for setting in settings:
         others = [
@@ -119,7 +124,7 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
         ]
         if setting not in chosen:
             words.append(f"{setting} not chosen")
-        elif others:
+        elif others or setting in outdated:
             words.append(f"{setting} epoch {chosen[setting]}, out of date")
         else:
             words.append(f"{setting} epoch {chosen[setting]}")
@@ -145,7 +150,7 @@ def tables_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _sinc
         return StageProgress(num_done=0, num_total=1, detail="no tables yet")
     folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
     newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
-    is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns
+    is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns and not _settings_outdated(paths)
     chosen = _chosen_epochs(paths)
     drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
     are_drawn = all(_are_drawn(paths, setting, epoch, drawn[setting]) for setting, epoch in chosen.items())
@@ -272,6 +277,12 @@ def _epoch_folders(paths: StudyPaths, setting: str) -> dict[int, Path]:
     """The folders of a setting's ledger rows, by epoch."""
     folder = paths.ledger / setting
     return {int(name.removeprefix("epoch-")): folder / name for name in _folders_in(folder)}
+
+
+def _settings_outdated(paths: StudyPaths) -> Collection[str]:
+    from bccdist.sections.choices import settings_outdated
+
+    return settings_outdated(paths) if paths.selection.exists() else ()
 
 
 def _chosen_epochs(paths: StudyPaths) -> dict[str, int]:

@@ -142,6 +142,15 @@ def read_best_epochs(paths: RunPaths) -> list[int]:
     return best_epochs(final.to_dict("records"), read_claimed(paths.config)["keep_best"])
 
 
+def num_epochs_done(paths: RunPaths) -> int:
+    """Epochs of a run that are done, validation too; 0 where it has no metrics.
+
+    Raises:
+        LedgerError: the metrics are damaged.
+    """
+    return int(read_metrics(paths.metrics)["epoch"].max()) if paths.metrics.exists() else 0
+
+
 def write_metrics(path: Path, rows: Sequence[MetricsRow]) -> None:
     """Write metrics.parquet atomically."""
     write_table(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,9 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.choices import read_choices
+from bccdist.slides.manifest import Manifest
+from bccdist.stages.epochs import resolve_epochs
+from bccdist.stages.table import SELECTION
 from bccdist.training.reporting.metrics import read_best_epochs
 
 CONFIG = SelectConfig()
@@ -185,6 +189,26 @@ def test_worse_epoch_on_sections_is_not_chosen_and_epochs_beyond_five_are_not_lo
     (choice,) = read_choices(paths)
     assert choice.epoch == 7
     assert "resnet34_ds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [{2: 0.9}, {2: 0.1, 3: 0.2}], ids=["a better epoch", "worse ones"])
+def test_a_choice_is_not_used_once_training_has_gone_on(tmp_path: Path, more: dict[int, float]) -> None:
+    paths = write_study(tmp_path, sections(tp=4, fn=0, fp=0, tn=4))
+    select_thresholds(paths.root, CONFIG)
+    assert resolve_epochs(paths, "resnet34_ds", "chosen") == [1]
+    manifest = cast("Manifest", None)  # not looked at
+    assert SELECTION.progress(paths, manifest).is_whole
+    write_metrics(paths, "resnet34_ds", {1: 0.5, **more})
+    says = rf"out of date: resnet34_ds was trained for 1 epochs when it was made, and for {1 + len(more)} by now"
+    with pytest.raises(LedgerError, match=says):
+        read_choices(paths)
+    with pytest.raises(LedgerError, match=says):
+        resolve_epochs(paths, "resnet34_ds", "chosen")
+    progress = SELECTION.progress(paths, manifest)
+    assert (progress.is_whole, progress.detail) == (False, "resnet34_ds epoch 1, out of date")
+    select_thresholds(paths.root, CONFIG)
+    assert [choice.epoch for choice in read_choices(paths)] == [1]
+    assert SELECTION.progress(paths, manifest).is_whole
 
 
 @pytest.mark.parametrize("keep_best", [2, 8])
