@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
-from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
+from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
 from bccdist.installed import has_openvino, lack_for_compiling
+from bccdist.networks.starting import read_start
+from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.requirements import lacks_of_pixels, listed, mixed_up_scales
 from bccdist.stages.stage import Stage
@@ -42,7 +44,7 @@ def launch_entries(
         ConfigurationError: something is lacking; it names all of it, and nothing was done.
     """
     stages = stages_of(entries, settings)
-    lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch.cluster))]
+    lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch))]
     if any(stage.is_for_each_slide for stage in stages):
         lacks += mixed_up_scales(manifest)
         lacks += lacks_of_pixels(manifest, launch.paths)
@@ -60,17 +62,18 @@ def launch_entries(
         raise
 
 
-def lacks_of_stage(stage: Stage, manifest: Manifest, cluster: ClusterConfig) -> Iterator[str]:
+def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator[str]:
     """What a stage would fail of, a sentence each."""
     if stage.is_for_each_slide and not manifest.slides_of(stage.parts):
         yield f"{manifest.path}: no slide is in {' or '.join(stage.parts)}, for {stage.name}"
-    config = stage.config
+    config, cluster = stage.config, launch.cluster
     if isinstance(config, TrainConfig):
         try:
             config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
         except ConfigurationError as error:
             yield str(error)
         yield from _lacks_of_encoder(stage, config)
+        yield from _lacks_of_start(stage, config, launch.paths)
     # With a container, the image's packages are those that count.
     if isinstance(config, InferConfig) and not cluster.container:
         yield from _lacks_of_engine(config, cluster, num_gpus=_num_gpus(stage, cluster))
@@ -83,6 +86,16 @@ def _lacks_of_encoder(stage: Stage, config: TrainConfig) -> Iterator[str]:
         yield "encoder_weights are for a ResNet34 encoder, unet has none: train it without them"
     if not (path := config.encoder_weights.resolve()).is_file():
         yield f"encoder_weights: {path} is not there, expected a .safetensors or torch file"
+
+
+def _lacks_of_start(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Iterator[str]:
+    """A run that goes on does without the file."""
+    if config.start_from is None or (not config.start_from.exists() and paths.run(stage.its_setting).last.exists()):
+        return
+    try:
+        read_start(config.start_from.resolve(), setting=stage.its_setting, width=config.width)
+    except CheckpointError as error:
+        yield str(error)
 
 
 def _lacks_of_engine(config: InferConfig, cluster: ClusterConfig, *, num_gpus: int) -> Iterator[str]:
@@ -164,9 +177,10 @@ def launch_stage(
 def fit_for_jobs(stage: Stage) -> Stage:
     """The same stage with absolute paths in its configuration, because jobs run in other folders."""
     config = stage.config
-    if not isinstance(config, TrainConfig) or config.encoder_weights is None:
+    if not isinstance(config, TrainConfig):
         return stage
-    return replace(stage, config=replace(config, encoder_weights=config.encoder_weights.resolve()))
+    files = {name: path.resolve() for name in ("encoder_weights", "start_from") if (path := getattr(config, name))}
+    return replace(stage, config=replace(config, **files))
 
 
 def _work(stage: Stage, tasks: Sequence[StageTask], cluster: ClusterConfig) -> Work:

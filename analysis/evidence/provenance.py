@@ -40,8 +40,17 @@ def _run_row(paths: StudyPaths, choice: Choice) -> dict[str, str]:
         "epoch": str(choice.epoch),
         "weights": choice.weights_digest,
         "configuration": str(config.get("digest", "not there")),
+        "started from": _start_text(config),
         **{name: _text(value) for name, value in environment.items() if not isinstance(value, dict)},
     }
+
+
+def _start_text(config: dict[str, Any]) -> str:
+    """What the network was before this run."""
+    if "start" in config:
+        return str(config["start"]["lineage"])
+    encoder = config.get("encoder_weights_sha256")
+    return f"chance, and an encoder of weights {encoder[:12]}" if encoder else "chance"
 
 
 def _text(value: Any) -> str:

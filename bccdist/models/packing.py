@@ -125,9 +125,10 @@ def _selection_facts(choice: Choice, row: Mapping[Any, Any]) -> SelectionFacts:
 def _training_facts(paths: StudyPaths, manifest: Manifest, choice: Choice) -> TrainingFacts:
     patches = read_set_manifest(paths.shards)["parts"]
     configuration = read_claimed(paths.run(choice.setting).config)
-    if configuration.get("encoder_weights"):
-        # Its folder is nobody's business elsewhere.
-        configuration["encoder_weights"] = Path(configuration["encoder_weights"]).name
+    for name in ("encoder_weights", "start_from"):
+        if configuration.get(name):
+            # Its folder is nobody's business elsewhere.
+            configuration[name] = Path(configuration[name]).name
     return TrainingFacts(
         num_slides={part.value: len(manifest.slides_of([part])) for part in Part},
         num_patients={

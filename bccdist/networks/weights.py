@@ -14,6 +14,7 @@ from bccdist.configuration import SETTINGS
 from bccdist.errors import CheckpointError
 from bccdist.files import sha256_of_file, write_bytes
 from bccdist.networks.finite import not_finite
+from bccdist.networks.starting import metadata_in
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, sealed
 
@@ -48,7 +49,7 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
         raise CheckpointError(f"{path}: no weights there; train the setting first, or name an epoch that was kept")
     data = read_sealed(path, error=CheckpointError, advice=_ADVICE)
     try:
-        tensors, metadata = load(data), _metadata(data)
+        tensors, metadata = load(data), metadata_in(data)
     # Beside its own error, the library lets through what Python makes of a header that is no text.
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged or no safetensors file: {error}; {_ADVICE}") from error
@@ -63,12 +64,6 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
     if faults := not_finite(tensors):
         raise CheckpointError(f"{path}: {faults}: nothing can be computed with it; take another epoch, or train again")
     return network.eval(), metadata
-
-
-def _metadata(safetensors: bytes) -> dict[str, str]:
-    """The texts in the header, without the seal."""
-    header = json.loads(safetensors[8 : 8 + int.from_bytes(safetensors[:8], "little")])
-    return {name: text for name, text in header.get("__metadata__", {}).items() if name != SEAL_KEY}
 
 
 def weights_digest(path: Path) -> str:

@@ -12,6 +12,7 @@ import torch
 import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig
 from bccdist.machine import keep_freed_memory
+from bccdist.networks.starting import LINEAGE_KEY
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
@@ -214,7 +215,8 @@ def _save_epoch(run: Run, epoch: int, done: Position) -> None:
 
 
 def _title(run: Run) -> str:
-    return f"{run.network.setting}, width {run.config.width}, configuration {run.config_digest}"
+    start = f", from weights {run.start.sha256[:12]}" if run.start else ""
+    return f"{run.network.setting}, width {run.config.width}, configuration {run.config_digest}{start}"
 
 
 def _weights_metadata(run: Run, epoch: int) -> dict[str, str]:
@@ -222,8 +224,9 @@ def _weights_metadata(run: Run, epoch: int) -> dict[str, str]:
         "epoch": str(epoch),
         "config_digest": run.config_digest,
         "target_mpp": str(run.shard_set.target_mpp),
-        "phantom": str(run.shard_set.is_phantom).lower(),
+        "phantom": str(run.shard_set.is_phantom or (run.start is not None and run.start.phantom)).lower(),
         "bccdist": bccdist.__version__,
+        **({LINEAGE_KEY: run.start.lineage} if run.start else {}),
     }
 
 

@@ -2,8 +2,9 @@
 
 import os
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,9 @@ from bccdist.events import EventLog
 from bccdist.files import write_json
 from bccdist.log import LOG
 from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
+from bccdist.networks.starting import Start, read_start
 from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
 from bccdist.random_streams import STREAMS_VERSION
@@ -59,8 +62,10 @@ class Run:
     events: EventLog
     micro_batches: MicroBatches
     """How each step is cut; of a run that goes on, as it was cut when it began."""
-    encoder_start: str | None
-    """Where the encoder of a fresh run comes from, if not from chance."""
+    start: Start | None
+    """The network that the run started from, if not from chance."""
+    begins_with: str | None
+    """What a fresh run has of other weights, in a sentence; None where it has none, or goes on from its state."""
     epochs_before: int | None
     """Epochs that the run was asked for before this start, if they were fewer; the first rank knows."""
     holder: Holder | None
@@ -195,15 +200,17 @@ def prepare_run(
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
-    encoder_start = _start_encoder(network, config, paths)
-    context: dict[str, str | int] = {
+    start = _find_start(setting, config, paths)
+    begins_with = _load_others(network, start, config, paths)
+    context: dict[str, Any] = {
         "setting": setting,
         "shard_set": shard_set.digest,
         "random_streams": STREAMS_VERSION,
         **_weights_context(config),
+        **({} if start is None else {"start": asdict(start)}),
     }
     epochs_before = _fewer_epochs(paths, config) if ranks.is_first else None
-    digest, holder = _claim(paths, ranks, config, compute, **context)
+    digest, holder = _claim(paths, ranks, config, compute, context)
     network = prepare_network(network.to(compute.device), compute)
     parallel = in_parallel(network, ranks)
     compile_parallel(parallel, compute)
@@ -222,7 +229,8 @@ def prepare_run(
         optimizer=make_optimizer(network, config.learning_rate, compute),
         events=EventLog(paths.events(ranks.rank)),
         micro_batches=micro_batches_of(config, ranks.world_size),
-        encoder_start=encoder_start,
+        start=start,
+        begins_with=begins_with,
         epochs_before=epochs_before,
         holder=holder,
     )
@@ -244,11 +252,36 @@ def micro_batches_of(config: TrainConfig, world_size: int) -> MicroBatches:
     return cut
 
 
-def _start_encoder(network: DeeplySupervisedUNet, config: TrainConfig, paths: RunPaths) -> str | None:
-    """Give a fresh run its encoder weights, if it has some; a run with a state has them in there."""
-    if config.encoder_weights is None or paths.last.exists():
+def _find_start(setting: Setting, config: TrainConfig, paths: RunPaths) -> Start | None:
+    """The network that a run starts from; of one that goes on, what its folder says of it if the file has gone since.
+
+    Raises:
+        CheckpointError: the file is missing, no weights of this product, or of another architecture.
+    """
+    path = config.start_from
+    if path is None:
         return None
-    return load_encoder_weights(config.encoder_weights, network)
+    if not path.exists() and paths.last.exists():
+        there = read_claimed(paths.config)
+        if there.get("start_from") == str(path):
+            LOG.warning(f"start_from: {path} is not there any more; the run goes on from its own state")
+            return Start(**there["start"])
+    return read_start(path, setting=setting, width=config.width)
+
+
+def _load_others(
+    network: DeeplySupervisedUNet, start: Start | None, config: TrainConfig, paths: RunPaths
+) -> str | None:
+    """Give a fresh run the weights that it starts from, if it has some; a run with a state has them in there."""
+    if paths.last.exists():
+        return None
+    if config.encoder_weights is not None:
+        return load_encoder_weights(config.encoder_weights, network)
+    if config.start_from is None or start is None:
+        return None
+    trained, _ = load_network(config.start_from)
+    network.load_state_dict(trained.state_dict())
+    return f"the network starts from the weights in {config.start_from} ({start.lineage}), with a fresh optimiser"
 
 
 def _fewer_epochs(paths: RunPaths, config: TrainConfig) -> int | None:
@@ -267,7 +300,7 @@ def _weights_context(config: TrainConfig) -> dict[str, str]:
 
 
 def _claim(
-    paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, **context: str | int
+    paths: RunPaths, ranks: Ranks, config: TrainConfig, compute: Compute, context: Mapping[str, Any]
 ) -> tuple[str, Holder | None]:
     """The run's digest; the first rank writes the folder's configuration before the others check it.
 

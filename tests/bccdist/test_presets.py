@@ -37,7 +37,7 @@ AUGMENTATION: dict[str, Any] = {"enabled": True, "rotation_deg": 360.0, "scale":
 """Section 2.3, as far as the method gives numbers."""
 MODERATE = {"stain": 0.15, "brightness": 0.05, "elastic_px": 8.0, "elastic_grid": 8}
 """Moderate colour variation and elastic deformation: our reading."""
-NOT_THE_METHOD = {"balance", "augment", "compute", "num_workers", "save_every_min", "seed"}
+NOT_THE_METHOD = {"start_from", "balance", "augment", "compute", "num_workers", "save_every_min", "seed"}
 """Read apart from the others, or without a meaning for the method."""
 
 

@@ -1,19 +1,21 @@
 """Stages are launched in their order: what failed ends what needs it, and what can do without it goes on."""
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from bccdist.configuration import TrainConfig
 from bccdist.errors import StageFailedError
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.stage import Stage
-from bccdist.stages.table import TABLE, stages_of
+from bccdist.stages.table import TABLE, TRAINING, stages_of
 from jobs.slurm.sites import Cluster, ClusterConfig
 from jobs.slurm.submission import Launch, Submitted, Work
-from jobs.stages import launch_stages
+from jobs.stages import lacks_of_stage, launch_stages
 
 SLIDES = tuple(SlideRecord(slide_id=part.short, part=part, path=Path(f"{part.short}.tif")) for part in Part)
 MANIFEST = Manifest(path=Path("slides.csv"), slides=SLIDES, sections=())
@@ -71,3 +73,26 @@ def test_what_needs_the_success_of_a_stage_is_not_begun_without_it(failing: str,
     with pytest.raises(StageFailedError, match=f"{failing} failed"):
         launch_stages(recorder, MANIFEST, STAGES)
     assert list(recorder.taken)[-1] == failing
+
+
+def test_a_launch_names_the_settings_that_a_network_is_not_a_start_for(tmp_path: Path) -> None:
+    """Read from its header, without torch."""
+    texts = {
+        "setting": "unet",
+        "width": "4",
+        "epoch": "2",
+        "target_mpp": "0.92",
+        "phantom": "false",
+        "config_digest": "a",
+    }
+    header = json.dumps({"__metadata__": texts}).encode()
+    path = tmp_path / "epoch-002.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    launch = recorder_at(tmp_path / "study").launch
+    config = TrainConfig(width=4, start_from=path)
+    unet, resnet34 = stages_of({TRAINING: config}, ["unet", "resnet34"])
+    assert list(lacks_of_stage(unet, MANIFEST, launch)) == []
+    (lack,) = lacks_of_stage(resnet34, MANIFEST, launch)
+    assert "is unet of width 4 with psi_4, expected resnet34 of width 4 with psi_4" in lack
+    (lack,) = lacks_of_stage(replace(unet, config=replace(config, start_from=tmp_path / "gone")), MANIFEST, launch)
+    assert "gone is not there, expected the weights of a kept epoch" in lack

@@ -1,5 +1,6 @@
 """What a run says when it starts: how much there is to do, in which arithmetic, and how augmented patches look."""
 
+import math
 from dataclasses import replace
 
 from bccdist.shard_set.epoch_plan import (
@@ -26,9 +27,10 @@ def report_start(run: Run, state: State) -> None:
     _report_empty_pools(run)
     if state.world_size is not None:
         _report_resume(run, state, state.world_size)
-    if run.encoder_start:
-        run.events.write("encoder_weights", text=run.encoder_start)
-        run.say(run.encoder_start)
+    if run.begins_with:
+        run.events.write("encoder_weights" if run.start is None else "start_from", text=run.begins_with)
+        run.say(run.begins_with)
+    _warn_of_start(run)
     if run.ranks.is_first:
         plan = run.plan(position.epoch)
         if position == Position():
@@ -82,6 +84,22 @@ def _as_normalised(cut: MicroBatches, before: MicroBatches) -> str:
     if cut == before:
         return f"Batch normalisation sees the same {cut.largest} patches at a time as before"
     return f"Batch normalisation sees {cut.largest} patches at a time, and saw {before.largest} before"
+
+
+def _warn_of_start(run: Run) -> None:
+    """Say in what the network that the run started from differs from what it is trained on now."""
+    start, shard_set = run.start, run.shard_set
+    if start is None:
+        return
+    if not math.isclose(start.target_mpp, shard_set.target_mpp, rel_tol=1e-6):
+        run.say(
+            f"start_from: that network was trained at {start.target_mpp:g} um/px, these patches have "
+            f"{shard_set.target_mpp:g}: it has to learn another scale"
+        )
+    if start.phantom and not shard_set.is_phantom:
+        run.say(
+            "start_from: that network was trained on drawn slides, so that this one's weights count as PHANTOM, too"
+        )
 
 
 def _report_empty_pools(run: Run) -> None:

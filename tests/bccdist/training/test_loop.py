@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -25,7 +25,8 @@ from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
 from bccdist.errors import CheckpointError, ConfigurationError, DistributedError, ShardError
 from bccdist.files import read_json, sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
-from bccdist.networks.weights import load_network
+from bccdist.networks.starting import read_start
+from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.random_streams import STREAMS_VERSION
@@ -451,6 +452,116 @@ def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
     train(study.root, "resnet34", encoder_run)
     assert (_network_of(study.run("resnet34"))["encoder.bn1.bias"] == 2).all()
     assert "the encoder starts" not in caplog.text
+
+
+@pytest.fixture
+def tuned(study: StudyPaths, trained: StudyPaths, no_pictures: None) -> tuple[StudyPaths, TrainConfig]:
+    """A run that starts from the second epoch of another study's run."""
+    config = replace(SHORT, start_from=_run_of(trained).weights(2), seed=5)
+    train(study.root, "resnet34_ds", config)
+    return study, config
+
+
+def test_a_run_starts_from_another_run_and_names_it(
+    trained: StudyPaths, tuned: tuple[StudyPaths, TrainConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    study, config = tuned
+    run, source = _run_of(study), _run_of(trained)
+    digest, weights = read_json(source.config)["digest"], source.weights(2)
+    lineage = f"resnet34_ds, epoch 2 of run {digest}, weights {weights_digest(weights)}"
+    said = [record.message for record in caplog.get_records("setup")]
+    assert f"the network starts from the weights in {weights} ({lineage}), with a fresh optimiser" in said
+    there = read_json(run.config)
+    assert there["start"]["sha256"] == sha256_of_file(source.weights(2))
+    assert there["start"]["lineage"] == load_network(run.weights(1))[1]["lineage"] == lineage
+    assert _events(run)[0] == "start_from"
+    # One step of Adam from there moves no weight by more than its rate; a network from chance would be far away.
+    before, after = load_network(source.weights(2))[0], load_network(run.weights(1))[0]
+    for name, weight in before.named_parameters():
+        assert (weight - after.get_parameter(name)).abs().max() <= 1.01 * config.learning_rate, name
+    steps = {int(state["step"]) for state in torch.load(run.last, weights_only=True)["optimizer"]["state"].values()}
+    assert steps == {1}, "the optimiser is fresh"
+
+
+def test_what_a_network_came_from_is_named_to_the_first(tuned: tuple[StudyPaths, TrainConfig], tmp_path: Path) -> None:
+    run = _run_of(tuned[0])
+    start = read_start(run.weights(1), setting="resnet34_ds", width=4)
+    lineage = load_network(run.weights(1))[1]["lineage"]
+    assert start.lineage.endswith(f"weights {sha256_of_file(run.weights(1))[:12]}, which came from {lineage}")
+
+
+def test_a_run_goes_on_with_the_start_that_it_had_wherever_its_file_lies(
+    trained: StudyPaths, tuned: tuple[StudyPaths, TrainConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study, config = tuned
+    config = replace(config, epochs=2)
+    other = replace(config, start_from=_run_of(trained).weights(3))
+    for refused in (other, replace(config, start_from=None)):
+        with pytest.raises(ConfigurationError, match=r"start\..*nothing was changed"):
+            train(study.root, "resnet34_ds", refused)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(_run_of(trained).weights(2).read_bytes())
+    train(study.root, "resnet34_ds", replace(config, start_from=moved))
+    assert "the network starts from" not in caplog.text.partition("2 epochs are asked for")[2]
+
+
+def test_a_run_goes_on_without_the_file_that_it_started_from(
+    study: StudyPaths, trained: StudyPaths, tmp_path: Path, no_pictures: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(_run_of(trained).weights(2).read_bytes())
+    config = replace(SHORT, start_from=path)
+    train(study.root, "resnet34_ds", config)
+    path.unlink()
+    train(study.root, "resnet34_ds", replace(config, epochs=2))
+    assert f"start_from: {path} is not there any more; the run goes on from its own state" in caplog.text
+    assert _run_of(study).weights(2).exists()
+
+
+class NoStart(NamedTuple):
+    """A file that nothing can start from, made of the weights of another run."""
+
+    make: Callable[[RunPaths, Path], object]
+    says: str
+    setting: Setting = "resnet34_ds"
+    width: int = 4
+
+
+def _flip_a_byte(run: RunPaths, path: Path) -> None:
+    data = bytearray(run.weights(2).read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+
+
+NO_STARTS = {
+    "missing": NoStart(lambda _, __: None, r"is not there, expected the weights of a kept epoch"),
+    "another setting": NoStart(
+        lambda run, path: path.write_bytes(run.weights(2).read_bytes()),
+        r"is resnet34_ds of width 4 with psi_0, .*psi_4, expected resnet34 of width 4 with psi_4",
+        setting="resnet34",
+    ),
+    "another width": NoStart(
+        lambda run, path: path.write_bytes(run.weights(2).read_bytes()), "of width 4 .*expected .* of width 8", width=8
+    ),
+    "a training state": NoStart(lambda run, path: path.write_bytes(run.last.read_bytes()), "no safetensors file"),
+    "a text": NoStart(lambda _, path: path.write_text("weights"), "no safetensors file"),
+    "nothing": NoStart(lambda _, path: path.touch(), "no safetensors file"),
+    "another program's": NoStart(
+        lambda _, path: save_file({"a": torch.zeros(1)}, path), "are not those of weights that were trained here"
+    ),
+    "damaged": NoStart(_flip_a_byte, "damaged on the disk or on the way to it"),
+}
+
+
+@pytest.mark.parametrize("case", NO_STARTS.values(), ids=NO_STARTS.keys())
+def test_what_nothing_can_start_from_is_refused_before_the_folder_is_claimed(
+    study: StudyPaths, trained: StudyPaths, tmp_path: Path, case: NoStart
+) -> None:
+    path = tmp_path / "start.safetensors"
+    case.make(_run_of(trained), path)
+    with pytest.raises(CheckpointError, match=case.says):
+        train(study.root, case.setting, replace(SHORT, width=case.width, start_from=path))
+    assert not study.run(case.setting).config.exists()
 
 
 @pytest.mark.parametrize("part", ["Training", "Validation I"])

@@ -150,13 +150,18 @@ def test_without_srun_a_launch_to_slurm_is_refused(manifest: Manifest) -> None:
         launch_entries(launch, manifest, {TRAINING: TrainConfig()}, [SETTING])
 
 
-def test_a_job_finds_the_encoder_weights_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_finds_the_weights_that_it_starts_from_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "resnet34.safetensors").touch()
     monkeypatch.chdir(tmp_path)
     stage = replace(TRAINING, setting="resnet34", config=TrainConfig(encoder_weights=Path("resnet34.safetensors")))
-    config = fit_for_jobs(stage).config
+    tuned = replace(TRAINING, setting="unet", config=TrainConfig(start_from=Path("epoch-002.safetensors")))
+    config, tuned_config = fit_for_jobs(stage).config, fit_for_jobs(tuned).config
     assert isinstance(config, TrainConfig)
+    assert isinstance(tuned_config, TrainConfig)
     assert config.encoder_weights == tmp_path.resolve() / "resnet34.safetensors"
+    assert tuned_config.start_from == tmp_path.resolve() / "epoch-002.safetensors"
 
 
 def test_measuring_speed_ups_is_one_job_with_one_gpu(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
