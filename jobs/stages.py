@@ -166,6 +166,7 @@ def launch_stage(
                 "setting": stage.setting,
                 "epochs": stage.epochs,
                 "config": stage.config,
+                "asked_ranks": launch.cluster.training_ranks_per_node * launch.cluster.nodes,
             },
             num_slides=None if chunk is None else len(chunk),
         )

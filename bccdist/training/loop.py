@@ -34,7 +34,7 @@ from bccdist.training.distributed import (
 from bccdist.training.loader import read_ahead
 from bccdist.training.ranks import resolve_ranks
 from bccdist.training.reporting.metrics import EpochFacts, best_epochs, epoch_rows, write_metrics
-from bccdist.training.reporting.opening import report_start
+from bccdist.training.reporting.opening import report_fewer_ranks, report_start
 from bccdist.training.reporting.record import StepRecord, TimedBatches
 from bccdist.training.reporting.summary import write_summary
 from bccdist.training.run import Run, prepare_run
@@ -44,7 +44,7 @@ from bccdist.training.stop import StopRequest, leave
 from bccdist.training.validation import ValidationResult, validate
 
 
-def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
+def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_ranks: int = 1) -> None:
     """Train one setting to its last epoch, from where the run folder says that it stands.
 
     A signal to stop (USR2, TERM) is obeyed after the step at hand, once the state is saved.
@@ -53,6 +53,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
         study_root: folder of the study; its shard set must be finished.
         setting: one of the paper's four.
         config: how it is trained.
+        asked_ranks: the most that the launch asked for; with fewer the global batch is the same.
 
     Raises:
         BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
@@ -71,6 +72,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig) -> None:
         with StopRequest() as request:
             run = prepare_run(paths, setting, config, ranks, compute, read_set(study.shards.root))
             with closing(run):
+                report_fewer_ranks(run, asked_ranks)
                 stopped_by = _train_to_the_end(run, request)
         if stopped_by is not None:
             leave(stopped_by, is_first=ranks.is_first, wait_for_the_first=peers.wait_for_the_first)

@@ -52,6 +52,8 @@ class ClusterConfig:
     """Slurm's node features."""
     nodes: int = 1
     """Nodes for training."""
+    min_nodes: int | None = None
+    """Fewest nodes that training begins with where not all of `nodes` are free; None waits for all."""
     gpus_per_node: int = 4
     """GPUs, and so ranks, per node for training on Slurm; 0 trains on CPUs. Locally the GPUs that are there."""
     gpu_request: GpuRequest = "per_node"
@@ -91,9 +93,11 @@ class ClusterConfig:
             _require_at_least(1, name, getattr(self, name))
         for name in ("gpus_per_node", "mem_gib_per_rank", "max_timeouts"):
             _require_at_least(0, name, getattr(self, name))
-        for name in ("max_parallel", "slides_per_element", "ranks_per_node"):
+        for name in ("max_parallel", "slides_per_element", "ranks_per_node", "min_nodes"):
             if getattr(self, name) is not None:
                 _require_at_least(1, name, getattr(self, name))
+        if (self.min_nodes or 0) > self.nodes:
+            raise ConfigurationError(f"min_nodes is {self.min_nodes}, expected at most {self.nodes}, which nodes is")
         if self.signal_delay_s > 30 * self.timeout_min:
             raise ConfigurationError(
                 f"signal_delay_s is {self.signal_delay_s}, expected at most half of the time limit of "

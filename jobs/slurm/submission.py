@@ -334,7 +334,7 @@ def slurm_executor(
         srun_args=["--kill-on-bad-exit=1"],
         setup=_setup_lines(cluster, code),
         teardown=lines_after_the_task(logs),
-        additional_parameters=_further_options(cluster),
+        additional_parameters={**_fewest_nodes(cluster, work), **_further_options(cluster)},
         **_named(cluster),
         **_memory(cluster, work),
         **_gpus(cluster, work),
@@ -368,6 +368,13 @@ def _dependency(work: Work, after: Sequence[Submitted]) -> dict[str, str]:
         return {}
     kind = "afterok" if work.stage.needs_success else "afterany"
     return {"dependency": f"{kind}:{':'.join(sorted({each.job_id for each in after}))}"}
+
+
+def _fewest_nodes(cluster: ClusterConfig, work: Work) -> dict[str, str]:
+    """Slurm gives as many nodes as are free, between both numbers; the ranks come from what it gave."""
+    if cluster.min_nodes is None or cluster.min_nodes >= work.nodes:
+        return {}
+    return {"nodes": f"{cluster.min_nodes}-{work.nodes}"}
 
 
 def _further_options(cluster: ClusterConfig) -> dict[str, Any]:

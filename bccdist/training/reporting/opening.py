@@ -39,6 +39,17 @@ def report_start(run: Run, state: State) -> None:
         run.board = Board(run.paths.tensorboard, first_step=position.num_steps_done(plan.num_steps))
 
 
+def report_fewer_ranks(run: Run, asked: int) -> None:
+    """Say that the site gave fewer ranks than were asked for, as where a job takes the nodes that are free."""
+    found = run.ranks.world_size
+    if found < asked:
+        run.events.write("fewer_ranks", asked=asked, found=found, global_batch=run.config.global_batch)
+        run.say(
+            f"{asked} ranks were asked for, and {found} are there: a step keeps its {run.config.global_batch} "
+            "patches, and takes longer"
+        )
+
+
 def _opening_line(run: Run, position: Position) -> str:
     config = run.config
     totals = run.training.totals

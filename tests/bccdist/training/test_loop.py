@@ -454,6 +454,17 @@ def test_a_run_that_goes_on_keeps_what_it_learned_from_its_encoder_weights(
     assert "the encoder starts" not in caplog.text
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_fewer_ranks_than_asked_for_are_said_and_recorded(
+    study: StudyPaths, trained: StudyPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(study.root, "resnet34_ds", CONFIG, asked_ranks=8)
+    said = "8 ranks were asked for, and 1 are there: a step keeps its 2 patches, and takes longer"
+    assert said in caplog.messages
+    assert _events(_run_of(study))[0] == "fewer_ranks"
+    assert _equal(_network_of(_run_of(study)), _network_of(_run_of(trained)))
+
+
 @pytest.fixture
 def tuned(study: StudyPaths, trained: StudyPaths, no_pictures: None) -> tuple[StudyPaths, TrainConfig]:
     """A run that starts from the second epoch of another study's run."""

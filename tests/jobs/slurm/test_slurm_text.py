@@ -105,6 +105,16 @@ def test_every_key_of_a_site_reaches_the_text(manifest: Manifest, capsys: pytest
     assert text.index("module load") < text.index("srun")
 
 
+@pytest.mark.parametrize(("least", "asked"), [(None, "4"), (1, "1-4"), (3, "3-4"), (4, "4")])
+def test_training_may_begin_with_fewer_nodes_and_other_jobs_have_one(
+    manifest: Manifest, capsys: pytest.CaptureFixture[str], least: int | None, asked: str
+) -> None:
+    cluster = replace(CLUSTER, nodes=4, min_nodes=least)
+    assert f"#SBATCH --nodes={asked}\n" in training_text(manifest, cluster, capsys)
+    launch_entries(replace(dry(manifest), cluster=cluster), manifest, {SPEEDUPS: SpeedupsConfig()}, [SETTING])
+    assert "#SBATCH --nodes=1\n" in capsys.readouterr().out
+
+
 def test_elements_are_one_array_and_jobs_without_a_gpu_go_where_the_site_says(
     manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -222,13 +222,31 @@ def test_a_run_with_its_disk_full_fails_and_goes_on_once_there_is_room(
 
 
 @pytest.mark.slow
-def test_two_nodes_of_four_ranks_train_together(mini_cluster: MiniCluster, study: StudyPaths) -> None:
-    words = ["--site", "mini", "--nodes", "2", "--width", "4", "--global-batch", "8", "--micro-batch", "1"]
-    words += ["--num-workers", "0", "--keep-best", "1", "--epochs", "1", "--max-steps", "2"]
-    said = mini_cluster.launch("jobs/launch_train.py", "--study", study.root, "--setting", SETTING, *words)
-    mini_cluster.wait_for_outcome(job_ids(said)[STAGE], "COMPLETED")
+def test_two_nodes_of_four_ranks_train_together_and_one_goes_on_where_the_other_is_taken(
+    mini_cluster: MiniCluster, study: StudyPaths
+) -> None:
+    words = ["--site", "mini", "--nodes", "2", "--min-nodes", "1", "--width", "4", "--global-batch", "8"]
+    words += ["--micro-batch", "1", "--num-workers", "0", "--keep-best", "1", "--max-steps", "2"]
+
+    def train_to(epochs: int) -> None:
+        command = ("--study", study.root, "--setting", SETTING, *words, "--epochs", str(epochs))
+        said = mini_cluster.launch("jobs/launch_train.py", *command)
+        mini_cluster.wait_for_outcome(job_ids(said)[STAGE], "COMPLETED")
+
+    train_to(1)
     assert read_json(study.run(SETTING).environment)["world_size"] == 8
-    assert _num_steps(study) == 2
+    taken = ("--nodelist=node2", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
+    taker = mini_cluster.ask("sbatch", "--parsable", *taken).strip()
+    wait_for(
+        lambda: taker in mini_cluster.ask("squeue", "--states=R", "--format=%i"), within_s=30, what="a taken node"
+    )
+    train_to(2)
+    mini_cluster.ask("scancel", taker)
+    assert read_json(study.run(SETTING).environment)["world_size"] == 4
+    assert _num_steps(study) == 4
+    events = {event["event"]: event for event in _events(study)}
+    assert (events["fewer_ranks"]["asked"], events["fewer_ranks"]["found"]) == (8, 4)
+    assert "a step has the same 8 patches, 2 for each rank" in events["other_ranks"]["text"]
 
 
 @pytest.mark.slow
