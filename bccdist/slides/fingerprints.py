@@ -14,16 +14,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openslide
 from numpy.typing import NDArray
 
-from bccdist.errors import SlideError
 from bccdist.files import atomic_path, digest_of, fingerprint_of_file
 from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
-from bccdist.slides.level import OpenSlideLevel
+from bccdist.slides.level import OpenSlideLevel, pixels_of
 from bccdist.slides.manifest import SlideRecord
-from bccdist.slides.slide import Slide
+from bccdist.slides.slide import Slide, open_file
 
 LANDMARK_MPP = 8.0
 """um per pixel of the overview in which landmarks are sought."""
@@ -84,16 +82,9 @@ def size_of(path: Path) -> tuple[int, int]:
     Raises:
         SlideError: the file cannot be opened.
     """
-    with _opened(path) as handle:
+    with open_file(path) as handle:
         width, height = handle.dimensions
     return int(width), int(height)
-
-
-def _opened(path: Path) -> openslide.OpenSlide:
-    try:
-        return openslide.OpenSlide(path)
-    except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path}: OpenSlide cannot open it: {error}") from error
 
 
 def content_of(path: Path) -> str:
@@ -102,7 +93,7 @@ def content_of(path: Path) -> str:
     Raises:
         SlideError: it cannot be opened or read.
     """
-    with _opened(path) as handle:
+    with open_file(path) as handle:
         level = OpenSlideLevel(lambda: handle, 0, path)
         digest = hashlib.sha256(repr(level.size_px).encode())
         num_textured = 0
@@ -110,8 +101,7 @@ def content_of(path: Path) -> str:
             # How far this goes is decided by what was read, so that equal pixels give equal digests.
             if number >= _FEWEST_PLACES and num_textured >= _ENOUGH_TEXTURED:
                 break
-            square = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
-            level.read_into(square, box_px)
+            square = pixels_of(level, box_px)
             digest.update(square.tobytes())
             grey = square.mean(axis=2)
             num_textured += bool(grey.max() - grey.min() >= _TEXTURED_FROM)

@@ -104,6 +104,13 @@ class OpenSlideLevel:
         return np.asarray(is_absent, dtype=bool)
 
 
+def pixels_of(level: Level, box_px: Box) -> NDArray[np.uint8]:
+    """The pixels of a box of a level: uint8 RGB [box height, box width, 3]."""
+    image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
+    level.read_into(image, box_px)
+    return image
+
+
 def advice_on_size(path: Path) -> str:
     """What to do about an NDPI that OpenSlide cannot read because of its size; empty for any other file."""
     size_bytes = path.stat().st_size

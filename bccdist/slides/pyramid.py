@@ -5,10 +5,10 @@ factors, of which neither is right; where a file holds two images it may take a 
 no picture. Sizes tell nearly all of it at no cost. Pixels are read here only where sizes or pages are odd.
 """
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
+from bccdist.slides.level import OpenSlideLevel, pixels_of
+from bccdist.slides.tiff_pages import TiffPages
 
 LARGEST_ASPECT = 1.05
 """Of a pixel's width and height; what is nearer to a square counts as one."""
@@ -99,7 +101,7 @@ def _positive(text: str | None) -> float | None:
     return number if 0 < number < math.inf else None
 
 
-def usable_downsamples(path: Path, handle: openslide.OpenSlide) -> tuple[float, ...]:
+def usable_downsamples(path: Path, handle: openslide.OpenSlide, tiff: TiffPages) -> tuple[float, ...]:
     """Level-0 px per pixel of each level; infinite for a level that is to be left alone.
 
     Left alone are levels whose size is not level 0's by one factor though they show the same picture (padded to
@@ -109,11 +111,12 @@ def usable_downsamples(path: Path, handle: openslide.OpenSlide) -> tuple[float, 
     Args:
         path: the slide's file.
         handle: the same, open; nothing is read through it.
+        tiff: its images, if it is a TIFF.
 
     Raises:
         SlideError: the file holds a second image, which nobody would look at; or its pixels lie turned or mirrored.
     """
-    pages = _pages_of(path)
+    pages = [_page_of(page, tiff.names.get(page.index, "")) for page in tiff.pages]
     _refuse_turned(pages)
     if handle.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
         _refuse_second_images(path, pages, handle.dimensions)
@@ -190,26 +193,31 @@ def _refuse_other_pictures(path: Path, odd: Sequence[int], pages: Sequence[_Page
     try:
         # A handle of its own: after a failed read OpenSlide refuses every other one.
         with openslide.OpenSlide(path) as handle:
+            sizes = handle.level_dimensions
             associated = {page.size_px for page in pages if _is_associated(page, handle.dimensions)}
-            places = _telling_places(handle)
-            for level in odd:
-                size = handle.level_dimensions[level]
-                if size in associated or _is_level0_at_some_factor(handle, level, places):
-                    continue
-                raise SlideError(
-                    f"its level {level} of {size[0]} x {size[1]} px does not show level 0 ({handle.dimensions[0]} x "
-                    f"{handle.dimensions[1]} px) made smaller: the file may hold a second image; write each image to "
-                    "a file of its own, or convert the slide"
-                )
-    except openslide.OpenSlideError as error:
+            places = _telling_places(handle, path)
+            others = [
+                level
+                for level in odd
+                if sizes[level] not in associated and not _is_level0_at_some_factor(handle, level, path, places)
+            ]
+    except (openslide.OpenSlideError, SlideError) as error:
         raise SlideError(
             f"the sizes of its levels disagree, and they cannot be compared: {error}; convert the slide"
         ) from error
+    if others:
+        (width, height), (width_level0, height_level0) = sizes[others[0]], sizes[0]
+        raise SlideError(
+            f"its level {others[0]} of {width} x {height} px does not show level 0 ({width_level0} x {height_level0} "
+            "px) made smaller: the file may hold a second image; write each image to a file of its own, or convert "
+            "the slide"
+        )
 
 
-def _is_level0_at_some_factor(handle: openslide.OpenSlide, level: int, places: Sequence[Place]) -> bool:
-    reader, size = _level_reader(handle, level), handle.level_dimensions[level]
-    return any(_agree(handle, reader, size, places, factor=factor) for factor in _possible_factors(handle, level))
+def _is_level0_at_some_factor(handle: openslide.OpenSlide, level: int, path: Path, places: Sequence[Place]) -> bool:
+    level0, reader = _level_reader(handle, 0, path), _level_reader(handle, level, path)
+    sizes = handle.dimensions, handle.level_dimensions[level]
+    return any(_agree(level0, reader, sizes, places, factor=factor) for factor in _possible_factors(handle, level))
 
 
 def _possible_factors(handle: openslide.OpenSlide, level: int) -> list[Factor]:
@@ -228,16 +236,8 @@ def _padded_factors(size_level0: Size, size: Size, tile_px: Size | None) -> Iter
             yield factor
 
 
-def _level_reader(handle: openslide.OpenSlide, level: int) -> Reader:
-    downsample = handle.level_downsamples[level]
-
-    def read(box_px: Box) -> NDArray[np.uint8]:
-        location = (round(box_px.x * downsample), round(box_px.y * downsample))
-        region = np.array(handle.read_region(location, level, (box_px.width, box_px.height)))
-        region[region[..., 3] == 0] = 255  # what was not scanned counts as white
-        return np.asarray(region[..., :3])
-
-    return read
+def _level_reader(handle: openslide.OpenSlide, level: int, path: Path) -> Reader:
+    return partial(pixels_of, OpenSlideLevel(lambda: handle, level, path))
 
 
 def _shows_level0(path: Path, page: _Page, size_level0: Size) -> bool:
@@ -248,8 +248,9 @@ def _shows_level0(path: Path, page: _Page, size_level0: Size) -> bool:
         with tifffile.TiffFile(path) as tiff, openslide.OpenSlide(path) as handle:
             factor = (size_level0[0] / page.size_px[0], size_level0[1] / page.size_px[1])
             reader = _page_reader(tiff.pages.get(page.number), page)
-            places = _telling_places(handle)
-            return _agree(handle, reader, page.size_px, places, factor=factor, tile_px=page.tile_px)
+            places = _telling_places(handle, path)
+            level0, sizes = _level_reader(handle, 0, path), (size_level0, page.size_px)
+            return _agree(level0, reader, sizes, places, factor=factor, tile_px=page.tile_px)
     # Decoders of all kinds stand behind tifffile; a page that cannot be read is not known to be the same.
     except Exception:  # noqa: BLE001
         return False
@@ -276,9 +277,9 @@ def _page_reader(tiff_page: Any, page: _Page) -> Reader:
 
 
 def _agree(
-    handle: openslide.OpenSlide,
+    level0: Reader,
     reader: Reader,
-    size_px: Size,
+    sizes_px: tuple[Size, Size],
     places: Sequence[Place],
     *,
     factor: Factor,
@@ -287,16 +288,15 @@ def _agree(
     """Whether what `reader` reads is level 0 made smaller.
 
     Args:
-        handle: of level 0.
+        level0: reads level 0.
         reader: of the other picture.
-        size_px: of the other picture.
+        sizes_px: of level 0 and of the other picture.
         places: where to look, in level-0 px.
         factor: level-0 px per pixel of the other picture.
         tile_px: no patch crosses the border of such a tile of the other picture.
     """
-    level0 = _level_reader(handle, 0)
     patches = []
-    for box_px in sorted({_patch_at(place, size_px, handle.dimensions, factor, tile_px) for place in places}):
+    for box_px in sorted({_patch_at(place, sizes_px[1], sizes_px[0], factor, tile_px) for place in places}):
         at = Box(
             round(box_px.x * factor[0]),
             round(box_px.y * factor[1]),
@@ -329,7 +329,7 @@ def correlation(first: NDArray[np.float32], other: NDArray[np.float32]) -> float
     return float(np.corrcoef(first.ravel(), other.ravel())[0, 1])
 
 
-def _telling_places(handle: openslide.OpenSlide) -> list[Place]:
+def _telling_places(handle: openslide.OpenSlide, path: Path) -> list[Place]:
     """Places in level-0 px that show more than those around them, some in each part of the slide."""
     level = min(range(handle.level_count), key=lambda each: math.prod(handle.level_dimensions[each]))
     size = handle.level_dimensions[level]
@@ -337,14 +337,15 @@ def _telling_places(handle: openslide.OpenSlide) -> list[Place]:
         width, height = handle.dimensions
         shares = [(part + 0.5) / _DENSE_PARTS for part in range(_DENSE_PARTS)]
         return [(int(x * width), int(y * height)) for y in shares for x in shares]
-    reader = _level_reader(handle, level)
+    level0, reader = _level_reader(handle, 0, path), _level_reader(handle, level, path)
     peaks = peaks_of_contrast(reader(Box(0, 0, *size)), parts=(_PARTS, _PARTS))
     by_factor = {
         factor: [(round(x * factor[0]), round(y * factor[1])) for x, y in peaks]
         for factor in _possible_factors(handle, level)
     }
     # The level that is looked at may be odd itself.
-    right = [each for each, places in by_factor.items() if _agree(handle, reader, size, places, factor=each)]
+    sizes = (handle.dimensions, size)
+    right = [each for each, places in by_factor.items() if _agree(level0, reader, sizes, places, factor=each)]
     return by_factor[right[0]] if right else next(iter(by_factor.values()))
 
 
@@ -380,28 +381,6 @@ def _patch_at(place: Place, size_px: Size, size_level0: Size, factor: Factor, ti
 def _cells(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A patch reduced to `_CELLS` x `_CELLS` pixels."""
     return np.asarray(cv2.resize(patch, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _pages_of(path: Path) -> list[_Page]:
-    """The images of a TIFF; none of another file, which is for OpenSlide to judge."""
-    log = logging.getLogger("tifffile")
-    was_disabled, log.disabled = log.disabled, True
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            names = _series_names(tiff)
-            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            return [_page_of(page, names.get(page.index, "")) for page in pages]
-    except (tifffile.TiffFileError, OSError, KeyError, ValueError, IndexError, TypeError):
-        return []
-    finally:
-        log.disabled = was_disabled
-
-
-def _series_names(tiff: tifffile.TiffFile) -> dict[int, str]:
-    """The names that an OME-TIFF gives its images, by the number of their first page."""
-    if not tiff.is_ome or len(tiff.pages) == 1:
-        return {}
-    return {series.keyframe.index: series.name for series in tiff.series}
 
 
 def _page_of(page: tifffile.TiffPage, name: str) -> _Page:

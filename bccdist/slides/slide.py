@@ -6,7 +6,7 @@ coarser than the target is refused, and so is one whose mpp is missing or absurd
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box, runs
-from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, sample_into
+from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, pixels_of, sample_into
 from bccdist.slides.pyramid import refuse_oblong, usable_downsamples
+from bccdist.slides.tiff_pages import read_tiff_pages
 from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 PLAUSIBLE_MPP = (0.05, 5.0)
@@ -124,11 +125,12 @@ class Slide:
         self._pool = pool
         self._by_tile = by_tile
         self._kept_overview: tuple[float, PixelsThere] | None = None
-        self._handle = _open(path)
+        self._handle = open_file(path)
+        self._tiff = read_tiff_pages(path)
         try:
             refuse_oblong(self._handle.properties)
             mpp_level0 = _level0_mpp(self._handle, mpp)
-            self._downsamples = usable_downsamples(path, self._handle)
+            self._downsamples = usable_downsamples(path, self._handle, self._tiff)
             self.resolution = choose_resolution(
                 mpp_level0, self._downsamples, target_mpp=target_mpp, tolerance=tolerance
             )
@@ -181,9 +183,13 @@ class Slide:
 
     def reopen(self) -> None:
         """Open the file anew: after a failed read OpenSlide refuses every other one."""
-        self.close()
-        self._handle = _open(self.path)
+        _close(self._source)
+        self._renew_handle()
         self._open_source()
+
+    def _renew_handle(self) -> None:
+        self._handle.close()
+        self._handle = open_file(self.path)
 
     def _open_source(self) -> None:
         """Open the level that the target frame is made from."""
@@ -200,12 +206,17 @@ class Slide:
                 f"only read blurred, so that level {finer} is read and averaged"
             )
             self._source, self._step, _ = self._open_level(finer, step=self.resolution.resize)
+        if self._tiff.fault:
+            self.why_not_by_tile += (
+                f" ({self._tiff.fault}), so that nobody has looked for second images and turned pixels in it: convert "
+                "the slide, or look at it"
+            )
 
     def _is_on_grid_below(self, level: int, limit: int) -> bool:
         """Whether a level is finer than another one, and OpenSlide gives its own pixels."""
         return self._downsamples[level] < self._downsamples[limit] and self._plain_level(level).is_on_grid
 
-    def _open_level(self, level: int, *, step: float) -> tuple[Level, float, str]:
+    def _open_level(self, level: int, *, step: float, is_compared: bool = True) -> tuple[Level, float, str]:
         """A level of the file, or what a decoder makes of it.
 
         Returns:
@@ -215,11 +226,12 @@ class Slide:
         if not self._by_tile:
             return plain, step, "it was asked for"
         try:
-            tiles, reduction = open_tile_level(self.path, plain, largest_reduction=step, pool=self._pool)
+            tiles, reduction = open_tile_level(
+                self.path, self._tiff, plain, largest_reduction=step, is_compared=is_compared, pool=self._pool
+            )
         except NotByTileError as reason:
             if reason.__cause__:  # OpenSlide refuses every read after one that failed
-                self._handle.close()
-                self._handle = _open(self.path)
+                self._renew_handle()
             return plain, step, str(reason)
         # Rounded, as 1.84 / 2 * 2 is not a whole number of pixels otherwise.
         return tiles, round(step / reduction, 9), ""
@@ -310,17 +322,33 @@ class Slide:
         fine_enough = [level for level, each in enumerate(self._downsamples) if each <= factor * 1.01]
         return max(fine_enough, key=lambda level: self._downsamples[level])
 
-    def read_level(self, level: int, box_level0_px: Box) -> NDArray[np.uint8]:
-        """What a level of the file shows of a box in level-0 px, through OpenSlide: uint8 RGB in the level's pixels.
+    def read_places(self, level: int, boxes_level0_px: Sequence[Box], *, mpp: float) -> list[NDArray[np.uint8] | None]:
+        """What a level of the file shows at some places: uint8 RGB, in pixels of at most `mpp` um or of the level.
 
-        Raises:
-            SlideError: the scanner's data cannot be decoded; `reopen` before anything else is read.
+        Of the level that the target frame is made from it is what is read for the frame. Others are to be looked at
+        only: their tiles are not compared with OpenSlide's.
+
+        Returns:
+            For each place its pixels; None where the scanner's data cannot be decoded.
         """
-        source = self._plain_level(level)
-        box_px = box_level0_px.scaled(1 / self._downsamples[level]).intersection(Box(0, 0, *source.size_px))
-        image = np.empty((box_px.height, box_px.width, 3), dtype=np.uint8)
-        source.read_into(image, box_px)
-        return image
+        if level == self.resolution.level:
+            downsample = self.resolution.downsample / self._step
+            return [self._read_place(self._source, downsample, box) for box in boxes_level0_px]
+        step = mpp / self.resolution.mpp_level0 / self._downsamples[level]
+        source, step_left, _ = self._open_level(level, step=max(1.0, step), is_compared=False)
+        downsample = self._downsamples[level] * max(1.0, step) / step_left
+        try:
+            return [self._read_place(source, downsample, box) for box in boxes_level0_px]
+        finally:
+            _close(source)
+
+    def _read_place(self, source: Level, downsample: float, box_level0_px: Box) -> NDArray[np.uint8] | None:
+        box_px = box_level0_px.scaled(1 / downsample).intersection(Box(0, 0, *source.size_px))
+        try:
+            return pixels_of(source, box_px)
+        except SlideError:
+            self._renew_handle()  # OpenSlide refuses every read after one that failed
+            return None
 
     def thumbnail(self, mpp: float) -> NDArray[np.uint8]:
         """The whole slide at about `mpp` um/px: uint8 RGB [h, w, 3], as `overview` reads it."""
@@ -365,7 +393,12 @@ class Slide:
             step = self.level0_size[0] / image.shape[1] / self._downsamples[each]
             try:
                 tiles, _ = open_tile_level(
-                    self.path, self._plain_level(each), largest_reduction=step, as_stored=True, pool=self._pool
+                    self.path,
+                    self._tiff,
+                    self._plain_level(each),
+                    largest_reduction=step,
+                    as_stored=True,
+                    pool=self._pool,
                 )
             except NotByTileError:
                 continue
@@ -403,7 +436,12 @@ def _close(level: Level) -> None:
         level.close()
 
 
-def _open(path: Path) -> openslide.OpenSlide:
+def open_file(path: Path) -> openslide.OpenSlide:
+    """A slide's file, opened by OpenSlide; to be closed.
+
+    Raises:
+        SlideError: it is not there, or cannot be opened.
+    """
     if not path.exists():
         raise SlideError(f"{path}: the slide is not there")
     if path.is_dir():
@@ -425,7 +463,7 @@ def read_scale(path: Path, mpp: float | None = None) -> tuple[float, Mapping[str
     Raises:
         SlideError: the file cannot be opened, or has no usable scale.
     """
-    with _open(path) as handle:
+    with open_file(path) as handle:
         try:
             return _level0_mpp(handle, mpp), dict(handle.properties)
         except SlideError as error:

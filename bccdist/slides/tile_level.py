@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
-from bccdist.slides.level import WHITE, OpenSlideLevel
+from bccdist.slides.level import WHITE, OpenSlideLevel, pixels_of
+from bccdist.slides.tiff_pages import FOCAL_PLANE, SOURCE_LENS, TiffPages
 
 _REDUCTIONS = (1, 2, 4, 8)
 """Factors by which a JPEG decoder can shrink a picture while it decodes."""
@@ -31,11 +32,12 @@ _NDPI_ROWS_PX = 256
 """Height of the tiles that strips of an NDPI are put together to."""
 _NUM_FULLEST = 3
 """Tiles with the most bytes show tissue; so many of them are compared with OpenSlide."""
-_PROBE_PX = 256
+_PROBE_PX = 64
+"""Edge of what is compared of a tile: OpenSlide takes longer to paint a whole one than to decode it."""
+_PROBE_STRIDE_PX = 3
+"""Of the pixels by which it is chosen."""
 _LARGEST_PROBE_ERROR = 1.0
 """Mean absolute difference to OpenSlide, of 255, up to which a tile is trusted."""
-_SOURCE_LENS, _FOCAL_PLANE = 65421, 65424
-"""Tags of Hamamatsu: the objective, negative for the slide's label; and the height of a plane of focus."""
 _CODECS = frozenset(
     {
         tifffile.COMPRESSION.NONE,
@@ -155,12 +157,24 @@ class TileLevel:
         num_cols = self._grid.extents.shape[1]
         return sorted({divmod(int(number), num_cols) for number in (*fullest, *odd)})
 
-    def probe_box(self, place: Place) -> Box:
-        """The middle of a tile; no other tile is needed for it."""
+    def probe(self, place: Place) -> tuple[Box, NDArray[np.uint8]]:
+        """The square of a tile that shows most, and its pixels; no other tile is needed for it.
+
+        Raises:
+            SlideError: the tile is damaged or cut off.
+        """
         width, height = self._tile_px
         tile = Box(place[1] * width, place[0] * height, width, height).intersection(Box(0, 0, *self.size_px))
+        pixels = pixels_of(self, tile)
         edges = min(_PROBE_PX, tile.width), min(_PROBE_PX, tile.height)
-        return Box(tile.x + (tile.width - edges[0]) // 2, tile.y + (tile.height - edges[1]) // 2, *edges)
+        corners = [
+            (x, y)
+            for y in range(0, tile.height - edges[1] + 1, edges[1])
+            for x in range(0, tile.width - edges[0] + 1, edges[0])
+        ]
+        squares = [Box(x, y, edges[0], edges[1]) for x, y in corners]
+        square = max(squares, key=lambda each: _range_in(pixels, each))
+        return square._replace(x=tile.x + square.x, y=tile.y + square.y), pixels[square.slices()]
 
     def _is_there(self, place: Place) -> bool:
         return bool(self._grid.extents[place][:, 1].any())
@@ -205,9 +219,11 @@ class NotByTileError(Exception):
 
 def open_tile_level(
     path: Path,
+    tiff: TiffPages,
     reference: OpenSlideLevel,
     *,
     largest_reduction: float,
+    is_compared: bool = True,
     as_stored: bool = False,
     pool: Executor | None = None,
 ) -> tuple[TileLevel, int]:
@@ -215,9 +231,11 @@ def open_tile_level(
 
     Args:
         path: the slide's file.
+        tiff: its images.
         reference: the same level, as OpenSlide decodes it.
         largest_reduction: how much smaller than `reference` the level may be.
-        as_stored: also tiles in whose place OpenSlide shows something else, and without a comparison.
+        is_compared: whether some tiles are held against `reference`; what is only looked at need not be.
+        as_stored: also tiles in whose place OpenSlide shows something else; they are not compared.
         pool: threads that decode; None decodes in the caller's.
 
     Returns:
@@ -226,13 +244,13 @@ def open_tile_level(
     Raises:
         NotByTileError: tiles cannot be read by themselves, or do not show what OpenSlide shows.
     """
-    grid, own_reduction = _find_grid(path, reference, as_stored=as_stored)
+    grid, own_reduction = _find_grid(tiff, reference, as_stored=as_stored)
     level = TileLevel(path, grid, reduction=own_reduction, pool=pool)
     further = max(step for step in _REDUCTIONS if step == 1 or step <= largest_reduction + 1e-9)
     further = min(further, _REDUCTIONS[-1] // own_reduction) if grid.is_jpeg else 1
     try:
         # Compared before it is shrunk further, as OpenSlide has nothing to hold a shrunk level against.
-        if not as_stored:
+        if is_compared and not as_stored:
             _compare(level, reference)
     except NotByTileError:
         level.close()
@@ -247,21 +265,19 @@ def _compare(level: TileLevel, reference: OpenSlideLevel) -> None:
     """Refuse a level that shows something else than OpenSlide, which knows what scanners get wrong in colours."""
     num_compared = 0
     for place in level.odd_places():
-        box_px = level.probe_box(place)
-        images = np.empty((2, box_px.height, box_px.width, 3), dtype=np.uint8)
         try:
-            level.read_into(images[0], box_px)
+            box_px, own = level.probe(place)
         except SlideError:
             continue  # damage, at which OpenSlide may guess; it will be told where it is read
         try:
-            reference.read_into(images[1], box_px)
+            shown = pixels_of(reference, box_px)
         except SlideError as error:
             raise NotByTileError(f"OpenSlide cannot read what it is compared with: {error}") from error
         num_compared += 1
         # What OpenSlide gives lies between pixels where the factor is not whole: the same is done to the level's own.
-        own = _shifted(images[0], reference.offset_px(box_px))
+        moved = _shifted(own, reference.offset_px(box_px))
         inner = (slice(1, -1), slice(1, -1))
-        difference = float(np.abs(own[inner] - images[1][inner]).mean()) if own[inner].size else 0.0
+        difference = float(np.abs(moved[inner] - shown[inner]).mean()) if moved[inner].size else 0.0
         if difference > _LARGEST_PROBE_ERROR:
             raise NotByTileError(
                 f"the tile in row {place[0]}, column {place[1]} differs from OpenSlide's picture by {difference:.3g} "
@@ -280,31 +296,35 @@ def _shifted(image: NDArray[np.uint8], offset_px: tuple[float, float]) -> NDArra
     return shifted
 
 
-def _find_grid(path: Path, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[TileGrid, int]:
+def _range_in(pixels: NDArray[np.uint8], box: Box) -> int:
+    """How far the green of a box reaches, 0 to 255."""
+    green = pixels[box.slices()][::_PROBE_STRIDE_PX, ::_PROBE_STRIDE_PX, 1]
+    return int(green.max()) - int(green.min())
+
+
+def _find_grid(tiff: TiffPages, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[TileGrid, int]:
     """The tiles of the image that OpenSlide takes for a level, and how much larger than the level the image is.
 
     Raises:
         NotByTileError: there is no such image that could be read by its tiles.
     """
     try:
-        with tifffile.TiffFile(path) as tiff:
-            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
-            page, reduction = _find_page(pages, reference, as_stored=as_stored)
-            _refuse_coding(page)
-            grid = _ndpi_grid(page) if reference.vendor == "hamamatsu" else _tiff_grid(page)
-    except (tifffile.TiffFileError, KeyError, ValueError, IndexError, TypeError) as error:
+        page, reduction = _find_page(tiff, reference, as_stored=as_stored)
+        _refuse_coding(page)
+        grid = _ndpi_grid(page) if reference.vendor == "hamamatsu" else _tiff_grid(page)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         # Without the cause, which is for OpenSlide's errors alone: after those the file has to be opened again.
         raise NotByTileError(f"its directories cannot be read as a TIFF's: {error}") from None
     return grid, reduction
 
 
-def _find_page(
-    pages: Sequence[tifffile.TiffPage], reference: OpenSlideLevel, *, as_stored: bool
-) -> tuple[tifffile.TiffPage, int]:
+def _find_page(tiff: TiffPages, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[tifffile.TiffPage, int]:
     """The one page that OpenSlide can have taken for the level, by the rules of its vendor, and its reduction."""
     if reference.vendor not in _IS_LEVEL:
         raise NotByTileError(f"files of {reference.vendor or 'this kind'} are put together by OpenSlide alone")
-    levels = [page for number, page in enumerate(pages) if _IS_LEVEL[reference.vendor](number, page)]
+    if tiff.fault:
+        raise NotByTileError("its directories cannot be parsed")
+    levels = [page for number, page in enumerate(tiff.pages) if _IS_LEVEL[reference.vendor](number, page)]
     # Hamamatsu's decoder makes levels of its own, by shrinking; all others show what the file holds.
     reductions = _REDUCTIONS if reference.vendor == "hamamatsu" else (1,)
     for reduction in reductions:
@@ -333,7 +353,7 @@ def _shrunk_px(page: tifffile.TiffPage, reduction: int) -> tuple[int, int]:
 
 def _is_main_ndpi(_: int, page: tifffile.TiffPage) -> bool:
     """Whether it was taken through the objective, in the middle plane of focus."""
-    return page.is_tiled and page.tags.valueof(_SOURCE_LENS, 0) > 0 and not page.tags.valueof(_FOCAL_PLANE, 0)
+    return page.is_tiled and page.tags.valueof(SOURCE_LENS, 0) > 0 and not page.tags.valueof(FOCAL_PLANE, 0)
 
 
 _IS_LEVEL: dict[str, Callable[[int, tifffile.TiffPage], bool]] = {

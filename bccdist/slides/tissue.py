@@ -106,11 +106,12 @@ def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:
     """
     places = list(_places_of_contrast(overview))
     shown = [_cells(overview[box.slices()]) for box in places]
+    boxes_level0_px = [box.scaled(TISSUE_MPP / slide.resolution.mpp_level0) for box in places]
     for level in {slide.resolution.level, 0} - {slide.overview_level(TISSUE_MPP)}:
         pairs = [
             (picture, _cells(other))
-            for picture, box in zip(shown, places, strict=True)
-            if (other := _read(slide, box, level)) is not None
+            for picture, other in zip(shown, slide.read_places(level, boxes_level0_px, mpp=TISSUE_MPP), strict=True)
+            if other is not None
         ]
         # Single tiles may lack on a level, which coverage tells of; but not most of what shows tissue.
         there = [pair for pair in pairs if pair[1].min() < _WHITE_FROM]
@@ -135,15 +136,6 @@ def _places_of_contrast(overview: NDArray[np.uint8]) -> Iterator[Box]:
             max(0, min(y - _PLACE_PX // 2, height - _PLACE_PX)),
         )
         yield Box(left, top, _PLACE_PX, _PLACE_PX).intersection(Box(0, 0, width, height))
-
-
-def _read(slide: Slide, box_tissue_px: Box, level: int) -> NDArray[np.uint8] | None:
-    """What a level shows of a box of the tissue mask; None where it cannot be read."""
-    try:
-        return slide.read_level(level, box_tissue_px.scaled(TISSUE_MPP / slide.resolution.mpp_level0))
-    except SlideError:
-        slide.reopen()  # OpenSlide refuses every read after one that failed
-        return None
 
 
 def _cells(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import openslide
@@ -321,3 +321,17 @@ def test_an_ndpi_larger_than_four_gib_that_openslide_cannot_open_is_named(tmp_pa
     os.truncate(path, 1 << 20)
     with pytest.raises(SlideError, match="convert it or leave it out"):
         Slide(path, target_mpp=TARGET_MPP)
+
+
+def test_a_tiff_whose_directories_cannot_be_parsed_says_what_was_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_slide(tmp_path / "slide.tif", smooth_picture(600, 400), mpp=0.92)
+
+    def broken(_: Path) -> NoReturn:
+        raise ValueError("offset beyond the file")
+
+    monkeypatch.setattr("bccdist.slides.tiff_pages.tifffile.TiffFile", broken)
+    with Slide(path, target_mpp=0.92) as slide:
+        assert "offset beyond the file" in slide.log_of_reader
+        assert "nobody has looked for second images" in slide.why_not_by_tile

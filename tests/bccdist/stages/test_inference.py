@@ -249,7 +249,7 @@ def test_a_heatmap_that_was_made_at_other_factors_of_the_levels_gives_no_rows(
     study: _Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr("bccdist.slides.slide.usable_downsamples", lambda _path, _handle: (1.02,))
+        older.setattr("bccdist.slides.slide.usable_downsamples", lambda *_: (1.02,))
         study.infer(["a"])
     rows = study.paths.ledger_rows("resnet34", 1, "a")
     rows.unlink()

@@ -1,0 +1,51 @@
+"""The directories of a TIFF, parsed once a slide: what its images are, and where their tiles lie."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tifffile
+
+SOURCE_LENS, FOCAL_PLANE = 65421, 65424
+"""Tags of Hamamatsu: the objective, negative for the slide's label; and the height of a plane of focus."""
+_LATE_TAGS = ("Orientation", "PageName", "ResolutionUnit", SOURCE_LENS, FOCAL_PLANE)
+"""tifffile reads them when they are asked for first, which has to be before the file is closed."""
+_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffPages:
+    """The images of a TIFF; none of a file that is no TIFF."""
+
+    pages: Sequence[tifffile.TiffPage] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    """What an OME-TIFF calls its images, by the number of their first page."""
+    fault: str = ""
+    """Why the directories of a TIFF could not be parsed: then nothing is known of its images."""
+
+
+def read_tiff_pages(path: Path) -> TiffPages:
+    """The images of the TIFF at `path`, which exists; what speaks against them is the fault, and no error."""
+    with path.open("rb") as file:
+        if file.read(4) not in _SIGNATURES:
+            return TiffPages()
+    log = logging.getLogger("tifffile")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+            for page in pages:
+                _ = [page.tags.valueof(tag) for tag in _LATE_TAGS]
+            return TiffPages(pages=pages, names=_series_names(tiff))
+    # Files are broken in more ways than tifffile has errors for.
+    except Exception as error:  # noqa: BLE001
+        return TiffPages(fault=str(error) or type(error).__name__)
+    finally:
+        log.disabled = was_disabled
+
+
+def _series_names(tiff: tifffile.TiffFile) -> dict[int, str]:
+    if not tiff.is_ome or len(tiff.pages) == 1:
+        return {}
+    return {series.keyframe.index: series.name for series in tiff.series}
