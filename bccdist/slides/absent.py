@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.slides.geometry import Box
+from bccdist.slides.geometry import Box, runs
+from bccdist.slides.pyramid import correlation
 from bccdist.slides.slide import PixelsThere, Slide
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -26,8 +27,6 @@ _LEAST_TISSUE = 0.75
 _INSIDE = 0.999
 _LEAST_SQUARES = 64
 """Of the squares of a cell, those with tissue, from which their correlation says anything."""
-_SHIFTS = ((1, 1), (0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (0, 2), (2, 0), (2, 2))
-"""Where a cell begins in one that is padded by a square: as it lies first, which is nearly always enough."""
 
 
 class SeenTissue(NamedTuple):
@@ -77,65 +76,107 @@ def _other_cells(
 ) -> NDArray[np.bool_]:
     """The needed cells of a row that show another thing than the overview; `scale` is overview px per pixel."""
     found = np.zeros(needed.size, dtype=bool)
-    num = cell_px // _FINE_PX
-    edges_y = (top_px + np.arange(num + 1) * _FINE_PX) * scale
-    first, last = int(edges_y[0]), int(np.ceil(edges_y[-1]))
-    mask, picture = (values[first:last] for values in seen)
-    rows = _shares(edges_y - first, last - first)[:, : len(mask)]
-    for col in np.flatnonzero(needed).tolist():
-        edges_x = (col * cell_px + np.arange(num + 1) * _FINE_PX) * scale
-        left, right = int(edges_x[0]), int(np.ceil(edges_x[-1]))
-        here_mask = mask[:, left:right]
-        if not here_mask.any():
-            continue
-        # What lies beyond the slide has no share of any square, so that squares across its border are not compared.
-        cols = _shares(edges_x - left, right - left)[:, : here_mask.shape[1]]
-        is_inside = np.outer(rows.sum(axis=1), cols.sum(axis=1)) > _INSIDE
-        is_tissue = (rows @ here_mask.astype(np.float32) @ cols.T >= _LEAST_TISSUE) & is_inside
-        planes = picture[:, left:right].astype(np.float32).transpose(2, 0, 1)
-        there = np.stack([rows @ plane @ cols.T for plane in planes])
-        cell = np.ascontiguousarray(pixels[::_STRIDE_PX, col * cell_px : (col + 1) * cell_px])
-        here = np.asarray(cv2.resize(cell, (num, num), interpolation=cv2.INTER_AREA), dtype=np.float32)
-        found[col] = _differ(here - there.transpose(1, 2, 0), is_tissue) or _do_not_correlate(
-            here[..., 1], there[1], is_tissue
-        )
+    for start, end in runs(needed):
+        strip = pixels[::_STRIDE_PX, start * cell_px : end * cell_px]
+        found[start:end] = _are_other(strip, seen, Box(start * cell_px, top_px, cell_px, cell_px), scale)
     return found
 
 
-def _shares(edges: NDArray[Any], length: int) -> NDArray[np.float32]:
-    """The share that each pixel of a row has of each stretch between two edges: [edges - 1, length]."""
-    starts, ends = edges[:-1, None], edges[1:, None]
-    pixels = np.arange(length)
-    overlaps = np.minimum(ends, pixels + 1) - np.maximum(starts, pixels)
-    return np.asarray(overlaps.clip(min=0) / (ends - starts), dtype=np.float32)
+def _are_other(strip: NDArray[np.uint8], seen: SeenTissue, first_cell: Box, scale: float) -> NDArray[np.bool_]:
+    """Which cells that lie side by side show another thing than the overview: bool [cols].
+
+    Args:
+        strip: every `_STRIDE_PX`-th row of their pixels, RGB.
+        seen: the slide's tissue.
+        first_cell: in the target frame.
+        scale: overview px per pixel of the target frame.
+    """
+    num = first_cell.width // _FINE_PX
+    shape = (num, strip.shape[1] // _FINE_PX)
+    edges_y = (first_cell.y + np.arange(shape[0] + 1) * _FINE_PX) * scale
+    edges_x = (first_cell.x + np.arange(shape[1] + 1) * _FINE_PX) * scale
+    there, share, is_inside = _squares_of(seen, edges_y, edges_x)
+    is_tissue = (share >= _LEAST_TISSUE) & is_inside
+    here = np.asarray(cv2.resize(strip, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
+    found = _differ(here - there, is_tissue, num_cells=shape[1] // num)
+    green_here, green_there, tissue = (_by_cell(values, num) for values in (here[..., 1], there[..., 1], is_tissue))
+    for col in np.flatnonzero(~found & _may_not_correlate(green_here, green_there, tissue)).tolist():
+        found[col] = _do_not_correlate(green_here[col], green_there[col], tissue[col])
+    return found
 
 
-def _differ(change: NDArray[np.float32], is_tissue: NDArray[np.bool_]) -> bool:
-    """Whether a large square of tissue has another mean colour, from that change of small ones: [n, n, 3]."""
-    size = (len(change) // _COARSE,) * 2
+def _squares_of(
+    seen: SeenTissue, edges_y: NDArray[Any], edges_x: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The overview's mean colour in squares [h, w, 3], the share of tissue, and whether they lie inside of it.
+
+    The edges are in its pixels and need not be whole.
+    """
+    length_y, length_x = seen.mask.shape
+    y, y_end = int(edges_y[0]), min(int(np.ceil(edges_y[-1])), length_y)
+    x, x_end = int(edges_x[0]), min(int(np.ceil(edges_x[-1])), length_x)
+    within_y, within_x = edges_y.clip(max=length_y), edges_x.clip(max=length_x)
+    area = np.outer(np.diff(edges_y), np.diff(edges_x))
+    # What lies beyond the slide has no share of any square, so that squares across its border are not compared.
+    is_inside = np.outer(np.diff(within_y), np.diff(within_x)) > _INSIDE * area
+    here = np.dstack([seen.picture[y:y_end, x:x_end], seen.mask[y:y_end, x:x_end]])
+    sums = _sums_between(_sums_between(here, within_y - y).swapaxes(0, 1), within_x - x).swapaxes(0, 1)
+    means = (sums / area[..., None]).astype(np.float32)
+    return means[..., :3], means[..., 3], is_inside
+
+
+def _sums_between(values: NDArray[Any], edges: NDArray[Any]) -> NDArray[np.float64]:
+    """The sums along the first axis between edges that need not be whole: [edges - 1, ...]."""
+    sums = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    whole = edges.astype(int).clip(max=len(values) - 1)
+    parts = (edges - whole).reshape(-1, *(1,) * (values.ndim - 1))
+    at_edges = sums[whole] + parts * values[whole]
+    return np.asarray(at_edges[1:] - at_edges[:-1])
+
+
+def _by_cell(values: NDArray[Any], num: int) -> NDArray[Any]:
+    """Squares of cells side by side, [num, cols * num], cell by cell: [cols, num, num]."""
+    return np.ascontiguousarray(values.reshape(num, -1, num).swapaxes(0, 1))
+
+
+def _differ(change: NDArray[np.float32], is_tissue: NDArray[np.bool_], *, num_cells: int) -> NDArray[np.bool_]:
+    """Which cells have a large square of tissue with another mean colour, from that change of small ones: bool [cols].
+
+    The small ones are [h, w, 3], of cells side by side.
+    """
+    size = (is_tissue.shape[1] // _COARSE, is_tissue.shape[0] // _COARSE)
     share = cv2.resize(is_tissue.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    is_compared = share >= _LEAST_TISSUE
-    if not is_compared.any():
-        return False
     sums = cv2.resize(change * is_tissue[..., None], size, interpolation=cv2.INTER_AREA)
-    means = sums[is_compared] / share[is_compared][:, None]
-    return bool(max(np.abs(means).max(), np.abs(means[:, 0] - means[:, 2]).max()) > LARGEST_DIFFERENCE)
+    # Only where there is enough tissue to compare does the mean count, so that no share of 0 divides.
+    means = sums / np.maximum(share, _LEAST_TISSUE)[..., None]
+    largest = np.maximum(np.abs(means).max(axis=-1), np.abs(means[..., 0] - means[..., 2]))
+    differs = (share >= _LEAST_TISSUE) & (largest > LARGEST_DIFFERENCE)
+    return np.asarray(differs.reshape(size[1], num_cells, -1).any(axis=(0, 2)))
 
 
-def _do_not_correlate(here: NDArray[np.float32], there: NDArray[Any], is_tissue: NDArray[np.bool_]) -> bool:
+def _may_not_correlate(
+    here: NDArray[np.float32], there: NDArray[np.float32], is_tissue: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which cells have contrast, and as they lie show another structure: bool [cols]; all are [cols, n, n]."""
+    weights = is_tissue.reshape(len(is_tissue), -1).astype(np.float32)
+    count = np.maximum(weights.sum(axis=1), 1)
+    first, other = (
+        (flat - ((flat * weights).sum(axis=1) / count)[:, None]) * weights
+        for flat in (values.reshape(weights.shape) for values in (here, there))
+    )
+    has_contrast = (count >= _LEAST_SQUARES) & ((other**2).sum(axis=1) >= LEAST_CONTRAST**2 * count)
+    norm = np.sqrt((first**2).sum(axis=1) * (other**2).sum(axis=1))
+    is_alike = (norm > 0) & ((first * other).sum(axis=1) >= LEAST_CORRELATION * norm)
+    return np.asarray(has_contrast & ~is_alike, dtype=bool)
+
+
+def _do_not_correlate(here: NDArray[np.float32], there: NDArray[np.float32], is_tissue: NDArray[np.bool_]) -> bool:
     """Whether what both show is not the same in its structure, with whatever shift by a square; all are [n, n]."""
-    if np.count_nonzero(is_tissue) < _LEAST_SQUARES or there[is_tissue].std() < LEAST_CONTRAST:
-        return False
-    padded = np.pad(here, 1, mode="edge")
-    num = len(here)
-    expected = there[is_tissue] - there[is_tissue].mean()
-    for dy, dx in _SHIFTS:
-        shifted = padded[dy : dy + num, dx : dx + num][is_tissue]
-        shifted = shifted - shifted.mean()
-        norm = np.sqrt((shifted**2).sum() * (expected**2).sum())
-        if norm and (shifted * expected).sum() >= LEAST_CORRELATION * norm:
-            return False
-    return True
+    num, padded = len(here), np.pad(here, 1, mode="edge")
+    shifted = (padded[dy : dy + num, dx : dx + num] for dy in range(3) for dx in range(3))
+    alike = (correlation(each[is_tissue], there[is_tissue]) for each in shifted)
+    return not any(each is not None and each >= LEAST_CORRELATION for each in alike)
 
 
 def absent_cells(
