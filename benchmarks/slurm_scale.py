@@ -67,7 +67,7 @@ def _study(folder: Path, parts: dict[str, int], site: str) -> StudyPaths:
     _run("jobs/launch_study.py", "--manifest", manifest, "--study", study.root, "--site", site, *STUDY.split())
     print(f"{sum(parts.values())} slides: all stages submitted in {time.monotonic() - start_s:.1f} s", flush=True)
     ids = {entry.job_id for entry in journal.read(study.journal)}
-    while any(job.job_id in ids for job in queue.queued_jobs()):
+    while any(job.job_id in ids for job in queue.queued_jobs().jobs):
         time.sleep(5)
     print(f"{sum(parts.values())} slides: went through in {time.monotonic() - start_s:.0f} s", flush=True)
     _run("jobs/status.py", study.root)
@@ -87,7 +87,8 @@ def _files_per_slide(study: StudyPaths, num_slides: int) -> float:
 def _print_overhead(study: StudyPaths) -> None:
     """Time of an element by the accounting, less the time of its stage by its own clock."""
     entries = {entry.job_id: entry for entry in journal.read(study.journal)}
-    ended = queue.ended_jobs(list(entries)) or []
+    told = queue.ended_jobs(list(entries))
+    ended = told.jobs if told else ()
     elapsed_s = {job.job_id if job.element is None else f"{job.job_id}_{job.element}": job.elapsed_s for job in ended}
     overheads = [
         elapsed_s[start.usage.job_id] - start.usage.seconds
@@ -118,7 +119,7 @@ def _time_submissions(study: StudyPaths, site: str, num: int) -> None:
 def _cancel(job_id: str) -> None:
     queue.cancel([job_id])
     ids: Sequence[str] = [job_id]
-    while any(job.job_id in ids for job in queue.queued_jobs()):
+    while any(job.job_id in ids for job in queue.queued_jobs().jobs):
         time.sleep(0.5)
 
 

@@ -52,7 +52,7 @@ def launch_entries(
         raise ConfigurationError(f"this cannot go through, so nothing was launched:\n{listed(lacks)}")
     is_new = not launch.paths.study.exists()
     try:
-        with submitting(launch) as submitter:
+        with submitting(launch, stages) as submitter:
             if not launch.dry_run:
                 keep_manifest(launch.study, manifest)
             launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])

@@ -4,12 +4,14 @@ Progress is read from the study's folder, the state of jobs from Slurm: from its
 """
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +26,14 @@ from bccdist.slides.manifest import Manifest
 from bccdist.stages.stage import Stage, StageProgress
 from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, TRAINING, in_order
 from bccdist.study import manifest_of_study
-from jobs.slurm import journal, queue
-from jobs.slurm.study_lock import is_held
+from jobs.slurm import journal, local_processes, marks, queue
+from jobs.slurm.answers import UNKNOWN, Accounting, EndedJob, Queue, QueuedJob
+from jobs.slurm.commands import SlurmCommandError
+from jobs.slurm.study_lock import holder_of, user_name
 from jobs.text_columns import in_columns
 
 _MOST_NAMED = 5
+_MOST_QUOTED = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,10 @@ class StageStatus:
     stage: Stage
     progress: StageProgress
     state: str
-    """done, running, queued, waiting, held, failed, incomplete or not begun."""
+    """One of done, running, queued, waiting, held, failed, stopped, out of date, incomplete, not begun, unknown.
+
+    failed: a job or a slide failed. stopped: somebody or something ended it before its end. incomplete: its jobs
+    have ended, or it was never submitted, and something is missing. unknown: who could say it did not answer."""
     entry: journal.JournalEntry | None = None
     live: Mapping[str, int] = field(default_factory=dict)
     """Elements that wait or run, by Slurm's state."""
@@ -60,11 +68,13 @@ class StageStatus:
     """Elements that have ended, by Slurm's state."""
     reason: str = ""
     """Why it waits, where Slurm says so."""
+    was_left_out: bool = False
+    """Whether the newest launch meant to submit it and ended before."""
 
     @property
     def is_stuck(self) -> bool:
         """Whether it does not go on by itself."""
-        return self.state in {"failed", "incomplete"}
+        return self.state in {"failed", "incomplete", "stopped", "out of date"} or self.was_left_out
 
     @property
     def is_live(self) -> bool:
@@ -74,18 +84,27 @@ class StageStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class _Jobs:
-    """What Slurm says of the jobs of a study."""
+    """What Slurm and this machine say of the jobs of a study."""
 
-    queued: Sequence[queue.QueuedJob]
-    ended: Sequence[queue.EndedJob]
+    queued: Mapping[str, Sequence[QueuedJob]]
+    """Jobs that wait or run, by the entry's number."""
+    ended: Mapping[str, Sequence[EndedJob]]
+    unknown: Collection[str]
+    """Numbers of entries of which nobody can say whether they still wait or run."""
+    working: Collection[str]
+    """Numbers of entries whose local processes are at work."""
+    endings: Mapping[str, journal.Ending]
+    """How local jobs ended."""
     notes: Sequence[str]
-    """What could not be asked."""
-    local_launch: bool
-    """Whether a launch on local processes is at work."""
+    """What could not be asked, and what is to be known of it."""
+    is_launching: bool
+    """Whether a launch is at work."""
 
 
 def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[StageStatus], list[str]]:
-    """Every stage that was submitted, or of which the folder holds something; and what could not be found out.
+    """Every stage that was submitted or meant to be, or of which the folder holds something; and what is not known.
+
+    Slurm is asked while the folder is read, and each question has a time limit.
 
     Raises:
         ConfigurationError: the folder is no study.
@@ -93,50 +112,160 @@ def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[St
     manifest = manifest_of_study(study_root)
     paths = StudyPaths(study_root)
     entries = journal.newest(journal.read(paths.journal, table))
-    jobs = _ask_slurm(paths, list(entries.values()))
+    plan = journal.newest_plan(paths.journal, table)
+    planned = plan.stages if plan else ()
     trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
-    stages = in_order(dict.fromkeys([*entries, *trained, SHARDS, FINISH_SHARDS]), table)
-    return [_stage_status(paths, manifest, stage, entries.get(stage), jobs) for stage in stages], list(jobs.notes)
+    stages = in_order(dict.fromkeys([*entries, *planned, *trained, SHARDS, FINISH_SHARDS]), table)
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(_ask, paths, list(entries.values()))
+        progress = {stage: _progress(paths, manifest, stage, entries.get(stage)) for stage in stages}
+        jobs = asked.result()
+    left_out = set() if jobs.is_launching else {stage for stage in planned if _is_older(entries.get(stage), plan)}
+    found = [
+        replace(_stage_status(stage, progress[stage], entries.get(stage), jobs), was_left_out=stage in left_out)
+        for stage in stages
+    ]
+    whole = {each.stage for each in found if each.state in {"done", "unknown"} or each.is_live}
+    return [replace(each, was_left_out=False) if each.stage in whole else each for each in found], list(jobs.notes)
 
 
-def _ask_slurm(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
-    ids = [entry.job_id for entry in entries if entry.cluster == "slurm"]
+def _is_older(entry: journal.JournalEntry | None, plan: journal.Plan | None) -> bool:
+    """Whether a plan's stage was not submitted since the plan was made."""
+    return plan is not None and (entry is None or entry.submitted_at < plan.planned_at)
+
+
+def _progress(
+    paths: StudyPaths, manifest: Manifest, stage: Stage, entry: journal.JournalEntry | None
+) -> StageProgress:
+    return stage.progress(paths, manifest, since_s=None if entry is None else marks.submitted_s(entry))
+
+
+def _ask(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
+    """All that Slurm and this machine are asked."""
     notes: list[str] = []
-    queued: list[queue.QueuedJob] = []
-    ended: list[queue.EndedJob] = []
-    if ids:
-        try:
-            queued = [job for job in queue.queued_jobs(patience_s=0.0) if job.job_id in ids]
-        except ClusterError as error:
-            notes.append(f"the queue is not known: {error}")
-        told = queue.ended_jobs(ids)
-        if told is None:
-            notes.append("the accounting is not known: sacct does not answer, or is not there")
-        ended = told or []
-    return _Jobs(queued=queued, ended=ended, notes=notes, local_launch=is_held(paths.launch_lock))
+    copied = [entry for entry in entries if marks.is_of_a_copy(entry, paths.root)]
+    if copied:
+        notes.append(f"this is a copy of {copied[0].study}: what is queued or runs there is not shown here")
+    own = [entry for entry in entries if entry not in copied]
+    on_slurm = [entry for entry in own if entry.cluster == "slurm"]
+    queued, unknown = _ask_queue(on_slurm, notes)
+    ended = _ask_accounting(on_slurm, notes)
+    unknown |= _hidden(on_slurm, queued, ended, notes)
+    launching, why = holder_of(paths.launch_lock)
+    if why:
+        notes.append(why)
+    working, elsewhere = _ask_machine([entry for entry in own if entry.cluster == "local"], launching, notes)
+    return _Jobs(
+        queued=queued,
+        ended=ended,
+        unknown=unknown | elsewhere,
+        working=working,
+        endings=journal.endings(paths.journal),
+        notes=notes,
+        is_launching=launching == "at work",
+    )
+
+
+def _ask_queue(
+    entries: Sequence[journal.JournalEntry], notes: list[str]
+) -> tuple[dict[str, list[QueuedJob]], set[str]]:
+    """The jobs in the queue, by number, and the numbers of which nothing is known."""
+    ids = [entry.job_id for entry in entries]
+    try:
+        told = queue.queued_jobs(ids, patience_s=0.0) if ids else Queue()
+    except ClusterError as error:
+        notes.append(_not_asked("squeue", "the queue", error))
+        return {}, set(ids)
+    notes += marks.notes_on(told.jobs, entries)
+    notes += _unread("squeue", told.unread)
+    found = {entry.job_id: [job for job in told.jobs if marks.likeness(job, entry) != "other"] for entry in entries}
+    unread = {each for each in ids if not found[each] and any(re.search(rf"\b{each}\b", line) for line in told.unread)}
+    return {each: jobs for each, jobs in found.items() if jobs}, unread
+
+
+def _ask_accounting(entries: Sequence[journal.JournalEntry], notes: list[str]) -> dict[str, list[EndedJob]]:
+    told = queue.ended_jobs([entry.job_id for entry in entries]) if entries else Accounting()
+    if told is None:
+        notes.append("the accounting is not known: sacct does not answer, or is not there")
+        return {}
+    notes += _unread("sacct", told.unread)
+    return {entry.job_id: [job for job in told.jobs if marks.likeness(job, entry) != "other"] for entry in entries}
+
+
+def _not_asked(command: str, what: str, error: ClusterError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, SlurmCommandError) and not cause.in_time:
+        return f"{what} is not known: {command} did not answer in {queue.LIMIT_S:g} s: states below are from the files"
+    return f"{what} is not known: {error}"
+
+
+def _unread(command: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return [f"{command}: {len(lines)} line(s) are not understood and left out, such as {lines[0][:_MOST_QUOTED]!r}"]
+
+
+def _hidden(
+    entries: Sequence[journal.JournalEntry],
+    queued: Mapping[str, Sequence[QueuedJob]],
+    ended: Mapping[str, Sequence[EndedJob]],
+    notes: list[str],
+) -> set[str]:
+    """Jobs of others that are not seen, where the site shows nobody the jobs of others."""
+    others = [
+        entry
+        for entry in entries
+        if entry.user not in ("", user_name()) and not queued.get(entry.job_id) and not ended.get(entry.job_id)
+    ]
+    if not others or not queue.hides_jobs_of_others():
+        return set()
+    named = ", ".join(f"{entry.job_id} of {entry.user}" for entry in others)
+    notes.append(f"this site shows nobody the jobs of others (PrivateData), so nothing is known of {named}")
+    return {entry.job_id for entry in others}
+
+
+def _ask_machine(
+    entries: Sequence[journal.JournalEntry], launching: str, notes: list[str]
+) -> tuple[set[str], set[str]]:
+    """The numbers of local jobs that are at work, and of those on another machine, which nobody can ask from here."""
+    working: set[str] = set()
+    here = socket.gethostname()
+    for entry in entries:
+        groups = local_processes.still_there(entry.processes) if entry.host == here else {}
+        if groups:
+            working.add(entry.job_id)
+        if groups and launching != "at work":
+            notes.append(f"{entry.stage.name} goes on though its launcher is gone: {local_processes.named(groups)}")
+    newest = entries[-1] if entries else None
+    if newest is not None and newest.host in ("", here) and not newest.processes and launching == "at work":
+        working.add(newest.job_id)
+    elsewhere = {entry.job_id for entry in entries if entry.host not in ("", here)}
+    return working, elsewhere
 
 
 def _stage_status(
-    paths: StudyPaths, manifest: Manifest, stage: Stage, entry: journal.JournalEntry | None, jobs: _Jobs
+    stage: Stage, progress: StageProgress, entry: journal.JournalEntry | None, jobs: _Jobs
 ) -> StageStatus:
-    since_s = None if entry is None else datetime.fromisoformat(entry.submitted_at).timestamp()
-    progress = stage.progress(paths, manifest, since_s=since_s)
     if entry is None:
-        return StageStatus(stage=stage, progress=progress, state=_state_at_rest(progress, was_submitted=False))
-    is_ours = entry.cluster == "slurm"
-    live = [job for job in jobs.queued if is_ours and job.job_id == entry.job_id]
+        return StageStatus(stage=stage, progress=progress, state=_state_at_rest(progress, became=None))
+    live = jobs.queued.get(entry.job_id, []) if entry.cluster == "slurm" else []
     elements = {job.element for job in live}
     # An element that was queued again stands in the accounting, too: what it does now counts.
-    ended = [job for job in jobs.ended if is_ours and job.job_id == entry.job_id and job.element not in elements]
+    ended = [job for job in jobs.ended.get(entry.job_id, []) if job.element not in elements]
+    became = jobs.endings.get(entry.job_id) if entry.cluster == "local" else _became(ended)
     if live:
         state = _state_in_queue(live)
-    elif entry.cluster == "local" and jobs.local_launch and not progress.is_whole:
+    elif entry.job_id in jobs.working and not (entry.cluster == "local" and progress.is_whole):
         state = "running"
-    # Without the queue's word a job may still be at work, so nothing is said to have failed.
-    elif any(note.startswith("the queue") for note in jobs.notes) and not progress.is_whole:
+    elif progress.is_whole:
+        state = "done"
+    elif entry.job_id in jobs.unknown and became is None:
+        # A job may still be at work, so nothing is said to have failed.
         state = "unknown"
+    elif entry.cluster == "local" and entry.processes and became is None:
+        state = _state_at_rest(progress, became="stopped")  # it ended without a word, as its launcher did
     else:
-        state = _state_at_rest(progress, was_submitted=True)
+        state = _state_at_rest(progress, became=became or "ended")
     return StageStatus(
         stage=stage,
         progress=progress,
@@ -148,21 +277,45 @@ def _stage_status(
     )
 
 
-def _state_in_queue(live: Sequence[queue.QueuedJob]) -> str:
-    if any(job.state != "PENDING" for job in live):
+def _became(ended: Sequence[EndedJob]) -> str | None:
+    """What became of a job all of whose elements have ended, the worst of it; None where nobody says."""
+    states = {job.state for job in ended}
+    if states - {"COMPLETED", "CANCELLED", "PREEMPTED"}:
+        return "failed"
+    if states - {"COMPLETED"}:
+        return "stopped"
+    return "done" if states else None
+
+
+def _state_in_queue(live: Sequence[QueuedJob]) -> str:
+    if all(job.state == UNKNOWN for job in live):
+        return "unknown"
+    if any(job.state not in {"PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT", UNKNOWN} for job in live):
         return "running"
     if any(job.is_held for job in live):
         return "held"
     return "waiting" if any("Dependency" in job.reason for job in live) else "queued"
 
 
-def _state_at_rest(progress: StageProgress, *, was_submitted: bool) -> str:
-    """The state of a stage of which nothing waits or runs."""
+def _state_at_rest(progress: StageProgress, *, became: str | None) -> str:
+    """The state of a stage of which nothing waits or runs.
+
+    Args:
+        progress: what the folder holds.
+        became: what became of its newest job: failed, stopped, done, or `ended` where nobody says more; None where it
+            was not submitted.
+    """
     if progress.is_whole:
         return "done"
-    if progress.failures or (was_submitted and not progress.num_done):
+    if progress.is_out_of_date:
+        return "out of date"
+    if progress.failures or became == "failed":
         return "failed"
-    return "incomplete" if was_submitted or progress.num_done else "not begun"
+    if became == "stopped":
+        return "stopped"
+    if became == "ended" and not progress.num_done:
+        return "failed"
+    return "incomplete" if became or progress.num_done else "not begun"
 
 
 def table_of(stages: Sequence[StageStatus]) -> list[str]:
@@ -192,7 +345,10 @@ def _jobs_text(stage: StageStatus) -> str:
         return "-"
     counts = Counter(stage.live) + Counter(stage.ended)
     words = ", ".join(f"{num} {state}" if stage.entry.num_elements > 1 else state for state, num in counts.items())
-    return f"{stage.entry.job_id} {words}".strip() if stage.entry.cluster == "slurm" else "local"
+    if stage.entry.cluster == "local":
+        return "local"
+    owner = f" of {stage.entry.user}" if stage.entry.user not in ("", user_name()) else ""
+    return f"{stage.entry.job_id} {words}".strip() + owner
 
 
 def _detail(stage: StageStatus) -> str:
@@ -227,14 +383,14 @@ def closing_lines(stages: Sequence[StageStatus], study: Path) -> list[str]:
         lines.append(f"held by Slurm, as after a node that failed: {', '.join(held)}; --retry-failed lets them go")
     stuck = [stage for stage in stages if stage.is_stuck]
     lines += [f"logs of {stage.stage.name}: {study / stage.entry.logs}" for stage in stuck if stage.entry]
-    if stuck and any(map(_command_of, stuck)):
+    if any(_command_of(stage) or stage.was_left_out for stage in stuck):
         lines.append(f"`python jobs/status.py {study} --retry-failed` launches again what is missing")
     return [*lines, *_by_hand(stuck)]
 
 
 def _by_hand(stuck: Sequence[StageStatus]) -> list[str]:
     """What is to be said of stages that no command line can be repeated for."""
-    names = [stage.stage.name for stage in stuck if not _command_of(stage)]
+    names = [stage.stage.name for stage in stuck if not _command_of(stage) and not stage.was_left_out]
     return [f"not launched from a command line, so launch again as before: {', '.join(names)}"] if names else []
 
 
@@ -275,6 +431,9 @@ def retry(stages: Sequence[StageStatus], study: Path) -> None:
     stuck = [stage for stage in stages if stage.is_stuck]
     entries = sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at)
     commands = {journal.again_for(entry.command, study): entry.folder for entry in entries if entry.command}
+    plan = journal.newest_plan(StudyPaths(study).journal)
+    if plan is not None and plan.command and any(stage.was_left_out for stage in stuck):
+        commands[journal.again_for(plan.command, study)] = plan.folder
     by_hand = "\n".join(_by_hand(stuck))
     if by_hand and not commands:
         raise ConfigurationError(by_hand)

@@ -115,7 +115,7 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     chosen = _chosen_epochs(paths)
     chosen_ns = paths.selection.stat().st_mtime_ns if chosen else 0
     outdated = _settings_outdated(paths)
-    words, num_done = [], 0
+    words, num_done, num_outdated = [], 0, 0
     for setting in settings:
         others = [
             folder
@@ -126,10 +126,13 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
             words.append(f"{setting} not chosen")
         elif others or setting in outdated:
             words.append(f"{setting} epoch {chosen[setting]}, out of date")
+            num_outdated += 1
         else:
             words.append(f"{setting} epoch {chosen[setting]}")
             num_done += 1
-    return StageProgress(num_done=num_done, num_total=len(settings), detail=", ".join(words))
+    return StageProgress(
+        num_done=num_done, num_total=len(settings), detail=", ".join(words), is_out_of_date=num_outdated > 0
+    )
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
@@ -143,7 +146,7 @@ def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
     return StageProgress(num_done=int(bool(devices)), num_total=1, detail=detail)
 
 
-def tables_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
+def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:
     """Whether the tables are made from the newest choice and rows, and every slide that has sections is drawn."""
     made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
     if not made or not paths.selection.exists():
@@ -153,12 +156,15 @@ def tables_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _sinc
     is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns and not _settings_outdated(paths)
     chosen = _chosen_epochs(paths)
     drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
-    are_drawn = all(_are_drawn(paths, setting, epoch, drawn[setting]) for setting, epoch in chosen.items())
+    training = {slide.slide_id for slide in manifest.slides_of([Part.TRAINING])}
+    are_drawn = all(_are_drawn(paths, setting, epoch, drawn[setting] | training) for setting, epoch in chosen.items())
     words = [
         f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{'' if is_new else ' out of date'}",
         f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
     ]
-    return StageProgress(num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words))
+    return StageProgress(
+        num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words), is_out_of_date=not is_new
+    )
 
 
 def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:

@@ -37,6 +37,8 @@ class StageProgress:
     """How far, in a few words."""
     eta_s: float | None = None
     """Seconds that are left at the pace of the newest work; None where no pace is known."""
+    is_out_of_date: bool = False
+    """Whether it was whole, and what it was made from has changed since."""
     missing: tuple[str, ...] = ()
     """Slides that are not done, in the manifest's order; failed ones and those at work are among them."""
 

@@ -30,31 +30,38 @@ class GroupExecutor(submitit.LocalExecutor):
     So its signals reach the launcher alone, which ends the groups.
     """
 
+    def __init__(self, folder: Path, max_num_timeout: int) -> None:
+        """Nothing is started yet."""
+        super().__init__(folder, max_num_timeout=max_num_timeout)
+        self.started: list[submitit.Job[None]] = []
+        """What was started so far, also where starting the next one is interrupted."""
+
     def _submit_command(self, command: str) -> Any:
         # Submitit's call of Popen has no options for this. What is ignored here stays ignored in the process between
         # us and the tasks; a task listens again as soon as it runs (jobs.slurm.task).
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with mock.patch.object(subprocess, "Popen", partial(subprocess.Popen, process_group=0)):
-                return super()._submit_command(command)
+                job: submitit.Job[None] = super()._submit_command(command)
+                self.started.append(job)
+                return job
         finally:
             signal.signal(signal.SIGINT, before)
 
 
 def follow(stage: str, jobs: Sequence[submitit.Job[None]], logs: Path) -> None:
-    """Stay until local jobs are done, showing what they print.
+    """Stay until local jobs are done, showing what they print; within `ended_with_us`.
 
     Raises:
         StageFailedError: a job failed.
     """
     LOG.info(f"{stage}: {len(jobs)} local job(s); logs in {logs}")
-    with _ended_with_us(jobs):
-        _echo_until_done(stage, jobs)
+    _echo_until_done(stage, jobs)
     _refuse_failed(stage, jobs)
 
 
 @contextmanager
-def _ended_with_us(jobs: Sequence[submitit.Job[None]]) -> Iterator[None]:
+def ended_with_us(jobs: Sequence[submitit.Job[None]]) -> Iterator[None]:
     """End the jobs with the launcher: at Ctrl-C, when it is told to end, when its terminal or its reader goes away."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():

@@ -1,10 +1,15 @@
-"""What was submitted for a study, one line per job, in the order of time: a second launch and the status read it."""
+"""What was submitted for a study, one line per job, in the order of time: a second launch and the status read it.
 
+Beside the jobs it holds the study's own number, which jobs carry in their marks, what each launch meant to submit, and
+how local jobs ended.
+"""
+
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bccdist.errors import EventLogError
 from bccdist.events import append_event, read_events
@@ -12,6 +17,9 @@ from bccdist.stages.stage import Stage, find_stage
 from bccdist.stages.table import TABLE
 
 _EVENT = "submitted"
+_STUDY, _PLANNED, _ENDED = "study", "planned", "ended"
+Ending = Literal["done", "failed", "stopped"]
+"""How a local job ended; stopped: with its launcher, by Ctrl-C or a signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,16 @@ class JournalEntry:
     """Folder in which the launcher was called."""
     submitted_at: str
     """UTC, ISO 8601."""
+    mark: str = ""
+    """What the job carries as its comment; this and what follows is empty in journals of older versions."""
+    user: str = ""
+    """Who submitted it."""
+    study: str = ""
+    """Folder of the study at that time: the jobs of a study are not those of its copy."""
+    host: str = ""
+    """Machine of local processes."""
+    processes: tuple[str, ...] = ()
+    """Local processes, as NUMBER@TIME OF START; each leads a group of processes."""
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -60,6 +78,63 @@ def read(path: Path, table: Sequence[Stage] = TABLE) -> list[JournalEntry]:
     return [_entry(event, path, table) for event in read_events(path) if event["event"] == _EVENT]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a launch meant to submit, written before its first job."""
+
+    stages: tuple[Stage, ...]
+    command: tuple[str, ...]
+    folder: str
+    planned_at: str
+
+
+def study_id(path: Path) -> str:
+    """The study's own number, made when it is first asked for; a copy of the study keeps it."""
+    events = read_events(path) if path.exists() else []
+    known = next((str(event["id"]) for event in events if event["event"] == _STUDY), None)
+    if known is None:
+        known = uuid.uuid4().hex[:12]
+        append_event(path, _STUDY, id=known)
+    return known
+
+
+def append_plan(path: Path, plan: Plan) -> None:
+    """Write down what a launch is going to submit."""
+    stages = [stage.fields for stage in plan.stages]
+    append_event(path, _PLANNED, stages=stages, command=plan.command, folder=plan.folder, planned_at=plan.planned_at)
+
+
+def append_ending(path: Path, job_id: str, ending: Ending) -> None:
+    """Write down how a local job ended."""
+    append_event(path, _ENDED, job_id=job_id, ending=ending)
+
+
+def newest_plan(path: Path, table: Sequence[Stage] = TABLE) -> Plan | None:
+    """What the newest launch meant to submit; None where no launch said so."""
+    plans = [event for event in (read_events(path) if path.exists() else []) if event["event"] == _PLANNED]
+    if not plans:
+        return None
+    plan = plans[-1]
+    stages = (find_stage(fields_of_stage, table) for fields_of_stage in plan["stages"])
+    return Plan(
+        stages=tuple(stage for stage in stages if stage is not None),
+        command=tuple(plan["command"]),
+        folder=plan["folder"],
+        planned_at=plan["planned_at"],
+    )
+
+
+def endings(path: Path) -> dict[str, Ending]:
+    """How the newest local job of each number ended; one that said nothing is not among them."""
+    found: dict[str, Ending] = {}
+    for event in read_events(path) if path.exists() else []:
+        if event["event"] == _EVENT:
+            found.pop(event["job_id"], None)  # numbers of processes are given again
+        elif event["event"] == _ENDED:
+            found[event["job_id"]] = event["ending"]
+    return found
+
+
 def newest(entries: list[JournalEntry]) -> dict[Stage, JournalEntry]:
     """The last job of each stage, in the order in which the stages were last submitted."""
     found: dict[Stage, JournalEntry] = {}
@@ -76,7 +151,8 @@ def _entry(event: dict[str, Any], path: Path, table: Sequence[Stage]) -> Journal
             f"{path}: a job of the stage {event['stage']!r}, which this version does not know; look at the study with "
             "the version that launched it, or, if nothing of it is queued any more, remove the file"
         )
-    values = {each.name: event[each.name] for each in fields(JournalEntry)}
+    # Later fields have defaults, and older journals lack them.
+    values = {each.name: event[each.name] for each in fields(JournalEntry) if each.name in event}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return JournalEntry(**values | lists | {"stage": stage})
 

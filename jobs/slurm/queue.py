@@ -1,14 +1,22 @@
 """What is asked of Slurm, beside submitting: what is queued, what became of jobs, how large an array may be."""
 
-import getpass
+import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bccdist.errors import ClusterError
 from bccdist.log import LOG
 from jobs.slurm import commands
+from jobs.slurm.answers import (
+    ACCOUNTING_FORMAT,
+    QUEUE_FORMAT,
+    Accounting,
+    Queue,
+    is_readable,
+    read_accounting,
+    read_queue,
+)
 from jobs.slurm.commands import SlurmCommandError
 
 PATIENCE_S = 300.0
@@ -22,36 +30,13 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 _DEFAULT_MAX_ARRAY_SIZE = 1001
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuedJob:
-    """A job, or an element of an array, that waits or runs."""
-
-    job_id: str
-    """Number of the job, or of the whole array."""
-    element: int | None
-    state: str
-    """PENDING, RUNNING, ..."""
-    reason: str
-    """Why it waits."""
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it waits for a person, as after a launch that failed."""
-        return self.state == "PENDING" and "held" in self.reason.lower()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedJob:
-    """What the accounting says of a job, or of an element of an array."""
-
-    job_id: str
-    element: int | None
-    state: str
-    """COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL, ..."""
-    exit_code: str
-    elapsed_s: int
+LIMIT_S = 10.0
+"""How long squeue or sacct may take for a status, which ends within 30 s whatever they do."""
+_SHORT_LIMIT_S = 4.0
+"""How long a question may take whose answer only helps."""
+_ALL_GONE = re.compile(r"invalid job id", re.IGNORECASE)
+"""What squeue says where it is asked for one job alone, and that has been gone for some minutes."""
+_JSON_SINCE = (23, 2)
 
 
 def is_transient(message: str) -> bool:
@@ -66,48 +51,74 @@ def advice(message: str) -> str:
     return ""
 
 
-def queued_jobs(*, patience_s: float = PATIENCE_S) -> list[QueuedJob]:
-    """All jobs of this user that wait or run; each element of an array for itself.
+def queued_jobs(job_ids: Sequence[str] | None = None, *, patience_s: float = PATIENCE_S) -> Queue:
+    """The jobs that wait or run; each element of an array for itself. At most two calls of squeue.
+
+    JSON is asked for first where Slurm offers it and heeds what is asked (before 23.02 it lists the whole cluster),
+    else lines of fixed columns; the other form is asked for where the first was not understood.
+
+    Args:
+        job_ids: of whomever they are; None is all jobs of this user.
+        patience_s: how long a controller may be away; 0 is asked once.
 
     Raises:
         ClusterError: the controller does not answer.
     """
-    words = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%F|%K|%T|%r"]
-    return [_queued(line) for line in _ask(words, patience_s=patience_s).splitlines()]
+    if job_ids is not None and not job_ids:
+        return Queue()
+    which = f"--user={os.getuid()}" if job_ids is None else f"--jobs={','.join(job_ids)}"
+    forms = [["--noheader", "--array", f"--format={QUEUE_FORMAT}"], ["--json"]]
+    if _heeds_filters_with_json():
+        forms.reverse()
+    try:
+        first = read_queue(_ask(["squeue", which, *forms[0]], patience_s=patience_s, limit_s=LIMIT_S))
+        refusal = None
+    except ClusterError as error:
+        if _ALL_GONE.search(str(error)):
+            return Queue()
+        if _passes(error.__cause__):  # the other form would find nobody either
+            raise
+        first, refusal = Queue(), error
+    if refusal is None and is_readable(first):
+        return first
+    try:
+        second = read_queue(_ask(["squeue", which, *forms[1]], patience_s=0.0, limit_s=_SHORT_LIMIT_S))
+    except ClusterError as error:
+        if refusal is not None:
+            raise refusal from error
+        return first
+    return second if is_readable(second) or refusal is not None else first
 
 
-def _queued(line: str) -> QueuedJob:
-    job_id, element, state, reason = line.split("|", maxsplit=3)
-    return QueuedJob(
-        job_id=job_id, element=int(element) if element.isdecimal() else None, state=state, reason=reason.strip("() ")
-    )
+def _heeds_filters_with_json() -> bool:
+    try:
+        told = commands.ask("scontrol", "--version", limit_s=_SHORT_LIMIT_S)
+    except ClusterError:
+        return False
+    found = re.search(r"\b(\d+)\.(\d+)", told)
+    return found is not None and (int(found[1]), int(found[2])) >= _JSON_SINCE
 
 
-def ended_jobs(job_ids: Sequence[str]) -> list[EndedJob] | None:
+def ended_jobs(job_ids: Sequence[str]) -> Accounting | None:
     """What the accounting says of some jobs, those that wait or run left out; None where there is no accounting."""
     if not job_ids:
-        return []
+        return Accounting()
     words = ["sacct", "--noheader", "--allocations", "--parsable2", f"--jobs={','.join(job_ids)}"]
     try:
-        told = _ask([*words, "--format=JobID,State,ExitCode,ElapsedRaw"], patience_s=0.0)
+        told = _ask([*words, f"--format={ACCOUNTING_FORMAT}"], patience_s=0.0, limit_s=LIMIT_S)
     except ClusterError:
         return None
-    found = [_ended(line) for line in told.splitlines()]
-    return [job for job in found if job is not None and job.state not in {"PENDING", "RUNNING", "REQUEUED"}]
+    return read_accounting(told)
 
 
-def _ended(line: str) -> EndedJob | None:
-    job_id, state, exit_code, elapsed = line.split("|")
-    main, _, element = job_id.partition("_")
-    if element and not element.isdecimal():  # elements that wait, as 12_[3-9]
-        return None
-    return EndedJob(
-        job_id=main,
-        element=int(element) if element else None,
-        state=state.split()[0],  # without who cancelled it
-        exit_code=exit_code,
-        elapsed_s=int(elapsed or 0),
-    )
+def hides_jobs_of_others() -> bool:
+    """Whether this site shows nobody the jobs of others, so that one that is not seen may still be there."""
+    try:
+        told = commands.ask("scontrol", "show", "config", limit_s=_SHORT_LIMIT_S)
+    except ClusterError:
+        return False
+    found = re.search(r"^PrivateData\s*=\s*(.*)$", told, re.MULTILINE)
+    return found is not None and "jobs" in found[1].split(",")
 
 
 def max_array_size() -> int:
@@ -121,10 +132,8 @@ def max_array_size() -> int:
 
 
 def jobs_with_comment(comment: str) -> list[str]:
-    """The ids of the waiting or running jobs that were submitted with this comment."""
-    words = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%k"]
-    pairs = [line.split("|", maxsplit=1) for line in _ask(words, patience_s=PATIENCE_S).splitlines()]
-    return sorted({job_id for job_id, said in pairs if said == comment})
+    """The ids of this user's waiting or running jobs that were submitted with this comment."""
+    return sorted({job.job_id for job in queued_jobs().jobs if comment in job.comment})
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -151,15 +160,19 @@ def release(job_ids: Sequence[str]) -> None:
             raise
 
 
-def _ask(words: Sequence[str], *, patience_s: float) -> str:
+def _ask(words: Sequence[str], *, patience_s: float, limit_s: float = commands.LIMIT_S) -> str:
     """What a command says; one that fails for a reason that passes is repeated."""
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            return commands.ask(*words)
+            return commands.ask(*words, limit_s=limit_s)
         except SlurmCommandError as error:
-            passes = not error.in_time or is_transient(error.said)
-            if not passes or time.monotonic() > deadline_s:
+            if not _passes(error) or time.monotonic() > deadline_s:
                 raise ClusterError(f"{error}{advice(error.said)}") from error
             LOG.warning(f"Slurm does not answer ({str(error).splitlines()[-1]}); trying again")
         time.sleep(_PAUSE_S)
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether a command failed for a reason that is likely to pass."""
+    return isinstance(error, SlurmCommandError) and (not error.in_time or is_transient(error.said))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -29,13 +30,21 @@ _MODE = 0o666
 """Permissions of the lock file, which stays: whoever else works on this study must be able to lock it, too."""
 
 
+def user_name() -> str:
+    """Who we are; the number where the machine knows no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Holder:
     """Who holds a lock: by default this process, from now on."""
 
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
-    user: str = field(default_factory=getpass.getuser)
+    user: str = field(default_factory=user_name)
     command: list[str] = field(default_factory=lambda: sys.argv)
     since: str = field(default_factory=journal.now)
 
@@ -78,16 +87,30 @@ def launch_lock(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a launch holds the lock, for all that this machine knows."""
+    """Whether a launch holds the lock, or may hold it, for all that this machine knows."""
+    return holder_of(path)[0] != "nobody"
+
+
+def holder_of(path: Path) -> tuple[Literal["nobody", "at work", "unknown"], str]:
+    """Whether a launch is at work, and, where this machine cannot tell, a sentence about it."""
     try:
         holder = _holder(path)
-        if holder is None:
-            return False
+    except ConfigurationError as error:
+        return "unknown", f"whether a launch is at work is not known: {error}"
+    if holder is None:
+        return "nobody", ""
+    elsewhere = f"a launch is at work, or was broken off, on another machine: {holder}"
+    try:
         with FileLock(path, timeout=0, mode=_MODE):
             # The lock is free, so the holder of this machine was killed. Another machine's may keep its own locks.
-            return not holder.is_here
-    except (ConfigurationError, OSError):  # held (filelock's Timeout is an OSError), or not ours to ask
-        return True
+            is_here = False
+    except Timeout:
+        return "at work", ""
+    except OSError:  # not ours to lock, as in a study of somebody else
+        is_here = Path(f"/proc/{holder.pid}").exists()
+    if not holder.is_here:
+        return "unknown", elsewhere
+    return ("at work" if is_here else "nobody"), ""
 
 
 def _note(path: Path) -> Path:

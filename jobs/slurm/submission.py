@@ -1,8 +1,10 @@
 """Submits work: to Slurm, to local processes, or, as a dry run, to nobody; through submitit."""
 
 import os
+import re
 import shlex
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,20 +16,22 @@ from typing import Any, Protocol
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from bccdist.errors import ClusterError, ConfigurationError
+from bccdist.errors import ClusterError, ConfigurationError, StageFailedError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
-from jobs.slurm import journal, queue
-from jobs.slurm.follow import GroupExecutor, follow
+from jobs.slurm import journal, local_processes, marks, queue
+from jobs.slurm.follow import GroupExecutor, ended_with_us, follow
 from jobs.slurm.requeue import lines_after_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
-from jobs.slurm.study_lock import launch_lock
+from jobs.slurm.study_lock import launch_lock, user_name
 from jobs.slurm.task import StageTask
 from jobs.text_columns import in_columns
 
 _PAUSE_S = 5.0
+_SOME_MARK = "bccdist:STUDY:STAGE:UNIQUE"
+"""What a dry run prints for a mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +56,8 @@ class Submitted:
     logs: Path
     after: tuple[str, ...]
     """Jobs that it waits for."""
-    earlier_command: tuple[str, ...] | None = None
-    """Command line of the earlier launch that submitted it; None if this one did."""
+    earlier: journal.JournalEntry | None = None
+    """The entry of the earlier launch that submitted it; None if this one did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +94,12 @@ class Submitter(Protocol):
 
 
 @contextmanager
-def submitting(launch: Launch) -> Iterator[Submitter]:
+def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitter]:
     """A submitter for the launch; while it is at work no other launch can submit for this study.
+
+    Args:
+        launch: where and how.
+        stages: all that is going to be submitted, for the journal: what is not begun of it has a row in the status.
 
     Raises:
         ConfigurationError: another launch is at work, or this machine is no part of a Slurm site.
@@ -100,10 +108,10 @@ def submitting(launch: Launch) -> Iterator[Submitter]:
         if launch.dry_run:
             yield _DryRun(replace(launch, cluster=replace(launch.cluster, cluster="slurm")))
         elif launch.cluster.resolved == "local":
-            yield _LocalSubmitter(launch, stack)
+            yield _LocalSubmitter(launch, stack, tuple(stages))
         else:
             _require_srun()
-            submitter = _SlurmSubmitter(launch, stack)
+            submitter = _SlurmSubmitter(launch, stack, tuple(stages))
             # Also if a later job is refused: those before it are queued.
             stack.callback(submitter.report)
             yield submitter
@@ -123,16 +131,34 @@ class _Opened:
 
     launch: Launch
     stack: ExitStack
+    stages: tuple[Stage, ...] = ()
+    """All that this launch is going to submit."""
     _code: Snapshot | None = None
 
     def code(self) -> Snapshot:
         """The lock, then the code that all jobs of this launch run."""
         if self._code is None:
-            self.stack.enter_context(launch_lock(self.launch.paths.launch_lock))
-            self._code = take_snapshot(self.launch.paths.code)
+            paths = self.launch.paths
+            self.stack.enter_context(launch_lock(paths.launch_lock))
+            _refuse_beside_local_jobs(paths.journal)
+            self._code = take_snapshot(paths.code)
+            # Before the first job, also to see that the journal can be written: jobs that are not in it are nobody's.
+            plan = journal.Plan(
+                stages=self.stages, command=self.launch.command, folder=str(Path.cwd()), planned_at=journal.now()
+            )
+            journal.append_plan(paths.journal, plan)
         return self._code
 
-    def write_journal(self, work: Work, job_id: str, logs: Path, after: Sequence[Submitted]) -> None:
+    def write_journal(
+        self,
+        work: Work,
+        job_id: str,
+        logs: Path,
+        after: Sequence[Submitted],
+        *,
+        mark: str = "",
+        processes: Sequence[str] = (),
+    ) -> None:
         """What was submitted."""
         launch = self.launch
         entry = journal.JournalEntry(
@@ -146,6 +172,11 @@ class _Opened:
             command=launch.command,
             folder=str(Path.cwd()),
             submitted_at=journal.now(),
+            mark=mark,
+            user=user_name(),
+            study=str(launch.study),
+            host=socket.gethostname(),
+            processes=tuple(processes),
         )
         journal.append(launch.paths.journal, entry)
 
@@ -157,12 +188,26 @@ class _Opened:
         return logs
 
 
+def _refuse_beside_local_jobs(path: Path) -> None:
+    """Refuse while local jobs of an earlier launch, which was killed, still work on this study here.
+
+    Raises:
+        ConfigurationError: they do; it names them.
+    """
+    here = [each for each in journal.read(path) if each.cluster == "local" and each.host == socket.gethostname()]
+    if left := local_processes.still_there([process for each in here for process in each.processes]):
+        raise ConfigurationError(
+            "local jobs of an earlier launch, which was killed, still work on this study: "
+            f"{local_processes.named(left)}"
+        )
+
+
 class _LocalSubmitter:
     """Runs each piece of work at once, as processes of this machine, and stays until it is done."""
 
-    def __init__(self, launch: Launch, stack: ExitStack) -> None:
+    def __init__(self, launch: Launch, stack: ExitStack, stages: tuple[Stage, ...]) -> None:
         self.launch = launch
-        self._opened = _Opened(launch, stack)
+        self._opened = _Opened(launch, stack, stages)
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
@@ -178,19 +223,35 @@ class _LocalSubmitter:
         num_processes = len(work.tasks) * work.ranks_per_node
         threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
         tasks = [replace(task, threads=threads) for task in work.tasks]
-        with _environment(code.variables()):
-            jobs = _submit_all(executor, tasks)
-        self._opened.write_journal(work, jobs[0].job_id, logs, after)
-        follow(work.stage.name, jobs, logs)
+        with self._noted_ending(executor), ended_with_us(executor.started):
+            with _environment(code.variables()):
+                jobs = _submit_all(executor, tasks)
+            processes = [local_processes.identity(int(job.job_id)) for job in jobs]
+            self._opened.write_journal(work, jobs[0].job_id, logs, after, processes=processes)
+            follow(work.stage.name, jobs, logs)
         return []
+
+    @contextmanager
+    def _noted_ending(self, executor: GroupExecutor) -> Iterator[None]:
+        """How the jobs ended, in the journal: the status must not take what was stopped for what failed."""
+        ending: journal.Ending = "stopped"
+        try:
+            yield
+            ending = "done"
+        except StageFailedError:
+            ending = "failed"
+            raise
+        finally:
+            if executor.started:
+                journal.append_ending(self.launch.paths.journal, executor.started[0].job_id, ending)
 
 
 class _SlurmSubmitter:
     """Hands work to sbatch; what an earlier launch has queued is not queued again."""
 
-    def __init__(self, launch: Launch, stack: ExitStack) -> None:
+    def __init__(self, launch: Launch, stack: ExitStack, stages: tuple[Stage, ...]) -> None:
         self.launch = launch
-        self._opened = _Opened(launch, stack)
+        self._opened = _Opened(launch, stack, stages)
         self._submitted: list[Submitted] = []
         self._live: dict[Stage, journal.JournalEntry] | None = None
 
@@ -204,7 +265,7 @@ class _SlurmSubmitter:
                 num_elements=there.num_elements,
                 logs=self.launch.study / there.logs,
                 after=there.after,
-                earlier_command=there.command,
+                earlier=there,
             )
         else:
             submitted = self._submit_new(work, code, after)
@@ -214,19 +275,15 @@ class _SlurmSubmitter:
     def _live_entries(self) -> dict[Stage, journal.JournalEntry]:
         """The newest job of each stage that waits or runs."""
         if self._live is None:
-            entries = journal.newest(journal.read(self.launch.paths.journal))
-            queued = {job.job_id for job in queue.queued_jobs()} if entries else set()
-            self._live = {
-                stage: each for stage, each in entries.items() if each.cluster == "slurm" and each.job_id in queued
-            }
+            self._live = _live_entries(self.launch)
         return self._live
 
     def _submit_new(self, work: Work, code: Snapshot, after: Sequence[Submitted]) -> Submitted:
         logs = self._opened.new_logs(work)
-        comment = f"bccdist {uuid.uuid4().hex}"
-        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=comment)
-        job_id = _patiently(lambda: _submit_all(executor, work.tasks), comment)
-        self._opened.write_journal(work, job_id, logs, after)
+        mark = marks.new_mark(journal.study_id(self.launch.paths.journal), work.stage)
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=mark)
+        job_id = _patiently(lambda: _submit_all(executor, work.tasks), mark)
+        self._opened.write_journal(work, job_id, logs, after, mark=mark)
         ids = tuple(each.job_id for each in after)
         return Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)
 
@@ -243,12 +300,56 @@ class _SlurmSubmitter:
         print(f"logs in {self.launch.paths.logs}; `python jobs/status.py {self.launch.study}` says how far it is")
 
     def _remark(self, submitted: Submitted) -> str:
-        if submitted.earlier_command is None:
+        if submitted.earlier is None:
             return "submitted"
-        commands = (submitted.earlier_command, self.launch.command)
+        earlier = submitted.earlier
+        commands = (earlier.command, self.launch.command)
         words = [journal.again_for(each, self.launch.study) if each else () for each in commands]
         other = "" if words[0] == words[1] else f", BY ANOTHER COMMAND: {' '.join(words[0]) or 'from Python'}"
-        return f"queued by an earlier launch{other}, not submitted again"
+        owner = f" of {earlier.user}" if earlier.user not in ("", user_name()) else ""
+        return f"queued by an earlier launch{owner}{other}, not submitted again"
+
+
+def _live_entries(launch: Launch) -> dict[Stage, journal.JournalEntry]:
+    """The newest job of each stage that waits or runs, whoever submitted it.
+
+    Raises:
+        ClusterError: the queue cannot be read, so nobody knows what is in it.
+    """
+    newest = journal.newest(journal.read(launch.paths.journal))
+    entries = {
+        stage: each
+        for stage, each in newest.items()
+        if each.cluster == "slurm" and not marks.is_of_a_copy(each, launch.study)
+    }
+    told = queue.queued_jobs([each.job_id for each in entries.values()])
+    for note in marks.notes_on(told.jobs, list(entries.values())):
+        LOG.warning(note)
+    live = {}
+    for stage, each in entries.items():
+        if any(marks.likeness(job, each) != "other" for job in told.jobs):
+            live[stage] = each
+        elif any(re.search(rf"\b{each.job_id}\b", line) for line in told.unread):
+            raise ClusterError(
+                f"squeue says something of job {each.job_id} ({stage.name}) that is not understood, so nothing is "
+                f"submitted: {told.unread[0][:200]}; look with `squeue --jobs={each.job_id}`"
+            )
+        elif each.user not in ("", user_name()):
+            _require_gone(each)
+    return live
+
+
+def _require_gone(entry: journal.JournalEntry) -> None:
+    """Refuse where a job of somebody else may be there and is not shown to us."""
+    if not queue.hides_jobs_of_others():
+        return
+    told = queue.ended_jobs([entry.job_id])
+    if told is None or not any(marks.likeness(job, entry) != "other" for job in told.jobs):
+        raise ClusterError(
+            f"job {entry.job_id} ({entry.stage.name}) is of {entry.user}, and this site shows nobody the jobs of "
+            f"others (PrivateData), so it may still be queued: let {entry.user} launch, or, if it has ended, take its "
+            "line out of jobs.jsonl in the study"
+        )
 
 
 def _submit_all(executor: submitit.Executor, tasks: Sequence[StageTask]) -> list[submitit.Job[None]]:
@@ -291,7 +392,7 @@ class _DryRun:
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         logs = self.launch.paths.logs / f"{work.stage.name}-TIME"
         code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False)
-        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment="bccdist UNIQUE")
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=_SOME_MARK)
         print(f"# {'-' * 20} {work.stage.name}: sbatch would get this; TIME, CODE and job ids are not known before")
         print(sbatch_text(executor, work))
         ids = tuple(each.job_id for each in after)
@@ -322,7 +423,7 @@ def slurm_executor(
     python = f"{cluster.container} python" if cluster.container else None
     executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)
     executor.update_parameters(
-        job_name=f"{work.stage.name}@{launch.study.name}",
+        job_name=marks.job_name(work.stage, launch.study),
         nodes=work.nodes,
         ntasks_per_node=work.ranks_per_node,
         cpus_per_task=cluster.cpus_per_rank,

@@ -7,7 +7,7 @@ import pytest
 
 from bccdist.errors import ClusterError
 from jobs.slurm import queue
-from jobs.slurm.queue import EndedJob, QueuedJob
+from jobs.slurm.answers import SEPARATOR, Accounting, EndedJob
 
 
 @pytest.fixture
@@ -25,22 +25,36 @@ def stand_in(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def line(job_id: str, element: str = "N/A", state: str = "RUNNING", *, reason: str = "None", comment: str = "") -> str:
+    """A line of squeue."""
+    facts = (job_id, element, state, "alice", "2026-01-01T00:00:00", "/users/alice", reason, "shards@study", comment)
+    return SEPARATOR.join(facts)
+
+
+def saying(*lines: str) -> str:
+    """Shell words that print lines."""
+    return "printf '%s\\n' " + " ".join(f"'{each}'" for each in lines)
+
+
 def test_the_queue_is_read_element_by_element(commands: Path) -> None:
-    stand_in(commands, "squeue", "echo '7|N/A|RUNNING|None'; echo '9|3|PENDING|launch failed requeued held'")
-    assert queue.queued_jobs() == [
-        QueuedJob(job_id="7", element=None, state="RUNNING", reason="None"),
-        QueuedJob(job_id="9", element=3, state="PENDING", reason="launch failed requeued held"),
+    stand_in(commands, "squeue", saying(line("7"), line("9", "3", "PENDING", reason="launch failed requeued held")))
+    found = queue.queued_jobs().jobs
+    assert [(job.job_id, job.element, job.state, job.reason) for job in found] == [
+        ("7", None, "RUNNING", "None"),
+        ("9", 3, "PENDING", "launch failed requeued held"),
     ]
-    assert [job.is_held for job in queue.queued_jobs()] == [False, True]
+    assert [job.is_held for job in found] == [False, True]
 
 
 def test_the_accounting_is_read_without_what_waits_or_runs(commands: Path) -> None:
     lines = ["7|COMPLETED|0:0|61", "9_3|CANCELLED by 0|0:15|4", "9_[4-8%2]|PENDING|0:0|0", "10|RUNNING|0:0|5"]
     stand_in(commands, "sacct", "\n".join(f"echo '{line}'" for line in lines))
-    assert queue.ended_jobs(["7", "9", "10"]) == [
-        EndedJob(job_id="7", element=None, state="COMPLETED", exit_code="0:0", elapsed_s=61),
-        EndedJob(job_id="9", element=3, state="CANCELLED", exit_code="0:15", elapsed_s=4),
-    ]
+    assert queue.ended_jobs(["7", "9", "10"]) == Accounting(
+        (
+            EndedJob(job_id="7", element=None, state="COMPLETED", exit_code="0:0", elapsed_s=61),
+            EndedJob(job_id="9", element=3, state="CANCELLED", exit_code="0:15", elapsed_s=4),
+        )
+    )
 
 
 def test_without_accounting_nothing_is_said_of_ended_jobs(commands: Path) -> None:
@@ -50,9 +64,9 @@ def test_without_accounting_nothing_is_said_of_ended_jobs(commands: Path) -> Non
 
 def test_a_controller_that_is_away_is_asked_again(commands: Path, caplog: pytest.LogCaptureFixture) -> None:
     away = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
-    answer = f'[ -e {commands}/asked ] && echo "7|N/A|RUNNING|None" && exit'
+    answer = f"[ -e {commands}/asked ] && {saying(line('7'))} && exit"
     stand_in(commands, "squeue", f'{answer}; touch {commands}/asked; echo "{away}" >&2; exit 1')
-    assert [job.job_id for job in queue.queued_jobs()] == ["7"]
+    assert [job.job_id for job in queue.queued_jobs().jobs] == ["7"]
     assert "Slurm does not answer" in caplog.text
 
 
@@ -98,8 +112,11 @@ def test_the_largest_array_is_the_sites(commands: Path) -> None:
 
 
 def test_jobs_are_found_again_by_their_comment(commands: Path) -> None:
-    stand_in(commands, "squeue", "echo '7|bccdist abc'; echo '9|bccdist xyz'; echo '9|bccdist xyz'")
-    assert queue.jobs_with_comment("bccdist xyz") == ["9"]
+    said = saying(
+        *(line(job_id, comment=comment) for job_id, comment in (("7", "x:abc"), ("9", "x:xyz"), ("9", "x:xyz")))
+    )
+    stand_in(commands, "squeue", said)
+    assert queue.jobs_with_comment("x:xyz") == ["9"]
 
 
 def test_the_rest_of_an_array_is_let_go_though_elements_of_it_have_ended(commands: Path) -> None:
