@@ -20,6 +20,7 @@ from bccdist.errors import EventLogError
 from bccdist.events import append_event, read_events
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
+from bccdist.ranks import Ranks, launched_as
 
 Fields = Mapping[str, Any]
 """The values that name a stage, as JSON: kind, setting, parts and epochs."""
@@ -106,7 +107,7 @@ def note_slide(paths: StudyPaths, slide: SlideTime) -> None:
 def measured(stage: Fields, study_root: Path, *, num_slides: int | None = None) -> Iterator[None]:
     """Measure what runs within, and write its usage down, however it ends; of several ranks the first one does."""
     paths, start_s, start_cpu_s = StudyPaths(study_root), time.monotonic(), _cpu_s()
-    is_first = os.environ.get("SLURM_PROCID", os.environ.get("SUBMITIT_LOCAL_GLOBALID", "0")) == "0"
+    is_first = _ranks().is_first
     if is_first:
         # A job that is queued again goes on in its file: what stands there of a start that was killed ends here.
         _append(paths, _START, {})
@@ -174,9 +175,8 @@ def _outcome_of(end: SystemExit | KeyboardInterrupt) -> Outcome:
 
 
 def _usage(stage: Fields, outcome: Outcome, num_slides: int | None, *, start_s: float, start_cpu_s: float) -> Usage:
-    environment = os.environ
-    num_ranks = int(environment.get("SLURM_NTASKS") or environment.get("SUBMITIT_LOCAL_NTASKS") or 1)
-    cores = environment.get("SLURM_CPUS_PER_TASK") or environment.get("OMP_NUM_THREADS")
+    num_ranks = _ranks().world_size
+    cores = os.environ.get("OMP_NUM_THREADS", "")  # as the task has set it
     return Usage(
         stage=stage,
         job_id=_job_id(),
@@ -184,7 +184,7 @@ def _usage(stage: Fields, outcome: Outcome, num_slides: int | None, *, start_s: 
         seconds=round(time.monotonic() - start_s, 3),
         cpu_s=round(_cpu_s() - start_cpu_s, 3),
         peak_gib=round(_peak_gib(), 3),
-        num_cpus=num_ranks * int(cores or len(os.sched_getaffinity(0))),
+        num_cpus=num_ranks * (int(cores) if cores.isdecimal() else len(os.sched_getaffinity(0))),
         num_gpus=_num_gpus(),
         num_ranks=num_ranks,
         num_slides=num_slides,
@@ -192,17 +192,19 @@ def _usage(stage: Fields, outcome: Outcome, num_slides: int | None, *, start_s: 
     )
 
 
+def _ranks() -> Ranks:
+    """What a launcher started this process as: a local job within a job of Slurm has variables of both."""
+    return launched_as(os.environ) or Ranks()
+
+
 def _job_id() -> str:
-    array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if array and element:
-        return f"{array}_{element}"
-    return os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
+    return _ranks().job_id or str(os.getpid())
 
 
 def _num_gpus() -> int:
     """GPUs of all nodes; on Slurm a rank may see only its own."""
     on_node = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    if on_node.isdecimal():
+    if _ranks().cluster == "slurm" and on_node.isdecimal():
         return int(on_node) * int(os.environ.get("SLURM_NNODES") or 1)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return 0 if visible in ("", "NoDevFiles") else len(visible.split(","))

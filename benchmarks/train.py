@@ -28,6 +28,7 @@ from bccdist.machine import keep_freed_memory
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import StudyPaths
+from bccdist.ranks import Ranks
 from bccdist.shard_set.index import read_set
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.compute import (
@@ -41,7 +42,6 @@ from bccdist.training.compute import (
 )
 from bccdist.training.distributed import choose_device
 from bccdist.training.losses import losses
-from bccdist.training.ranks import Ranks
 
 PLAIN = ComputeConfig(precision="float32", channels_last="off", compile="off", fused_adam=False, deterministic=False)
 GMACS = {"unet": 61.0, "resnet34": 31.2, "resnet34_ds": 31.2, "resnet34_linear": 31.2}

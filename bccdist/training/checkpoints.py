@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 from bccdist.errors import CheckpointError
 from bccdist.files import atomic_path
 from bccdist.networks.finite import not_finite
+from bccdist.ranks import Ranks
 from bccdist.seals import BLANK_SEAL, check_seal, say_unsealed, seal
-from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
 _ADVICE = "copy it again from where it is whole, or delete it to start over"

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bccdist.errors import DistributedError
 from bccdist.files import read_json, write_json
-from bccdist.training.ranks import Ranks
+from bccdist.ranks import Ranks
 
 _MEETING_TIMEOUT_S = 300.0
 _POLL_S = 0.1

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bccdist.errors import DistributedError
 from bccdist.files import read_json, write_json
+from bccdist.ranks import Ranks
 from bccdist.training.distributed import from_all_ranks
-from bccdist.training.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)

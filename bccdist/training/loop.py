@@ -16,6 +16,7 @@ from bccdist.networks.starting import LINEAGE_KEY
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network
 from bccdist.paths import StudyPaths
+from bccdist.ranks import resolve_ranks
 from bccdist.shard_set.epoch_plan import (
     EpochPlan,
     drawn_unbalance,
@@ -32,7 +33,6 @@ from bccdist.training.distributed import (
     process_group,
 )
 from bccdist.training.loader import read_ahead
-from bccdist.training.ranks import resolve_ranks
 from bccdist.training.reporting.metrics import EpochFacts, best_epochs, epoch_rows, write_metrics
 from bccdist.training.reporting.opening import report_fewer_ranks, report_start
 from bccdist.training.reporting.record import StepRecord, TimedBatches

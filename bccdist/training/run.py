@@ -22,6 +22,7 @@ from bccdist.networks.weights import load_network
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
 from bccdist.random_streams import STREAMS_VERSION
+from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import EpochPlan, MicroBatches, plan_epoch
 from bccdist.shard_set.index import PartPatches, ShardSet
 from bccdist.shard_set.reader import PatchReader
@@ -34,7 +35,6 @@ from bccdist.training.compute import (
 )
 from bccdist.training.distributed import barrier, from_all_ranks, in_parallel
 from bccdist.training.holder import Holder, claim, refuse_lost
-from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.metrics import MetricsRow
 from bccdist.training.samples import Draw, Patches, training_draws

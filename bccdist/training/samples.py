@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import AugmentConfig
+from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.augmentation import Augmentation, augment, draw_augmentation
-from bccdist.training.ranks import Ranks
 
 
 class Draw(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -26,7 +26,7 @@ from jobs.slurm.requeue import lines_after_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
 from jobs.slurm.study_lock import launch_lock, user_name
-from jobs.slurm.task import StageTask
+from jobs.slurm.task import Launched, StageTask
 from jobs.text_columns import in_columns
 
 _PAUSE_S = 5.0
@@ -44,6 +44,10 @@ class Work:
     nodes: int = 1
     ranks_per_node: int = 1
     gpus_per_node: int = 0
+
+    def launched(self, cluster: Literal["slurm", "local"]) -> Launched:
+        """What its processes are told that they are."""
+        return Launched(cluster=cluster, nodes=self.nodes, ranks_per_node=self.ranks_per_node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +226,7 @@ class _LocalSubmitter:
         )
         num_processes = len(work.tasks) * work.ranks_per_node
         threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
-        tasks = [replace(task, threads=threads) for task in work.tasks]
+        tasks = [replace(task, threads=threads, launched=work.launched("local")) for task in work.tasks]
         with self._noted_ending(executor), ended_with_us(executor.started):
             with _environment(code.variables()):
                 jobs = _submit_all(executor, tasks)
@@ -282,7 +286,8 @@ class _SlurmSubmitter:
         logs = self._opened.new_logs(work)
         mark = marks.new_mark(journal.study_id(self.launch.paths.journal), work.stage)
         executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=mark)
-        job_id = _patiently(lambda: _submit_all(executor, work.tasks), mark)
+        tasks = [replace(task, launched=work.launched("slurm")) for task in work.tasks]
+        job_id = _patiently(lambda: _submit_all(executor, tasks), mark)
         self._opened.write_journal(work, job_id, logs, after, mark=mark)
         ids = tuple(each.job_id for each in after)
         return Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)

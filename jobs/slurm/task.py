@@ -8,14 +8,34 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import submitit
 
 from bccdist.errors import BccdistError
 from bccdist.log import LOG, set_up_logging
+from bccdist.ranks import Ranks, ranks_of_launch
 from bccdist.usage import Fields, measured
 from jobs.slurm.requeue import TERMINATED, queue_again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """What a launcher sends a task out as, which no variable of a shell can change."""
+
+    cluster: Literal["slurm", "local"]
+    nodes: int
+    ranks_per_node: int
+
+    def ranks(self) -> Ranks:
+        """This process among those of the launch.
+
+        Raises:
+            DistributedError: the cluster does not say which of them it is, or started another number of them.
+        """
+        return ranks_of_launch(
+            self.cluster, nodes=self.nodes, ranks_per_node=self.ranks_per_node, environment=os.environ
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +57,8 @@ class StageTask:
     """Number of slides that it works on, where it does so slide by slide."""
     threads: int | None = None
     """Threads of each process; None is as many cores as Slurm gave it."""
+    launched: Launched | None = None
+    """What it was sent out as; None where it is called at once, by the process that made it."""
 
     def __call__(self) -> None:
         """Run it; an error that the user can act on is told as one message, without a traceback."""
@@ -47,6 +69,8 @@ class StageTask:
             Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone
         LOG.info(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}")
         try:
+            # The mark of a process that called us is not ours.
+            os.environ.update((self.launched.ranks() if self.launched else Ranks()).as_mark())
             with measured(self.stage, self.values["study_root"], num_slides=self.num_slides):
                 module, name = self.function.split(":")
                 function = getattr(importlib.import_module(module), name)

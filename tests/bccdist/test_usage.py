@@ -1,5 +1,6 @@
 """A task's usage is measured and recorded however it ends, with the slides that were done in it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from bccdist.errors import EventLogError
 from bccdist.events import append_event
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.ranks import MARK, Ranks
 from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS, TRAINING, VALIDATION_HEATMAPS
 from bccdist.usage import Outcome, SlideTime, Start, Usage, measured, note_slide, read_starts
 
@@ -22,9 +24,14 @@ STAGE = replace(TEST_HEATMAPS, setting="unet")
 
 @pytest.fixture(autouse=True)
 def _no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_GPUS_ON_NODE"):
+    for name in (MARK, "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def start_as(monkeypatch: pytest.MonkeyPatch, ranks: Ranks) -> None:
+    """As a launcher of ours starts a process."""
+    for name, value in ranks.as_mark().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -71,22 +78,45 @@ def test_the_usage_is_recorded_and_the_error_goes_on_however_it_ends(
 
 def test_slurm_says_what_the_whole_job_had(monkeypatch: pytest.MonkeyPatch, paths: StudyPaths) -> None:
     environment = {
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "8",
-        "SLURM_CPUS_PER_TASK": "6",
+        "OMP_NUM_THREADS": "6",
         "SLURM_GPUS_ON_NODE": "4",
         "SLURM_NNODES": "2",
         "CUDA_VISIBLE_DEVICES": "0",
-        "SLURM_JOB_ID": "99",
-        "SLURM_ARRAY_JOB_ID": "90",
-        "SLURM_ARRAY_TASK_ID": "5",
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    start_as(monkeypatch, Ranks(world_size=8, cluster="slurm", job_id="90_5"))
     with measured(TRAINING.fields, paths.root):
         pass
     usage = recorded(paths)
     assert (usage.num_ranks, usage.num_cpus, usage.num_gpus, usage.job_id) == (8, 48, 8, "90_5")
+
+
+def test_a_local_job_within_a_job_of_slurm_counts_what_it_has_itself(
+    monkeypatch: pytest.MonkeyPatch, paths: StudyPaths
+) -> None:
+    salloc = {
+        "SLURM_JOB_ID": "99",
+        "SLURM_PROCID": "1",
+        "SLURM_NTASKS": "8",
+        "SLURM_CPUS_PER_TASK": "6",
+        "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_NNODES": "2",
+    }
+    for name, value in {**salloc, "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    start_as(monkeypatch, Ranks(world_size=2, cluster="local", job_id="4242"))
+    with measured(TRAINING.fields, paths.root):
+        pass
+    usage = recorded(paths)
+    assert (usage.num_ranks, usage.num_cpus, usage.num_gpus, usage.job_id) == (2, 6, 1, "4242")
+
+
+def test_what_a_task_starts_is_no_task_itself(monkeypatch: pytest.MonkeyPatch, paths: StudyPaths) -> None:
+    monkeypatch.setenv(MARK, Ranks(rank=1, world_size=2, job_id="4242").as_mark()[MARK].replace(str(os.getpid()), "1"))
+    with measured(TRAINING.fields, paths.root):
+        pass
+    assert recorded(paths).job_id == str(os.getpid())
 
 
 @pytest.mark.parametrize(("visible", "num_gpus"), [(None, 0), ("", 0), ("NoDevFiles", 0), ("0", 1), ("2,3", 2)])
@@ -100,11 +130,10 @@ def test_a_local_job_has_the_gpus_that_it_sees(
     assert recorded(paths).num_gpus == num_gpus
 
 
-@pytest.mark.parametrize("name", ["SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"])
 def test_only_the_first_rank_speaks(
-    name: str, monkeypatch: pytest.MonkeyPatch, paths: StudyPaths, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, paths: StudyPaths, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(name, "1")
+    start_as(monkeypatch, Ranks(rank=1, world_size=2))
     with measured(TRAINING.fields, paths.root):
         pass
     assert caplog.text == ""

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
+from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import MicroBatches
 from bccdist.training.compute import resolve_compute
 from bccdist.training.distributed import in_parallel
 from bccdist.training.loader import Batch
-from bccdist.training.ranks import Ranks
 from bccdist.training.run import Run
 from bccdist.training.step import train_step
 from bccdist.training.stop import StopRequest

@@ -12,9 +12,9 @@ from damage import assert_never_used
 from torch import Tensor, nn
 
 from bccdist.errors import CheckpointError
+from bccdist.ranks import Ranks
 from bccdist.training import checkpoints
 from bccdist.training.checkpoints import Position, RankState, State, load_state, rank_state, save_state
-from bccdist.training.ranks import Ranks
 from bccdist.training.reporting.metrics import MetricsRow
 
 CPU = torch.device("cpu")

@@ -19,6 +19,7 @@ from training_step import GLOBAL_BATCH, gradients, largest_difference
 
 from bccdist.errors import DistributedError
 from bccdist.files import read_json, write_json
+from bccdist.ranks import Ranks
 from bccdist.training import distributed
 from bccdist.training.distributed import (
     average_batch_statistics,
@@ -31,7 +32,6 @@ from bccdist.training.distributed import (
     sum_over_ranks,
     sums_by_name,
 )
-from bccdist.training.ranks import Ranks
 
 CPU = torch.device("cpu")
 TWO = Ranks(world_size=2, local_world_size=2, job_key="tried-again")
@@ -103,7 +103,7 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 from bccdist.training.distributed import process_group
-from bccdist.training.ranks import Ranks
+from bccdist.ranks import Ranks
 ranks = Ranks(world_size=2, local_world_size=2, job_key="tried-again")
 with process_group(ranks, Path(sys.argv[1]), torch.device("cpu")):
     print("met", flush=True)

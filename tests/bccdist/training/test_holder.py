@@ -17,6 +17,7 @@ from bccdist.configuration import TrainConfig
 from bccdist.errors import ConfigurationError, DistributedError
 from bccdist.files import read_json
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.ranks import _SCHEMES, Ranks
 from bccdist.shard_set.index import read_set
 from bccdist.training import loop, run
 from bccdist.training.checkpoints import Position
@@ -24,7 +25,6 @@ from bccdist.training.compute import resolve_compute
 from bccdist.training.distributed import process_group
 from bccdist.training.holder import claim, refuse_lost
 from bccdist.training.loop import train
-from bccdist.training.ranks import _SCHEMES, Ranks
 from bccdist.training.run import Run, prepare_run
 
 CPU = torch.device("cpu")

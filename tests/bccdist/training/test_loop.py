@@ -30,6 +30,7 @@ from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.random_streams import STREAMS_VERSION
+from bccdist.ranks import _SCHEMES, Ranks
 from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
@@ -41,7 +42,6 @@ from bccdist.training import run as run_module
 from bccdist.training.checkpoints import Position
 from bccdist.training.loop import learning_rate, train
 from bccdist.training.losses import losses
-from bccdist.training.ranks import _SCHEMES, Ranks
 from bccdist.training.reporting import opening
 from bccdist.training.reporting.metrics import SCHEMA, best_epochs
 from bccdist.training.samples import Draw, Patches

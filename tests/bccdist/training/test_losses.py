@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from bccdist.configuration import SETTINGS, MaskDownsampling, Setting, outputs_of
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, ScoreMaps
+from bccdist.ranks import Ranks
 from bccdist.training.losses import downsample_mask, focal_loss, losses, supervised_outputs
-from bccdist.training.ranks import Ranks
 
 METHODS: tuple[MaskDownsampling, ...] = ("nearest-exact", "majority", "max")
 GAMMAS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.7])

@@ -9,11 +9,11 @@ import pytest
 from small_study import write_finished_study
 
 from bccdist.configuration import AugmentConfig
+from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import EpochPlan, MicroBatches
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.shard_set.reader import PatchReader
 from bccdist.training.augmentation import augment
-from bccdist.training.ranks import Ranks
 from bccdist.training.samples import Draw, Patches, training_draws, validation_draws
 
 AS_STORED = AugmentConfig(enabled=False)

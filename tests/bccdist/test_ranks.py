@@ -3,7 +3,7 @@
 import pytest
 
 from bccdist.errors import DistributedError
-from bccdist.training.ranks import Ranks, resolve_ranks
+from bccdist.ranks import Ranks, resolve_ranks
 
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "abc"}
 SLURM = {
