@@ -150,7 +150,7 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
     if (ours := launched_as(environment)) is not None:
         return ours
     # Within a job both are set, and the processes that torchrun started are those that train.
-    if "TORCHELASTIC_RUN_ID" in environment:
+    if "TORCHELASTIC_RUN_ID" in environment and _TORCHRUN.found_in(environment):
         return _read(_TORCHRUN, environment)
     said = {scheme: _read(scheme, environment) for scheme in _schemes_in(environment)}
     if len({(ranks.rank, ranks.world_size) for ranks in said.values()}) > 1:

@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader
 
 from bccdist.configuration import AugmentConfig, BalanceConfig
 from bccdist.parts import Part
-from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.shard_set.reader import PatchReader

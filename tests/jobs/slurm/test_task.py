@@ -8,9 +8,10 @@ import pytest
 
 from bccdist.errors import ShardError
 from bccdist.paths import StudyPaths
+from bccdist.ranks import Ranks, resolve_ranks
 from bccdist.stages.table import SHARDS
 from bccdist.usage import read_starts
-from jobs.slurm.task import StageTask
+from jobs.slurm.task import Launched, StageTask
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,11 @@ def refuse(what: str) -> None:
 
 def rest() -> None:
     pass
+
+
+def say_ranks() -> None:
+    ranks = resolve_ranks(os.environ)
+    print(f"rank {ranks.rank} of {ranks.world_size}")  # noqa: T201
 
 
 def break_down() -> None:
@@ -58,3 +64,30 @@ def test_the_threads_of_a_task_reach_the_libraries() -> None:
 def test_a_requeued_task_is_the_same_task() -> None:
     first = task("refuse", what="x")
     assert first.checkpoint().function is first
+
+
+LOCAL = {"SUBMITIT_LOCAL_GLOBALID": "1", "SUBMITIT_LOCAL_LOCALID": "1", "SUBMITIT_LOCAL_NTASKS": "2"}
+
+
+def launched_as_the_second_of_two() -> StageTask:
+    return replace(task("say_ranks"), launched=Launched(cluster="local", nodes=1, ranks_per_node=2))
+
+
+def test_a_task_hands_on_what_it_was_launched_as_whatever_the_shell_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "x", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+    mark = Ranks().as_mark()
+    for name, value in {**shell, **mark, **LOCAL, "SUBMITIT_LOCAL_JOB_ID": "42"}.items():
+        monkeypatch.setenv(name, value)
+    launched_as_the_second_of_two()()
+    assert capsys.readouterr().out == "rank 1 of 2\n"
+
+
+def test_a_task_that_is_not_told_which_rank_it_is_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SUBMITIT_LOCAL_NTASKS", "2")
+    with pytest.raises(SystemExit):
+        launched_as_the_second_of_two()()
+    assert "SUBMITIT_LOCAL_GLOBALID, SUBMITIT_LOCAL_LOCALID is not set" in caplog.text
