@@ -113,8 +113,9 @@ def _squares_of(
     The edges are in its pixels and need not be whole.
     """
     length_y, length_x = seen.mask.shape
-    y, y_end = int(edges_y[0]), min(int(np.ceil(edges_y[-1])), length_y)
-    x, x_end = int(edges_x[0]), min(int(np.ceil(edges_x[-1])), length_x)
+    # Patches stick out of the slide, and with them cells that lie wholly beyond the overview.
+    y, y_end = min(int(edges_y[0]), length_y - 1), min(int(np.ceil(edges_y[-1])), length_y)
+    x, x_end = min(int(edges_x[0]), length_x - 1), min(int(np.ceil(edges_x[-1])), length_x)
     within_y, within_x = edges_y.clip(max=length_y), edges_x.clip(max=length_x)
     area = np.outer(np.diff(edges_y), np.diff(edges_x))
     # What lies beyond the slide has no share of any square, so that squares across its border are not compared.

@@ -132,3 +132,11 @@ def test_red_and_blue_that_changed_places_are_told() -> None:
 def test_flat_tissue_is_read_as_flat() -> None:
     flat = np.full((256, 256, 3), (200, 120, 170), dtype=np.uint8)
     assert not is_unread(flat, flat)
+
+
+def test_cells_that_lie_wholly_beyond_the_slide_lack_nothing() -> None:
+    seen = SeenTissue(np.ones((20, 20), dtype=bool), np.full((20, 20, 3), 120, dtype=np.uint8))
+    for top_px, needed in ((0, [False, False, True]), (512, [True, True, True])):
+        row = PixelsThere(np.full((256, 768, 3), 255, dtype=np.uint8), None)
+        found = unread_cells(row, seen, np.array(needed), top_px=top_px, cell_px=256, mpp=0.46)
+        assert not found.any()
