@@ -31,9 +31,8 @@ class Part(StrEnum):
         Raises:
             ConfigurationError: no part has that name; the message lists the names.
         """
-        for part in cls:
-            if text.strip().lower() in (part.value.lower(), part.short):
-                return part
+        if (part := _BY_NAME.get(text.strip().lower())) is not None:
+            return cls(part)
         known = ", ".join(f"{part.value!r} ({part.short})" for part in cls)
         raise ConfigurationError(f"unknown part {text!r}; known parts: {known}")
 
@@ -44,6 +43,7 @@ _SHORT_NAMES = {
     Part.VALIDATION_2: "val2",
     Part.TEST: "test",
 }
+_BY_NAME = {name.lower(): part for part in Part for name in (part.value, part.short)}
 
 
 class Kind(StrEnum):
