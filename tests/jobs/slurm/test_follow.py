@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mini_cluster import wait_for
 from places import REPOSITORY
+
+from jobs.slurm import journal
 
 LAUNCH = """
 import sys
@@ -131,3 +134,29 @@ def test_a_reader_that_goes_away_ends_the_jobs(study: Path, asleep: subprocess.P
             file.write("one more line\n")
     assert asleep.wait(timeout=60) == 141
     assert processes_of(study) == set()
+
+
+def test_beside_local_jobs_whose_launcher_was_killed_nothing_is_launched(
+    study: Path, asleep: subprocess.Popen[str]
+) -> None:
+    path = study / "jobs.jsonl"
+    asleep.kill()
+    asleep.wait()
+    shown, errors = (second := launch(study, "work")).communicate(timeout=60)
+    assert (second.returncode, shown) == (1, "")
+    assert "local jobs of an earlier launch, which was killed, still work on this study: process(es)" in errors
+    for process in journal.read(path)[0].processes:
+        os.killpg(int(process.partition("@")[0]), signal.SIGKILL)
+    wait_for(lambda: not processes_of(study), within_s=10, what="no process of the study")
+    _, errors = (third := launch(study, "work")).communicate(timeout=60)
+    assert third.returncode == 0, errors
+    assert set(journal.endings(path).values()) == {"done"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_journal_says_of_jobs_that_ended_with_their_launcher_that_they_were_stopped(
+    number: int, study: Path, asleep: subprocess.Popen[str]
+) -> None:
+    os.killpg(asleep.pid, number)
+    asleep.communicate(timeout=60)
+    assert set(journal.endings(study / "jobs.jsonl").values()) == {"stopped"}
