@@ -1,6 +1,5 @@
 """How every command line ends: by its exit code, and by one line where a traceback would help nobody."""
 
-import errno
 import os
 import select
 import sys
@@ -9,16 +8,10 @@ from typing import TextIO
 
 from bccdist.errors import BccdistError
 from bccdist.log import set_up_logging
+from bccdist.surroundings import advice_on, settle
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
-_DISK = {
-    errno.EACCES: "your user must be allowed to read it or, where it is written, to write to it and its folder",
-    errno.ENOSPC: "make room, and the same command goes on from there",
-    errno.EDQUOT: "make room, and the same command goes on from there",
-    errno.EROFS: "nothing can be written there: give a copy of the study on a disk that can be written",
-}
-"""What to do about a disk that takes or gives nothing, by the error's number."""
 NOBODY_READS = 141
 """Exit code where the reader of a pipe is gone, as in `... | head -1`: what any other command would give."""
 
@@ -37,6 +30,7 @@ def run_command(
         main: reads the command line and does the work; a whole number that it returns is the exit code.
         if_interrupted: the line that is written at Ctrl-C.
     """
+    settle()
     set_up_logging()
     try:
         try:
@@ -61,9 +55,9 @@ def run_command(
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(NOBODY_READS)
     except OSError as error:
-        if error.errno not in _DISK:
+        if (advice := advice_on(error)) is None:
             raise
-        sys.exit(f"error: {error}; {_DISK[error.errno]}")
+        sys.exit(f"error: {error}; {advice}")
 
 
 def _nobody_reads(stream: TextIO) -> bool:

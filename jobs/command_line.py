@@ -10,6 +10,7 @@ import tyro
 
 from bccdist.command import run_command
 from bccdist.presets import preset_named
+from bccdist.surroundings import require_folder
 from jobs.slurm.sites import ClusterConfig, read_site
 from jobs.slurm.submission import Launch
 
@@ -56,6 +57,7 @@ def run_launcher(
 
 
 def _arguments(kind: type[Arguments], train_field: str | None) -> Arguments:
+    require_folder()
     words = sys.argv[1:]
     site, preset = _value_on_command_line(words, "--site"), _value_on_command_line(words, "--preset")
     defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.table import Table, warning_of
 from analysis.pictures.colours import BRIGHT, DARK, ColourBar
+from bccdist.canvas import new_canvas
 from bccdist.files import atomic_path
 from bccdist.paths import StudyPaths
 
@@ -164,8 +164,7 @@ def write_figure(
 def draw_sheet(sheet: Sheet) -> Figure:
     """The figure; an image that is not larger than panels may be is drawn pixel by pixel."""
     width_px, height_px = _size_px(sheet)
-    figure = Figure(figsize=(width_px / _DPI, height_px / _DPI), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_canvas(width_px / _DPI, height_px / _DPI, dpi=_DPI).figure
     _write_headings(figure, sheet)
     for row, top_px in zip(sheet.rows, _tops_px(sheet), strict=False):
         row_px = _height_px(row, sheet)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bccdist.canvas import new_canvas
 from bccdist.files import atomic_path
 
 DPI = 100
@@ -22,8 +22,7 @@ FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR = "#0072b2", "#e69f00"
 
 def new_figure(width_inch: float, height_inch: float, title: str, *, warning: str) -> Figure:
     """An empty white figure with a title at its upper left, and below it the warning where there is one."""
-    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_canvas(width_inch, height_inch, dpi=DPI, layout="constrained").figure
     figure.suptitle(f"{title}\n{warning}".rstrip(), x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 

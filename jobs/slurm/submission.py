@@ -496,6 +496,7 @@ def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
     lines = [
         f"export PYTHONPATH={shlex.quote(str(code.archive))}${{PYTHONPATH:+:$PYTHONPATH}}",
         "export PYTHONSAFEPATH=1",  # else the working folder comes first, which may be the repository
+        "export PYTHONUTF8=1",  # paths of a study are UTF-8 whatever the node's locale
         f"export BCCDIST_CODE={shlex.quote(code.id)}",
     ]
     if cluster.scratch:

@@ -15,6 +15,7 @@ import submitit
 from bccdist.errors import BccdistError
 from bccdist.log import LOG, set_up_logging
 from bccdist.ranks import Ranks, ranks_of_launch
+from bccdist.surroundings import advice_on, settle
 from bccdist.usage import Fields, measured
 from jobs.slurm.requeue import TERMINATED, queue_again
 
@@ -62,11 +63,12 @@ class StageTask:
 
     def __call__(self) -> None:
         """Run it; an error that the user can act on is told as one message, without a traceback."""
+        settle()
         set_up_logging()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
-            Path(scratch).mkdir(parents=True, exist_ok=True)  # the batch script made it on the first node alone
+            _make(Path(scratch))  # the batch script made it on the first node alone
         LOG.info(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}")
         try:
             # The mark of a process that called us is not ours.
@@ -79,6 +81,11 @@ class StageTask:
         except BccdistError as error:
             LOG.error(f"{self.name}: {error}")
             sys.exit(1)
+        except OSError as error:
+            if (advice := advice_on(error)) is None:
+                raise
+            LOG.error(f"{self.name}: {error}; {advice}")
+            sys.exit(1)
         except SystemExit as end:
             if end.code == TERMINATED:
                 queue_again()
@@ -87,6 +94,14 @@ class StageTask:
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit queues again after USR2 (see jobs.slurm.requeue)."""
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _make(scratch: Path) -> None:
+    """Without it Python takes another folder for temporary files."""
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        LOG.warning(f"TMPDIR is {scratch}, which cannot be made ({error}); another folder is used for temporary files")
 
 
 def _limit_threads(num: int | str | None) -> None:

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from bccdist.canvas import new_canvas
 from bccdist.configuration import AugmentConfig
 from bccdist.files import atomic_path
 from bccdist.shard_set.epoch_plan import EpochPlan
@@ -96,8 +95,8 @@ def contact_sheet(before: Sequence[ShownPatch], after: Sequence[ShownPatch]) -> 
     rows = (("before", before), ("after", after))
     width = _LEFT_PX + len(before) * (_PATCH_PX + _GAP_PX)
     height = _GAP_PX + len(rows) * (_PATCH_PX + _CAPTION_PX)
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    canvas = new_canvas(width / _DPI, height / _DPI, dpi=_DPI)
+    figure = canvas.figure
     for row, (name, patches) in enumerate(rows):
         bottom = height - _GAP_PX - row * (_PATCH_PX + _CAPTION_PX) - _PATCH_PX
         middle = (_LEFT_PX / 2 / width, (bottom + _PATCH_PX / 2) / height)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+from bccdist.canvas import new_canvas
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.files import atomic_path
 from bccdist.training.reporting.metrics import MetricsRow, best_epochs
@@ -56,8 +56,7 @@ def write_summary(path: Path, rows: Sequence[MetricsRow], *, title: str, num_bes
 
 def draw(rows: Sequence[MetricsRow], *, title: str, num_best: int) -> Figure:
     """IoU and losses at the left, what they came about with at the right."""
-    figure = Figure(figsize=_SIZE_INCH, dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_canvas(*_SIZE_INCH, dpi=_DPI).figure
     is_merged = any(row["merge_weight"] is not None for row in rows)
     left = figure.add_gridspec(2, 1, left=0.06, right=0.6, top=0.88, bottom=0.07, hspace=0.08, height_ratios=(3, 2))
     right = figure.add_gridspec(4 if is_merged else 3, 1, left=0.68, right=0.98, top=0.88, bottom=0.07, hspace=0.12)
