@@ -69,13 +69,13 @@ class StageStatus:
     """Elements that have ended, by Slurm's state."""
     reason: str = ""
     """Why it waits, where Slurm says so."""
-    was_left_out: bool = False
-    """Whether the newest launch meant to submit it and ended before."""
+    plan: journal.Plan | None = None
+    """The launch that meant to submit it and ended before."""
 
     @property
     def is_stuck(self) -> bool:
         """Whether it does not go on by itself."""
-        return self.state in {"failed", "incomplete", "stopped", "out of date"} or self.was_left_out
+        return self.state in {"failed", "incomplete", "stopped", "out of date"} or self.plan is not None
 
     @property
     def is_live(self) -> bool:
@@ -113,26 +113,19 @@ def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[St
     manifest = manifest_of_study(study_root)
     paths = StudyPaths(study_root)
     entries = journal.newest(journal.read(paths.journal, table))
-    plan = journal.newest_plan(paths.journal, table)
-    planned = plan.stages if plan else ()
+    plans = journal.plans(paths.journal, table)
     trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
-    stages = in_order(dict.fromkeys([*entries, *planned, *trained, SHARDS, FINISH_SHARDS]), table)
+    stages = in_order(dict.fromkeys([*entries, *plans, *trained, SHARDS, FINISH_SHARDS]), table)
     with ThreadPoolExecutor(1) as other:
         asked = other.submit(_ask, paths, list(entries.values()))
         progress = {stage: _progress(paths, manifest, stage, entries.get(stage)) for stage in stages}
         jobs = asked.result()
-    left_out = set() if jobs.is_launching else {stage for stage in planned if _is_older(entries.get(stage), plan)}
-    found = [
-        replace(_stage_status(stage, progress[stage], entries.get(stage), jobs), was_left_out=stage in left_out)
-        for stage in stages
-    ]
-    whole = {each.stage for each in found if each.state in {"done", "unknown"} or each.is_live}
-    return [replace(each, was_left_out=False) if each.stage in whole else each for each in found], list(jobs.notes)
-
-
-def _is_older(entry: journal.JournalEntry | None, plan: journal.Plan | None) -> bool:
-    """Whether a plan's stage was not submitted since the plan was made."""
-    return plan is not None and (entry is None or entry.submitted_at < plan.planned_at)
+    found = [_stage_status(stage, progress[stage], entries.get(stage), jobs) for stage in stages]
+    left_out = set() if jobs.is_launching else plans.keys() - entries.keys()
+    return [
+        replace(each, plan=plans[each.stage]) if each.stage in left_out and each.state == "not begun" else each
+        for each in found
+    ], list(jobs.notes)
 
 
 def _progress(
@@ -384,20 +377,21 @@ def closing_lines(stages: Sequence[StageStatus], study: Path) -> list[str]:
         lines.append(f"held by Slurm, as after a node that failed: {', '.join(held)}; --retry-failed lets them go")
     stuck = [stage for stage in stages if stage.is_stuck]
     lines += [f"logs of {stage.stage.name}: {study / stage.entry.logs}" for stage in stuck if stage.entry]
-    if any(_command_of(stage) or stage.was_left_out for stage in stuck):
+    if stuck and any(map(_command_of, stuck)):
         lines.append(f"`python jobs/status.py {study} --retry-failed` launches again what is missing")
     return [*lines, *_by_hand(stuck)]
 
 
 def _by_hand(stuck: Sequence[StageStatus]) -> list[str]:
     """What is to be said of stages that no command line can be repeated for."""
-    names = [stage.stage.name for stage in stuck if not _command_of(stage) and not stage.was_left_out]
+    names = [stage.stage.name for stage in stuck if not _command_of(stage)]
     return [f"not launched from a command line, so launch again as before: {', '.join(names)}"] if names else []
 
 
 def _command_of(stage: StageStatus) -> tuple[str, ...]:
-    """The command line that launched a stage; empty where none did, as from Python or by hand."""
-    return () if stage.entry is None else stage.entry.command
+    """The command line that launched a stage, or meant to; empty where none did, as from Python or by hand."""
+    launched = stage.entry or stage.plan
+    return () if launched is None else launched.command
 
 
 def as_json(stages: Sequence[StageStatus], notes: Sequence[str]) -> dict[str, Any]:
@@ -432,9 +426,8 @@ def retry(stages: Sequence[StageStatus], study: Path) -> None:
     stuck = [stage for stage in stages if stage.is_stuck]
     entries = sorted((stage.entry for stage in stuck if stage.entry), key=lambda entry: entry.submitted_at)
     commands = {journal.again_for(entry.command, study): entry.folder for entry in entries if entry.command}
-    plan = journal.newest_plan(StudyPaths(study).journal)
-    if plan is not None and plan.command and any(stage.was_left_out for stage in stuck):
-        commands[journal.again_for(plan.command, study)] = plan.folder
+    plans = [stage.plan for stage in stuck if stage.plan and stage.plan.command]
+    commands |= {journal.again_for(plan.command, study): plan.folder for plan in plans}
     by_hand = "\n".join(_by_hand(stuck))
     if by_hand and not commands:
         raise ConfigurationError(by_hand)

@@ -227,16 +227,18 @@ def read_accounting(text: str) -> Accounting:
         state = _plain_state(columns[1])
         if state not in _ENDED | _LIVE:
             unread.append(line.strip())
-        elif state in _ENDED and not (found[2] or "").startswith("["):
-            jobs.append(_ended(found[1], found[2], state, columns))
+        elif state in _ENDED:
+            # An array that was cancelled before all of it began is told of in one line: 12_[3-9%2].
+            elements = [None] if found[2] is None else _elements(found[2].strip("[]"))
+            jobs += [_ended(found[1], element, state, columns) for element in elements]
     return Accounting(tuple(jobs), tuple(unread))
 
 
-def _ended(job_id: str, element: str | None, state: str, columns: Sequence[str]) -> EndedJob:
+def _ended(job_id: str, element: int | None, state: str, columns: Sequence[str]) -> EndedJob:
     user, submitted, name = (*columns[4:6], "|".join(columns[6:])) if len(columns) >= 7 else ("", "", "")
     return EndedJob(
         job_id=job_id,
-        element=None if element is None else int(element),
+        element=element,
         state=state,
         exit_code=columns[2],
         elapsed_s=int(columns[3]) if columns[3].isdecimal() else 0,

@@ -109,19 +109,20 @@ def append_ending(path: Path, job_id: str, ending: Ending) -> None:
     append_event(path, _ENDED, job_id=job_id, ending=ending)
 
 
-def newest_plan(path: Path, table: Sequence[Stage] = TABLE) -> Plan | None:
-    """What the newest launch meant to submit; None where no launch said so."""
-    plans = [event for event in (read_events(path) if path.exists() else []) if event["event"] == _PLANNED]
-    if not plans:
-        return None
-    plan = plans[-1]
-    stages = (find_stage(fields_of_stage, table) for fields_of_stage in plan["stages"])
-    return Plan(
-        stages=tuple(stage for stage in stages if stage is not None),
-        command=tuple(plan["command"]),
-        folder=plan["folder"],
-        planned_at=plan["planned_at"],
-    )
+def plans(path: Path, table: Sequence[Stage] = TABLE) -> dict[Stage, Plan]:
+    """The newest launch that meant to submit each stage; stages that no table knows are left out."""
+    found: dict[Stage, Plan] = {}
+    for event in read_events(path) if path.exists() else []:
+        if event["event"] == _PLANNED:
+            stages = (find_stage(fields_of_stage, table) for fields_of_stage in event["stages"])
+            plan = Plan(
+                stages=tuple(stage for stage in stages if stage is not None),
+                command=tuple(event["command"]),
+                folder=event["folder"],
+                planned_at=event["planned_at"],
+            )
+            found |= dict.fromkeys(plan.stages, plan)
+    return found
 
 
 def endings(path: Path) -> dict[str, Ending]:

@@ -107,6 +107,7 @@ def test_the_accounting_is_read_with_less_or_more_columns_than_asked_for() -> No
         "8|OUT_OF_ME+|0:125|5",
         "9_1|CANCELLED by 1000|0:15||nobody|Unknown|x",
         "9_[2-5%2]|PENDING|0:0|0|alice|Unknown|x",
+        "12_[3,5-6%2]|CANCELLED by 1000|0:0|0|alice|Unknown|x",
         "10||0:0|0|alice|Unknown|x",
         "11|RUNNING",
     ]
@@ -115,6 +116,7 @@ def test_the_accounting_is_read_with_less_or_more_columns_than_asked_for() -> No
         ("7", None, "COMPLETED"),
         ("8", None, "OUT_OF_MEMORY"),
         ("9", 1, "CANCELLED"),
+        *[("12", element, "CANCELLED") for element in (3, 5, 6)],
     ]
     assert found.jobs[0].name == "shards@a|b"
-    assert found.unread == (lines[0], lines[5], lines[6])
+    assert found.unread == (lines[0], lines[6], lines[7])

@@ -119,7 +119,7 @@ def test_a_dry_run_prints_what_sbatch_gets(mini_cluster: MiniCluster, study: Stu
     job_id = launch(mini_cluster, study)
     (submitted,) = study.logs.glob(f"*/{job_id}_submission.sh")
     code = next(study.code.glob("*.zip")).stem
-    text = re.sub(r"bccdist [0-9a-f]{32}", "bccdist UNIQUE", submitted.read_text())
+    text = re.sub(r"bccdist:[0-9a-f]{12}:\S+:[0-9a-f]{12}", "bccdist:STUDY:STAGE:UNIQUE", submitted.read_text())
     text = text.replace(submitted.parent.name, f"{STAGE}-TIME").replace(code, "CODE")
     assert text in printed
 
@@ -130,7 +130,7 @@ def test_an_element_that_is_cancelled_leaves_its_siblings_alone(mini_cluster: Mi
     mini_cluster.ask("scancel", f"{job_id}_1")
     mini_cluster.wait_for_outcome(job_id, "CANCELLED", "COMPLETED")
     found = status(mini_cluster, study)
-    assert (found["state"], found["num_done"]) == ("incomplete", NUM_TEST // 2)
+    assert (found["state"], found["num_done"]) == ("stopped", NUM_TEST // 2)
     assert found["ended_elements"] == {"COMPLETED": 1, "CANCELLED": 1}
     before = rows(study)
     again = retry(mini_cluster, study)

@@ -114,6 +114,4 @@ def test_a_launch_says_what_it_is_going_to_submit_before_its_first_job(slurm: Co
     (slurm.folder / "sbatch").write_text("#!/bin/sh\necho 'invalid partition' >&2; exit 1\n")
     with pytest.raises(ClusterError, match="invalid partition"):
         submit(study)
-    plan = journal.newest_plan(study.journal)
-    assert plan is not None
-    assert plan.stages == (SHARDS,)
+    assert journal.plans(study.journal)[SHARDS].stages == (SHARDS,)
