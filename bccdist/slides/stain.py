@@ -48,6 +48,8 @@ _WIDEST_PINKNESS = (-0.2, 0.12)
 """Of glass, tinted or lit in colour; what is beyond was decoded wrongly."""
 _BRIGHT_FROM = 220
 """In one channel at least: glass that was decoded wrongly; flat pink that is darker is a drawing of tissue."""
+_MOST_OF_SAMPLE_PX = 20_000
+"""Of which the commonest colour is taken."""
 _TEXTURE_PX = 7
 RED_INK_DENSITY = 1.0
 """Red ink dims green at least this much where it is thick."""
@@ -89,7 +91,7 @@ class Glass:
     @property
     def is_strange(self) -> bool:
         """Whether glass of this colour means that the colours were decoded wrongly."""
-        return self.is_certain and not _WIDEST_PINKNESS[0] <= _pinkness(self.light) <= _WIDEST_PINKNESS[1]
+        return self.is_certain and _is_strange(self.light)
 
 
 def stained(overview: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
@@ -129,24 +131,47 @@ def find_glass(smooth: NDArray[np.uint8]) -> Glass:
 
     It is the middle colour of the brightest pixels that are not padding. Where that is pinker than glass commonly is,
     glass and pale tissue are told apart by their texture: glass is flat. Where nothing bright is flat, the slide is
-    full of tissue, and the glass is taken to be grey and as bright as the brightest of its channels.
+    full of tissue, and the glass is taken to be grey and as bright as the brightest of its channels. Before
+    all that: a commonest colour that is bright, flat and far from any glass's is glass that was decoded wrongly.
     """
     # A million pixels tell the colour of glass as well as all of them.
     planes = smooth.reshape(-1, 3)[:: 1 + smooth.size // 1_000_000].T.copy()
     planes = planes[:, ~is_padding(planes.T)]
     if not planes.size:
         return Glass(light=np.full(3, _LOG[255]), is_certain=True)
+    wrong_light = _light_of_wrong_colours(smooth, planes)
+    if wrong_light is not None:
+        return Glass(light=wrong_light, is_certain=True)
     # By green, which stain dims most: pixels that are bright in it are the least stained.
     least_green = 0.9 * np.percentile(planes[1], 98)
     light = _light_of(planes[:, planes[1] >= least_green].T)
     if GLASS_PINKNESS[0] <= _pinkness(light) <= GLASS_PINKNESS[1]:
         return Glass(light=light, is_certain=True)
     flat_light = _light_of_flat(smooth, least_green=least_green)
-    if flat_light is not None:
-        glass = Glass(light=flat_light, is_certain=True)
-        if not glass.is_strange or max(glass.colour) >= _BRIGHT_FROM:
-            return glass
+    if flat_light is not None and not _is_strange(flat_light):
+        return Glass(light=flat_light, is_certain=True)
     return Glass(light=np.full(3, light.max()), is_certain=_was_cut_out(smooth) or _is_all_tissue(smooth, least_green))
+
+
+def _light_of_wrong_colours(smooth: NDArray[np.uint8], planes: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """Logarithm of the slide's commonest colour, if it is that of glass which was decoded wrongly; else None.
+
+    Such glass is bright in one channel only, so that it is not among the pixels that are bright in green.
+
+    Args:
+        smooth: the overview, [h, w, 3].
+        planes: pixels of it that are no padding, [3, n].
+    """
+    sample = planes[:, :: 1 + planes.shape[1] // _MOST_OF_SAMPLE_PX]
+    red, green, blue = (sample >> 4).astype(np.int32)
+    codes = (red << 8) + (green << 4) + blue
+    light = _light_of(sample[:, codes == np.bincount(codes).argmax()].T)
+    colour = np.exp(light) - _OFFSET
+    if not _is_strange(light) or colour.max() < _BRIGHT_FROM:
+        return None
+    is_alike = cv2.inRange(smooth, np.float64(colour - _ALIKE), np.float64(colour + _ALIKE)) > 0
+    is_glass = is_alike.mean() >= LEAST_FLAT_SHARE and flat_pixels(smooth)[is_alike].mean() >= LEAST_FLAT_OF_ALIKE
+    return light if is_glass else None
 
 
 def _light_of_flat(smooth: NDArray[np.uint8], *, least_green: float) -> NDArray[np.float32] | None:
@@ -211,6 +236,11 @@ def is_padding(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _light_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Logarithm of the middle colour of pixels [n, 3]: float32 [3]."""
     return np.asarray(_LOG[np.median(pixels, axis=0).astype(np.uint8)], dtype=np.float32)
+
+
+def _is_strange(light: NDArray[np.float32]) -> bool:
+    """Whether no glass lets such light through."""
+    return not _WIDEST_PINKNESS[0] <= _pinkness(light) <= _WIDEST_PINKNESS[1]
 
 
 def _pinkness(light: NDArray[np.float32]) -> float:

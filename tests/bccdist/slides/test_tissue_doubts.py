@@ -15,6 +15,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS, SectionRecord, SlideRecord
 from bccdist.slides.sections import find_sections
 from bccdist.slides.slide import Slide
+from bccdist.slides.stain import find_glass, smoothed
 from bccdist.slides.tissue import TissueError, tissue_mask
 
 MPP = 0.92
@@ -71,6 +72,55 @@ def test_colours_that_were_decoded_wrongly_are_an_error_also_with_boxes(
     boxed = SectionRecord(slide_id="a", section_id="a-0", label=None, box_level0_px=Box(100, 100, 900, 900))
     checkup = check_slide(record, [boxed], DEFAULT_KINDS, target_mpp=MPP, mpp_tolerance=0.1)
     assert [(each.code, each.severity) for each in checkup.findings] == [(Code.UNCERTAIN_TISSUE, Severity.ERROR)]
+
+
+SPACES = {
+    "YCbCr as RGB": lambda picture: cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]],
+    "YCrCb as RGB": lambda picture: cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb),
+    "RGB as YCbCr": lambda picture: cv2.cvtColor(picture[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB),
+    "RGB as YCrCb": lambda picture: cv2.cvtColor(picture, cv2.COLOR_YCrCb2RGB),
+    "Lab as RGB": lambda picture: cv2.cvtColor(picture, cv2.COLOR_RGB2LAB),
+    "HSV as RGB": lambda picture: cv2.cvtColor(picture, cv2.COLOR_RGB2HSV),
+    "HLS as RGB": lambda picture: cv2.cvtColor(picture, cv2.COLOR_RGB2HLS),
+}
+"""In some of them tissue is brighter in green than glass."""
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_wrong_colour_space_is_the_cause_that_is_named(tmp_path: Path, space: str) -> None:
+    picture = islands_picture(2400, 1600, *ISLANDS, noise=2)
+    shown = np.ascontiguousarray(SPACES[space](picture), dtype=np.uint8)
+    path = write_slide(tmp_path / "a.tif", shown, mpp=MPP, downsamples=(1, 2, 4, 8))
+    with Slide(path, target_mpp=MPP) as slide, pytest.raises(TissueError, match="its colour space was not understood"):
+        tissue_mask(slide)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("space", SPACES)
+def test_a_wrong_colour_space_is_named_on_real_tissue(shared_data: Path, space: str) -> None:
+    for name in ("train-000", "train-004", "test-005"):
+        with Slide(shared_data / f"ebhi-slides/{name}.tif", target_mpp=MPP) as slide:
+            smooth = smoothed(slide.thumbnail(8.0))
+        shown = np.ascontiguousarray(SPACES[space](smooth), dtype=np.uint8)
+        assert find_glass(shown).is_strange
+        assert not find_glass(smooth).is_strange
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("blur_px", [0, 3, 6, 12])
+def test_a_slide_full_of_real_tissue_in_focus_or_not_has_no_strange_glass(shared_data: Path, blur_px: int) -> None:
+    for path in sorted((shared_data / "ebhi-slides").glob("train-*.tif")):
+        with Slide(path, target_mpp=MPP) as slide:
+            picture = slide.thumbnail(8.0)
+        is_dyed = (np.ptp(picture, axis=-1) > 4).astype(np.uint8)
+        distance = cv2.distanceTransform(np.pad(is_dyed, 1), cv2.DIST_C, cv2.DIST_MASK_3)[1:-1, 1:-1]
+        row, col = np.unravel_index(int(distance.argmax()), distance.shape)
+        reach = int(distance.max()) - 1
+        if reach < 4:
+            continue
+        full = np.tile(picture[row - reach : row + reach, col - reach : col + reach], (20, 20, 1))[:400, :600]
+        seen = cv2.GaussianBlur(full, (0, 0), blur_px) if blur_px else full
+        assert not find_glass(smoothed(np.ascontiguousarray(seen))).is_strange
 
 
 def write_levels(path: Path, *levels: NDArray[np.uint8]) -> Path:
