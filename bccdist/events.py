@@ -26,7 +26,9 @@ class EventLog:
         """Open `path` for appending; what a killed process left there stays a line of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
         is_cut = _ends_within_a_line(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = os.open(
+            path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
+        )  # less the umask: a group may share a study
         if is_cut:
             append_bytes(self._file, b"\n" + _line(_CUT_LINE))
 

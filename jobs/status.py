@@ -148,13 +148,15 @@ def _ask(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
     launching, why = holder_of(paths.launch_lock)
     if why:
         notes.append(why)
-    working, elsewhere = _ask_machine([entry for entry in own if entry.cluster == "local"], launching, notes)
+    endings = journal.endings(paths.journal)
+    local = [entry for entry in own if entry.cluster == "local"]
+    working, elsewhere = _ask_machine(local, launching, endings, notes)
     return _Jobs(
         queued=queued,
         ended=ended,
         unknown=unknown | elsewhere,
         working=working,
-        endings=journal.endings(paths.journal),
+        endings=endings,
         notes=notes,
         is_launching=launching == "at work",
     )
@@ -219,7 +221,10 @@ def _hidden(
 
 
 def _ask_machine(
-    entries: Sequence[journal.JournalEntry], launching: str, notes: list[str]
+    entries: Sequence[journal.JournalEntry],
+    launching: str,
+    endings: Collection[str],
+    notes: list[str],
 ) -> tuple[set[str], set[str]]:
     """The numbers of local jobs that are at work, and of those on another machine, which nobody can ask from here."""
     working: set[str] = set()
@@ -230,9 +235,10 @@ def _ask_machine(
             working.add(entry.job_id)
         if groups and launching != "at work":
             notes.append(f"{entry.stage.name} goes on though its launcher is gone: {local_processes.named(groups)}")
-    newest = entries[-1] if entries else None
-    if newest is not None and newest.host in ("", here) and not newest.processes and launching == "at work":
-        working.add(newest.job_id)
+    # Its launcher is about to say how it ended; in older journals the launcher is all that is known.
+    newest = [entry for entry in entries if entry.host in ("", here) and entry.job_id not in endings][-1:]
+    if launching == "at work":
+        working.update(entry.job_id for entry in newest)
     elsewhere = {entry.job_id for entry in entries if entry.host not in ("", here)}
     return working, elsewhere
 

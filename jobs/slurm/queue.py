@@ -32,7 +32,7 @@ _TRANSIENT = re.compile(
 _DEFAULT_MAX_ARRAY_SIZE = 1001
 LIMIT_S = 10.0
 """How long squeue or sacct may take for a status, which ends within 30 s whatever they do."""
-_SHORT_LIMIT_S = 4.0
+_SHORT_LIMIT_S = 2.0
 """How long a question may take whose answer only helps."""
 _ALL_GONE = re.compile(r"invalid job id", re.IGNORECASE)
 """What squeue says where it is asked for one job alone, and that has been gone for some minutes."""

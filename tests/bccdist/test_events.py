@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bccdist.errors import EventLogError
-from bccdist.events import EventLog, read_events
+from bccdist.events import EventLog, append_event, read_events
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
@@ -96,3 +97,13 @@ def test_damage_where_no_process_was_killed_is_an_error(tmp_path: Path, broken: 
 def test_a_file_without_events_has_none(tmp_path: Path) -> None:
     EventLog(tmp_path / "rank-0.jsonl").close()
     assert read_events(tmp_path / "rank-0.jsonl") == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_whom_the_umask_lets_may_append(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        append_event(tmp_path / "events.jsonl", "first")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "events.jsonl").stat().st_mode & 0o777 == mode

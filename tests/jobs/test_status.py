@@ -270,8 +270,9 @@ def test_commands_that_hang_cost_a_note_and_no_time(
 
 
 def test_all_limits_together_leave_time_for_the_folder() -> None:
-    asked_at_most_s = 2 * queue._SHORT_LIMIT_S + 2 * queue.LIMIT_S
-    assert asked_at_most_s < 30
+    # scontrol for the version, squeue, squeue in the other form, sacct, scontrol for what is hidden.
+    asked_at_most_s = 3 * queue._SHORT_LIMIT_S + 2 * queue.LIMIT_S
+    assert asked_at_most_s <= 26
 
 
 def test_where_nobody_sees_jobs_of_others_theirs_are_unknown_and_not_failed(study: StudyPaths, commands: Path) -> None:
