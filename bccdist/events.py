@@ -26,9 +26,8 @@ class EventLog:
         """Open `path` for appending; what a killed process left there stays a line of its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
         is_cut = _ends_within_a_line(path)
-        self._file = os.open(
-            path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
-        )  # less the umask: a group may share a study
+        # The umask decides who may append: a group may share a study.
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         if is_cut:
             append_bytes(self._file, b"\n" + _line(_CUT_LINE))
 

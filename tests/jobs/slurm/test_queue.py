@@ -125,3 +125,30 @@ def test_the_rest_of_an_array_is_let_go_though_elements_of_it_have_ended(command
     stand_in(commands, "scontrol", "printf '17_0: No error\\n17_1: Access denied\\n' >&2; exit 1")
     with pytest.raises(ClusterError, match="Access denied"):
         queue.release(["17"])
+
+
+JSON = '{"jobs": [{"job_id": 7, "job_state": ["RUNNING"], "array_job_id": {"set": true, "number": 0}}]}'
+BY_JSON = f"""case "$*" in *--json*) echo '{JSON}';; *) echo 'no columns here'; exit 0;; esac"""
+BY_LINES = """case "$*" in *--json*) echo "squeue: unrecognized option '--json'" >&2; exit 1;; *) %s;; esac"""
+
+
+@pytest.mark.parametrize("version", ["slurm 25.05.1", "slurm 23.02.6", "slurm-wlm 22.05.8", "exit 1"])
+@pytest.mark.parametrize("answer", [BY_JSON, BY_LINES % saying(line("7"))], ids=["json", "lines"])
+def test_the_form_that_a_version_does_not_offer_costs_one_more_call(version: str, answer: str, commands: Path) -> None:
+    stand_in(commands, "scontrol", version if version == "exit 1" else f"echo {version}")
+    stand_in(commands, "squeue", f'echo "$*" >>{commands}/calls\n{answer}')
+    assert [(job.job_id, job.state) for job in queue.queued_jobs(["7"]).jobs] == [("7", "RUNNING")]
+    calls = (commands / "calls").read_text().splitlines()
+    begins_with_json = version.startswith(("slurm 25", "slurm 23"))
+    assert ("--json" in calls[0]) == begins_with_json
+    assert len(calls) == 1 + (begins_with_json != (answer == BY_JSON))
+
+
+def test_jobs_that_slurm_has_forgotten_are_in_no_queue(commands: Path) -> None:
+    stand_in(commands, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    assert queue.queued_jobs(["7"]).jobs == ()
+
+
+def test_a_job_that_is_asked_for_with_a_greeting_alone_is_not_taken_for_gone(commands: Path) -> None:
+    stand_in(commands, "squeue", "echo 'Job 7: controller is busy'")
+    assert queue.queued_jobs(["7"]).unread == ("Job 7: controller is busy",)
