@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bccdist.slides.stain import deepest_px
+
 REACHES_UM = (0.0, 50.0)
 """A line is closed where its gaps are twice as wide or less. Looked for with gaps and without: a line that is near a
 piece would count as one with it."""
@@ -50,11 +52,7 @@ def _has_broken_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> 
     A thin line comes out of the mask in bits, with gaps that are wider than its distance from the tissue.
     """
     num_pieces, pieces, stats, middles = cv2.connectedComponentsWithStats(tissue.astype(np.uint8), connectivity=8)
-    # Padded, as where there is no glass at all nothing has a depth.
-    depth = cv2.distanceTransform(np.pad(tissue, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
-    deepest = np.zeros(num_pieces, dtype=np.float32)
-    np.maximum.at(deepest, np.asarray(pieces[tissue]), np.asarray(depth[tissue], dtype=np.float32))
-    is_narrow = 2 * deepest * mpp <= WIDEST_BIT_UM
+    is_narrow = 2 * deepest_px(pieces, num_pieces) * mpp <= WIDEST_BIT_UM
     rows, cols = np.nonzero(tissue & is_narrow[pieces])
     areas_um2 = stats[:, cv2.CC_STAT_AREA] * mpp**2
     large = [piece for piece in range(1, num_pieces) if not is_narrow[piece] and areas_um2[piece] >= LEAST_INSIDE_UM2]

@@ -59,12 +59,20 @@ RED_INK_WIDTH_UM = 100.0
 """Narrower patches of deep red are blood."""
 RED_INK_HALO_UM = 200.0
 """Red ink fades into pink over this much around where it is thick."""
-LEAST_BLUE_INK_PX = 24
+LEAST_INK_PX = 24
 """Of such pieces together; a pen's thinnest line around a piece of tissue leaves more."""
-BLUE_INK_EDGE_RATIO, BLUE_INK_EDGE_PX = 0.5, 60
-"""Of small bits that go with it."""
 BLUE_INK_RATIO = 1.03
 """Of the density of red to that of green in a piece of ink; haematoxylin alone has 0.93, with eosin it is less."""
+BLUE_INK_BIT_RATIO, BLUE_INK_EDGE_RATIO = 0.85, 0.5
+"""The same of a small bit of a thin line, and of bits that go with it."""
+INK_BIT_PX = 60
+"""A bit has so many pixels or fewer."""
+RED_INK_RED, RED_INK_BLUE = 0.35, 0.75
+"""Red ink dims red less, and blue more, than this share of green; eosin dims blue by half of green."""
+RED_INK_BIT_BLUE = 0.6
+"""The same of small bits that go with a line."""
+WIDEST_RED_LINE_UM = 80.0
+"""Of a thin line of red ink, which is nowhere deep enough to be known by that."""
 _MEDIAN_PX = 5
 _BAND_ROWS = 64
 _OFFSET = 8
@@ -123,7 +131,7 @@ def stained_on(glass: Glass, smooth: NDArray[np.uint8], *, mpp: float) -> NDArra
     bands = [_classes(smooth[row : row + _BAND_ROWS], glass.light) for row in range(0, len(smooth), _BAND_ROWS)]
     classes, pinkness = (np.concatenate(part) for part in zip(*bands, strict=True))
     classes[_is_blur(pinkness, mpp=mpp)] = _NOT_STAINED
-    return _without_blue_ink(_without_red_ink(classes, mpp=mpp), smooth, glass)
+    return _without_ink_pieces(_without_red_ink(classes, mpp=mpp), smooth, glass, mpp=mpp)
 
 
 def find_glass(smooth: NDArray[np.uint8]) -> Glass:
@@ -281,7 +289,8 @@ def _may_be_red_ink(
     red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """The pixels that dim blue nearly as much as green, and red hardly, or too little to say: bool [h, w]."""
-    return np.asarray(((red < 0.35 * green) & (blue > 0.75 * green)) | (green < RED_INK_FAINT_DENSITY), dtype=bool)
+    is_red = (red < RED_INK_RED * green) & (blue > RED_INK_BLUE * green)
+    return np.asarray(is_red | (green < RED_INK_FAINT_DENSITY), dtype=bool)
 
 
 def _without_red_ink(classes: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
@@ -297,26 +306,50 @@ def _without_red_ink(classes: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bo
     return np.asarray(is_stained, dtype=bool)
 
 
-def _without_blue_ink(mask: NDArray[np.bool_], smooth: NDArray[np.uint8], glass: Glass) -> NDArray[np.bool_]:
-    """The mask without pieces that dim red more than green on the whole, as no piece of stained tissue does.
+def _without_ink_pieces(
+    mask: NDArray[np.bool_], smooth: NDArray[np.uint8], glass: Glass, *, mpp: float
+) -> NDArray[np.bool_]:
+    """The mask without pieces that a pen left: such as no tissue has on the whole, though single pixels may pass.
 
-    A pen's blue may be near enough to haematoxylin to pass for it pixel by pixel, above all in thin lines.
+    Blue ink dims red more than green does, or nearly so in the bits of a thin line. Red ink dims blue as much as
+    green; a piece of that hue which is narrow everywhere is a line, where a wide one may be blood in tissue.
     """
     num_pieces, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    red, green = (
-        np.bincount(
-            pieces[mask], weights=glass.light[channel] - _LOG[smooth[..., channel][mask]], minlength=num_pieces
-        )
-        for channel in (0, 1)
+    own = pieces[mask]
+    num_px = np.bincount(own, minlength=num_pieces)
+    red, green, blue = (
+        np.bincount(own, weights=light - _LOG[smooth[..., channel][mask]], minlength=num_pieces)
+        for channel, light in enumerate(glass.light)
     )
-    is_ink = red > BLUE_INK_RATIO * green
-    num_px = np.bincount(pieces[mask], minlength=num_pieces)
+    is_ink = (red > BLUE_INK_RATIO * green) | ((red > BLUE_INK_BIT_RATIO * green) & (num_px <= INK_BIT_PX))
     # A few specks of pale tissue have that hue by chance.
-    if num_px[is_ink].sum() < LEAST_BLUE_INK_PX:
-        return mask
-    # Where a pen was used, small bits that are bluer than eosin ever leaves them are of its edge.
-    is_ink |= (red > BLUE_INK_EDGE_RATIO * green) & (num_px <= BLUE_INK_EDGE_PX)
+    if num_px[is_ink].sum() >= LEAST_INK_PX:
+        # Where a pen was used, small bits that are bluer than eosin ever leaves them are of its edge.
+        is_ink |= (red > BLUE_INK_EDGE_RATIO * green) & (num_px <= INK_BIT_PX)
+    else:
+        is_ink[:] = False
+    is_red = (red < RED_INK_RED * green) & (blue > RED_INK_BLUE * green) & (num_px >= LEAST_INK_PX)
+    if is_red.any():
+        is_line = is_red & (2 * deepest_px(pieces, num_pieces) * mpp <= WIDEST_RED_LINE_UM)
+        if is_line.any():
+            is_ink |= is_line | ((blue > RED_INK_BIT_BLUE * green) & (num_px <= INK_BIT_PX))
     return np.asarray(mask & ~is_ink[pieces], dtype=bool)
+
+
+def deepest_px(pieces: NDArray[np.int32], num_pieces: int) -> NDArray[np.float32]:
+    """How far the innermost pixel of each piece is from what is outside of it: float32 [num_pieces], 0 for the ground.
+
+    Args:
+        pieces: the number of the piece at each pixel, [h, w]; 0 is none.
+        num_pieces: with the ground.
+    """
+    is_piece = pieces > 0
+    # Padded, as a piece ends at the edge of the picture, and where there is no glass at all nothing has a depth.
+    inside = np.pad(is_piece, 1).astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
+    deepest = np.zeros(num_pieces, dtype=np.float32)
+    np.maximum.at(deepest, pieces[is_piece], np.asarray(depth[is_piece], dtype=np.float32))
+    return deepest
 
 
 def _square(radius_px: float) -> NDArray[np.uint8]:
