@@ -431,3 +431,30 @@ def test_phantom_tissue_is_tissue(tmp_path: Path) -> None:
     say(f"IoU {mask_iou:.3f}")
     assert mask_iou >= 0.94
     assert len(find_sections(mask)) == 1
+
+
+@pytest.mark.parametrize(
+    ("ink", "gap"),
+    [((0.21, 0.19, 0.08), 1), ((0.19, 0.19, 0.08), 3), ((0.06, 0.3, 0.28), 1), ((0.06, 0.3, 0.28), 3)],
+    ids=["blue, closed", "blue, in bits", "red, closed", "red, in bits"],
+)
+def test_a_thin_line_of_ink_around_tissue_is_no_tissue(ink: tuple[float, float, float], gap: int) -> None:
+    """Ink by its densities of red, green and blue."""
+    density = np.zeros((140, 160, 3))
+    piece = cv2.ellipse(np.zeros((140, 160), np.uint8), (80, 70), (30, 20), 0, 0, 360, 1, cv2.FILLED) > 0
+    density[piece] = (0.12, 0.4, 0.18)
+    line = np.zeros((140, 160), np.uint8)
+    for start in range(0, 360, 12):
+        cv2.ellipse(line, (80, 70), (60, 50), 0, start, start + 12 // gap, 1, 4)
+    density[line > 0] = ink
+    picture = (240 * np.exp(-density)).astype(np.uint8)
+    found = stained(picture, mpp=TISSUE_MPP)
+    assert not found[line > 0].any()
+    assert found[piece].mean() > 0.95
+
+
+def test_narrow_pieces_of_the_colour_of_tissue_stay() -> None:
+    density = np.zeros((140, 160, 3))
+    density[40:44, 20:140] = (0.12, 0.4, 0.18)
+    found = stained((240 * np.exp(-density)).astype(np.uint8), mpp=TISSUE_MPP)
+    assert found[41:43, 24:136].all()
