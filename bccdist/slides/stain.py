@@ -7,6 +7,7 @@ green ink dim red more than green does. Red ink alone is as pink as eosin, and i
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -336,11 +337,11 @@ def _without_ink_pieces(
     return np.asarray(mask & ~is_ink[pieces], dtype=bool)
 
 
-def deepest_px(pieces: NDArray[np.int32], num_pieces: int) -> NDArray[np.float32]:
+def deepest_px(pieces: NDArray[Any], num_pieces: int) -> NDArray[np.float32]:
     """How far the innermost pixel of each piece is from what is outside of it: float32 [num_pieces], 0 for the ground.
 
     Args:
-        pieces: the number of the piece at each pixel, [h, w]; 0 is none.
+        pieces: the number of the piece at each pixel, int [h, w]; 0 is none.
         num_pieces: with the ground.
     """
     is_piece = pieces > 0
