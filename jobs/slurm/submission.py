@@ -22,7 +22,7 @@ from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
 from jobs.slurm import journal, local_processes, marks, queue
 from jobs.slurm.follow import GroupExecutor, ended_with_us, follow
-from jobs.slurm.requeue import lines_after_the_task
+from jobs.slurm.requeue import lines_after_the_task, lines_before_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
 from jobs.slurm.study_lock import launch_lock, user_name
@@ -413,7 +413,14 @@ def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:
 
 
 class _Executor(submitit.SlurmExecutor):
-    """Submitit's executor, which a dry run can use where there is no srun."""
+    """Submitit's executor, which a dry run can use where there is no srun.
+
+    The batch script does not wait in srun but beside it, where signals reach it (see jobs.slurm.requeue).
+    """
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return f"{super()._submitit_command_str} &"
 
     @classmethod
     def affinity(cls) -> int:
@@ -438,9 +445,19 @@ def slurm_executor(
         stderr_to_stdout=True,
         comment=comment,
         srun_args=["--kill-on-bad-exit=1"],
-        setup=_setup_lines(cluster, code),
-        teardown=lines_after_the_task(logs),
-        additional_parameters={**_fewest_nodes(cluster, work), **_further_options(cluster)},
+        setup=[*lines_before_the_task(), *_setup_lines(cluster, code)],
+        teardown=lines_after_the_task(
+            logs,
+            is_array=len(work.tasks) > 1,
+            timeout_min=cluster.timeout_min,
+            signal_delay_s=cluster.signal_delay_s,
+            max_timeouts=cluster.max_timeouts,
+        ),
+        additional_parameters={
+            "signal": f"B:USR2@{cluster.signal_delay_s}",
+            **_fewest_nodes(cluster, work),
+            **_further_options(cluster),
+        },
         **_named(cluster),
         **_memory(cluster, work),
         **_gpus(cluster, work),

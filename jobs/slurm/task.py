@@ -8,16 +8,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import submitit
 
+from bccdist.command import INTERRUPTED
 from bccdist.errors import BccdistError
 from bccdist.log import LOG, set_up_logging
 from bccdist.ranks import Ranks, ranks_of_launch
 from bccdist.surroundings import advice_on, settle
 from bccdist.usage import Fields, measured
-from jobs.slurm.requeue import TERMINATED, queue_again
+from jobs.slurm.requeue import WARNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class StageTask:
         """Run it; an error that the user can act on is told as one message, without a traceback."""
         settle()
         set_up_logging()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
+        self._set_handlers()
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             _make(Path(scratch))  # the batch script made it on the first node alone
@@ -86,13 +88,19 @@ class StageTask:
                 raise
             LOG.error(f"{self.name}: {error}; {advice}")
             sys.exit(1)
-        except SystemExit as end:
-            if end.code == TERMINATED:
-                queue_again()
-            raise
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)  # its traceback helps nobody
+
+    def _set_handlers(self) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+            signal.signal(signal.SIGHUP, _end_by_hangup)
+        if self.launched and self.launched.cluster == "slurm":
+            # Submitit's handler would call scontrol, which a container may lack.
+            signal.signal(signal.SIGUSR2, _end_warned)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What submitit queues again after USR2 (see jobs.slurm.requeue)."""
+        """What submitit starts again after a local job's time limit; on Slurm the batch script queues it again."""
         return submitit.helpers.DelayedSubmission(self)
 
 
@@ -102,6 +110,14 @@ def _make(scratch: Path) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         LOG.warning(f"TMPDIR is {scratch}, which cannot be made ({error}); another folder is used for temporary files")
+
+
+def _end_warned(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as a signal's handler is called
+    sys.exit(WARNED)
+
+
+def _end_by_hangup(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as a signal's handler is called
+    sys.exit(128 + signal.SIGHUP)
 
 
 def _limit_threads(num: int | str | None) -> None:

@@ -66,7 +66,7 @@ def test_training_asks_for_four_gpus_and_one_task_each(manifest: Manifest, capsy
         "mem=128G",
         "time=600",
         "job-name=train-resnet34_ds@study",
-        "signal=USR2@120",
+        "signal=B:USR2@120",
         "requeue",
         "open-mode=append",
     ):
