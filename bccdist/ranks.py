@@ -56,6 +56,7 @@ _OPEN_MPI = _Scheme(
     "OMPI_COMM_WORLD_LOCAL_SIZE",
 )
 _MPICH = _Scheme("MPICH or Intel MPI", "PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", "MPI_LOCALNRANKS")
+SCHEMES = (_TORCHRUN, _SLURM, _SUBMITIT, _OPEN_MPI, _MPICH)
 _MEETING_PLACE = ("MASTER_ADDR", "MASTER_PORT")
 """Set by torchrun, and by hand in many scripts; they say nothing of ranks, but that somebody means to have some."""
 _JOB_VARIABLES = (
@@ -170,7 +171,7 @@ def resolve_ranks(environment: Mapping[str, str]) -> Ranks:
 
 def _schemes_in(environment: Mapping[str, str]) -> Iterator[_Scheme]:
     """The launchers that say something of this process."""
-    for scheme in (_TORCHRUN, _SLURM, _SUBMITIT, _OPEN_MPI, _MPICH):
+    for scheme in SCHEMES:
         if scheme is _SLURM and not _is_step(environment) and _is_alone(environment):
             continue
         if {scheme.rank, scheme.world_size} & set(environment) or (

@@ -35,7 +35,7 @@ from bccdist.training.distributed import (
 from bccdist.training.loader import read_ahead
 from bccdist.training.reporting.metrics import EpochFacts, best_epochs, epoch_rows, write_metrics
 from bccdist.training.reporting.opening import report_fewer_ranks, report_start
-from bccdist.training.reporting.record import StepRecord, TimedBatches
+from bccdist.training.reporting.record import StepRecord, TimedBatches, report_stop
 from bccdist.training.reporting.summary import write_summary
 from bccdist.training.run import Run, prepare_run
 from bccdist.training.samples import Patches, validation_draws
@@ -47,7 +47,8 @@ from bccdist.training.validation import ValidationResult, validate
 def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_ranks: int = 1) -> None:
     """Train one setting to its last epoch, from where the run folder says that it stands.
 
-    A signal to stop (USR2, TERM) is obeyed after the step at hand, once the state is saved.
+    A signal to stop (USR2, TERM, HUP, Ctrl-C) is obeyed after the step at hand, once the state is saved; one that
+    comes during validation after the batch at hand, and the validation is begun anew by the next start.
 
     Args:
         study_root: folder of the study; its shard set must be finished.
@@ -59,6 +60,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_rank
         BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
             fit, the loss is not finite, or a newer start of the job holds the run folder.
         SystemExit: a signal to stop was obeyed.
+        KeyboardInterrupt: Ctrl-C was.
     """
     ranks = resolve_ranks(os.environ)
     config.check_ranks(ranks.world_size)
@@ -102,7 +104,10 @@ def _train_to_the_end(run: Run, request: StopRequest) -> Signals | None:
         position, stopped_by = _train_steps(run, plan, position, request)
         if stopped_by is not None:
             return stopped_by
-        position = _finish_epoch(run, plan, position)
+        found = _finish_epoch(run, plan, position, request)
+        if isinstance(found, Signals):
+            return found
+        position = found
     run.events.write("done", epochs=run.config.epochs)
     return None
 
@@ -152,12 +157,16 @@ def _train_steps(
     return position, None
 
 
-def _finish_epoch(run: Run, plan: EpochPlan, position: Position) -> Position:
-    """Validation and files of an epoch whose steps are done; returns the start of the next."""
+def _finish_epoch(run: Run, plan: EpochPlan, position: Position, request: StopRequest) -> Position | Signals:
+    """Validation and files of an epoch whose steps are done; returns the start of the next, or what stopped it."""
     start_s = time.monotonic()
     # Until here each rank has followed its own patches; one network is validated and kept.
     average_batch_statistics(run.network)
-    validation = _validate(run)
+    validation = _validate(run, request)
+    if isinstance(validation, Signals):
+        # Nothing is saved: the state of after the last step is on disk, with the ranks' own statistics.
+        report_stop(run, position, validation, where="in the validation")
+        return validation
     validation_s = time.monotonic() - start_s
     facts = EpochFacts(
         setting=run.network.setting,
@@ -184,12 +193,14 @@ def _merge_weights(network: DeeplySupervisedUNet) -> dict[str, float] | None:
     return dict(zip(network.outputs[:-1], network.merge_weights.tolist(), strict=True))
 
 
-def _validate(run: Run) -> ValidationResult:
-    """Validation I, shared out over the ranks and added up."""
+def _validate(run: Run, request: StopRequest) -> ValidationResult | Signals:
+    """Validation I, shared out over the ranks and added up; or the signal that stopped it."""
     patches = Patches(reader=run.reader, augment_config=AugmentConfig(enabled=False), seed=0, epoch=0)
-    draws = validation_draws(run.validation.rows, run.ranks, batch=run.config.micro_batch)
+    rows, batch = run.validation.rows, run.config.micro_batch
+    draws = validation_draws(rows, run.ranks, batch=batch)
+    num_batches = -(-len(rows[:: run.ranks.world_size]) // batch)  # of the first rank, whose share is the largest
     with read_ahead(patches, draws, num_threads=run.config.num_workers) as batches:
-        return validate(run.network, batches, run.config, run.compute)
+        return validate(run.network, batches, run.config, run.compute, num_batches=num_batches, request=request)
 
 
 def _peak_memory_gib(device: torch.device) -> float:

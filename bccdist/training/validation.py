@@ -1,8 +1,9 @@
 """How good a network is on the pixels of Validation I (paper, section 2.5)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from signal import Signals
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from bccdist.training.compute import Compute, autocast
 from bccdist.training.distributed import sum_over_ranks, sums_by_name
 from bccdist.training.loader import Batch
 from bccdist.training.losses import downsample_mask, losses, supervised_outputs
+from bccdist.training.stop import StopRequest, asked_to_stop
 
 
 class PixelCounts(NamedTuple):
@@ -41,10 +43,13 @@ class ValidationResult:
 @torch.inference_mode()
 def validate(
     network: DeeplySupervisedUNet,
-    batches: Iterable[Batch],
+    batches: Iterator[Batch],
     config: TrainConfig,
     compute: Compute,
-) -> ValidationResult:
+    *,
+    num_batches: int,
+    request: StopRequest,
+) -> ValidationResult | Signals:
     """Hold a network against the masks of this rank's share of the patches, and add up over the ranks.
 
     Args:
@@ -52,6 +57,12 @@ def validate(
         batches: patches as they were stored.
         config: the run's, for its loss and the probability of the IoU.
         compute: the run's arithmetic, where the network is.
+        num_batches: the same on all ranks: the most that one of them has.
+        request: whether this rank is asked to stop.
+
+    Returns:
+        The result; or the signal that the ranks agree to stop with, after any batch. Then nothing was changed, and
+        the validation is to be begun anew.
 
     Raises:
         NotFiniteError: scores are infinite or no numbers, on any rank; all of them raise it.
@@ -64,7 +75,12 @@ def validate(
     # Sums and counts alone go over the ranks: a mean of their means would weigh unequal shares alike.
     num_patches = 0
     loss_sums: dict[str, Tensor] = {psi: torch.zeros((), dtype=torch.float64, device=device) for psi in supervised}
-    for batch in batches:
+    for _ in range(num_batches):
+        # One exchange a batch, also by a rank whose share is smaller and used up.
+        if (stop := asked_to_stop(sums_by_name(request.as_counts, device))) is not None:
+            return stop
+        if (batch := next(batches, None)) is None:
+            continue
         images, masks = (each.to(device, non_blocking=True) for each in (batch.images, batch.masks))
         with autocast(compute):
             scores = network(to_network_input(images))

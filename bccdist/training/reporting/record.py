@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from signal import Signals
 
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.training.checkpoints import Position
@@ -59,11 +60,10 @@ class StepRecord:
             )
         self._progress.report(position.step, sum(found.losses.values()), waited_s)
         if found.stop is not None:
-            self._report_stop(position, found.stop.name)
+            report_stop(run, position, found.stop, where=f"after step {position.step}")
 
-    def _report_stop(self, position: Position, signal_name: str) -> None:
-        self._run.events.write("stop", epoch=position.epoch, step=position.step, signal=signal_name)
-        self._run.say(
-            f"{signal_name}: stopping after step {position.step} of epoch {position.epoch}; "
-            "the same command goes on from there"
-        )
+
+def report_stop(run: Run, position: Position, stop: Signals, *, where: str) -> None:
+    """Take note of a stop somewhere in the position's epoch."""
+    run.events.write("stop", epoch=position.epoch, step=position.step, signal=stop.name)
+    run.say(f"{stop.name}: stopping {where} of epoch {position.epoch}; the same command goes on from there")

@@ -17,7 +17,7 @@ from bccdist.configuration import TrainConfig
 from bccdist.errors import ConfigurationError, DistributedError
 from bccdist.files import read_json
 from bccdist.paths import RunPaths, StudyPaths
-from bccdist.ranks import _SCHEMES, Ranks
+from bccdist.ranks import SCHEMES, Ranks
 from bccdist.shard_set.index import read_set
 from bccdist.training import loop, run
 from bccdist.training.checkpoints import Position
@@ -36,7 +36,7 @@ FIRST, AGAIN = Ranks(job_key="77-0"), Ranks(job_key="77-1")
 def _alone(one_torch_thread: None) -> Iterator[None]:
     """One thread, and no launcher's variables."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in {name for names in _SCHEMES.values() for name in names}:
+        for name in {name for scheme in SCHEMES for name in scheme[1:]}:
             patch.delenv(name, raising=False)
         yield
 
@@ -125,10 +125,10 @@ def test_training_that_has_lost_its_folder_leaves_weights_and_tables_to_the_newe
 ) -> None:
     validate, before = loop.validate, dict[Path, bytes]()
 
-    def lost_meanwhile(*arguments: Any) -> Any:
+    def lost_meanwhile(*arguments: Any, **named: Any) -> Any:
         claim(paths.holder, AGAIN)
         before.update(all_files(paths))
-        return validate(*arguments)
+        return validate(*arguments, **named)
 
     monkeypatch.setattr(loop, "validate", lost_meanwhile)
     with pytest.raises(DistributedError, match="held by another start, job 77-1"):

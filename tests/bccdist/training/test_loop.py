@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.random_streams import STREAMS_VERSION
-from bccdist.ranks import _SCHEMES, Ranks
+from bccdist.ranks import SCHEMES, Ranks
 from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
@@ -60,7 +61,7 @@ class StoppedError(Exception):
 def _alone(one_torch_thread: None) -> Iterator[None]:
     """One thread, and no launcher's variables."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in {name for names in _SCHEMES.values() for name in names}:
+        for name in {name for scheme in SCHEMES for name in scheme[1:]}:
             patch.delenv(name, raising=False)
         yield
 
@@ -333,7 +334,7 @@ def test_only_the_best_weights_are_kept(
     results = iter(ious)
     monkeypatch.setattr(loop, "_train_steps", _no_steps)
     monkeypatch.setattr(
-        loop, "_validate", lambda _: ValidationResult(confusion_px={"psi_4": (next(results), 0, 9, 9)}, losses={})
+        loop, "_validate", lambda *_: ValidationResult(confusion_px={"psi_4": (next(results), 0, 9, 9)}, losses={})
     )
     config = replace(CONFIG, epochs=4, keep_best=1)
     train(study.root, "resnet34", config)
@@ -375,7 +376,7 @@ def encoder_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """One epoch of no step, from encoder weights in a file, which are as large as ResNet34's."""
     monkeypatch.setattr(loop, "_train_steps", _no_steps)
     result = ValidationResult(confusion_px={"psi_4": (1, 0, 9, 9)}, losses={})
-    monkeypatch.setattr(loop, "_validate", lambda _: result)
+    monkeypatch.setattr(loop, "_validate", lambda *_: result)
     path = tmp_path / "resnet34.safetensors"
     _write_encoder(path, seed=5)
     return replace(CONFIG, width=64, epochs=1, encoder_weights=path)
@@ -617,6 +618,33 @@ def test_an_empty_pool_is_said_and_recorded(
     train(study.root, "unet", SHORT)
     assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in caplog.text
     assert _events(study.run("unet"))[0] == "empty_pool"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("no_pictures")
+def test_a_stop_within_the_validation_is_obeyed_there_and_the_run_goes_on_to_the_same_bits(
+    study: StudyPaths, trained: StudyPaths, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.signal(number, lambda *_: None)
+    validate = loop.validate
+
+    def told_meanwhile(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return validate(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", told_meanwhile)
+        with pytest.raises(SystemExit) as end:
+            train(study.root, "resnet34_ds", CONFIG)
+    signal.signal(number, before)
+    assert end.value.code == 128 + number
+    run = _run_of(study)
+    stop = json.loads(run.events(0).read_text().splitlines()[-1])
+    assert (stop["event"], stop["epoch"], stop["step"], stop["signal"]) == ("stop", 1, 1, number.name)
+    assert not run.metrics.exists()
+    train(study.root, "resnet34_ds", CONFIG)
+    assert _events(run).count("step") == CONFIG.epochs, "no step is made twice"
+    assert_same(outcome(run), outcome(_run_of(trained)))
 
 
 def test_the_papers_learning_rates() -> None:

@@ -37,6 +37,8 @@ class Stop(NamedTuple):
     num_workers: int = 0
     save_every_min: float = 0.0
     """0 saves at each step; else only at the end of an epoch and when asked to."""
+    num_steps: int = 1
+    """It is stopped once it has made so many."""
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +111,13 @@ def _num_steps(run: RunPaths) -> int:
 
 
 def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
-    """Start, let it make a step, and stop one of its ranks a while later."""
+    """Start, let it make some steps, and stop one of its ranks a while later."""
     before = _num_steps(study.run(SETTING))
     with _started(
         study, num_ranks=num_ranks, num_workers=stop.num_workers, save_every_min=stop.save_every_min
     ) as processes:
         deadline_s = time.monotonic() + _DEADLINE_S
-        while _num_steps(study.run(SETTING)) == before and processes[0].is_alive():
+        while _num_steps(study.run(SETTING)) < before + stop.num_steps and processes[0].is_alive():
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
         time.sleep(stop.after_s)
@@ -125,7 +127,8 @@ def _stop(study: StudyPaths, stop: Stop, *, num_ranks: int) -> None:
         if stop.signal == signal.SIGKILL:
             return
         # 0: it was done before. A rank that hands USR2 or TERM on, with nobody waiting for it, is ended by it.
-        accepted = {0, -stop.signal, 128 + stop.signal}
+        # An interrupted process of multiprocessing ends with 1.
+        accepted = {0, -stop.signal, 128 + stop.signal, *([1] if stop.signal == signal.SIGINT else [])}
         _wait(study, processes, accepted=accepted)
 
 
@@ -169,6 +172,21 @@ def test_a_stop_is_obeyed_at_the_next_edge_and_nothing_is_computed_twice(
     assert (position["epoch"], position["step"]) == (events[-1]["epoch"], events[-1]["step"]) == (1, _num_steps(run))
     assert position["step"] < STEPS
     assert not list(run.root.glob("**/*.partial-*"))
+    _finish(study, num_ranks=num_ranks)
+    assert _num_steps(run) == EPOCHS * STEPS
+    assert_same(outcome(run), outcome(expected))
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT])
+def test_a_stop_once_the_steps_are_done_comes_in_the_validation_and_costs_no_step(
+    study: StudyPaths, undisturbed: tuple[RunPaths, int], number: signal.Signals
+) -> None:
+    expected, num_ranks = undisturbed
+    _stop(study, Stop(number, 0.0, save_every_min=10, num_steps=STEPS), num_ranks=num_ranks)
+    run = study.run(SETTING)
+    stop = json.loads(run.events(0).read_text(encoding="utf-8").splitlines()[-1])
+    assert (stop["event"], stop["signal"]) == ("stop", number.name)
+    assert (stop["epoch"], stop["step"]) in {(1, STEPS), (2, 1)}, "a validation may be over before the signal comes"
     _finish(study, num_ranks=num_ranks)
     assert _num_steps(run) == EPOCHS * STEPS
     assert_same(outcome(run), outcome(expected))

@@ -56,6 +56,9 @@ def test_the_first_signal_counts() -> None:
         ({"SIGTERM": 0, "SIGUSR2": 1}, USR2),
         ({"SIGTERM": 1, "SIGUSR2": 1}, USR2),
         ({"SIGTERM": 2, "SIGUSR2": 0}, TERM),
+        ({"SIGINT": 1, "SIGHUP": 0, "SIGTERM": 0, "SIGUSR2": 0}, signal.SIGINT),
+        ({"SIGINT": 1, "SIGHUP": 1, "SIGTERM": 0, "SIGUSR2": 0}, signal.SIGHUP),
+        ({"SIGINT": 1, "SIGHUP": 0, "SIGTERM": 0, "SIGUSR2": 1}, USR2),
     ],
 )
 def test_what_one_rank_was_told_all_obey(summed: dict[str, float], expected: signal.Signals | None) -> None:
@@ -73,7 +76,26 @@ def test_outside_the_main_thread_no_handler_is_set() -> None:
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    assert found == [before, {"SIGTERM": 0.0, "SIGUSR2": 0.0}]
+    assert found == [before, dict.fromkeys(("SIGINT", "SIGHUP", "SIGTERM", "SIGUSR2"), 0.0)]
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_a_second_interrupt_is_obeyed_at_once() -> None:
+    with StopRequest() as request:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert asked_to_stop(request.as_counts) == TERM
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_what_is_ignored_stays_so(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    with StopRequest() as request:
+        os.kill(os.getpid(), number)
+        assert asked_to_stop(request.as_counts) is None
 
 
 def _must_not_wait() -> None:

@@ -1,6 +1,9 @@
 """Pixels are counted at each output's own resolution, and sums do not depend on how patches were batched."""
 
 import math
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.training.compute import resolve_compute
 from bccdist.training.loader import Batch
 from bccdist.training.losses import focal_loss
+from bccdist.training.stop import StopRequest
 from bccdist.training.validation import ValidationResult, confusion_px, validate
 
 CPU = torch.device("cpu")
@@ -86,7 +90,10 @@ def _validated(network: DeeplySupervisedUNet, patches: tuple[Tensor, Tensor], ba
     images, masks = patches
     starts = range(0, len(images), batch)
     batches = [Batch(images[start : start + batch], masks[start : start + batch], None) for start in starts]
-    return validate(network, batches, CONFIG, resolve_compute(CONFIG.compute, CPU, world_size=1))
+    compute = resolve_compute(CONFIG.compute, CPU, world_size=1)
+    found = validate(network, iter(batches), CONFIG, compute, num_batches=len(batches), request=StopRequest())
+    assert isinstance(found, ValidationResult)
+    return found
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -107,6 +114,26 @@ def test_sums_are_those_of_all_patches(patches: tuple[Tensor, Tensor]) -> None:
     assert list(result.confusion_px["psi_4"]) == confusion_px(scores, masks, "nearest-exact")[0].tolist()
     assert sum(result.confusion_px["psi_4"]) == masks.numel()
     assert result.losses["psi_4"] == pytest.approx(focal_loss(scores["psi_4"], masks, gamma=2).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_validation_at_the_next_batch(
+    patches: tuple[Tensor, Tensor], number: signal.Signals
+) -> None:
+    network = _network("resnet34")
+    taken: list[int] = []
+
+    def batches() -> Iterator[Batch]:
+        for place in range(5):
+            taken.append(place)
+            if place == 1:
+                os.kill(os.getpid(), number)
+            yield Batch(patches[0][place : place + 1], patches[1][place : place + 1], None)
+
+    compute = resolve_compute(CONFIG.compute, CPU, world_size=1)
+    with StopRequest() as request:
+        assert validate(network, batches(), CONFIG, compute, num_batches=5, request=request) == number
+    assert taken == [0, 1]
 
 
 def test_the_network_is_left_in_evaluation_mode_and_unchanged(patches: tuple[Tensor, Tensor]) -> None:
