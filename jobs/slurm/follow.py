@@ -19,8 +19,12 @@ from bccdist.errors import StageFailedError
 from bccdist.log import LOG
 
 _POLL_S = 0.5
-_PATIENCE_S = 10.0
-"""How long an interrupted job has to end by itself."""
+_PATIENCE_S = 600.0
+"""How long an interrupted job has to end by itself: a training does the step at hand first, and saves."""
+_SAID_AFTER_S = 1.0
+"""When we say that an interrupted job is waited for."""
+_KILLED_WITHIN_S = 10.0
+"""How long a job that was killed may take to go."""
 
 
 class GroupExecutor(submitit.LocalExecutor):
@@ -82,14 +86,37 @@ def _exit(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as a 
 
 
 def _end(jobs: Sequence[submitit.Job[None]]) -> None:
-    """Interrupt the jobs, so that they can tidy up; then kill what is left of them and of what they started."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        deadline_s = time.monotonic() + _PATIENCE_S
-        for job in jobs:
-            with suppress(ProcessLookupError):
-                os.killpg(int(job.job_id), number)
-        while time.monotonic() < deadline_s and not all(job.done() for job in jobs):
-            time.sleep(_POLL_S / 10)
+    """Interrupt the jobs, so that they can save and tidy up; then kill what is left of them and of what they started.
+
+    A second Ctrl-C kills at once. TERM and HUP do not: a terminal that closes sends both.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(KeyboardInterrupt):
+        _send(jobs, signal.SIGINT)
+        if not _are_done(jobs, within_s=_SAID_AFTER_S):
+            LOG.warning("the jobs save what they have and end; Ctrl-C again ends them at once")
+            _are_done(jobs, within_s=_PATIENCE_S)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _send(jobs, signal.SIGKILL)
+    _are_done(jobs, within_s=_KILLED_WITHIN_S)
+    signal.signal(signal.SIGINT, before)
+
+
+def _send(jobs: Sequence[submitit.Job[None]], number: signal.Signals) -> None:
+    for job in jobs:
+        with suppress(ProcessLookupError):
+            os.killpg(int(job.job_id), number)
+
+
+def _are_done(jobs: Sequence[submitit.Job[None]], *, within_s: float) -> bool:
+    """Whether all of them end within a time."""
+    deadline_s = time.monotonic() + within_s
+    while not all(job.done() for job in jobs):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S / 10)
+    return True
 
 
 def _logs(job: submitit.Job[None]) -> list[Path]:

@@ -34,11 +34,22 @@ def main():
 run_command(main)
 """
 STAGES = """
-import subprocess, time
+import signal, subprocess, sys, time
 from pathlib import Path
 
 def work(study_root):
     print("at work", flush=True)
+
+def save(study_root):
+    told = []
+    signal.signal(signal.SIGINT, lambda *_: told.append(1))
+    subprocess.Popen(["sleep", "100"])
+    print("asleep", flush=True)
+    while not told:
+        time.sleep(0.05)
+    time.sleep(3)
+    Path(study_root, "saved").touch()
+    sys.exit(130)
 
 def sleep(study_root):
     child = subprocess.Popen(["sh", "-c", "trap '' INT TERM; sleep 100; sleep 100"])
@@ -82,9 +93,9 @@ def processes_of(study: Path) -> set[str]:
 
 
 @pytest.fixture
-def asleep(study: Path) -> Iterator[subprocess.Popen[str]]:
-    """A launcher whose two jobs, of two tasks each, sleep."""
-    launcher = launch(study, "sleep")
+def asleep(study: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A launcher whose two jobs, of two tasks each, sleep; or do what the test asks for."""
+    launcher = launch(study, getattr(request, "param", "sleep"))
     try:
         shown = ""
         assert launcher.stdout is not None
@@ -124,6 +135,36 @@ def test_a_launcher_that_ends_ends_its_jobs_and_what_they_started(
     assert re.fullmatch(rf".* INFO shards: 2 local job\(s\); logs in .*\n{says}", errors)
     assert processes_of(study) == set()
     assert (study / "tidied").exists()
+
+
+@pytest.mark.parametrize("asleep", ["save"], indirect=True)
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGHUP, signal.SIGTERM], 129), ([signal.SIGTERM, signal.SIGHUP], 143)],
+    ids=["Ctrl-C", "terminal gone", "told to end"],
+)
+def test_jobs_that_save_when_they_are_interrupted_have_the_time_to(
+    numbers: list[int], code: int, study: Path, asleep: subprocess.Popen[str]
+) -> None:
+    for number in numbers:
+        os.killpg(asleep.pid, number)
+        time.sleep(0.3)
+    _, errors = asleep.communicate(timeout=60)
+    assert asleep.returncode == code
+    assert "the jobs save what they have and end; Ctrl-C again ends them at once" in errors
+    assert (study / "saved").exists()
+    assert processes_of(study) == set()
+
+
+@pytest.mark.parametrize("asleep", ["save"], indirect=True)
+def test_a_second_interrupt_ends_the_jobs_at_once(study: Path, asleep: subprocess.Popen[str]) -> None:
+    for _ in range(2):
+        os.killpg(asleep.pid, signal.SIGINT)
+        time.sleep(0.5)
+    asleep.communicate(timeout=60)
+    assert asleep.returncode == 130
+    assert not (study / "saved").exists()
+    assert processes_of(study) == set()
 
 
 def test_a_reader_that_goes_away_ends_the_jobs(study: Path, asleep: subprocess.Popen[str]) -> None:
