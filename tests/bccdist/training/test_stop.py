@@ -81,6 +81,7 @@ def test_outside_the_main_thread_no_handler_is_set() -> None:
 
 @pytest.mark.usefixtures("_handlers")
 def test_a_second_interrupt_is_obeyed_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had us ignore it
     with StopRequest() as request:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
