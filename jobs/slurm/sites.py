@@ -13,6 +13,13 @@ SITES = Path(__file__).resolve().parents[2] / "slurm"
 Cluster = Literal["auto", "slurm", "local"]
 GpuRequest = Literal["per_node", "per_task"]
 _CPU_TABLE = "cpu"
+_LAUNCHERS_OWN = frozenset(
+    {
+        *("array", "clusters", "comment", "dependency", "error", "job-name", "open-mode", "output", "parsable"),
+        *("quiet", "signal", "test-only", "wait", "wrap"),
+    }
+)
+"""Options of sbatch without which jobs would not be known, waited for, warned or found in their logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +113,17 @@ class ClusterConfig:
         for name, known in (("gpu_request", get_args(GpuRequest)), ("cluster", get_args(Cluster))):
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if own := sorted(_LAUNCHERS_OWN & set(self.sbatch_options)):
+            raise ConfigurationError(
+                f"sbatch has {', '.join(own)}, which the launcher sets itself; leave it out (for another cluster set "
+                "SLURM_CLUSTERS, which all of Slurm's commands obey)"
+            )
+
+    @property
+    def sbatch_options(self) -> dict[str, str]:
+        """The further options of sbatch by name, without leading dashes; the value is empty where there is none."""
+        pairs = [text.removeprefix("--").partition("=") for text in self.sbatch]
+        return {name.replace("_", "-"): value for name, _, value in pairs}
 
     @property
     def resolved(self) -> Literal["slurm", "local"]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from unittest import mock
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -20,8 +21,10 @@ from bccdist.errors import ClusterError, ConfigurationError, StageFailedError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
-from jobs.slurm import journal, local_processes, marks, queue
+from jobs.slurm import commands, journal, local_processes, marks, queue
+from jobs.slurm.commands import SlurmCommandError
 from jobs.slurm.follow import GroupExecutor, ended_with_us, follow
+from jobs.slurm.profile import with_profile
 from jobs.slurm.requeue import lines_after_the_task, lines_before_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.slurm.snapshot import Snapshot, take_snapshot
@@ -30,6 +33,11 @@ from jobs.slurm.task import Launched, StageTask
 from jobs.text_columns import in_columns
 
 _PAUSE_S = 5.0
+_SBATCH_LIMIT_S = 60.0
+"""How long sbatch may take: a site's plugin may think about each job."""
+_SUBMITTED = re.compile(r"Submitted batch job [0-9]+")
+_UNSET = "unset ${!SBATCH_@} ${!SRUN_@} ${!SQUEUE_@} ${!SACCT_@} ${!SCONTROL_@} ${!SUBMITIT_@} SLURM_EXPORT_ENV"
+"""What the node's own profile or a line of the site may have set, and srun or a task would obey."""
 _SOME_MARK = "bccdist:STUDY:STAGE:UNIQUE"
 """What a dry run prints for a mark."""
 
@@ -110,12 +118,18 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
     """
     with ExitStack() as stack:
         if launch.dry_run:
-            yield _DryRun(replace(launch, cluster=replace(launch.cluster, cluster="slurm")))
+            cluster, said = with_profile(replace(launch.cluster, cluster="slurm"), os.environ)
+            for sentence in said:
+                print(f"# {sentence}")
+            yield _DryRun(replace(launch, cluster=cluster))
         elif launch.cluster.resolved == "local":
             yield _LocalSubmitter(launch, stack, tuple(stages))
         else:
             _require_srun()
-            submitter = _SlurmSubmitter(launch, stack, tuple(stages))
+            cluster, said = with_profile(launch.cluster, os.environ)
+            for sentence in said:
+                LOG.warning(sentence)
+            submitter = _SlurmSubmitter(replace(launch, cluster=cluster), stack, tuple(stages))
             # Also if a later job is refused: those before it are queued.
             stack.callback(submitter.report)
             yield submitter
@@ -227,8 +241,10 @@ class _LocalSubmitter:
         num_processes = len(work.tasks) * work.ranks_per_node
         threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
         tasks = [replace(task, threads=threads, launched=work.launched("local")) for task in work.tasks]
+        # Local jobs are no tasks of a job of Slurm in which the launch may have been called.
+        outer = dict.fromkeys(filter(commands.is_slurms, os.environ))
         with self._noted_ending(executor), ended_with_us(executor.started):
-            with _environment(code.variables()):
+            with _environment(outer | code.variables()):
                 jobs = _submit_all(executor, tasks)
             processes = [local_processes.identity(int(job.job_id)) for job in jobs]
             self._opened.write_journal(work, jobs[0].job_id, logs, after, processes=processes)
@@ -308,8 +324,8 @@ class _SlurmSubmitter:
         if submitted.earlier is None:
             return "submitted"
         earlier = submitted.earlier
-        commands = (earlier.command, self.launch.command)
-        words = [journal.again_for(each, self.launch.study) if each else () for each in commands]
+        both = (earlier.command, self.launch.command)
+        words = [journal.again_for(each, self.launch.study) if each else () for each in both]
         other = "" if words[0] == words[1] else f", BY ANOTHER COMMAND: {' '.join(words[0]) or 'from Python'}"
         owner = f" of {earlier.user}" if earlier.user not in ("", user_name()) else ""
         return f"queued by an earlier launch{owner}{other}, not submitted again"
@@ -359,8 +375,27 @@ def _require_gone(entry: journal.JournalEntry) -> None:
 
 def _submit_all(executor: submitit.Executor, tasks: Sequence[StageTask]) -> list[submitit.Job[None]]:
     """A job for each task; several are an array."""
-    with executor.batch():
+    # Submitit has no way to start sbatch in another environment than ours, or with a time limit.
+    with mock.patch.object(submitit.core.utils, "CommandFunction", _Sbatch), executor.batch():
         return [executor.submit(task) for task in tasks]
+
+
+class _Sbatch:
+    """Submitit's call of sbatch, made as all commands of Slurm are made here."""
+
+    def __init__(self, command: Sequence[str], *, verbose: bool) -> None:  # noqa: ARG002 - as submitit calls it
+        self._command = command
+
+    def __call__(self) -> str:
+        """The one line of what sbatch says that names the job."""
+        try:
+            told = commands.ask(*self._command, limit_s=_SBATCH_LIMIT_S)
+        except SlurmCommandError as error:
+            raise FailedJobError(error.said or str(error)) from error
+        # A site's wrapper may greet before it, and speak of other jobs.
+        if (named := _SUBMITTED.search(told)) is None:
+            raise FailedSubmissionError(f"it did not say which job it submitted, but: {told.strip() or 'nothing'}")
+        return named[0]
 
 
 def _patiently(submit: Callable[[], Sequence[submitit.Job[None]]], comment: str) -> str:
@@ -380,8 +415,11 @@ def _patiently(submit: Callable[[], Sequence[submitit.Job[None]]], comment: str)
         try:
             return str(submit()[0].job_id).split("_", maxsplit=1)[0]
         except (FailedJobError, FailedSubmissionError) as error:
-            said = str(error).strip()
-            if not queue.is_transient(said) or time.monotonic() > deadline_s:
+            said, why = str(error).strip(), error.__cause__
+            is_late = isinstance(why, SlurmCommandError) and not why.in_time
+            if not (is_late or queue.is_transient(said)) or time.monotonic() > deadline_s:
+                if is_late or isinstance(error, FailedSubmissionError):
+                    queue.cancel(queue.jobs_with_comment(comment))
                 raise ClusterError(f"sbatch refused the job: {said}{queue.advice(said)}") from error
             LOG.warning(f"sbatch: {said.splitlines()[-1]}; trying again")
         time.sleep(_PAUSE_S)
@@ -444,7 +482,9 @@ def slurm_executor(
         array_parallelism=cluster.array_width,
         stderr_to_stdout=True,
         comment=comment,
-        srun_args=["--kill-on-bad-exit=1"],
+        # All that the batch script has, whatever --export the job was submitted with; and all cores of a task, which
+        # srun of some versions does not take from the job.
+        srun_args=["--kill-on-bad-exit=1", "--export=ALL", f"--cpus-per-task={cluster.cpus_per_rank}"],
         setup=[*lines_before_the_task(), *_setup_lines(cluster, code)],
         teardown=lines_after_the_task(
             logs,
@@ -503,10 +543,7 @@ def _fewest_nodes(cluster: ClusterConfig, work: Work) -> dict[str, str]:
 def _further_options(cluster: ClusterConfig) -> dict[str, Any]:
     """A dependency that cannot be met anymore ends the job, and a lost node brings it back into the queue."""
     options: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
-    for text in cluster.sbatch:
-        key, _, value = text.removeprefix("--").partition("=")
-        options[key] = value or True
-    return options
+    return options | {name: value or True for name, value in cluster.sbatch_options.items()}
 
 
 def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
@@ -518,18 +555,23 @@ def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
     ]
     if cluster.scratch:
         lines += [f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
-    return [*lines, *cluster.setup]
+    return [*lines, *cluster.setup, _UNSET]
 
 
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Variables of this process for a while; None takes one away."""
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_variables(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

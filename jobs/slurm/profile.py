@@ -1,0 +1,57 @@
+"""What the shell's environment says to Slurm, against what flags and site say.
+
+sbatch lets its environment (SBATCH_PARTITION, SBATCH_EXPORT, ...) override what a script says, so a line in somebody's
+profile would override the flags of a launch. Here a flag wins, then the site, then the profile where it names the few
+things below; all else of the profile is left out, and said aloud.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bccdist.errors import ConfigurationError
+from jobs.slurm.commands import is_slurms
+from jobs.slurm.sites import ClusterConfig
+
+_TAKEN = {
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_QOS": "qos",
+    "SBATCH_CONSTRAINT": "constraint",
+}
+"""What a profile may say where neither a flag nor the site does: where jobs run, and who pays."""
+
+
+def with_profile(cluster: ClusterConfig, environment: Mapping[str, str]) -> tuple[ClusterConfig, list[str]]:
+    """The cluster with what the profile adds to it, and a sentence for each thing that is or is not taken from there.
+
+    Raises:
+        ConfigurationError: SLURM_CLUSTERS names more than one cluster.
+    """
+    _require_one_cluster(environment.get("SLURM_CLUSTERS", ""))
+    given = {name: environment[name] for name in sorted(environment) if name.startswith("SBATCH_")}
+    free = {
+        name: field
+        for name, field in _TAKEN.items()
+        if given.get(name) and getattr(cluster, field) is None and field not in cluster.sbatch_options
+    }
+    said = [
+        f"{name}={given[name]} of your environment is used: neither a flag nor the site says {free[name]}"
+        for name in free
+    ]
+    if left := [f"{name}={value}" for name, value in given.items() if name not in free]:
+        said.append(
+            f"left out of your environment, as flags, site and launcher decide: {', '.join(left)}; what jobs need of "
+            "it belongs into a flag or the site's file"
+        )
+    if job_id := environment.get("SLURM_JOB_ID"):
+        num = sum(is_slurms(name) for name in environment) - len(given)
+        said.append(f"launched inside Slurm's job {job_id}: {num} variables of that job are not passed on")
+    return replace(cluster, **{field: given[name] for name, field in free.items()}), said
+
+
+def _require_one_cluster(clusters: str) -> None:
+    if "," in clusters or clusters.strip().lower() == "all":
+        raise ConfigurationError(
+            f"SLURM_CLUSTERS is {clusters!r}, expected one cluster: jobs of a study wait for one another, and those "
+            "of several clusters cannot; set it to one, or unset it"
+        )
