@@ -7,6 +7,7 @@ things below; all else of the profile is left out, and said aloud.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from bccdist.errors import ConfigurationError
 from jobs.slurm.commands import is_slurms
@@ -46,7 +47,8 @@ def with_profile(cluster: ClusterConfig, environment: Mapping[str, str]) -> tupl
     if job_id := environment.get("SLURM_JOB_ID"):
         num = sum(is_slurms(name) for name in environment) - len(given)
         said.append(f"launched inside Slurm's job {job_id}: {num} variables of that job are not passed on")
-    return replace(cluster, **{field: given[name] for name, field in free.items()}), said
+    taken: dict[str, Any] = {field: given[name] for name, field in free.items()}
+    return replace(cluster, **taken), said
 
 
 def _require_one_cluster(clusters: str) -> None:

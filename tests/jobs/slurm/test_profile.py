@@ -89,7 +89,7 @@ def test_the_flags_of_the_launch_stand_in_the_text_whatever_the_profile_says(
         monkeypatch.setenv(name, value)
     submit(tmp_path)
     found = options((slurm.folder / "script").read_text())
-    expected = {"account": "lab", "partition": "long", "time": "1440", "signal": "USR2@120"}
+    expected = {"account": "lab", "partition": "long", "time": "1440", "signal": "B:USR2@120"}
     assert {name: found[name] for name in expected} == expected
     assert "array" not in found
 
