@@ -6,8 +6,8 @@ a rank hangs or was killed, and it has Slurm's commands where a container has no
 - Slurm sends USR2 to the batch script before the time limit or a preemption, and the script hands it on to the ranks.
   They end with `WARNED` once their work is saved; who has not ended shortly before the end comes is given up. The job
   is queued again, until it has met its time limit `max_timeouts` times.
-- Slurm announces a preemption by TERM alone. The ranks end with `TERMINATED`, and the job is queued again.
-- A process is killed, as where memory runs out. The job is queued again, a few times.
+- Slurm announces a preemption by TERM alone. The ranks end with `SAVED`, and the job is queued again.
+- A process is killed, as where memory runs out; srun then ends the others by TERM. The job is queued again, a few times.
 
 A job that does not count as running anymore was cancelled by somebody, and is not queued again.
 """
@@ -18,8 +18,12 @@ from pathlib import Path
 
 WARNED = 128 + signal.SIGUSR2
 """Exit code of a task that ended because of the warning before a time limit or a preemption."""
-TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a task that ended because it was told to."""
+SAVED = 200
+"""Exit code of a task that saved its work and ended because it got TERM.
+
+Of several ranks srun gives the largest code, so this one is above all that stand for a signal: a rank that srun itself
+ends, because another one was killed, gives 143.
+"""
 KILLS_FORGIVEN = 3
 """How often a job of which a process is killed is queued again."""
 _BY_A_PERSON = (128 + signal.SIGINT, 128 + signal.SIGHUP)
@@ -65,7 +69,8 @@ def lines_after_the_task(
         "set +eu",  # a site's setup lines may have set them
         f"bccdist_job={job}",
         f'bccdist_counts={shlex.quote(str(logs))}/"$bccdist_job"',
-        '[ -z "$bccdist_told" ] || kill -s "$bccdist_told" "$bccdist_ranks" 2>/dev/null',
+        # It came before there were ranks, and one that has only just been started does not hear it.
+        '[ -z "$bccdist_told" ] || { sleep 1; kill -s "$bccdist_told" "$bccdist_ranks" 2>/dev/null; }',
         'while kill -0 "$bccdist_ranks" 2>/dev/null; do',
         '  if [ "$bccdist_told" = USR2 ] && [ -z "$bccdist_timer" ]; then',
         f"    (sleep {patience_s}",
@@ -84,7 +89,7 @@ def lines_after_the_task(
         f"  if [ $SECONDS -ge {60 * timeout_min - signal_delay_s - _EARLIER_S} ]; then",
         f'    bccdist_kind=timeouts bccdist_most={max_timeouts} bccdist_why="it met its time limit"',
         "  fi",
-        f'elif [ "$bccdist_told" = TERM ] || [ $code -eq {TERMINATED} ]; then',
+        f'elif [ "$bccdist_told" = TERM ] || [ $code -eq {SAVED} ]; then',
         '  bccdist_why="it was told to end"',
         "else",
         f'  bccdist_kind=killed bccdist_most={KILLS_FORGIVEN} bccdist_why="a process was killed (exit code $code)"',

@@ -19,7 +19,7 @@ from bccdist.log import LOG, set_up_logging
 from bccdist.ranks import Ranks, ranks_of_launch
 from bccdist.surroundings import advice_on, settle
 from bccdist.usage import Fields, measured
-from jobs.slurm.requeue import WARNED
+from jobs.slurm.requeue import SAVED, WARNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,11 @@ class StageTask:
                 raise
             LOG.error(f"{self.name}: {error}; {advice}")
             sys.exit(1)
+        except SystemExit as end:
+            is_told = end.code == 128 + signal.SIGTERM and self.launched and self.launched.cluster == "slurm"
+            if is_told:
+                sys.exit(SAVED)
+            raise
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)  # its traceback helps nobody
 

@@ -98,7 +98,8 @@ def test_ranks_that_end_by_themselves_or_are_interrupted_end_the_job(code: int, 
     ("code", "why"),
     [
         (140, "it was warned that its time ends"),
-        (143, "it was told to end"),
+        (200, "it was told to end"),
+        (143, "a process was killed (exit code 143)"),
         (137, "a process was killed (exit code 137)"),
         (139, "a process was killed (exit code 139)"),
         (134, "a process was killed (exit code 134)"),
@@ -176,8 +177,9 @@ def test_a_batch_script_that_is_told_to_end_tells_its_ranks(batch: Batch) -> Non
 
 def test_a_warning_that_comes_before_there_are_ranks_is_kept_for_them(batch: Batch) -> None:
     setup = (f"touch {batch.folder}/ready", "/bin/sleep 1")
-    process = batch.start("trap 'exit 140' USR2; while :; do sleep 0.05; done", setup=setup)
+    process = batch.start("trap 'echo heard; exit 140' USR2; while :; do sleep 0.05; done", setup=setup)
     assert tell_once_ready(batch, process, signal.SIGUSR2) == 140
+    assert "heard" in batch.said
     assert batch.asked == ["requeue 7"]
 
 

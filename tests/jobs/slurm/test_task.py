@@ -1,6 +1,7 @@
 """The task that submitit runs: an error for the user is one line and a failed job, anything else is a traceback."""
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from bccdist.paths import StudyPaths
 from bccdist.ranks import Ranks, resolve_ranks
 from bccdist.stages.table import SHARDS
 from bccdist.usage import read_starts
+from jobs.slurm.requeue import SAVED
 from jobs.slurm.task import Launched, StageTask
 
 
@@ -64,6 +66,27 @@ def test_the_threads_of_a_task_reach_the_libraries() -> None:
 def test_a_requeued_task_is_the_same_task() -> None:
     first = task("refuse", what="x")
     assert first.checkpoint().function is first
+
+
+def stop_by_term() -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+SLURM = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+
+
+def test_a_task_of_slurm_that_obeyed_term_says_so_to_its_batch_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)}
+    with pytest.raises(SystemExit) as end:
+        replace(task("stop_by_term"), launched=Launched(cluster="slurm", nodes=1, ranks_per_node=1))()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert end.value.code == SAVED
+    with pytest.raises(SystemExit) as end:
+        task("stop_by_term")()
+    assert end.value.code == 143
 
 
 LOCAL = {"SUBMITIT_LOCAL_GLOBALID": "1", "SUBMITIT_LOCAL_LOCALID": "1", "SUBMITIT_LOCAL_NTASKS": "2"}
