@@ -7,7 +7,8 @@ a rank hangs or was killed, and it has Slurm's commands where a container has no
   They end with `WARNED` once their work is saved; who has not ended shortly before the end comes is given up. The job
   is queued again, until it has met its time limit `max_timeouts` times.
 - Slurm announces a preemption by TERM alone. The ranks end with `SAVED`, and the job is queued again.
-- A process is killed, as where memory runs out; srun then ends the others by TERM. The job is queued again, a few times.
+- A process is killed, as where memory runs out, and srun ends the others by TERM. The job is queued again, a few
+  times.
 
 A job that does not count as running anymore was cancelled by somebody, and is not queued again.
 """

@@ -89,18 +89,21 @@ class StageTask:
             LOG.error(f"{self.name}: {error}; {advice}")
             sys.exit(1)
         except SystemExit as end:
-            is_told = end.code == 128 + signal.SIGTERM and self.launched and self.launched.cluster == "slurm"
-            if is_told:
+            if end.code == 128 + signal.SIGTERM and self._is_on_slurm:
                 sys.exit(SAVED)
             raise
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)  # its traceback helps nobody
 
+    @property
+    def _is_on_slurm(self) -> bool:
+        return self.launched is not None and self.launched.cluster == "slurm"
+
     def _set_handlers(self) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what started a local task ignores it
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
             signal.signal(signal.SIGHUP, _end_by_hangup)
-        if self.launched and self.launched.cluster == "slurm":
+        if self._is_on_slurm:
             # Submitit's handler would call scontrol, which a container may lack.
             signal.signal(signal.SIGUSR2, _end_warned)
 
