@@ -1,8 +1,18 @@
-"""What is installed of that which not everybody needs; nothing is imported, so that a login node can ask."""
+"""What is installed of that which not everybody needs, and which code this is; nothing is imported to say so."""
 
 import importlib.util
 import os
 import shutil
+import zipimport
+from pathlib import Path
+
+import bccdist
+
+
+def imported_code() -> str | None:
+    """The name of the archive that this code was imported from, as in the study's folder `code`; None elsewhere."""
+    loader = bccdist.__spec__.loader if bccdist.__spec__ else None
+    return Path(loader.archive).stem if isinstance(loader, zipimport.zipimporter) else None
 
 
 def has_openvino() -> bool:

@@ -1,6 +1,5 @@
 """One rank of a training run: all that it holds, and how it is set up from a study's folder."""
 
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +13,7 @@ from bccdist.configuration import Setting, TrainConfig, claim_config, read_claim
 from bccdist.errors import ConfigurationError, DistributedError
 from bccdist.events import EventLog
 from bccdist.files import write_json
+from bccdist.installed import imported_code
 from bccdist.log import LOG
 from bccdist.networks.pretrained import encoder_weights_sha256, load_encoder_weights
 from bccdist.networks.starting import Start, read_start
@@ -318,7 +318,7 @@ def _claim(
 def _environment(ranks: Ranks, compute: Compute) -> dict[str, str | int]:
     return {
         "bccdist": bccdist.__version__,
-        "code": os.environ.get("BCCDIST_CODE", "not recorded"),
+        "code": imported_code() or "not recorded",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.node(),

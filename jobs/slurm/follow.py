@@ -17,6 +17,7 @@ import submitit
 
 from bccdist.errors import StageFailedError
 from bccdist.log import LOG
+from jobs.slurm.snapshot import Snapshot
 
 _POLL_S = 0.5
 _PATIENCE_S = 600.0
@@ -34,11 +35,16 @@ class GroupExecutor(submitit.LocalExecutor):
     So its signals reach the launcher alone, which ends the groups.
     """
 
-    def __init__(self, folder: Path, max_num_timeout: int) -> None:
+    def __init__(self, folder: Path, max_num_timeout: int, *, code: Snapshot) -> None:
         """Nothing is started yet."""
         super().__init__(folder, max_num_timeout=max_num_timeout)
+        self._code = code
         self.started: list[submitit.Job[None]] = []
         """What was started so far, also where starting the next one is interrupted."""
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self._code.command(self.python, self.folder)
 
     def _submit_command(self, command: str) -> Any:
         # Submitit's call of Popen has no options for this. What is ignored here stays ignored in the process between

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import atomic_path, write_json
+from bccdist.files import atomic_path, read_json, sha256_of_file, write_json
 from bccdist.log import LOG
+from jobs.slurm import archive_main
+from jobs.slurm.archive_main import PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("bccdist", "shards", "jobs", "analysis")
 MOST_NEW_FILE_BYTES = 1 << 20
 """A file that git does not know and that is larger is data, not code."""
 _MOST_NAMED = 5
@@ -43,14 +45,17 @@ class Snapshot:
     """A zip that Python imports from; absolute."""
     is_dirty: bool
     """Whether the code is not just a commit's."""
+    digest: str
+    """SHA-256 of the archive's bytes."""
 
-    def variables(self, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """What a job needs in its environment to import this code, before all else that `environment` has.
+    def command(self, python: str, folder: Path) -> str:
+        """The shell command of a job that runs what lies in `folder` with this code (see jobs.slurm.archive_main).
 
-        PYTHONSAFEPATH, because `python -m` looks in the working folder first, and that may be the repository.
+        Args:
+            python: words of the shell that start Python.
+            folder: submitit's.
         """
-        paths = [str(self.archive), *filter(None, [environment.get("PYTHONPATH")])]
-        return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "BCCDIST_CODE": self.id}
+        return " ".join([python, "-u", shlex.quote(str(self.archive)), self.digest, shlex.quote(str(folder))])
 
 
 class _Head(NamedTuple):
@@ -224,18 +229,32 @@ def _write(
     folder: Path, name: str, contents: Mapping[str, bytes], patch: bytes, facts: Mapping[str, object]
 ) -> Snapshot:
     archive, about = folder / f"{name}.zip", folder / f"{name}.json"
-    if not (archive.exists() and about.exists()):
+    digest = _digest_of_whole(archive, about)
+    if digest is None:
         _write_zip(archive, contents)
+        digest = sha256_of_file(archive)
         if patch:
             with atomic_path(folder / f"{name}.patch") as partial:
                 partial.write_bytes(patch)
-        write_json(about, {**facts, "num_files": len(contents), "python": platform.python_version()})
-    return Snapshot(id=name, archive=archive, is_dirty=bool(facts["dirty"]))
+        write_json(about, {**facts, "sha256": digest, "num_files": len(contents), "python": platform.python_version()})
+    return Snapshot(id=name, archive=archive, is_dirty=bool(facts["dirty"]), digest=digest)
+
+
+def _digest_of_whole(archive: Path, about: Path) -> str | None:
+    """The archive's digest, where it is there as it was written."""
+    if not (archive.exists() and about.exists()):
+        return None
+    digest = sha256_of_file(archive)
+    if digest == read_json(about).get("sha256"):
+        return digest
+    LOG.warning(f"{archive}: its bytes are not those that were written; it is written anew")
+    return None
 
 
 def _write_zip(path: Path, contents: Mapping[str, bytes]) -> None:
     with atomic_path(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        for name, content in contents.items():
+        start = Path(archive_main.__file__).read_bytes()
+        for name, content in {**contents, "__main__.py": start}.items():
             member = zipfile.ZipInfo(name, date_time=_OLDEST_TIME)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = 0o100644 << 16

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import socket
 import time
@@ -230,7 +229,7 @@ class _LocalSubmitter:
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
         logs = self._opened.new_logs(work)
-        executor = GroupExecutor(logs, max_num_timeout=self.launch.cluster.max_timeouts)
+        executor = GroupExecutor(logs, self.launch.cluster.max_timeouts, code=code)
         executor.update_parameters(
             nodes=work.nodes,
             tasks_per_node=work.ranks_per_node,
@@ -244,7 +243,7 @@ class _LocalSubmitter:
         # Local jobs are no tasks of a job of Slurm in which the launch may have been called.
         outer = dict.fromkeys(filter(commands.is_slurms, os.environ))
         with self._noted_ending(executor), ended_with_us(executor.started):
-            with _environment(outer | code.variables()):
+            with _environment({**outer, "PYTHONSAFEPATH": "1"}):
                 jobs = _submit_all(executor, tasks)
             processes = [local_processes.identity(int(job.job_id)) for job in jobs]
             self._opened.write_journal(work, jobs[0].job_id, logs, after, processes=processes)
@@ -434,9 +433,11 @@ class _DryRun:
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         logs = self.launch.paths.logs / f"{work.stage.name}-TIME"
-        code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False)
+        code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False, digest="SHA256")
         executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=_SOME_MARK)
-        print(f"# {'-' * 20} {work.stage.name}: sbatch would get this; TIME, CODE and job ids are not known before")
+        print(
+            f"# {'-' * 20} {work.stage.name}: sbatch would get this; TIME, CODE, SHA256 and ids are not known before"
+        )
         print(sbatch_text(executor, work))
         ids = tuple(each.job_id for each in after)
         job_id = f"JOB-{work.stage.name}"
@@ -456,9 +457,13 @@ class _Executor(submitit.SlurmExecutor):
     The batch script does not wait in srun but beside it, where signals reach it (see jobs.slurm.requeue).
     """
 
+    def __init__(self, folder: Path, max_num_timeout: int, *, python: str | None, code: Snapshot) -> None:
+        super().__init__(folder, max_num_timeout=max_num_timeout, python=python)
+        self._code = code
+
     @property
     def _submitit_command_str(self) -> str:
-        return f"{super()._submitit_command_str} &"
+        return f"{self._code.command(self.python, self.folder)} &"
 
     @classmethod
     def affinity(cls) -> int:
@@ -471,7 +476,7 @@ def slurm_executor(
     """Submitit's executor with all that the site and the work ask for."""
     cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
     python = f"{cluster.container} python" if cluster.container else None
-    executor = _Executor(logs, max_num_timeout=cluster.max_timeouts, python=python)
+    executor = _Executor(logs, cluster.max_timeouts, python=python, code=code)
     executor.update_parameters(
         job_name=marks.job_name(work.stage, launch.study),
         nodes=work.nodes,
@@ -485,7 +490,7 @@ def slurm_executor(
         # All that the batch script has, whatever --export the job was submitted with; and all cores of a task, which
         # srun of some versions does not take from the job.
         srun_args=["--kill-on-bad-exit=1", "--export=ALL", f"--cpus-per-task={cluster.cpus_per_rank}"],
-        setup=[*lines_before_the_task(), *_setup_lines(cluster, code)],
+        setup=[*lines_before_the_task(), *_setup_lines(cluster)],
         teardown=lines_after_the_task(
             logs,
             is_array=len(work.tasks) > 1,
@@ -546,12 +551,10 @@ def _further_options(cluster: ClusterConfig) -> dict[str, Any]:
     return options | {name: value or True for name, value in cluster.sbatch_options.items()}
 
 
-def _setup_lines(cluster: ClusterConfig, code: Snapshot) -> list[str]:
+def _setup_lines(cluster: ClusterConfig) -> list[str]:
     lines = [
-        f"export PYTHONPATH={shlex.quote(str(code.archive))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        "export PYTHONSAFEPATH=1",  # else the working folder comes first, which may be the repository
+        "export PYTHONSAFEPATH=1",  # else processes of a task look in the working folder first
         "export PYTHONUTF8=1",  # paths of a study are UTF-8 whatever the node's locale
-        f"export BCCDIST_CODE={shlex.quote(code.id)}",
     ]
     if cluster.scratch:
         lines += [f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']

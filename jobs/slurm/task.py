@@ -15,6 +15,7 @@ import submitit
 
 from bccdist.command import INTERRUPTED
 from bccdist.errors import BccdistError
+from bccdist.installed import imported_code
 from bccdist.log import LOG, set_up_logging
 from bccdist.ranks import Ranks, ranks_of_launch
 from bccdist.surroundings import advice_on, settle
@@ -71,7 +72,7 @@ class StageTask:
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             _make(Path(scratch))  # the batch script made it on the first node alone
-        LOG.info(f"code {os.environ.get('BCCDIST_CODE', 'not recorded')}")
+        LOG.info(f"code {imported_code() or 'not recorded'}")
         try:
             # The mark of a process that called us is not ours.
             os.environ.update((self.launched.ranks() if self.launched else Ranks()).as_mark())

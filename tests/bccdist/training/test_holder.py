@@ -150,12 +150,10 @@ def test_ranks_that_read_different_states_do_not_go_on(study: StudyPaths, monkey
 
 
 @pytest.mark.parametrize("code", [None, "0123456789ab-01234567"])
-def test_a_run_records_the_code_that_it_was_submitted_with(
+def test_a_run_records_the_code_that_it_runs(
     code: str | None, study: StudyPaths, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("BCCDIST_CODE", raising=False)
-    if code is not None:
-        monkeypatch.setenv("BCCDIST_CODE", code)
+    monkeypatch.setattr(run, "imported_code", lambda: code)
     start(study, FIRST).close()
     assert read_json(paths.environment)["code"] == (code or "not recorded")
 

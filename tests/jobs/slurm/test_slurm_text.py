@@ -72,7 +72,8 @@ def test_training_asks_for_four_gpus_and_one_task_each(manifest: Manifest, capsy
     ):
         assert f"#SBATCH --{option}\n" in text
     assert "dependency" not in text
-    assert "export PYTHONPATH=" in text
+    archive = manifest.path.parent / "study" / "code" / "CODE.zip"
+    assert re.search(rf"^srun .* -u {archive} SHA256 \S+/logs/\S+ &$", text, re.MULTILINE)
 
 
 def test_every_key_of_a_site_reaches_the_text(manifest: Manifest, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +102,7 @@ def test_every_key_of_a_site_reaches_the_text(manifest: Manifest, capsys: pytest
         assert f"{line}\n" in text
     assert "--mem" not in text
     assert "gpus-per-node" not in text
-    assert "apptainer exec --nv image.sif python -u -m submitit.core._submit" in text
+    assert "apptainer exec --nv image.sif python -u " in text
     assert text.index("module load") < text.index("srun")
 
 

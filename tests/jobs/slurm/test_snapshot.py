@@ -2,19 +2,24 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import submitit
 
 from bccdist.errors import ConfigurationError
+from bccdist.stages.table import SHARDS
 from jobs.slurm.snapshot import MOST_NEW_FILE_BYTES, PACKAGES, REPOSITORY, Snapshot, take_snapshot
+from jobs.slurm.task import StageTask
 
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false")
 
@@ -51,8 +56,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 def names_in(snapshot: Snapshot) -> list[str]:
+    """Its files, but the one that starts a job."""
     with zipfile.ZipFile(snapshot.archive) as archive:
-        return archive.namelist()
+        *names, start = archive.namelist()
+    assert start == "__main__.py"
+    return names
 
 
 def about(snapshot: Snapshot) -> dict[str, object]:
@@ -161,7 +169,7 @@ def test_the_patch_leads_from_the_commit_to_the_submitted_tree(
     git(again, "apply", str(snapshot.archive.with_suffix(".patch")))
     assert tree_of(again) == tree_of(repository)
     with zipfile.ZipFile(snapshot.archive) as archive:
-        for name in archive.namelist():
+        for name in names_in(snapshot):
             assert archive.read(name) == (again / name).read_bytes()
 
 
@@ -262,47 +270,153 @@ def test_a_folder_without_the_packages_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "code").exists()
 
 
-WHERE = """
-import sys
+TASK = """
+import bccdist, jobs.slurm.snapshot, sys
+from bccdist.installed import imported_code
 from multiprocessing import get_context
-def show(text):
-    print(eval(text))
-if __name__ == "__main__":
-    import jobs.slurm.snapshot
-    show("__import__('bccdist').__file__")
-    print(jobs.slurm.snapshot.__file__)
-    print("torch" in sys.modules)
+def where(study_root):
+    print("code", imported_code())
+    print("package", bccdist.__file__)
+    print("module", jobs.slurm.snapshot.__file__)
+    print("torch", "torch" in sys.modules)
     with get_context("spawn").Pool(1) as pool:
-        print(pool.apply(eval, ("__import__('bccdist').__file__",)))
+        print("spawned", pool.apply(eval, ("__import__('bccdist').__file__",)))
+"""
+OTHER = "print('other code runs')\n"
+
+
+@pytest.fixture(scope="module", params=["study", "a study: new"])
+def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """Of this project; a path with a colon cannot stand in PYTHONPATH."""
+    return take_snapshot(tmp_path_factory.mktemp("own") / request.param / "code")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task that lies ready, with a module of the user's beside it."""
+
+    folder: Path
+
+    def run(self, code: Snapshot, *, cwd: Path, python: str = sys.executable, **variables: str) -> tuple[int, str]:
+        """Exit code, and all that it wrote."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "SUBMITIT"))}
+        environment = kept | {
+            "PYTHONPATH": str(self.folder),
+            "PYTHONNOUSERSITE": "1",
+            "SUBMITIT_EXECUTOR": "local",
+            "SUBMITIT_LOCAL_JOB_ID": "7",
+            "SUBMITIT_LOCAL_GLOBALID": "0",
+            **variables,
+        }
+        words = shlex.split(code.command(python, self.folder / "logs"))
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "the_task.py").write_text(TASK)
+    task = StageTask(name="shards", stage=SHARDS.fields, function="the_task:where", values={"study_root": tmp_path})
+    delayed = submitit.core.utils.DelayedSubmission(task)
+    delayed.set_timeout(5, 1)
+    delayed.dump(tmp_path / "logs" / "7_submitted.pkl")
+    return Job(tmp_path)
+
+
+def other_checkout(folder: Path) -> Path:
+    """Another copy of the project, which says that it runs."""
+    for package in PACKAGES:
+        write(folder / package / "__init__.py", OTHER)
+    return folder
+
+
+def test_jobs_run_the_archive_and_not_the_work_tree_in_which_they_start(own: Snapshot, job: Job) -> None:
+    code, said = job.run(own, cwd=REPOSITORY)
+    assert code == 0, said
+    found = dict(line.split(" ", maxsplit=1) for line in said.splitlines() if line.partition(" ")[0] in EXPECTED)
+    assert found == {name: text.format(own.archive) for name, text in EXPECTED.items()} | {"code": own.id}
+
+
+EXPECTED = {
+    "code": "",
+    "package": "{}/bccdist/__init__.py",
+    "module": "{}/jobs/slurm/snapshot.py",
+    "torch": "False",
+    "spawned": "{}/bccdist/__init__.py",
+}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONPATH": "{other}:{task}"},
+        {"PYTHONPATH": ":{task}"},
+        {"PYTHONPATH": "{task}::"},
+        {"PYTHONPATH": "{task}:{other}:", "PYTHONSAFEPATH": "1"},
+        {"PYTHONPATH": "{task}", "PYTHONSAFEPATH": ""},
+    ],
+    ids=lambda variables: variables["PYTHONPATH"],
+)
+def test_another_checkout_on_the_path_or_in_the_working_folder_is_not_run(
+    variables: dict[str, str], own: Snapshot, job: Job
+) -> None:
+    other = other_checkout(job.folder / "other")
+    filled = {name: value.format(other=other, task=job.folder) for name, value in variables.items()}
+    code, said = job.run(own, cwd=other, **filled)
+    assert code == 0, said
+    assert "other code runs" not in said
+    assert f"package {own.archive}/bccdist/__init__.py" in said
+
+
+HOOK = """
+import importlib.util, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "bccdist":
+            place = {other!r} + "/bccdist"
+            return importlib.util.spec_from_file_location(
+                name, place + "/__init__.py", submodule_search_locations=[place])
+sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """Of this project."""
-    return take_snapshot(tmp_path_factory.mktemp("own") / "code")
+@pytest.mark.parametrize("hook", ["import sys; sys.path.insert(0, {other!r}); import bccdist", HOOK])
+def test_a_job_into_which_python_brings_other_code_does_nothing_and_says_why(
+    hook: str, own: Snapshot, job: Job
+) -> None:
+    other = other_checkout(job.folder / "other")
+    (job.folder / "sitecustomize.py").write_text(hook.format(other=str(other)))
+    code, said = job.run(own, cwd=job.folder)
+    assert code == 1
+    (line,) = [line for line in said.splitlines() if line != "other code runs"]
+    assert line.startswith(
+        "error: this is not the code that the job was submitted with, so nothing was done: bccdist "
+    )
+    assert f"bccdist comes from {other}/bccdist/__init__.py, expected {own.archive}" in line
 
 
-@pytest.mark.parametrize("where", ["elsewhere", "in the repository"])
-def test_jobs_import_the_archive_and_not_the_work_tree(where: str, own: Snapshot, tmp_path: Path) -> None:
-    (tmp_path / "where_am_i.py").write_text(WHERE)
-    folder = tmp_path if where == "elsewhere" else REPOSITORY
-    others = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    environment = others | own.variables({"PYTHONPATH": str(tmp_path)})
-    command = [sys.executable, "-m", "where_am_i"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    package, module, torch, spawned = done.stdout.splitlines()
-    assert package == spawned == str(own.archive / "bccdist" / "__init__.py")
-    assert module == str(own.archive / "jobs" / "slurm" / "snapshot.py")
-    assert torch == "False"
+def test_an_archive_that_was_changed_after_the_submission_is_not_run(own: Snapshot, job: Job, tmp_path: Path) -> None:
+    changed = replace(own, archive=tmp_path / own.archive.name)
+    shutil.copy(own.archive, changed.archive)
+    with zipfile.ZipFile(changed.archive, "a") as archive:
+        archive.writestr("bccdist/more.py", OTHER)
+    code, said = job.run(changed, cwd=tmp_path)
+    assert code == 1
+    (line,) = said.splitlines()
+    assert "so nothing was done: the archive" in line
+    assert f"expected {own.digest}; launch again" in line
 
 
-@pytest.mark.parametrize("before", [{}, {"PYTHONPATH": ""}, {"PYTHONPATH": "/of/the/site"}], ids=str)
-def test_what_the_site_puts_on_the_path_stays_behind_the_archive(before: dict[str, str]) -> None:
-    snapshot = Snapshot(id="abc", archive=Path("/study/code/abc.zip"), is_dirty=False)
-    rest = ":/of/the/site" if before.get("PYTHONPATH") else ""
-    expected = {"PYTHONPATH": f"/study/code/abc.zip{rest}", "PYTHONSAFEPATH": "1", "BCCDIST_CODE": "abc"}
-    assert snapshot.variables(before) == expected
+def test_an_archive_that_was_damaged_is_written_anew_by_the_next_launch(
+    repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = take_snapshot(tmp_path / "code", repository=repository)
+    content = bytearray(whole.archive.read_bytes())
+    content[60] ^= 1
+    whole.archive.write_bytes(content)
+    assert take_snapshot(tmp_path / "code", repository=repository) == whole
+    assert f"{whole.archive}: its bytes are not those that were written" in caplog.text
 
 
 def test_a_snapshot_of_this_project_takes_no_time(own: Snapshot) -> None:
