@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
-from bccdist.slides.annotations.placement import overlap_with_tissue
+from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
@@ -360,7 +360,7 @@ def _check_annotations(
             "labelled Normal; complete the annotation or the labels"
         )
         checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
-    checkup.share_on_tissue = overlap_with_tissue(annotation, slide, tissue)[0].share
+    checkup.share_on_tissue = Samples.of(annotation, slide).share_on(tissue, slide)
     if checkup.share_on_tissue is not None and checkup.share_on_tissue < SHARE_WELL_ON_TISSUE:
         text = (
             f"{checkup.share_on_tissue:.0%} of the annotated area lies on tissue; the annotation may be shifted: open "

@@ -4,8 +4,7 @@ Positions in another unit, at another scale or from another corner are no fault 
 they end up beside the tissue, or in so small a spot that no pixel is marked. Then every label would be moved or lost.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.annotation import Annotation
 from bccdist.slides.annotations.mask_image import MaskImage, fits
-from bccdist.slides.annotations.rasterising import fill_polygon
+from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.frames import qupath_origin, scanned_area
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
@@ -32,14 +31,15 @@ be generous, and pale tissue is missed in part; of ebhi-slides and phantoms 0.94
 LEAST_GAIN = 0.1
 """By how much more of a drawing has to lie on tissue from another corner of the slide, until it must be said which
 one it counts from."""
+MOST_SHARE_OF_SHIFTS = 0.01
+"""Share of all places on the slide where a drawing may lie as well, until its fit says nothing: a small nest does in
+many places, so that it comes to lie on tissue by chance."""
+_NUM_SHIFTS = 16
+"""Places that are tried, along each side."""
+_NUM_SHIFTED = 4000
+"""Points of a drawing that are tried there."""
 _SHARE_THAT_FITS = 0.9
 """Share on tissue from which another scale is offered as what was meant."""
-_NUM_SAMPLES = 1000
-"""Points at which a polygon is held against the tissue, about."""
-_MOST_STEPS = 2000
-"""Steps of the lattice of these points along a polygon."""
-_MOST_TRIED = 200
-"""Polygons that are tried at other scales, to say what would fit."""
 
 
 class OffTissueError(AnnotationError):
@@ -54,37 +54,17 @@ class OffTissueError(AnnotationError):
         super().__init__(message)
 
 
-class Overlap(NamedTuple):
-    """How much is annotated, and how much of that lies on tissue; what is drawn twice counts twice."""
-
-    annotated_px2: float = 0.0
-    """In square level-0 px, as the next."""
-    on_tissue_px2: float = 0.0
-
-    @property
-    def share(self) -> float | None:
-        """From 0 to 1; None where nothing is annotated."""
-        return self.on_tissue_px2 / self.annotated_px2 if self.annotated_px2 else None
-
-    def plus(self, other: "Overlap") -> "Overlap":
-        """Both together: areas are summed apart, as shares could not be averaged."""
-        return Overlap(self.annotated_px2 + other.annotated_px2, self.on_tissue_px2 + other.on_tissue_px2)
-
-
 class _Change(NamedTuple):
-    """How positions become level-0 px, if they are something else."""
+    """How positions become level-0 px of the slide, if they are something else."""
 
     name: str
     """What they are then, as the end of a sentence."""
-    factors: tuple[float, float] = (1, 1)
-    shift_px: tuple[float, float] = (0, 0)
+    of_points: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    """From positions to positions, (x, y), [n, 2]."""
 
-    def of(self, polygons: Sequence[shapely.Polygon]) -> list[shapely.Polygon]:
-        """Polygons at these positions."""
-        changed: list[shapely.Polygon] = shapely.transform(
-            np.array(polygons, dtype=object), lambda xy: xy * self.factors + self.shift_px
-        ).tolist()
-        return changed
+    def of(self, samples: Samples) -> Samples:
+        """Samples at these positions, with the areas that they had."""
+        return samples._replace(points_level0_px=self.of_points(samples.points_level0_px))
 
 
 def require_on_slide(
@@ -103,14 +83,14 @@ def require_on_slide(
     if num_outside:
         raise AnnotationError(
             f"{path}: {num_outside} of {len(polygons)} polygons lie outside {size}: it belongs to another slide, "
-            f"or is not in level-0 px{_advice(polygons, slide, tissue)}"
+            f"or is not in level-0 px{_advice(Samples.of_polygons(polygons), slide, tissue)}"
         )
     share_outside = 1 - shares.sum() / shapely.area(polygons).sum()
     if share_outside > LARGEST_SHARE_OUTSIDE:
         raise AnnotationError(
             f"{path}: {share_outside:.0%} of the annotated area lies outside {size}, at most "
             f"{LARGEST_SHARE_OUTSIDE:.0%} may: it belongs to another slide, is not in level-0 px, or must be drawn "
-            f"within the slide{_advice(polygons, slide, tissue)}"
+            f"within the slide{_advice(Samples.of_polygons(polygons), slide, tissue)}"
         )
 
 
@@ -127,26 +107,70 @@ def require_marks(path: Path, annotation: Annotation, slide: Slide, tissue: NDAr
         raise AnnotationError(
             f"{path}: {drawn} of {kind} mark no pixel of {slide.resolution.mpp:.3g} um; expected outlines in level-0 "
             f"px of the slide's {slide.level0_size[0]} x {slide.level0_size[1]}: export it in these, or take it out"
-            f"{_advice(polygons, slide, tissue)}"
+            f"{_advice(Samples.of_polygons(polygons), slide, tissue)}"
         )
 
 
 def require_on_tissue(path: Path, annotation: Annotation, slide: Slide, tissue: NDArray[np.bool_]) -> None:
-    """Refuse a file of which less than `LEAST_SHARE_ON_TISSUE`, in all or of its Tumornest, lies on tissue.
+    """Refuse a file that lies off tissue, or would clearly lie better if it were mirrored, turned or in another unit.
+
+    Of all that it marks, and of its Tumornest alone, at least `LEAST_SHARE_ON_TISSUE` has to lie on tissue. A drawing
+    of which `LEAST_GAIN` more would lie there in another position is refused, too, where that is no chance: more than
+    half of a mirrored mask may still lie on tissue.
 
     Raises:
-        OffTissueError: so little does.
+        OffTissueError: it does.
     """
-    overlaps = overlap_with_tissue(annotation, slide, tissue)
-    for overlap, what in zip(overlaps, ("the annotated area", str(Kind.TUMORNEST)), strict=True):
-        if overlap.share is not None and overlap.share < LEAST_SHARE_ON_TISSUE:
-            polygons = [polygon for kind in Kind for polygon in annotation.polygons_of(kind)]
+    everything = Samples.of(annotation, slide)
+    tumor = Samples.of(annotation, slide, [Kind.TUMORNEST])
+    for samples, what in ((everything, "the annotated area"), (tumor, str(Kind.TUMORNEST))):
+        share = samples.share_on(tissue, slide)
+        if share is not None and share < LEAST_SHARE_ON_TISSUE:
             raise OffTissueError(
-                f"{path}: only {overlap.share:.0%} of {what} lies on tissue, expected at least "
+                f"{path}: only {share:.0%} of {what} lies on tissue, expected at least "
                 f"{LEAST_SHARE_ON_TISSUE:.0%}: it belongs to another slide, is shifted, or is not in level-0 px: open "
-                f"both together{_advice(polygons, slide, tissue)}",
-                share=overlap.share,
+                f"both together{_advice(everything, slide, tissue, is_mask=bool(annotation.mask_images))}",
+                share=share,
             )
+    changes = list(_changes(slide, is_mask=bool(annotation.mask_images)))
+    for samples, what in ((everything, "the annotated area"), (tumor, str(Kind.TUMORNEST))):
+        better = _better(changes, samples, everything, slide, tissue)
+        if better is not None:
+            change, here, there = better
+            raise OffTissueError(
+                f"{path}: {here:.0%} of {what} lies on tissue, and {there:.0%} would lie there {change.name}: open both "
+                "together, and export it as level 0 shows it; if it is right as it is, take out what lies on glass",
+                share=here,
+            )
+
+
+def _better(
+    changes: Sequence[_Change], samples: Samples, everything: Samples, slide: Slide, tissue: NDArray[np.bool_]
+) -> tuple[_Change, float, float] | None:
+    """The change that brings clearly more onto tissue, and no less of everything, with the shares before and after."""
+    here = samples.share_on(tissue, slide)
+    if here is None or here + LEAST_GAIN >= 1:
+        return None
+    all_here = everything.share_on(tissue, slide) or 0
+    found = []
+    for change in changes:
+        changed = change.of(samples)
+        there = changed.share_on(tissue, slide) or 0
+        is_better = there - here > LEAST_GAIN and (change.of(everything).share_on(tissue, slide) or 0) >= all_here
+        if is_better and _share_of_shifts(changed, there, slide, tissue) <= MOST_SHARE_OF_SHIFTS:
+            found.append((change, here, there))
+    return max(found, key=lambda each: each[2], default=None)
+
+
+def _share_of_shifts(samples: Samples, share: float, slide: Slide, tissue: NDArray[np.bool_]) -> float:
+    """Of all places to which a drawing may be shifted, round the slide's edges, the share where it lies as well."""
+    some = samples.some(_NUM_SHIFTED)
+    steps = np.array(slide.level0_size) / _NUM_SHIFTS
+    shifts = [(x, y) for x in range(_NUM_SHIFTS) for y in range(_NUM_SHIFTS) if x or y]
+    shifted = (
+        some._replace(points_level0_px=(some.points_level0_px + steps * shift) % slide.level0_size) for shift in shifts
+    )
+    return sum((each.share_on(tissue, slide) or 0) >= share for each in shifted) / len(shifts)
 
 
 def require_right_corner(
@@ -171,8 +195,9 @@ def require_right_corner(
     Raises:
         AnnotationError: it does.
     """
-    here = _overlap(polygons, slide, tissue).share
-    there = _overlap(_Change("", shift_px=shift_px).of(polygons), slide, tissue).share
+    samples = Samples.of_polygons(polygons)
+    here = samples.share_on(tissue, slide)
+    there = _shifted("", *shift_px).of(samples).share_on(tissue, slide)
     if here is not None and there is not None and there - here > LEAST_GAIN:
         raise AnnotationError(
             f"{path}: {here:.0%} of it lies on tissue, and {there:.0%} would if it were moved by {shift_px} level-0 "
@@ -210,95 +235,53 @@ def require_mask_of_level0(path: Path, image: MaskImage, slide: Slide, tissue: N
     return True
 
 
-def overlap_with_tissue(annotation: Annotation, slide: Slide, tissue: NDArray[np.bool_]) -> tuple[Overlap, Overlap]:
-    """How what is annotated overlaps with tissue: of all kinds together, and of Tumornest alone."""
-    everything = tumor = Overlap()
-    for kind in Kind:
-        found = _overlap(annotation.polygons_of(kind), slide, tissue)
-        for image in annotation.mask_images:
-            found = found.plus(_overlap_of_mask(image, kind, slide, tissue))
-        everything = everything.plus(found)
-        tumor = found if kind is Kind.TUMORNEST else tumor
-    return everything, tumor
-
-
-def _overlap(polygons: Iterable[shapely.Polygon], slide: Slide, tissue: NDArray[np.bool_]) -> Overlap:
-    """How polygons in level-0 px overlap with tissue, each sampled at some `_NUM_SAMPLES` points."""
-    total = Overlap()
-    for polygon in polygons:
-        points = _points_in(polygon, slide.resolution.downsample)
-        share = float(_is_tissue(points, slide, tissue).mean())
-        total = total.plus(Overlap(polygon.area, polygon.area * share))
-    return total
-
-
-def _points_in(polygon: shapely.Polygon, smallest_step_px: float) -> NDArray[np.float64]:
-    """Points of a lattice in a polygon, at least one: [n, 2]; of a tiny polygon the centres of its pixels."""
-    longest_px = max(np.ptp(np.array(polygon.bounds).reshape(2, 2), axis=0))
-    # With one step for all, a tiny one would fall between the points; a long thin one fills little of its box.
-    step_px = max(smallest_step_px, math.sqrt(polygon.area / _NUM_SAMPLES), longest_px / _MOST_STEPS)
-    (x, y), (x_end, y_end) = (np.array(polygon.bounds) / step_px).reshape(2, 2)
-    origin = (math.floor(x), math.floor(y))
-    mask = np.zeros((math.ceil(y_end) - origin[1], math.ceil(x_end) - origin[0]), dtype=bool)
-    fill_polygon(mask, polygon, downsample=step_px, origin_px=origin)
-    if not mask.any():
-        return np.array(polygon.representative_point().coords)
-    points: NDArray[np.float64] = (np.argwhere(mask)[:, ::-1] + origin + 0.5) * step_px
-    return points
-
-
-def _overlap_of_mask(image: MaskImage, kind: Kind, slide: Slide, tissue: NDArray[np.bool_]) -> Overlap:
-    """How what is of a kind in a mask image overlaps with tissue, at the centres of the tissue mask's pixels."""
-    if kind not in image.meanings.values():
-        return Overlap()
-    slide_px2 = slide.level0_size[0] * slide.level0_size[1]
-    marked = image.annotated(tissue.shape[::-1], [kind])
-    if marked.any():
-        pixel_px2 = slide_px2 / marked.size
-        return Overlap(int(marked.sum()) * pixel_px2, int((marked & tissue).sum()) * pixel_px2)
-    # All of it lies between these centres: the mask's own are taken.
-    height, width = image.values.shape
-    marked = image.annotated((width, height), [kind])
-    centres = (np.argwhere(marked)[:, ::-1] + 0.5) * slide.level0_size / (width, height)
-    pixel_px2 = slide_px2 / marked.size
-    return Overlap(len(centres) * pixel_px2, int(_is_tissue(centres, slide, tissue).sum()) * pixel_px2)
-
-
-def _is_tissue(points: NDArray[np.float64], slide: Slide, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether tissue lies at points [n, 2] in level-0 px; outside of the slide there is none."""
-    inside = ((points >= 0) & (points < slide.level0_size)).all(axis=1)
-    pixels = (points[inside] * slide.resolution.mpp_level0 / TISSUE_MPP).astype(np.int64)
-    cols, rows = np.minimum(pixels, np.array(tissue.shape[::-1]) - 1).T
-    found = np.zeros(len(points), dtype=bool)
-    found[inside] = tissue[rows, cols]
-    return found
-
-
-def _advice(polygons: Sequence[shapely.Polygon], slide: Slide, tissue: NDArray[np.bool_] | None) -> str:
-    """What would bring polygons onto tissue, as the end of a sentence; nothing where nothing would."""
-    if tissue is None or not polygons:
+def _advice(samples: Samples, slide: Slide, tissue: NDArray[np.bool_] | None, *, is_mask: bool = False) -> str:
+    """What would bring a drawing onto tissue, as the end of a sentence; nothing where nothing would."""
+    if tissue is None:
         return ""
-    some = polygons[:: math.ceil(len(polygons) / _MOST_TRIED)]
     fitting = [
         change.name
-        for change in _changes(slide)
-        if (_overlap(change.of(some), slide, tissue).share or 0) >= _SHARE_THAT_FITS
+        for change in _changes(slide, is_mask=is_mask)
+        if (change.of(samples).share_on(tissue, slide) or 0) >= _SHARE_THAT_FITS
     ]
     return f"; it would fit {' or '.join(fitting)}" if fitting else ""
 
 
-def _changes(slide: Slide) -> Iterator[_Change]:
-    """What positions may be if they are not level-0 px from the right corner."""
+def _changes(slide: Slide, *, is_mask: bool) -> Iterator[_Change]:
+    """What positions may be if they are not level-0 px from the right corner; a mask always covers the slide."""
+    yield from _other_sides(slide, is_mask=is_mask)
+    if is_mask:
+        return
     (width, height), mpp = slide.level0_size, slide.resolution.mpp_level0
-    yield _Change("as fractions of the slide's width and height", (width, height))
-    yield _Change("as fractions of the slide's width", (width, width))
-    yield _Change("as per cent of the slide's width and height", (width / 100, height / 100))
+    yield _scaled("as fractions of the slide's width and height", width, height)
+    yield _scaled("as fractions of the slide's width", width, width)
+    yield _scaled("as per cent of the slide's width and height", width / 100, height / 100)
     for unit, size_um in (("millimetres", 1000), ("micrometres", 1), ("nanometres", 1e-3)):
-        yield _Change(f"as {unit}", (size_um / mpp, size_um / mpp))
+        yield _scaled(f"as {unit}", size_um / mpp, size_um / mpp)
     for factor in (64, 32, 16, 8, 4, 2, 0.5, 0.25):
-        yield _Change(f"if multiplied by {factor}", (factor, factor))
-    yield _Change("turned upside down", (1, -1), (0, height))
+        yield _scaled(f"if multiplied by {factor}", factor, factor)
     x, y = qupath_origin(slide.properties)
     if (x, y) != (0, 0):
-        yield _Change(f"if {(x, y)} were added", shift_px=(x, y))
-        yield _Change(f"if {(x, y)} were subtracted", shift_px=(-x, -y))
+        yield _shifted(f"if {(x, y)} were added", x, y)
+        yield _shifted(f"if {(x, y)} were subtracted", -x, -y)
+
+
+def _other_sides(slide: Slide, *, is_mask: bool) -> Iterator[_Change]:
+    """The slide as it looks mirrored or turned; a mask that lies across fits a square slide alone."""
+    width, height = slide.level0_size
+    yield _Change("mirrored left to right", lambda xy: xy * (-1, 1) + (width, 0))
+    yield _Change("turned upside down", lambda xy: xy * (1, -1) + (0, height))
+    yield _Change("turned by 180 degrees", lambda xy: -xy + (width, height))
+    if not is_mask or fits((height, width), (width, height)):
+        yield _Change("with x and y swapped", lambda xy: xy[:, ::-1])
+        yield _Change("turned to the right", lambda xy: xy[:, ::-1] * (-1, 1) + (width, 0))
+        yield _Change("turned to the left", lambda xy: xy[:, ::-1] * (1, -1) + (0, height))
+        yield _Change("with x and y swapped and turned by 180 degrees", lambda xy: (width, height) - xy[:, ::-1])
+
+
+def _scaled(name: str, x: float, y: float) -> _Change:
+    return _Change(name, lambda xy: xy * (x, y))
+
+
+def _shifted(name: str, x: float, y: float) -> _Change:
+    return _Change(name, lambda xy: xy + np.array((x, y)))

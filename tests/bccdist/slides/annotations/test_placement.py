@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations import Annotation, OffTissueError, read_annotations
-from bccdist.slides.annotations.placement import LEAST_SHARE_ON_TISSUE, overlap_with_tissue
+from bccdist.slides.annotations.placement import LEAST_SHARE_ON_TISSUE
+from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.frames import Frame
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS, Kinds
@@ -143,7 +144,7 @@ def test_what_lies_on_glass_for_more_than_the_stated_share_is_refused(
     assert (share < LEAST_SHARE_ON_TISSUE) == is_refused
     if not is_refused:
         annotation = read(path)
-        assert overlap_with_tissue(annotation, slide_of(), tissue_of())[0].share == pytest.approx(share, abs=0.03)
+        assert Samples.of(annotation, slide_of()).share_on(tissue_of(), slide_of()) == pytest.approx(share, abs=0.03)
         return
     with pytest.raises(OffTissueError, match="% of the annotated area lies on tissue, expected at least 50%") as error:
         read(path)
@@ -225,3 +226,77 @@ def test_a_mask_of_the_scanned_area_that_has_the_canvas_shape_is_found_by_the_ti
     with pytest.raises(AnnotationError, match=r"100% if it covers the scanned area \(1500, 1200, 6000, 4500\) alone"):
         read(tmp_path / "area.png", slide)
     assert not read(tmp_path / "canvas.png").notes
+
+
+PIECES = (
+    Box(300, 400, 2600, 1800),
+    Box(3400, 300, 3600, 1500),
+    Box(900, 2700, 4200, 1700),
+    Box(5600, 2300, 1900, 3400),
+)
+"""Tissue that looks otherwise from each side, on so much of the slide that half of any drawing lies on some."""
+NESTS_OF_PIECES = tuple(
+    Box(piece.x + x, piece.y + y, 240, 200)
+    for piece in PIECES
+    for x, y in ((60, 80), (piece.width - 330, 90), (piece.width // 2, piece.height // 2), (90, piece.height - 280))
+)
+SIDES: dict[str, Position] = {
+    "mirrored left to right": lambda x, y: (WIDTH - x, y),
+    "turned upside down": lambda x, y: (x, HEIGHT - y),
+    "turned by 180 degrees": lambda x, y: (WIDTH - x, HEIGHT - y),
+    "with x and y swapped": lambda x, y: (y, x),
+    "turned to the right": lambda x, y: (y, WIDTH - x),
+}
+"""Positions as something else wrote them, by what brings them back."""
+
+
+def tissue_of_pieces() -> NDArray[np.bool_]:
+    return np.logical_or.reduce([tissue_of(piece) for piece in PIECES])
+
+
+@pytest.mark.parametrize("name", ["Tumornest", "Stroma"])
+@pytest.mark.parametrize(("side", "position"), SIDES.items(), ids=SIDES)
+def test_a_drawing_that_lies_clearly_better_from_another_side_is_refused(
+    tmp_path: Path, side: str, position: Position, name: str
+) -> None:
+    slide, tissue = slide_of(), tissue_of_pieces()
+    nests = [nest for nest in NESTS_OF_PIECES if 240 <= position(nest.x, nest.y)[1] <= HEIGHT - 240]
+    right = read_annotations([write(tmp_path / "a.geojson", *nests)], slide, DEFAULT_KINDS, tissue=tissue)
+    assert Samples.of(right, slide).share_on(tissue, slide) == pytest.approx(1, abs=0.01)
+    wrong = write(tmp_path / "b.geojson", *nests, position=position, name=name)
+    with pytest.raises(OffTissueError, match=side):
+        read_annotations([wrong], slide, DEFAULT_KINDS, tissue=tissue)
+
+
+@pytest.mark.parametrize(
+    ("side", "turn"),
+    {
+        "mirrored left to right": lambda values: values[:, ::-1],
+        "turned upside down": lambda values: values[::-1],
+        "turned by 180 degrees": lambda values: values[::-1, ::-1],
+    }.items(),
+)
+def test_a_mirrored_or_turned_mask_image_is_refused_though_most_of_it_lies_on_tissue(
+    tmp_path: Path, side: str, turn: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> None:
+    slide, tissue = slide_of(), tissue_of_pieces()
+    values = np.zeros((HEIGHT // 8, WIDTH // 8), dtype=np.uint8)
+    for value, boxes in ((2, PIECES), (1, NESTS_OF_PIECES)):
+        for box in boxes:
+            values[box.scaled(1 / 8).slices()] = value
+    cv2.imwrite(str(tmp_path / "right.png"), values)
+    assert not read_annotations([tmp_path / "right.png"], slide, DEFAULT_KINDS, tissue=tissue).notes
+    cv2.imwrite(str(tmp_path / "wrong.png"), np.ascontiguousarray(turn(values)))
+    with pytest.raises(OffTissueError, match=rf"% of .* lies on tissue.* {side}") as error:
+        read_annotations([tmp_path / "wrong.png"], slide, DEFAULT_KINDS, tissue=tissue)
+    assert error.value.share > 0.4
+
+
+@pytest.mark.parametrize("over_px", [0, 40, 160])
+def test_generous_outlines_are_no_mirrored_ones(tmp_path: Path, over_px: int) -> None:
+    """Their parts on glass would lie on tissue elsewhere, as a small drawing does in many places."""
+    slide, tissue = slide_of(), tissue_of_pieces()
+    for number, piece in enumerate(PIECES):
+        nests = [Box(piece.x - over_px, piece.y + 300, 400, 300), Box(piece.x + 500, piece.y_end - 200, 300, 200)]
+        path = write(tmp_path / f"{number}.geojson", *nests, Box(piece.x - over_px, piece.y + 900, 400, 300))
+        assert read_annotations([path], slide, DEFAULT_KINDS, tissue=tissue).num_polygons[Kind.TUMORNEST] == 3
