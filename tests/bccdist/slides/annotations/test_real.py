@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 from annotated_slides import blank_slide, whole
@@ -11,9 +12,10 @@ from annotated_slides import blank_slide, whole
 from bccdist.errors import AnnotationError
 from bccdist.files import read_json, write_json
 from bccdist.parts import Kind
-from bccdist.slides.annotations import Annotation, read_annotations
+from bccdist.slides.annotations import Annotation, OffTissueError, read_annotations
 from bccdist.slides.manifest import DEFAULT_KINDS, Kinds
 from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import tissue_mask
 
 pytestmark = pytest.mark.shared_data
 
@@ -183,3 +185,19 @@ def test_with_a_class_every_drawn_area_of_qupath_is_read(shared_data: Path, tmp_
     assert annotation.areas_um2[Kind.NORMAL] > 0
     if case.area_px2 is not None:
         assert annotation.areas_um2[Kind.NORMAL] == pytest.approx(case.area_px2, rel=1e-3)
+
+
+@pytest.mark.parametrize("slide_id", ["train-000", "train-013", "val1-001"])
+def test_masks_of_real_tissue_are_read_and_refused_when_mirrored_or_turned(
+    shared_data: Path, tmp_path: Path, slide_id: str
+) -> None:
+    folder = shared_data / "ebhi-slides"
+    values = cv2.imread(str(folder / f"{slide_id}.mask.png"), cv2.IMREAD_UNCHANGED)
+    kinds = Kinds(names={}, mask_values={0: None, 1: Kind.NORMAL, 2: Kind.TUMORNEST, 3: Kind.STROMA})
+    with Slide(folder / f"{slide_id}.tif", target_mpp=TARGET_MPP) as slide:
+        tissue = tissue_mask(slide)
+        assert not read_annotations([folder / f"{slide_id}.mask.png"], slide, kinds, tissue=tissue).notes
+        for turned in (values[:, ::-1], values[::-1], values[::-1, ::-1]):
+            cv2.imwrite(str(tmp_path / "turned.png"), np.ascontiguousarray(turned))
+            with pytest.raises(OffTissueError):
+                read_annotations([tmp_path / "turned.png"], slide, kinds, tissue=tissue)
