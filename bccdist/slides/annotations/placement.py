@@ -139,7 +139,7 @@ def require_on_tissue(path: Path, annotation: Annotation, slide: Slide, tissue: 
             change, here, there = better
             raise OffTissueError(
                 f"{path}: {here:.0%} of {what} lies on tissue, and {there:.0%} would lie there {change.name}: open "
-                "both together, and export it as level 0 shows it; if it is right as it is, take out what lies on glass",
+                "both together, and export it as level 0 shows it; if it is right, take out what lies on glass",
                 share=here,
             )
 
