@@ -268,6 +268,19 @@ def test_a_run_that_meets_its_time_limit_is_queued_again_and_ends_with_the_same_
     assert _num_steps(study) == NUM_STEPS, "no step is made twice"
 
 
+@pytest.mark.slow
+def test_a_run_that_does_not_listen_to_the_warning_is_queued_again_all_the_same(
+    mini_cluster: MiniCluster, study: StudyPaths, undisturbed: RunPaths
+) -> None:
+    """The warning comes as from Slurm, to the batch script; the ranks are halted, as by a hung network."""
+    job_id = _launch(mini_cluster, study, *SHORT, "--save-every-min", "0", "--signal-delay-s", "4")
+    _wait_for_steps(study, 3)
+    with _halted(job_id):
+        mini_cluster.ask("scancel", "--batch", "--signal=USR2", job_id)
+        _wait_for_a_restart(mini_cluster, job_id)
+    _assert_ends_like(mini_cluster, study, job_id, undisturbed)
+
+
 def _has_the_warning(pid: int) -> bool:
     """Whether USR2 has come to a halted process, which has not seen it yet, or has by now ended because of it."""
     try:
