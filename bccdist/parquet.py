@@ -1,10 +1,11 @@
 """Tables as parquet files that hold the SHA-256 of their bytes (`bccdist.seals`)."""
 
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,19 @@ from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, seal, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+IDENTITY_KEY = b"bccdist.identity"
+"""Key, in a file's metadata, of what the rows of one slide were made from."""
+
+
+def identity_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """What the rows of one slide were made from; empty where the file does not say it.
+
+    Raises:
+        ValueError: what stands there is no JSON.
+    """
+    text = (metadata or {}).get(IDENTITY_KEY)
+    return {} if text is None else dict(json.loads(text))
 
 
 class OpenTable:

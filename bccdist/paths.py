@@ -109,6 +109,11 @@ class StudyPaths:
         return self.root / "study.json"
 
     @property
+    def kept_manifest(self) -> Path:
+        """A copy of slides.csv as of the newest launch, with sections.csv and kinds.toml beside it."""
+        return self.root / "manifest" / "slides.csv"
+
+    @property
     def shards(self) -> ShardSetPaths:
         """The shard set."""
         return ShardSetPaths(self.root / "shards")

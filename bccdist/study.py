@@ -1,16 +1,50 @@
-"""A study: one manifest taken through all stages, in one folder."""
+"""A study: one manifest taken through all stages, in one folder, which may be moved, copied and mounted elsewhere.
 
+The study says where its manifest lies, seen from the study and by its absolute path, and keeps a copy of the rows. So
+the manifest is found again where both moved together or the study alone, and is not needed where neither place leads
+to it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import read_json, write_json
+from bccdist.files import csv_text, fingerprint_of_file, read_json, write_bytes, write_json, write_text
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
-from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
+
+_BESIDE_SLIDES = ("sections.csv", "kinds.toml")
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StudyRecord:
+    """The content of study.json; older versions wrote `manifest` as an absolute path, and not the last two."""
+
+    manifest: str
+    """Where slides.csv lies, relative to the study."""
+    phantom: bool
+    manifest_was_at: str = ""
+    """Its absolute path at the newest launch."""
+    digest: str = ""
+    """Of the manifest, at the newest launch."""
+
+    def places(self, root: Path) -> list[Path]:
+        """Where slides.csv may lie, the likeliest place first."""
+        places = [root.resolve() / self.manifest, Path(self.manifest_was_at or self.manifest)]
+        return list(dict.fromkeys(place.resolve() for place in places))
 
 
 def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False) -> Manifest:
     """Check a manifest and make a study of it, unless it is a dry run; the same manifest may come again.
+
+    It is the same if it lies where the study's manifest lies, or says the same and names slides with the same content,
+    wherever these lie now. In a study that is there, slides may have gone since: what is made of them may be all
+    that is needed.
 
     What may be wrong with the manifest, and what is not used of it, is told.
 
@@ -18,12 +52,11 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
         ManifestError: the manifest has faults.
         ConfigurationError: the folder is a study of another manifest.
     """
-    manifest = read_manifest(manifest_path)
-    study_file = StudyPaths(study_root).study
-    if study_file.exists() and (there := read_json(study_file)["manifest"]) != str(manifest.path):
-        raise ConfigurationError(
-            f"{study_root} is a study of {there}, not of {manifest.path}; give another folder with --study"
-        )
+    paths = StudyPaths(study_root)
+    is_new = not paths.study.exists()
+    manifest = read_manifest(manifest_path, files_must_exist=is_new)
+    if not is_new:
+        _refuse_another(paths, manifest)
     if not dry_run:
         keep_manifest(study_root, manifest)
     for warning in manifest.warnings:
@@ -34,23 +67,171 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
 
 
 def keep_manifest(study_root: Path, manifest: Manifest) -> None:
-    """Make a folder the study of a manifest, if it is none yet."""
-    study_file = StudyPaths(study_root).study
-    if not study_file.exists():
-        write_json(study_file, {"manifest": str(manifest.path), "phantom": manifest.is_phantom})
+    """Make a folder the study of a manifest, or note where the manifest lies now and what it says."""
+    paths = StudyPaths(study_root)
+    if manifest.path.resolve() == paths.kept_manifest.resolve():
+        return
+    record = _StudyRecord(
+        manifest=Path(os.path.relpath(manifest.path.resolve(), study_root.resolve())).as_posix(),
+        manifest_was_at=str(manifest.path),
+        digest=manifest.digest,
+        phantom=manifest.is_phantom,
+    )
+    if paths.study.exists() and _read_record(paths) == record and paths.kept_manifest.exists():
+        return
+    for name in _BESIDE_SLIDES:
+        source, kept = manifest.path.with_name(name), paths.kept_manifest.with_name(name)
+        if source.exists():
+            write_bytes(kept, source.read_bytes())
+        else:
+            kept.unlink(missing_ok=True)
+    write_text(paths.kept_manifest, _slides_csv(manifest, paths.kept_manifest.parent))
+    write_json(paths.study, asdict(record))
+
+
+def forget_manifest(study_root: Path) -> None:
+    """Undo `keep_manifest` where nothing was made of the study."""
+    paths = StudyPaths(study_root)
+    paths.study.unlink(missing_ok=True)
+    for name in (paths.kept_manifest.name, *_BESIDE_SLIDES):
+        paths.kept_manifest.with_name(name).unlink(missing_ok=True)
+    if paths.kept_manifest.parent.exists():
+        paths.kept_manifest.parent.rmdir()
 
 
 def manifest_of_study(study_root: Path) -> Manifest:
     """The manifest of a study; its files were there when it was claimed, and one that has gone since fails alone.
 
     Raises:
-        ConfigurationError: the folder is no study.
+        ConfigurationError: the folder is no study, or its manifest is nowhere to be found.
         ManifestError: the manifest has faults by now.
     """
-    study_file = StudyPaths(study_root).study
-    if not study_file.exists():
+    paths = StudyPaths(study_root)
+    if not paths.study.exists():
         raise ConfigurationError(
-            f"{study_root} is no study: {study_file.name} is not there; "
+            f"{study_root} is no study: {paths.study.name} is not there; "
             "begin with `python jobs/launch_study.py --manifest slides.csv --study FOLDER`"
         )
-    return read_manifest(Path(read_json(study_file)["manifest"]), files_must_exist=False)
+    record = _read_record(paths)
+    if (found := _found(paths, record)) is not None:
+        return found
+    places = " nor at ".join(map(str, record.places(study_root)))
+    advice = f"`python jobs/launch_study.py --study {study_root} --manifest NEW --only-missing` says where it is now"
+    if not paths.kept_manifest.exists():
+        raise ConfigurationError(f"{study_root}: its manifest is not at {places}; {advice}")
+    LOG.warning(
+        f"the manifest is not at {places}: the study's own copy of it, as of the newest launch, is read; {advice}"
+    )
+    return read_manifest(paths.kept_manifest, files_must_exist=False)
+
+
+def _read_record(paths: StudyPaths) -> _StudyRecord:
+    values = read_json(paths.study)
+    try:
+        return _StudyRecord(**{each.name: values[each.name] for each in fields(_StudyRecord) if each.name in values})
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{paths.study}: says no manifest ({error}); put it back from where it is whole"
+        ) from error
+
+
+def _found(paths: StudyPaths, record: _StudyRecord) -> Manifest | None:
+    """The manifest at the first place that has one of this study."""
+    was_at = Path(record.manifest_was_at or record.manifest).resolve()
+    for place in record.places(paths.root):
+        if not place.is_file():
+            continue
+        manifest = read_manifest(place, files_must_exist=False)
+        # At another place another data set may lie, which has a slides.csv as well.
+        if place == was_at or _has_the_slides_of(manifest, paths):
+            return manifest
+        LOG.warning(f"{place} has other slides than {paths.root} was made of, so it is not taken for its manifest")
+    return None
+
+
+def _has_the_slides_of(manifest: Manifest, paths: StudyPaths) -> bool:
+    """Whether a manifest names the study's slides in the same parts, perhaps with some more or some fewer."""
+    kept = read_manifest(paths.kept_manifest, files_must_exist=False)
+    here, there = ({(slide.slide_id, slide.part) for slide in each.slides} for each in (manifest, kept))
+    return here <= there or there <= here
+
+
+def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:
+    """Refuse a manifest that is not the study's.
+
+    Raises:
+        ConfigurationError: it lies elsewhere and says something else, or a slide has another content.
+    """
+    record = _read_record(paths)
+    there = _found(paths, record)
+    if there is not None and there.path.resolve() == manifest.path.resolve():
+        return
+    digests = {record.digest} if there is None else {record.digest, there.digest}
+    where = record.places(paths.root)[-1] if there is None else there.path
+    if digests == {""}:
+        LOG.warning(
+            f"{where} is not there, and this study of an older version keeps no copy: slides alone are compared"
+        )
+    elif manifest.digest not in digests:
+        raise ConfigurationError(
+            f"{paths.root} is a study of {where}, not of {manifest.path}, whose rows say something else; "
+            "give another folder with --study, or a manifest with the same rows but for the paths in them"
+        )
+    if changed := _changed_slides(paths, manifest):
+        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+        raise ConfigurationError(
+            f"{paths.root} was made from other slides than {manifest.path} names: {', '.join(changed[:_MOST_NAMED])}"
+            f"{more}; give the paths of the same files, or another folder with --study"
+        )
+    LOG.info(f"{manifest.path} says the same as {where}, and is the study's manifest from now on")
+
+
+def _changed_slides(paths: StudyPaths, manifest: Manifest) -> list[str]:
+    """Slides from which something was made and whose file is another one now, or is not named any more."""
+    named = {slide.slide_id: slide for slide in manifest.slides}
+    changed = []
+    for slide_id, fingerprint in _known_fingerprints(paths):
+        try:
+            is_same = slide_id in named and fingerprint_of_file(named[slide_id].path) == fingerprint
+        except FileNotFoundError:  # gone: what was made of it is all that there is
+            continue
+        if not is_same:
+            changed.append(slide_id)
+    return changed
+
+
+def _known_fingerprints(paths: StudyPaths) -> Iterator[tuple[str, str]]:
+    """The slides from which something was made, each with the fingerprint of its file."""
+    import pyarrow.parquet as pq
+
+    from bccdist.parquet import identity_in
+
+    seen = set()
+    for path in (*paths.shards.rows("x").parent.glob("*.parquet"), *sorted(paths.ledger.rglob("*.parquet"))):
+        if path.stem not in seen:
+            seen.add(path.stem)
+            if fingerprint := identity_in(pq.read_schema(path).metadata).get("slide_fingerprint"):
+                yield path.stem, fingerprint
+
+
+def _slides_csv(manifest: Manifest, folder: Path) -> str:
+    """The rows of slides.csv with paths that are relative to another folder; absolute ones stay so."""
+    extra = list(dict.fromkeys(column for slide in manifest.slides for column in slide.extra))
+    columns = ["slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner", *extra]
+    return csv_text(columns, (_slide_row(slide, manifest.path.parent, folder) for slide in manifest.slides))
+
+
+def _slide_row(slide: SlideRecord, before: Path, folder: Path) -> dict[str, Any]:
+    def seen_from_there(path: Path) -> str:
+        return os.path.relpath(path, folder.resolve()) if path.is_relative_to(before) else str(path)
+
+    return {
+        "slide_id": slide.slide_id,
+        "part": slide.part.short,
+        "path": seen_from_there(slide.path),
+        "annotation": ";".join(map(seen_from_there, slide.annotations)),
+        "mpp": "" if slide.mpp is None else repr(slide.mpp),
+        "patient_id": slide.patient_id,
+        "scanner": slide.scanner,
+        **slide.extra,
+    }

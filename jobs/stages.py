@@ -15,7 +15,7 @@ from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.requirements import lacks_of_pixels, listed, mixed_up_scales
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import stages_of
-from bccdist.study import keep_manifest
+from bccdist.study import forget_manifest, keep_manifest
 from jobs.slurm import queue
 from jobs.slurm.chunks import balanced_chunks, expected_costs
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
@@ -58,7 +58,7 @@ def launch_entries(
             launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])
     except BccdistError:
         if is_new and not launch.paths.journal.exists():
-            launch.paths.study.unlink(missing_ok=True)
+            forget_manifest(launch.study)
         raise
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from bccdist.configuration import ShardConfig, config_digest
 from bccdist.errors import ShardError
 from bccdist.files import digest_of, fingerprint_of_file, sha256_of_file
-from bccdist.parquet import write_table
+from bccdist.parquet import IDENTITY_KEY, identity_in, write_table
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_index
@@ -26,7 +26,6 @@ from bccdist.slides.versions import SECTION_METHOD
 
 TILED_PARTS = (Part.TRAINING, Part.VALIDATION_1)
 """The parts that are stored as patches; slides of the others are read directly."""
-_IDENTITY_KEY = b"bccdist.identity"
 _TAR_KEY = b"bccdist.tar"
 
 
@@ -101,7 +100,7 @@ def write_rows(path: Path, rows: SlideRows) -> None:
     """Write a rows file atomically."""
     metadata = {
         **(SCHEMA.metadata or {}),
-        _IDENTITY_KEY: json.dumps(asdict(rows.identity), sort_keys=True),
+        IDENTITY_KEY: json.dumps(asdict(rows.identity), sort_keys=True),
         _TAR_KEY: json.dumps(asdict(rows.tar), sort_keys=True),
     }
     write_table(path, rows.table.replace_schema_metadata(metadata))
@@ -116,7 +115,7 @@ def read_rows(path: Path) -> SlideRows:
     table = read_index(path)
     metadata = table.schema.metadata or {}
     try:
-        identity = Identity(**json.loads(metadata[_IDENTITY_KEY]))
+        identity = Identity(**identity_in(metadata))
         tar = TarRecord(**json.loads(metadata[_TAR_KEY]))
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(

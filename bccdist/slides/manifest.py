@@ -120,14 +120,11 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """Names the content of the manifest, not of the slides; a data set that moves as a whole keeps it."""
-        slides = [
-            [
-                *_FACTS_OF_SLIDE(slide),
-                *(os.path.relpath(path, self.path.parent) for path in (slide.path, *slide.annotations)),
-            ]
-            for slide in self.slides
-        ]
+        """Names what the rows say, not where files lie: a data set that is moved or linked elsewhere keeps it.
+
+        Slides and annotations are known by their own content, which stands beside everything that is made of them.
+        """
+        slides = [[*_FACTS_OF_SLIDE(slide), len(slide.annotations)] for slide in self.slides]
         facts = [slides, [_FACTS_OF_SECTION(section) for section in self.sections], repr(self.kinds)]
         # Added only where it is said, so that other manifests keep the digest that they had without it.
         return digest_of([*facts, sorted(self.kinds.frames.items())] if self.kinds.frames else facts)

@@ -11,12 +11,10 @@ from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import digest_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.log import LOG
-from bccdist.parquet import open_table
+from bccdist.parquet import IDENTITY_KEY, identity_in, open_table
 from bccdist.sections.ledger import why_outdated
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 
-IDENTITY_KEY = "bccdist.identity"
-"""Key of the identity in the metadata of a ledger file."""
 METHOD_VERSION = "2"
 """Raised when the same slide, weights and configuration come to give other heatmaps."""
 
@@ -38,7 +36,7 @@ class InferenceIdentity:
     @property
     def as_metadata(self) -> dict[str, str]:
         """The identity as the metadata of a ledger file."""
-        return {IDENTITY_KEY: json.dumps(asdict(self), sort_keys=True)}
+        return {IDENTITY_KEY.decode(): json.dumps(asdict(self), sort_keys=True)}
 
 
 def inference_digest(
@@ -88,7 +86,7 @@ def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
         return False
     try:
         metadata = table.schema.metadata or {}
-        there = InferenceIdentity(**json.loads(metadata[IDENTITY_KEY.encode()]))
+        there = InferenceIdentity(**identity_in(metadata))
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerError(
             f"{path}: not written by the inference stage ({type(error).__name__}: {error}); "
