@@ -3,12 +3,15 @@
 Locally a stage is done when it was launched; on Slurm it is queued, and those that wait for it depend on it.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
 from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
 from bccdist.installed import has_openvino, lack_for_compiling
+from bccdist.log import LOG
 from bccdist.networks.starting import read_start
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -54,12 +57,22 @@ def launch_entries(
     try:
         with submitting(launch, stages) as submitter:
             if not launch.dry_run:
-                keep_manifest(launch.study, manifest)
+                _keep_where_it_can_be_written(launch.study, manifest)
             launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])
     except BccdistError:
         if is_new and not launch.paths.journal.exists():
             forget_manifest(launch.study)
         raise
+
+
+def _keep_where_it_can_be_written(study: Path, manifest: Manifest) -> None:
+    """Note where the manifest lies now; in a study that is read-only nothing is noted, and all may be done."""
+    try:
+        keep_manifest(study, manifest)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not StudyPaths(study).study.exists():
+            raise
+        LOG.warning(f"{study} cannot be written to ({error.strerror}): nothing is noted there")
 
 
 def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator[str]:

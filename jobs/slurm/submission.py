@@ -20,6 +20,7 @@ from bccdist.errors import ClusterError, ConfigurationError, StageFailedError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
+from bccdist.stages.table import TABLE
 from jobs.slurm import commands, journal, local_processes, marks, queue
 from jobs.slurm.commands import SlurmCommandError
 from jobs.slurm.follow import GroupExecutor, ended_with_us, follow
@@ -157,7 +158,7 @@ class _Opened:
         if self._code is None:
             paths = self.launch.paths
             self.stack.enter_context(launch_lock(paths.launch_lock))
-            _refuse_beside_local_jobs(paths.journal)
+            _refuse_beside_local_jobs(paths.journal, self.stages)
             self._code = take_snapshot(paths.code)
             # Before the first job, also to see that the journal can be written: jobs that are not in it are nobody's.
             plan = journal.Plan(
@@ -205,13 +206,14 @@ class _Opened:
         return logs
 
 
-def _refuse_beside_local_jobs(path: Path) -> None:
+def _refuse_beside_local_jobs(path: Path, stages: Sequence[Stage]) -> None:
     """Refuse while local jobs of an earlier launch, which was killed, still work on this study here.
 
     Raises:
         ConfigurationError: they do; it names them.
     """
-    here = [each for each in journal.read(path) if each.cluster == "local" and each.host == socket.gethostname()]
+    entries = journal.read(path, (*TABLE, *stages))
+    here = [each for each in entries if each.cluster == "local" and each.host == socket.gethostname()]
     if left := local_processes.still_there([process for each in here for process in each.processes]):
         raise ConfigurationError(
             "local jobs of an earlier launch, which was killed, still work on this study: "
@@ -294,7 +296,7 @@ class _SlurmSubmitter:
     def _live_entries(self) -> dict[Stage, journal.JournalEntry]:
         """The newest job of each stage that waits or runs."""
         if self._live is None:
-            self._live = _live_entries(self.launch)
+            self._live = _live_entries(self.launch, self._opened.stages)
         return self._live
 
     def _submit_new(self, work: Work, code: Snapshot, after: Sequence[Submitted]) -> Submitted:
@@ -330,13 +332,13 @@ class _SlurmSubmitter:
         return f"queued by an earlier launch{owner}{other}, not submitted again"
 
 
-def _live_entries(launch: Launch) -> dict[Stage, journal.JournalEntry]:
+def _live_entries(launch: Launch, stages: Sequence[Stage]) -> dict[Stage, journal.JournalEntry]:
     """The newest job of each stage that waits or runs, whoever submitted it.
 
     Raises:
         ClusterError: the queue cannot be read, so nobody knows what is in it.
     """
-    newest = journal.newest(journal.read(launch.paths.journal))
+    newest = journal.newest(journal.read(launch.paths.journal, (*TABLE, *stages)))
     entries = {
         stage: each
         for stage, each in newest.items()

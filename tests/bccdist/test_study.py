@@ -1,17 +1,22 @@
 """A folder is the study of one manifest, which may come again and is checked each time."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from study_folders import ledger_row
 
 from bccdist.errors import ConfigurationError, ManifestError
-from bccdist.files import read_json
+from bccdist.files import fingerprint_of_file, read_json, write_json
+from bccdist.paths import StudyPaths
+from bccdist.sections.ledger import write_rows
+from bccdist.stages.inference_identity import InferenceIdentity
 from bccdist.study import claim_study, manifest_of_study
 
 
-def write_manifest(folder: Path, *, scanner: str = "") -> Path:
-    folder.mkdir()
-    (folder / "a.tif").write_bytes(b"")
+def write_manifest(folder: Path, *, scanner: str = "", content: bytes = b"") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "a.tif").write_bytes(content)
     path = folder / "slides.csv"
     path.write_text(f"slide_id,part,path,scanner\na,Test,a.tif,{scanner}\n", encoding="utf-8")
     return path
@@ -35,7 +40,7 @@ def test_the_same_manifest_may_come_again_by_another_way(tmp_path: Path, monkeyp
 def test_another_manifest_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     path = write_manifest(tmp_path / "data")
     claim_study(tmp_path / "study", path)
-    other = write_manifest(tmp_path / "other")
+    other = write_manifest(tmp_path / "other", scanner="S360")
     with pytest.raises(ConfigurationError, match="is a study of") as error:
         claim_study(tmp_path / "study", other)
     assert str(path) in str(error.value)
@@ -87,3 +92,79 @@ def test_what_may_be_wrong_is_told_at_the_launch(tmp_path: Path, caplog: pytest.
         ("WARNING", True),
         ("INFO", True),
     ]
+
+
+def made_study(folder: Path) -> Path:
+    """A study of a data set beside it, in which something was made of its slide."""
+    path = write_manifest(folder / "data", content=b"pixels")
+    claim_study(folder / "study", path)
+    identity = InferenceIdentity(
+        weights_digest="w",
+        config_digest="c",
+        slide_fingerprint=fingerprint_of_file(folder / "data" / "a.tif"),
+        sections_digest="s",
+    )
+    rows = [ledger_row(slide_id="a", setting="unet")]
+    write_rows(StudyPaths(folder / "study").ledger_rows("unet", 1, "a"), rows, metadata=identity.as_metadata)
+    return folder / "study"
+
+
+def test_a_study_that_was_moved_with_its_data_finds_its_manifest_there(tmp_path: Path) -> None:
+    made_study(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert manifest_of_study(tmp_path / "there" / "study").path == tmp_path / "there" / "data" / "slides.csv"
+
+
+def test_a_study_that_was_moved_alone_finds_its_manifest_where_it_stayed(tmp_path: Path) -> None:
+    made_study(tmp_path / "here").rename(tmp_path / "study")
+    assert manifest_of_study(tmp_path / "study").path == tmp_path / "here" / "data" / "slides.csv"
+
+
+def test_a_study_whose_data_has_gone_is_read_by_its_own_copy_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = made_study(tmp_path)
+    (tmp_path / "data").rename(tmp_path / "away")
+    manifest = manifest_of_study(study)
+    assert [(slide.slide_id, slide.part) for slide in manifest.slides] == [("a", "Test")]
+    assert "the study's own copy of it" in caplog.text
+    assert "--manifest NEW" in caplog.text
+
+
+def test_another_data_set_at_the_old_place_is_not_taken_for_the_study_s(tmp_path: Path) -> None:
+    study = made_study(tmp_path / "here")
+    study.rename(tmp_path / "study")
+    shutil.rmtree(tmp_path / "here" / "data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "slides.csv").write_text("slide_id,part,path\nother,Test,other.tif\n", encoding="utf-8")
+    assert [slide.slide_id for slide in manifest_of_study(tmp_path / "study").slides] == ["a"]
+
+
+def test_the_same_rows_at_another_place_are_the_study_s_manifest_from_then_on(tmp_path: Path) -> None:
+    study = made_study(tmp_path)
+    shutil.copytree(tmp_path / "data", tmp_path / "mounted", copy_function=shutil.copy)
+    shutil.rmtree(tmp_path / "data")
+    claim_study(study, tmp_path / "mounted" / "slides.csv")
+    assert manifest_of_study(study).path == tmp_path / "mounted" / "slides.csv"
+
+
+def test_the_same_rows_with_another_slide_s_pixels_are_refused(tmp_path: Path) -> None:
+    study = made_study(tmp_path)
+    other = write_manifest(tmp_path / "other", content=b"other pixels")
+    with pytest.raises(ConfigurationError, match=r"was made from other slides than .*other.* names: a"):
+        claim_study(study, other)
+
+
+def test_slides_that_have_gone_do_not_stop_a_launch(tmp_path: Path) -> None:
+    study = made_study(tmp_path)
+    (tmp_path / "data" / "a.tif").unlink()
+    assert len(claim_study(study, tmp_path / "data" / "slides.csv").slides) == 1
+
+
+def test_a_study_of_an_older_version_is_read_by_its_absolute_path(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path / "data")
+    (tmp_path / "study").mkdir()
+    write_json(tmp_path / "study" / "study.json", {"manifest": str(path), "phantom": False})
+    assert manifest_of_study(tmp_path / "study").path == path
+    claim_study(tmp_path / "study", path)
+    assert read_json(tmp_path / "study" / "study.json")["manifest"] == "../data/slides.csv"

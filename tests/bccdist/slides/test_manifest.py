@@ -390,8 +390,8 @@ def test_faulty_kinds_are_a_fault(tmp_path: Path, kinds: str) -> None:
 CHANGED = {
     "a label": (f"{SLIDES}a,train,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Normal,,,,,\n", None),
     "no label": (f"{SLIDES}a,train,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,,,,,,\n", None),
-    "another file": (f"{SLIDES}a,train,b.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
-    "another annotation": (f"{SLIDES}a,train,a.tif,b.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
+    "two annotations": (f"{SLIDES}a,train,a.tif,a.geojson;b.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
+    "another part": (f"{SLIDES}a,test,a.tif,a.geojson,,,\n", f"{SECTIONS}a,a-0,Tumor,,,,,\n", None),
     "another kind": (
         f"{SLIDES}a,train,a.tif,a.geojson,,,\n",
         f"{SECTIONS}a,a-0,Tumor,,,,,\n",

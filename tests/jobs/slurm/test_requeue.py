@@ -41,7 +41,7 @@ class Batch:
         is_array: bool = False,
         timeout_min: int = 600,
         setup: tuple[str, ...] = (),
-        delay_s: int = 4,
+        delay_s: int = 40,
     ) -> "subprocess.Popen[bytes]":
         """Run the script with these lines of bash in the place of srun and the ranks."""
         self._stand_in("squeue", f"echo {self.state}" if self.state else "exit 1")
@@ -162,7 +162,7 @@ def test_ranks_that_end_well_or_with_an_error_after_the_warning_are_not_queued_a
 
 def test_a_rank_that_hangs_is_given_up_before_the_time_ends(batch: Batch) -> None:
     begin_s = time.monotonic()
-    assert tell_once_ready(batch, batch.start(ready(batch, HUNG)), signal.SIGUSR2) == 137
+    assert tell_once_ready(batch, batch.start(ready(batch, HUNG), delay_s=4), signal.SIGUSR2) == 137
     assert 2.5 < time.monotonic() - begin_s < 30
     assert "the ranks have not ended within 3 s after the warning: they are given up" in batch.said
     assert "it was warned that its time ends: the job is queued again" in batch.said
