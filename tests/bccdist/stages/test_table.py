@@ -71,7 +71,7 @@ def test_a_new_stage_is_launched_watched_and_completed(tmp_path: Path, monkeypat
     for slide_id, content in (("a", "xyz"), ("b", "")):
         (tmp_path / f"{slide_id}.tif").write_text(content)
     (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Test,a.tif\nb,Test,b.tif\n")
-    paths = StudyPaths(tmp_path / "study")
+    paths = StudyPaths(tmp_path / "study: 10:30, new")  # no PYTHONPATH can hold a colon
     manifest = claim_study(paths.root, tmp_path / "slides.csv")
     launch = Launch(study=paths.root, cluster=ClusterConfig(cluster="local", max_parallel=2))
 
