@@ -4,9 +4,11 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
-from bccdist.errors import BccdistError
+import bccdist
+from bccdist.errors import BccdistError, ConfigurationError
 from bccdist.log import set_up_logging
 from bccdist.surroundings import advice_on, settle
 
@@ -34,6 +36,7 @@ def run_command(
     set_up_logging()
     try:
         try:
+            _refuse_other_checkout()
             code = main()
         finally:
             # Here and not at the interpreter's end, where nobody could catch that the reader is gone.
@@ -58,6 +61,26 @@ def run_command(
         if (advice := advice_on(error)) is None:
             raise
         sys.exit(f"error: {error}; {advice}")
+
+
+def _refuse_other_checkout() -> None:
+    """Refuse to run a command of one copy of the project with the packages of another, which Python found first.
+
+    Raises:
+        ConfigurationError: it is so.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    package = Path(bccdist.__file__).resolve().parent
+    if script is None:
+        return
+    folder = Path(script).resolve().parent.parent
+    own = folder / package.name
+    if folder != package.parent and (own / "__init__.py").is_file():
+        raise ConfigurationError(
+            f"{script} is of {folder}, but Python imports {package.name} from {package.parent}, so other code would "
+            f"run: call the command of {package.parent}, or install {folder} for this Python (`{sys.executable} -m "
+            f"pip install --no-deps --editable {folder}`)"
+        )
 
 
 def _nobody_reads(stream: TextIO) -> bool:

@@ -16,6 +16,30 @@ from zipfile import ZipInfo
 from bccdist.errors import ConfigurationError
 
 
+def as_given(path: Path) -> Path:
+    """The absolute path, through the links by which the user names it.
+
+    A home may be a link to where the file system lies on this machine; other machines know the link, and may not know
+    what it leads to here. Only what stands before a `..` is followed, as the file system itself would.
+    """
+    if not path.is_absolute():
+        path = _working_folder() / path
+    if ".." not in path.parts:
+        return path
+    last = len(path.parts) - path.parts[::-1].index("..")
+    return Path(*path.parts[:last]).resolve().joinpath(*path.parts[last:])
+
+
+def _working_folder() -> Path:
+    """As the shell came into it, where it says so truly."""
+    shells = Path(os.environ.get("PWD", ""))
+    try:
+        is_it = shells.is_absolute() and ".." not in shells.parts and shells.samefile(".")
+    except OSError:
+        is_it = False
+    return shells if is_it else Path.cwd()
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A unique temporary path beside `path`; moved to `path` on success, removed on error.

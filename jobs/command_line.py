@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from bccdist.command import run_command
+from bccdist.files import as_given
 from bccdist.presets import preset_named
 from bccdist.surroundings import require_folder
 from jobs.slurm.sites import ClusterConfig, read_site
@@ -37,7 +38,7 @@ class LauncherArguments:
     def launch(self) -> Launch:
         """What the stages need of it; absolute, because jobs run in other folders."""
         return Launch(
-            study=self.study.resolve(),
+            study=as_given(self.study),
             cluster=self.cluster,
             dry_run=self.dry_run,
             only_missing=self.only_missing,
@@ -63,7 +64,7 @@ def _arguments(kind: type[Arguments], train_field: str | None) -> Arguments:
     defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
     if train_field is not None and preset is not None:
         defaults[train_field] = preset_named(preset)
-    command = (str(Path(sys.argv[0]).resolve()), *words)
+    command = (str(as_given(Path(sys.argv[0]))), *words)
     return replace(tyro.cli(kind, default=kind(**defaults)), command=command)
 
 

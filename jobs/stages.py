@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
 from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
+from bccdist.files import as_given
 from bccdist.installed import has_openvino, lack_for_compiling
 from bccdist.log import LOG
 from bccdist.networks.starting import read_start
@@ -193,7 +194,7 @@ def fit_for_jobs(stage: Stage) -> Stage:
     config = stage.config
     if not isinstance(config, TrainConfig):
         return stage
-    files = {name: path.resolve() for name in ("encoder_weights", "start_from") if (path := getattr(config, name))}
+    files = {name: as_given(path) for name in ("encoder_weights", "start_from") if (path := getattr(config, name))}
     return replace(stage, config=replace(config, **files))
 
 

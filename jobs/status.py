@@ -22,6 +22,7 @@ from bccdist.command import run_command
 from bccdist.configuration import SETTINGS
 from bccdist.durations import as_duration
 from bccdist.errors import ClusterError, ConfigurationError
+from bccdist.files import as_given
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.stage import Stage, StageProgress
@@ -449,7 +450,7 @@ def retry(stages: Sequence[StageStatus], study: Path) -> None:
 
 def main(arguments: StatusArguments) -> int:
     """Print the status; 1 if something failed that is in no queue."""
-    study = arguments.study.resolve()
+    study = as_given(arguments.study)
     stages, notes = status_of(study)
     if arguments.json:
         print(json.dumps(as_json(stages, notes), indent=2))

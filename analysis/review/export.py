@@ -101,7 +101,7 @@ def export_review(study_root: Path, out: Path) -> str:
             '--reviewer "NAME"`'
         )
     target = out / "sections.csv"
-    if target.resolve() == manifest.path.with_name(target.name):
+    if target.resolve() == manifest.path.with_name(target.name).resolve():
         raise ConfigurationError(f"{target} is the study's own; give another folder, compare, and put it there then")
     resolved = resolve(journals)
     sections = placed_sections(paths, manifest)

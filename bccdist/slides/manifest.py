@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from bccdist.errors import ManifestError
-from bccdist.files import digest_of
+from bccdist.files import as_given, digest_of
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.frames import DEFAULT_FRAMES, Frame
 from bccdist.slides.geometry import Box
@@ -217,7 +217,7 @@ def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Mani
         The manifest of those rows that have no fault of their own, and the faults, one sentence each. Of slides
         that share a slide_id the first one stays.
     """
-    path = path.resolve()
+    path = as_given(path)
     sections_path = path.with_name("sections.csv")
     files = _Files(path.parent, must_exist=files_must_exist)
     slides = _read_table(path, _NEEDED_OF_SLIDE, _SLIDE_COLUMNS, lambda row: _parse_slide(row, files))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import atomic_path, read_json, sha256_of_file, write_json
+from bccdist.files import as_given, atomic_path, read_json, sha256_of_file, write_json
 from bccdist.log import LOG
 from jobs.slurm import archive_main
 from jobs.slurm.archive_main import PACKAGES
@@ -91,12 +91,12 @@ def take_snapshot(folder: Path, *, repository: Path = REPOSITORY) -> Snapshot:
     """
     repository = repository.resolve()
     try:
-        return _of_commit(folder.resolve(), repository)
+        return _of_commit(as_given(folder), repository)
     except _NoGitError as reason:
         LOG.warning(f"code snapshot without a commit: {reason}; the code itself is kept all the same")
         contents = _read_files(repository, _files_without_git(repository))
         facts: dict[str, object] = {"commit": None, "branch": None, "dirty": True, "left_out": []}
-        return _write(folder.resolve(), f"nogit-{_digest(contents, b'')}", contents, b"", facts)
+        return _write(as_given(folder), f"nogit-{_digest(contents, b'')}", contents, b"", facts)
 
 
 def _of_commit(folder: Path, repository: Path) -> Snapshot:

@@ -17,6 +17,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bccdist.errors import ClusterError, ConfigurationError, StageFailedError
+from bccdist.files import as_given
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
@@ -126,6 +127,7 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
             yield _LocalSubmitter(launch, stack, tuple(stages))
         else:
             _require_srun()
+            _require_usable_path(launch.study)
             cluster, said = with_profile(launch.cluster, os.environ)
             for sentence in said:
                 LOG.warning(sentence)
@@ -133,6 +135,15 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
             # Also if a later job is refused: those before it are queued.
             stack.callback(submitter.report)
             yield submitter
+
+
+def _require_usable_path(study: Path) -> None:
+    """Slurm reads a percent sign and a backslash in the path of a log as a pattern."""
+    if found := sorted(set(str(study)) & set("%\\\n")):
+        raise ConfigurationError(
+            f"the study's path {str(study)!r} has {' and '.join(map(repr, found))} in it, which Slurm does not take "
+            "in the path of a log: give another --study"
+        )
 
 
 def _require_srun() -> None:
@@ -548,8 +559,11 @@ def _fewest_nodes(cluster: ClusterConfig, work: Work) -> dict[str, str]:
 
 
 def _further_options(cluster: ClusterConfig) -> dict[str, Any]:
-    """A dependency that cannot be met anymore ends the job, and a lost node brings it back into the queue."""
-    options: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+    """A dependency that cannot be met anymore ends the job, and a lost node brings it back into the queue.
+
+    Jobs start in the folder of the launch by the user's name for it: sbatch would give it the name without links.
+    """
+    options: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "chdir": str(as_given(Path()))}
     return options | {name: value or True for name, value in cluster.sbatch_options.items()}
 
 

@@ -1,6 +1,8 @@
 """Every command line ends with an exit code that says how, and without a traceback that helps nobody."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,3 +119,34 @@ def test_help_that_is_cut_ends_without_a_word(words: list[str], tmp_path: Path) 
         command.stdout.close()
         assert command.wait(timeout=60) == 141
     assert errors.read_text() == ""
+
+
+def other_checkout(folder: Path) -> Path:
+    """The commands of this one, and packages that nobody is to import."""
+    for command in COMMANDS:
+        (folder / command).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / command, folder / command)
+    (folder / "bccdist").mkdir()
+    (folder / "bccdist" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["jobs/launch_train.py", "jobs/status.py", "analysis/make.py"])
+def test_a_command_of_one_checkout_does_not_run_the_code_of_another(command: str, tmp_path: Path) -> None:
+    folder = other_checkout(tmp_path / "other")
+    linked = tmp_path / "link"
+    linked.symlink_to(folder)
+    for place in (folder, linked):
+        words = [sys.executable, place / command, "--help"]
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 1
+        assert f"is of {folder}, but Python imports bccdist from {REPOSITORY}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_link_to_this_checkout_is_this_checkout(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(REPOSITORY)
+    command = [sys.executable, tmp_path / "link" / "jobs" / "launch_train.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import pytest
 
 from bccdist.errors import ConfigurationError
 from bccdist.files import (
+    as_given,
     atomic_path,
     csv_text,
     digest_of,
@@ -175,3 +176,27 @@ def test_damaged_json_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"a\.json: damaged, not valid JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_path_stays_as_it_was_given_through_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that is a link leads elsewhere on other machines."""
+    (tmp_path / "disk" / "user" / "work").mkdir(parents=True)
+    home = tmp_path / "home"
+    home.symlink_to(tmp_path / "disk" / "user")
+    assert as_given(home / "study") == home / "study"
+    monkeypatch.chdir(home / "work")
+    monkeypatch.setenv("PWD", str(home / "work"))
+    assert as_given(Path("study")) == home / "work" / "study"
+    assert as_given(Path()) == home / "work"
+    assert as_given(Path("../study")) == tmp_path / "disk" / "user" / "study"
+    assert as_given(home / ".." / "study" / "new") == tmp_path / "disk" / "study" / "new"
+
+
+@pytest.mark.parametrize("shells", ["", "work", "{tmp_path}", "{tmp_path}/gone", "{tmp_path}/other/../work"])
+def test_a_shells_word_for_the_working_folder_that_is_not_true_is_not_believed(
+    shells: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PWD", shells.format(tmp_path=tmp_path))
+    assert as_given(Path("study")) == tmp_path / "work" / "study"

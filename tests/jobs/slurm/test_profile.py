@@ -9,6 +9,7 @@ from counting_slurm import CountingSlurm
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.paths import StudyPaths
 from bccdist.stages.table import SHARDS
+from jobs.command_line import LauncherArguments
 from jobs.slurm import submission
 from jobs.slurm.profile import with_profile
 from jobs.slurm.sites import ClusterConfig
@@ -195,3 +196,28 @@ def test_an_sbatch_that_does_not_answer_is_asked_again_after_its_job_was_taken_b
     monkeypatch.setattr(submission.queue, "cancel", taken_back.extend)
     assert submit(tmp_path) == ["8"]
     assert taken_back == ["7"]
+
+
+def test_jobs_get_the_paths_that_the_user_gave(
+    slurm: CountingSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk" / "work").mkdir(parents=True)
+    home = tmp_path / "home"
+    home.symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(home / "work")
+    monkeypatch.setenv("PWD", str(home / "work"))
+    launch = LauncherArguments(study=Path("study"), cluster=CLUSTER).launch
+    assert launch.study == home / "work" / "study"
+    submit(launch.study.parent)
+    script = (slurm.folder / "script").read_text()
+    assert options(script)["chdir"] == str(home / "work")
+    assert str(home / "work" / "study") in script
+    assert str(tmp_path / "disk") not in script
+    logs = Path(options(script)["output"]).parent
+    assert logs.is_dir(), "it is there before any job, so that one which cannot start can say why"
+
+
+@pytest.mark.parametrize("name", ["100%", "a%jb", "back\\slash", "two\nlines"])
+def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(name: str, slurm: CountingSlurm, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="which Slurm does not take in the path of a log"):
+        submit(tmp_path / name)
