@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import csv_text, fingerprint_of_file, read_json, write_bytes, write_json, write_text
+from bccdist.files import as_given, csv_text, fingerprint_of_file, read_json, write_bytes, write_json, write_text
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
@@ -34,9 +34,14 @@ class _StudyRecord:
     """Of the manifest, at the newest launch."""
 
     def places(self, root: Path) -> list[Path]:
-        """Where slides.csv may lie, the likeliest place first."""
-        places = [root.resolve() / self.manifest, Path(self.manifest_was_at or self.manifest)]
-        return list(dict.fromkeys(place.resolve() for place in places))
+        """Where slides.csv may lie, the likeliest place first, by the names that other machines know, too."""
+        seen_from_here = (root.resolve() / self.manifest).resolve()
+        was_at = Path(self.manifest_was_at or self.manifest)
+        places = {seen_from_here: seen_from_here, was_at.resolve(): was_at}
+        through_links = Path(os.path.normpath(as_given(root) / self.manifest))
+        if places[seen_from_here] == seen_from_here == through_links.resolve():
+            places[seen_from_here] = through_links
+        return list(places.values())
 
 
 def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False) -> Manifest:
@@ -143,7 +148,7 @@ def _found(paths: StudyPaths, record: _StudyRecord) -> Manifest | None:
             continue
         manifest = read_manifest(place, files_must_exist=False)
         # At another place another data set may lie, which has a slides.csv as well.
-        if place == was_at or _has_the_slides_of(manifest, paths):
+        if place.resolve() == was_at or _has_the_slides_of(manifest, paths):
             return manifest
         LOG.warning(f"{place} has other slides than {paths.root} was made of, so it is not taken for its manifest")
     return None

@@ -194,8 +194,8 @@ def fit_for_jobs(stage: Stage) -> Stage:
     config = stage.config
     if not isinstance(config, TrainConfig):
         return stage
-    files = {name: as_given(path) for name in ("encoder_weights", "start_from") if (path := getattr(config, name))}
-    return replace(stage, config=replace(config, **files))
+    weights, start = (path and as_given(path) for path in (config.encoder_weights, config.start_from))
+    return replace(stage, config=replace(config, encoder_weights=weights, start_from=start))
 
 
 def _work(stage: Stage, tasks: Sequence[StageTask], cluster: ClusterConfig) -> Work:

@@ -168,3 +168,18 @@ def test_a_study_of_an_older_version_is_read_by_its_absolute_path(tmp_path: Path
     assert manifest_of_study(tmp_path / "study").path == path
     claim_study(tmp_path / "study", path)
     assert read_json(tmp_path / "study" / "study.json")["manifest"] == "../data/slides.csv"
+
+
+@pytest.mark.parametrize("manifest_by_link", [True, False])
+def test_a_study_in_a_home_that_is_a_link_names_its_manifest_through_the_link(
+    tmp_path: Path, *, manifest_by_link: bool
+) -> None:
+    """Jobs on other machines read it, where the home is another link."""
+    write_manifest(tmp_path / "disk" / "user" / "data")
+    home = tmp_path / "home"
+    home.symlink_to(tmp_path / "disk" / "user")
+    claimed_by = home if manifest_by_link else tmp_path / "disk" / "user"
+    manifest = claim_study(home / "study", claimed_by / "data" / "slides.csv")
+    assert manifest.path == claimed_by / "data" / "slides.csv"
+    found = manifest_of_study(home / "study")
+    assert [found.path, found.slides[0].path] == [home / "data" / "slides.csv", home / "data" / "a.tif"]
