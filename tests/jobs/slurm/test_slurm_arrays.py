@@ -41,7 +41,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
 @pytest.fixture(scope="module")
 def finished(drawn: SmallStudy, mini_cluster: MiniCluster, tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
     """Taken through all stages on the cluster by one command."""
-    study = StudyPaths(tmp_path_factory.mktemp("finished") / "study")
+    # A path that no PYTHONPATH can hold, and that a shell would take apart.
+    study = StudyPaths(tmp_path_factory.mktemp("finished") / "a lab's: new" / "study")
     said = mini_cluster.launch("jobs/launch_study.py", "--manifest", drawn.manifest, "--study", study.root, *STUDY)
     ids = job_ids(said)
     assert len(ids) == 7, said
