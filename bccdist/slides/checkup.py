@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
+from bccdist.slides.annotations.contradictions import TwoKindsError, contradiction, require_one_kind
 from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.geometry import Box
@@ -64,6 +65,7 @@ class Code(StrEnum):
     UNKNOWN_NAMES = "unknown-names"
     NO_TUMORNEST = "no-tumornest"
     OFF_TISSUE = "off-tissue"
+    TWO_KINDS = "two-kinds"
     BAD_SECTIONS = "bad-sections"
     OTHER_NUMBER = "other-number-of-sections"
     EMPTY_SECTION = "empty-section"
@@ -367,6 +369,14 @@ def _check_annotations(
             "both together"
         )
         checkup.add(Code.OFF_TISSUE, Severity.WARNING, text)
+    twice = contradiction(annotation, slide)
+    if twice.is_large:
+        text = (
+            f"{twice.share:.0%} of the area annotated as {Kind.NORMAL} is annotated as {Kind.TUMORNEST}, too "
+            f"({twice.num_polygons} polygon(s) for the most part): {Kind.TUMORNEST} counts there; take the wrong one "
+            "out, or cut it out of the other as a hole"
+        )
+        checkup.add(Code.TWO_KINDS, Severity.WARNING, text)
     checkup.notes += annotation.notes
     num_unmarked = annotation.num_unmarked_polygons
     if num_unmarked:
@@ -392,13 +402,19 @@ def _read_each(
             text = f"{path.name}: no meaning in [{error.table}] of kinds.toml: {', '.join(map(repr, names))}"
             checkup.add(Code.UNKNOWN_NAMES, severity, text)
         except AnnotationError as error:
-            code = Code.BAD_ANNOTATION
+            code = Code.TWO_KINDS if isinstance(error, TwoKindsError) else Code.BAD_ANNOTATION
             if isinstance(error, OffTissueError):
                 code, checkup.share_on_tissue = Code.OFF_TISSUE, error.share
             checkup.add(code, severity, str(error).replace(f"{path}: ", f"{path.name}: "))
     if not read or len(read) < len(record.annotations):
         return None
-    return Annotation.joined(slide, read)
+    annotation = Annotation.joined(slide, read)
+    try:
+        require_one_kind(record.annotations[-1], annotation)
+    except TwoKindsError as error:
+        checkup.add(Code.TWO_KINDS, severity, str(error).replace(f"{path}: ", f"{path.name}: "))
+        return None
+    return annotation
 
 
 def _check_sections(

@@ -90,6 +90,16 @@ class Annotation:
         for image in self.mask_images:
             image.mark(masks, box_px)
 
+    def holds(self, kind: Kind, points_level0_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which points (x, y) of the slide, [n, 2] in level-0 px, are annotated as a kind: bool [n]."""
+        is_held = np.zeros(len(points_level0_px), dtype=bool)
+        drawn = shapely.STRtree(self.polygons_of(kind))
+        is_held[drawn.query(shapely.points(points_level0_px), predicate="intersects")[0]] = True
+        width, height = self._slide_area.bounds[2:]
+        for image in self.mask_images:
+            is_held |= image.is_at(kind, points_level0_px / (width, height))
+        return is_held
+
     def polygons_of(self, kind: Kind) -> list[shapely.Polygon]:
         """The polygons of a kind, in level-0 px."""
         return [polygon for its_kind, polygon in self.polygons if its_kind is kind]

@@ -65,6 +65,13 @@ class MaskImage:
         rows, cols = (_nearest(n, length=to) for n, to in zip(self.values.shape, size[::-1], strict=True))
         return np.isin(self.values[rows].take(cols, axis=1), values)
 
+    def is_at(self, kind: Kind, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether points (x, y), [n, 2] in shares of the slide's width and height, are of a kind: bool [n]."""
+        values = [value for value, meaning in self.meanings.items() if meaning is kind]
+        size = np.array(self.values.shape[::-1])
+        cols, rows = (points * size).astype(np.int64).clip(0, size - 1).T
+        return np.isin(self.values[rows, cols], values)
+
     def share_of(self, kind: Kind) -> float:
         """The share of the slide that is of a kind."""
         values = [value for value, meaning in self.meanings.items() if meaning is kind]

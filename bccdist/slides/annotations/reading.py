@@ -14,6 +14,7 @@ from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.annotation import Annotation
 from bccdist.slides.annotations.asap import read_asap
+from bccdist.slides.annotations.contradictions import require_one_kind
 from bccdist.slides.annotations.foreign import (
     foreign_head,
     foreign_json,
@@ -74,7 +75,8 @@ def read_annotations(
         UnknownNamesError: names or values of a file mean nothing; it lists them all.
         OffTissueError: what a file marks does not lie on tissue.
         AnnotationError: a file cannot be read, does not fit the slide, or marks no pixel of a kind that it draws.
-            Files after it are not read: to collect the errors of all, call this for each.
+            Files after it are not read: to collect the errors of all, call this for each. Or polygons are drawn as
+            Tumornest and again as another kind.
     """
     files = []
     for path in paths:
@@ -83,7 +85,10 @@ def read_annotations(
         if tissue is not None:
             require_on_tissue(path, file, slide, tissue)
         files.append(file)
-    return Annotation.joined(slide, files)
+    annotation = Annotation.joined(slide, files)
+    if paths:
+        require_one_kind(paths[-1], annotation)
+    return annotation
 
 
 def _read_file(path: Path, slide: Slide, kinds: Kinds, tissue: NDArray[np.bool_] | None) -> Annotation:

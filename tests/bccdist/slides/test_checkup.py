@@ -252,6 +252,23 @@ def test_an_annotation_without_tumornest_is_a_warning_unless_all_is_normal(
     assert [finding.code for finding in checkup.findings] == [Code.NO_TUMORNEST] * case.is_missed
 
 
+@pytest.mark.parametrize("num_files", [1, 2])
+def test_one_polygon_under_two_kinds_is_an_error(slide_path: Path, tmp_path: Path, num_files: int) -> None:
+    boxes = {"Tumornest": ISLANDS[0], "Normal": ISLANDS[0]}
+    each = [boxes] if num_files == 1 else [{name: box} for name, box in boxes.items()]
+    paths = tuple(write_boxes(tmp_path / f"{number}.geojson", some) for number, some in enumerate(each))
+    text = only(check(slide_path, part=Part.TRAINING, annotations=paths), Code.TWO_KINDS, Severity.ERROR)
+    assert "drawn as Tumornest and again as Normal" in text
+
+
+def test_normal_within_tumor_is_a_warning_that_says_which_counts(slide_path: Path, tmp_path: Path) -> None:
+    boxes = {"Tumornest": ISLANDS[0], "Normal": Box(100, 100, 50, 50)}
+    path = write_boxes(tmp_path / "a.geojson", boxes)
+    text = only(check(slide_path, part=Part.TRAINING, annotations=(path,)), Code.TWO_KINDS, Severity.WARNING)
+    assert "100% of the area annotated as Normal" in text
+    assert "Tumornest counts there" in text
+
+
 class OffTissue(NamedTuple):
     """A box of Tumornest, how much of it lies on tissue, and how severe that is."""
 

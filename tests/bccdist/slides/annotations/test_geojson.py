@@ -61,11 +61,11 @@ def test_overlapping_annotations_are_joined_and_kinds_stay_apart(tmp_path: Path)
         SLIDE,
         feature(polygon(square(0, 0, 20))),
         feature(polygon(square(10, 0, 20)), "BCC"),
-        feature(polygon(square(0, 0, 20)), "Normal"),
+        feature(polygon(square(0, 0, 10)), "Normal"),
         feature(polygon(square(60, 40, 20)), "Ink"),
     )
     assert np.array_equal(masks[Kind.TUMORNEST], boxes_mask((0, 0, 15, 10)))
-    assert np.array_equal(masks[Kind.NORMAL], boxes_mask((0, 0, 10, 10)))
+    assert np.array_equal(masks[Kind.NORMAL], boxes_mask((0, 0, 5, 5)))
     assert not masks[Kind.STROMA].any()
 
 

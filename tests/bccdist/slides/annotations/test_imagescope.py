@@ -64,11 +64,11 @@ def test_an_ellipse_fills_the_box_that_its_vertices_give(tmp_path: Path, corners
 def test_a_negative_region_is_a_hole_in_its_own_layer_only(tmp_path: Path) -> None:
     text = file_of(
         layer(hole(box(20, 20, 30, 30)), region(box(10, 10, 50, 50)), region(box(24, 10, 60, 50))),
-        layer(region(box(10, 10, 50, 50)), name="Normal"),
+        layer(region(box(10, 10, 50, 36)), name="Normal"),
     )
     masks = read_text(tmp_path / "a.xml", text, SLIDE)
     assert np.array_equal(masks[Kind.TUMORNEST], boxes_mask((5, 5, 30, 25), (10, 10, 15, 15)))
-    assert np.array_equal(masks[Kind.NORMAL], TARGET)
+    assert np.array_equal(masks[Kind.NORMAL], boxes_mask((5, 5, 25, 18)))
 
 
 def test_a_hole_may_reach_over_the_border(tmp_path: Path) -> None:
