@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,23 +21,41 @@ def as_given(path: Path) -> Path:
     """The absolute path, through the links by which the user names it.
 
     A home may be a link to where the file system lies on this machine; other machines know the link, and may not know
-    what it leads to here. Only what stands before a `..` is followed, as the file system itself would.
+    what it leads to here. A `..` leads to where the file system takes it, by a name through links where there is one.
     """
     if not path.is_absolute():
         path = _working_folder() / path
     if ".." not in path.parts:
         return path
     last = len(path.parts) - path.parts[::-1].index("..")
-    return Path(*path.parts[:last]).resolve().joinpath(*path.parts[last:])
+    return _without_dots(Path(*path.parts[:last])).joinpath(*path.parts[last:])
+
+
+def as_called() -> Path:
+    """This Python by the user's name for it: the interpreter itself follows the links of the working folder."""
+    known = Path(sys.executable)
+    # A name without a folder was looked up by the shell.
+    given = as_given(Path(sys.orig_argv[0]) if os.sep in sys.orig_argv[0] else known)
+    is_it = given.name == known.name and _are_one(given.parent, known.parent)
+    return given if is_it else known
+
+
+def _without_dots(folder: Path) -> Path:
+    plain, there = Path(os.path.normpath(folder)), folder.resolve()
+    return plain if _are_one(plain, there) else there
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def _working_folder() -> Path:
     """As the shell came into it, where it says so truly."""
     shells = Path(os.environ.get("PWD", ""))
-    try:
-        is_it = shells.is_absolute() and ".." not in shells.parts and shells.samefile(".")
-    except OSError:
-        is_it = False
+    is_it = shells.is_absolute() and ".." not in shells.parts and _are_one(shells, Path())
     return shells if is_it else Path.cwd()
 
 

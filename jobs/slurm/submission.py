@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -17,7 +18,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bccdist.errors import ClusterError, ConfigurationError, StageFailedError
-from bccdist.files import as_given
+from bccdist.files import as_called, as_given
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.stage import Stage
@@ -470,7 +471,7 @@ class _Executor(submitit.SlurmExecutor):
     The batch script does not wait in srun but beside it, where signals reach it (see jobs.slurm.requeue).
     """
 
-    def __init__(self, folder: Path, max_num_timeout: int, *, python: str | None, code: Snapshot) -> None:
+    def __init__(self, folder: Path, max_num_timeout: int, *, python: str, code: Snapshot) -> None:
         super().__init__(folder, max_num_timeout=max_num_timeout, python=python)
         self._code = code
 
@@ -488,7 +489,7 @@ def slurm_executor(
 ) -> submitit.SlurmExecutor:
     """Submitit's executor with all that the site and the work ask for."""
     cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
-    python = f"{cluster.container} python" if cluster.container else None
+    python = f"{cluster.container} python" if cluster.container else shlex.quote(str(as_called()))
     executor = _Executor(logs, cluster.max_timeouts, python=python, code=code)
     executor.update_parameters(
         job_name=marks.job_name(work.stage, launch.study),

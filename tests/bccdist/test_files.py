@@ -1,5 +1,8 @@
 """Files are whole or absent, digests name content, and a slide of several files is known by all of them."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,8 +191,46 @@ def test_a_path_stays_as_it_was_given_through_links(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PWD", str(home / "work"))
     assert as_given(Path("study")) == home / "work" / "study"
     assert as_given(Path()) == home / "work"
-    assert as_given(Path("../study")) == tmp_path / "disk" / "user" / "study"
+    assert as_given(Path("../study")) == home / "study"
+    assert as_given(Path("../../study")) == tmp_path / "disk" / "study"
+    assert as_given(Path("new/../../study")) == home / "study"
     assert as_given(home / ".." / "study" / "new") == tmp_path / "disk" / "study" / "new"
+
+
+def test_two_dots_lead_where_the_file_system_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a link within the path, a shell and the file system mean different folders."""
+    (tmp_path / "disk" / "deep" / "study").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "deep")
+    assert as_given(tmp_path / "link" / ".." / "study") == tmp_path / "disk" / "study"
+    assert as_given(tmp_path / "disk" / "deep" / ".." / "study") == tmp_path / "disk" / "study"
+    monkeypatch.chdir(tmp_path / "link")
+    monkeypatch.setenv("PWD", str(tmp_path / "link"))
+    assert as_given(Path("../study")) == tmp_path / "disk" / "study"
+
+
+@pytest.mark.parametrize("called", ["bin/python", "./bin/python", "../user/bin/python", "{home}/bin/python"])
+def test_python_keeps_the_name_by_which_the_user_called_it(called: str, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "user" / "bin").mkdir(parents=True)
+    home = tmp_path / "home"
+    home.symlink_to(tmp_path / "disk" / "user")
+    python = home / "bin" / "python"
+    python.symlink_to(sys.executable)
+    script = f"import sys; sys.path[:0] = {sys.path!r}; from bccdist.files import as_called; print(as_called())"
+    words = [called.format(home=home), "-c", script]
+    environment = os.environ | {"PWD": str(home)}
+    done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, check=True)
+    expected = home.parent / "disk" / "user" / "bin" / "python" if ".." in called else python
+    assert done.stdout.strip() == str(expected)
+
+
+def test_a_python_that_the_shell_looked_up_is_named_in_full(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    script = f"import sys; sys.path[:0] = {sys.path!r}; from bccdist.files import as_called; print(as_called())"
+    environment = os.environ | {"PATH": f"bin:{os.environ['PATH']}", "PWD": str(tmp_path)}
+    words = ["sh", "-c", 'exec python -c "$1"', "sh", script]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "bin" / "python")
 
 
 @pytest.mark.parametrize("shells", ["", "work", "{tmp_path}", "{tmp_path}/gone", "{tmp_path}/other/../work"])

@@ -1,6 +1,7 @@
 """A flag wins, then the site, then the few things that a profile may say; all else of the shell changes no job."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,12 +207,15 @@ def test_jobs_get_the_paths_that_the_user_gave(
     home.symlink_to(tmp_path / "disk")
     monkeypatch.chdir(home / "work")
     monkeypatch.setenv("PWD", str(home / "work"))
+    (tmp_path / "disk" / "work" / "python").touch()
+    monkeypatch.setattr(sys, "orig_argv", ["./python", "launch.py"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "disk" / "work" / "python"))
     launch = LauncherArguments(study=Path("study"), cluster=CLUSTER).launch
     assert launch.study == home / "work" / "study"
     submit(launch.study.parent)
     script = (slurm.folder / "script").read_text()
     assert options(script)["chdir"] == str(home / "work")
-    assert str(home / "work" / "study") in script
+    assert f"{home / 'work' / 'python'} -u {launch.paths.code}" in script
     assert str(tmp_path / "disk") not in script
     logs = Path(options(script)["output"]).parent
     assert logs.is_dir(), "it is there before any job, so that one which cannot start can say why"
