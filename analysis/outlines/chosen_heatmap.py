@@ -12,7 +12,15 @@ def open_chosen(paths: StudyPaths, choice: Choice, slide_id: str) -> Heatmap:
     Raises:
         HeatmapError: it is not there or damaged, or it was made with other weights.
     """
-    heatmap = Heatmap(paths.heatmap(choice.setting, choice.epoch, slide_id))
+    path = paths.heatmap(choice.setting, choice.epoch, slide_id)
+    if not path.exists():
+        others = sorted(each.stem for each in path.parent.glob(f"*{path.suffix}"))
+        raise HeatmapError(
+            f"{path}: {choice.setting} has no heatmap of {slide_id} for its chosen epoch {choice.epoch}, which has "
+            f"{len(others)} ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}); give one of these, or run "
+            "the inference for it"
+        )
+    heatmap = Heatmap(path)
     if heatmap.attributes.weights_digest != choice.weights_digest:
         raise HeatmapError(
             f"{heatmap.path}: made with the weights {heatmap.attributes.weights_digest}, but {choice.weights_digest} "

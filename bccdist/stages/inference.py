@@ -184,17 +184,15 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         )
         for epoch, network in job.networks.items()
     }
-    # Rows are written after their heatmap: where they are done, both are, and the file need not be opened.
-    to_enter = [
-        epoch
-        for epoch, identity in identities.items()
-        if not are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
-    ]
-    to_predict = [
-        epoch
-        for epoch in to_enter
-        if not is_heatmap_done(job.paths.heatmap(job.setting, epoch, record.slide_id), identities[epoch])
-    ]
+    to_predict, to_enter = [], []
+    for epoch, identity in identities.items():
+        has_rows = are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
+        heatmap = job.paths.heatmap(job.setting, epoch, record.slide_id)
+        # Rows are written after their heatmap: where there are some, the file is whole, if nobody removed it.
+        if not (heatmap.exists() if has_rows else is_heatmap_done(heatmap, identity)):
+            to_predict.append(epoch)
+        if not has_rows or epoch in to_predict:
+            to_enter.append(epoch)
     return _SlideWork(
         record=record,
         sections=sections,

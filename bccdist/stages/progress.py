@@ -70,7 +70,7 @@ def training_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
 
 
 def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
-    """The slides that have ledger rows for every epoch that is wanted.
+    """The slides that have a heatmap and ledger rows for every epoch that is wanted.
 
     While the epochs are not known, because training or the selection has not run yet, no slide is done.
     """
@@ -85,9 +85,10 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
         detail = f"epochs not known yet: {before}"
         return StageProgress(num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
     rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
+    heatmaps = [partial(paths.heatmap, stage.its_setting, number) for number in numbers]
     return _slides_progress(
         wanted,
-        set.intersection(*map(_whole_ids, rows)),
+        set.intersection(*map(_whole_ids, (*rows, *heatmaps))),
         failures=paths.failures / stage.failures,
         file_of=rows[-1],
         since_s=since_s,
@@ -161,9 +162,13 @@ def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since
     words = [
         f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{'' if is_new else ' out of date'}",
         f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
+        *([] if paths.report.exists() else ["no report"]),
     ]
     return StageProgress(
-        num_done=int(is_new and are_drawn), num_total=1, detail="; ".join(words), is_out_of_date=not is_new
+        num_done=int(is_new and are_drawn and paths.report.exists()),
+        num_total=1,
+        detail="; ".join(words),
+        is_out_of_date=not is_new,
     )
 
 

@@ -9,10 +9,12 @@ import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from picture_study import choice_of
 from study_folders import sections, write_study
 
 from analysis.evidence.evidence import Evidence
 from analysis.outlines import heatmap_tiff
+from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.heatmap_tiff import export_heatmap
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
@@ -157,3 +159,12 @@ def test_of_several_settings_the_one_that_comes_first_is_written(tmp_path: Path)
     assert export_heatmap(Evidence(paths.root), "slide-0") == export_heatmap(
         Evidence(paths.root), "slide-0", setting="unet"
     )
+
+
+def test_a_slide_without_a_heatmap_is_named_with_those_that_have_one(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path)
+    write_heatmap(paths.heatmap("unet", 2, "slide-0"), "unet")
+    with pytest.raises(
+        HeatmapError, match=r"no heatmap of nosuchslide for its chosen epoch 2, which has 1 \(slide-0\)"
+    ):
+        open_chosen(paths, choice_of("unet"), "nosuchslide")

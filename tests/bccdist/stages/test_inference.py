@@ -161,6 +161,15 @@ def test_done_work_is_not_done_again(study: _Study, caplog: pytest.LogCaptureFix
     assert caplog.messages == ["slide 1/2 a: done before", "slide 2/2 b: done before"]
 
 
+def test_a_lost_heatmap_is_made_again(study: _Study) -> None:
+    study.infer(["a"])
+    heatmap, calls = study.paths.heatmap("resnet34", 1, "a"), study.num_calls()
+    heatmap.unlink()
+    study.infer(["a"])
+    assert heatmap.exists()
+    assert study.num_calls() > calls
+
+
 def test_lost_rows_come_from_the_heatmap(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     study.infer(["a"])
     before, calls = study.rows("a"), study.num_calls()

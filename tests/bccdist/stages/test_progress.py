@@ -114,7 +114,10 @@ def test_failures_are_told_apart_from_slides_at_work_and_from_those_done_since(p
 
 
 def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
-    """Ledger rows of slides for some epochs, and a run whose best two of three epochs are 3 and 1."""
+    """Heatmaps and ledger rows of slides for some epochs, and a run whose best two of three epochs are 3 and 1."""
+    for slide_id, epochs in slides.items():
+        for epoch in epochs:
+            touch(paths.heatmap(SETTING, epoch, slide_id))
     rows = [
         ledger_row(slide_id=slide_id, epoch=epoch, part=MANIFEST.slide(slide_id).part.value)
         for slide_id, epochs in slides.items()
@@ -140,6 +143,13 @@ def test_heatmaps_are_done_once_every_wanted_epoch_has_rows(paths: StudyPaths) -
     assert found.missing == ("val2-0",)
     assert found.failures == {"val2-0": "val2-0 is broken"}, "of this setting alone"
     assert found.detail == "epochs 3, 1 so far: training has not ended"
+
+
+def test_a_slide_whose_heatmap_was_removed_is_missing_again(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3], "val2-0": [1, 3]})
+    assert progress_of(VALIDATION, paths).missing == ()
+    paths.heatmap(SETTING, 3, "val2-0").unlink()
+    assert progress_of(VALIDATION, paths).missing == ("val2-0",)
 
 
 def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> None:
@@ -190,9 +200,11 @@ def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths
     later(paths.tables / "table3.parquet", 10)
     touch(paths.overlay(SETTING, "val1-0"))
     touch(paths.overlay(SETTING, "test-0").with_name("test-0.png.partial-0"))
-    assert progress_of(TABLES, paths).detail == "tables 3; 1 overlay pictures, not all"
+    assert progress_of(TABLES, paths).detail == "tables 3; 1 overlay pictures, not all; no report"
     assert not progress_of(TABLES, paths).is_whole
     touch(paths.overlay(SETTING, "test-0"))
+    assert not progress_of(TABLES, paths).is_whole, "somebody removed the report"
+    touch(paths.report)
     assert progress_of(TABLES, paths).is_whole
     later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
     assert not progress_of(TABLES, paths).is_whole
