@@ -113,7 +113,7 @@ def _keep_failure(path: Path, stage: str, slide_id: str, outcome: str | SlideDon
     try:
         if isinstance(outcome, Failure):
             write_failure(path, stage=stage, slide_id=slide_id, reason=outcome.reason, error=outcome.error)
-        else:
+        elif path.exists():  # where nothing can be written there is none to remove
             path.unlink(missing_ok=True)
     except OSError as full:
         LOG.error(f"slide {slide_id}: why it failed could not be written to {path}: {full}")

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from bccdist.configuration import ShardConfig
+from bccdist.stages.requirements import lacks_of_files
 from bccdist.stages.table import FINISH_SHARDS, SHARDS
 from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
@@ -24,8 +25,10 @@ class ShardsArguments(LauncherArguments):
 
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
-    manifest = claim_study(arguments.launch.study, arguments.manifest, dry_run=True)
-    launch_entries(arguments.launch, manifest, {SHARDS: arguments.config, FINISH_SHARDS: arguments.config})
+    launch = arguments.launch
+    manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
+    entries = {SHARDS: arguments.config, FINISH_SHARDS: arguments.config}
+    launch_entries(launch, manifest, entries, lacks=lacks_of_files(manifest, launch.paths, entries))
 
 
 if __name__ == "__main__":

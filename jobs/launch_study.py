@@ -16,7 +16,7 @@ from bccdist.configuration import (
     TrainConfig,
 )
 from bccdist.slides.manifest import read_sections
-from bccdist.stages.requirements import lacks_of_manifest, reading_annotations
+from bccdist.stages.requirements import lacks_of_files, lacks_of_manifest, reading_annotations
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import (
     FINISH_SHARDS,
@@ -27,6 +27,7 @@ from bccdist.stages.table import (
     TEST_HEATMAPS,
     TRAINING,
     VALIDATION_HEATMAPS,
+    stages_of,
 )
 from bccdist.study import claim_study
 from jobs.command_line import LauncherArguments, run_launcher
@@ -80,7 +81,9 @@ def launch_study(arguments: StudyArguments) -> None:
     launch = arguments.launch
     manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
     labels = read_sections(launch.paths.labels) if launch.paths.labels.exists() else None
-    lacks = lacks_of_manifest(manifest, reading_annotations(manifest, arguments.shards), labels=labels)
+    tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
+    lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)
+    lacks += lacks_of_files(manifest, launch.paths, stages_of(arguments.entries, arguments.settings))
     launch_entries(launch, manifest, arguments.entries, arguments.settings, lacks=lacks)
 
 

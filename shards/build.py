@@ -82,10 +82,10 @@ def build_slide(
         ShardError, SlideError, AnnotationError: the slide cannot become patches; the message says why.
     """
     started_s = time.perf_counter()
-    identity = identity_of(record, manifest, config)
-    done = done_rows(paths, record.slide_id, identity)
+    done = done_rows(paths, record, manifest, config)
     if done is not None:
         return f"{done.tar.num_patches} patches, done before"
+    identity = identity_of(record, manifest, config)
     paths.manifest.unlink(missing_ok=True)
     paths.rows(record.slide_id).unlink(missing_ok=True)
     tar = paths.tar(record.slide_id)

@@ -1,6 +1,7 @@
 """Finishes a shard set: streams the rows of all slides into the index, and writes manifest.json last."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.seals import write_sealed_json
 from bccdist.shard_set.epoch_plan import draws_of_pools, empty_pools, expected_unbalance, unbalance_before
-from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA
+from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_set
 from bccdist.shard_set.pools import NO_PATCHES, POOLS, PoolTotals, pool_totals
 from bccdist.slides.fingerprints import fingerprints_of, kept_beside
 from bccdist.slides.leakage import likeness_leaks, pixel_leaks
 from bccdist.slides.manifest import Manifest, read_manifest
 from shards.build import STAGE
-from shards.rows import TILED_PARTS, SlideRows, TarRecord, done_rows, identity_of
+from shards.rows import TILED_PARTS, SlideRows, TarRecord, done_rows
 
 LONGEST_FINGERPRINT_S = 600.0
 """A slide that takes longer to compare is left out of the comparison, which is told."""
@@ -63,6 +64,11 @@ def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig, *, nu
     study = StudyPaths(study_root)
     claim_config(study.shards.config, config)
     _refuse_leaks(manifest, study, num_workers=num_workers)
+    if _is_finished(manifest, study, config):
+        with suppress(OSError):  # where nothing can be written, nobody writes beside it either
+            _remove_leftovers(study.shards)
+        LOG.info(f"{study.shards.root}: finished before, from the same slides; nothing to do")
+        return
     found = _Found()
     with atomic_path(study.shards.index) as partial:
         _write_index(partial, _done_tables(manifest, study, config, found))
@@ -83,6 +89,23 @@ def finish_set(manifest_path: Path, study_root: Path, config: ShardConfig, *, nu
     write_sealed_json(study.shards.manifest, content)
 
 
+def _is_finished(manifest: Manifest, study: StudyPaths, config: ShardConfig) -> bool:
+    """Whether the set is whole and was made of the rows that are there; then it stays as it is."""
+    if not study.shards.manifest.exists():
+        return False
+    try:
+        content = read_set(study.shards.root).manifest
+    except ShardError as error:
+        LOG.warning(f"{error}: it is finished again")
+        return False
+    found = _Found()
+    for _ in _done_tables(manifest, study, config, found):
+        pass
+    said = [content.get(name) for name in ("tars", "manifest_digest", "phantom")]
+    is_same = said == [[asdict(tar) for tar in found.tars], manifest.digest, manifest.is_phantom]
+    return is_same and not found.faults and content["config"].get("digest") == config_digest(config)
+
+
 def _done_tables(manifest: Manifest, study: StudyPaths, config: ShardConfig, found: _Found) -> Iterator[pa.Table]:
     """The rows of every slide, one after the other; what was found is noted on the way.
 
@@ -90,7 +113,7 @@ def _done_tables(manifest: Manifest, study: StudyPaths, config: ShardConfig, fou
     """
     for record in sorted(manifest.slides_of(TILED_PARTS), key=lambda record: record.slide_id):
         try:
-            rows = done_rows(study.shards, record.slide_id, identity_of(record, manifest, config))
+            rows = done_rows(study.shards, record, manifest, config)
         except OSError as error:
             found.faults.append(f"{record.slide_id}: {error}")
             continue

@@ -5,7 +5,7 @@ sections, kinds or configuration has changed since is not done any more.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,43 @@ class SlideRows:
     table: pa.Table
 
 
-def identity_of(record: SlideRecord, manifest: Manifest, config: ShardConfig) -> Identity:
+def identity_of(
+    record: SlideRecord, manifest: Manifest, config: ShardConfig, *, before: Identity | None = None
+) -> Identity:
     """What the patches of a slide would be made from now.
 
+    Args:
+        record: the slide.
+        manifest: its sections and kinds.
+        config: how.
+        before: what they were made from; it stands for a slide or an annotation that has gone since.
+
     Raises:
-        OSError: the slide or its annotation cannot be read.
+        OSError: the slide or its annotation cannot be read, or has gone and nothing was made from it.
     """
     sections = [(s.section_id, s.box_level0_px) for s in manifest.sections_of(record.slide_id)]
     about = [record.slide_id, record.part, record.mpp, sections, _described_kinds(manifest), SECTION_METHOD]
     return Identity(
         format_version=FORMAT_VERSION,
         config_digest=config_digest(config),
-        slide_fingerprint=fingerprint_of_file(record.path),
-        annotation_digest=digest_of([sha256_of_file(path) for path in record.annotations]),
+        slide_fingerprint=_unless_gone(
+            lambda: fingerprint_of_file(record.path), None if before is None else before.slide_fingerprint
+        ),
+        annotation_digest=_unless_gone(
+            lambda: digest_of([sha256_of_file(path) for path in record.annotations]),
+            None if before is None else before.annotation_digest,
+        ),
         manifest_digest=digest_of(about),
     )
+
+
+def _unless_gone(read: Callable[[], str], before: str | None) -> str:
+    try:
+        return read()
+    except FileNotFoundError:
+        if before is None:
+            raise
+        return before
 
 
 def _described_kinds(manifest: Manifest) -> list[Any]:
@@ -124,15 +146,17 @@ def read_rows(path: Path) -> SlideRows:
     return SlideRows(identity=identity, tar=tar, table=table)
 
 
-def done_rows(paths: ShardSetPaths, slide_id: str, identity: Identity) -> SlideRows | None:
-    """The rows of a slide that is done with this identity and whose tar is there; else None.
+def done_rows(paths: ShardSetPaths, record: SlideRecord, manifest: Manifest, config: ShardConfig) -> SlideRows | None:
+    """The rows of a slide that is done, made from what it would be made from now, and whose tar is there; else None.
 
     Raises:
         ShardError: its rows file cannot be read.
+        OSError: the slide or its annotation cannot be read.
     """
-    if not paths.rows(slide_id).exists():
+    path = paths.rows(record.slide_id)
+    rows = read_rows(path) if path.exists() else None
+    identity = identity_of(record, manifest, config, before=None if rows is None else rows.identity)
+    if rows is None or rows.identity != identity:
         return None
-    rows = read_rows(paths.rows(slide_id))
     tar = paths.root / rows.tar.path
-    is_done = rows.identity == identity and tar.exists() and tar.stat().st_size == rows.tar.bytes
-    return rows if is_done else None
+    return rows if tar.exists() and tar.stat().st_size == rows.tar.bytes else None

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.files import atomic_path, digest_of, fingerprint_of_file
+from bccdist.log import LOG
 from bccdist.processes import Failure, run_each
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import OpenSlideLevel, pixels_of
@@ -246,7 +247,10 @@ def open_fingerprinting(records: Mapping[str, SlideRecord], keep_in: Path | None
         record = records[slide_id]
         made = make_fingerprint(record.path, mpp=record.mpp)
         if keep_in is not None:
-            keep_fingerprint(record, made, keep_in)
+            try:
+                keep_fingerprint(record, made, keep_in)
+            except OSError as error:
+                LOG.warning(f"{keep_in}: the fingerprint of slide {slide_id} is not kept: {error}")
         return made
 
     return fingerprint

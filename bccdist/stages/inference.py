@@ -31,6 +31,7 @@ from bccdist.speedups.resolving import method_of_run
 from bccdist.stages.inference_identity import (
     InferenceIdentity,
     are_rows_done,
+    fingerprint_in_rows,
     inference_digest,
     is_heatmap_done,
     sections_digest,
@@ -172,7 +173,7 @@ def _plan_slide(job: _Job, record: SlideRecord) -> _SlideWork | OSError:
 
 def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
     sections = job.manifest.sections_of(record.slide_id)
-    fingerprint = fingerprint_of_file(record.path)
+    fingerprint, why_gone = _fingerprint(job, record)
     identities = {
         epoch: InferenceIdentity(
             weights_digest=network.weights_digest,
@@ -193,6 +194,8 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
             to_predict.append(epoch)
         if not has_rows or epoch in to_predict:
             to_enter.append(epoch)
+    if to_enter and why_gone is not None:
+        raise why_gone
     return _SlideWork(
         record=record,
         sections=sections,
@@ -200,6 +203,22 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         epochs_to_predict=to_predict,
         epochs_to_enter=to_enter,
     )
+
+
+def _fingerprint(job: _Job, record: SlideRecord) -> tuple[str, OSError | None]:
+    """What names a slide's file; of one that has gone what its rows say, with the error.
+
+    Raises:
+        OSError: the file cannot be read, or has gone and nothing was made of it.
+    """
+    try:
+        return fingerprint_of_file(record.path), None
+    except FileNotFoundError as error:
+        for epoch in job.networks:
+            path = job.paths.ledger_rows(job.setting, epoch, record.slide_id)
+            if (fingerprint := fingerprint_in_rows(path)) is not None:
+                return fingerprint, error
+        raise
 
 
 def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:

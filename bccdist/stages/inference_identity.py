@@ -97,6 +97,16 @@ def are_rows_done(path: Path, identity: InferenceIdentity) -> bool:
     return there == identity and not why_outdated(metadata)
 
 
+def fingerprint_in_rows(path: Path) -> str | None:
+    """What named the slide's file when these ledger rows were made; None where they do not say it."""
+    try:
+        schema = open_table(path, error=LedgerError, advice="its rows are made anew from the heatmap").schema
+        fingerprint = identity_in(schema.metadata).get("slide_fingerprint")
+    except (FileNotFoundError, LedgerError, ValueError):
+        return None
+    return None if fingerprint is None else str(fingerprint)
+
+
 def is_heatmap_done(path: Path, identity: InferenceIdentity) -> bool:
     """Whether the heatmap of `identity` stands at `path`.
 

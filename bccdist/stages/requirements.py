@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from bccdist.configuration import ShardConfig
-from bccdist.errors import AnnotationError, SlideError
+from bccdist.errors import AnnotationError, ShardError, SlideError
 from bccdist.log import LOG
 from bccdist.parts import Kind, Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
+from bccdist.stages.stage import Stage
 from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS
 
 Read = TypeVar("Read")
@@ -110,8 +111,31 @@ def _read_each(slides: Sequence[SlideRecord], read: Callable[[Path], Read], end_
     return found
 
 
-def reading_annotations(manifest: Manifest, config: ShardConfig) -> TumorIn:
-    """Looks for Tumornest in the annotation files themselves; one that cannot be read holds none."""
+def lacks_of_files(manifest: Manifest, study: StudyPaths, stages: Iterable[Stage]) -> list[str]:
+    """Slides and annotations that are not there and that a stage still needs, a sentence each.
+
+    What has gone since all was made of it is not missed. Of a study that is not begun the manifest's check tells.
+    """
+    if not study.study.exists():
+        return []
+    needed = [record for stage in stages if stage.is_for_each_slide for record in _undone(stage, manifest, study)]
+    files = {
+        f"slide {record.slide_id}: {path} is not there, and not all is made of it yet": path
+        for record in needed
+        for path in (record.path, *(record.annotations if record.part.is_annotated else ()))
+    }
+    return [text for text, path in files.items() if not path.exists()]
+
+
+def _undone(stage: Stage, manifest: Manifest, study: StudyPaths) -> Iterator[SlideRecord]:
+    return map(manifest.slide, stage.progress(study, manifest).missing)
+
+
+def reading_annotations(manifest: Manifest, config: ShardConfig, study: StudyPaths) -> TumorIn:
+    """Looks for Tumornest in the annotation files themselves; one that cannot be read holds none.
+
+    Of a slide or an annotation that has gone, the patches that were made of it tell.
+    """
 
     def tumor_in(record: SlideRecord) -> bool:
         from bccdist.slides.annotations import read_annotations
@@ -123,9 +147,19 @@ def reading_annotations(manifest: Manifest, config: ShardConfig) -> TumorIn:
             ) as slide:
                 return read_annotations(record.annotations, slide, manifest.kinds).areas_um2[Kind.TUMORNEST] > 0
         except (SlideError, AnnotationError):
-            return False
+            has_gone = not all(path.exists() for path in (record.path, *record.annotations))
+            return has_gone and _patches_hold_tumor(study.shards.rows(record.slide_id))
 
     return tumor_in
+
+
+def _patches_hold_tumor(rows: Path) -> bool:
+    from bccdist.parquet import read_table
+
+    if not rows.exists():
+        return False
+    table = read_table(rows, columns=["pool_tumor"], error=ShardError, advice="delete it and build again")
+    return any(table["pool_tumor"].to_pylist())
 
 
 def mixed_up_scales(manifest: Manifest) -> list[str]:

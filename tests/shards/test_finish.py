@@ -135,7 +135,7 @@ def test_what_broken_off_writers_left_is_removed_and_named(
     caplog.clear()
     study.finish()
     assert study.contents() == expected
-    said = caplog.messages
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert said == [f"{path}: left by a writer that was broken off; removed" for path in sorted(left)]
 
 
@@ -191,3 +191,24 @@ def test_a_slide_that_cannot_be_compared_is_told_and_does_not_keep_the_set_from_
     study.finish()
     assert study.shards.manifest.exists()
     assert "slide test-0 was not compared with the others, and may be there twice" in caplog.text
+
+
+def test_a_finished_set_whose_slides_have_gone_stays_as_it_is(
+    study: SmallStudy, caplog: pytest.LogCaptureFixture
+) -> None:
+    study.build()
+    study.finish()
+    expected = study.contents()
+    times = {path: path.stat().st_mtime_ns for path in study.shards.root.rglob("*")}
+    for path in (study.data / "train-1.tif", study.data / "val1-0.png"):
+        path.unlink()
+    caplog.clear()
+    study.build()
+    study.finish()
+    assert "train-1: 6 patches, done before" in caplog.text
+    assert "finished before" in caplog.text
+    assert study.contents() == expected
+    assert {path: path.stat().st_mtime_ns for path in study.shards.root.rglob("*")} == times
+    study.shards.rows("train-1").unlink()
+    with pytest.raises(StageFailedError, match=r"train-1: .*No such file"):
+        study.build()

@@ -328,6 +328,19 @@ def test_a_slide_that_has_gone_fails_alone(study: _Study) -> None:
     assert len(study.rows("b")) == 2
 
 
+def test_a_slide_that_has_gone_is_done_where_all_was_made_of_it(
+    study: _Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    study.infer(epochs=(1, 2))
+    study.slide("a").unlink()
+    caplog.clear()
+    study.infer(epochs=(1, 2))
+    assert caplog.messages == ["slide 1/2 a: done before", "slide 2/2 b: done before"]
+    study.paths.ledger_rows("resnet34", 2, "a").unlink()
+    with pytest.raises(StageFailedError, match=r"1 of 2 slide\(s\) failed(.|\n)*a: .*No such file"):
+        study.infer(epochs=(1, 2))
+
+
 def test_one_bad_slide_does_not_end_the_job(study: _Study, caplog: pytest.LogCaptureFixture) -> None:
     good = study.slide("a").read_bytes()
     study.slide("a").write_bytes(b"no slide at all")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_study import annotated, tissue_picture, write_mask, write_slide
+from small_study import write_study as write_small_study
 from synthetic_slides import write_slide as write_tiff
 from tissue_pictures import textured_tissue
 
@@ -15,7 +16,9 @@ from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.slides.fingerprints import fingerprints_of
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
-from bccdist.stages.requirements import lacks_of_manifest, lacks_of_pixels, reading_annotations
+from bccdist.stages.requirements import lacks_of_files, lacks_of_manifest, lacks_of_pixels, reading_annotations
+from bccdist.stages.table import SHARDS
+from bccdist.study import claim_study
 
 SLIDES = tuple(SlideRecord(slide_id=part.short, part=part, path=Path(f"{part.short}.tif")) for part in Part)
 SECTIONS = (
@@ -81,7 +84,7 @@ def test_tumor_is_looked_for_in_the_files_and_what_cannot_be_read_holds_none(tmp
     write_mask(tmp_path / "tumor.png", mask)
     write_mask(tmp_path / "stroma.png", (mask == 2).astype("uint8") * 2)
     (tmp_path / "broken.geojson").write_text("{")
-    tumor_in = reading_annotations(WHOLE, ShardConfig())
+    tumor_in = reading_annotations(WHOLE, ShardConfig(), StudyPaths(tmp_path / "study"))
 
     def slide(name: str, *annotations: str) -> SlideRecord:
         paths = tuple(tmp_path / each for each in annotations)
@@ -92,6 +95,22 @@ def test_tumor_is_looked_for_in_the_files_and_what_cannot_be_read_holds_none(tmp
     assert not tumor_in(slide("a.tif"))
     assert not tumor_in(slide("a.tif", "broken.geojson"))
     assert not tumor_in(slide("broken.tif", "tumor.png"))
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png"])
+def test_what_has_gone_is_missed_only_where_it_is_still_needed(tmp_path: Path, ending: str) -> None:
+    study = write_small_study(tmp_path, width_px=800, height_px=560)
+    manifest, paths = claim_study(study.root, study.manifest), StudyPaths(study.root)
+    study.build()
+    gone = study.data / f"train-1{ending}"
+    gone.unlink()
+    record = manifest.slide("train-1")
+    assert lacks_of_files(manifest, paths, [SHARDS]) == []
+    assert reading_annotations(manifest, ShardConfig(), paths)(record)
+    paths.shards.rows("train-1").unlink()
+    (lack,) = lacks_of_files(manifest, paths, [SHARDS])
+    assert lack == f"slide train-1: {gone} is not there, and not all is made of it yet"
+    assert not reading_annotations(manifest, ShardConfig(), paths)(record)
 
 
 @pytest.fixture
