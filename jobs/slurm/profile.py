@@ -18,6 +18,8 @@ _TAKEN = {
     "SBATCH_ACCOUNT": "account",
     "SBATCH_QOS": "qos",
     "SBATCH_CONSTRAINT": "constraint",
+    "SBATCH_RESERVATION": "reservation",
+    "SBATCH_WCKEY": "wckey",
 }
 """What a profile may say where neither a flag nor the site does: where jobs run, and who pays."""
 
@@ -31,11 +33,16 @@ def with_profile(cluster: ClusterConfig, environment: Mapping[str, str]) -> tupl
     _require_one_cluster(environment.get("SLURM_CLUSTERS", ""))
     given = {name: environment[name] for name in sorted(environment) if name.startswith("SBATCH_")}
     free = {
-        name: field
-        for name, field in _TAKEN.items()
-        if given.get(name) and getattr(cluster, field) is None and field not in cluster.sbatch_options
+        name: option
+        for name, option in _TAKEN.items()
+        if given.get(name) and getattr(cluster, option, None) is None and option not in cluster.sbatch_options
     }
     said = [
+        f"{option}={value} of the site's `sbatch` is left out: {option} is {getattr(cluster, option)}"
+        for option, value in cluster.sbatch_options.items()
+        if option in _TAKEN.values() and getattr(cluster, option, None) is not None
+    ]
+    said += [
         f"{name}={given[name]} of your environment is used: neither a flag nor the site says {free[name]}"
         for name in free
     ]
@@ -47,8 +54,10 @@ def with_profile(cluster: ClusterConfig, environment: Mapping[str, str]) -> tupl
     if job_id := environment.get("SLURM_JOB_ID"):
         num = sum(is_slurms(name) for name in environment) - len(given)
         said.append(f"launched inside Slurm's job {job_id}: {num} variables of that job are not passed on")
-    taken: dict[str, Any] = {field: given[name] for name, field in free.items()}
-    return replace(cluster, **taken), said
+    taken = {option: given[name] for name, option in free.items()}
+    keys: dict[str, Any] = {option: value for option, value in taken.items() if hasattr(cluster, option)}
+    others = (f"{option}={value}" for option, value in taken.items() if option not in keys)
+    return replace(cluster, sbatch=(*cluster.sbatch, *others), **keys), said
 
 
 def _require_one_cluster(clusters: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -16,10 +17,19 @@ _CPU_TABLE = "cpu"
 _LAUNCHERS_OWN = frozenset(
     {
         *("array", "clusters", "comment", "dependency", "error", "job-name", "open-mode", "output", "parsable"),
-        *("quiet", "signal", "test-only", "wait", "wrap"),
+        *("no-requeue", "quiet", "signal", "test-only", "wait", "wrap"),
     }
 )
 """Options of sbatch without which jobs would not be known, waited for, warned or found in their logs."""
+_WITH_A_KEY = {
+    "time": "timeout_min",
+    "nodes": "nodes",
+    "ntasks-per-node": "ranks_per_node",
+    "cpus-per-task": "cpus_per_rank",
+    "gpus-per-node": "gpus_per_node",
+    "gpus-per-task": "gpu_request",
+}
+"""Options of sbatch that the launcher computes with, and the keys that it knows them by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +123,7 @@ class ClusterConfig:
         for name, known in (("gpu_request", get_args(GpuRequest)), ("cluster", get_args(Cluster))):
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
-        if own := sorted(_LAUNCHERS_OWN & set(self.sbatch_options)):
-            raise ConfigurationError(
-                f"sbatch has {', '.join(own)}, which the launcher sets itself; leave it out (for another cluster set "
-                "SLURM_CLUSTERS, which all of Slurm's commands obey)"
-            )
+        _require_free(self.sbatch_options)
 
     @property
     def sbatch_options(self) -> dict[str, str]:
@@ -201,6 +207,18 @@ def _toml_type(annotation: Any) -> type:
 def _require_at_least(least: int, name: str, got: int) -> None:
     if got < least:
         raise ConfigurationError(f"{name} is {got}, expected at least {least}")
+
+
+def _require_free(options: Mapping[str, str]) -> None:
+    """Refuse options of sbatch that are decided elsewhere."""
+    if own := sorted(_LAUNCHERS_OWN & options.keys()):
+        raise ConfigurationError(
+            f"sbatch has {', '.join(own)}, which the launcher sets itself; leave it out (for another cluster set "
+            "SLURM_CLUSTERS, which all of Slurm's commands obey)"
+        )
+    if keyed := sorted(_WITH_A_KEY.keys() & options.keys()):
+        keys = ", ".join(_WITH_A_KEY[name] for name in keyed)
+        raise ConfigurationError(f"sbatch has {', '.join(keyed)}, which the launcher computes with: set {keys}")
 
 
 def num_local_gpus() -> int:

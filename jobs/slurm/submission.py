@@ -501,6 +501,7 @@ def slurm_executor(
         array_parallelism=cluster.array_width,
         stderr_to_stdout=True,
         comment=comment,
+        wckey=None,  # submitit's own, which a site that counts by such keys refuses
         # All that the batch script has, whatever --export the job was submitted with; and all cores of a task, which
         # srun of some versions does not take from the job.
         srun_args=["--kill-on-bad-exit=1", "--export=ALL", f"--cpus-per-task={cluster.cpus_per_rank}"],
@@ -565,7 +566,8 @@ def _further_options(cluster: ClusterConfig) -> dict[str, Any]:
     Jobs start in the folder of the launch by the user's name for it: sbatch would give it the name without links.
     """
     options: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "chdir": str(as_given(Path()))}
-    return options | {name: value or True for name, value in cluster.sbatch_options.items()}
+    further = cluster.sbatch_options.items()
+    return options | {name: value or True for name, value in further if name not in _named(cluster)}
 
 
 def _setup_lines(cluster: ClusterConfig) -> list[str]:

@@ -103,6 +103,7 @@ def test_the_flags_of_the_launch_stand_in_the_text_whatever_the_profile_says(
         (ClusterConfig(qos="flags"), "flags"),
         (ClusterConfig(sbatch=("qos=sites",)), "sites"),
         (ClusterConfig(sbatch=("--qos=sites",)), "sites"),
+        (ClusterConfig(qos="flags", sbatch=("qos=sites",)), "flags"),
     ],
 )
 def test_the_dry_run_shows_what_runs_and_says_what_of_the_profile_is_used_and_what_not(
@@ -121,6 +122,22 @@ def test_the_dry_run_shows_what_runs_and_says_what_of_the_profile_is_used_and_wh
     assert (used in shown) == (expected == "profiles")
     left = "SBATCH_NO_REQUEUE=1" if expected == "profiles" else "SBATCH_NO_REQUEUE=1, SBATCH_QOS=profiles"
     assert f"left out of your environment, as flags, site and launcher decide: {left};" in shown
+    both = "# qos=sites of the site's `sbatch` is left out: qos is flags"
+    assert (both in shown) == (cluster.qos is not None and cluster.sbatch != ())
+
+
+@pytest.mark.parametrize("name", ["reservation", "wckey"])
+def test_a_profile_may_say_where_jobs_run_and_who_pays_also_where_the_site_has_no_key_for_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(*further: str) -> str | None:
+        submit(tmp_path, ClusterConfig(sbatch=further), dry_run=True)
+        return options(capsys.readouterr().out).get(name)
+
+    assert shown() is None, "submitit has a wckey of its own"
+    monkeypatch.setenv(f"SBATCH_{name.upper()}", "profiles")
+    assert shown("mail-type=FAIL") == "profiles"
+    assert shown(f"{name}=sites") == "sites"
 
 
 def test_a_launch_within_a_job_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -160,10 +177,21 @@ def test_tasks_have_what_the_batch_script_has_in_every_form_of_export_none(
     assert "EXPORT_ENV" not in seen.read_text()
 
 
-@pytest.mark.parametrize("option", ["comment=mine", "--output=log", "clusters=other", "job_name=mine", "parsable"])
+@pytest.mark.parametrize(
+    "option", ["comment=mine", "--output=log", "clusters=other", "job_name=mine", "parsable", "no-requeue"]
+)
 def test_an_option_without_which_jobs_are_not_found_again_is_refused(option: str) -> None:
     name = option.removeprefix("--").partition("=")[0].replace("_", "-")
     with pytest.raises(ConfigurationError, match=f"sbatch has {name}, which the launcher sets itself"):
+        ClusterConfig(sbatch=(option,))
+
+
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [("time=60", "timeout_min"), ("--nodes=2", "nodes"), ("cpus_per_task=4", "cpus_per_rank")],
+)
+def test_an_option_that_the_launcher_computes_with_is_asked_for_by_its_key(option: str, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"which the launcher computes with: set {key}$"):
         ClusterConfig(sbatch=(option,))
 
 
