@@ -163,11 +163,8 @@ def _rank_processes(job_id: str) -> list[int]:
             words = (path.parent / "cmdline").read_bytes().split(b"\0")
         except OSError:  # it has gone
             continue
-        if (
-            f"SLURM_JOB_ID={job_id}".encode() in variables
-            and any(b"/code/" in word for word in words.split(b"\0"))
-            and b"-u" in words
-        ):
+        runs_archive = b"-u" in words and any(b"/code/" in word for word in words)
+        if runs_archive and f"SLURM_JOB_ID={job_id}".encode() in variables:
             found.append(int(path.parent.name))
     return sorted(pid for pid in found if b"srun" not in (Path("/proc") / str(pid) / "cmdline").read_bytes())
 
