@@ -3,14 +3,17 @@
 Python puts an archive that it runs before everything else that it imports from, whatever PYTHONPATH holds and
 whatever is in the archive's path. A .pth file, usercustomize, sitecustomize or an import hook comes earlier still. So
 what is imported is compared with the archive that the job was submitted with, and a job that would run other code
-under that name ends before it did anything.
+under that name ends before it did anything. What it imports later comes from the archive and from nowhere else.
 """
 
 import hashlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 PACKAGES = ("bccdist", "shards", "jobs", "analysis")
 
@@ -45,10 +48,29 @@ def refuse_other_code(archive: str, digest: str) -> None:
         sys.exit(f"error: this is not the code that the job was submitted with, so nothing was done: {said}")
 
 
+class OwnFinder:
+    """Finds the modules of our packages in the archive alone, before any other finder is asked."""
+
+    def __init__(self, archive: str) -> None:
+        self.archive = archive
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,  # noqa: ARG002 - as Python calls it
+    ) -> ModuleSpec | None:
+        """Where a module is; None for those of others."""
+        if name.partition(".")[0] not in PACKAGES:
+            return None
+        return PathFinder.find_spec(name, [self.archive] if path is None else path)
+
+
 def main() -> None:
     """Run the task in a folder of submitit's, with the code of this archive alone."""
     archive, (digest, folder) = sys.path[0], sys.argv[1:]
     refuse_other_code(archive, digest)
+    sys.meta_path.insert(0, OwnFinder(archive))
     from submitit.core.submission import process_job
 
     import jobs.slurm.task  # noqa: F401 - what it imports is looked at, too

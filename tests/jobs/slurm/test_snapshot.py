@@ -396,6 +396,25 @@ def test_a_job_into_which_python_brings_other_code_does_nothing_and_says_why(
     assert f"bccdist comes from {other}/bccdist/__init__.py, expected {own.archive}" in line
 
 
+LATE_HOOK = """
+import importlib.util, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jobs.slurm.snapshot":
+            return importlib.util.spec_from_file_location(name, {other!r} + "/jobs/__init__.py")
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_what_a_job_imports_later_comes_from_its_archive_too(own: Snapshot, job: Job) -> None:
+    other = other_checkout(job.folder / "other")
+    (job.folder / "sitecustomize.py").write_text(LATE_HOOK.format(other=str(other)))
+    code, said = job.run(own, cwd=job.folder)
+    assert code == 0, said
+    assert "other code runs" not in said
+    assert f"module {own.archive}/jobs/slurm/snapshot.py" in said
+
+
 def test_an_archive_that_was_changed_after_the_submission_is_not_run(own: Snapshot, job: Job, tmp_path: Path) -> None:
     changed = replace(own, archive=tmp_path / own.archive.name)
     shutil.copy(own.archive, changed.archive)
