@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
+from bccdist.slides.annotations.mask_file import distinct, read_values, refuse_interpolated
 from bccdist.slides.annotations.names import refuse_unknown
 from bccdist.slides.frames import scanned_area
 from bccdist.slides.geometry import Box
@@ -87,19 +88,13 @@ def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None
     """A PNG or TIFF whose values are kinds and which covers the whole slide.
 
     Raises:
-        AnnotationError: it is not of one channel of whole numbers, does not fit the slide, or holds values
-            without a meaning.
+        AnnotationError: it is not of one channel of whole numbers, is to be turned, was resized with interpolation,
+            does not fit the slide, or holds values without a meaning.
     """
-    try:
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise AnnotationError(f"{path}: OpenCV refuses it: {error.err}; save it at a lower resolution") from error
-    if values is None or values.ndim != 2 or values.dtype.kind not in "ui":
-        raise AnnotationError(
-            f"{path}: expected a single-channel mask image, got {_describe(values)}; its values are whole numbers"
-        )
+    values = read_values(path, meanings)
     _refuse_other_size(path, (values.shape[1], values.shape[0]), slide)
-    found = _distinct(values)
+    found = distinct(values)
+    refuse_interpolated(path, values, found, meanings)
     refuse_unknown(path, found, meanings, table="mask_values")
     return MaskImage(
         values=values,
@@ -126,17 +121,6 @@ def fits(size: tuple[int, int], whole: tuple[int, int]) -> bool:
     (width, height), (whole_width, whole_height) = size, whole
     is_near = abs(width * whole_height / (height * whole_width) - 1) <= _LARGEST_ASPECT_DEVIATION
     return is_near and abs(width * whole_height - height * whole_width) <= whole_width + whole_height
-
-
-def _describe(image: NDArray[Any] | None) -> str:
-    return "no image" if image is None else f"shape {image.shape} of {image.dtype}"
-
-
-def _distinct(values: NDArray[Any]) -> list[int]:
-    """The values that occur; of the usual masks, by their histogram, as sorting takes much longer."""
-    if values.dtype != np.uint8:
-        return [int(value) for value in np.unique(values)]
-    return [int(value) for value in np.flatnonzero(cv2.calcHist([values], [0], None, [256], [0, 256]))]
 
 
 def _nearest(num_values: int, *, length: int) -> NDArray[np.int32]:

@@ -43,7 +43,7 @@ def test_values_of_a_mask_image_mean_kinds(tmp_path: Path, name: str, scale: int
 
 
 def test_values_are_mapped_as_the_manifest_says(tmp_path: Path) -> None:
-    values = np.arange(HEIGHT_PX * WIDTH_PX).reshape(HEIGHT_PX, WIDTH_PX) % 3 * 300
+    values = np.arange(HEIGHT_PX * WIDTH_PX).reshape(HEIGHT_PX, WIDTH_PX) // 20 % 3 * 300
     kinds = Kinds(names={}, mask_values={0: None, 300: Kind.TUMORNEST, 600: Kind.TUMORNEST})
     path = write_image(tmp_path / "a.png", values.astype(np.uint16))
     masks = read_annotations([path], SLIDE, kinds).masks(whole(SLIDE))
@@ -107,7 +107,8 @@ def test_a_mask_of_which_no_marked_pixel_is_looked_up_is_refused(tmp_path: Path)
 
 
 def test_a_mask_with_colours_or_broken_numbers_is_refused(tmp_path: Path) -> None:
-    colour = write_image(tmp_path / "colour.png", np.zeros((HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8))
+    colours = np.full((HEIGHT_PX, WIDTH_PX, 3), (0, 1, 1), dtype=np.uint8)
+    colour = write_image(tmp_path / "colour.png", colours)
     tifffile.imwrite(tmp_path / "fractions.tif", np.full((HEIGHT_PX, WIDTH_PX), 1.5, dtype=np.float32))
     (tmp_path / "text.png").write_text("no image")
     for path, got in (
