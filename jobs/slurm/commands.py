@@ -20,11 +20,13 @@ LIMIT_S = 20.0
 """How long a command may take, unless told otherwise; Slurm's own patience with its controller is 10 s."""
 SLURMS_PREFIXES = (
     *("SLURM_", "SLURMD_", "SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "SINFO_"),
-    *("SSTAT_", "SUBMITIT_", "PMI_", "PMI2_", "PMIX_"),
+    *("SSTAT_", "SUBMITIT_", "PMI_", "PMI2_", "PMIX_", "_SLURM_SPANK_"),
 )
 """Names of variables that options of Slurm's commands and facts of a running job begin with."""
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 """Which Slurm is meant, and the leave to ask it."""
+DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+"""What Slurm sets for a job that has GPUs: within a job they are that job's."""
 _MOST_QUOTED = 200
 _FAREWELL_S = 1.0
 """How long we wait for a command that was killed; one that hangs in a dead file system never ends."""
@@ -48,7 +50,8 @@ def is_slurms(name: str) -> bool:
 
 def without_slurms(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without what Slurm's commands and jobs would take from it."""
-    return {name: value for name, value in environment.items() if not is_slurms(name)}
+    devices = DEVICES if "SLURM_JOB_ID" in environment else ()
+    return {name: value for name, value in environment.items() if not is_slurms(name) and name not in devices}
 
 
 def ask(*words: str, limit_s: float = LIMIT_S) -> str:

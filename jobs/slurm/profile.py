@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from bccdist.errors import ConfigurationError
-from jobs.slurm.commands import is_slurms
+from jobs.slurm.commands import without_slurms
 from jobs.slurm.sites import ClusterConfig
 
 _TAKEN = {
@@ -52,7 +52,7 @@ def with_profile(cluster: ClusterConfig, environment: Mapping[str, str]) -> tupl
             "it belongs into a flag or the site's file"
         )
     if job_id := environment.get("SLURM_JOB_ID"):
-        num = sum(is_slurms(name) for name in environment) - len(given)
+        num = len(environment.keys() - without_slurms(environment).keys() - given.keys())
         said.append(f"launched inside Slurm's job {job_id}: {num} variables of that job are not passed on")
     taken = {option: given[name] for name, option in free.items()}
     keys: dict[str, Any] = {option: value for option, value in taken.items() if hasattr(cluster, option)}

@@ -29,6 +29,8 @@ OUTER_JOB = {
     "SUBMITIT_PREEMPT_SIGNAL": "USR1",
     "PMI_RANK": "2",
     "PMIX_NAMESPACE": "slurm.pmix.41.0",
+    "_SLURM_SPANK_OPTION_pyxis_container_image": "theirs",
+    "CUDA_VISIBLE_DEVICES": "3",
 }
 """What a shell within an element of an array has."""
 PROFILE = {
@@ -82,6 +84,15 @@ def test_a_job_gets_nothing_of_the_job_or_profile_that_it_was_submitted_from(
     passed_on = environment(slurm)
     assert not passed_on.keys() & {*OUTER_JOB, *PROFILE}
     assert (passed_on["SLURM_CONF"], passed_on["EDITOR"]) == ("/etc/here.conf", "vi")
+
+
+def test_devices_that_no_job_gave_are_the_users_word(
+    slurm: CountingSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    submit(tmp_path)
+    assert environment(slurm)["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_the_flags_of_the_launch_stand_in_the_text_whatever_the_profile_says(
