@@ -64,6 +64,7 @@ class Code(StrEnum):
     BAD_ANNOTATION = "bad-annotation"
     UNKNOWN_NAMES = "unknown-names"
     NO_TUMORNEST = "no-tumornest"
+    TUMOR_IN_NORMAL = "tumor-in-normal"
     OFF_TISSUE = "off-tissue"
     TWO_KINDS = "two-kinds"
     BAD_SECTIONS = "bad-sections"
@@ -121,6 +122,8 @@ class SlideCheckup:
     num_sections_listed: int = 0
     """Rows of sections.csv."""
     num_sections_labelled: int = 0
+    num_sections_tumor: int = 0
+    """Of these, labelled Tumor."""
     is_labelled_normal: bool = False
     """Whether it has sections and all are labelled Normal, so that no Tumornest is right."""
     num_annotation_files: int = 0
@@ -206,6 +209,7 @@ def begin_checkup(record: SlideRecord, sections: Sequence[SectionRecord]) -> Sli
         path=str(record.path),
         num_sections_listed=len(sections),
         num_sections_labelled=sum(section.label is not None for section in sections),
+        num_sections_tumor=sum(section.label is Label.TUMOR for section in sections),
         is_labelled_normal={section.label for section in sections} == {Label.NORMAL},
         num_annotation_files=len(record.annotations),
     )
@@ -355,13 +359,8 @@ def _check_annotations(
     if annotation is None:
         return
     checkup.num_polygons, checkup.annotated_um2 = dict(annotation.num_polygons), dict(annotation.areas_um2)
-    is_tumor_free = not checkup.annotated_um2[Kind.TUMORNEST] and not checkup.is_labelled_normal
-    if record.part.is_annotated and is_tumor_free:
-        text = (
-            "its annotation has no Tumornest, so that every pixel counts as Normal, but not all of its sections are "
-            "labelled Normal; complete the annotation or the labels"
-        )
-        checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
+    if record.part.is_annotated:
+        _check_against_labels(checkup, has_tumor=checkup.annotated_um2[Kind.TUMORNEST] > 0)
     checkup.share_on_tissue = Samples.of(annotation, slide).share_on(tissue, slide)
     if checkup.share_on_tissue is not None and checkup.share_on_tissue < SHARE_WELL_ON_TISSUE:
         text = (
@@ -384,6 +383,29 @@ def _check_annotations(
             f"{num_unmarked} of {sum(checkup.num_polygons.values())} polygons lie between the centres of pixels of "
             f"{slide.resolution.mpp:.3g} um, and mark none"
         )
+
+
+def _check_against_labels(checkup: SlideCheckup, *, has_tumor: bool) -> None:
+    """Hold the annotated tumor against what the sections are labelled."""
+    num = checkup.num_sections_tumor
+    if not has_tumor and num:
+        text = (
+            f"{num} of its sections are labelled Tumor, but its annotation has no Tumornest, so that every pixel "
+            "counts as Normal; complete the annotation, or correct the labels"
+        )
+        checkup.add(Code.NO_TUMORNEST, Severity.ERROR, text)
+    elif not has_tumor and not checkup.is_labelled_normal:
+        text = (
+            "its annotation has no Tumornest, so that every pixel counts as Normal, but not all of its sections are "
+            "labelled Normal; complete the annotation or the labels"
+        )
+        checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
+    elif has_tumor and checkup.is_labelled_normal:
+        text = (
+            "all of its sections are labelled Normal, but its annotation has Tumornest, which counts as tumor; "
+            "correct the labels, or the annotation"
+        )
+        checkup.add(Code.TUMOR_IN_NORMAL, Severity.WARNING, text)
 
 
 def _read_each(

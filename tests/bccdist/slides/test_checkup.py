@@ -229,27 +229,40 @@ def test_files_of_a_slide_are_united(slide_path: Path, tmp_path: Path) -> None:
 NORMAL_ALONE = (section(0, Label.NORMAL, ISLANDS[0]), section(1, Label.NORMAL, ISLANDS[1]))
 
 
+UNLABELLED = (section(0, None, ISLANDS[0]), section(1, None, ISLANDS[1]))
+
+
 class Annotated(NamedTuple):
+    """What is drawn on a slide with some labels, and what is said about it."""
+
     part: Part
     sections: tuple[SectionRecord, ...]
-    is_missed: bool
+    drawn: dict[str, Box]
+    code: Code | None = None
+    severity: Severity | None = None
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Annotated(Part.TRAINING, BOTH, is_missed=True),
-        Annotated(Part.VALIDATION_1, BOTH, is_missed=True),
-        Annotated(Part.TRAINING, NORMAL_ALONE, is_missed=False),
-        Annotated(Part.TEST, BOTH, is_missed=False),
-    ],
-)
-def test_an_annotation_without_tumornest_is_a_warning_unless_all_is_normal(
-    slide_path: Path, tmp_path: Path, case: Annotated
-) -> None:
-    annotation = write_boxes(tmp_path / "a.geojson", {"Normal": ISLANDS[0]})
+NORMAL_DRAWN, TUMOR_DRAWN = {"Normal": ISLANDS[0]}, {"Tumornest": ISLANDS[0]}
+ANNOTATED = {
+    "tumor missing": Annotated(Part.TRAINING, BOTH, NORMAL_DRAWN, Code.NO_TUMORNEST, Severity.ERROR),
+    "nothing drawn": Annotated(Part.TRAINING, BOTH, {}, Code.NO_TUMORNEST, Severity.ERROR),
+    "nothing drawn in Validation I": Annotated(Part.VALIDATION_1, BOTH, {}, Code.NO_TUMORNEST, Severity.ERROR),
+    "no labels": Annotated(Part.TRAINING, UNLABELLED, NORMAL_DRAWN, Code.NO_TUMORNEST, Severity.WARNING),
+    "no labels, nothing drawn": Annotated(Part.TRAINING, UNLABELLED, {}, Code.NO_TUMORNEST, Severity.WARNING),
+    "tumor in Normal": Annotated(Part.TRAINING, NORMAL_ALONE, TUMOR_DRAWN, Code.TUMOR_IN_NORMAL, Severity.WARNING),
+    "all is Normal": Annotated(Part.TRAINING, NORMAL_ALONE, NORMAL_DRAWN),
+    "all is Normal, nothing drawn": Annotated(Part.TRAINING, NORMAL_ALONE, {}),
+    "tumor in Tumor": Annotated(Part.TRAINING, BOTH, TUMOR_DRAWN),
+    "in Test": Annotated(Part.TEST, BOTH, NORMAL_DRAWN),
+}
+
+
+@pytest.mark.parametrize("case", ANNOTATED.values(), ids=ANNOTATED.keys())
+def test_annotated_tumor_is_held_against_the_labels(slide_path: Path, tmp_path: Path, case: Annotated) -> None:
+    annotation = write_boxes(tmp_path / "a.geojson", case.drawn)
     checkup = check(slide_path, case.sections, part=case.part, annotations=(annotation,))
-    assert [finding.code for finding in checkup.findings] == [Code.NO_TUMORNEST] * case.is_missed
+    found = [(each.code, each.severity) for each in checkup.findings if each.code is not Code.NO_LABEL]
+    assert found == ([] if case.code is None else [(case.code, case.severity)])
 
 
 @pytest.mark.parametrize("num_files", [1, 2])
