@@ -6,6 +6,7 @@ Progress is read from the study's folder, the state of jobs from Slurm: from its
 import gc
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -385,7 +386,9 @@ def closing_lines(stages: Sequence[StageStatus], study: Path) -> list[str]:
     stuck = [stage for stage in stages if stage.is_stuck]
     lines += [f"logs of {stage.stage.name}: {study / stage.entry.logs}" for stage in stuck if stage.entry]
     if stuck and any(map(_command_of, stuck)):
-        lines.append(f"`python jobs/status.py {study} --retry-failed` launches again what is missing")
+        lines.append(
+            f"`python jobs/status.py {shlex.quote(str(study))} --retry-failed` launches again what is missing"
+        )
     return [*lines, *_by_hand(stuck)]
 
 

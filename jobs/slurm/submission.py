@@ -331,7 +331,8 @@ class _SlurmSubmitter:
             print("nothing was submitted")
             return
         print("\n".join(in_columns(rows)))
-        print(f"logs in {self.launch.paths.logs}; `python jobs/status.py {self.launch.study}` says how far it is")
+        status = f"python jobs/status.py {shlex.quote(str(self.launch.study))}"
+        print(f"logs in {self.launch.paths.logs}; `{status}` says how far it is")
 
     def _remark(self, submitted: Submitted) -> str:
         if submitted.earlier is None:

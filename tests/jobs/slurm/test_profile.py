@@ -1,5 +1,6 @@
 """A flag wins, then the site, then the few things that a profile may say; all else of the shell changes no job."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -258,6 +259,14 @@ def test_jobs_get_the_paths_that_the_user_gave(
     assert str(tmp_path / "disk") not in script
     logs = Path(options(script)["output"]).parent
     assert logs.is_dir(), "it is there before any job, so that one which cannot start can say why"
+
+
+def test_the_command_that_a_launch_names_can_be_copied(
+    slurm: CountingSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit(tmp_path / "it's new")
+    named = capsys.readouterr().out.split("`")[1]
+    assert shlex.split(named)[-1] == str(tmp_path / "it's new" / "study")
 
 
 @pytest.mark.parametrize("name", ["100%", "a%jb", "back\\slash", "two\nlines"])
