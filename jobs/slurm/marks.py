@@ -54,6 +54,11 @@ def new_mark(study_id: str, stage: Stage) -> str:
     return f"bccdist:{study_id}:{stage.name}:{uuid.uuid4().hex[:12]}"
 
 
+def mark_of_hook(study_id: str) -> str:
+    """A mark for the job that calls a launch's hook at the end."""
+    return f"bccdist:{study_id}:hook:{uuid.uuid4().hex[:12]}"
+
+
 def job_name(stage: Stage, study: Path) -> str:
     """What Slurm shows."""
     return f"{stage.name}@{study.name}"

@@ -50,7 +50,7 @@ def lines_before_the_task() -> list[str]:
 
 
 def lines_after_the_task(
-    logs: Path, *, is_array: bool, timeout_min: int, signal_delay_s: int, max_timeouts: int
+    logs: Path, *, is_array: bool, timeout_min: int, signal_delay_s: int, max_timeouts: int, leave: str = "exit"
 ) -> list[str]:
     """Shell lines at the end of the batch script; the line before them started the ranks in the background.
 
@@ -60,6 +60,7 @@ def lines_after_the_task(
         timeout_min: time limit of the job.
         signal_delay_s: how long before it the warning comes.
         max_timeouts: how often it may run into it.
+        leave: what ends the script with a code where the job is done or given up (jobs.slurm.hook).
     """
     # The variables of an array are also those of the element that somebody may have submitted this from.
     job = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if is_array else '"$SLURM_JOB_ID"'
@@ -84,7 +85,7 @@ def lines_after_the_task(
         'wait "$bccdist_ranks"',
         "code=$?",
         '[ -z "$bccdist_timer" ] || kill "$bccdist_timer" 2>/dev/null',
-        f"if [ $code -le 128 ] || {by_a_person}; then exit $code; fi",
+        f"if [ $code -le 128 ] || {by_a_person}; then {leave} $code; fi",
         f'if [ "$bccdist_told" = USR2 ] || [ $code -eq {WARNED} ]; then',
         '  bccdist_why="it was warned that its time ends"',
         f"  if [ $SECONDS -ge {60 * timeout_min - signal_delay_s - _EARLIER_S} ]; then",
@@ -108,14 +109,14 @@ def lines_after_the_task(
         '  echo "$bccdist_why" >>"$bccdist_counts.$bccdist_kind"',
         '  if [ "$(wc -l <"$bccdist_counts.$bccdist_kind")" -gt "$bccdist_most" ]; then',
         '    echo "$bccdist_why, more often than $bccdist_most times: not queued again"',
-        "    exit $code",
+        f"    {leave} $code",
         "  fi",
         "fi",
         'echo "$bccdist_why: the job is queued again"',
         "trap - USR2 TERM",  # Slurm ends this script now
         f"for bccdist_try in {{1..{_TRIES}}}; do",
-        '  scontrol requeue "$bccdist_job" && sleep 60 && break',
+        '  scontrol requeue "$bccdist_job" && sleep 60 && exit $code',
         f"  sleep {_PAUSE_S}",
         "done",
-        "exit $code",
+        f"{leave} $code",
     ]

@@ -101,6 +101,8 @@ class ClusterConfig:
     """Folder for temporary files on the node (TMPDIR); shell variables of the job may stand in it."""
     sbatch: tuple[str, ...] = ()
     """Further options of sbatch, such as `mail-type=FAIL` or `exclusive`."""
+    hook: str | None = None
+    """Line of shell that gets one message for each launch, when it first fails or has ended (jobs.slurm.hook)."""
     cpu: CpuJobs = field(default_factory=CpuJobs)
     """What differs for jobs without a GPU."""
 

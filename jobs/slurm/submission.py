@@ -26,6 +26,7 @@ from bccdist.stages.table import TABLE
 from jobs.slurm import commands, journal, local_processes, marks, queue
 from jobs.slurm.commands import SlurmCommandError
 from jobs.slurm.follow import GroupExecutor, ended_with_us, follow
+from jobs.slurm.hook import LEAVE, EndedStage, Hook, Outcome, tell
 from jobs.slurm.profile import with_profile
 from jobs.slurm.requeue import lines_after_the_task, lines_before_the_task
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
@@ -40,6 +41,9 @@ _SBATCH_LIMIT_S = 60.0
 _SUBMITTED = re.compile(r"Submitted batch job [0-9]+")
 _UNSET = "unset ${!SBATCH_@} ${!SRUN_@} ${!SQUEUE_@} ${!SACCT_@} ${!SCONTROL_@} ${!SUBMITIT_@} SLURM_EXPORT_ENV"
 """What the node's own profile or a line of the site may have set, and srun or a task would obey."""
+_HOOK_TIME_MIN = 10
+_HOOK_MEMORY = "512M"
+"""Of the job that calls the hook at the end."""
 _SOME_MARK = "bccdist:STUDY:STAGE:UNIQUE"
 """What a dry run prints for a mark."""
 
@@ -123,9 +127,13 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
             cluster, said = with_profile(replace(launch.cluster, cluster="slurm"), os.environ)
             for sentence in said:
                 print(f"# {sentence}")
-            yield _DryRun(replace(launch, cluster=cluster))
+            dry = _DryRun(replace(launch, cluster=cluster))
+            yield dry
+            dry.print_job_at_the_end()
         elif launch.cluster.resolved == "local":
-            yield _LocalSubmitter(launch, stack, tuple(stages))
+            local = _LocalSubmitter(launch, stack, tuple(stages))
+            with local.telling():
+                yield local
         else:
             _require_srun()
             _require_usable_path(launch.study)
@@ -135,6 +143,7 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
             submitter = _SlurmSubmitter(replace(launch, cluster=cluster), stack, tuple(stages))
             # Also if a later job is refused: those before it are queued.
             stack.callback(submitter.report)
+            stack.callback(submitter.submit_job_at_the_end)
             yield submitter
 
 
@@ -210,10 +219,10 @@ class _Opened:
         )
         journal.append(launch.paths.journal, entry)
 
-    def new_logs(self, work: Work) -> Path:
-        """A folder for the logs of this work, made before any job can look for it."""
+    def new_logs(self, name: str) -> Path:
+        """A folder for the logs of a stage, made before any job can look for it."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        logs = self.launch.paths.logs / f"{work.stage.name}-{stamp}-{uuid.uuid4().hex[:4]}"
+        logs = self.launch.paths.logs / f"{name}-{stamp}-{uuid.uuid4().hex[:4]}"
         logs.mkdir(parents=True)
         return logs
 
@@ -239,10 +248,37 @@ class _LocalSubmitter:
     def __init__(self, launch: Launch, stack: ExitStack, stages: tuple[Stage, ...]) -> None:
         self.launch = launch
         self._opened = _Opened(launch, stack, stages)
+        self._begun: list[str] = []
+        self._has_told = False
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """The site's hook is told at the end, unless something failed before."""
+        try:
+            yield
+        except BaseException:
+            self._tell("stopped", f"stopped; begun until then: {', '.join(self._begun)}")
+            raise
+        self._tell("done", f"ended, all of it done: {', '.join(self._begun)}")
+
+    def _tell(self, outcome: Outcome, line: str, **more: Any) -> None:
+        """Once, and only where something was begun."""
+        hook = self.launch.cluster.hook
+        if hook is not None and self._begun and not self._has_told:
+            self._has_told = True
+            tell(hook, self.launch.study, outcome, line, stages=self._begun, **more)
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
+        try:
+            return self._run(work, after=after)
+        except StageFailedError as error:
+            self._tell("failed", str(error), stage=work.stage.name)
+            raise
+
+    def _run(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
-        logs = self._opened.new_logs(work)
+        self._begun.append(work.stage.name)
+        logs = self._opened.new_logs(work.stage.name)
         executor = GroupExecutor(logs, self.launch.cluster.max_timeouts, code=code)
         executor.update_parameters(
             nodes=work.nodes,
@@ -287,6 +323,7 @@ class _SlurmSubmitter:
         self._opened = _Opened(launch, stack, stages)
         self._submitted: list[Submitted] = []
         self._live: dict[Stage, journal.JournalEntry] | None = None
+        self._hook: Hook | None = None
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         code = self._opened.code()
@@ -312,14 +349,35 @@ class _SlurmSubmitter:
         return self._live
 
     def _submit_new(self, work: Work, code: Snapshot, after: Sequence[Submitted]) -> Submitted:
-        logs = self._opened.new_logs(work)
+        logs = self._opened.new_logs(work.stage.name)
         mark = marks.new_mark(journal.study_id(self.launch.paths.journal), work.stage)
-        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=mark)
+        hook = self._hook_of_launch()
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=mark, hook=hook)
         tasks = [replace(task, launched=work.launched("slurm")) for task in work.tasks]
         job_id = _patiently(lambda: _submit_all(executor, tasks), mark)
         self._opened.write_journal(work, job_id, logs, after, mark=mark)
         ids = tuple(each.job_id for each in after)
         return Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)
+
+    def _hook_of_launch(self) -> Hook | None:
+        """The site's hook, with a folder of this launch's own: another launch tells anew."""
+        command = self.launch.cluster.hook
+        if command is not None and self._hook is None:
+            self._hook = Hook(command=command, study=self.launch.study, folder=self._opened.new_logs("hook"))
+        return self._hook
+
+    def submit_job_at_the_end(self) -> None:
+        """The job that waits for all others and calls the hook, where there is one; also if a later job is refused."""
+        mine = [each for each in self._submitted if each.earlier is None]
+        if self._hook is None or not mine:
+            return
+        comment = marks.mark_of_hook(journal.study_id(self.launch.paths.journal))
+        script = self._hook.folder / "hook.sh"
+        try:
+            script.write_text(_script_at_the_end(self.launch, self._hook, mine, comment), encoding="utf-8")
+            commands.ask("sbatch", str(script), limit_s=_SBATCH_LIMIT_S)
+        except (OSError, SlurmCommandError) as error:
+            LOG.warning(f"the hook tells of what fails, and not of the end, because its job was refused: {error}")
 
     def report(self) -> None:
         """What was submitted, as a table."""
@@ -445,18 +503,28 @@ class _DryRun:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
+        command, folder = launch.cluster.hook, launch.paths.logs / "hook-TIME"
+        self._hook = None if command is None else Hook(command=command, study=launch.study, folder=folder)
+        self._submitted: list[Submitted] = []
 
     def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:
         logs = self.launch.paths.logs / f"{work.stage.name}-TIME"
         code = Snapshot(id="CODE", archive=self.launch.paths.code / "CODE.zip", is_dirty=False, digest="SHA256")
-        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=_SOME_MARK)
+        executor = slurm_executor(self.launch, work, logs, code=code, after=after, comment=_SOME_MARK, hook=self._hook)
         print(
             f"# {'-' * 20} {work.stage.name}: sbatch would get this; TIME, CODE, SHA256 and ids are not known before"
         )
         print(sbatch_text(executor, work))
         ids = tuple(each.job_id for each in after)
         job_id = f"JOB-{work.stage.name}"
-        return [Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)]
+        submitted = Submitted(stage=work.stage, job_id=job_id, num_elements=len(work.tasks), logs=logs, after=ids)
+        self._submitted.append(submitted)
+        return [submitted]
+
+    def print_job_at_the_end(self) -> None:
+        if self._hook is not None and self._submitted:
+            print(f"# {'-' * 20} hook: sbatch would get this")
+            print(_script_at_the_end(self.launch, self._hook, self._submitted, _SOME_MARK))
 
 
 def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:
@@ -486,7 +554,14 @@ class _Executor(submitit.SlurmExecutor):
 
 
 def slurm_executor(
-    launch: Launch, work: Work, logs: Path, *, code: Snapshot, after: Sequence[Submitted], comment: str
+    launch: Launch,
+    work: Work,
+    logs: Path,
+    *,
+    code: Snapshot,
+    after: Sequence[Submitted],
+    comment: str,
+    hook: Hook | None = None,
 ) -> submitit.SlurmExecutor:
     """Submitit's executor with all that the site and the work ask for."""
     cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
@@ -506,13 +581,18 @@ def slurm_executor(
         # All that the batch script has, whatever --export the job was submitted with; and all cores of a task, which
         # srun of some versions does not take from the job.
         srun_args=["--kill-on-bad-exit=1", "--export=ALL", f"--cpus-per-task={cluster.cpus_per_rank}"],
-        setup=[*lines_before_the_task(), *_setup_lines(cluster)],
+        setup=[
+            *lines_before_the_task(),
+            *_setup_lines(cluster),
+            *(hook.lines_of_a_job(work.stage.name, logs) if hook else ()),
+        ],
         teardown=lines_after_the_task(
             logs,
             is_array=len(work.tasks) > 1,
             timeout_min=cluster.timeout_min,
             signal_delay_s=cluster.signal_delay_s,
             max_timeouts=cluster.max_timeouts,
+            leave=LEAVE if hook else "exit",
         ),
         additional_parameters={
             "signal": f"B:USR2@{cluster.signal_delay_s}",
@@ -525,6 +605,27 @@ def slurm_executor(
         **_dependency(work, after),
     )
     return executor
+
+
+def _script_at_the_end(launch: Launch, hook: Hook, submitted: Sequence[Submitted], comment: str) -> str:
+    """The batch script of the job that calls the hook once all others have ended."""
+    cluster = launch.cluster.for_cpu_jobs()
+    stages = [
+        EndedStage(name=each.stage.name, job_id=each.job_id, num_elements=each.num_elements, logs=each.logs)
+        for each in submitted
+    ]
+    options = {
+        "job-name": f"hook@{launch.study.name}",
+        "output": str(hook.folder / "%j.log"),
+        "comment": comment,
+        "dependency": f"afterany:{':'.join(each.job_id for each in submitted)}",
+        "ntasks": "1",
+        "time": str(_HOOK_TIME_MIN),
+        **_named(cluster),
+        **({"mem": _HOOK_MEMORY} if cluster.mem_gib_per_rank else {}),
+        **cluster.sbatch_options,
+    }
+    return hook.script_at_the_end(stages, options=options, setup=_setup_lines(cluster))
 
 
 def _named(cluster: ClusterConfig) -> dict[str, str]:

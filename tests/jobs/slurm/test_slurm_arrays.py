@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -43,7 +44,9 @@ def finished(drawn: SmallStudy, mini_cluster: MiniCluster, tmp_path_factory: pyt
     """Taken through all stages on the cluster by one command."""
     # A path that no PYTHONPATH can hold, and that a shell would take apart.
     study = StudyPaths(tmp_path_factory.mktemp("finished") / "a lab's: new" / "study")
-    said = mini_cluster.launch("jobs/launch_study.py", "--manifest", drawn.manifest, "--study", study.root, *STUDY)
+    hook = ("--hook", f'echo "$BCCDIST_SUMMARY" >>{shlex.quote(str(study.root / "told"))}')
+    words = ("--manifest", drawn.manifest, "--study", study.root, *STUDY, *hook)
+    said = mini_cluster.launch("jobs/launch_study.py", *words)
     ids = job_ids(said)
     assert len(ids) == 7, said
     mini_cluster.wait_until_gone(*ids.values(), within_s=240)
@@ -112,6 +115,10 @@ def test_a_study_goes_through_by_one_command_and_the_status_says_so(
     )
     assert table.returncode == 0
     assert "train-resnet34_ds" in table.stdout
+    told = finished.root / "told"
+    wait_for(told.exists, within_s=30, what="the message at the end")
+    [message] = map(json.loads, told.read_text().splitlines())
+    assert (message["outcome"], len(message["stages"])) == ("done", 7)
 
 
 def test_a_dry_run_prints_what_sbatch_gets(mini_cluster: MiniCluster, study: StudyPaths) -> None:
