@@ -11,7 +11,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +73,19 @@ class Usage:
     """Slides that it was given, done before or not; None where it does not work slide by slide."""
     outcome: Outcome
     """How it ended; stopped: by a signal, its work saved."""
+    watts_per_core: float | None = None
+    """Power of a core and of a GPU, as the site's file named it at the launch; records of older versions lack it."""
+    watts_per_gpu: float | None = None
+
+    @property
+    def core_hours(self) -> float:
+        """Cores that the job had, times hours."""
+        return self.num_cpus * self.seconds / 3600
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPUs that the job had, times hours."""
+        return self.num_gpus * self.seconds / 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +111,47 @@ class Start:
         return all(self.usage.stage[name] == stage[name] for name in ("kind", "setting"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unended:
+    """A start that has no end: it is at work, or was killed."""
+
+    stage: Fields | None
+    """None in records of older versions."""
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """All that the tasks of a study noted."""
+
+    starts: tuple[Start, ...]
+    """Those that ended by themselves, in the order in which they did."""
+    unended: tuple[Unended, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watts:
+    """Power that a site's file names; None where it does not."""
+
+    per_core: float | None = None
+    per_gpu: float | None = None
+
+
 def note_slide(paths: StudyPaths, slide: SlideTime) -> None:
     """Write down what a slide took."""
     _append(paths, _SLIDE, asdict(slide))
 
 
 @contextmanager
-def measured(stage: Fields, study_root: Path, *, num_slides: int | None = None) -> Iterator[None]:
+def measured(
+    stage: Fields, study_root: Path, *, num_slides: int | None = None, watts: Watts | None = None
+) -> Iterator[None]:
     """Measure what runs within, and write its usage down, however it ends; of several ranks the first one does."""
     paths, start_s, start_cpu_s = StudyPaths(study_root), time.monotonic(), _cpu_s()
     is_first = _ranks().is_first
     if is_first:
         # A job that is queued again goes on in its file: what stands there of a start that was killed ends here.
-        _append(paths, _START, {})
+        _append(paths, _START, {"stage": stage})
     outcome: Outcome = "failed"
     try:
         yield
@@ -120,7 +161,7 @@ def measured(stage: Fields, study_root: Path, *, num_slides: int | None = None) 
         raise
     finally:
         if is_first:
-            usage = _usage(stage, outcome, num_slides, start_s=start_s, start_cpu_s=start_cpu_s)
+            usage = _usage(stage, outcome, num_slides, watts or Watts(), start_s=start_s, start_cpu_s=start_cpu_s)
             _append(paths, _END, asdict(usage))
             LOG.info(f"{outcome} after {as_duration(usage.seconds)}, with up to {usage.peak_gib:.1f} GiB")
 
@@ -140,29 +181,52 @@ def read_starts(paths: StudyPaths) -> list[Start]:
     Raises:
         EventLogError: a file is damaged where no process can have been killed, or is of another version.
     """
+    return list(read_records(paths).starts)
+
+
+def read_records(paths: StudyPaths) -> Records:
+    """All that the tasks of a study noted.
+
+    Raises:
+        EventLogError: a file is damaged where no process can have been killed, or is of another version.
+    """
     starts: list[tuple[float, Start]] = []
+    unended: list[Unended] = []
     for path in sorted(paths.usage.glob("*.jsonl")):
         try:
-            starts += _starts_in(read_events(path))
+            for ended_s, start in _starts_in(read_events(path), job_id=path.stem):
+                if isinstance(start, Unended):
+                    unended.append(start)
+                else:
+                    starts.append((ended_s, start))
         except (KeyError, TypeError) as error:
             raise EventLogError(
                 f"{path}: not written by this version ({type(error).__name__}: {error}); take the study through its "
                 "stages with this one, or move the file away"
             ) from error
-    return [start for _, start in sorted(starts, key=lambda each: each[0])]
+    in_order = sorted(starts, key=lambda each: each[0])
+    return Records(starts=tuple(start for _, start in in_order), unended=tuple(unended))
 
 
-def _starts_in(events: list[dict[str, Any]]) -> Iterator[tuple[float, Start]]:
-    """The starts in a file, each with the time of its end."""
+def _starts_in(events: list[dict[str, Any]], *, job_id: str) -> Iterator[tuple[float, Start | Unended]]:
+    """The starts in a job's file, each with the time of its end, or of its beginning where it has none."""
     slides: list[SlideTime] = []
+    begun: tuple[float, Unended] | None = None
     for event in events:
         if event["event"] == _START:
-            slides = []
+            if begun is not None:
+                yield begun
+            slides, begun = [], (event["time_s"], Unended(stage=event.get("stage"), job_id=job_id))
         elif event["event"] == _SLIDE:
             slides.append(SlideTime(**{each.name: event[each.name] for each in fields(SlideTime)}))
         elif event["event"] == _END:
-            usage = Usage(**{each.name: event[each.name] for each in fields(Usage)})
+            # Later fields have defaults, and older records lack them.
+            known = (each for each in fields(Usage) if each.default is MISSING or each.name in event)
+            usage = Usage(**{each.name: event[each.name] for each in known})
             yield event["time_s"], Start(usage=usage, slides=tuple(slides))
+            begun = None
+    if begun is not None:
+        yield begun
 
 
 def _outcome_of(end: SystemExit | KeyboardInterrupt) -> Outcome:
@@ -174,7 +238,9 @@ def _outcome_of(end: SystemExit | KeyboardInterrupt) -> Outcome:
     return "failed" if end.code else "done"
 
 
-def _usage(stage: Fields, outcome: Outcome, num_slides: int | None, *, start_s: float, start_cpu_s: float) -> Usage:
+def _usage(
+    stage: Fields, outcome: Outcome, num_slides: int | None, watts: Watts, *, start_s: float, start_cpu_s: float
+) -> Usage:
     num_ranks = _ranks().world_size
     cores = os.environ.get("OMP_NUM_THREADS", "")  # as the task has set it
     return Usage(
@@ -189,6 +255,8 @@ def _usage(stage: Fields, outcome: Outcome, num_slides: int | None, *, start_s: 
         num_ranks=num_ranks,
         num_slides=num_slides,
         outcome=outcome,
+        watts_per_core=watts.per_core,
+        watts_per_gpu=watts.per_gpu,
     )
 
 

@@ -183,6 +183,7 @@ def launch_stage(
                 "asked_ranks": launch.cluster.training_ranks_per_node * launch.cluster.nodes,
             },
             num_slides=None if chunk is None else len(chunk),
+            watts=launch.cluster.watts,
         )
         for chunk in chunks
     ]

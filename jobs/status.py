@@ -22,13 +22,15 @@ import tyro
 from bccdist.command import run_command
 from bccdist.configuration import SETTINGS
 from bccdist.durations import as_duration
-from bccdist.errors import ClusterError, ConfigurationError
+from bccdist.errors import ClusterError, ConfigurationError, EventLogError
 from bccdist.files import as_given
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
+from bccdist.stages.costs import Cost, costs_of, heading_and_rows, notes_on
 from bccdist.stages.stage import Stage, StageProgress
 from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, TRAINING, in_order
 from bccdist.study import manifest_of_study
+from bccdist.usage import read_records
 from jobs.slurm import journal, local_processes, marks, queue
 from jobs.slurm.answers import UNKNOWN, Accounting, EndedJob, Queue, QueuedJob
 from jobs.slurm.commands import SlurmCommandError
@@ -71,6 +73,8 @@ class StageStatus:
     """Elements that have ended, by Slurm's state."""
     reason: str = ""
     """Why it waits, where Slurm says so."""
+    cost: Cost | None = None
+    """What its tasks took; None where they noted nothing."""
     plan: journal.Plan | None = None
     """The launch that meant to submit it and ended before."""
 
@@ -98,6 +102,8 @@ class _Jobs:
     """Numbers of entries whose local processes are at work."""
     endings: Mapping[str, journal.Ending]
     """How local jobs ended."""
+    energy_j: Mapping[str, float]
+    """Energy that the accounting measured, in joules, by job or ARRAY_ELEMENT."""
     notes: Sequence[str]
     """What could not be asked, and what is to be known of it."""
     is_launching: bool
@@ -114,20 +120,37 @@ def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[St
     """
     manifest = manifest_of_study(study_root)
     paths = StudyPaths(study_root)
-    entries = journal.newest(journal.read(paths.journal, table))
+    submitted = journal.read(paths.journal, table)
+    entries = journal.newest(submitted)
     plans = journal.plans(paths.journal, table)
     trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
     stages = in_order(dict.fromkeys([*entries, *plans, *trained, SHARDS, FINISH_SHARDS]), table)
     with ThreadPoolExecutor(1) as other:
-        asked = other.submit(_ask, paths, list(entries.values()))
+        asked = other.submit(_ask, paths, list(entries.values()), submitted)
         progress = {stage: _progress(paths, manifest, stage, entries.get(stage)) for stage in stages}
         jobs = asked.result()
     found = [_stage_status(stage, progress[stage], entries.get(stage), jobs) for stage in stages]
+    costs, further = _costs(paths, jobs.energy_j, [stage.name for stage in stages])
+    found = [replace(each, cost=costs.get(each.stage.name)) for each in found]
     left_out = set() if jobs.is_launching else plans.keys() - entries.keys()
     return [
         replace(each, plan=plans[each.stage]) if each.stage in left_out and each.state == "not begun" else each
         for each in found
-    ], list(jobs.notes)
+    ], [*jobs.notes, *further]
+
+
+def _costs(
+    paths: StudyPaths, energy_j: Mapping[str, float], shown: Collection[str]
+) -> tuple[dict[str, Cost], list[str]]:
+    """What the stages took, by name, and what is to be known of that."""
+    try:
+        costs = costs_of(read_records(paths), energy_j)
+    except (EventLogError, OSError) as error:
+        return {}, [f"what the stages took is not known: {error}"]
+    others = [
+        f"{name} took {cost.num_starts} start(s) and has no row" for name, cost in costs.items() if name not in shown
+    ]
+    return costs, others
 
 
 def _progress(
@@ -136,8 +159,10 @@ def _progress(
     return stage.progress(paths, manifest, since_s=None if entry is None else marks.submitted_s(entry))
 
 
-def _ask(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
-    """All that Slurm and this machine are asked."""
+def _ask(
+    paths: StudyPaths, entries: Sequence[journal.JournalEntry], submitted: Sequence[journal.JournalEntry]
+) -> _Jobs:
+    """All that Slurm and this machine are asked: of the newest job of each stage, and what all of them have taken."""
     notes: list[str] = []
     copied = [entry for entry in entries if marks.is_of_a_copy(entry, paths.root)]
     if copied:
@@ -145,7 +170,8 @@ def _ask(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
     own = [entry for entry in entries if entry not in copied]
     on_slurm = [entry for entry in own if entry.cluster == "slurm"]
     queued, unknown = _ask_queue(on_slurm, notes)
-    ended = _ask_accounting(on_slurm, notes)
+    earlier = [each for each in submitted if each.cluster == "slurm" and each not in entries]
+    ended = _ask_accounting([*on_slurm, *([] if copied else earlier)], notes)
     unknown |= _hidden(on_slurm, queued, ended, notes)
     launching, why = holder_of(paths.launch_lock)
     if why:
@@ -159,6 +185,7 @@ def _ask(paths: StudyPaths, entries: Sequence[journal.JournalEntry]) -> _Jobs:
         unknown=unknown | elsewhere,
         working=working,
         endings=endings,
+        energy_j=_energy_j(ended),
         notes=notes,
         is_launching=launching == "at work",
     )
@@ -188,6 +215,13 @@ def _ask_accounting(entries: Sequence[journal.JournalEntry], notes: list[str]) -
         return {}
     notes += _unread("sacct", told.unread)
     return {entry.job_id: [job for job in told.jobs if marks.likeness(job, entry) != "other"] for entry in entries}
+
+
+def _energy_j(ended: Mapping[str, Sequence[EndedJob]]) -> dict[str, float]:
+    """Energy by job, as the records of tasks name jobs."""
+    jobs = [job for found in ended.values() for job in found]
+    names = [job.job_id if job.element is None else f"{job.job_id}_{job.element}" for job in jobs]
+    return {name: job.energy_j for name, job in zip(names, jobs, strict=True) if job.energy_j is not None}
 
 
 def _not_asked(command: str, what: str, error: ClusterError) -> str:
@@ -342,6 +376,14 @@ def table_of(stages: Sequence[StageStatus]) -> list[str]:
     return in_columns(rows)
 
 
+def cost_lines(stages: Sequence[StageStatus]) -> list[str]:
+    """What each stage took, and what is to be known of it."""
+    costs = {stage.stage.name: stage.cost for stage in stages if stage.cost is not None}
+    if not costs:
+        return []
+    return ["", *in_columns(heading_and_rows(costs)), *notes_on(costs.values()), ""]
+
+
 def _jobs_text(stage: StageStatus) -> str:
     if stage.entry is None:
         return "-"
@@ -417,6 +459,7 @@ def as_json(stages: Sequence[StageStatus], notes: Sequence[str]) -> dict[str, An
                 "live_elements": dict(stage.live),
                 "ended_elements": dict(stage.ended),
                 "reason": stage.reason,
+                "took": None if stage.cost is None else asdict(stage.cost),
             }
             for stage in stages
         ],
@@ -458,7 +501,7 @@ def main(arguments: StatusArguments) -> int:
     if arguments.json:
         print(json.dumps(as_json(stages, notes), indent=2))
     else:
-        lines = [*table_of(stages), *failure_lines(stages, all_of_them=arguments.all), *notes]
+        lines = [*table_of(stages), *cost_lines(stages), *failure_lines(stages, all_of_them=arguments.all), *notes]
         print("\n".join([*lines, *closing_lines(stages, arguments.study)]))
     if arguments.retry_failed:
         retry(stages, study)

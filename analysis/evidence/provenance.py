@@ -7,11 +7,14 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import rounded
 from bccdist.configuration import read_claimed
+from bccdist.errors import EventLogError
 from bccdist.failures import read_reason
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.slides.manifest import Manifest
+from bccdist.stages.costs import costs_of, heading_and_rows, notes_on
+from bccdist.usage import read_records
 
 
 def facts(paths: StudyPaths, manifest: Manifest) -> pd.DataFrame:
@@ -61,6 +64,22 @@ def failures(paths: StudyPaths) -> pd.DataFrame:
     """Slides that a stage could not process: stage, slide, reason."""
     rows = [(path.parent.name, path.stem, read_reason(path)) for path in sorted(paths.failures.rglob("*.json"))]
     return pd.DataFrame(rows, columns=["stage", "slide", "reason"])
+
+
+def costs(paths: StudyPaths) -> tuple[pd.DataFrame, list[str]]:
+    """Core-hours, GPU-hours and energy of each stage, and what is to be known of them; Slurm is not asked.
+
+    Where the records cannot be read there are no rows, and the note says why.
+    """
+    try:
+        found = costs_of(read_records(paths))
+    except (EventLogError, OSError) as error:
+        return pd.DataFrame(), [f"What the stages took is not known: {error}"]
+    heading, *rows = heading_and_rows(found)
+    if not rows:
+        return pd.DataFrame(), ["What the stages took is not known: there are no records of it."]
+    status = "What Slurm's accounting measured stands in `python jobs/status.py`."
+    return pd.DataFrame(rows, columns=list(heading)), [*notes_on(found.values()), status]
 
 
 def slide_times(study: Evidence) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import tyro
 from PIL import Image
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.provenance import facts, failures, runs, slide_times
+from analysis.evidence.provenance import costs, facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
 from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, phantom_marks
@@ -394,11 +394,13 @@ def _provenance_section(study: _Study) -> Section:
     paths = study.paths
     not_made = [[name, reason] for name, reason in study.tables.items() if not isinstance(reason, Table)]
     failed = failures(paths)
+    took, notes = costs(paths)
     return Section(
         title="Provenance",
         blocks=[
             frame_block("The study.", facts(paths, study.evidence.manifest)),
             frame_block("The chosen models.", runs(paths, study.evidence.choices)),
+            replace(frame_block("What the stages took.", took), notes=notes),
             *([frame_block("Failed, and not in the results.", failed)] if len(failed) else []),
             *([TableBlock(title="Not made.", heading=["what", "why"], rows=not_made)] if not_made else []),
         ],

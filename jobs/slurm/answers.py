@@ -17,7 +17,7 @@ SEPARATOR = "|@|"
 """Between the columns that are asked of squeue: names and comments of other people's jobs may hold a mere `|`."""
 QUEUE_FORMAT = SEPARATOR.join(("%F", "%K", "%T", "%u", "%V", "%Z", "%r", "%j", "%k"))
 """Array or job, element, state, user, time of submission, working folder, reason, name, comment."""
-ACCOUNTING_FORMAT = "JobID,State,ExitCode,ElapsedRaw,User,Submit,JobName"
+ACCOUNTING_FORMAT = "JobID,State,ExitCode,ElapsedRaw,User,Submit,JobName,ConsumedEnergyRaw"
 UNKNOWN = "UNKNOWN"
 """The state of a job of which Slurm says that it is there, and not what it does."""
 _NOTHING = {"", "(null)", "N/A", "None", "Unknown", "NULL"}
@@ -31,6 +31,8 @@ _LIVE = _GOES_ON | {
     *("PENDING", "RUNNING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "RESV_DEL_HOLD", "POWER_UP_NODE"),
 }
 _JOB_ID = re.compile(r"[0-9]+")
+_NO_VALUE = 0xFFFFFFFFFFFFFFF0
+"""Numbers from here on stand for none in Slurm (NO_VAL64, INFINITE64)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class EndedJob:
     submitted_s: float | None = None
     comment: str = ""
     folder: str = ""
+    energy_j: float | None = None
+    """Energy that it took, in joules; None where the site measures none."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,10 @@ def read_accounting(text: str) -> Accounting:
 
 
 def _ended(job_id: str, element: int | None, state: str, columns: Sequence[str]) -> EndedJob:
-    user, submitted, name = (*columns[4:6], "|".join(columns[6:])) if len(columns) >= 7 else ("", "", "")
+    # A name may hold the sign between the columns, and the energy stands behind it.
+    has_energy = len(columns) >= 8 and (not columns[-1].strip() or columns[-1].strip().isdecimal())
+    last = -1 if has_energy else None
+    user, submitted, name = (*columns[4:6], "|".join(columns[6:last])) if len(columns) >= 7 else ("", "", "")
     return EndedJob(
         job_id=job_id,
         element=element,
@@ -245,7 +252,14 @@ def _ended(job_id: str, element: int | None, state: str, columns: Sequence[str])
         user=_told(user),
         name=_told(name),
         submitted_s=_seconds(submitted),
+        energy_j=_energy_j(columns[-1]) if has_energy else None,
     )
+
+
+def _energy_j(text: str) -> float | None:
+    """Joules of the accounting; nothing and 0 mean that nobody measured, as does Slurm's largest number."""
+    energy_j = int(text) if text.strip().isdecimal() else 0
+    return float(energy_j) if 0 < energy_j < _NO_VALUE else None
 
 
 def _plain_state(text: str) -> str:

@@ -75,13 +75,13 @@ class Hook:
         ]
 
     def script_at_the_end(
-        self, stages: Sequence[EndedStage], *, options: Mapping[str, str], setup: Sequence[str] = ()
+        self, stages: Sequence[EndedStage], *, options: Mapping[str, Any], setup: Sequence[str] = ()
     ) -> str:
         """The batch script of the job that waits for all others.
 
         Args:
             stages: what was submitted by this launch.
-            options: of sbatch.
+            options: of sbatch; True is one without a value.
             setup: the site's lines.
         """
         done, lacks = _content(self.study, "done"), _content(self.study, "incomplete")
@@ -89,7 +89,10 @@ class Hook:
         not_well = "ended, and not all of it well. Cancelled, gone with its node, or never begun: "
         lines = [
             "#!/bin/bash",
-            *(f"#SBATCH --{name}{f'={shlex.quote(value)}' if value else ''}" for name, value in options.items()),
+            *(
+                f"#SBATCH --{name}{'' if value is True else f'={shlex.quote(str(value))}'}"
+                for name, value in options.items()
+            ),
             *setup,
             "set +eu",
             *self._call_lines(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from bccdist.errors import ConfigurationError
+from bccdist.usage import Watts
 
 SITES = Path(__file__).resolve().parents[2] / "slurm"
 Cluster = Literal["auto", "slurm", "local"]
@@ -103,6 +104,10 @@ class ClusterConfig:
     """Further options of sbatch, such as `mail-type=FAIL` or `exclusive`."""
     hook: str | None = None
     """Line of shell that gets one message for each launch, when it first fails or has ended (jobs.slurm.hook)."""
+    watts_per_core: float | None = None
+    """Power of a core, memory and the node's rest included, for an estimate of energy where Slurm measures none."""
+    watts_per_gpu: float | None = None
+    """Power of a GPU, for the same."""
     cpu: CpuJobs = field(default_factory=CpuJobs)
     """What differs for jobs without a GPU."""
 
@@ -115,6 +120,7 @@ class ClusterConfig:
         for name in ("max_parallel", "slides_per_element", "ranks_per_node", "min_nodes"):
             if getattr(self, name) is not None:
                 _require_at_least(1, name, getattr(self, name))
+        _require_powers(watts_per_core=self.watts_per_core, watts_per_gpu=self.watts_per_gpu)
         if (self.min_nodes or 0) > self.nodes:
             raise ConfigurationError(f"min_nodes is {self.min_nodes}, expected at most {self.nodes}, which nodes is")
         if self.signal_delay_s > 30 * self.timeout_min:
@@ -139,6 +145,11 @@ class ClusterConfig:
         if self.cluster == "auto":
             return "slurm" if shutil.which("sbatch") else "local"
         return self.cluster
+
+    @property
+    def watts(self) -> Watts:
+        """Power of its machines."""
+        return Watts(per_core=self.watts_per_core, per_gpu=self.watts_per_gpu)
 
     @property
     def array_width(self) -> int:
@@ -192,17 +203,19 @@ def _require_known(path: Path, values: Any, *, kind: type[ClusterConfig | CpuJob
         )
     for key, value in values.items():
         expected = _toml_type(known[key].type)
-        if type(value) is not expected and key != _CPU_TABLE:
+        if type(value) is not expected and not (expected is float and type(value) is int) and key != _CPU_TABLE:
             raise ConfigurationError(f"{path}: {where}{key} is {value!r}, expected a {_TYPE_NAMES[expected]}")
 
 
-_TYPE_NAMES = {int: "whole number", str: "text", list: "list of texts"}
+_TYPE_NAMES = {int: "whole number", float: "number", str: "text", list: "list of texts"}
 
 
 def _toml_type(annotation: Any) -> type:
     """What a TOML value of a field has to be."""
     if int in (annotation, *get_args(annotation)):
         return int
+    if float in get_args(annotation):
+        return float
     return list if annotation == tuple[str, ...] else str
 
 
@@ -221,6 +234,12 @@ def _require_free(options: Mapping[str, str]) -> None:
     if keyed := sorted(_WITH_A_KEY.keys() & options.keys()):
         keys = ", ".join(_WITH_A_KEY[name] for name in keyed)
         raise ConfigurationError(f"sbatch has {', '.join(keyed)}, which the launcher computes with: set {keys}")
+
+
+def _require_powers(**powers: float | None) -> None:
+    for name, got in powers.items():
+        if got is not None and not 0 < got < float("inf"):
+            raise ConfigurationError(f"{name} is {got}, expected a power in watts above 0")
 
 
 def num_local_gpus() -> int:

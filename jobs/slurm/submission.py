@@ -615,6 +615,8 @@ def _script_at_the_end(launch: Launch, hook: Hook, submitted: Sequence[Submitted
         for each in submitted
     ]
     options = {
+        **({"mem": _HOOK_MEMORY} if cluster.mem_gib_per_rank else {}),
+        **_further_options(cluster),
         "job-name": f"hook@{launch.study.name}",
         "output": str(hook.folder / "%j.log"),
         "comment": comment,
@@ -622,8 +624,6 @@ def _script_at_the_end(launch: Launch, hook: Hook, submitted: Sequence[Submitted
         "ntasks": "1",
         "time": str(_HOOK_TIME_MIN),
         **_named(cluster),
-        **({"mem": _HOOK_MEMORY} if cluster.mem_gib_per_rank else {}),
-        **cluster.sbatch_options,
     }
     return hook.script_at_the_end(stages, options=options, setup=_setup_lines(cluster))
 

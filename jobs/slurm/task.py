@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from bccdist.installed import imported_code
 from bccdist.log import LOG, set_up_logging
 from bccdist.ranks import Ranks, ranks_of_launch
 from bccdist.surroundings import advice_on, settle
-from bccdist.usage import Fields, measured
+from bccdist.usage import Fields, Watts, measured
 from jobs.slurm.requeue import SAVED, WARNED
 
 
@@ -59,6 +59,8 @@ class StageTask:
     """What it is called with, by keyword; what it has no parameter for is left out."""
     num_slides: int | None = None
     """Number of slides that it works on, where it does so slide by slide."""
+    watts: Watts = field(default_factory=Watts)
+    """Power of the machines that it runs on, for what it took."""
     threads: int | None = None
     """Threads of each process; None is as many cores as Slurm gave it."""
     launched: Launched | None = None
@@ -76,7 +78,7 @@ class StageTask:
         try:
             # The mark of a process that called us is not ours.
             os.environ.update((self.launched.ranks() if self.launched else Ranks()).as_mark())
-            with measured(self.stage, self.values["study_root"], num_slides=self.num_slides):
+            with measured(self.stage, self.values["study_root"], num_slides=self.num_slides, watts=self.watts):
                 module, name = self.function.split(":")
                 function = getattr(importlib.import_module(module), name)
                 taken = inspect.signature(function).parameters

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.ranks import MARK, Ranks
 from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS, TRAINING, VALIDATION_HEATMAPS
-from bccdist.usage import Outcome, SlideTime, Start, Usage, measured, note_slide, read_starts
+from bccdist.usage import Outcome, SlideTime, Start, Usage, Watts, measured, note_slide, read_records, read_starts
 
 STAGE = replace(TEST_HEATMAPS, setting="unet")
 
@@ -180,6 +180,28 @@ def test_a_record_that_cannot_be_written_costs_no_work(paths: StudyPaths, caplog
     with measured(SHARDS.fields, paths.root):
         note_slide(paths, A)
     assert caplog.text.count("not written, so plans will lack it") == 3
+
+
+def test_a_start_without_an_end_is_told_with_its_stage(paths: StudyPaths) -> None:
+    with measured(SHARDS.fields, paths.root):
+        (begun,) = read_records(paths).unended
+    assert begun.stage == SHARDS.fields
+    assert read_records(paths).unended == ()
+    write_start(paths, is_ended=False)  # as older versions wrote it
+    write_start(paths, is_ended=True)
+    assert [each.stage for each in read_records(paths).unended] == [None]
+
+
+def test_a_record_from_before_power_was_noted_is_read(paths: StudyPaths) -> None:
+    values = {name: value for name, value in asdict(USAGE).items() if not name.startswith("watts")}
+    append_event(paths.usage / "7.jsonl", "end", **values)
+    assert recorded(paths) == USAGE
+
+
+def test_the_power_of_the_site_is_noted(paths: StudyPaths) -> None:
+    with measured(SHARDS.fields, paths.root, watts=Watts(per_core=6.5, per_gpu=400)):
+        pass
+    assert (recorded(paths).watts_per_core, recorded(paths).watts_per_gpu) == (6.5, 400)
 
 
 def test_a_record_of_another_version_is_refused_with_its_place(paths: StudyPaths) -> None:

@@ -120,3 +120,12 @@ def test_the_accounting_is_read_with_less_or_more_columns_than_asked_for() -> No
     ]
     assert found.jobs[0].name == "shards@a|b"
     assert found.unread == (lines[0], lines[6], lines[7])
+
+
+@pytest.mark.parametrize(
+    ("column", "energy_j"), [("3600", 3600.0), ("0", None), ("", None), ("18446744073709551614", None), ("1.5K", None)]
+)
+def test_energy_that_nobody_measured_is_not_nothing(column: str, energy_j: float | None) -> None:
+    (job,) = read_accounting(f"7|COMPLETED|0:0|5|alice|Unknown|shards@a|b|{column}").jobs
+    assert job.energy_j == energy_j
+    assert job.name.startswith("shards@a|b")

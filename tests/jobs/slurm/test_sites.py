@@ -70,3 +70,18 @@ def test_without_sbatch_jobs_are_local(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_sbatch_jobs_go_to_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert ClusterConfig().resolved == "slurm"
+
+
+@pytest.mark.parametrize("watts", ["400", "6.5"])
+def test_a_power_may_be_a_whole_number_or_not(watts: str, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f"watts_per_core = {watts}")
+    assert read_site(str(site)).watts.per_core == float(watts)
+
+
+@pytest.mark.parametrize("watts", ["0", "-3", "nan", "inf", "'much'", "true"])
+def test_a_power_that_cannot_be_is_refused(watts: str, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f"watts_per_gpu = {watts}")
+    with pytest.raises(ConfigurationError, match="watts_per_gpu is"):
+        read_site(str(site))
