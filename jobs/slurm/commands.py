@@ -23,7 +23,7 @@ SLURMS_PREFIXES = (
     *("SSTAT_", "SUBMITIT_", "PMI_", "PMI2_", "PMIX_", "_SLURM_SPANK_"),
 )
 """Names of variables that options of Slurm's commands and facts of a running job begin with."""
-KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_SOCKET", "SLURM_SACK_KEY", "SLURM_SACK_JWKS")
 """Which Slurm is meant, and the leave to ask it."""
 DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 """What Slurm sets for a job that has GPUs: within a job they are that job's."""
