@@ -115,7 +115,10 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
     slides = manifest.slides_of(parts)
     _print_lines([*fault_lines(faults), *warning_lines(manifest.warnings, manifest.notes)])
     if not slides:
-        raise ManifestError(f"{manifest.path}: it names no slide of {', '.join(parts)} that could be checked")
+        why = (
+            "no row of it can be read, for the faults above" if faults else f"it names no slide of {', '.join(parts)}"
+        )
+        raise ManifestError(f"{manifest.path}: {why}: nothing was checked")
     _print_lines(header_lines(slides))
     checkups = []
     for checkup in _in_order(manifest, [slide.slide_id for slide in slides], arguments):

@@ -1,14 +1,18 @@
-"""Patient ids that are one but for what spreadsheets and hands do to them: `0012`, `12.0`, `P-012`, `p 12`."""
+"""Patient ids that are one but for what spreadsheets and hands do to them: `0012`, `12.0`, `P-012`, `1.2E+01`."""
 
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import combinations
 
 from bccdist.parts import Part
 
 _WHOLE_AS_DECIMAL = re.compile(r"([0-9]+)[.,]0*")
+_SHORTENED = re.compile(r"(?P<digits>[1-9]([.,][0-9]+)?)E\+(?P<power>[0-9]{1,2})", re.IGNORECASE)
+"""How spreadsheets write large numbers: 123456789012 becomes 1.23457E+11."""
+_WHOLE = re.compile(r"0*(?P<number>[0-9]+)([.,]0*)?")
 _SIGNS = re.compile(r"[\s_'\u2018\u2019\u00b4`\u2010-\u2015\u2212-]+")
 """Blanks, hyphens of all kinds, underscores, and the apostrophe that keeps a number a text."""
 _NOT_BETWEEN_DIGITS = re.compile(r"(?<![0-9])-|-(?![0-9])")
@@ -21,10 +25,12 @@ def alike_warnings(uses: Mapping[str, Sequence[tuple[Part, str]]]) -> list[str]:
     Args:
         uses: the parts and slide_ids in which each patient occurs, by patient_id as it is written.
     """
+    pairs = [*_alike(sorted(uses)), *_shortened(sorted(uses))]
     return [
         f"patient ids {one!r} ({_places(uses[one])}) and {other!r} ({_places(uses[other])}) are equal but for zeros, "
-        f"'.0', case, hyphens or blanks: if they are one patient, write one id{_split(uses[one], uses[other])}"
-        for one, other in _alike(sorted(uses))
+        f"'.0', case, hyphens, blanks or a spreadsheet's form of a number: if they are one patient, write one id"
+        f"{_split(uses[one], uses[other])}"
+        for one, other in pairs
     ]
 
 
@@ -38,6 +44,18 @@ def _alike(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
             # 1-12 and 11-2 have their hyphens at different places: two numbers, told apart by them.
             if letters and (len(plain) == 1 or not all("-" in each for each in plain)):
                 yield one, other
+
+
+def _shortened(ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each id in a spreadsheet's form of large numbers with those that it may have been before."""
+    forms = {each: found for each in ids if (found := _SHORTENED.fullmatch(each.strip()))}
+    wholes = {each: int(found["number"]) for each in ids if (found := _WHOLE.fullmatch(each.strip()))} if forms else {}
+    for short, form in forms.items():
+        digits, power = form["digits"].replace(",", "."), int(form["power"])
+        num_decimals = len(digits.partition(".")[2])
+        for other, number in wholes.items():
+            if f"{Decimal(number):.{num_decimals}E}" == f"{digits}E+{power}":
+                yield short, other
 
 
 def _plain(patient_id: str) -> str:

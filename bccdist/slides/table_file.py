@@ -114,13 +114,19 @@ def read_table_file(path: Path, *, expected: Collection[str]) -> TableFile:
         numbered = [(reader.line_num, [_cleaned(field) for field in fields]) for fields in reader]
     except csv.Error as error:
         raise ManifestError(
-            f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}"
+            f"{path.name}, after line {reader.line_num}: not readable as CSV in UTF-8: {error}{_open_quote(text)}"
         ) from None
     lines = [(number, fields) for number, fields in numbered if number > first_line and any(fields)]
     if not lines:
         return TableFile(header=[], lines=[])
     header = [" ".join(name.split()) for name in lines[0][1]]
     return _without_empty_columns(TableFile(header=header, lines=lines[1:]))
+
+
+def _open_quote(text: str) -> str:
+    """Where a quotation mark may have been left open, as the end of a sentence."""
+    number = next((number for number, line in enumerate(text.splitlines(), start=1) if line.count('"') % 2), None)
+    return "" if number is None else f"; the quotation marks of line {number} are no pairs"
 
 
 def decoded(path: Path) -> str:

@@ -146,6 +146,24 @@ def test_what_a_whole_study_lacks_is_told_and_is_no_fault_of_the_manifest(
     assert "would refuse" not in capsys.readouterr().out, "the other parts were not asked for"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("slide_id,part,path\na,Test,\0a.tif\n", "holds zero bytes"),
+        ('slide_id,part,path\na,Test,"a.tif\n', "the quotation marks of line 2 are no pairs"),
+        ("slide,part,path\na,Test,a.tif\n", "required column(s) missing: slide_id"),
+    ],
+    ids=["zero bytes", "open quote", "wrong header"],
+)
+def test_a_manifest_without_a_readable_row_is_not_said_to_lack_slides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, fault: str
+) -> None:
+    (tmp_path / "slides.csv").write_text(text)
+    with pytest.raises(ManifestError, match=r"no row of it can be read, for the faults above: nothing was checked$"):
+        main(arguments(tmp_path / "slides.csv"))
+    assert fault in " ".join(capsys.readouterr().out.split())
+
+
 def test_parts_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_islands(tmp_path / "good.tif")
     path = write_manifest(tmp_path, "good,Test,good.tif,,\nlost,val2,lost.tif,,\n", GOOD_SECTION)

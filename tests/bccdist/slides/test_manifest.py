@@ -280,7 +280,9 @@ UNREADABLE = {
     "column twice": Unreadable("slide_id,part,path,path\na,Test,a.tif,b.tif\n", "named more than once: path"),
     "Latin-1": Unreadable("slide_id,part,path\na,Test,Größe.tif\n".encode("latin-1"), "not readable as CSV in UTF-8"),
     "half of UTF-16": Unreadable("slide_id,part,path\na,Test,a.tif\n".encode("utf-16")[:-1], "not readable as CSV"),
-    "open quote": Unreadable('slide_id,part,path\na,Test,"a.tif\nb,Test,a.tif\n', "not readable as CSV in UTF-8"),
+    "open quote": Unreadable(
+        'slide_id,part,path\na,Test,"a.tif\nb,Test,a.tif\n', "the quotation marks of line 2 are no pairs"
+    ),
     "long field": Unreadable(f"slide_id,part,path\na,Test,{'a' * 140_000}\n", "field larger than field limit"),
     "long path": Unreadable(f"slide_id,part,path\na,Test,{'a' * 5_000}\n", r"slides\.csv, line 2: .*too long"),
     "too many fields": Unreadable("slide_id,part,path\na,Test,a.tif,b.tif\n", "line 2: 4 fields, expected 3"),
