@@ -1,5 +1,6 @@
 """A flag wins, then the site, then the few things that a profile may say; all else of the shell changes no job."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -151,6 +152,29 @@ def test_a_profile_may_say_where_jobs_run_and_who_pays_also_where_the_site_has_n
     monkeypatch.setenv(f"SBATCH_{name.upper()}", "profiles")
     assert shown("mail-type=FAIL") == "profiles"
     assert shown(f"{name}=sites") == "sites"
+
+
+@pytest.mark.parametrize("num_tasks", [1, 3])
+def test_the_dry_run_shows_the_very_text_that_sbatch_gets(
+    num_tasks: int,
+    slurm: CountingSlurm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (OUTER_JOB | PROFILE | {"SBATCH_PARTITION": "long", "SBATCH_WCKEY": "mine"}).items():
+        monkeypatch.setenv(name, value)
+    submit(tmp_path, dry_run=True, num_tasks=num_tasks)
+    shown = capsys.readouterr().out
+    submit(tmp_path, num_tasks=num_tasks)
+    text = (slurm.folder / "script").read_text()
+    (archive,) = (tmp_path / "study" / "code").glob("*.zip")
+    unknown = {r"bccdist:[0-9a-f]{12}:\S+:[0-9a-f]{12}": "bccdist:STUDY:STAGE:UNIQUE", r"\b[0-9a-f]{64}\b": "SHA256"}
+    unknown |= {rf"{SHARDS.name}-[0-9]{{8}}-[0-9]{{6}}-[0-9a-f]{{4}}": f"{SHARDS.name}-TIME", archive.stem: "CODE"}
+    for pattern, word in unknown.items():
+        text = re.sub(pattern, word, text)
+    assert text in shown
+    assert "#SBATCH --partition=long\n" in text
 
 
 def test_a_launch_within_a_job_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -128,6 +128,7 @@ def test_a_dry_run_prints_what_sbatch_gets(mini_cluster: MiniCluster, study: Stu
     (submitted,) = study.logs.glob(f"*/{job_id}_submission.sh")
     code = next(study.code.glob("*.zip")).stem
     text = re.sub(r"bccdist:[0-9a-f]{12}:\S+:[0-9a-f]{12}", "bccdist:STUDY:STAGE:UNIQUE", submitted.read_text())
+    text = re.sub(r"\b[0-9a-f]{64}\b", "SHA256", text)
     text = text.replace(submitted.parent.name, f"{STAGE}-TIME").replace(code, "CODE")
     assert text in printed
 
