@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper slurm-up slurm-down clean
+.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper browser podman slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -56,6 +56,14 @@ browser:
 		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
 			--no-install-recommends chromium chromium-driver fonts-dejavu-core || { \
 		echo "error: Chromium could not be installed: run this as root on Debian, or install both yourself"; exit 1; }; }
+
+# Containers, for the test of a stage in one (Debian, root). Images come from no registry.
+podman:
+	@command -v podman >/dev/null && command -v runc >/dev/null || { \
+		echo "installing Debian's podman and runc for the test of a stage in a container"; \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
+			--no-install-recommends podman runc || { \
+		echo "error: podman could not be installed: run this as root on Debian, or install podman and runc yourself"; exit 1; }; }
 
 lint: env
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import chromium
+import containers
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
@@ -36,6 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     leave_out_slow = pytest.mark.skip(reason="slow: give --run-slow")
     no_slurm = reason_against()
     no_browser = chromium.reason_against()
+    no_container = containers.reason_against()
     no_data = pytest.mark.skip(reason=f"needs real slides, and {shared_data_folder()} is not there; set {SHARED_DATA}")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow") and REQUIRE_ALL not in os.environ:
@@ -46,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_slurm))
         if "browser" in item.keywords and no_browser is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_browser))
+        if "container" in item.keywords and no_container is not None and REQUIRE_ALL not in os.environ:
+            item.add_marker(pytest.mark.skip(reason=no_container))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -75,6 +79,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if num_without_browser := sum("needs a browser" in reason for reason in skipped):
         terminalreporter.write_line(
             f"NOTE: {num_without_browser} test(s) in a browser were left out: {chromium.reason_against()}", yellow=True
+        )
+    if num_without_container := sum("needs containers" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_container} test(s) in a container were left out: {containers.reason_against()}",
+            yellow=True,
         )
     num_without_data = sum("needs real slides" in reason for reason in skipped)
     if num_without_data:

@@ -1,6 +1,8 @@
 """pyproject.toml, environment.yml and constraints.txt name the same packages, bounds and versions that fit them."""
 
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -93,3 +95,13 @@ def test_what_is_imported_is_declared() -> None:
         for path in (REPOSITORY / folder).rglob("*.py"):
             found = set(pattern.findall(path.read_text(encoding="utf-8")))
             assert found - ours - sys.stdlib_module_names <= declared, path
+
+
+def test_the_containerfile_installs_all_that_jobs_need() -> None:
+    """The line that writes its list of packages is run here; the image itself takes a registry to build."""
+    lines = (REPOSITORY / "slurm" / "Containerfile").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    [command] = [line for line in lines if line.startswith("RUN python -c ")]
+    words = shlex.split(command.removeprefix("RUN").partition(" >")[0])
+    listed = subprocess.run([sys.executable, *words[1:]], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert listed.stdout.splitlines() == table["dependencies"] + table["optional-dependencies"]["openvino"]

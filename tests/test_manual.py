@@ -42,8 +42,8 @@ HISTORY = ("CHANGELOG.md",)
 """Pages that name commands of before."""
 OTHER_PROGRAMS = {"conda", "source", "tensorboard", "ruff"}
 """Programs of others, whose words are not checked here."""
-OTHER_FLAGS = {"--gpus-per-node", "--gpus-per-task", "--run-slow"}
-"""Flags of sbatch and of the tests."""
+OTHER_FLAGS = {"--gpus-per-node", "--gpus-per-task", "--run-slow", "--cleanenv", "--env", "--env-host", "--pid"}
+"""Flags of sbatch, of programs that run containers, and of the tests."""
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 

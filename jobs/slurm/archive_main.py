@@ -66,9 +66,19 @@ class OwnFinder:
         return PathFinder.find_spec(name, [self.archive] if path is None else path)
 
 
+def refuse_lost_variables() -> None:
+    """End the process with a line that says what to do where a container has kept the job's variables out."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        sys.exit(
+            "error: the variables of the job did not reach this process, so nothing was done: SUBMITIT_EXECUTOR is "
+            "not set; let the site's container pass them on (podman run --env-host, apptainer without --cleanenv)"
+        )
+
+
 def main() -> None:
     """Run the task in a folder of submitit's, with the code of this archive alone."""
     archive, (digest, folder) = sys.path[0], sys.argv[1:]
+    refuse_lost_variables()
     refuse_other_code(archive, digest)
     sys.meta_path.insert(0, OwnFinder(archive))
     from submitit.core.submission import process_job

@@ -26,6 +26,8 @@ _SAID_AFTER_S = 1.0
 """When we say that an interrupted job is waited for."""
 _KILLED_WITHIN_S = 10.0
 """How long a job that was killed may take to go."""
+_RESULT_WITHIN_S = 1
+"""When a job of this machine that has ended has its result, if it has one."""
 
 
 class GroupExecutor(submitit.LocalExecutor):
@@ -35,9 +37,9 @@ class GroupExecutor(submitit.LocalExecutor):
     So its signals reach the launcher alone, which ends the groups.
     """
 
-    def __init__(self, folder: Path, max_num_timeout: int, *, code: Snapshot) -> None:
+    def __init__(self, folder: Path, max_num_timeout: int, *, python: str | None, code: Snapshot) -> None:
         """Nothing is started yet."""
-        super().__init__(folder, max_num_timeout=max_num_timeout)
+        super().__init__(folder, max_num_timeout=max_num_timeout, python=python)
         self._code = code
         self.started: list[submitit.Job[None]] = []
         """What was started so far, also where starting the next one is interrupted."""
@@ -53,6 +55,9 @@ class GroupExecutor(submitit.LocalExecutor):
         try:
             with mock.patch.object(subprocess, "Popen", partial(subprocess.Popen, process_group=0)):
                 job: submitit.Job[None] = super()._submit_command(command)
+                for rank in range(job.num_tasks):
+                    # Else one that ended without a result is waited for, as if a distant disk could still bring it.
+                    job.task(rank)._results_timeout_s = _RESULT_WITHIN_S  # noqa: SLF001 - no public way
                 self.started.append(job)
                 return job
         finally:

@@ -1,6 +1,7 @@
 """Where jobs run and how large they are: a site file in slurm/ gives the defaults, flags override them."""
 
 import os
+import shlex
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -132,6 +133,7 @@ class ClusterConfig:
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         _require_free(self.sbatch_options)
+        _require_words("container", self.container or "")
 
     @property
     def sbatch_options(self) -> dict[str, str]:
@@ -150,6 +152,11 @@ class ClusterConfig:
     def watts(self) -> Watts:
         """Power of its machines."""
         return Watts(per_core=self.watts_per_core, per_gpu=self.watts_per_gpu)
+
+    @property
+    def python(self) -> str | None:
+        """Words of the shell that start Python in a job; None is the Python that launches."""
+        return f"{self.container} python" if self.container else None
 
     @property
     def array_width(self) -> int:
@@ -240,6 +247,13 @@ def _require_powers(**powers: float | None) -> None:
     for name, got in powers.items():
         if got is not None and not 0 < got < float("inf"):
             raise ConfigurationError(f"{name} is {got}, expected a power in watts above 0")
+
+
+def _require_words(name: str, got: str) -> None:
+    try:
+        shlex.split(got)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is {got!r}, expected words of a shell: {error}") from None
 
 
 def num_local_gpus() -> int:

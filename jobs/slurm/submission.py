@@ -131,6 +131,7 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
             yield dry
             dry.print_job_at_the_end()
         elif launch.cluster.resolved == "local":
+            _require_container_program(launch.cluster)
             local = _LocalSubmitter(launch, stack, tuple(stages))
             with local.telling():
                 yield local
@@ -161,6 +162,16 @@ def _require_srun() -> None:
         raise ConfigurationError(
             "--cluster slurm, but srun is not found: this machine is no part of a Slurm site; "
             "give --cluster local, or log in where sbatch and srun are"
+        )
+
+
+def _require_container_program(cluster: ClusterConfig) -> None:
+    """On Slurm only the nodes need to have it."""
+    program = shlex.split(cluster.container or "")[:1]
+    if program and not shutil.which(program[0]):
+        raise ConfigurationError(
+            f"container is {cluster.container!r}, but {program[0]} is not found on this machine, where the jobs of a "
+            "local launch run; install it, or take container out of the site"
         )
 
 
@@ -279,12 +290,15 @@ class _LocalSubmitter:
         code = self._opened.code()
         self._begun.append(work.stage.name)
         logs = self._opened.new_logs(work.stage.name)
-        executor = GroupExecutor(logs, self.launch.cluster.max_timeouts, code=code)
+        cluster = self.launch.cluster
+        # No shell is between, which would put values in place of variables, as on Slurm.
+        python = os.path.expandvars(cluster.python) if cluster.python else None
+        executor = GroupExecutor(logs, cluster.max_timeouts, python=python, code=code)
         executor.update_parameters(
             nodes=work.nodes,
             tasks_per_node=work.ranks_per_node,
             gpus_per_node=min(work.gpus_per_node, num_local_gpus()),
-            timeout_min=self.launch.cluster.timeout_min,
+            timeout_min=cluster.timeout_min,
             stderr_to_stdout=True,
         )
         num_processes = len(work.tasks) * work.ranks_per_node
@@ -565,7 +579,7 @@ def slurm_executor(
 ) -> submitit.SlurmExecutor:
     """Submitit's executor with all that the site and the work ask for."""
     cluster = launch.cluster if work.gpus_per_node else launch.cluster.for_cpu_jobs()
-    python = f"{cluster.container} python" if cluster.container else shlex.quote(str(as_called()))
+    python = cluster.python or shlex.quote(str(as_called()))
     executor = _Executor(logs, cluster.max_timeouts, python=python, code=code)
     executor.update_parameters(
         job_name=marks.job_name(work.stage, launch.study),

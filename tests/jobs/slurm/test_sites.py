@@ -41,6 +41,9 @@ class Wrong(NamedTuple):
         Wrong("timeout_min = 3", r"signal_delay_s is 120, expected at most half of the time limit of 3 min"),
         Wrong('gpu_request = "per_core"', r"gpu_request is 'per_core', expected one of per_node, per_task"),
         Wrong("nodes = 2\nmin_nodes = 3", r"min_nodes is 3, expected at most 2, which nodes is"),
+        Wrong(
+            'container = "podman run \'image"', r"container is \"podman run 'image\", expected words of a shell: No c"
+        ),
         Wrong("nodes = 0", r"nodes is 0, expected at least 1"),
         Wrong('cluster = "lsf"', r"cluster is 'lsf', expected one of auto, slurm, local"),
         Wrong("partition = ", r"here.toml: .*line 1"),

@@ -263,3 +263,16 @@ def test_an_engine_that_this_machine_cannot_compile_for_is_refused_where_its_job
     with pytest.raises(ConfigurationError, match=r"engine compiled: the C.. compiler no-such-compiler was not found"):
         launch_entries(replace(launch, cluster=ClusterConfig(cluster="local")), manifest, entries, ["unet"])
     launch_entries(launch, manifest, entries, ["unet"])
+
+
+@pytest.mark.parametrize("container", ["no-such-program exec image.sif", "'no such program' run image"])
+def test_a_container_program_that_is_missing_refuses_a_local_launch_and_none_to_slurm(
+    manifest: Manifest, container: str
+) -> None:
+    launch = replace(dry(manifest, replace(CLUSTER, container=container)), dry_run=False)
+    local = replace(launch, cluster=ClusterConfig(cluster="local", container=container))
+    with pytest.raises(ConfigurationError, match=r"no.such.program is not found on this machine"), submitting(local):
+        pass
+    assert not local.paths.journal.exists()
+    with submitting(replace(launch, dry_run=True)):
+        pass

@@ -442,3 +442,11 @@ def test_a_snapshot_of_this_project_takes_no_time(own: Snapshot) -> None:
     start_s = time.process_time()
     take_snapshot(own.archive.parent)
     assert time.process_time() - start_s < 0.3
+
+
+def test_a_task_that_the_jobs_variables_do_not_reach_says_so(own: Snapshot, job: Job, tmp_path: Path) -> None:
+    words = ["env", "-i", *shlex.split(own.command(sys.executable, job.folder / "logs"))]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the variables of the job did not reach this process, so nothing was done")
+    assert len(done.stderr.splitlines()) == 1
