@@ -4,7 +4,7 @@ All objects count, whether annotations, detections, cells or tiles: what they me
 bccdist wrote say themselves what they count from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,17 @@ from bccdist.slides.annotations.shapes import LARGEST_COORDINATE, Marking, Shape
 
 ABOUT, ORIGIN = "bccdist", "origin_level0_px"
 """A member of the collection that GeoJSON leaves to programs, and what is in it: the level-0 pixel to count from."""
-_GEOMETRIES = (
-    "Point",
-    "MultiPoint",
-    "LineString",
-    "MultiLineString",
-    "Polygon",
-    "MultiPolygon",
-    "GeometryCollection",
-)
+_DEPTHS = {
+    "Point": 0,
+    "MultiPoint": 1,
+    "LineString": 1,
+    "MultiLineString": 2,
+    "Polygon": 2,
+    "MultiPolygon": 3,
+}
+"""Lists round each corner, by the type of a geometry."""
+_FEWEST_CORNERS = 3
+_UNKNOWN_FAULT = "its coordinates are no outlines, or some corners have a height and others none"
 _UNREADABLE = (
     ValueError,
     AttributeError,
@@ -108,11 +110,43 @@ def _text_at(content: Any, *keys: str) -> str | None:
 def _shapes(place: str, feature: Any) -> list[Shape]:
     try:
         geometry = feature["geometry"]
-        if geometry["type"] not in _GEOMETRIES:
-            raise ValueError(f"unknown type {geometry['type']!r}")
         with np.errstate(invalid="ignore"):  # a coordinate that is no number is refused later, by its place
             return [Shape(place, shapely.geometry.shape(geometry))]
-    except _UNREADABLE as error:
+    except _UNREADABLE:
+        geometry = feature.get("geometry") if isinstance(feature, dict) else None
         raise AnnotationError(
-            f"{place} has no readable geometry: {type(error).__name__}: {error}; export it again from QuPath"
-        ) from error
+            f"{place} has no readable geometry: {_fault_of(geometry)}; draw it again, or take it out, and export the "
+            "file again"
+        ) from None
+
+
+def _fault_of(geometry: Any) -> str:
+    """Why something is no geometry, in words of the format."""
+    if not isinstance(geometry, dict):
+        return "it is null or missing" if geometry is None else f"it is {geometry!r:.40}, expected an object"
+    kind = geometry.get("type")
+    if kind == "GeometryCollection":
+        members = geometry.get("geometries")
+        faults = map(_fault_of, members) if isinstance(members, list) else ["its geometries are no list"]
+        return next((fault for fault in faults if fault != _UNKNOWN_FAULT), _UNKNOWN_FAULT)
+    if kind not in _DEPTHS:
+        return f"its type is {kind!r}, expected Polygon or MultiPolygon"
+    if "coordinates" not in geometry:
+        return f"it is a {kind} without coordinates"
+    return next(_faults_in(geometry["coordinates"], _DEPTHS[kind]), _UNKNOWN_FAULT)
+
+
+def _faults_in(coordinates: Any, depth: int) -> Iterator[str]:
+    """What is wrong with lists nested so deep, the innermost being corners."""
+    if not isinstance(coordinates, list):
+        yield f"its coordinates have {coordinates!r:.40} in place of a list"
+    elif depth == 0:
+        if len(coordinates) < 2 or not all(type(number) in (int, float) for number in coordinates):
+            yield f"the corner {coordinates!r:.40} is no pair of numbers"
+        elif not all(abs(number) <= LARGEST_COORDINATE for number in coordinates):
+            yield f"the corner {coordinates!r:.40} is infinite, absurd or no number"
+    else:
+        for each in coordinates:
+            yield from _faults_in(each, depth - 1)
+        if depth == 1 and len(coordinates) < _FEWEST_CORNERS:
+            yield f"an outline has {len(coordinates)} corner(s), at least {_FEWEST_CORNERS} enclose an area"

@@ -93,7 +93,10 @@ def valid_polygons(shape: Shape) -> list[shapely.Polygon]:
         AnnotationError: a part of it has no area, or a coordinate is not finite.
     """
     if not _are_plausible(shapely.get_coordinates(shape.geometry)):
-        raise AnnotationError(f"{shape.place} has no readable geometry: a coordinate is infinite, absurd or no number")
+        raise AnnotationError(
+            f"{shape.place} has no readable geometry: a coordinate is infinite, absurd or no number; draw it again, "
+            "or take it out, and export the file again"
+        )
     parts = _simple_parts(shapely.force_2d(shape.geometry))
     polygons = [polygon for part in parts for polygon in _repaired(shape.place, part)]
     if not polygons:

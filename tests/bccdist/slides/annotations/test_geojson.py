@@ -251,6 +251,41 @@ REFUSED = {
 }
 
 
+CORNERS = [[0, 0], [9, 0], [9, 9], [0, 0]]
+PLAINLY = {
+    "null": (None, "it is null or missing"),
+    "a word": ("x", "it is 'x', expected an object"),
+    "an unknown type": ({"type": "Circle"}, "its type is 'Circle', expected Polygon or MultiPolygon"),
+    "no coordinates": ({"type": "Polygon"}, "it is a Polygon without coordinates"),
+    "two corners": (polygon([[0, 0], [9, 9]]), r"an outline has 2 corner\(s\), at least 3 enclose an area"),
+    "two corners of a part": (
+        {"type": "MultiPolygon", "coordinates": [[CORNERS], [[[0, 0], [9, 9]]]]},
+        r"an outline has 2 corner\(s\)",
+    ),
+    "two corners of a hole": (polygon(square(0, 0, 20), [[1, 1], [2, 2]]), r"an outline has 2 corner\(s\)"),
+    "a list missing": ({"type": "Polygon", "coordinates": CORNERS}, "its coordinates have 0 in place of a list"),
+    "a corner of null": (polygon([[0, 0], [None, 0], [9, 9]]), r"the corner \[None, 0\] is no pair of numbers"),  # type: ignore[list-item]
+    "a corner of one number": (polygon([[0], [9], [9], [0]]), r"the corner \[0\] is no pair of numbers"),
+    "a number beyond numbers": (polygon([[0, 0], [10**400, 0], [9, 9]]), "is infinite, absurd or no number"),
+    "not a number": (polygon([[0, 0], [float("nan"), 0], [9, 9]]), "is infinite, absurd or no number"),
+    "some heights": (polygon([[0, 0, 1], *CORNERS]), "some corners have a height and others none"),
+    "a collection of nothing": ({"type": "GeometryCollection", "geometries": None}, "its geometries are no list"),
+    "a fault in a collection": (
+        {"type": "GeometryCollection", "geometries": [polygon(CORNERS), {"type": "Circle"}]},
+        "its type is 'Circle'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("geometry", "says"), PLAINLY.values(), ids=PLAINLY.keys())
+def test_why_a_geometry_is_none_is_said_in_one_plain_line(tmp_path: Path, geometry: Any, says: str) -> None:
+    with pytest.raises(AnnotationError, match=f"feature 1 .* has no readable geometry: .*{says}.*; draw it") as error:
+        read_features(tmp_path, SLIDE, feature(polygon(CORNERS)), feature(geometry))
+    assert "\n" not in str(error.value)
+    assert "Error" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_annotated_area_is_refused(tmp_path: Path, case: Refused) -> None:
     with pytest.raises(AnnotationError, match=case.says) as error:
