@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor
@@ -128,7 +128,10 @@ def _open_job(
         network, resolutions[epoch], phantom = load_for_heatmaps(run.weights(epoch), setting)
         digest = weights_digest(run.weights(epoch))
         method = method_of_run(run, epoch, config, device, digest=digest)
-        predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, epoch))
+        try:
+            predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, epoch))
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{run.weights(epoch)}: {error}") from error
         networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest, phantom=phantom)
     return _Job(
         manifest=read_manifest(manifest_path, files_must_exist=False),

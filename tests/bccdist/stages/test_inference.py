@@ -24,7 +24,14 @@ from heatmap_slides import (
 from killing import killed_at
 
 from bccdist.configuration import InferConfig
-from bccdist.errors import CheckpointError, ConfigurationError, LedgerError, ManifestError, StageFailedError
+from bccdist.errors import (
+    CheckpointError,
+    ConfigurationError,
+    LedgerError,
+    ManifestError,
+    NotFiniteError,
+    StageFailedError,
+)
 from bccdist.failures import read_reason
 from bccdist.files import write_text
 from bccdist.heatmaps.predict import HeatmapRows, predict_rows
@@ -273,6 +280,18 @@ def test_a_network_that_gives_no_numbers_fails_the_slide_and_leaves_no_heatmap(s
         study.infer()
     assert not list(study.paths.root.rglob("*.ozx*"))
     assert not list(study.paths.ledger.rglob("*.parquet"))
+
+
+def test_weights_that_are_no_numbers_are_named_by_their_file(study: _Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(network: ConstantNetwork, *_: Any, **__: Any) -> PlainPredictor:
+        if network is study.networks[2]:
+            raise NotFiniteError("layer conv1 holds a number that is not finite")
+        return PlainPredictor(network)
+
+    monkeypatch.setattr("bccdist.stages.inference.make_predictor", make)
+    with pytest.raises(NotFiniteError) as error:
+        study.infer(epochs=[1, 2])
+    assert str(error.value).startswith(f"{study.paths.run('resnet34').weights(2)}: layer conv1")
 
 
 def test_corrected_labels_make_new_rows_without_the_network(study: _Study) -> None:
