@@ -28,6 +28,10 @@ _ORIENTATION, _UPRIGHT = 274, 1
 _WHITE, _BITS_SHOWN = 255, 8
 _PNG_GREY, _PNG_PALETTE = 0, 3
 _AS_GREY = "save it as a grey image of 8 or 16 bit with one value for each kind"
+_LOSSLESS = frozenset(
+    {"NONE", "CCITTRLE", "CCITT_T4", "CCITT_T6", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA", "ZSTD"}
+)
+"""Of TIFF's compressions, by tifffile's names."""
 _MOST_LOOKED_AT = 4_000_000
 """Pixels that are searched for thin borders, in rows and again in columns."""
 _LEAST_BORDERS = 32
@@ -44,6 +48,7 @@ def read_values(path: Path, meanings: Meanings) -> NDArray[Any]:
         AnnotationError: there is no such channel, or more than one reading.
     """
     _refuse_turned(path)
+    _refuse_lossy_or_several(path)
     try:
         shown = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -103,6 +108,32 @@ def _refuse_turned(path: Path) -> None:
         raise AnnotationError(
             f"{path}: its Orientation is {orientation}, expected {_UPRIGHT}: viewers turn or mirror it, and others do "
             "not; save it as it is shown, without that entry"
+        )
+
+
+def _refuse_lossy_or_several(path: Path) -> None:
+    """Refuse a TIFF that JPEG or its like has changed, and one with several images, of which the first alone is read.
+
+    Smaller images beside the first are its pyramid.
+    """
+    if _head(path).startswith(_PNG):
+        return
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            first, *others = [page.aspage() for page in tiff.pages]
+    # What is no TIFF, or a broken one, OpenCV refuses.
+    except (ValueError, TypeError, IndexError, struct.error, OSError):
+        return
+    compression = getattr(first.compression, "name", str(first.compression))
+    if compression not in _LOSSLESS:
+        raise AnnotationError(
+            f"{path}: its compression is {compression}, which may change the values of a mask; {_AS_GREY}, as "
+            "PNG, or as TIFF with LZW or Deflate"
+        )
+    if any(max(page.shape[:2]) >= max(first.shape[:2]) for page in others):
+        raise AnnotationError(
+            f"{path}: it holds {1 + len(others)} images, expected one, or one with smaller copies of it; name one "
+            "file for each in slides.csv, with ';' between them"
         )
 
 

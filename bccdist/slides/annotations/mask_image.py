@@ -112,6 +112,7 @@ def _refuse_other_size(path: Path, size: tuple[int, int], slide: Slide) -> None:
     raise AnnotationError(
         f"{path}: {size[0]} x {size[1]} px does not fit the slide's {slide.level0_size[0]} x {slide.level0_size[1]} "
         f"level-0 px: a mask covers the whole slide"
+        + (", and this one lies across it: turn it" * fits(size[::-1], slide.level0_size))
         + (f", and this one the scanned area {tuple(area or ())} alone, which QuPath shows: pad it" * is_of_area)
     )
 

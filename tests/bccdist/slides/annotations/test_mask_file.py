@@ -167,3 +167,35 @@ def test_a_layer_between_two_others_is_no_blend(tmp_path: Path) -> None:
         cv2.circle(values, (40 + 34 * number, 60 + 90 * (number % 5)), 8, 3, -1)
     cv2.imwrite(str(tmp_path / "a.png"), values)
     read_annotations([tmp_path / "a.png"], SLIDE, KINDS)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp"])
+def test_a_tiff_whose_compression_changes_values_is_refused(tmp_path: Path, compression: str) -> None:
+    values = np.kron(areas(0, 1), np.ones((8, 8), dtype=np.uint8))
+    picture = values if compression == "jpeg" else np.repeat(values[..., None], 3, axis=2)
+    photometric = "minisblack" if picture.ndim == 2 else "rgb"
+    tifffile.imwrite(tmp_path / "a.tif", picture, compression=compression, tile=(64, 64), photometric=photometric)
+    with pytest.raises(AnnotationError, match=r"its compression is .*, which may change the values of a mask"):
+        tumor(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+def test_a_tiff_may_be_tiled_and_compressed_and_have_a_pyramid(tmp_path: Path, compression: str | None) -> None:
+    values = areas(0, 1)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        options = {"tile": (16, 16), "photometric": "minisblack", "compression": compression}
+        tiff.write(values, subifds=1, **options)
+        tiff.write(values[::2, ::2], subfiletype=1, **options)
+    assert np.array_equal(tumor(tmp_path / "a.tif"), values == 1)
+
+
+def test_a_tiff_with_several_masks_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([areas(0, 1), areas(1, 0)]), photometric="minisblack")
+    with pytest.raises(AnnotationError, match="it holds 2 images, expected one"):
+        tumor(tmp_path / "a.tif")
+
+
+def test_a_mask_that_lies_across_the_slide_is_refused_as_such(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.ascontiguousarray(areas(0, 1).T))
+    with pytest.raises(AnnotationError, match="this one lies across it: turn it"):
+        tumor(tmp_path / "a.png")
