@@ -36,6 +36,12 @@ _MODEL_PROPERTIES = (
 )
 
 
+LEAST_PRODUCT_UM, LARGEST_PRODUCT_UM = 4.4, 17.0
+"""Of um/px times magnification, which is 9 to 10 for most scanners (0.25 at 40x, 0.5 at 20x). Some name the objective
+without the lens behind it, which makes half of it: so half is no sign of a mistake, twice as much is."""
+_USUAL_PRODUCT_UM = 10.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """How fine a slide was scanned, and by what."""
@@ -46,6 +52,19 @@ class Scale:
     mpp_level0: float
     objective: float | None
     """Magnification as the file says."""
+
+    @property
+    def doubt(self) -> str:
+        """Why um/px and objective do not fit together; empty where they do, or where no objective is known."""
+        if self.objective is None or LEAST_PRODUCT_UM <= self.mpp_level0 * self.objective <= LARGEST_PRODUCT_UM:
+            return ""
+        expected = _USUAL_PRODUCT_UM / self.objective
+        ratio = max(self.mpp_level0 / expected, expected / self.mpp_level0)
+        return (
+            f"it has {self.mpp_level0:.3g} um/px at level 0, and its file names an objective of {self.objective:g}x, "
+            f"at which some {expected:.2g} are usual: {ratio:.2g} times off; measure a known length, "
+            "and set the column mpp in slides.csv if um/px are wrong"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,11 @@ def _unlikely_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheck
     by_id = {checkup.slide_id: checkup for checkup in checkups}
     for found in unlikely_scales(checkup.scale for checkup in checkups if checkup.scale):
         severity = Severity.ERROR if found.is_unit else Severity.WARNING
-        yield by_id[found.scale.slide_id], Finding(code=Code.UNLIKELY_MPP, severity=severity, text=found.text)
+        yield by_id.pop(found.scale.slide_id), Finding(code=Code.UNLIKELY_MPP, severity=severity, text=found.text)
+    # Where all slides of a scanner are off alike, only the objective that their files name can tell.
+    for checkup in by_id.values():
+        if checkup.scale and checkup.scale.doubt:
+            yield checkup, Finding(code=Code.UNLIKELY_MPP, severity=Severity.WARNING, text=checkup.scale.doubt)
 
 
 def _outlying_mpp(checkups: Sequence[SlideCheckup]) -> Iterator[tuple[SlideCheckup, Finding]]:

@@ -86,3 +86,18 @@ def test_the_case_of_px_per_inch_is_found(shared_data: Path) -> None:
     ]
     (found,) = mixed_up_units(records)
     assert found.startswith("ppi:")
+
+
+@pytest.mark.parametrize("factor", [2.54, 10, 1 / 2.54, 0.1, 2])
+@pytest.mark.parametrize(("mpp", "objective"), [(0.25, 40), (0.5, 20), (0.46, 20), (0.2265, 40)])
+def test_um_px_that_do_not_fit_the_objective_are_doubted(factor: float, mpp: float, objective: float) -> None:
+    scale = Scale(slide_id="a", scanner="", mpp_level0=mpp * factor, objective=objective)
+    assert f"an objective of {objective:g}x" in scale.doubt
+
+
+@pytest.mark.parametrize(
+    ("mpp", "objective"),
+    [(0.25, 40), (0.5, 20), (0.46, 20), (0.2265, 40), (0.2325, 20), (1.0, 10), (0.17, 60), (0.28, 40), (9.0, None)],
+)
+def test_um_px_of_scanners_fit_their_objectives(mpp: float, objective: float | None) -> None:
+    assert Scale(slide_id="a", scanner="", mpp_level0=mpp, objective=objective).doubt == ""

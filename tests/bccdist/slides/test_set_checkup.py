@@ -66,3 +66,12 @@ def test_a_scale_off_by_a_units_factor_is_an_error_and_by_2_a_warning(
         checkup.scale = Scale(slide_id=checkup.slide_id, scanner="ours", mpp_level0=checkup.mpp_level0, objective=None)
     assert list(check_set(checkups)) == ["s3"]
     assert (Code.UNLIKELY_MPP, severity) in [(found.code, found.severity) for found in checkups[3].findings]
+
+
+def test_a_scanner_of_which_all_slides_are_off_alike_is_told_by_its_objective(tmp_path: Path) -> None:
+    checkups = [bare(f"s{number}", tmp_path / f"{number}") for number in range(4)]
+    for checkup in checkups:
+        checkup.scale = Scale(slide_id=checkup.slide_id, scanner="a", mpp_level0=0.25 * 2.54, objective=40)
+    assert list(check_set(checkups)) == ["s0", "s1", "s2", "s3"]
+    for checkup in checkups:
+        assert "2.5 times off" in only(checkup, Code.UNLIKELY_MPP, Severity.WARNING)
