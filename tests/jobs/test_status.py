@@ -1,6 +1,8 @@
 """The status tells the truth: what the folder holds, what the queue and the accounting say, what nobody knows."""
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from journal_entry import ENTRY
 from mini_cluster import wait_for
 from small_study import SLIDE_IDS, SmallStudy, write_finished_study
+from usage_records import USAGE, write_start
 
 from bccdist.errors import ClusterError, ConfigurationError
 from bccdist.failures import write_begun, write_failure
@@ -353,3 +356,33 @@ def test_how_a_local_job_ended_is_said(ending: journal.Ending, study: StudyPaths
     journal.append(study.journal, entry)
     journal.append_ending(study.journal, entry.job_id, ending)
     assert status_of(study.root)[0][0].state == ending
+
+
+def test_what_stages_took_is_shown_and_energy_of_earlier_jobs_is_asked_for_too(
+    study: StudyPaths, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal.append(study.journal, replace(MARKED, job_id="8"))
+    hour = replace(USAGE, seconds=3600.0, num_cpus=8)
+    write_start(study, replace(hour, job_id="7_0"))
+    write_start(study, replace(hour, job_id="8_1"))
+    measured = "7_0|FAILED|1:0|5|alice|Unknown|shards@s|3600000\n8_1|FAILED|1:0|5|alice|Unknown|shards@s|7200000"
+    stand_in(commands, "sacct", f"cat <<'END'\n{measured}\nEND")
+    main(StatusArguments(study=study.root))
+    assert re.search(r"^shards +2 +- +16 +0 +3 kWh$", capsys.readouterr().out, re.MULTILINE)
+    assert (commands / "calls").read_text().count("sacct") == 1
+    stand_in(commands, "sacct", "exit 1")
+    main(StatusArguments(study=study.root, json=True))
+    [took] = [each["took"] for each in json.loads(capsys.readouterr().out)["stages"] if each["stage"] == "shards"]
+    assert (took["core_hours"], took["energy_kwh"], took["energy_from"]) == (16, None, "not known")
+
+
+def test_records_that_cannot_be_read_cost_what_was_taken_and_not_the_status(
+    study: StudyPaths, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.exists()
+    study.usage.mkdir(exist_ok=True)
+    (study.usage / "7.jsonl").write_text("no record\n")
+    main(StatusArguments(study=study.root))
+    printed = capsys.readouterr().out
+    assert "what the stages took is not known: " in printed
+    assert re.search("^shards ", printed, re.MULTILINE)

@@ -1,11 +1,13 @@
 """The report is one file that stands by itself, shows what there is, and says what there is not."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from study_folders import sections, write_study
+from usage_records import USAGE, write_start
 
 from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
@@ -14,6 +16,7 @@ from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING, Sele
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import write_json
 from bccdist.paths import StudyPaths
+from bccdist.stages.table import SELECTION
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -151,3 +154,15 @@ def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is no study"):
         write_report(Evidence(tmp_path))
+
+
+def test_what_the_stages_took_is_an_estimate_by_name_or_not_known(page: str, tmp_path: Path) -> None:
+    assert "What the stages took is not known: there are no records of it." in page
+    paths = make_study(tmp_path)
+    write_start(paths, replace(USAGE, seconds=3600.0, num_cpus=8, watts_per_core=5.0))
+    write_start(paths, replace(USAGE, job_id="18", stage=SELECTION.fields))
+    text = write_report(Evidence(paths.root)).read_text()
+    took = text[text.index("What the stages took.") :]
+    assert "<td>shards</td><td>1</td><td>-</td><td>8</td><td>0</td><td>0.04 kWh, estimate</td>" in took
+    assert re.search(r"<td>select</td>.*<td>not known</td>", took)
+    assert "core-hours x watts_per_core + GPU-hours x watts_per_gpu" in took
