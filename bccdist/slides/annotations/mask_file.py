@@ -32,13 +32,6 @@ _LOSSLESS = frozenset(
     {"NONE", "CCITTRLE", "CCITT_T4", "CCITT_T6", "LZW", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS", "LZMA", "ZSTD"}
 )
 """Of TIFF's compressions, by tifffile's names."""
-_MOST_LOOKED_AT = 4_000_000
-"""Pixels that are searched for thin borders, in rows and again in columns."""
-_LEAST_BORDERS = 32
-_WIDTHS_AND_SHARES = ((1, 0.2), (3, 1.0))
-"""Of borders between two areas: width in px of the value between them, and how many such ones, against those without,
-speak of interpolation. Of ebhi's masks at 1 to 16 um per pixel at most 0.13 have one px and 0.5 up to three."""
-_MOST_NAMED = 12
 
 
 def read_values(path: Path, meanings: Meanings) -> NDArray[Any]:
@@ -67,32 +60,6 @@ def distinct(values: NDArray[Any]) -> list[int]:
     if values.dtype != np.uint8:
         return [int(value) for value in np.unique(values)]
     return [int(value) for value in np.flatnonzero(cv2.calcHist([values], [0], None, [256], [0, 256]))]
-
-
-def refuse_interpolated(path: Path, values: NDArray[Any], found: list[int], meanings: Meanings) -> None:
-    """Refuse a mask whose values were blended where areas meet, so that borders got values of other kinds.
-
-    Args:
-        path: of the mask.
-        values: its numbers, [h, w].
-        found: the values that occur, sorted.
-        meanings: of those that are known.
-
-    Raises:
-        AnnotationError: between nothing and a kind lies a thin border of values in between, too often for chance.
-    """
-    if len(found) <= 2:
-        return
-    ground = [value for value in found if value in meanings and meanings[value] is None] or found[:1]
-    for width_px, share in _WIDTHS_AND_SHARES:
-        blended, sharp = (sum(each) for each in zip(*_borders(values, found, ground, width_px), strict=True))
-        if blended >= _LEAST_BORDERS and blended > share * sharp:
-            listed = ", ".join(map(str, found[:_MOST_NAMED])) + (", ..." if len(found) > _MOST_NAMED else "")
-            raise AnnotationError(
-                f"{path}: at {blended:,} of {blended + sharp:,} borders values lie between those of the two sides: "
-                f"found {listed}, expected {', '.join(map(str, sorted(meanings)))} without blends: the mask was "
-                "resized with interpolation; resize it with the nearest neighbour"
-            )
 
 
 def _no_mask(path: Path, image: NDArray[Any] | None, why: str = "") -> AnnotationError:
@@ -241,25 +208,3 @@ def _as_meant(path: Path, stored: NDArray[Any], shown: NDArray[Any], meanings: M
             f"of kinds.toml knows both with other meanings; {_AS_GREY}"
         )
     return stored
-
-
-def _borders(values: NDArray[Any], found: list[int], ground: list[int], width_px: int) -> Iterator[tuple[int, int]]:
-    """How many borders of nothing with a kind are blended, and how many sharp, along rows and along columns."""
-    for lines in (values, values.T):
-        step = max(1, values.size // _MOST_LOOKED_AT)
-        yield _borders_along(np.searchsorted(found, lines[::step]), np.searchsorted(found, ground), width_px)
-
-
-def _borders_along(ranks: NDArray[np.int64], ground: NDArray[np.int64], width_px: int) -> tuple[int, int]:
-    """Those along rows, [h, w]; only borders between whose sides another value would have place count."""
-    flat = np.pad(ranks, ((0, 0), (0, 1)), constant_values=-1).ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=-2))
-    runs, lengths = flat[starts], np.diff(starts, append=flat.size)
-    before, after = np.roll(runs, 1), np.roll(runs, -1)
-    is_step = ((before < runs) & (runs < after)) | ((before > runs) & (runs > after))
-    is_blend = is_step & (lengths <= width_px) & (runs >= 0) & (before >= 0) & (after >= 0)
-    kept = np.flatnonzero(~is_blend)
-    one, other = runs[kept[:-1]], runs[kept[1:]]
-    counts = (one >= 0) & (other >= 0) & (abs(one - other) > 1) & (np.isin(one, ground) | np.isin(other, ground))
-    are_blended = np.diff(kept) > 1
-    return int((counts & are_blended).sum()), int((counts & ~are_blended).sum())

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
-from bccdist.slides.annotations.mask_file import distinct, read_values, refuse_interpolated
+from bccdist.slides.annotations.invented_values import refuse_invented
+from bccdist.slides.annotations.mask_file import distinct, read_values
 from bccdist.slides.annotations.names import refuse_unknown
 from bccdist.slides.frames import scanned_area
 from bccdist.slides.geometry import Box
@@ -94,7 +95,8 @@ def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None
     values = read_values(path, meanings)
     _refuse_other_size(path, (values.shape[1], values.shape[0]), slide)
     found = distinct(values)
-    refuse_interpolated(path, values, found, meanings)
+    pixel_um = slide.width_px * slide.resolution.mpp / values.shape[1]
+    refuse_invented(path, values, found, meanings, pixel_um=pixel_um)
     refuse_unknown(path, found, meanings, table="mask_values")
     return MaskImage(
         values=values,
