@@ -91,9 +91,8 @@ def are_invented(values: NDArray[Any], meanings: Mapping[int, Kind | None], *, p
     rows, cols = (values[:: 1 + len(values) // _MOST_LINES], values.T[:: 1 + values.shape[1] // _MOST_LINES])
     counts = [_count(ranks[np.searchsorted(list(meanings), lines)]) for lines in (rows, cols)]
     steps, over, narrow, wide = (sum(pair) for pair in zip(*counts, strict=True))
-    return (narrow > LEAST_SHARE_BETWEEN * (narrow + over) and narrow > LEAST_SHARE_OF_STEPS * steps) or (
-        over <= MOST_SHARE_OVER * steps and wide > LEAST_SHARE_OF_WIDE * steps
-    )
+    is_narrow = narrow > LEAST_SHARE_BETWEEN * (narrow + over) and narrow > LEAST_SHARE_OF_STEPS * steps
+    return bool(is_narrow or (over <= MOST_SHARE_OVER * steps and wide > LEAST_SHARE_OF_WIDE * steps))
 
 
 def _count(lines: NDArray[Any]) -> _Counts:
