@@ -18,6 +18,7 @@ import submitit
 from bccdist.errors import StageFailedError
 from bccdist.log import LOG
 from jobs.slurm.snapshot import Snapshot
+from jobs.slurm.task import interruption_of
 
 _POLL_S = 0.5
 _PATIENCE_S = 600.0
@@ -104,6 +105,10 @@ def _end(jobs: Sequence[submitit.Job[None]]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with suppress(KeyboardInterrupt):
+        for job in jobs:
+            # Before the signal, which a task that does not listen yet will not hear.
+            with suppress(OSError):
+                interruption_of(job.paths.folder, job.job_id).touch()
         _send(jobs, signal.SIGINT)
         if not _are_done(jobs, within_s=_SAID_AFTER_S):
             LOG.warning("the jobs save what they have and end; Ctrl-C again ends them at once")

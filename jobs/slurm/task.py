@@ -71,6 +71,7 @@ class StageTask:
         settle()
         set_up_logging()
         self._set_handlers()
+        self._end_if_interrupted_before()
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             _make(Path(scratch))  # the batch script made it on the first node alone
@@ -110,9 +111,25 @@ class StageTask:
             # Submitit's handler would call scontrol, which a container may lack.
             signal.signal(signal.SIGUSR2, _end_warned)
 
+    def _end_if_interrupted_before(self) -> None:
+        """End where the launcher was interrupted before this process listened.
+
+        Raises:
+            SystemExit: it was.
+        """
+        logs, job_id = os.environ.get("SUBMITIT_FOLDER"), os.environ.get("SUBMITIT_LOCAL_JOB_ID")
+        is_local = self.launched is not None and not self._is_on_slurm
+        if is_local and logs and job_id and interruption_of(Path(logs), job_id).exists():
+            sys.exit(INTERRUPTED)
+
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit starts again after a local job's time limit; on Slurm the batch script queues it again."""
         return submitit.helpers.DelayedSubmission(self)
+
+
+def interruption_of(logs: Path, job_id: str) -> Path:
+    """The file by which a launcher that is interrupted tells the tasks of a local job that do not listen yet."""
+    return logs / f"{job_id}_interrupted"
 
 
 def _make(scratch: Path) -> None:

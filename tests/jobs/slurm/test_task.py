@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from bccdist.command import INTERRUPTED
 from bccdist.errors import ShardError
 from bccdist.paths import StudyPaths
 from bccdist.ranks import Ranks, resolve_ranks
 from bccdist.stages.table import SHARDS
 from bccdist.usage import read_starts
 from jobs.slurm.requeue import SAVED
-from jobs.slurm.task import Launched, StageTask
+from jobs.slurm.task import Launched, StageTask, interruption_of
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +115,19 @@ def test_a_task_that_is_not_told_which_rank_it_is_fails(
     with pytest.raises(SystemExit):
         launched_as_the_second_of_two()()
     assert "SUBMITIT_LOCAL_GLOBALID, SUBMITIT_LOCAL_LOCALID is not set" in caplog.text
+
+
+@pytest.mark.parametrize("number", ["42", "43"], ids=["its own job", "another job"])
+def test_a_local_task_whose_launcher_was_interrupted_before_it_listened_does_nothing(
+    number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interruption_of(tmp_path, number).touch()
+    for name, value in {**LOCAL, "SUBMITIT_LOCAL_JOB_ID": "42", "SUBMITIT_FOLDER": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    if number == "42":
+        with pytest.raises(SystemExit) as end:
+            launched_as_the_second_of_two()()
+        assert end.value.code == INTERRUPTED
+    else:
+        launched_as_the_second_of_two()()
+    assert ("rank 1 of 2" in capsys.readouterr().out) == (number == "43")
