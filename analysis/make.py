@@ -1,9 +1,10 @@
 """Every table, figure and file of the analysis by its name: `python analysis/make.py NAME STUDY`."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -24,16 +25,44 @@ def make(words: Sequence[str]) -> None:
     name = words[0]
     if name not in SPECS:
         sys.exit(f"error: unknown name {name!r}; known names: {', '.join(SPECS)}")
-    made = tyro.cli(
-        SPECS[name].load(),
-        prog=f"make.py {name}",
-        args=words[1:],
-        registry=_words_to_values(),
-        config=(tyro.conf.PositionalRequiredArgs,),
-    )
+    into, rest = _taken(words[1:], "--into")
+    function = SPECS[name].load()
+    is_shown = Evidence in get_type_hints(function).values()
+    if into is not None and not is_shown:
+        sys.exit(f"error: {name} has no --into: what it makes stands where its --help says")
+    try:
+        made = tyro.cli(
+            function,
+            prog=f"make.py {name}",
+            args=rest,
+            registry=_words_to_values(None if into is None else Path(into)),
+            config=(tyro.conf.PositionalRequiredArgs,),
+        )
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES) or into is not None or not is_shown:
+            raise
+        raise ConfigurationError(
+            f"{str(error.filename).partition('.partial-')[0]}: cannot be written ({error.strerror}), as in a study "
+            "that is read-only; --into FOLDER makes it in a folder of yours"
+        ) from error
     for each in made if isinstance(made, list) else [made]:
         if each is not None:
             print(f"{each.markdown}\n{each.place}.*" if isinstance(each, Table) else each)
+
+
+def _taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of a flag that all names have, and the other words."""
+    value, rest, left = None, [], iter(words)
+    for word in left:
+        if word == flag:
+            value = next(left, None)
+            if value is None:
+                sys.exit(f"error: {flag} needs a folder")
+        elif word.startswith(f"{flag}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return value, rest
 
 
 def moved(name: str) -> None:
@@ -43,11 +72,14 @@ def moved(name: str) -> None:
 
 
 def _help() -> str:
-    usage = "usage: python analysis/make.py NAME STUDY [options]; NAME --help lists the options"
+    usage = (
+        "usage: python analysis/make.py NAME STUDY [options]; NAME --help lists the options\n"
+        "--into FOLDER makes tables, pictures and the report there instead of in the study, which may be read-only"
+    )
     return "\n".join([usage, "", *(f"  {spec.name:16} {spec.about}" for spec in SPECS.values())])
 
 
-def _words_to_values() -> ConstructorRegistry:
+def _words_to_values(into: Path | None) -> ConstructorRegistry:
     """How words of the command line become a study and parts of the data."""
     registry = ConstructorRegistry()
 
@@ -58,7 +90,7 @@ def _words_to_values() -> ConstructorRegistry:
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar="STUDY",
-            instance_from_str=lambda words: Evidence(Path(words[0])),
+            instance_from_str=lambda words: Evidence(Path(words[0]), shown_in=into),
             is_instance=lambda value: isinstance(value, Evidence),
             str_from_instance=lambda value: [str(value.root)],
         )

@@ -431,6 +431,7 @@ _PACE = ("num_workers", "save_every_min")
 """What says how fast or how safe a stage is and not what comes out."""
 _GROWS = ("epochs",)
 """What may be raised for work that has begun: the outcome is then as if so much had been asked for at first."""
+_WEIGHTS_SHA256 = "encoder_weights_sha256"
 _PLACES = ("start_from",)
 """Where a file lies whose SHA-256 names the work."""
 
@@ -481,6 +482,18 @@ def claim_config(path: Path, config: StageConfig, **context: Any) -> str:
     return str(there["digest"])
 
 
+def refuse_another(path: Path, config: StageConfig) -> None:
+    """Refuse a configuration that a folder was not made with, where nothing is written: its context is not compared.
+
+    Raises:
+        ConfigurationError: the folder was made with another one, or its configuration is damaged.
+    """
+    here = _json_values(asdict(config))
+    there = {name: value for name, value in read_claimed(path).items() if name in here}
+    if differences := _differences(there, here):
+        raise ConfigurationError(f"{path.parent} was made with another configuration ({'; '.join(differences)})")
+
+
 def read_claimed(path: Path) -> dict[str, Any]:
     """What `claim_config` wrote to a folder's config.json.
 
@@ -518,6 +531,8 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
         key: (texts_there.get(key, "not set"), texts_here.get(key, "not set"))
         for key in sorted(texts_there.keys() | texts_here.keys())
     }
+    if all(_WEIGHTS_SHA256 in side for side in (there, here)):
+        pairs.pop("encoder_weights", None)  # where the file lies; what it holds is compared
     return [f"{key}: there {one}, here {other}" for key, (one, other) in pairs.items() if one != other]
 
 

@@ -59,6 +59,11 @@ def _working_folder() -> Path:
     return shells if is_it else Path.cwd()
 
 
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder is there and this user cannot write to it, as on a disk that is mounted read-only."""
+    return folder.is_dir() and not os.access(folder, os.W_OK)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A unique temporary path beside `path`; moved to `path` on success, removed on error.

@@ -102,6 +102,12 @@ class StudyPaths:
     """The files of one study: a manifest taken through all stages."""
 
     root: Path
+    shown_in: Path | None = None
+    """Folder for tables, pictures and the report, in place of the study's own, which may be read-only."""
+
+    def shown(self) -> Path:
+        """The folder of all that is counted and drawn from the study's results."""
+        return self.root if self.shown_in is None else self.shown_in
 
     @property
     def study(self) -> Path:
@@ -171,27 +177,37 @@ class StudyPaths:
     @property
     def tables(self) -> Path:
         """Selection, tables and their parquet."""
-        return self.root / "tables"
+        return self.shown() / "tables"
 
     @property
     def report(self) -> Path:
         """One page about the study."""
-        return self.root / "report.html"
+        return self.shown() / "report.html"
 
     @property
     def selection(self) -> Path:
         """The chosen (epoch, t_p, t_A) per setting."""
-        return self.tables / "selection.parquet"
+        return self.root / "tables" / "selection.parquet"
 
     @property
     def grid(self) -> Path:
         """The whole selection grid: counts per setting, epoch, t_p and t_A."""
-        return self.tables / "grid.parquet"
+        return self.root / "tables" / "grid.parquet"
+
+    @property
+    def selection_origin(self) -> Path:
+        """What the selection was made from."""
+        return self.root / "tables" / "selection-made-from.json"
+
+    @property
+    def tables_origin(self) -> Path:
+        """What the tables and the report were made from."""
+        return self.root / "tables" / "tables-made-from.json"
 
     @property
     def figures(self) -> Path:
         """The paper's figures, each with its table beside it."""
-        return self.root / "figures"
+        return self.shown() / "figures"
 
     def figure(self, name: str) -> Path:
         """The picture of one figure."""
@@ -200,7 +216,7 @@ class StudyPaths:
     @property
     def overlays(self) -> Path:
         """The folder of the pictures of slides, by setting."""
-        return self.root / "overlays"
+        return self.shown() / "overlays"
 
     def overlay(self, setting: str, slide_id: str) -> Path:
         """The picture of one slide with heatmap, section boxes and verdicts."""
@@ -208,11 +224,11 @@ class StudyPaths:
 
     def regions(self, setting: str, slide_id: str) -> Path:
         """The Tumor regions and sections of one slide, as QuPath opens them: zipped GeoJSON."""
-        return self.root / "regions" / setting / f"{slide_id}.geojson.zip"
+        return self.shown() / "regions" / setting / f"{slide_id}.geojson.zip"
 
     def heatmap_tiff(self, setting: str, slide_id: str, psi: str) -> Path:
         """An output of one slide as a pyramidal TIFF."""
-        return self.root / "heatmap_tiffs" / setting / f"{slide_id}.{psi}.tif"
+        return self.shown() / "heatmap_tiffs" / setting / f"{slide_id}.{psi}.tif"
 
     @property
     def review(self) -> Path:

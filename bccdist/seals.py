@@ -94,6 +94,15 @@ def check_seal(path: Path, file: BinaryIO, *, error: type[BccdistError], advice:
     return found is not None
 
 
+def name_of_content(path: Path) -> str:
+    """Names what a file holds: its seal, as it stands there unchecked, or the SHA-256 of one that has none."""
+    with path.open("rb") as file:
+        if (found := _find(file)) is not None:
+            return found.digits.decode()
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @cache
 def say_unsealed(path: Path) -> None:
     """Say, once for each file, that nobody knows whether its bytes are those that were written."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from bccdist.durations import as_duration
 from bccdist.errors import EventLogError
 from bccdist.events import append_event, read_events
+from bccdist.files import is_read_only
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.ranks import Ranks, launched_as
@@ -167,7 +168,9 @@ def measured(
 
 
 def _append(paths: StudyPaths, event: str, values: Mapping[str, Any]) -> None:
-    """Append to this job's file; a full disk costs the record and not the work."""
+    """Append to this job's file; a full disk costs the record and not the work, and in a read-only study is none."""
+    if is_read_only(paths.root):
+        return
     path = paths.usage / f"{_job_id()}.jsonl"
     try:
         append_event(path, event, **values)

@@ -3,14 +3,12 @@
 Locally a stage is done when it was launched; on Slurm it is queued, and those that wait for it depend on it.
 """
 
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from bccdist.configuration import InferConfig, Setting, StageConfig, TrainConfig
+from bccdist.configuration import InferConfig, Setting, ShardConfig, StageConfig, TrainConfig, refuse_another
 from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
-from bccdist.files import as_given
+from bccdist.files import as_given, is_read_only
 from bccdist.installed import has_openvino, lack_for_compiling
 from bccdist.log import LOG
 from bccdist.networks.starting import read_start
@@ -45,9 +43,13 @@ def launch_entries(
         lacks: what is lacking, as far as it is known; what the stages lack comes to it.
 
     Raises:
-        ConfigurationError: something is lacking; it names all of it, and nothing was done.
+        ConfigurationError: something is lacking; it names all of it, and nothing was done. Or the study is read-only
+            and not finished.
     """
     stages = stages_of(entries, settings)
+    if is_read_only(launch.study) and not launch.dry_run:
+        _refuse_unfinished(launch, manifest, stages)
+        return
     lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch))]
     if any(stage.is_for_each_slide for stage in stages):
         lacks += mixed_up_scales(manifest)
@@ -58,7 +60,7 @@ def launch_entries(
     try:
         with submitting(launch, stages) as submitter:
             if not launch.dry_run:
-                _keep_where_it_can_be_written(launch.study, manifest)
+                keep_manifest(launch.study, manifest)
             launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])
     except BccdistError:
         if is_new and not launch.paths.journal.exists():
@@ -66,14 +68,29 @@ def launch_entries(
         raise
 
 
-def _keep_where_it_can_be_written(study: Path, manifest: Manifest) -> None:
-    """Note where the manifest lies now; in a study that is read-only nothing is noted, and all may be done."""
-    try:
-        keep_manifest(study, manifest)
-    except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not StudyPaths(study).study.exists():
-            raise
-        LOG.warning(f"{study} cannot be written to ({error.strerror}): nothing is noted there")
+def _refuse_unfinished(launch: Launch, manifest: Manifest, stages: Sequence[Stage]) -> None:
+    """Of a study that is read-only all that can be said is whether its stages are done.
+
+    Raises:
+        ConfigurationError: some are not, or shards or a run were made with another configuration.
+    """
+    undone = []
+    for stage in stages:
+        is_done = stage.progress(launch.paths, manifest).is_whole
+        undone += [] if is_done else [stage.name]
+        if is_done and isinstance(stage.config, TrainConfig):
+            refuse_another(launch.paths.run(stage.its_setting).config, stage.config)
+        elif is_done and isinstance(stage.config, ShardConfig):
+            refuse_another(launch.paths.shards.config, stage.config)
+    if undone:
+        raise ConfigurationError(
+            f"{launch.study} is read-only, and not all is done: {', '.join(undone)}; launch it where your user can "
+            "write to it, or launch a copy of it"
+        )
+    LOG.info(
+        f"{launch.study} is read-only, and all is done: {', '.join(stage.name for stage in stages)}. Nothing was "
+        "launched, and how heatmaps, selection and tables were made was not compared with what is asked for"
+    )
 
 
 def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator[str]:
@@ -86,19 +103,20 @@ def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator
             config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
         except ConfigurationError as error:
             yield str(error)
-        yield from _lacks_of_encoder(stage, config)
+        yield from _lacks_of_encoder(stage, config, launch.paths)
         yield from _lacks_of_start(stage, config, launch.paths)
     # With a container, the image's packages are those that count.
     if isinstance(config, InferConfig) and not cluster.container:
         yield from _lacks_of_engine(config, cluster, num_gpus=_num_gpus(stage, cluster))
 
 
-def _lacks_of_encoder(stage: Stage, config: TrainConfig) -> Iterator[str]:
+def _lacks_of_encoder(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Iterator[str]:
+    """A run that goes on does without the file."""
     if config.encoder_weights is None:
         return
     if stage.setting == "unet":
         yield "encoder_weights are for a ResNet34 encoder, unet has none: train it without them"
-    if not (path := config.encoder_weights.resolve()).is_file():
+    if not (path := config.encoder_weights.resolve()).is_file() and not paths.run(stage.its_setting).last.exists():
         yield f"encoder_weights: {path} is not there, expected a .safetensors or torch file"
 
 

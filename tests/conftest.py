@@ -121,6 +121,26 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """Mounts a folder once more, read-only; returns where."""
+    if os.geteuid() and REQUIRE_ALL not in os.environ:
+        pytest.skip("a folder can only be mounted by root")
+    mounted: list[Path] = []
+
+    def mount(folder: Path) -> Path:
+        place = tmp_path / f"read-only-{len(mounted)}"
+        place.mkdir()
+        subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
+        mounted.append(place)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests that start processes give each one core."""

@@ -23,11 +23,13 @@ class Evidence:
 
     root: Path
     """The study's folder."""
+    shown_in: Path | None = None
+    """Folder for what is made of it; None is the study's own."""
 
     @property
     def paths(self) -> StudyPaths:
         """The places of the study's files."""
-        return StudyPaths(self.root)
+        return StudyPaths(self.root, shown_in=self.shown_in)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -82,4 +84,4 @@ class Evidence:
 
     def write(self, table: Table) -> Table:
         """Write a table to its folder of the study; returns it with its place."""
-        return table.write(self.root / table.folder)
+        return table.write(self.paths.shown() / table.folder)

@@ -141,8 +141,10 @@ class _Study:
 
     def picture(self, name: str, caption: str = "") -> Iterator[PictureBlock]:
         """Take a picture from STUDY/figures, if it is there; the paper's figures have their own captions."""
-        path = self.paths.figure(name)
-        if path.exists():
+        # Made elsewhere, the report shows the study's own where no newer ones were drawn.
+        places = (self.paths.figure(name), StudyPaths(self.paths.root).figure(name))
+        path = next(filter(Path.exists, places), None)
+        if path is not None:
             # The paper's figures show tissue, which is smaller as JPEG.
             shows_tissue = name in _PAPER_FIGURES
             uri = data_uri(_as_jpeg(path), "jpeg") if shows_tissue else data_uri(path.read_bytes(), "png")

@@ -9,6 +9,7 @@ from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
 from bccdist.failures import read_reason
 from bccdist.parts import Part
+from bccdist.sections.origins import keep_origin, origin_now
 
 DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose heatmaps of the chosen epoch are there by now."""
@@ -22,12 +23,14 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     """
     study = Evidence(study_root)
     paths = study.paths
+    origin = origin_now(paths)
     made = print_tables(study)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     print_tables(study, in_summary("with pictures"))
     print(f"report {write_report(study, tables=made)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
+    keep_origin(paths.tables_origin, origin, made=paths.selection)
     # Last, so that a slide that cannot be drawn costs neither the figures nor the report.
     draw_overlays(study, manifest_path, DRAWN_PARTS)
     print(f"overlay pictures in {paths.overlays}")

@@ -26,6 +26,7 @@ from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.sections.origins import keep_origin, origin_now
 from bccdist.sections.verdicts import has_tumor, region_area_um2
 from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs
 
@@ -55,10 +56,12 @@ def select_thresholds(
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
     paths = StudyPaths(study_root)
+    origin = origin_now(paths)
     rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
     write_frame(paths.selection, selection, "selection")
+    keep_origin(paths.selection_origin, origin, made=paths.selection)
     print(build_table3(selection).markdown)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from bccdist.errors import LedgerError
-from bccdist.files import digest_of
+from bccdist.files import digest_of, is_read_only
 from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
 from bccdist.slides.versions import SECTION_METHOD
@@ -156,7 +156,10 @@ def merge(folder: Path, target: Path) -> pa.Table:
     num_keys = table.group_by(list(KEY)).aggregate([]).num_rows
     if num_keys != table.num_rows:
         raise LedgerError(f"{folder}: {table.num_rows} rows but {num_keys} keys {KEY}: a section stands there twice")
-    write_table(target, table.replace_schema_metadata({**SCHEMA.metadata, _LISTING: listing}))
+    if is_read_only(target.parent):
+        LOG.info(f"{target.parent} is read-only, so the rows that were gathered are not kept there")
+    else:
+        write_table(target, table.replace_schema_metadata({**SCHEMA.metadata, _LISTING: listing}))
     return table
 
 

@@ -18,6 +18,7 @@ from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.sections.origins import is_origin_of_today
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import resolve_epochs
 from bccdist.stages.stage import ProgressReader, Stage, StageProgress
@@ -114,18 +115,12 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     if not settings:
         return StageProgress(num_done=0, num_total=None, detail="no ledger yet")
     chosen = _chosen_epochs(paths)
-    chosen_ns = paths.selection.stat().st_mtime_ns if chosen else 0
     outdated = _settings_outdated(paths)
     words, num_done, num_outdated = [], 0, 0
     for setting in settings:
-        others = [
-            folder
-            for epoch, folder in _epoch_folders(paths, setting).items()
-            if epoch != chosen.get(setting) and folder.stat().st_mtime_ns > chosen_ns
-        ]
         if setting not in chosen:
             words.append(f"{setting} not chosen")
-        elif others or setting in outdated:
+        elif setting in outdated or _have_rows_come(paths, setting, chosen[setting]):
             words.append(f"{setting} epoch {chosen[setting]}, out of date")
             num_outdated += 1
         else:
@@ -134,6 +129,20 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     return StageProgress(
         num_done=num_done, num_total=len(settings), detail=", ".join(words), is_out_of_date=num_outdated > 0
     )
+
+
+def _have_rows_come(paths: StudyPaths, setting: str, chosen: int) -> bool:
+    """Whether other epochs than the chosen one have other rows than the selection was made from."""
+    is_as_it_was = is_origin_of_today(
+        paths.selection_origin,
+        paths,
+        made=paths.selection,
+        counts=lambda each, epoch: each == setting and epoch != chosen,
+    )
+    if is_as_it_was is not None:
+        return not is_as_it_was
+    others = [folder for epoch, folder in _epoch_folders(paths, setting).items() if epoch != chosen]
+    return any(folder.stat().st_mtime_ns > paths.selection.stat().st_mtime_ns for folder in others)
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
@@ -152,9 +161,7 @@ def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since
     made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
     if not made or not paths.selection.exists():
         return StageProgress(num_done=0, num_total=1, detail="no tables yet")
-    folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
-    newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
-    is_new = min(path.stat().st_mtime_ns for path in made) >= newest_ns and not _settings_outdated(paths)
+    is_new = _are_newest(paths, made) and not _settings_outdated(paths)
     chosen = _chosen_epochs(paths)
     drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
     training = {slide.slide_id for slide in manifest.slides_of([Part.TRAINING])}
@@ -170,6 +177,16 @@ def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since
         detail="; ".join(words),
         is_out_of_date=not is_new,
     )
+
+
+def _are_newest(paths: StudyPaths, made: Sequence[Path]) -> bool:
+    """Whether tables are made from the choice and the rows that are there."""
+    is_as_it_was = is_origin_of_today(paths.tables_origin, paths, made=paths.selection)
+    if is_as_it_was is not None:
+        return is_as_it_was
+    folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
+    newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
+    return min(path.stat().st_mtime_ns for path in made) >= newest_ns
 
 
 def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:

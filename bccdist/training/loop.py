@@ -10,7 +10,9 @@ from signal import Signals
 import torch
 
 import bccdist
-from bccdist.configuration import AugmentConfig, Setting, TrainConfig
+from bccdist.configuration import AugmentConfig, Setting, TrainConfig, read_claimed
+from bccdist.files import is_read_only
+from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.starting import LINEAGE_KEY
 from bccdist.networks.unet import DeeplySupervisedUNet
@@ -33,7 +35,13 @@ from bccdist.training.distributed import (
     process_group,
 )
 from bccdist.training.loader import read_ahead
-from bccdist.training.reporting.metrics import EpochFacts, best_epochs, epoch_rows, write_metrics
+from bccdist.training.reporting.metrics import (
+    EpochFacts,
+    best_epochs,
+    epoch_rows,
+    num_epochs_done,
+    write_metrics,
+)
 from bccdist.training.reporting.opening import report_fewer_ranks, report_start
 from bccdist.training.reporting.record import StepRecord, TimedBatches, report_stop
 from bccdist.training.reporting.summary import write_summary
@@ -69,6 +77,9 @@ def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_rank
         keep_freed_memory()
     study = StudyPaths(study_root)
     paths = study.run(setting)
+    if is_read_only(paths.root) and num_epochs_done(paths) >= read_claimed(paths.config)["epochs"] >= config.epochs:
+        LOG.info(f"{setting}: all epochs are done in {paths.root}, which is read-only; nothing to do")
+        return
     compute = resolve_compute(config.compute, device, world_size=ranks.world_size)
     with process_group(ranks, paths.root, device) as peers, kernels(compute):
         with StopRequest() as request:

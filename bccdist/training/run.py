@@ -206,7 +206,7 @@ def prepare_run(
         "setting": setting,
         "shard_set": shard_set.digest,
         "random_streams": STREAMS_VERSION,
-        **_weights_context(config),
+        **_weights_context(config, paths),
         **({} if start is None else {"start": asdict(start)}),
     }
     epochs_before = _fewer_epochs(paths, config) if ranks.is_first else None
@@ -292,11 +292,15 @@ def _fewer_epochs(paths: RunPaths, config: TrainConfig) -> int | None:
     return before if before < config.epochs else None
 
 
-def _weights_context(config: TrainConfig) -> dict[str, str]:
-    """The content of the encoder weights, not only their path, names the run."""
+def _weights_context(config: TrainConfig, paths: RunPaths) -> dict[str, str]:
+    """The content of the encoder weights, not their path, names the run; a run that goes on does without the file."""
     if config.encoder_weights is None:
         return {}
-    return {"encoder_weights_sha256": encoder_weights_sha256(config.encoder_weights)}
+    name = "encoder_weights_sha256"
+    if not config.encoder_weights.exists() and paths.last.exists() and name in (there := read_claimed(paths.config)):
+        LOG.warning(f"encoder_weights: {config.encoder_weights} is not there any more; the run goes on without it")
+        return {name: there[name]}
+    return {name: encoder_weights_sha256(config.encoder_weights)}
 
 
 def _claim(
