@@ -15,10 +15,10 @@ def open_chosen(paths: StudyPaths, choice: Choice, slide_id: str) -> Heatmap:
     path = paths.heatmap(choice.setting, choice.epoch, slide_id)
     if not path.exists():
         others = sorted(each.stem for each in path.parent.glob(f"*{path.suffix}"))
+        few = f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
         raise HeatmapError(
-            f"{path}: {choice.setting} has no heatmap of {slide_id} for its chosen epoch {choice.epoch}, which has "
-            f"{len(others)} ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}); give one of these, or run "
-            "the inference for it"
+            f"{path}: no heatmap there: epoch {choice.epoch}, chosen for {choice.setting}, has none of {slide_id}, "
+            f"but {len(others)} of other slides ({few}); give one of these, or run the inference for it"
         )
     heatmap = Heatmap(path)
     if heatmap.attributes.weights_digest != choice.weights_digest:

@@ -164,5 +164,7 @@ def test_of_several_settings_the_one_that_comes_first_is_written(tmp_path: Path)
 def test_a_slide_without_a_heatmap_is_named_with_those_that_have_one(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path)
     write_heatmap(paths.heatmap("unet", 2, "slide-0"), "unet")
-    with pytest.raises(HeatmapError, match=r"no heatmap of nosuchslide .* has 1 \(slide-0\)"):
+    with pytest.raises(
+        HeatmapError, match=r"no heatmap there: .* none of nosuchslide, but 1 of other slides \(slide-0\)"
+    ):
         open_chosen(paths, choice_of("unet"), "nosuchslide")
