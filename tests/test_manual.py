@@ -188,7 +188,9 @@ def help_of(script: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_every_flag_in_a_sentence_is_one_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = [path for path in (REPOSITORY / "jobs").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
-    known = " ".join(help_of(path, monkeypatch) for path in programs)
+    monkeypatch.chdir(REPOSITORY)
+    make = subprocess.check_output([sys.executable, "analysis/make.py", "--help"], text=True)
+    known = " ".join([make, *(help_of(path, monkeypatch) for path in programs)])
     pages = [page for page in PAGES if not page.startswith("benchmarks/")]
     flags = {found[0] for page in pages for code in inline(page) if (found := re.match(r"--[a-z][a-z0-9.-]*\w", code))}
     assert len(flags) > 10
