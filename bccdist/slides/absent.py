@@ -20,6 +20,8 @@ LEAST_CONTRAST = 8.0
 """Standard deviation of the overview's green in a cell, of 255, under which correlation says nothing."""
 _FINE_PX, _COARSE = 16, 4
 """Edge of the squares whose means are compared, and how many of them make the edge of a large square."""
+_MOST_AT_ONCE = 16
+"""Cells side by side."""
 _STRIDE_PX = 4
 """Of the rows of pixels that these means are taken of."""
 _LEAST_TISSUE = 0.75
@@ -76,9 +78,12 @@ def _other_cells(
 ) -> NDArray[np.bool_]:
     """The needed cells of a row that show another thing than the overview; `scale` is overview px per pixel."""
     found = np.zeros(needed.size, dtype=bool)
-    for start, end in runs(needed):
-        strip = pixels[::_STRIDE_PX, start * cell_px : end * cell_px]
-        found[start:end] = _are_other(strip, seen, Box(start * cell_px, top_px, cell_px, cell_px), scale)
+    for first, last in runs(needed):
+        # A wide slide's whole row would take much memory at once.
+        for start in range(first, last, _MOST_AT_ONCE):
+            end = min(last, start + _MOST_AT_ONCE)
+            strip = pixels[::_STRIDE_PX, start * cell_px : end * cell_px]
+            found[start:end] = _are_other(strip, seen, Box(start * cell_px, top_px, cell_px, cell_px), scale)
     return found
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from containers import GREETING, Containers
@@ -17,12 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.container]
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    """Podman with the image."""
-    made = Containers(tmp_path_factory.mktemp("containers"))
-    made.make_image()
-    yield made
-    made.ask("rmi", "--all", "--force")
+def containers() -> Iterator[Containers]:
+    """Podman with the image, in a folder whose path is short: podman takes no more than 50 characters."""
+    with TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as folder:
+        made = Containers(Path(folder))
+        made.make_image()
+        yield made
+        made.ask("rmi", "--all", "--force")
 
 
 @pytest.fixture

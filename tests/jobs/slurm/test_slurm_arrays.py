@@ -22,6 +22,7 @@ from bccdist.configuration import Setting
 from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
+from jobs.slurm import journal
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 SETTING: Setting = "resnet34_ds"
@@ -269,7 +270,6 @@ def test_two_launches_at_once_do_no_double_work(mini_cluster: MiniCluster, drawn
         other = mini_cluster.launch("jobs/launch_study.py", "--manifest", drawn.manifest, *held, "--train.seed", "7")
         # What waits or runs does not pass for what was asked for.
         assert other.count("BY ANOTHER COMMAND") == other.count("not submitted again") == 7
-        entries = study.journal.read_text().splitlines()
-        assert len(entries) == 7, "each stage was submitted once"
+        assert len(journal.read(study.journal)) == 7, "each stage was submitted once"
     finally:
         mini_cluster.cancel_all()
