@@ -99,10 +99,10 @@ def _ranked(lines: NDArray[Any], found: list[int], ranks: NDArray[np.int64]) -> 
     """The rank of each value; the usual masks are looked up, as a search takes many times longer."""
     few = ranks.astype(np.int16)
     if lines.dtype != np.uint8:
-        return few[np.searchsorted(found, lines)]
+        return np.asarray(few[np.searchsorted(found, lines)])
     table = np.zeros(256, dtype=np.int16)
     table[found] = few
-    return table[lines]
+    return np.asarray(table[lines])
 
 
 def _count(lines: NDArray[Any]) -> _Counts:
