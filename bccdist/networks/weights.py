@@ -47,22 +47,36 @@ def load_network(path: Path) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no weights there; train the setting first, or name an epoch that was kept")
-    data = read_sealed(path, error=CheckpointError, advice=_ADVICE)
+    return network_in(read_sealed(path, error=CheckpointError, advice=_ADVICE), where=str(path))
+
+
+def network_in(data: bytes, *, where: str) -> tuple[DeeplySupervisedUNet, Mapping[str, str]]:
+    """The network in the bytes of a weights file, on the CPU and in evaluation mode, with the file's metadata.
+
+    Args:
+        data: bytes that were compared with their seal or digest.
+        where: where they come from, for messages.
+
+    Raises:
+        CheckpointError: they are not what was written here, or a number in them is not finite.
+    """
     try:
         tensors, metadata = load(data), metadata_in(data)
     # Beside its own error, the library lets through what Python makes of a header that is no text.
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged or no safetensors file: {error}; {_ADVICE}") from error
+        raise CheckpointError(f"{where}: damaged or no safetensors file: {error}; {_ADVICE}") from error
     setting, width = metadata.get("setting", ""), metadata.get("width", "")
     if setting not in SETTINGS or not width.isdecimal():
-        raise CheckpointError(f"{path}: its metadata {metadata} name no setting and width; it was not written here")
+        raise CheckpointError(f"{where}: its metadata {metadata} name no setting and width; it was not written here")
     network = DeeplySupervisedUNet(setting, width=int(width))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its tensors do not fit {setting} of width {width}: {error}") from error
+        raise CheckpointError(f"{where}: its tensors do not fit {setting} of width {width}: {error}") from error
     if faults := not_finite(tensors):
-        raise CheckpointError(f"{path}: {faults}: nothing can be computed with it; take another epoch, or train again")
+        raise CheckpointError(
+            f"{where}: {faults}: nothing can be computed with it; take another epoch, or train again"
+        )
     return network.eval(), metadata
 
 

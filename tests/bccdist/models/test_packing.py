@@ -10,14 +10,15 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from damage import assert_never_used
 from model_study import EPOCH, PATIENT, SCANNER, SETTING, write_model_study
 from speedup_records import RECORD, measured_way
 
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING
 from bccdist.errors import CheckpointError, LedgerError, ModelError
-from bccdist.files import write_bytes
 from bccdist.models.model_file import CARD, DESCRIPTION, GRID, REFERENCE, WEIGHTS, ModelFile, read_model, write_model
+from bccdist.models.network import load_network_of
 from bccdist.models.packing import pack_model
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, save_network, weights_digest
@@ -37,10 +38,10 @@ def model(study: StudyPaths, tmp_path: Path) -> ModelFile:
     return pack_model(study.root, tmp_path / "bcc.model", licence="CC-BY-4.0")
 
 
-def test_the_network_in_it_is_the_chosen_one(study: StudyPaths, model: ModelFile, tmp_path: Path) -> None:
-    write_bytes(tmp_path / "out.safetensors", model.read(WEIGHTS))
-    network, _ = load_network(tmp_path / "out.safetensors")
-    assert (network.setting, network.width) == (SETTING, 4)
+def test_the_network_in_it_is_the_chosen_one(study: StudyPaths, model: ModelFile) -> None:
+    network, chosen = load_network_of(model), load_network(study.run(SETTING).weights(EPOCH))[0]
+    assert (network.setting, network.width, network.training) == (SETTING, 4, False)
+    assert all(torch.equal(tensor, chosen.state_dict()[name]) for name, tensor in network.state_dict().items())
     assert model.read(WEIGHTS) == study.run(SETTING).weights(EPOCH).read_bytes()
     assert model.description.network.weights_digest == weights_digest(study.run(SETTING).weights(EPOCH))
 
