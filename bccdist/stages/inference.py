@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isclose
 from pathlib import Path
 from time import perf_counter
 
@@ -13,20 +12,17 @@ from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
-from bccdist.heatmaps.predict import PredictionTally, Predictor
+from bccdist.heatmaps.predict import Predictor
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps, make_predictor
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
-from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
+from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
-from bccdist.sections.rows import section_rows
+from bccdist.sections.marking import MarkedSlide, mark_slide
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
-from bccdist.slides.sections import have_boxes, sections_of
-from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.resolving import method_of_run
 from bccdist.stages.inference_identity import (
     InferenceIdentity,
@@ -234,42 +230,27 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     if not work.epochs_to_enter:
         return "done before"
     record, config, seen_before = work.record, job.config, _undecided(job)
-    tally = PredictionTally(network_s=[])
-    with Slide(record.path, target_mpp=job.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp) as slide:
-        tissue = tissue_mask(slide, for_sections=not have_boxes(work.sections))
-        sections = sections_of(slide, record.slide_id, tissue, list(work.sections))
-        if work.epochs_to_predict:
-            orders = [_order(job, work, epoch) for epoch in work.epochs_to_predict]
-            tally = write_heatmaps(slide, record, tissue, orders, batch=config.batch, device=job.device)
+    marked = mark_slide(
+        record,
+        work.sections,
+        [_order(job, work, epoch) for epoch in work.epochs_to_predict],
+        target_mpp=job.target_mpp,
+        mpp_tolerance=config.mpp_tolerance,
+        batch=config.batch,
+        device=job.device,
+    )
     # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
-        _require_same_frame(heatmap, slide)
         write_rows(
             job.paths.ledger_rows(job.setting, epoch, record.slide_id),
-            section_rows(heatmap, sections, tissue, part=record.part, phantom_weights=job.networks[epoch].phantom),
+            marked.rows(heatmap, phantom_weights=job.networks[epoch].phantom),
             metadata=work.identities[epoch].as_metadata,
         )
         remove_leftovers(heatmap.path)
     patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
     total_s = perf_counter() - started
-    return _outcome(
-        len(sections), tally, total_s, patches=patches, undecided=undecided, log_of_reader=slide.log_of_reader
-    )
-
-
-def _require_same_frame(heatmap: Heatmap, slide: Slide) -> None:
-    """Refuse a heatmap of a slide whose levels were taken at other factors once: its pixels lie elsewhere.
-
-    Raises:
-        ConfigurationError: its frame is not that of the slide as it is read now.
-    """
-    there, here = heatmap.attributes.downsample, slide.resolution.downsample
-    if not isclose(there, here, rel_tol=1e-6):
-        raise ConfigurationError(
-            f"{heatmap.path} was made with {there:.6g} level-0 px per pixel, but the slide is read with {here:.6g}: "
-            "an older version misread the sizes of its levels; remove the heatmap, and run the inference again"
-        )
+    return _outcome(marked, total_s, patches=patches, undecided=undecided)
 
 
 def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:
@@ -291,10 +272,9 @@ def _undecided(job: _Job) -> tuple[int, int]:
     return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
 
 
-def _outcome(
-    num_sections: int, tally: PredictionTally, total_s: float, *, patches: int, undecided: int, log_of_reader: str
-) -> str | SlideDone:
+def _outcome(marked: MarkedSlide, total_s: float, *, patches: int, undecided: int) -> str | SlideDone:
     """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
+    num_sections, tally = len(marked.sections), marked.tally
     num_networks = len(tally.network_s)
     if not num_networks:
         return f"{_told(num_sections)} from heatmaps that were there, {total_s:.1f} s"
@@ -304,7 +284,7 @@ def _outcome(
     text = (
         f"{_told(num_sections)}, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
-        f"{cascade}{unread}{log_of_reader}"
+        f"{cascade}{unread}{marked.log_of_reader}"
     )
     return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)
 

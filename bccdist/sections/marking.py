@@ -1,0 +1,115 @@
+"""One slide goes through networks: heatmaps, and the ledger's rows from them (paper, section 2.4).
+
+The one path to a verdict: the inference stage and the library both go it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bccdist.errors import ConfigurationError
+from bccdist.heatmaps.predict import PredictionTally
+from bccdist.heatmaps.store import Heatmap
+from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
+from bccdist.sections.rows import section_rows
+from bccdist.slides.manifest import SectionRecord, SlideRecord
+from bccdist.slides.sections import Section, have_boxes, sections_of
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import tissue_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedSlide:
+    """A slide whose heatmaps are there, and what was read of it."""
+
+    record: SlideRecord
+    size_level0_px: tuple[int, int]
+    """Width and height."""
+    downsample: float
+    """Level-0 px per target-frame pixel."""
+    properties: Mapping[str, str]
+    """What the file says of itself, by OpenSlide's names."""
+    log_of_reader: str
+    tissue: NDArray[np.bool_]
+    """Its mask, [h, w] at `TISSUE_MPP`."""
+    sections: Sequence[Section]
+    tally: PredictionTally
+    """What the networks took."""
+
+    def rows(self, heatmap: Heatmap, *, phantom_weights: bool) -> Iterator[dict[str, Any]]:
+        """The ledger's rows of one of the slide's heatmaps, made now or before.
+
+        Args:
+            heatmap: the slide's.
+            phantom_weights: whether its network was trained on drawn slides.
+
+        Raises:
+            ConfigurationError: its frame is not that of the slide as it is read now.
+        """
+        _require_same_frame(heatmap, self.downsample)
+        part = self.record.part
+        return section_rows(heatmap, self.sections, self.tissue, part=part, phantom_weights=phantom_weights)
+
+
+def mark_slide(
+    record: SlideRecord,
+    sections: Sequence[SectionRecord],
+    orders: Sequence[HeatmapOrder],
+    *,
+    target_mpp: float,
+    mpp_tolerance: float,
+    batch: int,
+    device: torch.device,
+) -> MarkedSlide:
+    """Find a slide's tissue and sections, and make its heatmaps in one pass.
+
+    Args:
+        record: the slide's.
+        sections: what is known of its sections; none where nobody named them.
+        orders: the heatmaps that are not there yet; all methods have the same patches and blending.
+        target_mpp: resolution that the networks were trained at, in um per pixel.
+        mpp_tolerance: relative deviation from it up to which a level is read without resampling.
+        batch: patches of 512 px per forward pass.
+        device: where the networks are.
+
+    Raises:
+        SlideError: the slide cannot be read, or its sections are not those that are known.
+        HeatmapError: a heatmap cannot be written.
+        NotFiniteError: a network gave something else than probabilities.
+    """
+    tally = PredictionTally(network_s=[])
+    with Slide(record.path, target_mpp=target_mpp, tolerance=mpp_tolerance, mpp=record.mpp) as slide:
+        tissue = tissue_mask(slide, for_sections=not have_boxes(sections))
+        found = sections_of(slide, record.slide_id, tissue, list(sections))
+        if orders:
+            tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device)
+        return MarkedSlide(
+            record=record,
+            size_level0_px=slide.level0_size,
+            downsample=slide.resolution.downsample,
+            properties=dict(slide.properties),
+            log_of_reader=slide.log_of_reader,
+            tissue=tissue,
+            sections=found,
+            tally=tally,
+        )
+
+
+def _require_same_frame(heatmap: Heatmap, downsample: float) -> None:
+    """Refuse a heatmap of a slide whose levels were taken at other factors once: its pixels lie elsewhere.
+
+    Raises:
+        ConfigurationError: its frame is not that of the slide as it is read now.
+    """
+    there = heatmap.attributes.downsample
+    if not isclose(there, downsample, rel_tol=1e-6):
+        raise ConfigurationError(
+            f"{heatmap.path} was made with {there:.6g} level-0 px per pixel, but the slide is read with "
+            f"{downsample:.6g}: an older version misread the sizes of its levels; remove the heatmap, and run the "
+            "inference again"
+        )
