@@ -28,7 +28,6 @@ import tyro
 import uvicorn
 from openslide.deepzoom import DeepZoomGenerator
 
-from analysis.evidence.section_rows import SectionRows
 from analysis.review.answers import Journal
 from analysis.review.gate import Access
 from analysis.review.server import make_app
@@ -39,6 +38,7 @@ from analysis.review.worklist import ReviewPlan, Worklist, WorkSection
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import SectionRows
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord
 

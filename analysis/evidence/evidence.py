@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
+from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
 from bccdist.slides.manifest import Manifest
 from bccdist.study import manifest_of_study
 

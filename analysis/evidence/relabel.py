@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from analysis.evidence.section_rows import load_ledger, section_keys, with_labels
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
+from bccdist.sections.section_rows import load_ledger, section_keys, with_labels
 from bccdist.slides.manifest import read_sections
 
 

@@ -12,12 +12,13 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import phantom_marks
-from analysis.evidence.verdict_table import no_rows, section_verdicts, too_few_labels
+from analysis.evidence.verdict_table import no_rows, too_few_labels
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import rows_of
+from bccdist.sections.section_verdicts import section_verdicts
 
 
 @dataclass(frozen=True, kw_only=True)

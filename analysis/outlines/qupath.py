@@ -11,44 +11,22 @@ Margins, the measurements "margin um", are for research use only: distances to t
 slide, which need not be a surgical margin.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import pandas as pd
-import shapely
 
 from analysis.evidence.evidence import Evidence
-from analysis.outlines.chosen_regions import (
-    ChosenOutput,
-    SectionVerdict,
-    on_each_output,
-    read_chosen_verdicts,
-    section_box,
-    smallest_margin_um,
-)
-from analysis.outlines.region_outlines import Region
-from bccdist.configuration import Psi, phantom_warning
+from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
+from bccdist.configuration import Psi
 from bccdist.errors import StageFailedError
 from bccdist.files import atomic_path
-from bccdist.heatmaps.probability import NUM_STEPS
-from bccdist.parts import Label, Part
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.margins import MARGIN_WARNING
-from bccdist.sections.verdicts import Verdict
-from bccdist.slides.annotations.geojson import ABOUT, ORIGIN
-from bccdist.slides.frames import qupath_origin
-from bccdist.slides.geometry import Box
+from bccdist.sections.chosen_output import ChosenOutput
+from bccdist.sections.region_features import write_features
 from bccdist.slides.manifest import read_manifest
-
-REGION_CLASS = Label.TUMOR.value
-SECTION_CLASS = "Section"
-"""Sections have classes derived of it, such as "Section: Tumor", so that no box is taken for a region."""
-_COLOURS = {Verdict.TUMOR.value: (215, 25, 28), Verdict.NORMAL.value: (26, 150, 65), Verdict.REVIEW.value: (107,) * 3}
 
 
 def write_regions(
@@ -104,112 +82,8 @@ def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame
     """
     slide_id = output.heatmap.attributes.slide_id
     path = paths.regions(output.choice.setting, slide_id)
-    origin_level0_px = qupath_origin(output.slide.properties)
     member = ZipInfo(f"{slide_id}.geojson")
     member.compress_type = ZIP_DEFLATED
     with atomic_path(path) as partial, ZipFile(partial, "x") as archive, archive.open(member, "w") as file:
-        _write_collection(
-            file, _about(output, origin_level0_px), _features(output, sections, origin_level0_px=origin_level0_px)
-        )
+        write_features(file, output, sections)
     return path
-
-
-def _about(output: ChosenOutput, origin_level0_px: tuple[int, int]) -> dict[str, Any]:
-    """How the regions came about: a member of its own beside the features."""
-    attributes = output.heatmap.attributes
-    return {
-        "slide_id": attributes.slide_id,
-        **{name: getattr(output.choice, name) for name in ("setting", "epoch", "t_p", "t_a_um2", "area_unit")},
-        "psi": output.psi,
-        ORIGIN: origin_level0_px,
-        "weights_digest": attributes.weights_digest,
-        "config_digest": attributes.config_digest,
-        "slide_fingerprint": attributes.slide_fingerprint,
-        "phantom": attributes.phantom,
-        "phantom_weights": output.choice.phantom_weights,
-        "margins": MARGIN_WARNING,
-    }
-
-
-def _write_collection(file: IO[bytes], about: Mapping[str, Any], features: Iterator[str]) -> None:
-    """Write a FeatureCollection, feature by feature."""
-    file.write(f'{{"type": "FeatureCollection", "{ABOUT}": {json.dumps(about)}, "features": [\n'.encode())
-    for number, feature in enumerate(features):
-        file.write((",\n" * bool(number) + feature).encode())
-    file.write(b"\n]}\n")
-
-
-def _features(output: ChosenOutput, sections: pd.DataFrame, *, origin_level0_px: tuple[int, int]) -> Iterator[str]:
-    """Each section, followed by its regions."""
-    for section in sections.to_dict("records"):
-        regions = output.regions_in(section)
-        box = _placed_box(section_box(section), origin_level0_px)
-        yield _feature(box, _section_properties(output, section, smallest_margin_um(regions)))
-        for number, region in enumerate(regions, start=1):
-            outline = output.placed(region.outline, origin_level0_px=origin_level0_px)
-            yield _feature(outline, _region_properties(output, section, region, number))
-
-
-def _placed_box(box_level0_px: Box, origin_level0_px: tuple[int, int]) -> shapely.Polygon:
-    """A box of level 0 in QuPath's frame."""
-    x, y = origin_level0_px
-    return shapely.box(box_level0_px.x - x, box_level0_px.y - y, box_level0_px.x_end - x, box_level0_px.y_end - y)
-
-
-def _feature(geometry: shapely.Geometry, properties: Mapping[str, Any]) -> str:
-    """An annotation object as QuPath writes it."""
-    text = json.dumps({"objectType": "annotation", **properties}, allow_nan=False)
-    return f'{{"type": "Feature", "geometry": {shapely.to_geojson(geometry)}, "properties": {text}}}'
-
-
-def _region_properties(output: ChosenOutput, section: SectionVerdict, region: Region, number: int) -> dict[str, Any]:
-    return {
-        "name": f"{section['section_id']}, region {number}",
-        "classification": {"name": REGION_CLASS, "color": _COLOURS[Verdict.TUMOR.value]},
-        "measurements": {
-            "area um2": region.num_pixels * output.pixel_um2,
-            "max probability": region.max_value / NUM_STEPS,
-            "mean probability": region.mean_value / NUM_STEPS,
-            "margin um": region.margin_um,
-        },
-        "metadata": {"section": section["section_id"], **_warning(output)},
-    }
-
-
-def _section_properties(output: ChosenOutput, section: SectionVerdict, margin_um: float) -> dict[str, Any]:
-    """A section's box, locked so that nobody moves it unawares."""
-    return {
-        "name": section["section_id"],
-        "classification": {"names": [SECTION_CLASS, section["verdict"]], "color": _COLOURS[section["verdict"]]},
-        "isLocked": True,
-        "measurements": {
-            "largest region um2": section["area_um2"],
-            "max probability": section["max_probability"],
-            "p99 probability": section["p99_probability"],
-            "tissue um2": section["tissue_um2"],
-            "coverage": section["coverage"],
-            # A section without regions has none.
-            **({} if math.isnan(margin_um) else {"smallest margin um": margin_um}),
-        },
-        "metadata": {"verdict": section["verdict"], **_label(section), **_unread(section), **_warning(output)},
-    }
-
-
-def _label(section: SectionVerdict) -> dict[str, str]:
-    """What a person said, and whether the verdict is the same."""
-    result: dict[str, str] = (
-        {} if pd.isna(section["correct"]) else {"result": "right" if section["correct"] else "WRONG"}
-    )
-    return {"label": "none" if pd.isna(section["label"]) else section["label"], **result}
-
-
-def _unread(section: SectionVerdict) -> dict[str, str]:
-    if section["coverage"] >= 1:
-        return {}
-    return {"review": f"{1 - section['coverage']:.1%} of its tissue was not read"}
-
-
-def _warning(output: ChosenOutput) -> dict[str, str]:
-    slides, weights = output.heatmap.attributes.phantom, output.choice.phantom_weights
-    warning = phantom_warning(slides=slides, weights=weights)
-    return {"warning": warning} if warning else {}

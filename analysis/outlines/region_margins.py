@@ -15,19 +15,14 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
-from analysis.evidence.verdict_table import LEDGER_MARGIN
-from analysis.outlines.chosen_regions import (
-    ChosenOutput,
-    SectionVerdict,
-    on_each_output,
-    read_chosen_verdicts,
-    smallest_margin_um,
-)
-from analysis.outlines.region_outlines import Region
+from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
+from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, smallest_margin_um
 from bccdist.sections.margins import MARGIN_WARNING
+from bccdist.sections.regions import Region
+from bccdist.sections.section_verdicts import LEDGER_MARGIN
 from bccdist.sections.verdicts import Verdict
 
 _SECTION_COLUMNS = ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2")

@@ -21,10 +21,7 @@ from PIL import Image
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.provenance import costs, facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
-from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, phantom_marks
-from analysis.evidence.verdict_table import section_verdicts
-from analysis.outlines.chosen_regions import boxes_by_slide
 from analysis.outlines.region_margins import bounds_table
 from analysis.page.summary import make_tables
 from analysis.pictures.shown_sections import section_picture
@@ -38,7 +35,10 @@ from bccdist.files import write_text
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_output import boxes_by_slide
 from bccdist.sections.margins import MARGIN_WARNING
+from bccdist.sections.section_rows import rows_of
+from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.slides.geometry import Box
 
 MOST_PICTURES = 12

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.outlines.chosen_heatmap import require_same_slide
-from analysis.outlines.chosen_regions import SectionVerdict, section_box
 from analysis.pictures.drawing import PictureBox
 from bccdist.configuration import Psi, pixel_px
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
+from bccdist.sections.chosen_heatmap import require_same_slide
+from bccdist.sections.chosen_output import SectionVerdict, section_box
 from bccdist.sections.sampling import is_own_under, map_of_sections, pixels_under
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box

@@ -13,14 +13,14 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
-from analysis.outlines.chosen_heatmap import open_chosen
-from analysis.outlines.chosen_regions import boxes_by_slide
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
 from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.errors import LedgerError
 from bccdist.parts import Label, Part
+from bccdist.sections.chosen_heatmap import open_chosen
+from bccdist.sections.chosen_output import boxes_by_slide
 
 NUM_TUMOR, NUM_NORMAL = 4, 2
 _PAIRS_PER_ROW = 2

@@ -10,14 +10,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.outlines.chosen_regions import (
-    ChosenOutput,
-    ChosenVerdicts,
-    SectionVerdict,
-    boxes_by_slide,
-    on_each_output,
-)
-from analysis.outlines.region_outlines import Region
+from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated, read_section
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
@@ -29,6 +22,8 @@ from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, boxes_by_slide
+from bccdist.sections.regions import Region
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SlideRecord

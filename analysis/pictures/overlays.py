@@ -12,8 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
-from analysis.outlines.chosen_heatmap import open_chosen
-from analysis.outlines.chosen_regions import SectionVerdict, section_box
 from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
 from analysis.pictures.crops import Crop, read_heated
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
@@ -24,6 +22,8 @@ from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
+from bccdist.sections.chosen_output import SectionVerdict, section_box
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_manifest

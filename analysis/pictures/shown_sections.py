@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.evidence.table import Table, rounded
-from analysis.outlines.chosen_heatmap import open_chosen
-from analysis.outlines.chosen_regions import SectionVerdict
 from analysis.pictures.colours import heated, outlined
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
 from bccdist.configuration import phantom_warning
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
+from bccdist.sections.chosen_output import SectionVerdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from analysis.evidence.confusion import Confusion, count_verdicts
 from analysis.evidence.table import Table, rounded
-from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.pictures.colours import in_colours, outlined, probability_bar
 from analysis.pictures.crops import Crop, Heat, read_annotated_crop, read_heat
 from analysis.pictures.drawing import Panel, Row, write_figure
@@ -22,6 +21,7 @@ from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.shard_set.index import read_set
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.evidence.section_rows import load_ledger
 from analysis.review.agreement import agreement_report
 from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.corrections import qupath_collection
@@ -25,6 +24,7 @@ from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
+from bccdist.sections.section_rows import load_ledger
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SectionRecord
 from bccdist.study import manifest_of_study

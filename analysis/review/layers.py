@@ -14,14 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from analysis.evidence.verdict_table import section_verdicts
-from analysis.outlines.chosen_regions import (
-    ChosenOutput,
-    ChosenVerdicts,
-    boxes_by_slide,
-    on_each_output,
-)
-from analysis.outlines.region_outlines import find_regions
+from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.review.geojson import Feature, feature, geometry_of
 from analysis.review.worklist import Worklist
 from bccdist.configuration import CELL_PX, Psi, pixel_px
@@ -29,7 +22,10 @@ from bccdist.errors import ConfigurationError, HeatmapError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
+from bccdist.sections.chosen_output import ChosenOutput, boxes_by_slide
+from bccdist.sections.regions import find_regions
 from bccdist.sections.sampling import pixels_under
+from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord

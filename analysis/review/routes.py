@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from starlette.responses import FileResponse, Response
 
-from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.review.agreement import agreement_report
 from analysis.review.answers import Answer, GivenAnswer, GivenRegions, now, read_journals
 from analysis.review.asked import Asked, refuse
@@ -25,6 +24,7 @@ from analysis.review.worklist import WorkSection
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.slides.geometry import Box
 
 STATIC = Path(__file__).parent / "static"

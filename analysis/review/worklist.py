@@ -16,13 +16,14 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of
-from analysis.evidence.verdict_table import no_rows, section_verdicts
+from analysis.evidence.verdict_table import no_rows
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path, digest_of, read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
+from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
+from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest

@@ -29,12 +29,13 @@ from analysis.evidence.resampling import (
     resampled,
     total,
 )
-from analysis.evidence.section_rows import SectionRows
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import no_rows, section_verdicts
+from analysis.evidence.verdict_table import no_rows
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import SectionRows
+from bccdist.sections.section_verdicts import section_verdicts
 
 NOT_RESOLVED = "not resolved"
 

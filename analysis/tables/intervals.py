@@ -24,12 +24,13 @@ from analysis.evidence.resampling import (
     intervals,
     total,
 )
-from analysis.evidence.section_rows import SectionRows
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import no_rows, section_verdicts
+from analysis.evidence.verdict_table import no_rows
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import SectionRows
+from bccdist.sections.section_verdicts import section_verdicts
 
 PARTS = {"Test": (Part.TEST,), "Validation I + II": SELECTION_PARTS}
 """What is judged, under its name in the table."""

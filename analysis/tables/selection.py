@@ -18,7 +18,6 @@ import tyro
 from numpy.typing import NDArray
 
 from analysis.evidence.confusion import count_verdicts
-from analysis.evidence.section_rows import SectionRows, load_ledger, rows_of, sections_in
 from analysis.evidence.table import phantom_marks, write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
@@ -27,6 +26,7 @@ from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.origins import keep_origin, origin_now
+from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of, sections_in
 from bccdist.sections.verdicts import has_tumor, region_area_um2
 from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs
 

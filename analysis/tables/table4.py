@@ -3,13 +3,13 @@
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.section_rows import sections_in
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import summarise, unlabelled_notes
 from analysis.tables.section_verdicts import build_verdict_table
 from analysis.tables.table3 import printed_figures
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import sections_in
 
 
 def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:

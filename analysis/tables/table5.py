@@ -12,14 +12,15 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.section_rows import rows_of
 from analysis.evidence.table import Table, cut, rounded
-from analysis.evidence.verdict_table import no_rows, section_verdicts, summarise, unlabelled_notes
+from analysis.evidence.verdict_table import no_rows, summarise, unlabelled_notes
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.paths import RunPaths
 from bccdist.sections.choices import Choice, choose_headline
+from bccdist.sections.section_rows import rows_of
+from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 from bccdist.speedups.record import MeasuredOutput, read_speedups
 

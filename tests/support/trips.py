@@ -43,12 +43,12 @@ def counted(name: str) -> Iterator[None]:
 
 def slide_trip(root: Path, slide_id: str) -> None:
     """Heatmap, ledger rows and verdicts of a Test slide with the chosen model."""
-    from analysis.evidence.section_rows import load_ledger
     from analysis.evidence.verdict_table import all_verdicts
     from bccdist.configuration import InferConfig
     from bccdist.parts import Part
     from bccdist.paths import StudyPaths
     from bccdist.sections.choices import read_choices
+    from bccdist.sections.section_rows import load_ledger
     from bccdist.stages.epochs import infer_slides
 
     paths = StudyPaths(root)

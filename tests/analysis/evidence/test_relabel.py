@@ -7,13 +7,13 @@ from study_folders import sections, write_study
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.relabel import relabel, relabel_study
-from analysis.evidence.section_rows import load_ledger
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, ManifestError
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_selection
+from bccdist.sections.section_rows import load_ledger
 
 HEADER = "slide_id,section_id,label,labelled_by,labelled_at,prefilled\n"
 

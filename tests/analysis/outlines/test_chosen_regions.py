@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from picture_study import MPP, choice_of, write_heatmap
 from small_study import DOWNSAMPLE, MPP_LEVEL0, write_slide
 
-from analysis.outlines.chosen_regions import ChosenOutput, SlideTissue
 from analysis.pictures.crops import read_section
 from bccdist.configuration import Psi, pixel_px
 from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
+from bccdist.sections.chosen_output import ChosenOutput, SlideTissue
 from bccdist.sections.margins import edge_distances_um
 from bccdist.sections.rows import section_rows
 from bccdist.sections.verdicts import Verdict

@@ -14,13 +14,13 @@ from study_folders import sections, write_study
 
 from analysis.evidence.evidence import Evidence
 from analysis.outlines import heatmap_tiff
-from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.outlines.heatmap_tiff import export_heatmap
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import BccdistError, HeatmapError, LedgerError
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.paths import StudyPaths
+from bccdist.sections.chosen_heatmap import open_chosen
 
 SIZE_PX = (2900, 1333)
 MPP = 0.92

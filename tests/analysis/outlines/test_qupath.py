@@ -23,9 +23,7 @@ from study_folders import write_study
 
 from analysis.evidence.evidence import Evidence
 from analysis.outlines import chosen_regions
-from analysis.outlines.chosen_regions import ChosenOutput, SlideTissue
 from analysis.outlines.qupath import write_regions
-from analysis.outlines.region_outlines import find_regions
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import LedgerError, StageFailedError
@@ -34,8 +32,10 @@ from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Kind, Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
+from bccdist.sections.chosen_output import ChosenOutput, SlideTissue
 from bccdist.sections.ledger import read_rows, write_rows
 from bccdist.sections.margins import edge_distances_um
+from bccdist.sections.regions import find_regions
 from bccdist.sections.rows import section_rows
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.annotations.rasterising import fill_polygon

@@ -14,7 +14,6 @@ from picture_study import MPP, T_P, choice_of, write_heatmap
 from PIL import Image
 from small_study import DOWNSAMPLE, MPP_LEVEL0, annotated, tissue_picture, write_mask, write_slide
 
-from analysis.outlines.chosen_heatmap import open_chosen
 from analysis.pictures import crops
 from analysis.pictures.crops import mpp_to_fit, read_annotated_crop, read_crop, read_heat
 from analysis.pictures.shown_sections import section_picture
@@ -23,6 +22,7 @@ from bccdist.errors import HeatmapError, SlideError
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS, SlideRecord
 

@@ -18,7 +18,6 @@ from study_folders import (
     write_study,
 )
 
-from analysis.evidence.section_rows import SectionRows, rows_of
 from analysis.tables.selection import (
     SELECTION_PARTS,
     area_thresholds_um2,
@@ -35,6 +34,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.choices import read_choices
+from bccdist.sections.section_rows import SectionRows, rows_of
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import resolve_epochs
 from bccdist.stages.table import SELECTION

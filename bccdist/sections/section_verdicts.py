@@ -1,0 +1,60 @@
+"""The verdict on every section by a chosen model: a query on the ledger's curves (paper, section 2.4)."""
+
+import pandas as pd
+
+from bccdist.errors import LedgerError
+from bccdist.heatmaps.probability import NUM_STEPS, step_of
+from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import SectionRows
+from bccdist.sections.verdicts import Verdict, decision_step, has_tumor, region_area_um2, verdicts_of
+
+LEDGER_MARGIN = "ledger_margin_um"
+"""Column of the verdicts: the ledger's margin at t_p, a lower bound of the margins of regions; research use only."""
+_LEDGER_COLUMNS = [
+    *("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final"),
+    *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
+    *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
+    *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
+]
+
+
+def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
+    """One row per section and output of the chosen epoch, with the verdict at the chosen thresholds.
+
+    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), tumor_until (the highest t_p at which
+    the section is Tumor with this t_A), ledger_margin_um (the ledger's margin_um at t_p; research use only), verdict
+    (Tumor, Normal or review), correct (null where the section has no label or is up for review).
+
+    Raises:
+        LedgerError: the rows were made with other weights than those that were chosen.
+    """
+    frame = rows.frame
+    chosen = rows.where(((frame["setting"] == choice.setting) & (frame["epoch"] == choice.epoch)).to_numpy())
+    _require_weights(chosen.frame, choice)
+    mpp, pixel_px = chosen.frame["mpp"].to_numpy(), chosen.frame["pixel_px"].to_numpy()
+    unit = choice.area_unit
+    area_um2 = region_area_um2(chosen.curves, step_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
+    step = decision_step(chosen.curves, choice.t_a_um2, mpp=mpp, pixel_px=pixel_px, area_unit=unit)
+    verdict = verdicts_of(has_tumor(area_um2, choice.t_a_um2), chosen.frame["coverage"].to_numpy())
+    is_judged = chosen.is_labelled & (verdict != Verdict.REVIEW)
+    correct = pd.array(verdict == chosen.frame["label"].to_numpy(), dtype="boolean")
+    correct[~is_judged] = pd.NA
+    more = {
+        "t_p": choice.t_p,
+        "t_a_um2": choice.t_a_um2,
+        "area_um2": area_um2,
+        "tumor_until": step / NUM_STEPS,
+        LEDGER_MARGIN: chosen.margins_um[:, step_of(choice.t_p)],
+        "verdict": verdict,
+        "correct": correct,
+    }
+    return chosen.frame[_LEDGER_COLUMNS].assign(**more)
+
+
+def _require_weights(frame: pd.DataFrame, choice: Choice) -> None:
+    others = sorted(set(frame["weights_digest"]) - {choice.weights_digest})
+    if others:
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: its sections come from the weights {', '.join(others)}, "
+            f"but {choice.weights_digest} were chosen; run the inference stage again, or the selection"
+        )
