@@ -44,6 +44,8 @@ _CODECS = frozenset(
         tifffile.COMPRESSION.LZW,
         tifffile.COMPRESSION.ADOBE_DEFLATE,
         tifffile.COMPRESSION.DEFLATE,
+        tifffile.COMPRESSION.PACKBITS,
+        tifffile.COMPRESSION.ZSTD,
         tifffile.COMPRESSION.APERIO_JP2000_RGB,
         tifffile.COMPRESSION.APERIO_JP2000_YCBC,
         tifffile.COMPRESSION.JPEG2000,
@@ -65,7 +67,8 @@ class TileGrid:
     extents: NDArray[np.int64]
     """First byte and length of each tile's parts: [rows, cols, parts, 2]; a length of 0 for what is not there."""
     decode: Callable[[Sequence[bytes], int], NDArray[np.uint8]]
-    """RGB [h, w, 3] of a tile from its parts as they lie in the file, so many times smaller; ValueError if damaged."""
+    """RGB of a tile from its parts as they lie in the file, so many times smaller: [h, w, 3], or [h, w, 4] where 0 in
+    the last channel is a pixel that is not there; ValueError if damaged."""
     is_jpeg: bool
     """Whether it can be decoded at a smaller size."""
 
@@ -121,17 +124,23 @@ class TileLevel:
         missing = [place for place in places if place not in self._kept and place not in absent]
         fresh = dict(zip(missing, self._map(self._decode, missing), strict=True))
         # Decoding is what takes the time, so that alone is for the threads.
+        lacking: list[tuple[tuple[slice, slice], NDArray[np.bool_] | bool]] = []
         for place in places:
-            if place not in absent:
-                view, part = self._shared(box_px, place)
-                image[view] = (fresh[place] if place in fresh else self._kept[place])[part]
+            view, part = self._shared(box_px, place)
+            if place in absent:
+                lacking.append((view, True))
+                continue
+            tile = (fresh[place] if place in fresh else self._kept[place])[part]
+            image[view] = tile[..., :3]
+            if tile.shape[-1] > 3 and not tile[..., 3].all():
+                lacking.append((view, tile[..., 3] == 0))
         self._kept |= {place: tile for place, tile in fresh.items() if place[0] == rows.stop - 1}
-        if not absent:
+        if not lacking:
             return None
         is_absent = np.zeros(image.shape[:2], dtype=bool)
-        for place in absent:
-            view, _ = self._shared(box_px, place)
-            image[view], is_absent[view] = WHITE, True
+        for view, found in lacking:
+            is_absent[view] = found
+        image[is_absent] = WHITE
         return is_absent
 
     def boxes(self, *, that_are_there: bool) -> Iterator[Box]:
@@ -366,28 +375,40 @@ _IS_LEVEL: dict[str, Callable[[int, tifffile.TiffPage], bool]] = {
 
 
 def _refuse_coding(page: tifffile.TiffPage) -> None:
-    """Refuse what is no plain RGB in tiles that are whole each."""
+    """Refuse what is no RGB in tiles, with an alpha channel or without."""
     coding = f"{getattr(page.compression, 'name', page.compression)}, {page.dtype}, {page.samplesperpixel} samples"
     if page.compression not in {tifffile.COMPRESSION.JPEG, *_CODECS} or page.dtype != np.uint8:
         raise NotByTileError(f"its tiles are coded in a way that is left to OpenSlide: {coding}")
-    if page.samplesperpixel != 3 or page.imagedepth != 1 or page.planarconfig != tifffile.PLANARCONFIG.CONTIG:
-        raise NotByTileError(f"its tiles do not hold RGB in one piece: {coding}")
+    is_plain = page.samplesperpixel == 3 and not _is_planar(page)
+    is_rgb = page.samplesperpixel in (3, 4) and page.photometric == tifffile.PHOTOMETRIC.RGB
+    # What four channels are in JPEG its decoders guess at.
+    is_odd_jpeg = page.compression == tifffile.COMPRESSION.JPEG and page.samplesperpixel == 4
+    if not (is_plain or is_rgb) or is_odd_jpeg or page.imagedepth != 1:
+        raise NotByTileError(f"its tiles do not hold RGB: {coding}")
     if page.tags.valueof("Orientation", 1) != 1:
         raise NotByTileError("its rows are stored turned or mirrored")
+
+
+def _is_planar(page: tifffile.TiffPage) -> bool:
+    """Whether each channel has tiles of its own."""
+    return bool(page.planarconfig == tifffile.PLANARCONFIG.SEPARATE)
 
 
 def _tiff_grid(page: tifffile.TiffPage) -> TileGrid:
     tile_px = (page.tilewidth, page.tilelength)
     num_cols, num_rows = -(-page.imagewidth // tile_px[0]), -(-page.imagelength // tile_px[1])
+    num_parts = page.samplesperpixel if _is_planar(page) else 1
     extents = np.array([page.dataoffsets, page.databytecounts], dtype=np.int64).T
-    if len(extents) != num_rows * num_cols:
-        raise NotByTileError(f"it lists {len(extents)} tiles, expected {num_rows} x {num_cols}")
+    if len(extents) != num_parts * num_rows * num_cols:
+        raise NotByTileError(f"it lists {len(extents)} tiles, expected {num_parts} x {num_rows} x {num_cols}")
     extents[extents[:, 0] == 0, 1] = 0  # nothing lies at the file's first byte but its header
+    extents = extents.reshape(num_parts, num_rows, num_cols, 2).transpose(1, 2, 0, 3)
+    extents[(extents[..., 1] == 0).any(axis=-1)] = 0  # a tile that lacks a channel shows nothing
     is_jpeg = page.compression == tifffile.COMPRESSION.JPEG
     return TileGrid(
         size_px=(page.imagewidth, page.imagelength),
         tile_px=tile_px,
-        extents=extents.reshape(num_rows, num_cols, 1, 2),
+        extents=extents,
         decode=_jpeg_decoder(page) if is_jpeg else _other_decoder(page),
         is_jpeg=is_jpeg,
     )
@@ -399,13 +420,18 @@ def _jpeg_decoder(page: tifffile.TiffPage) -> Callable[[Sequence[bytes], int], N
     is_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB
     header = b"\xff\xd8" + (_ADOBE_RGB if is_rgb else b"") + tables
     width_px: int = page.tilewidth
+    if _is_planar(page):
+        header = b"\xff\xd8" + tables
+        return lambda parts, reduction: _joined(
+            [_decode_jpeg(header + part[2:], width_px // reduction, "GRAY") for part in parts]
+        )
     return lambda parts, reduction: _decode_jpeg(header + parts[0][2:], width_px // reduction)
 
 
 def _other_decoder(page: tifffile.TiffPage) -> Callable[[Sequence[bytes], int], NDArray[np.uint8]]:
-    def decode(parts: Sequence[bytes], _: int) -> NDArray[np.uint8]:
+    def decode_part(part: bytes) -> NDArray[np.uint8]:
         try:
-            tile = page.decode(parts[0], 0, _fullsize=True)[0]
+            tile = page.decode(part, 0, _fullsize=True)[0]
         # Each codec has errors of its own; whatever one says of a tile's bytes, they are damaged.
         except Exception as error:
             raise ValueError(str(error)) from error
@@ -413,12 +439,32 @@ def _other_decoder(page: tifffile.TiffPage) -> Callable[[Sequence[bytes], int], 
             raise ValueError("it is empty")
         return np.asarray(tile[0], dtype=np.uint8)
 
+    is_straight = page.samplesperpixel == 4 and page.extrasamples[:1] == (tifffile.EXTRASAMPLE.UNASSALPHA,)
+
+    def decode(parts: Sequence[bytes], _: int) -> NDArray[np.uint8]:
+        tile = _joined([decode_part(part) for part in parts])
+        return tile if tile.shape[-1] == 3 or is_straight else _without_alpha(tile)
+
     return decode
 
 
-def _decode_jpeg(content: bytes, width_px: int) -> NDArray[np.uint8]:
+def _joined(channels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A tile of channels that are stored apart: [h, w, channels]; one that is whole stays as it is."""
+    return channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
+
+
+def _without_alpha(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A tile [h, w, 4] whose colours were multiplied with its alpha channel, with its own colours."""
+    alpha = tile[..., 3:]
+    if (alpha == 255).all():
+        return tile
+    colours = (255 * tile[..., :3].astype(np.int32) // np.maximum(alpha, 1)).clip(max=255).astype(np.uint8)
+    return np.concatenate([colours, alpha], axis=-1)
+
+
+def _decode_jpeg(content: bytes, width_px: int, colours: str = "RGB") -> NDArray[np.uint8]:
     # The smallest size that is at least this wide: just the reduction.
-    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", min_width=width_px, min_height=1), dtype=np.uint8)
+    return np.asarray(simplejpeg.decode_jpeg(content, colours, min_width=width_px, min_height=1), dtype=np.uint8)
 
 
 _ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"

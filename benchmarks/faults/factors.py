@@ -1,7 +1,10 @@
 """Levels whose factor is no whole number: a level's own pixels are read at every place, whatever level 0 measures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.faults.fault import Fault, Trial
 from benchmarks.faults.results import EXACT, NEAR, Tolerance
@@ -29,6 +32,22 @@ def _level_0_cut(compression: str, *, num_px: tuple[int, int] = (1, 1)) -> _Make
         path = write_tiff(trial.folder / "changed.tif", pages_of(levels, compression=compression))
         tolerance = EXACT if num_px[1] == 1 else NEAR
         return Changed(path=path, like=_base(trial, compression), tolerance=tolerance)
+
+    return make
+
+
+def _stored_otherwise(compression: str, *, is_planar: bool = False, has_alpha: bool = False) -> _Make:
+    """Level 0 cut by a pixel, in a coding that only some exporters use."""
+
+    def make(trial: Trial) -> Changed:
+        levels = levels_of(trial.scene.picture)
+        levels[0] = levels[0][:-1, :-1]
+        if has_alpha:
+            levels = [np.dstack([level, np.full(level.shape[:2], 255, np.uint8)]) for level in levels]
+        pages = [replace(page, is_planar=is_planar) for page in pages_of(levels, compression=compression)]
+        path = write_tiff(trial.folder / "changed.tif", pages)
+        is_lossless = compression != "jpeg"
+        return Changed(path=path, like=trial.scene.lossless, tolerance=EXACT if is_lossless else NEAR)
 
     return make
 
@@ -101,6 +120,12 @@ FAULTS: tuple[Fault, ...] = tuple(
         ("factor 2.001 to 2.02, jpeg", _factor(2.001, 2.02, "jpeg")),
         ("factor 1.98 to 1.999, lossless", _factor(1.98, 1.999, "deflate")),
         ("factor 1.98 to 1.999, jpeg", _factor(1.98, 1.999, "jpeg")),
+        ("level 0 cut by 1 px, planes apart", _stored_otherwise("deflate", is_planar=True)),
+        ("level 0 cut by 1 px, planes apart, jpeg", _stored_otherwise("jpeg", is_planar=True)),
+        ("level 0 cut by 1 px, with an alpha channel", _stored_otherwise("deflate", has_alpha=True)),
+        ("level 0 cut by 1 px, alpha channel, planes apart", _stored_otherwise("lzw", is_planar=True, has_alpha=True)),
+        ("level 0 cut by 1 px, zstd", _stored_otherwise("zstd")),
+        ("level 0 cut by 1 px, packbits", _stored_otherwise("packbits")),
         ("svs: level 0 cut by 1 px", _svs_cut),
         ("level 0 cut, and no level near the target", _resampled),
     )

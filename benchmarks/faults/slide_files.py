@@ -87,6 +87,7 @@ def _write_page(tiff: tifffile.TiffWriter, page: Page) -> None:
         compression=page.compression,
         compressionargs={"level": 90} if page.compression == "jpeg" else None,
         subsampling=(2, 2) if is_colour_jpeg else None,
+        extrasamples=["unassalpha"] if page.picture.shape[-1] == 4 else None,
         subfiletype=int(page.is_reduced),
         resolution=page.mpp and (1e4 / page.mpp[0], 1e4 / page.mpp[1]),
         resolutionunit=page.mpp and "CENTIMETER",

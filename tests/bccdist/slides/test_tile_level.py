@@ -252,6 +252,110 @@ def test_a_lossless_tiff_is_read_by_tile_too(tmp_path: Path) -> None:
         assert np.array_equal(fast.read(box), slow.read(box))
 
 
+class Coding(NamedTuple):
+    """How the tiles of a TIFF without losses, or its channels, are stored."""
+
+    compression: str | None = "deflate"
+    planar: bool = False
+    predictor: bool = False
+    alpha: str = ""
+
+
+CODINGS = [
+    Coding(compression, planar=planar, predictor=predictor)
+    for compression, predictor in (
+        (None, False),
+        ("packbits", False),
+        ("lzw", True),
+        ("zstd", False),
+        ("zstd", True),
+        ("deflate", False),
+    )
+    for planar in (False, True)
+]
+ALPHA_CODINGS = [
+    Coding(alpha=alpha, planar=planar)
+    for alpha in ("unassalpha", "assocalpha", "unspecified")
+    for planar in (False, True)
+]
+
+
+def write_coded(path: Path, levels: list[NDArray[np.uint8]], coding: Coding) -> Path:
+    with tifffile.TiffWriter(path) as tiff:
+        for level, picture in enumerate(levels):
+            tiff.write(
+                np.moveaxis(picture, -1, 0) if coding.planar else picture,
+                tile=(256, 256),
+                compression=coding.compression,
+                predictor=coding.predictor,
+                photometric="rgb",
+                planarconfig="separate" if coding.planar else "contig",
+                extrasamples=[coding.alpha] if coding.alpha else None,
+                subfiletype=int(level > 0),
+                resolution=(1e4 / (MPP * 2**level),) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    return path
+
+
+def with_alpha(picture: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    return np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8) if alpha is None else alpha])
+
+
+@pytest.mark.parametrize(
+    "coding", [*CODINGS, *ALPHA_CODINGS, Coding("jpeg", planar=True)], ids=lambda coding: "-".join(map(str, coding))
+)
+@pytest.mark.parametrize("num_cut", [0, 1])
+def test_each_coding_that_openslide_reads_is_read_by_tile_at_whole_and_odd_factors(
+    tmp_path: Path, coding: Coding, num_cut: int
+) -> None:
+    picture = textured_picture()
+    levels = [picture[: HEIGHT_PX - num_cut, : WIDTH_PX - num_cut], picture[::2, ::2]]
+    path = write_coded(tmp_path / "a.tif", [with_alpha(level) if coding.alpha else level for level in levels], coding)
+    with tifffile.TiffFile(path) as tiff:
+        own = tiff.pages[1].asarray()
+    own = (np.moveaxis(own, 0, -1) if coding.planar else own)[..., :3]
+    fast, slow = both(path, target_mpp=2 * MPP)
+    with fast, slow:
+        assert not fast.why_not_by_tile
+        box = Box(100, 37, 500, 400)
+        assert np.abs(fast.read(box).astype(int) - own[box.slices()]).max() <= (coding.compression == "jpeg")
+        if not num_cut:
+            assert np.array_equal(fast.read(box), slow.read(box))
+
+
+@pytest.mark.parametrize("coding", ALPHA_CODINGS, ids=lambda coding: "-".join(map(str, coding)))
+def test_what_an_alpha_channel_leaves_out_is_not_there_and_half_of_it_is_openslides(
+    tmp_path: Path, coding: Coding
+) -> None:
+    alpha = np.full((HEIGHT_PX, WIDTH_PX), 255, np.uint8)
+    alpha[700:900, 300:1100], alpha[600:700, 300:700] = 0, 128
+    picture = textured_picture()
+    stored = picture if coding.alpha == "unassalpha" else (picture * (alpha[..., None] / 255)).round().astype(np.uint8)
+    path = write_coded(tmp_path / "a.tif", [with_alpha(stored, alpha)], coding)
+    fast, slow = both(path, target_mpp=MPP)
+    with fast, slow:
+        assert not fast.why_not_by_tile
+        images = [np.empty((HEIGHT_PX, WIDTH_PX, 3), np.uint8) for _ in range(2)]
+        absent = [
+            slide.read_into(image, Box(0, 0, WIDTH_PX, HEIGHT_PX))
+            for slide, image in zip((fast, slow), images, strict=True)
+        ]
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    for found in absent:
+        assert found is not None
+        assert np.array_equal(found, alpha == 0)
+
+
+def test_a_tile_that_lacks_one_of_its_planes_is_not_there(tmp_path: Path) -> None:
+    path = write_coded(tmp_path / "a.tif", [textured_picture()], Coding(planar=True))
+    # The tile in row 1, column 1 of the second of three planes of 6 x 5 tiles.
+    lacking = without_tile(path, tmp_path / "lacking.tif", page=0, number=30 + 6 + 1)
+    with Slide(lacking, target_mpp=MPP) as slide:
+        assert (slide.reader, slide.absent_boxes()) == ("tiles", [Box(256, 256, 256, 256)])
+
+
 def test_a_tile_that_is_not_there_is_told_from_white_glass(folder: Path, tmp_path: Path) -> None:
     path = without_tile(folder / "420.tif", tmp_path / "sparse.tif", page=0, number=6 + 1)
     with Slide(path, target_mpp=MPP) as slide:
@@ -303,18 +407,19 @@ class Odd(NamedTuple):
 
 
 ODD_FILES = [
-    Odd("planes", "do not hold RGB in one piece", ({"planarconfig": "separate", "compression": "deflate"},)),
-    Odd("zstd", "left to OpenSlide: ZSTD", ({"compression": "zstd"},)),
+    Odd("16 bits", "left to OpenSlide: DEFLATE, uint16", ({"compression": "deflate", "dtype": np.uint16},)),
+    Odd("grey", "do not hold RGB", ({"compression": "deflate", "photometric": "minisblack", "dtype": "grey"},)),
     Odd("planes of focus", "2 of its images have the size", ({}, {}), "Aperio Image Library |MPP = 0.46"),
 ]
 
 
 @pytest.mark.parametrize("odd", ODD_FILES, ids=lambda odd: odd.name)
 def test_what_only_openslide_puts_together_is_left_to_it(tmp_path: Path, odd: Odd) -> None:
-    path, picture = tmp_path / "odd.svs", textured_picture()
+    path, picture = tmp_path / "odd.tif", textured_picture()
     with tifffile.TiffWriter(path) as tiff:
-        for page in odd.pages:
-            pixels = np.moveaxis(picture, -1, 0) if page.get("planarconfig") else picture
+        for page in map(dict, odd.pages):
+            dtype = page.pop("dtype", np.uint8)
+            pixels = picture[..., 1] if dtype == "grey" else picture.astype(dtype)
             options = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb", "metadata": None}
             tiff.write(pixels, **{**options, **page}, description=odd.description or None, resolution=(1e4 / MPP,) * 2)
     handle = openslide.OpenSlide(path)
