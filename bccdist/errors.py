@@ -49,6 +49,10 @@ class LedgerError(BccdistError, ValueError):
     """A section ledger is missing, unfinished or contradicts itself."""
 
 
+class NothingToShowError(LedgerError):
+    """A table or picture has nothing to show: labels, a part or a setting that it stands on is not there; no fault."""
+
+
 class ModelError(BccdistError, OSError):
     """A model file is missing, damaged, of another version, or does not fit what it is used for."""
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from analysis.evidence.table import phantom_marks
-from analysis.evidence.verdict_table import no_rows, too_few_labels
+from analysis.evidence.verdict_table import needs_both_labels, no_rows
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
@@ -23,7 +23,7 @@ from bccdist.sections.section_verdicts import section_verdicts
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSections:
-    """The labelled and wholly read sections of one setting's own output, n rows.
+    """The wholly read sections of one setting's own output, n rows; where not said otherwise all have a label.
 
     Attributes:
         choice: the model and the thresholds.
@@ -46,31 +46,37 @@ class ScoredSections:
         return np.asarray(self.frame["label"] == Label.TUMOR.value, dtype=bool)
 
     @property
+    def is_normal(self) -> NDArray[np.bool_]:
+        """Whether each is labelled Normal: bool [n]."""
+        return np.asarray(self.frame["label"] == Label.NORMAL.value, dtype=bool)
+
+    @property
     def marks(self) -> dict[str, bool]:
         """Whether any slide is drawn, and whether the network was trained on such: two columns of a table."""
         return phantom_marks(self.frame)
 
 
-def scored_sections(table: pa.Table, choice: Choice, parts: Iterable[Part]) -> ScoredSections:
-    """The sections of some parts under one chosen model."""
+def scored_sections(
+    table: pa.Table, choice: Choice, parts: Iterable[Part], *, with_unlabelled: bool = False
+) -> ScoredSections:
+    """The sections of some parts under one chosen model, with a label or all of them."""
     verdicts = section_verdicts(rows_of(table, parts, final_only=True), choice)
-    labelled = verdicts[verdicts["label"].notna()]
-    whole = labelled[labelled["coverage"] >= 1].reset_index(drop=True)
-    return ScoredSections(choice=choice, frame=whole, num_unread=len(labelled) - len(whole))
+    counted = verdicts if with_unlabelled else verdicts[verdicts["label"].notna()]
+    whole = counted[counted["coverage"] >= 1].reset_index(drop=True)
+    return ScoredSections(choice=choice, frame=whole, num_unread=len(counted) - len(whole))
 
 
 def all_scored(table: pa.Table, choices: list[Choice], parts: list[Part]) -> list[ScoredSections]:
     """Take the sections of every chosen model that has both Tumor and Normal ones.
 
     Raises:
-        LedgerError: none has.
+        NothingToShowError: none has.
     """
     found = [scored_sections(table, choice, parts) for choice in choices]
     able = [each for each in found if each.is_tumor.any() and not each.is_tumor.all()]
     if not able:
-        if len(rows_of(table, parts, final_only=True).frame):
-            raise too_few_labels(parts, "those that were read whole do not have both labels")
-        raise no_rows(parts, choices)
+        sections = rows_of(table, parts, final_only=True).frame
+        raise needs_both_labels(sections, parts) if len(sections) else no_rows(parts, choices)
     return able
 
 

@@ -17,6 +17,15 @@ NOT_KNOWN = "n/a"
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotMade:
+    """Why a table or picture is not there."""
+
+    reason: str
+    is_fault: bool
+    """Whether something is wrong, beside that there is nothing to show (yet)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table of the analysis."""
 

@@ -1,17 +1,21 @@
 """The verdicts on every section by all chosen models, and what they count up to (paper, sections 2.4 and 3)."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from analysis.evidence.confusion import Confusion, count_verdicts
 from analysis.evidence.table import phantom_marks
-from bccdist.errors import LedgerError
+from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
+
+_ADVICE = "add labels with `python analysis/make.py relabel STUDY sections.csv`"
 
 
 def all_verdicts(table: pa.Table, choices: list[Choice], parts: list[Part]) -> pd.DataFrame:
@@ -27,24 +31,47 @@ def all_verdicts(table: pa.Table, choices: list[Choice], parts: list[Part]) -> p
     return found
 
 
-def no_rows(parts: list[Part], choices: list[Choice]) -> LedgerError:
+def no_rows(parts: list[Part], choices: list[Choice]) -> NothingToShowError:
     """The error for a table that has nothing to stand on."""
     epochs = ", ".join(f"{choice.setting} epoch {choice.epoch}" for choice in choices)
-    names = " + ".join(part.value for part in parts)
     flags = " ".join(part.short for part in parts)
-    return LedgerError(
-        f"the ledger has no sections of {names} for the chosen models ({epochs}); "
+    return NothingToShowError(
+        f"the ledger has no sections of {_names(parts)} for the chosen models ({epochs}); "
         f"run the inference stage for {flags} with the chosen epochs"
     )
 
 
-def too_few_labels(parts: list[Part], needed: str) -> LedgerError:
-    """The error for a table that stands on labels, where sections are there and labels are not."""
-    names = " + ".join(part.value for part in parts)
-    return LedgerError(
-        f"sections of {names} are in the ledger, but {needed}; add labels with `python analysis/make.py relabel STUDY "
-        "sections.csv`"
+def needs_labels(sections: pd.DataFrame, parts: Iterable[Part]) -> NothingToShowError:
+    """The error for what stands on labels, where sections are there and no label is.
+
+    Args:
+        sections: rows with slide_id, section_id and label; of one section there may be several.
+        parts: their parts of the data.
+    """
+    return NothingToShowError(
+        f"needs labels: 0 of {_num_sections(sections)} sections of {_names(parts)} have one; {_ADVICE}"
     )
+
+
+def needs_both_labels(sections: pd.DataFrame, parts: Iterable[Part]) -> NothingToShowError:
+    """The error for what stands on Tumor and Normal sections that were read whole, where one kind is not there."""
+    if not sections["label"].notna().any():
+        return needs_labels(sections, parts)
+    whole = sections[sections["coverage"] >= 1]
+    counts = (_num_sections(whole[whole["label"] == label.value]) for label in (Label.TUMOR, Label.NORMAL))
+    kinds = " and ".join(f"{num} {label.value}" for num, label in zip(counts, Label, strict=True))
+    return NothingToShowError(
+        f"needs labels of both kinds: of {_num_sections(whole)} sections of {_names(parts)} that were read whole "
+        f"{kinds} ones are labelled; {_ADVICE}"
+    )
+
+
+def _num_sections(rows: pd.DataFrame) -> int:
+    return len(rows.drop_duplicates(["slide_id", "section_id"]))
+
+
+def _names(parts: Iterable[Part]) -> str:
+    return " + ".join(part.value for part in parts)
 
 
 def count_sections(verdicts: pd.DataFrame) -> Confusion:

@@ -21,9 +21,9 @@ from PIL import Image
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.provenance import costs, facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
-from analysis.evidence.table import Table, phantom_marks
+from analysis.evidence.table import NotMade, Table, phantom_marks
 from analysis.outlines.region_margins import bounds_table
-from analysis.page.summary import make_tables
+from analysis.page.summary import Made, make_tables
 from analysis.pictures.shown_sections import section_picture
 from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
@@ -125,7 +125,7 @@ class _Study:
     evidence: Evidence
     headline: Choice
     """The setting that the first numbers and the pictures of errors are of."""
-    tables: Mapping[str, Table | str]
+    tables: Made
 
     @property
     def paths(self) -> StudyPaths:
@@ -169,7 +169,10 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def write_report(
-    study: Evidence, setting: str | None = None, *, tables: tyro.conf.Suppress[dict[str, Table | str] | None] = None
+    study: Evidence,
+    setting: str | None = None,
+    *,
+    tables: tyro.conf.Suppress[dict[str, Table | NotMade] | None] = None,
 ) -> Path:
     """Write one page about a study, with all of its tables.
 
@@ -394,7 +397,7 @@ def _margins_section(study: _Study) -> Section:
 
 def _provenance_section(study: _Study) -> Section:
     paths = study.paths
-    not_made = [[name, reason] for name, reason in study.tables.items() if not isinstance(reason, Table)]
+    not_made = [[name, each.reason] for name, each in study.tables.items() if isinstance(each, NotMade)]
     failed = failures(paths)
     took, notes = costs(paths)
     return Section(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
-from analysis.page.summary import print_tables
+from analysis.page.summary import print_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
 from bccdist.failures import read_reason
@@ -19,7 +19,7 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     """Merge the ledger, write and print all tables, draw slides and figures, and write the report.
 
     Raises:
-        StageFailedError: a slide could not be drawn; all else is made by then.
+        StageFailedError: a slide could not be drawn, or something is wrong with a table; all else is made by then.
     """
     study = Evidence(study_root)
     paths = study.paths
@@ -27,10 +27,11 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     made = print_tables(study)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
-    print_tables(study, in_summary("with pictures"))
+    made |= print_tables(study, in_summary("with pictures"))
     print(f"report {write_report(study, tables=made)}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
     keep_origin(paths.tables_origin, origin, made=paths.selection)
     # Last, so that a slide that cannot be drawn costs neither the figures nor the report.
     draw_overlays(study, manifest_path, DRAWN_PARTS)
     print(f"overlay pictures in {paths.overlays}")
+    require_no_fault(made)

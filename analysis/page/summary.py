@@ -1,35 +1,80 @@
 """All tables and charts of a study that can be made by now: `python analysis/make.py summary STUDY`."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Mapping, Sequence
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
+from analysis.evidence.table import NotMade, Table
 from analysis.specs import Spec, in_summary
-from bccdist.errors import BccdistError
+from bccdist.errors import BccdistError, NothingToShowError, StageFailedError
+from bccdist.log import LOG
+
+Made = Mapping[str, Table | NotMade]
+"""Each table and picture by its name, or why it is not there."""
+_NOWHERE_TO_WRITE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EPIPE}
+"""No table can be written then, so the first one says it."""
 
 
-def make_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | str]:
+def make_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | NotMade]:
     """Make and write every table and its chart.
+
+    What has nothing to show (any more) does not keep its files of before: they would say what is not so.
 
     Args:
         study: what they rest on.
         specs: which ones; None is all that need parquet alone.
 
     Returns:
-        Each table, or why it cannot be made, by its name.
+        Each table, or why it cannot be made, by its name; one fault costs no other table.
     """
     return {spec.name: _table_or_reason(spec, study) for spec in (in_summary("always") if specs is None else specs)}
 
 
-def _table_or_reason(spec: Spec, study: Evidence) -> Table | str:
+def _table_or_reason(spec: Spec, study: Evidence) -> Table | NotMade:
     try:
         table: Table = spec.load()(study)
-    except BccdistError as error:
-        return str(error)
+    except NothingToShowError as error:
+        _remove_files_of_before(spec.name, study)
+        return NotMade(reason=str(error), is_fault=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other tables are made, and it is an exit code
+        return fault(spec.name, error)
     return table
 
 
-def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | str]:
+def fault(name: str, error: Exception) -> NotMade:
+    """What went wrong with one thing while all others go on; an error of the program's own is told in full.
+
+    Raises:
+        OSError: nothing can be written there, so that nothing else would go through either.
+    """
+    if isinstance(error, BccdistError):
+        return NotMade(reason=str(error), is_fault=True)
+    if isinstance(error, OSError) and error.errno in _NOWHERE_TO_WRITE:
+        raise error
+    LOG.error(f"{name} failed", exc_info=error)
+    return NotMade(reason=f"{type(error).__name__}: {error}", is_fault=True)
+
+
+def _remove_files_of_before(name: str, study: Evidence) -> None:
+    for folder in (study.paths.tables, study.paths.figures):
+        for path in (*folder.glob(f"{name}.*"), *folder.glob(f"{name}_*")):
+            path.unlink()
+
+
+def require_no_fault(made: Made) -> None:
+    """Say at the end what went wrong.
+
+    Raises:
+        StageFailedError: something did; what has nothing to show is no fault.
+    """
+    faults = [
+        f"  - {name}: {each.reason}" for name, each in made.items() if isinstance(each, NotMade) and each.is_fault
+    ]
+    if faults:
+        raise StageFailedError("\n".join([f"{len(faults)} not made, all else is:", *faults]))
+
+
+def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | NotMade]:
     """Print and write every table and its chart; where one cannot be made, print why.
 
     Returns:
@@ -37,7 +82,7 @@ def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[s
     """
     made = make_tables(study, specs)
     for name, outcome in made.items():
-        print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {outcome}\n")
+        print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {outcome.reason}\n")
     return made
 
 
@@ -47,5 +92,9 @@ def write_summary(study: Evidence, *, pictures: bool = False) -> None:
     Args:
         study: The study's folder.
         pictures: Draw the paper's figures of patches and sections, too, for which slides are read.
+
+    Raises:
+        StageFailedError: something is wrong with a table, such as a damaged file; all others are made.
     """
-    print_tables(study, [*in_summary("always"), *(in_summary("with pictures") if pictures else [])])
+    specs = [*in_summary("always"), *(in_summary("with pictures") if pictures else [])]
+    require_no_fault(print_tables(study, specs))

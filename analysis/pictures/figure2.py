@@ -13,7 +13,7 @@ from analysis.evidence.table import Table
 from analysis.pictures.colours import LABEL_COLOURS
 from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
-from bccdist.errors import ManifestError
+from bccdist.errors import ManifestError, NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
@@ -39,7 +39,7 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
     """The Test slides with most sections of either label, two at most; without both labels only where none has both.
 
     Raises:
-        ManifestError: no section of a Test slide has a label.
+        NothingToShowError: no section of a Test slide has a label.
     """
     ranked = []
     for record in manifest.slides_of([Part.TEST]):
@@ -48,7 +48,7 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
         if any(counts):
             ranked.append((-min(counts), -max(counts), record.slide_id))
     if not ranked:
-        raise ManifestError(
+        raise NothingToShowError(
             f"{manifest.path}: no section of a {Part.TEST.value} slide has a label; write labels into sections.csv, "
             "or name slides of another part"
         )
@@ -119,7 +119,8 @@ def write_figure2(study: Evidence, slides: tuple[str, ...] = ()) -> Table:
         slides: The slides to show: default is two of Test with both labels.
 
     Raises:
-        ManifestError: a slide is unknown or has no section, or no Test slide has a label.
+        ManifestError: a slide is unknown or has no section.
+        NothingToShowError: no Test slide has a label.
         SlideError: a slide cannot be read; name others.
     """
     manifest = study.manifest

@@ -12,12 +12,12 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts
+from analysis.evidence.verdict_table import all_verdicts, needs_labels
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
 from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
-from bccdist.errors import LedgerError
+from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.sections.chosen_output import boxes_by_slide
@@ -85,8 +85,10 @@ def write_figure6(
     manifest, paths, choice = study.manifest, study.paths, study.headline(setting)
     verdicts = all_verdicts(study.ledger, [choice], [Part.TEST])
     sections = choose_sections(verdicts, num_tumor=tumor, num_normal=normal)
+    if sections.empty and not verdicts["label"].notna().any():
+        raise needs_labels(verdicts, [Part.TEST])
     if sections.empty:
-        raise LedgerError(
+        raise NothingToShowError(
             f"{choice.setting}, epoch {choice.epoch}: no section to show among {len(verdicts)} of {Part.TEST.value} "
             "is labelled and correctly classified; label sections, name another --setting, or ask for more than none"
         )

@@ -10,13 +10,14 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import needs_labels
 from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated, read_section
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
 from bccdist.configuration import CELL_PX
-from bccdist.errors import LedgerError, StageFailedError
+from bccdist.errors import NothingToShowError, StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
@@ -41,14 +42,16 @@ def false_positives(verdicts: pd.DataFrame) -> pd.DataFrame:
     return verdicts[wrong].sort_values(["area_um2", "slide_id", "section_id"], ascending=[False, True, True])
 
 
-def _no_false_positive(choice: Choice, verdicts: pd.DataFrame) -> LedgerError:
+def _no_false_positive(choice: Choice, verdicts: pd.DataFrame) -> NothingToShowError:
     """The error where there is nothing to show, which also says which other settings have something."""
     own = verdicts[verdicts["setting"] == choice.setting]
     num_normal = int((own["label"] == Label.NORMAL.value).sum())
     others = false_positives(verdicts)["setting"].value_counts(sort=False)
     listed = ", ".join(f"{name} ({num})" for name, num in others.items())
     advice = f"false positives of other settings: {listed}; name one with --setting" if listed else "nor has any other"
-    return LedgerError(
+    if not own["label"].notna().any():
+        return needs_labels(own, [Part.TEST])
+    return NothingToShowError(
         f"{choice.setting}, epoch {choice.epoch}: none of the {num_normal} sections of {Part.TEST.value} labelled "
         f"{Label.NORMAL.value} was called {Verdict.TUMOR.value}, so there is nothing for Figure 7 to show; {advice}"
     )

@@ -14,7 +14,7 @@ from analysis.pictures.validation_patches import (
     write_patch_figure,
 )
 from bccdist.configuration import Psi, Setting, outputs_of
-from bccdist.errors import LedgerError
+from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
 
@@ -34,7 +34,7 @@ def _shown_choices(study: Evidence) -> list[Choice]:
     shown = [choice for choice in choices if choice.setting in SHOWN]
     if not shown:
         selected = ", ".join(choice.setting for choice in choices)
-        raise LedgerError(
+        raise NothingToShowError(
             f"{study.paths.selection}: Figure 8 is of {' and '.join(SHOWN)}, of which neither was selected "
             f"(there are: {selected}); train one, make its heatmaps and select again"
         )

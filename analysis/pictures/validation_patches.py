@@ -17,7 +17,7 @@ from analysis.pictures.colours import in_colours, outlined, probability_bar
 from analysis.pictures.crops import Crop, Heat, read_annotated_crop, read_heat
 from analysis.pictures.drawing import Panel, Row, write_figure
 from bccdist.configuration import PATCH_PX, Psi
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
@@ -77,7 +77,7 @@ def settings_with_heatmaps(paths: StudyPaths, manifest: Manifest, choices: Seque
             )
     if not found:
         names = ", ".join(f"{choice.setting} epoch {choice.epoch}" for choice in choices)
-        raise LedgerError(
+        raise NothingToShowError(
             f"{paths.root}: no heatmap of any slide of {Part.VALIDATION_1.value} by the chosen models ({names}); "
             f"run the inference stage for {Part.VALIDATION_1.short} with the chosen epochs"
         )
@@ -119,7 +119,7 @@ def choose_patches(paths: StudyPaths, choices: Sequence[Choice], num_patches: in
     )
     ranked = ranked[ranked["num_heatmaps"] > 0].sort_values(["distance", "key"])
     if ranked.empty:
-        raise LedgerError(
+        raise NothingToShowError(
             f"{paths.shards.index}: no patch of {Part.VALIDATION_1.value} holds annotated tumor on a slide with "
             "heatmaps; look at the annotations with jobs/doctor.py, and run the inference stage"
         )

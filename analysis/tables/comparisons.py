@@ -30,8 +30,8 @@ from analysis.evidence.resampling import (
     total,
 )
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import no_rows
-from bccdist.errors import LedgerError
+from analysis.evidence.verdict_table import needs_labels, no_rows
+from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import SectionRows
@@ -55,14 +55,19 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
         choices: the chosen models.
 
     Raises:
-        LedgerError: no chosen model has rows on Test, or there is nothing to compare.
+        NothingToShowError: no chosen model has rows on Test, or there is nothing to compare.
     """
     verdicts = {choice.setting: section_verdicts(rows, choice) for choice in choices}
     if all(frame.empty for frame in verdicts.values()):
         raise no_rows([Part.TEST], choices)
     compared = list(_rows(verdicts, choices))
     if not compared:
-        raise LedgerError("there is nothing to compare on Test: one output of one setting has labelled sections there")
+        sections = pd.concat(list(verdicts.values()))
+        if not sections["label"].notna().any():
+            raise needs_labels(sections, [Part.TEST])
+        raise NothingToShowError(
+            "there is nothing to compare on Test: one output of one setting has labelled sections there"
+        )
     frame = pd.DataFrame(compared)
     return Table(
         name="comparisons",

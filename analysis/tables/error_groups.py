@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, phantom_marks, rounded
-from analysis.evidence.verdict_table import count_sections, too_few_labels
+from analysis.evidence.verdict_table import count_sections, needs_labels
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -30,11 +30,11 @@ def build_error_groups(verdicts: pd.DataFrame) -> Table:
         verdicts: from `all_verdicts`; sections without a label count nowhere, those for review apart.
 
     Raises:
-        LedgerError: no section has a label.
+        NothingToShowError: no section has a label.
     """
     labelled = verdicts[verdicts["label"].notna()]
     if labelled.empty:
-        raise too_few_labels([Part.TEST], "none of them has a label")
+        raise needs_labels(verdicts, [Part.TEST])
     frame = pd.DataFrame([row for _, mine in labelled.groupby("setting", sort=False) for row in _groups(mine)])
     return Table(
         name="error_groups",

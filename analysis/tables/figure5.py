@@ -54,7 +54,7 @@ def write_figure5(study: Evidence) -> Table:
         study: The study's folder.
 
     Raises:
-        LedgerError: nothing was selected, or Test was not inferred.
+        LedgerError: nothing was selected, Test was not inferred, or it has no label.
     """
     table = build_figure5(build_table4(study.verdicts(Part.TEST), study.choices).frame)
     for kind in ("png", "svg"):

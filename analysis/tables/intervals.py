@@ -25,7 +25,7 @@ from analysis.evidence.resampling import (
     total,
 )
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import no_rows
+from analysis.evidence.verdict_table import needs_labels, no_rows
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
@@ -44,12 +44,13 @@ def build_intervals(rows: SectionRows, choices: list[Choice]) -> Table:
         choices: the chosen models.
 
     Raises:
-        LedgerError: no chosen model has rows there.
+        NothingToShowError: no chosen model has rows there, or none of them a label.
     """
     verdicts = pd.concat([section_verdicts(rows, choice) for choice in choices], ignore_index=True)
     labelled = verdicts[verdicts["label"].notna()]
     if labelled.empty:
-        raise no_rows([part for parts in PARTS.values() for part in parts], choices)
+        parts = [part for parts in PARTS.values() for part in parts]
+        raise no_rows(parts, choices) if verdicts.empty else needs_labels(verdicts, _parts_in(verdicts))
     beta = {choice.setting: choice.beta for choice in choices}
     frame = pd.DataFrame([row for name, parts in PARTS.items() for row in _rows_of_parts(name, parts, labelled, beta)])
     return Table(
@@ -62,8 +63,22 @@ def build_intervals(rows: SectionRows, choices: list[Choice]) -> Table:
             "Where no section is wrong: Clopper and Pearson's bound, each slide one trial.",
             "Epoch and thresholds were chosen on Validation I + II, so its figures are too good.",
             *few_slides_notes(int(frame["num_slides"].min())),
+            *_unlabelled_notes(verdicts),
         ),
     )
+
+
+def _parts_in(verdicts: pd.DataFrame) -> list[Part]:
+    return [part for part in Part if part.value in set(verdicts["part"])]
+
+
+def _unlabelled_notes(verdicts: pd.DataFrame) -> Iterator[str]:
+    """What is not among the figures, as it has no label: whole parts, or some of their sections."""
+    sections = verdicts.drop_duplicates(["slide_id", "section_id"])
+    for name, parts in PARTS.items():
+        mine = sections[sections["part"].isin([part.value for part in parts])]
+        if without := int(mine["label"].isna().sum()):
+            yield f"{name}: {without} of {len(mine)} sections have no label and count in no figure."
 
 
 def _rows_of_parts(

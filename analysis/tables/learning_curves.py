@@ -15,7 +15,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NOT_KNOWN, Table, rounded, warning_of
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.configuration import SETTINGS
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.training.reporting.metrics import read_metrics
 
@@ -33,7 +33,7 @@ def read_curves(paths: StudyPaths) -> pd.DataFrame:
         elif paths.run(setting).root.exists():
             print(f"note: {paths.run(setting).root}: no metrics there yet, so {setting} is left out")
     if not curves:
-        raise LedgerError(f"{paths.runs}: no run with metrics there; train a setting for an epoch first")
+        raise NothingToShowError(f"{paths.runs}: no run with metrics there; train a setting for an epoch first")
     return pd.concat(curves, ignore_index=True)
 
 

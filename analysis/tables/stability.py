@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, phantom_marks, rounded, warning_of
 from analysis.tables.chart import new_figure, write_chart
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.parquet import read_frame
 from bccdist.sections.choices import Choice, choices_of
 
@@ -173,6 +173,8 @@ def _outline(inside: NDArray[np.bool_]) -> list[list[tuple[float, float]]]:
 
 
 def _read_grid(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        raise NothingToShowError(f"{path}: the selection's grid is not there, as where thresholds came with a model")
     advice = "run the selection again, which takes seconds"
     return read_frame(path, error=LedgerError, advice=advice)
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NOT_KNOWN, Table
+from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.shard_set.index import read_set_manifest
 from bccdist.shard_set.pools import POOLS
@@ -58,6 +59,9 @@ def write_table2(study: Evidence) -> Table:
         study: The study's folder.
 
     Raises:
-        ShardError: the study has no finished shard set.
+        NothingToShowError: the study has no shard set.
+        ShardError: its shard set is not finished, or damaged.
     """
+    if not study.paths.shards.root.exists():
+        raise NothingToShowError(f"there are no patches for training: {study.paths.shards.root} is not there")
     return study.write(build_table2(read_set_manifest(study.paths.shards)))

@@ -4,6 +4,12 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
+from bccdist.errors import NothingToShowError
+
+_FIGURES = (
+    *("accuracy", "sensitivity", "specificity", "f_beta", "tp", "fn", "fp", "tn"),
+    *("num_review", "num_sections", "num_slides"),
+)
 
 
 def build_table3(selection: pd.DataFrame) -> Table:
@@ -48,5 +54,11 @@ def write_table3(study: Evidence) -> Table:
 
     Raises:
         LedgerError: nothing was selected.
+        NothingToShowError: the selection holds thresholds without figures, as they came with a model.
     """
+    missing = [name for name in _FIGURES if name not in study.selection]
+    if missing:
+        raise NothingToShowError(
+            f"{study.paths.selection}: thresholds without figures on Validation ({', '.join(missing)})"
+        )
     return study.write(build_table3(study.selection))

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import summarise, unlabelled_notes
+from analysis.evidence.verdict_table import needs_labels, summarise, unlabelled_notes
 from analysis.tables.section_verdicts import build_verdict_table
 from analysis.tables.table3 import printed_figures
 from bccdist.parts import Part
@@ -18,7 +18,12 @@ def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
     Args:
         verdicts: from `all_verdicts`; at least one row.
         choices: the chosen models; one without verdicts is named below the table.
+
+    Raises:
+        NothingToShowError: no section has a label.
     """
+    if not verdicts["label"].notna().any():
+        raise needs_labels(verdicts, [Part.TEST])
     judged = [choice for choice in choices if choice.setting in set(verdicts["setting"])]
     frame = pd.DataFrame(
         [
@@ -61,7 +66,7 @@ def write_table4(study: Evidence) -> Table:
         study: The study's folder.
 
     Raises:
-        LedgerError: nothing was selected, or Test was not inferred.
+        LedgerError: nothing was selected, Test was not inferred, or it has no label; the verdicts are written then.
     """
     verdicts = study.verdicts(Part.TEST)
     study.write(build_verdict_table(verdicts))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, cut, rounded
-from analysis.evidence.verdict_table import no_rows, summarise, unlabelled_notes
+from analysis.evidence.verdict_table import needs_labels, no_rows, summarise, unlabelled_notes
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
@@ -53,7 +53,7 @@ def build_table5(ledger_rows: pa.Table, choice: Choice, costs: Mapping[str, Meas
         f"t_A {choice.t_a_um2:.0f} um2; accuracy cut, not rounded).",
         frame=frame,
         printed=_printed(frame, choice.beta),
-        notes=unlabelled_notes(frame),
+        notes=_notes(verdicts, frame),
     )
 
 
@@ -77,23 +77,36 @@ def _block_row(block: pd.DataFrame, final: pd.Series, choice: Choice) -> dict[st
     }
 
 
+def _notes(verdicts: pd.DataFrame, frame: pd.DataFrame) -> tuple[str, ...]:
+    if frame["num_sections"].any():
+        return unlabelled_notes(frame)
+    return (f"Without its columns of right and wrong: {needs_labels(verdicts, [Part.TEST])}.",)
+
+
 def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "output": frame["psi"],
-            "accuracy": cut(frame["accuracy"], 4),
-            "sensitivity": rounded(frame["sensitivity"], 3),
-            "specificity": rounded(frame["specificity"], 3),
-            f"F_{beta:g}": rounded(frame["f_beta"], 3),
-            "FN": frame["fn"].astype(str),
-            "FP": frame["fp"].astype(str),
-            "review": frame["num_review"].astype(str),
+            **(_figure_columns(frame, beta) if frame["num_sections"].any() else {}),
             "changed": frame["num_changed"].astype(str),
             "to Tumor": frame["num_to_tumor"].astype(str),
             "from Tumor": frame["num_to_normal"].astype(str),
             **_time_columns(frame["patch_s"]),
         }
     )
+
+
+def _figure_columns(frame: pd.DataFrame, beta: float) -> dict[str, object]:
+    """What is known by labels."""
+    return {
+        "accuracy": cut(frame["accuracy"], 4),
+        "sensitivity": rounded(frame["sensitivity"], 3),
+        "specificity": rounded(frame["specificity"], 3),
+        f"F_{beta:g}": rounded(frame["f_beta"], 3),
+        "FN": frame["fn"].astype(str),
+        "FP": frame["fp"].astype(str),
+        "review": frame["num_review"].astype(str),
+    }
 
 
 def _time_columns(patch_s: pd.Series) -> dict[str, list[str]]:

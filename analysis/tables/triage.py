@@ -96,7 +96,7 @@ def build_triage(
 
     Args:
         conformal: the sections of Validation I + II of each setting, which the promise rests on.
-        test: those of Test, in the same order; a setting may have none.
+        test: those of Test, with a label or without, in the same order; a setting may have none.
         miss_rates: that are promised.
         false_alarm_rate: the same for all of them.
     """
@@ -112,7 +112,12 @@ def build_triage(
         title="Triage: what needs no review at a promised miss rate; from Validation I + II, measured on Test.",
         frame=frame,
         printed=_printed(frame),
-        notes=(*_needed_notes(frame), *_bias_notes(conformal), "For research alone; no diagnosis rests on it."),
+        notes=(
+            *_needed_notes(frame),
+            *_bias_notes(conformal),
+            *_label_notes(test),
+            "For research alone; no diagnosis rests on it.",
+        ),
     )
 
 
@@ -139,9 +144,9 @@ def _row(known: ScoredSections, found: ScoredSections, miss_rate: float, false_a
         "num_test": num_test,
         **{f"num_{name}": value for name, value in counts.items()},
         "num_missed": int((found.is_tumor & (groups == "auto_normal")).sum()),
-        "num_false_alarms": int((~found.is_tumor & (groups == "auto_tumor")).sum()),
+        "num_false_alarms": int((found.is_normal & (groups == "auto_tumor")).sum()),
         "miss_rate_test": _share(groups[found.is_tumor] == "auto_normal"),
-        "false_alarm_rate_test": _share(groups[~found.is_tumor] == "auto_tumor"),
+        "false_alarm_rate_test": _share(groups[found.is_normal] == "auto_tumor"),
         "prefilled_share": _prefilled_share(known),
         **phantom_marks(pd.concat([known.frame, found.frame])),
     }
@@ -200,6 +205,13 @@ def _bias_notes(conformal: Sequence[ScoredSections]) -> Iterator[str]:
         )
 
 
+def _label_notes(test: Sequence[ScoredSections]) -> Iterator[str]:
+    """What came of the promise is known by labels alone; the groups are of all sections."""
+    without = max((int(each.frame["label"].isna().sum()) for each in test), default=0)
+    if without:
+        yield f"Groups count all sections of Test; {without} of them have no label, so are no miss or false alarm."
+
+
 def write_triage(
     study: Evidence, miss_rates: tuple[float, ...] = MISS_RATES, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Table:
@@ -216,5 +228,5 @@ def write_triage(
     """
     rows = study.ledger
     conformal = all_scored(rows, study.choices, list(SELECTION_PARTS))
-    test = [scored_sections(rows, each.choice, [Part.TEST]) for each in conformal]
+    test = [scored_sections(rows, each.choice, [Part.TEST], with_unlabelled=True) for each in conformal]
     return study.write(build_triage(conformal, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pandas as pd
 
 from bccdist.configuration import SETTINGS, AreaUnit
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.parquet import read_frame
 from bccdist.paths import StudyPaths
 from bccdist.training.reporting.metrics import num_epochs_done
@@ -43,7 +43,7 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
             on since.
     """
     if not paths.selection.exists():
-        raise LedgerError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
+        raise NothingToShowError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
     selection = read_frame(paths.selection, error=LedgerError, advice=_AGAIN)
     missing = [field.name for field in fields(Choice) if field.name not in selection]
     if missing:
@@ -133,7 +133,7 @@ def choose_headline(
     wanted = among if setting is None else [setting]
     able = selection[selection["setting"].isin(list(wanted))]
     if able.empty:
-        raise LedgerError(
+        raise NothingToShowError(
             f"nothing was selected for {' or '.join(wanted)}; selected were {', '.join(selection['setting'])}"
         )
     # The first of equals comes first; an F_beta that is not known ranks last.

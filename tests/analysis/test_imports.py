@@ -8,6 +8,7 @@ import pytest
 from study_folders import sections, write_study
 
 import analysis
+from bccdist.files import write_json
 
 FOLDER = Path(analysis.__file__).parent
 MODULES = sorted(
@@ -21,7 +22,7 @@ TABLES_TO_THEIR_FIRST_LINE = {
     "table5": "**Table 5.",
     "verdict_table": "**Section verdicts, Test;",
     "intervals": "**Figures with 95% intervals",
-    "summary": "table1: not made:",
+    "summary": "**Table 1.",
 }
 
 
@@ -46,6 +47,8 @@ def test_imports_are_free_of_torch(tmp_path: Path) -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*sections(tp=3, fn=0, fp=0, tn=3), *sections(tp=3, fn=0, fp=1, tn=3, part="Test")]
     root = write_study(tmp_path_factory.mktemp("scripts") / "study", rows).root
+    (root / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n", encoding="utf-8")
+    write_json(root / "study.json", {"manifest": str(root / "slides.csv"), "phantom": False})
     finished = python(str(FOLDER / "make.py"), "selection", str(root), cwd=root)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("**Table 3.")

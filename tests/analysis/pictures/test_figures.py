@@ -100,7 +100,7 @@ def test_figure2_prefers_slides_with_both_labels(
 
 
 def test_figure2_needs_a_label(made: PictureStudy) -> None:
-    with pytest.raises(ManifestError, match="no section of a Test slide has a label"):
+    with pytest.raises(LedgerError, match="no section of a Test slide has a label"):
         choose_slides(labelled(made.manifest, val1_0="TN"))
 
 

@@ -154,7 +154,7 @@ def test_a_test_part_without_labels_is_a_reason_and_no_traceback(tmp_path: Path)
     rows = [{**row, "label": None} for row in sections(tp=2, fn=0, fp=0, tn=2, part="Test")]
     study = Evidence(selected(tmp_path, rows).root)
     for write in (write_error_groups, write_reliability, write_roc):
-        with pytest.raises(LedgerError, match=r"sections of Test are in the ledger, but .*relabel"):
+        with pytest.raises(LedgerError, match=r"needs labels: 0 of 4 sections of Test have one; .*relabel"):
             write(study)
 
 
