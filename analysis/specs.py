@@ -71,6 +71,8 @@ SPECS = {
         _table("roc", "ROC and precision-recall of the section verdicts on Test"),
         _table("reliability", "Whether a section's probability means what it says"),
         _table("error_groups", "Where the wrong verdicts on Test are"),
+        _table("flip_shifts", "How small a shift of probability would change verdicts, by verdict"),
+        _table("nearest_verdicts", "The verdicts that the smallest shifts of probability would change"),
         _table("triage", "Which sections a model may sort out by itself, and which a person must see"),
         _table("table5", "Table 5: each decoder block as the output (section 3.1)"),
         _table("merge_weights", "What each block adds to the linear merge (eq. 2)"),

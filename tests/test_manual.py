@@ -268,6 +268,8 @@ assert (by_pandas[judged.index] == judged.area_um2).all()
 assert (by_duckdb[judged.index] == judged.area_um2).all()
 assert set(chosen.section_id[is_tumor & (chosen.part == "Test")]) == set(judged.index[judged.verdict == "Tumor"])
 assert len(wrong) == 5, wrong
+assert len(nearest) == 10 and nearest.flip_shift.is_monotonic_increasing
+assert set(flipping.df().section_id) == set(judged.index[judged.flip_shift < 0.05]) != set()
 assert abs(probability.max() - 230 / 255) < 1e-9
 assert duckdb.sql("SELECT largest_region_px[0] AS nothing FROM 'sections.parquet'").df().nothing.isna().all()
 """

@@ -52,6 +52,22 @@ WORDS = {
     "part": "Training, Validation I, Validation II or Test",
     "slide_id": "the slide, as in slides.csv",
     "section_id": "the section, as in sections.csv, or slide_id-sN for found ones",
+    "verdict": "Tumor, Normal or review",
+    "area_um2": "area of the largest region at t_p, um2",
+    "area_difference_um2": "area_um2 less t_a_um2: how far the largest region is from t_A, negative where it is "
+    "smaller; Tumor stays Tumor for every t_A that is greater by no more than this",
+    "area_factor": "area_um2 as a multiple of t_a_um2: at least 1 where the section is Tumor; 0 without a region; inf "
+    "for any region where t_a_um2 is 0",
+    "flip_shift": "the smallest shift of all stored probabilities, in multiples of 1 / 255 up to 1, that would change "
+    "the verdict at this t_p and t_A: downwards for Tumor, upwards to Tumor for Normal and review; of what was read "
+    "alone; inf where no shift changes it, as no probability above 0 makes a region of t_A. Not a margin",
+    "flip_shift_min": "smallest flip_shift of the sections; inf where no shift changes any verdict",
+    "flip_shift_q1": "lower quartile of flip_shift, a value that occurs",
+    "flip_shift_median": "median of flip_shift, a value that occurs",
+    "flip_shift_q3": "upper quartile of flip_shift, a value that occurs; inf where no shift changes that verdict",
+    "num_flip_below_0_02": "sections with a flip_shift below 0.02",
+    "num_flip_below_0_05": "sections with a flip_shift below 0.05",
+    "num_never_flip": "sections whose verdict no shift of probability changes",
 }
 """What columns mean that several files have."""
 _COUNTS = ("tp", "fn", "fp", "tn")
@@ -65,6 +81,10 @@ _SUMMARY = (
     "beta",
     "phantom",
     "phantom_weights",
+)
+_FLIPS = (
+    *("flip_shift_min", "flip_shift_q1", "flip_shift_median", "flip_shift_q3"),
+    *("num_flip_below_0_02", "num_flip_below_0_05", "num_never_flip"),
 )
 _CHOICE = ("setting", "epoch", "t_p", "t_a_um2")
 
@@ -91,6 +111,11 @@ def file_schema(name: str, about: str, shared: Sequence[str] = (), /, *, folder:
 def _from_ledger(*names: str) -> dict[str, str]:
     """Columns that are the section ledger's."""
     return {name: ledger.SCHEMA.field(name).metadata[b"description"].decode() for name in names}
+
+
+def _words(*names: str) -> dict[str, str]:
+    """Columns that mean what `WORDS` says, for places among others."""
+    return {name: WORDS[name] for name in names}
 
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
@@ -189,8 +214,9 @@ SCHEMAS = {
                 *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
                 *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
             ),
-            area_um2="area of the largest region at t_p, um2",
+            **_words("area_um2", "area_difference_um2", "area_factor"),
             tumor_until="the highest t_p at which the section is Tumor with this t_A; 0 for none",
+            **_words("flip_shift"),
             ledger_margin_um="smallest distance from a pixel of at least t_p to the edge of the tissue, um; "
             "null without any; research use only",
             verdict="Tumor, Normal or review",
@@ -292,10 +318,25 @@ SCHEMAS = {
         file_schema(
             "error_groups",
             "one group of Test sections under one chosen model",
-            ("setting", *_COUNTS, "num_review", "num_sections", "phantom", "phantom_weights"),
-            kind="slide, area or prefilled",
-            group="the slide_id; the largest region's area in multiples of t_A; or the pre-filled label",
+            ("setting", *_COUNTS, "num_review", "num_sections", *_FLIPS, "phantom", "phantom_weights"),
+            kind="slide, area, flip_shift or prefilled",
+            group="the slide_id; the largest region's area in multiples of t_A; the verdict's flip_shift; or the "
+            "pre-filled label",
             error_share="share of the judged sections that are wrong",
+        ),
+        file_schema(
+            "flip_shifts",
+            "the sections of one part with one verdict by a chosen model, or all of its sections",
+            ("setting", "part", "t_p", "t_a_um2", *_FLIPS, "phantom", "phantom_weights"),
+            verdict="Tumor, Normal, review or all",
+            num_sections="sections with this verdict, labelled or not",
+        ),
+        file_schema(
+            "nearest_verdicts",
+            "one of the verdicts of a chosen model that the smallest shifts of probability would change",
+            ("slide_id", "section_id", "part", *_CHOICE, "verdict", "flip_shift"),
+            **_words("area_um2", "area_difference_um2", "area_factor"),
+            **_from_ledger(*_BOX, "label", "coverage", "weights_digest", "phantom", "phantom_weights"),
         ),
         file_schema(
             "stability",

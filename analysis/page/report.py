@@ -19,6 +19,7 @@ import tyro
 from PIL import Image
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.flip_shifts import shift_texts
 from analysis.evidence.provenance import costs, facts, failures, runs, slide_times
 from analysis.evidence.resampling import FIGURES
 from analysis.evidence.table import NotMade, Table, phantom_marks
@@ -235,6 +236,7 @@ def _sections(study: _Study) -> Iterator[Section]:
             *study.picture("figure6"),
         ],
     )
+    yield _nearest_section(study)
     yield Section(
         title="Decoder blocks",
         blocks=[*study.blocks("table5", "merge_weights"), *study.picture("figure8")],
@@ -322,6 +324,22 @@ def _training_section(study: _Study) -> Section:
     )
 
 
+def _nearest_section(study: _Study) -> Section:
+    """The verdicts that the smallest shifts of probability would change; no label is needed for it."""
+    return Section(
+        title="Verdicts nearest to changing",
+        blocks=[*_nearest_of_headline(study), *study.blocks("flip_shifts", folded=True)],
+    )
+
+
+def _nearest_of_headline(study: _Study) -> Iterator[TableBlock]:
+    table, setting = study.tables["nearest_verdicts"], study.headline.setting
+    if isinstance(table, Table):
+        mine = table.printed[table.printed["setting"] == setting].drop(columns="setting")
+        title = f"The {len(mine)} verdicts of {setting} that the smallest shifts of probability would change."
+        yield replace(frame_block(title, mine), notes=table.notes)
+
+
 def _errors_section(study: _Study) -> Section:
     return Section(
         title="Errors",
@@ -359,6 +377,7 @@ def _tile(
     """A section with its picture; where there can be none, why. The boxes are those of its slide."""
     lines = [
         f"Tumor up to t_p {row['tumor_until']:.2f}; chosen {row['t_p']:.2f}",
+        f"flip shift {shift_texts([row['flip_shift']])[0]}",
         f"largest region {row['area_um2']:,.0f} um2; t_A {row['t_a_um2']:,.0f}",
     ]
     if row["prefilled"]:

@@ -1,17 +1,19 @@
 """Where the wrong verdicts on Test are: `python analysis/make.py error_groups STUDY`.
 
-By slide, by the area of tumor that was found, and by what a model had filled in before a person labelled the section.
-If labels were pre-filled, errors that agree with the pre-filled label are worth a second look: a reviewer may have
-left a wrong one standing (paper, section 3.2).
+By slide, by the area of tumor that was found, by how near the verdict is to changing, and by what a model had filled
+in before a person labelled the section. If labels were pre-filled, errors that agree with the pre-filled label are
+worth a second look: a reviewer may have left a wrong one standing (paper, section 3.2).
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, shift_texts
 from analysis.evidence.table import Table, phantom_marks, rounded
 from analysis.evidence.verdict_table import count_sections, needs_labels
 from bccdist.parts import Part
@@ -38,12 +40,13 @@ def build_error_groups(verdicts: pd.DataFrame) -> Table:
     frame = pd.DataFrame([row for _, mine in labelled.groupby("setting", sort=False) for row in _groups(mine)])
     return Table(
         name="error_groups",
-        title="Wrong verdicts on Test by slide, by area found, and by pre-filled label.",
+        title="Wrong verdicts on Test by slide, by area found, by flip shift, and by pre-filled label.",
         frame=frame,
         printed=_printed(frame),
         notes=(
             f"Slides: the {MOST_SLIDES_PRINTED} of each setting with the most errors; all are in the parquet.",
             "Area: of the largest region at t_p, in multiples of t_A. The true area of most slides is not known.",
+            "Flip shift: the smallest shift of probability that would change a verdict; smallest: of the group.",
         ),
     )
 
@@ -51,20 +54,20 @@ def build_error_groups(verdicts: pd.DataFrame) -> Table:
 def _groups(verdicts: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for slide_id, mine in verdicts.groupby("slide_id"):
         yield _row("slide", str(slide_id), mine)
-    times = verdicts["area_um2"] / verdicts["t_a_um2"]
-    for name, low, high in _area_groups():
-        mine = verdicts[(times >= low) & (times < high)]
-        if not mine.empty:
-            yield _row("area", name, mine)
+    for kind, of, edges in (("area", "area_factor", AREA_EDGES), ("flip_shift", "flip_shift", NEAR_SHIFTS)):
+        for name, low, high in _ranges(edges):
+            # The last one has no end: the flip shift of a verdict that nothing changes is infinite.
+            mine = verdicts[(verdicts[of] >= low) & ((verdicts[of] < high) | math.isinf(high))]
+            if not mine.empty:
+                yield _row(kind, name, mine)
     for prefilled, mine in verdicts.groupby(verdicts["prefilled"].fillna("").replace("", NOT_PREFILLED)):
         yield _row("prefilled", str(prefilled), mine)
 
 
-def _area_groups() -> Iterator[tuple[str, float, float]]:
-    """Name, least area and the area that is too large, in multiples of t_A."""
-    edges = [0.0, *AREA_EDGES, float("inf")]
-    for low, high in pairwise(edges):
-        yield (f"{low:g} to {high:g}" if high < float("inf") else f"{low:g} and more"), low, high
+def _ranges(edges: Sequence[float]) -> Iterator[tuple[str, float, float]]:
+    """Name, least value and the value that is too large, from 0 on."""
+    for low, high in pairwise([0.0, *edges, math.inf]):
+        yield (f"{low:g} and more" if math.isinf(high) else f"{low:g} to {high:g}"), low, high
 
 
 def _row(kind: str, group: str, verdicts: pd.DataFrame) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def _row(kind: str, group: str, verdicts: pd.DataFrame) -> dict[str, Any]:
         "num_review": int((verdicts["verdict"] == Verdict.REVIEW.value).sum()),
         "num_sections": len(verdicts),
         "error_share": float((confusion.fn + confusion.fp) / max(1, confusion.total)),
+        **flip_figures(verdicts),
         **phantom_marks(verdicts),
     }
 
@@ -89,17 +93,19 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "setting": shown["setting"],
-            "by": shown["kind"],
+            "by": shown["kind"].str.replace("_", " "),
             "group": shown["group"],
             **{name.upper(): shown[name].astype(str) for name in ("tp", "fn", "fp", "tn")},
             "review": shown["num_review"].astype(str),
             "wrong": rounded(shown["error_share"], 3),
+            "smallest flip shift": shift_texts(shown["flip_shift_min"]),
+            **{f"below {near:g}": shown[near_column(near)].astype(str) for near in NEAR_SHIFTS},
         }
     )
 
 
 def write_error_groups(study: Evidence) -> Table:
-    """Write where the wrong verdicts on Test are: by slide, by area, and by pre-filled label.
+    """Write where the wrong verdicts on Test are: by slide, by area, by flip shift, and by pre-filled label.
 
     Args:
         study: The study's folder.

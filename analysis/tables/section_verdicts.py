@@ -6,6 +6,7 @@
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.flip_shifts import shift_texts
 from analysis.evidence.table import Table, rounded
 from bccdist.parts import Part
 
@@ -25,6 +26,8 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
             "label": ordered["label"].fillna("none"),
             "verdict": ordered["verdict"],
             "area um2": rounded(ordered["area_um2"], 0),
+            "x t_A": rounded(ordered["area_factor"], 2),
+            "flip shift": shift_texts(ordered["flip_shift"]),
             "result": ordered["correct"].map({True: "right", False: "WRONG"}).fillna("open"),
         }
     )

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.flip_shifts import nearest_notes
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import needs_labels, summarise, unlabelled_notes
 from analysis.tables.section_verdicts import build_verdict_table
@@ -48,7 +49,7 @@ def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
 
 
 def _notes(verdicts: pd.DataFrame, choices: list[Choice], frame: pd.DataFrame) -> list[str]:
-    notes = []
+    notes = [*nearest_notes(verdicts)]
     missing = [choice.setting for choice in choices if choice.setting not in set(frame["setting"])]
     if missing:
         notes.append(f"No Test sections in the ledger yet for: {', '.join(missing)}.")

@@ -6,7 +6,15 @@ from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import SectionRows
-from bccdist.sections.verdicts import Verdict, decision_step, has_tumor, region_area_um2, verdicts_of
+from bccdist.sections.verdicts import (
+    Verdict,
+    area_factor,
+    decision_step,
+    flip_shift,
+    has_tumor,
+    region_area_um2,
+    verdicts_of,
+)
 
 LEDGER_MARGIN = "ledger_margin_um"
 """Column of the verdicts: the ledger's margin at t_p, a lower bound of the margins of regions; research use only."""
@@ -21,9 +29,11 @@ _LEDGER_COLUMNS = [
 def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     """One row per section and output of the chosen epoch, with the verdict at the chosen thresholds.
 
-    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), tumor_until (the highest t_p at which
-    the section is Tumor with this t_A), ledger_margin_um (the ledger's margin_um at t_p; research use only), verdict
-    (Tumor, Normal or review), correct (null where the section has no label or is up for review).
+    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), area_difference_um2 (that less t_A),
+    area_factor (that as a multiple of t_A), tumor_until (the highest t_p at which the section is Tumor with this t_A),
+    flip_shift (the smallest shift of probability that would change the verdict; inf where none does), ledger_margin_um
+    (the ledger's margin_um at t_p; research use only), verdict (Tumor, Normal or review), correct (null where the
+    section has no label or is up for review).
 
     Raises:
         LedgerError: the rows were made with other weights than those that were chosen.
@@ -43,7 +53,10 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
         "t_p": choice.t_p,
         "t_a_um2": choice.t_a_um2,
         "area_um2": area_um2,
+        "area_difference_um2": area_um2 - choice.t_a_um2,
+        "area_factor": area_factor(area_um2, choice.t_a_um2),
         "tumor_until": step / NUM_STEPS,
+        "flip_shift": flip_shift(step, step_of(choice.t_p)),
         LEDGER_MARGIN: chosen.margins_um[:, step_of(choice.t_p)],
         "verdict": verdict,
         "correct": correct,

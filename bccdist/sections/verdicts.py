@@ -2,14 +2,22 @@
 
 A section is Tumor if any connected region of probability >= t_p has an area >= t_A. A section whose tissue was
 not read whole can be Tumor, but never Normal: it is up for review.
+
+How near a verdict is to another one is a query on the same curve: `flip_shift` in probability, `area_factor` in area.
+Neither is a margin, which here is a distance to the edge of the tissue (bccdist/sections/margins.py).
 """
 
+import math
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import AreaUnit
+from bccdist.heatmaps.probability import NUM_STEPS
+
+NEVER_FLIPS = math.inf
+"""`flip_shift` of a verdict that no shift of probability changes: it is greater than every other, and sorts last."""
 
 
 class Verdict(StrEnum):
@@ -79,6 +87,41 @@ def decision_step(
     areas_um2 = region_area_um2(curves, steps, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
     # Areas only fall with the step, so that the number of steps with tumor is the highest of them.
     return np.asarray(has_tumor(areas_um2, t_a_um2).sum(axis=1))
+
+
+def flip_shift(decision_steps: NDArray[np.int64], step: int) -> NDArray[np.float64]:
+    """The smallest shift of the whole heatmap, in probability, that would change each section's verdict at its t_A.
+
+    A shift by k steps adds k / 255 to every stored probability, down to 0 and up to 1; a stored 0, which is also what
+    no patch covers, stays 0. Tumor changes by a shift downwards: to Normal, or to review where not all tissue was
+    read. Normal and review change by one upwards, to Tumor. So the number needs no sign. It looks at what was read
+    alone: tissue that was not read may change a verdict sooner.
+
+    Args:
+        decision_steps: int64 [n], from `decision_step`.
+        step: from `probability.step_of(t_p)`.
+
+    Returns:
+        float64 [n], multiples of 1 / 255 from 1 / 255 to 1, or `NEVER_FLIPS`: no stored probability above 0 makes a
+        region of t_A (also where there is no tissue), or t_p is 0, which every pixel reaches.
+    """
+    is_tumor = decision_steps >= step
+    num_steps = np.where(is_tumor, decision_steps - step + 1, step - decision_steps)
+    return np.where((decision_steps == 0) | (step == 0), NEVER_FLIPS, num_steps / NUM_STEPS)
+
+
+def area_factor(area_um2: NDArray[np.float64], t_a_um2: float) -> NDArray[np.float64]:
+    """The area of each section's largest region at t_p as a multiple of t_A: at least 1 where the section is Tumor.
+
+    Args:
+        area_um2: float64 [n], from `region_area_um2` at t_p.
+        t_a_um2: area threshold.
+
+    Returns:
+        float64 [n]; 0 without a region, and inf for any region where t_A is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(area_um2 > 0, area_um2 / t_a_um2, 0.0)
 
 
 def verdicts_of(called_tumor: NDArray[np.bool_], coverage: NDArray[np.float64]) -> NDArray[np.str_]:

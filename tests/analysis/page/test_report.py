@@ -111,6 +111,17 @@ def test_margins_are_the_ledgers_bounds_with_their_warning(page: str) -> None:
     assert margins.count("<tr>") == 1 + 15 + 19
 
 
+def test_the_verdicts_nearest_to_changing_are_the_ten_of_the_headlines_setting(page: str) -> None:
+    start = page.index('<h2 id="verdicts-nearest-to-changing">')
+    nearest = page[start : page.index('<h2 id="decoder-blocks">')]
+    assert "The 10 verdicts of resnet34_ds that the smallest shifts of probability would change." in nearest
+    table = nearest[: nearest.index("</table>")]
+    assert table.count("<tr>") == 1 + 10
+    # t_p 0.05 is step 13, and the Normal sections have a region of t_A up to step 10.
+    assert table.count("<td>Normal</td><td>0.05</td><td>0.012</td><td>0.00</td>") == 10
+    assert "Flip shifts of the verdicts on Test" in nearest
+
+
 def test_texts_are_escaped(page: str) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
