@@ -120,6 +120,11 @@ class StudyPaths:
         return self.root / "manifest" / "slides.csv"
 
     @property
+    def model(self) -> Path:
+        """The model that a cohort's slides are judged by; a study, which trains its own, has none."""
+        return self.root / "model.bcc"
+
+    @property
     def shards(self) -> ShardSetPaths:
         """The shard set."""
         return ShardSetPaths(self.root / "shards")

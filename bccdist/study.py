@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from bccdist.errors import ConfigurationError
-from bccdist.files import as_given, csv_text, fingerprint_of_file, read_json, write_bytes, write_json, write_text
+from bccdist.files import as_given, fingerprint_of_file, read_json, write_bytes, write_json, write_text
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
-from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
+from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.manifest_text import slides_csv
 
 _BESIDE_SLIDES = ("sections.csv", "kinds.toml")
 _MOST_NAMED = 5
@@ -90,7 +90,7 @@ def keep_manifest(study_root: Path, manifest: Manifest) -> None:
             write_bytes(kept, source.read_bytes())
         else:
             kept.unlink(missing_ok=True)
-    write_text(paths.kept_manifest, _slides_csv(manifest, paths.kept_manifest.parent))
+    write_text(paths.kept_manifest, slides_csv(manifest, paths.kept_manifest.parent))
     write_json(paths.study, asdict(record))
 
 
@@ -217,26 +217,3 @@ def _known_fingerprints(paths: StudyPaths) -> Iterator[tuple[str, str]]:
             seen.add(path.stem)
             if fingerprint := identity_in(pq.read_schema(path).metadata).get("slide_fingerprint"):
                 yield path.stem, fingerprint
-
-
-def _slides_csv(manifest: Manifest, folder: Path) -> str:
-    """The rows of slides.csv with paths that are relative to another folder; absolute ones stay so."""
-    extra = list(dict.fromkeys(column for slide in manifest.slides for column in slide.extra))
-    columns = ["slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner", *extra]
-    return csv_text(columns, (_slide_row(slide, manifest.path.parent, folder) for slide in manifest.slides))
-
-
-def _slide_row(slide: SlideRecord, before: Path, folder: Path) -> dict[str, Any]:
-    def seen_from_there(path: Path) -> str:
-        return os.path.relpath(path, folder.resolve()) if path.is_relative_to(before) else str(path)
-
-    return {
-        "slide_id": slide.slide_id,
-        "part": slide.part.short,
-        "path": seen_from_there(slide.path),
-        "annotation": ";".join(map(seen_from_there, slide.annotations)),
-        "mpp": "" if slide.mpp is None else repr(slide.mpp),
-        "patient_id": slide.patient_id,
-        "scanner": slide.scanner,
-        **slide.extra,
-    }

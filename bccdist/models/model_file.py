@@ -3,6 +3,7 @@
     model.json                what it is (`bccdist.models.description`)
     README.md                 the model card
     weights.safetensors       the network
+    selection/chosen.parquet  what the selection chose: one row, as in a study's tables
     selection/grid.parquet    the whole selection grid of its setting
     reference/sections.parquet  curves of the sections that the thresholds were chosen on, without names
     speedups/...              what faster ways of inference change, for each kind of device, with int8 models
@@ -21,10 +22,10 @@ from zipfile import BadZipFile, ZipFile
 from bccdist.errors import ModelError
 from bccdist.files import atomic_path, stored_entry
 from bccdist.models.description import FORMAT, FORMAT_VERSION, Description
-from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, seal
+from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, name_of_content, seal
 
 DESCRIPTION, CARD, WEIGHTS = "model.json", "README.md", "weights.safetensors"
-GRID, REFERENCE = "selection/grid.parquet", "reference/sections.parquet"
+CHOSEN, GRID, REFERENCE = "selection/chosen.parquet", "selection/grid.parquet", "reference/sections.parquet"
 SPEEDUPS = "speedups/"
 _ADVICE = "copy the file again from where it is whole, or pack the model again"
 
@@ -35,6 +36,11 @@ class ModelFile:
 
     path: Path
     description: Description
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that name all of it."""
+        return name_of_content(self.path)[:12]
 
     def names(self) -> list[str]:
         """Its entries but for model.json."""

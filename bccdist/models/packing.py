@@ -13,7 +13,17 @@ from bccdist.configuration import PATCH_PX, InferConfig, Setting, read_claimed
 from bccdist.errors import CheckpointError, ConfigurationError, LedgerError
 from bccdist.models.card import model_card
 from bccdist.models.description import Description, NetworkFacts, SelectionFacts, TrainingFacts
-from bccdist.models.model_file import CARD, GRID, REFERENCE, SPEEDUPS, WEIGHTS, ModelFile, read_model, write_model
+from bccdist.models.model_file import (
+    CARD,
+    CHOSEN,
+    GRID,
+    REFERENCE,
+    SPEEDUPS,
+    WEIGHTS,
+    ModelFile,
+    read_model,
+    write_model,
+)
 from bccdist.networks.inputs import MEAN_RGB, STD_RGB
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parquet import read_table, table_bytes
@@ -77,7 +87,8 @@ def pack_model(study_root: Path, out: Path, *, setting: Setting | None = None, l
     )
     entries = {
         WEIGHTS: run.weights(choice.epoch).read_bytes(),
-        GRID: table_bytes(_grid(paths, choice)),
+        CHOSEN: table_bytes(_of_setting(paths.selection, choice)),
+        GRID: table_bytes(_of_setting(paths.grid, choice)),
         REFERENCE: table_bytes(_reference(paths, choice)),
         **_speedups(run, choice.epoch),
         CARD: model_card(description).encode(),
@@ -142,12 +153,12 @@ def _training_facts(paths: StudyPaths, manifest: Manifest, choice: Choice) -> Tr
     )
 
 
-def _grid(paths: StudyPaths, choice: Choice) -> pa.Table:
-    """The selection grid of the setting: a row for each epoch, t_p and t_A."""
-    if not paths.grid.exists():
-        raise LedgerError(f"{paths.grid}: the selection's grid is not there; {_AGAIN}")
-    grid = read_table(paths.grid, error=LedgerError, advice=_AGAIN)
-    return grid.filter(pc.equal(grid["setting"], choice.setting))
+def _of_setting(path: Path, choice: Choice) -> pa.Table:
+    """The rows of the setting in a table of the selection: what was chosen, or the grid's cells."""
+    if not path.exists():
+        raise LedgerError(f"{path}: the selection's table is not there; {_AGAIN}")
+    table = read_table(path, error=LedgerError, advice=_AGAIN)
+    return table.filter(pc.equal(table["setting"], choice.setting))
 
 
 def _reference(paths: StudyPaths, choice: Choice) -> pa.Table:

@@ -11,6 +11,8 @@ from bccdist.files import atomic_path
 
 DOWNSAMPLES = (1, 2, 4, 8)
 UM_PER_CM = 10_000
+SOFTWARE = "bccdist phantom"
+"""What a drawn slide's file says that it was made by."""
 
 
 def write_pyramid(
@@ -34,7 +36,7 @@ def write_pyramid(
                 resolution=(UM_PER_CM / (mpp * downsample),) * 2,
                 resolutionunit="CENTIMETER",
                 description=description if downsample == 1 else None,
-                software="bccdist phantom",
+                software=SOFTWARE,
                 metadata=None,
                 maxworkers=1,
             )

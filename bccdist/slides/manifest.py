@@ -170,18 +170,19 @@ class Manifest:
         return dict(sections)
 
 
-def read_manifest(path: Path, *, files_must_exist: bool = True) -> Manifest:
+def read_manifest(path: Path, *, files_must_exist: bool = True, all_in: Part | None = None) -> Manifest:
     """Read and check slides.csv at `path`, with sections.csv and kinds.toml beside it where they are.
 
     Args:
         path: of slides.csv.
         files_must_exist: whether a slide or annotation that is not there is a fault. Jobs that run on many nodes
             leave it out: no file is looked up then, and one that has gone since fails alone when it is opened.
+        all_in: the part that all slides are in, whatever a column `part` says, which need not be there then.
 
     Raises:
         ManifestError: anything is wrong; one message lists the faults.
     """
-    manifest, faults = inspect_manifest(path, files_must_exist=files_must_exist)
+    manifest, faults = inspect_manifest(path, files_must_exist=files_must_exist, all_in=all_in)
     _refuse(f"{manifest.path}: {len(faults)} fault(s) in the manifest", faults)
     return manifest
 
@@ -206,12 +207,15 @@ def _refuse(what: str, faults: list[str]) -> None:
         raise ManifestError("\n".join([f"{what}:", *listed]))
 
 
-def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Manifest, list[str]]:
+def inspect_manifest(
+    path: Path, *, files_must_exist: bool = True, all_in: Part | None = None
+) -> tuple[Manifest, list[str]]:
     """What can be read of a manifest, and everything that is wrong with it.
 
     Args:
         path: of slides.csv.
         files_must_exist: as in `read_manifest`.
+        all_in: as in `read_manifest`.
 
     Returns:
         The manifest of those rows that have no fault of their own, and the faults, one sentence each. Of slides
@@ -220,7 +224,8 @@ def inspect_manifest(path: Path, *, files_must_exist: bool = True) -> tuple[Mani
     path = as_given(path)
     sections_path = path.with_name("sections.csv")
     files = _Files(path.parent, must_exist=files_must_exist)
-    slides = _read_table(path, _NEEDED_OF_SLIDE, _SLIDE_COLUMNS, lambda row: _parse_slide(row, files))
+    needed = tuple(column for column in _NEEDED_OF_SLIDE if column != "part" or all_in is None)
+    slides = _read_table(path, needed, _SLIDE_COLUMNS, lambda row: _parse_slide(row, files, all_in))
     sections: _Table[SectionRecord] = _Table()
     if sections_path.exists():
         sections = _read_table(sections_path, _NEEDED_OF_SECTION, _SECTION_COLUMNS, _parse_section)
@@ -388,12 +393,12 @@ class _Files:
         return self._identities.get(path) or os.path.normpath(path)
 
 
-def _parse_slide(row: dict[str, str], files: _Files) -> SlideRecord:
+def _parse_slide(row: dict[str, str], files: _Files, all_in: Part | None) -> SlideRecord:
     if not row["path"]:
         raise ValueError("path is empty")
     return SlideRecord(
         slide_id=_identifier(row, "slide_id"),
-        part=Part.parse(row["part"]),
+        part=Part.parse(row["part"]) if all_in is None else all_in,
         path=files.find("path", row["path"]),
         annotations=_annotations(row.get("annotation", ""), files),
         mpp=_positive_number(row, "mpp"),

@@ -79,6 +79,8 @@ def lacks_of_pixels(manifest: Manifest, study: StudyPaths, *, within_s: float = 
     from bccdist.slides.fingerprints import content_of, kept_beside, kept_fingerprint, size_of
     from bccdist.slides.leakage import pixel_leaks
 
+    if len({slide.part for slide in manifest.slides}) < 2:
+        return []
     end_s = time.monotonic() + within_s
     folders = [study.fingerprints, kept_beside(manifest.path)]
     kept = {slide.slide_id: kept_fingerprint(slide, folders) for slide in manifest.slides}

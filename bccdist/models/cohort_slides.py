@@ -1,0 +1,188 @@
+"""The slides of a cohort: those that it has already and those that are given now, in its own slides.csv.
+
+A slide keeps its id and its row, whatever is given later. What the row lacks, such as the um/px of a file that does
+not say it, may be written into the cohort's slides.csv by hand, and labels into the sections.csv beside it.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bccdist.errors import ManifestError, SlideError
+from bccdist.files import fingerprint_of_file, write_bytes, write_text
+from bccdist.models.description import NetworkFacts
+from bccdist.parts import Part
+from bccdist.phantom.pyramid import SOFTWARE
+from bccdist.slides.finder import find_slides
+from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.manifest_text import sections_csv, slides_csv
+from bccdist.slides.slide import Slide
+
+_TABLE_ENDINGS = (".csv", ".tsv")
+_LONGEST_LOOK_S = 60.0
+"""How long slides are looked at before a launch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortSlides:
+    """What a cohort will hold; nothing is written yet."""
+
+    manifest: Manifest
+    """Of all its slides; its path is where it will lie."""
+    new: tuple[SlideRecord, ...]
+    """The slides that the cohort did not have before."""
+    notes: tuple[str, ...]
+    """What is to be known of how they were found, a sentence each."""
+    kinds: Path | None = None
+    """The kinds.toml that belongs to them."""
+
+    def with_drawn(self, drawn: Collection[str]) -> "CohortSlides":
+        """The same, with slides marked that are drawn and not scanned, so that all that is made of them says so."""
+        slides = (
+            replace(slide, scanner=PHANTOM_SCANNER) if slide.slide_id in drawn else slide
+            for slide in self.manifest.slides
+        )
+        return replace(self, manifest=replace(self.manifest, slides=tuple(slides)))
+
+    def write(self) -> Manifest:
+        """Write the cohort's slides.csv, and sections.csv and kinds.toml where there is something to say in them."""
+        path = self.manifest.path
+        if self.kinds is not None:
+            write_bytes(path.with_name("kinds.toml"), self.kinds.read_bytes())
+        if self.manifest.sections:
+            write_text(path.with_name("sections.csv"), sections_csv(self.manifest.sections))
+        write_text(path, slides_csv(self.manifest, path.parent))
+        return read_manifest(path, files_must_exist=False)
+
+
+def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
+    """The slides of a cohort once those of `source` are among them.
+
+    Args:
+        source: a folder, a slide, a list of paths, or a slides.csv, whose column `part` is not used.
+        root: the cohort's folder, which need not be there.
+
+    Raises:
+        ManifestError: no slide is in the source, or it has faults; a slide_id means another file in the cohort by now;
+            or the folder would be searched for slides while results are written into it.
+    """
+    _refuse_within(source, root)
+    path = root / "slides.csv"
+    before = read_manifest(path, files_must_exist=False) if path.exists() else None
+    known = {} if before is None else {slide.slide_id: slide for slide in before.slides}
+    if source.suffix.lower() in _TABLE_ENDINGS and source.is_file():
+        given = read_manifest(source, all_in=Part.TEST)
+        slides, notes = {slide.slide_id: slide for slide in given.slides}, (*given.warnings, *given.notes)
+        sections, kinds = given.sections, _kinds_beside(source)
+    else:
+        found = find_slides(source)
+        slides, notes = _without_known(found.paths, known), found.notes
+        sections, kinds = (), None
+    _refuse_others(known, slides)
+    merged = Manifest(
+        path=path,
+        slides=tuple({**known, **slides}.values()),
+        sections=_merged_sections(() if before is None else before.sections, sections),
+    )
+    return CohortSlides(
+        manifest=merged,
+        new=tuple(slide for slide in slides.values() if slide.slide_id not in known),
+        notes=notes,
+        kinds=kinds,
+    )
+
+
+def _kinds_beside(slides: Path) -> Path | None:
+    path = slides.with_name("kinds.toml")
+    return path if path.exists() else None
+
+
+def _refuse_within(source: Path, root: Path) -> None:
+    """A search that goes through its own results would take their pictures for slides."""
+    if source.is_dir() and root.resolve().is_relative_to(source.resolve()):
+        raise ManifestError(f"--out {root} lies inside of --slides {source}: give a folder that lies elsewhere")
+
+
+def _without_known(paths: dict[str, Path], known: dict[str, SlideRecord]) -> dict[str, SlideRecord]:
+    """The slides that are new, or lie elsewhere by now: rows of the others stay as they are."""
+    places = {slide.path.resolve() for slide in known.values()}
+    slides = {}
+    for slide_id, path in paths.items():
+        if path.resolve() in places:
+            continue
+        row = known.get(slide_id)
+        slides[slide_id] = (
+            SlideRecord(slide_id=slide_id, part=Part.TEST, path=path) if row is None else replace(row, path=path)
+        )
+    return slides
+
+
+def _refuse_others(known: dict[str, SlideRecord], slides: dict[str, SlideRecord]) -> None:
+    """Refuse slides whose id is that of another slide of the cohort; a moved or copied file is the same slide.
+
+    Raises:
+        ManifestError: there are some; it names all.
+    """
+    others = [
+        f"{slide_id}: {known[slide_id].path} in the cohort, {slide.path} now"
+        for slide_id, slide in slides.items()
+        if slide_id in known and not _is_same(known[slide_id].path, slide.path)
+    ]
+    if others:
+        listed = "".join(f"\n  - {other}" for other in others)
+        raise ManifestError(
+            f"{len(others)} slide_id(s) belong to other slides of the cohort, so nothing was changed; name the new "
+            f"slides in a slides.csv, or give another --out:{listed}"
+        )
+
+
+def _is_same(before: Path, now: Path) -> bool:
+    if before.resolve() == now.resolve() or not before.exists():
+        return True
+    return fingerprint_of_file(before) == fingerprint_of_file(now)
+
+
+def _merged_sections(before: tuple[SectionRecord, ...], given: tuple[SectionRecord, ...]) -> tuple[SectionRecord, ...]:
+    """The sections of slides that are given now take the place of those that the cohort had of them."""
+    renewed = {section.slide_id for section in given}
+    return (*(section for section in before if section.slide_id not in renewed), *given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What opening the slides says before anything is launched."""
+
+    num_usable: int
+    unusable: Mapping[str, str]
+    """Why a slide cannot be used, by slide_id."""
+    drawn: Collection[str]
+    """Slides that are drawn, not scanned."""
+    num_unseen: int
+    """Slides whose turn did not come in time."""
+
+
+def look_at(slides: Sequence[SlideRecord], network: NetworkFacts, *, within_s: float = _LONGEST_LOOK_S) -> Look:
+    """Open slides as the stages will, for what their um/px and format would let fail later.
+
+    Args:
+        slides: which.
+        network: says which um/px it needs.
+        within_s: slides whose turn would come later are not opened.
+    """
+    end_s = time.monotonic() + within_s
+    unusable, drawn, num_usable = {}, set(), 0
+    for record in slides:
+        if time.monotonic() > end_s:
+            break
+        try:
+            with Slide(
+                record.path, target_mpp=network.target_mpp, tolerance=network.mpp_tolerance, mpp=record.mpp
+            ) as slide:
+                if slide.properties.get("tiff.Software") == SOFTWARE:
+                    drawn.add(record.slide_id)
+            num_usable += 1
+        except (SlideError, OSError) as error:
+            unusable[record.slide_id] = str(error)
+    num_unseen = len(slides) - num_usable - len(unusable)
+    return Look(num_usable=num_usable, unusable=unusable, drawn=drawn, num_unseen=num_unseen)
