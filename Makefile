@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper browser podman slurm-up slurm-down clean
+.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper browser podman dicom-tools slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -64,6 +64,15 @@ podman:
 		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
 			--no-install-recommends podman runc || { \
 		echo "error: podman could not be installed: run this as root on Debian, or install podman and runc yourself"; exit 1; }; }
+
+# A checker of DICOM files and an archive, for the tests of analysis/dicom.py (Debian, root).
+dicom-tools:
+	@command -v dciodvfy >/dev/null && command -v Orthanc >/dev/null || { \
+		echo "installing Debian's dicom3tools and Orthanc for the tests of DICOM files"; \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
+			--no-install-recommends dicom3tools orthanc || { \
+		echo "error: they could not be installed: run this as root on Debian, or install dciodvfy and Orthanc yourself"; \
+		exit 1; }; }
 
 lint: env
 	$(BIN)/ruff check .

@@ -110,6 +110,11 @@ SPECS = {
             about="A heatmap as a pyramidal TIFF, for any slide viewer",
         ),
         Spec(
+            name="dicom",
+            function="analysis.dicom_files.export:write_dicom",
+            about="A slide's heatmap and verdicts as a DICOM segmentation and report",
+        ),
+        Spec(
             name="schemas",
             function="analysis.evidence.schemas:write_schemas",
             about="What every column of every parquet file means",

@@ -20,6 +20,14 @@ def has_openvino() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("openvino", "nncf"))
 
 
+def lack_for_dicom() -> str | None:
+    """What is not installed of that which writes DICOM, if anything, and how to install it."""
+    missing = [name for name in ("highdicom", "pydicom") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return f"DICOM needs {' and '.join(missing)}, not installed here; install with `pip install 'bccdist[dicom]'`"
+
+
 def lack_for_compiling(*, for_gpu: bool) -> str | None:
     """What torch.compile lacks on this machine, if anything."""
     if for_gpu and importlib.util.find_spec("triton") is None:

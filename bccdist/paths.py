@@ -235,6 +235,14 @@ class StudyPaths:
         """An output of one slide as a pyramidal TIFF."""
         return self.shown() / "heatmap_tiffs" / setting / f"{slide_id}.{psi}.tif"
 
+    def dicom_segmentation(self, setting: str, slide_id: str) -> Path:
+        """The final output of one slide as a DICOM segmentation."""
+        return self.shown() / "dicom" / setting / f"{slide_id}.seg.dcm"
+
+    def dicom_report(self, setting: str, slide_id: str) -> Path:
+        """The verdicts on one slide's sections as a DICOM report of measurements."""
+        return self.shown() / "dicom" / setting / f"{slide_id}.sr.dcm"
+
     @property
     def review(self) -> Path:
         """The folder of what reviewers said about sections."""

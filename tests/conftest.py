@@ -10,6 +10,7 @@ from typing import Any
 
 import chromium
 import containers
+import dicom_tools
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
@@ -38,6 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     no_slurm = reason_against()
     no_browser = chromium.reason_against()
     no_container = containers.reason_against()
+    no_dicom_tools = dicom_tools.reason_against()
     no_data = pytest.mark.skip(reason=f"needs real slides, and {shared_data_folder()} is not there; set {SHARED_DATA}")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow") and REQUIRE_ALL not in os.environ:
@@ -50,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_browser))
         if "container" in item.keywords and no_container is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_container))
+        if "dicom_tools" in item.keywords and no_dicom_tools is not None and REQUIRE_ALL not in os.environ:
+            item.add_marker(pytest.mark.skip(reason=no_dicom_tools))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -83,6 +87,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if num_without_container := sum("needs containers" in reason for reason in skipped):
         terminalreporter.write_line(
             f"NOTE: {num_without_container} test(s) in a container were left out: {containers.reason_against()}",
+            yellow=True,
+        )
+    if num_without_tools := sum("needs DICOM tools" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_tools} test(s) of DICOM files were left out: {dicom_tools.reason_against()}",
             yellow=True,
         )
     num_without_data = sum("needs real slides" in reason for reason in skipped)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from small_study import DOWNSAMPLE, MPP_LEVEL0, annotated, tissue_picture, write_mask, write_slide
 
 from bccdist.configuration import Psi, Setting, ShardConfig, outputs_of, pixel_px
+from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
@@ -91,6 +92,9 @@ def write_heatmap(
     setting: str = "resnet34_ds",
     slide_id: str = "slide-0",
     downsample: int = DOWNSAMPLE,
+    slide_fingerprint: str = "1" * 12,
+    size_level0_px: tuple[int, int] | None = None,
+    phantom: bool = True,
 ) -> Heatmap:
     """A heatmap whose outputs are all made from the values [h, w] in the target frame."""
     height, width = values.shape
@@ -103,12 +107,12 @@ def write_heatmap(
         outputs=tuple(outputs),
         mpp=MPP,
         downsample=float(downsample),
-        size_level0_px=(downsample * width, downsample * height),
+        size_level0_px=size_level0_px or (downsample * width, downsample * height),
         size_target_px=size_px,
         weights_digest=weights_digest,
         config_digest="0" * 12,
-        slide_fingerprint="1" * 12,
-        phantom=True,
+        slide_fingerprint=slide_fingerprint,
+        phantom=phantom,
     )
     with writing_heatmap(path, outputs=outputs, size_target_px=size_px, mpp=MPP) as writer:
         writer.append({psi: values[:: pixel_px(psi), :: pixel_px(psi)] for psi in outputs})
@@ -164,6 +168,7 @@ def _write_results(paths: StudyPaths, manifest: Manifest, slide_id: str) -> None
             weights_digest=choice.weights_digest,
             setting=setting,
             slide_id=slide_id,
+            slide_fingerprint=fingerprint_of_file(record.path),
         )
         rows = section_rows(heatmap, sections_of(slide_id), tissue, part=record.part, phantom_weights=False)
         write_rows(paths.ledger_rows(setting, choice.epoch, slide_id), list(rows))
