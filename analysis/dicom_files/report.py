@@ -4,7 +4,7 @@ A group has the section's box as its region, in the slide's coordinate system. N
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,10 @@ from pydicom.sr.codedict import codes
 
 from analysis.dicom_files.placement import Placement, uid_of
 from analysis.dicom_files.segmentation import MANUFACTURER, finish_identity, short_of
-from analysis.outlines.chosen_regions import section_box
 from bccdist import __version__
 from bccdist.configuration import AreaUnit
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_output import SectionVerdict, section_box
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 
@@ -30,6 +30,8 @@ _VERDICTS = {
     Verdict.NORMAL: ("NORMAL", "Normal"),
     Verdict.REVIEW: ("REVIEW", "review: not all tissue was read, no tumor in the rest"),
 }
+_FLIP_SHIFT = ("FLIP-SHIFT", "Smallest shift of probability that flips it")
+_NEVER = ("NEVER", "No shift of probability flips it")
 _NOT_REAL = ("NOT-REAL", "What is not real")
 _NO_UNIT = codes.UCUM.NoUnits
 _AREA_UNITS: dict[AreaUnit, Any] = {
@@ -39,12 +41,9 @@ _AREA_UNITS: dict[AreaUnit, Any] = {
 _FORMAT = 1
 """Raised where the same verdicts would become another file, which then has other identifiers."""
 
-Section = Mapping[Hashable, Any]
-"""A row of the verdicts."""
-
 
 def make_report(
-    sections: Sequence[Section],
+    sections: Sequence[SectionVerdict],
     choice: Choice,
     placement: Placement,
     segmentation: Dataset,
@@ -87,8 +86,8 @@ def make_report(
     return made
 
 
-def _facts(section: Section) -> tuple[Any, ...]:
-    names = ("section_id", "verdict", "area_um2", "coverage")
+def _facts(section: SectionVerdict) -> tuple[Any, ...]:
+    names = ("section_id", "verdict", "area_um2", "coverage", "flip_shift")
     return (*(section[name] for name in names), tuple(section_box(section)))
 
 
@@ -112,10 +111,12 @@ def _observer(choice: Choice) -> sr.ObservationContext:
 
 
 def _group(
-    section: Section, choice: Choice, placement: Placement, warning: str
+    section: SectionVerdict, choice: Choice, placement: Placement, warning: str
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """What is said about one section."""
     evaluations = [sr.QualitativeEvaluation(_code(_VERDICT), _code(_VERDICTS[Verdict(section["verdict"])]))]
+    if math.isinf(section["flip_shift"]):
+        evaluations.append(sr.QualitativeEvaluation(_code(_FLIP_SHIFT), _code(_NEVER)))
     if warning:
         kind, _, why = warning.partition(" - ")
         evaluations.append(sr.QualitativeEvaluation(_code(_NOT_REAL), _code((kind.replace(" ", "-"), why[:64]))))
@@ -145,11 +146,12 @@ def _algorithm(choice: Choice) -> sr.AlgorithmIdentification:
     )
 
 
-def _measurements(section: Section, choice: Choice) -> list[sr.Measurement]:
+def _measurements(section: SectionVerdict, choice: Choice) -> list[sr.Measurement]:
     area = _AREA_UNITS[choice.area_unit]
     values = (
         (("AREA-LARGEST", "Area of the largest region of at least t_p"), section["area_um2"], area),
         (("COVERAGE", "Share of the tissue that was read"), section["coverage"], _NO_UNIT),
+        (_FLIP_SHIFT, section["flip_shift"], _NO_UNIT),
         (("T-P", "t_p: probability from which a pixel counts"), choice.t_p, _NO_UNIT),
         (("T-A", "t_A: area from which a region counts"), choice.t_a_um2, area),
     )

@@ -10,18 +10,19 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from analysis.dicom_files.placement import Placement, place_slide
-from analysis.dicom_files.report import Section, make_report
+from analysis.dicom_files.report import make_report
 from analysis.dicom_files.segmentation import attach_frames, make_segmentation, write_frames
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.section_rows import rows_of
-from analysis.evidence.verdict_table import section_verdicts
-from analysis.outlines.chosen_heatmap import open_chosen
 from bccdist.configuration import phantom_warning
 from bccdist.errors import LedgerError, SlideError
 from bccdist.files import atomic_path, fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
+from bccdist.sections.chosen_output import SectionVerdict
+from bccdist.sections.section_rows import rows_of
+from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.slides.manifest import SlideRecord
 
 
@@ -30,7 +31,7 @@ class _Marked(NamedTuple):
 
     heatmap: Heatmap
     choice: Choice
-    sections: list[Section]
+    sections: list[SectionVerdict]
     placement: Placement
 
     @property
@@ -67,7 +68,7 @@ def _read(study: Evidence, slide_id: str, setting: str | None) -> _Marked:
     return _Marked(heatmap, choice, _sections(study, choice, slide_id), place_slide(record.path, heatmap))
 
 
-def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[Section]:
+def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[SectionVerdict]:
     rows = rows_of(study.ledger, list(Part), final_only=True)
     verdicts: pd.DataFrame = section_verdicts(rows.where((rows.frame["slide_id"] == slide_id).to_numpy()), choice)
     if verdicts.empty:

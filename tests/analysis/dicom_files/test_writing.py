@@ -196,7 +196,13 @@ def test_the_report_has_a_group_for_each_section_with_what_its_verdict_rests_on(
     group = groups["left"]
     assert evaluations_of(group) == {"Verdict on the section": "Tumor"}
     area_um2 = 50_000 * MPP**2
-    expected = {"AREA-LARGEST": area_um2, "COVERAGE": 1.0, "T-P": CHOICE.t_p, "T-A": CHOICE.t_a_um2}
+    expected = {
+        "AREA-LARGEST": area_um2,
+        "COVERAGE": 1.0,
+        "FLIP-SHIFT": 123 / 255,
+        "T-P": CHOICE.t_p,
+        "T-A": CHOICE.t_a_um2,
+    }
     assert measurements_of(group) == pytest.approx(expected)
     said = [each.value for each in pydicom.dcmread(tiff_files.report).iterall() if each.keyword == "TextValue"]
     for words in (f"setting: {SETTING}", f"weights: {CHOICE.weights_digest}", "areas: physical"):
@@ -205,9 +211,11 @@ def test_the_report_has_a_group_for_each_section_with_what_its_verdict_rests_on(
 
 def test_a_section_for_review_is_called_so_in_the_report(tiff_files: Files) -> None:
     group = groups_of(tiff_files.report)["torn"]
-    [verdict] = evaluations_of(group).values()
-    assert verdict.startswith("review")
+    said = evaluations_of(group)
+    assert said["Verdict on the section"].startswith("review")
     assert measurements_of(group)["COVERAGE"] == 0.25
+    # Nothing was found in what was read: its flip shift is infinite, which DICOM has no number for.
+    assert said["Smallest shift of probability that flips it"] == "No shift of probability flips it"
 
 
 @pytest.mark.parametrize("kind", ["phantom", "phantom_weights"])
