@@ -64,6 +64,8 @@ SPECS = {
         _table("table2", "Table 2: patches before and after balancing (section 2.3)"),
         _table("table3", "Table 3: the selected models on Validation I + II (section 2.5)"),
         _table("stability", "How much the choice of thresholds matters"),
+        _table("verdict_counts", "How many slides and sections were judged, and how; needs no labels"),
+        _table("slides", "What became of each slide, and how it was read; needs no labels"),
         _table("table4", "Table 4: the chosen models on Test (section 3)"),
         _table("intervals", "The figures of Tables 3 to 5 with their intervals"),
         _table("comparisons", "Which settings and outputs are told apart by Test"),

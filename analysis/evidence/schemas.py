@@ -145,6 +145,14 @@ _SELECTED = (
     *(*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slides", "beta", "area_unit"),
     "epochs_done",
 )
+_STATE_SUMS = {
+    "num_sections": "sections, labelled or not",
+    "num_tumor": "sections called Tumor",
+    "num_normal": "sections called Normal",
+    "num_labelled": "sections with a label",
+    "num_unread": "sections whose tissue was not read whole",
+    "tissue_um2": "area of the sections' tissue, um2",
+}
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -184,6 +192,28 @@ SCHEMAS = {
             "table3",
             "what was chosen for a setting, as in selection.parquet",
             (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
+        ),
+        file_schema(
+            "verdict_counts",
+            "the slides and sections of a part under one chosen model, labelled or not",
+            ("part", *_CHOICE, "num_review", "phantom", "phantom_weights"),
+            num_slides="slides of the part, in the manifest or the ledger",
+            num_done="of them, those with sections in the ledger",
+            num_failed="of them, those that failed",
+            num_not_there="of them, those that were not worked on, or whose rows are gone",
+            num_without_section="of them, those on which no section was found",
+            **_STATE_SUMS,
+            unread_um2="tissue of the sections that was not read, um2",
+        ),
+        file_schema(
+            "slides",
+            "one slide under one chosen model",
+            ("part", "setting", "epoch", "slide_id", "num_review", "phantom", "phantom_weights"),
+            state="done; failed; not there: not worked on, or its rows are gone; or no section: none was found on it",
+            reason="why it failed; empty where it did not",
+            **_STATE_SUMS,
+            coverage="share of the sections' tissue that was read; null without a section",
+            **_from_ledger("reader", "why_openslide", "read_s", "network_s"),
         ),
         file_schema("table4", "one chosen model on Test", (*_CHOICE, *_SUMMARY, "weights_digest")),
         file_schema(

@@ -102,3 +102,10 @@ def cut(values: Iterable[float], digits: int) -> list[str]:
     return rounded(
         (value if math.isnan(value) else math.floor(value * scale + 1e-9) / scale for value in values), digits
     )
+
+
+def read_texts(shares: Iterable[float]) -> list[str]:
+    """Shares of tissue that was read as texts; what is not all is never printed as 100 %."""
+    return [
+        NOT_KNOWN if math.isnan(share) else "100%" if share >= 1 else f"{min(share, 0.999):.1%}" for share in shares
+    ]

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from analysis.evidence.evidence import Evidence
-from analysis.page.report import write_report
+from analysis.evidence.table import NotMade, Table
+from analysis.page.report import build_report
 from analysis.page.summary import print_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
+from bccdist.errors import BccdistError, NothingToShowError
 from bccdist.failures import read_reason
 from bccdist.parts import Part
 from bccdist.sections.origins import keep_origin, origin_now
@@ -24,14 +26,25 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     study = Evidence(study_root)
     paths = study.paths
     origin = origin_now(paths)
-    made = print_tables(study)
+    made: dict[str, Table | NotMade] = print_tables(study)
     for failure in sorted(paths.failures.rglob("*.json")):
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     made |= print_tables(study, in_summary("with pictures"))
-    print(f"report {write_report(study, tables=made)}")
-    print(f"tables in {paths.tables}\nsection ledger {paths.sections}")
+    # A slide that cannot be drawn costs neither the figures nor the report, which names it.
+    made |= _overlays(study, manifest_path)
+    report, faults = build_report(study, tables=made)
+    print(f"report {report}")
+    print(f"tables in {paths.tables}\nsection ledger {paths.sections}\noverlay pictures in {paths.overlays}")
     keep_origin(paths.tables_origin, origin, made=paths.selection)
-    # Last, so that a slide that cannot be drawn costs neither the figures nor the report.
-    draw_overlays(study, manifest_path, DRAWN_PARTS)
-    print(f"overlay pictures in {paths.overlays}")
-    require_no_fault(made)
+    require_no_fault({**made, **faults})
+
+
+def _overlays(study: Evidence, manifest_path: Path) -> dict[str, NotMade]:
+    """Draw the slides; says why not all could be."""
+    try:
+        draw_overlays(study, manifest_path, DRAWN_PARTS)
+    except NothingToShowError as error:
+        return {"overlays": NotMade(reason=str(error), is_fault=False)}
+    except BccdistError as error:
+        return {"overlays": NotMade(reason=str(error), is_fault=True)}
+    return {}

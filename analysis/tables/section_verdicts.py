@@ -3,19 +3,29 @@
 `section_verdicts.parquet` has one row per section and setting: what a pathologist would look at.
 """
 
+import numpy as np
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import shift_texts
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table, read_texts, rounded
 from bccdist.parts import Part
+from bccdist.sections.verdicts import Verdict
 
 
 def build_verdict_table(verdicts: pd.DataFrame) -> Table:
-    """One row per section and setting; wrong ones and those for review come first."""
-    rank = verdicts["correct"].astype("float").fillna(0.5)
+    """One row per section and setting, in the order in which a person would look at them.
+
+    Wrong ones come first, then those for review, those without a label and right ones; among each the one that the
+    smallest shift of probability would change.
+    """
+    is_open = verdicts["correct"].isna()
+    is_wrong = verdicts["correct"].eq(False).fillna(False).astype(bool)
+    rank = np.select([is_wrong, verdicts["verdict"] == Verdict.REVIEW, is_open], [0, 1, 2], 3)
     ordered = (
-        verdicts.assign(rank=rank).sort_values(["setting", "rank", "slide_id", "section_id"]).drop(columns="rank")
+        verdicts.assign(rank=rank)
+        .sort_values(["setting", "rank", "flip_shift", "slide_id", "section_id"])
+        .drop(columns="rank")
     )
     ordered = ordered.reset_index(drop=True)
     printed = pd.DataFrame(
@@ -28,12 +38,14 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
             "area um2": rounded(ordered["area_um2"], 0),
             "x t_A": rounded(ordered["area_factor"], 2),
             "flip shift": shift_texts(ordered["flip_shift"]),
+            "tissue read": read_texts(ordered["coverage"]),
             "result": ordered["correct"].map({True: "right", False: "WRONG"}).fillna("open"),
         }
     )
     parts = " + ".join(dict.fromkeys(ordered["part"]))
+    first = "those for review" if is_open.all() else "wrong ones"
     return Table(
-        name="section_verdicts", title=f"Section verdicts, {parts}; wrong ones first.", frame=ordered, printed=printed
+        name="section_verdicts", title=f"Section verdicts, {parts}; {first} first.", frame=ordered, printed=printed
     )
 
 

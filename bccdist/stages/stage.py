@@ -134,7 +134,7 @@ class Stage:
         return self.read_progress(self, paths, manifest, since_s)
 
 
-def failures_name(kind: str, setting: Setting | None) -> str:
+def failures_name(kind: str, setting: str | None) -> str:
     """The folder of failures of a kind: settings may be at work at the same time, so each has its own."""
     return f"{kind}-{setting}" if setting else kind
 

@@ -1,0 +1,112 @@
+"""What a page of the analysis consists of, and how it becomes HTML."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Literal
+
+import jinja2
+import pandas as pd
+
+from analysis.evidence.table import Table
+from bccdist import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableBlock:
+    """A table on the page."""
+
+    title: str
+    heading: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    folded: bool = False
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureBlock:
+    """A picture on the page."""
+
+    uri: str
+    caption: str
+    kind: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One section or slide in a gallery."""
+
+    name: str
+    lines: Sequence[str]
+    error: Literal["fn", "fp", ""] = ""
+    """A missed section or a false alarm; nothing where the tile shows no error."""
+    uri: str = ""
+    link: str = ""
+    """Where the whole picture lies, seen from the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryBlock:
+    """Sections or slides beside each other."""
+
+    title: str
+    tiles: Sequence[Tile]
+    kind: Literal["gallery"] = "gallery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """One large number."""
+
+    name: str
+    value: str
+    range: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page."""
+
+    title: str = ""
+    """Set where the parts are put together."""
+    lines: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    numbers: Sequence[Number] = ()
+    blocks: Sequence[TableBlock | PictureBlock | GalleryBlock] = field(default_factory=tuple)
+
+    @property
+    def anchor(self) -> str:
+        """The name that links within the page lead to."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def frame_block(title: str, frame: pd.DataFrame) -> TableBlock:
+    """A frame of texts."""
+    rows = frame.fillna("").astype(str).to_numpy().tolist()
+    return TableBlock(title=title, heading=[str(name) for name in frame], rows=rows)
+
+
+def table_block(table: Table, *, folded: bool = False) -> TableBlock:
+    """A table as it is printed."""
+    return replace(frame_block(table.title, table.printed), notes=table.notes, folded=folded)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture that stands in the page itself."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def render(name: str, sections: Sequence[Section], *, warning: str) -> str:
+    """The page's text; everything that is put in is escaped."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(files("analysis.page").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        name=name,
+        sections=sections,
+        written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        software=f"bccdist {__version__}",
+        phantom=warning,
+    )
