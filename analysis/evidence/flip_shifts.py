@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bccdist.sections.verdicts import NEVER
+
 NEAR_SHIFTS = (0.02, 0.05)
 """How many verdicts a smaller shift would change is counted for these: about 5 and 13 of 255 probability steps."""
-NEVER = "never"
-"""Stands where no shift of probability changes a verdict."""
 _QUARTILES = {"flip_shift_min": 0.0, "flip_shift_q1": 0.25, "flip_shift_median": 0.5, "flip_shift_q3": 0.75}
 
 

@@ -4,6 +4,7 @@ A route is one function of the session and what was asked; it returns what becom
 a blind section that is not answered yet never leaves the server.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from analysis.review.geojson import Feature, collection
 from analysis.review.layers import annotation_features, heatmap_piece, region_features, without_hidden
 from analysis.review.session import Session, is_revealed
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
-from analysis.review.worklist import WorkSection
+from analysis.review.worklist import SectionCall, WorkSection
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
@@ -100,8 +101,16 @@ def _section_json(section: WorkSection, latest: GivenAnswer | None) -> dict[str,
         **seen,
         "label": section.label,
         "prefilled": section.prefilled,
-        "verdicts": {setting: asdict(call) for setting, call in section.calls.items()},
+        "verdicts": {setting: _verdict_json(call) for setting, call in section.calls.items()},
     }
+
+
+def _verdict_json(call: SectionCall) -> dict[str, Any]:
+    """What a setting says; null where no shift changes its verdict, as JSON has no infinity."""
+    finite = {
+        name: value if math.isfinite(value := getattr(call, name)) else None for name in ("area_factor", "flip_shift")
+    }
+    return {**asdict(call), **finite}
 
 
 def progress(session: Session, _: Asked) -> Mapping[str, Any]:

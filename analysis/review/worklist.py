@@ -6,7 +6,6 @@ every start.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +30,6 @@ from bccdist.study import manifest_of_study
 
 Order = Literal["distance", "random"]
 _DIGEST_HEX_DIGITS = 12
-_FOR_REVIEW_FIRST = -1.0
 _BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"]
 
 
@@ -40,7 +38,7 @@ class ReviewPlan:
     """What all reviewers of a study share."""
 
     order: Order = "distance"
-    """distance: the sections nearest to the decision first; random: an order that the seed decides."""
+    """distance: sections for review, then the smallest flip shifts; random: an order that the seed decides."""
     blind_share: float = 0.2
     """Share of the sections, 0 to 1, whose predictions are shown only after the answer."""
     seed: int = 0
@@ -74,8 +72,10 @@ class SectionCall:
     """Tumor, Normal or review."""
     area_um2: float
     """Area of the largest region at t_p."""
-    tumor_until: float
-    """The highest t_p at which the section is Tumor, 0 to 1."""
+    area_factor: float
+    """The same as a multiple of t_A; at least 1 for Tumor."""
+    flip_shift: float
+    """The smallest shift of probability that would change the verdict; inf where none does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,10 @@ def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, hea
 
 def _call(row: Mapping[Any, Any]) -> SectionCall:
     return SectionCall(
-        verdict=str(row["verdict"]), area_um2=float(row["area_um2"]), tumor_until=float(row["tumor_until"])
+        verdict=str(row["verdict"]),
+        area_um2=float(row["area_um2"]),
+        area_factor=float(row["area_factor"]),
+        flip_shift=float(row["flip_shift"]),
     )
 
 
@@ -278,13 +281,13 @@ def _not_predicted(
     return placed, len(sections) - len(placed)
 
 
-def _place(section: WorkSection, plan: ReviewPlan, headline: Choice) -> tuple[float, str, str]:
+def _place(section: WorkSection, plan: ReviewPlan, headline: Choice) -> tuple[int, float, str, str]:
     """What sections are sorted by: those for review come first, those without a prediction last."""
+    names = section.slide_id, section.section_id
     if plan.order == "random":
-        return plan.random_place(section.slide_id, section.section_id), section.slide_id, section.section_id
+        return 0, plan.random_place(*names), *names
     call = section.calls.get(headline.setting)
-    # How far t_p would have to move until the verdict changes: the nearer, the more a label tells.
-    distance = math.inf if call is None else abs(call.tumor_until - headline.t_p)
-    if call is not None and call.verdict == Verdict.REVIEW:
-        distance = _FOR_REVIEW_FIRST
-    return distance, section.slide_id, section.section_id
+    if call is None:
+        return 2, 0.0, *names
+    # The smaller a shift changes the verdict, the more a label tells.
+    return 0 if call.verdict == Verdict.REVIEW else 1, call.flip_shift, *names

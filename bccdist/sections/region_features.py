@@ -3,6 +3,9 @@
 Coordinates are level-0 px in QuPath's frame (bccdist/slides/frames.py). The collection says which pixel they count
 from, so that it may serve as an annotation again.
 
+A section's "flip shift" is the smallest shift of probability that would change its verdict; where none does, it is no
+measurement, and the metadata says so.
+
 Margins, the measurements "margin um", are for research use only: distances to the edge of the tissue found on the
 slide, which need not be a surgical margin.
 """
@@ -21,7 +24,7 @@ from bccdist.parts import Label
 from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, section_box, smallest_margin_um
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.regions import Region
-from bccdist.sections.verdicts import Verdict
+from bccdist.sections.verdicts import NEVER, Verdict
 from bccdist.slides.annotations.geojson import ABOUT, ORIGIN
 from bccdist.slides.frames import qupath_origin
 from bccdist.slides.geometry import Box
@@ -112,15 +115,29 @@ def _section_properties(output: ChosenOutput, section: SectionVerdict, margin_um
         "isLocked": True,
         "measurements": {
             "largest region um2": section["area_um2"],
+            "largest region less t_A um2": section["area_difference_um2"],
+            **_finite("largest region by t_A", section["area_factor"]),
+            **_finite("flip shift", section["flip_shift"]),
             "max probability": section["max_probability"],
             "p99 probability": section["p99_probability"],
             "tissue um2": section["tissue_um2"],
             "coverage": section["coverage"],
             # A section without regions has none.
-            **({} if math.isnan(margin_um) else {"smallest margin um": margin_um}),
+            **_finite("smallest margin um", margin_um),
         },
-        "metadata": {"verdict": section["verdict"], **_label(section), **_unread(section), **_warning(output)},
+        "metadata": {
+            "verdict": section["verdict"],
+            **({"flip shift": NEVER} if math.isinf(section["flip_shift"]) else {}),
+            **_label(section),
+            **_unread(section),
+            **_warning(output),
+        },
     }
+
+
+def _finite(name: str, value: float) -> dict[str, float]:
+    """A measurement; JSON has no words for what is infinite or not there, so that it is left out then."""
+    return {name: value} if math.isfinite(value) else {}
 
 
 def _label(section: SectionVerdict) -> dict[str, str]:

@@ -18,6 +18,8 @@ from bccdist.heatmaps.probability import NUM_STEPS
 
 NEVER_FLIPS = math.inf
 """`flip_shift` of a verdict that no shift of probability changes: it is greater than every other, and sorts last."""
+NEVER = "never"
+"""Stands for it in texts."""
 
 
 class Verdict(StrEnum):

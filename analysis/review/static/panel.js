@@ -49,13 +49,18 @@ function showKnown(section) {
       element("span", {}, "Pre-filled ", element("strong", {}, section.prefilled || "none")),
     ),
     verdicts.length
-      ? table(["Setting", "Verdict", "Area", "Tumor until"], verdicts.map(verdictRow))
+      ? table(["Setting", "Verdict", "Area", "\u00d7 t_A", "Flip shift"], verdicts.map(verdictRow))
       : element("p", { className: "quiet" }, "No model has seen this section."),
   );
 }
 
-function verdictRow([setting, { verdict, area_um2: area, tumor_until: until }]) {
-  return [setting, verdict, isNumber(area) ? areaText(area) : "\u2013", isNumber(until) ? until.toFixed(2) : "\u2013"];
+function verdictRow([setting, { verdict, area_um2: area, area_factor: factor, flip_shift: shift }]) {
+  return [setting, verdict, areaText(area), isNumber(factor) ? factor.toFixed(2) : "\u2013", shiftText(shift)];
+}
+
+/** The smallest shift of probability that would change the verdict; null: none does. */
+function shiftText(shift) {
+  return isNumber(shift) ? shift.toFixed(3) : "never";
 }
 
 export function showOutlines(outlines, { mpp, remove, locate }) {

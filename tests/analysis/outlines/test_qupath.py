@@ -249,6 +249,28 @@ def test_sections_say_verdict_label_and_what_was_not_read(study: Study) -> None:
     assert third["measurements"]["tissue um2"] == 0
 
 
+def test_sections_say_how_near_their_verdict_is_to_changing(study: Study) -> None:
+    """A number where a shift of probability changes it, and a word where none does, as where there is no tissue."""
+    first, second, third = (each["properties"] for each in features(study.write(), is_region=False))
+    (choice,) = Evidence(study.paths.root).choices
+    assert 1 / 255 <= first["measurements"]["flip shift"] <= 1
+    assert "flip shift" not in first["metadata"]
+    area_um2 = first["measurements"]["largest region um2"]
+    assert first["measurements"]["largest region less t_A um2"] == area_um2 - choice.t_a_um2
+    assert first["measurements"]["largest region by t_A"] == area_um2 / choice.t_a_um2 >= 1
+    assert second["measurements"]["flip shift"] == pytest.approx(choice.t_p - 5 / 255, abs=1 / 255)
+    assert "flip shift" not in third["measurements"]
+    assert third["metadata"]["flip shift"] == "never"
+    assert third["measurements"]["largest region by t_A"] == 0
+
+
+def test_the_flip_shift_is_that_of_the_t_p_that_was_asked_for(study: Study) -> None:
+    def shift(t_p: float) -> float:
+        return float(features(study.write(t_p=t_p), is_region=False)[0]["properties"]["measurements"]["flip shift"])
+
+    assert shift(0.6) - shift(0.8) == pytest.approx(51 / 255)
+
+
 def test_largest_region_is_the_ledgers(study: Study) -> None:
     content = study.write()
     areas = [feature["properties"]["measurements"]["area um2"] for feature in features(content, is_region=True)]

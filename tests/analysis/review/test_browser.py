@@ -384,6 +384,7 @@ def test_a_blind_section_shows_nothing_before_its_answer_and_all_after(
     assert not browser.find("blind-note").is_displayed()
     assert "Label Tumor" in browser.text("known-content")
     assert "resnet34_ds" in browser.text("known-content")
+    assert "Flip shift" in browser.text("known-content")
     with only(browser, "mask"):
         assert num_of_colour(browser, BLACK) > 300
     browser.keep_picture("review-blind-after", tmp_path)

@@ -87,6 +87,8 @@ def test_a_section_that_is_not_blind_shows_label_and_verdicts(client: httpx.Clie
     shown = section(client, "test-1/test-1-right")
     assert (shown["label"], shown["prefilled"], shown["revealed"], shown["blind"]) == ("Normal", "Tumor", True, False)
     assert shown["verdicts"]["unet"]["verdict"] == "Normal"
+    assert set(shown["verdicts"]["unet"]) == {"verdict", "area_um2", "area_factor", "flip_shift"}
+    assert 0 < shown["verdicts"]["unet"]["flip_shift"] <= 1
     assert shown["box_level0_px"] == [1100, 0, 1100, 1280]
 
 
@@ -98,6 +100,24 @@ def test_a_blind_section_says_nothing_before_its_answer_and_all_after_it(client:
     revealed = answer(client, BLIND).json()["section"]
     assert (revealed["revealed"], revealed["prefilled"], revealed["label"]) == (True, "Tumor", "Tumor")
     assert section(client, BLIND) == revealed
+
+
+def test_the_number_of_a_blind_section_never_leaves_the_server_before_its_answer(client: httpx.Client) -> None:
+    hidden = {each["id"]: json.dumps(each) for each in client.get("/api/sections").json()["sections"]}[BLIND]
+    assert "shift" not in hidden
+    assert "factor" not in hidden
+    assert "flip_shift" in json.dumps(answer(client, BLIND).json())
+
+
+def test_a_verdict_that_no_shift_changes_is_null_for_the_page(paths: StudyPaths) -> None:
+    for path in paths.ledger.rglob("*val1-0*.parquet"):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index("largest_region_px")
+        field = table.schema.field(place)
+        pq.write_table(table.set_column(place, field, pa.array([[0] * 256] * len(table), field.type)), path)
+    with serving(paths) as client:
+        shown = section(client, "val1-0/val1-0-left")["verdicts"][SETTING]
+    assert (shown["verdict"], shown["area_factor"], shown["flip_shift"]) == ("Normal", 0, None)
 
 
 def test_nothing_of_a_blind_section_is_in_the_overlays_before_its_answer(client: httpx.Client) -> None:

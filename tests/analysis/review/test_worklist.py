@@ -1,5 +1,6 @@
 """The worklist: order, blind share, and a plan that all reviewers share."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,9 @@ from bccdist.sections.ledger import SCHEMA
 
 def test_the_nearest_to_the_decision_come_first_and_those_without_prediction_last(tmp_path: Path) -> None:
     worklist = worklist_of(copied_study(tmp_path))
-    distances = [
-        abs(section.calls[SETTING].tumor_until - worklist.headline.t_p) if section.calls else 9.0
-        for section in worklist.sections
-    ]
+    distances = [section.calls[SETTING].flip_shift if section.calls else math.inf for section in worklist.sections]
     assert distances == sorted(distances)
+    assert distances[0] < 1
     assert worklist.sections[0].key == "test-1/test-1-right"
     assert [section.slide_id for section in worklist.sections[-2:]] == ["test-2", "test-2"]
     assert len(worklist.sections) == 10
@@ -39,6 +38,29 @@ def test_sections_for_review_come_before_all_others(tmp_path: Path) -> None:
     assert first.key == "val1-0/val1-0-right"
     assert first.calls[SETTING].verdict == "review"
     assert first.prefilled == ""
+
+
+def test_a_verdict_that_no_shift_changes_comes_last_of_those_with_a_prediction(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    rows = paths.ledger_rows(SETTING, 2, "val1-0")
+    frame = pd.read_parquet(rows)
+    frame.loc[frame["section_id"] == "val1-0-right", "largest_region_px"] = pd.Series([[0] * 256] * len(frame))
+    pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), rows)
+    worklist = worklist_of(paths)
+    assert [section.key for section in worklist.sections if section.calls][-1] == "val1-0/val1-0-right"
+    assert worklist.by_key["val1-0/val1-0-right"].calls[SETTING].flip_shift == math.inf
+    assert not worklist.sections[-1].calls
+
+
+def test_sections_for_review_stand_by_their_flip_shifts(tmp_path: Path) -> None:
+    paths = copied_study(tmp_path)
+    rows = paths.ledger_rows(SETTING, 2, "val1-0")
+    frame = pd.read_parquet(rows).assign(coverage=0.5)
+    low = frame["section_id"] == "val1-0-left"
+    faint, near = [1000] * 20 + [0] * 236, [10**9] * 100 + [0] * 156
+    frame["largest_region_px"] = [faint if is_low else near for is_low in low]
+    pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), rows)
+    assert [section.section_id for section in worklist_of(paths).sections[:2]] == ["val1-0-right", "val1-0-left"]
 
 
 def test_the_random_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
