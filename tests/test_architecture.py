@@ -32,6 +32,7 @@ ROOMS = (
     "models",
     "speedups",
     "stages",
+    "library",
 )
 """The rooms of bccdist in their order: each imports only those before it. Modules beside them are the ground floor."""
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "misc", "manager", "base", "core"}

@@ -1,6 +1,6 @@
 """One pass over a slide: a heatmap file for each network (paper, section 2.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,7 @@ def write_heatmaps(
     *,
     batch: int,
     device: torch.device,
+    told: Callable[[float], None] | None = None,
 ) -> PredictionTally:
     """Write a heatmap for each network; the slide is read once for all.
 
@@ -62,6 +63,7 @@ def write_heatmaps(
         orders: at least one; all methods have the same patches and blending.
         batch: patches of 512 px per forward pass.
         device: where the networks are.
+        told: called now and then with the share of the tissue that is done, 0 to 1.
 
     Returns:
         What it took.
@@ -89,11 +91,18 @@ def write_heatmaps(
             coverage.append(row.coverage)
             for writer, maps in zip(writers, row.maps, strict=True):
                 writer.append(maps)
+            if told is not None:
+                told(_share_above(sum(map(len, coverage)), cells))
         # Only now is it known what the pass took, which each heatmap says of itself.
         for writer, order, network_s in zip(writers, orders, tally.network_s, strict=True):
             attributes = _attributes(slide, record, order, layout, tally, network_s)
             writer.finish(attributes, coverage=np.concatenate(coverage), tissue_cells=cells)
     return tally
+
+
+def _share_above(row: int, cells: NDArray[np.bool_]) -> float:
+    """The share of the cells of tissue, bool [rows, cols], that lie above a row."""
+    return float(cells[:row].sum() / max(1, cells.sum()))
 
 
 def _writer(slide: Slide, order: HeatmapOrder) -> AbstractContextManager[HeatmapWriter]:

@@ -90,16 +90,29 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, metadata: Mappi
     Raises:
         LedgerError: a row lacks a column, has an unknown one, or a value of another type.
     """
+    table = table_of(rows, where=path)
+    write_table(path, table.replace_schema_metadata({**SCHEMA.metadata, **(metadata or {})}))
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], *, where: Path) -> pa.Table:
+    """Rows as a table of the ledger's schema.
+
+    Args:
+        rows: one mapping a row, with every column.
+        where: what they are of or for, for messages.
+
+    Raises:
+        LedgerError: a row lacks a column, has an unknown one, or a value of another type.
+    """
     rows = list(rows)
     # pyarrow would fill a missing column with nulls and drop an unknown one without a word.
     for row in rows:
         if set(row) != set(SCHEMA.names):
-            raise LedgerError(f"{path}: a row differs from the schema in {sorted(set(row) ^ set(SCHEMA.names))}")
+            raise LedgerError(f"{where}: a row differs from the schema in {sorted(set(row) ^ set(SCHEMA.names))}")
     try:
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise LedgerError(f"{path}: a value does not fit the schema: {error}") from error
-    write_table(path, table.replace_schema_metadata({**SCHEMA.metadata, **(metadata or {})}))
+        raise LedgerError(f"{where}: a value does not fit the schema: {error}") from error
 
 
 def read_rows(path: Path) -> pa.Table:

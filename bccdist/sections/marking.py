@@ -3,7 +3,7 @@
 The one path to a verdict: the inference stage and the library both go it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from typing import Any
@@ -65,6 +65,7 @@ def mark_slide(
     mpp_tolerance: float,
     batch: int,
     device: torch.device,
+    told: Callable[[float], None] | None = None,
 ) -> MarkedSlide:
     """Find a slide's tissue and sections, and make its heatmaps in one pass.
 
@@ -76,6 +77,7 @@ def mark_slide(
         mpp_tolerance: relative deviation from it up to which a level is read without resampling.
         batch: patches of 512 px per forward pass.
         device: where the networks are.
+        told: called now and then with the share of the tissue that is done, 0 to 1.
 
     Raises:
         SlideError: the slide cannot be read, or its sections are not those that are known.
@@ -87,7 +89,7 @@ def mark_slide(
         tissue = tissue_mask(slide, for_sections=not have_boxes(sections))
         found = sections_of(slide, record.slide_id, tissue, list(sections))
         if orders:
-            tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device)
+            tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device, told=told)
         return MarkedSlide(
             record=record,
             size_level0_px=slide.level0_size,
