@@ -21,6 +21,7 @@ import pytest
 import tyro
 from picture_study import write_heatmap
 from places import REPOSITORY
+from small_model import write_small_model
 from study_folders import sections, write_study
 
 import bccdist
@@ -290,6 +291,23 @@ def test_the_snippets_of_the_analysis_give_the_tables_numbers(tmp_path: Path) ->
     path = paths.heatmap("resnet34_ds", 2, "phantom-test-000")
     write_heatmap(path, values, outputs=("psi_4",), weights_digest="0" * 12)
     code = "\n".join([*fenced("docs/analysis.md", "python"), CHECKS])
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_snippets_of_the_library_run_one_after_the_other(tmp_path: Path) -> None:
+    small = write_small_model(tmp_path)
+    small.infer()
+    (tmp_path / "slides").mkdir()
+    for name in ("one.svs", "other.svs"):
+        (tmp_path / "slides" / name).symlink_to(small.slide)
+    checks = """
+assert list(found.sections.section_id) == ["slide-s0", "slide-s1"]
+assert list(sections.section_id) == ["one-s0", "one-s1", "other-s0", "other-s1"]
+assert len(verdicts) == 3
+assert {path.name for path in Path("heatmaps").iterdir()} == {"slide.ozx", "one.ozx", "other.ozx"}
+"""
+    code = "\n".join([*fenced("docs/library.md", "python"), checks])
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 

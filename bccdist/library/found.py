@@ -27,7 +27,7 @@ from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 
 _COLUMNS = [
-    *("slide_id", "section_id", "box_level0_px", "verdict", "area_um2"),
+    *("slide_id", "section_id", "box_level0_px", "verdict", "flip_shift", "area_um2", "area_factor"),
     *("tissue_um2", "coverage", "max_probability", "phantom", "phantom_weights"),
 ]
 
@@ -66,11 +66,12 @@ class Found:
 
     @property
     def sections(self) -> pd.DataFrame:
-        """A row for each section, in reading order: its box, verdict, area, and how far it was read.
+        """A row for each section, in reading order.
 
-        Columns: slide_id, section_id, box_level0_px (x, y, width, height), verdict (Tumor, Normal or review), area_um2
-        (of the largest region of at least t_p), tissue_um2, coverage (share of the tissue that was read; below 1 means
-        review where no tumor was seen), max_probability, phantom and phantom_weights.
+        Columns: slide_id, section_id, box_level0_px (x, y, width, height), verdict (Tumor, Normal or review),
+        flip_shift (the smallest shift of probability that would change it; inf where none does), area_um2 (of the
+        largest region of at least t_p), area_factor (that as a multiple of t_A), tissue_um2, coverage (share of the
+        tissue that was read; below 1 means review where no tumor was seen), max_probability, phantom, phantom_weights.
         """
         return with_boxes(self._verdicts)[_COLUMNS].copy()
 

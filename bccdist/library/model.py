@@ -157,7 +157,7 @@ class Model:
                 told(Progress(slide_id=record.slide_id, share=share, elapsed_s=elapsed_s, result=result))
 
             try:
-                found = find_on_slide(network, record, out=None if out is None else Path(out), told=tell)
+                found = find_on_slide(network, record, out=_folder(out), told=tell)
             finally:
                 if isinstance(told, ProgressLine):
                     told.clear()
@@ -242,6 +242,17 @@ def _double_names(paths: list[Path]) -> str:
     name = next(name for name, num in counts.items() if num > 1)
     same = ", ".join(str(path) for path in paths if _slide_id(path) == name)
     return f"{counts[name]} slides would be called {name}: {same}; give a mapping from slide_id to path instead"
+
+
+def _folder(out: PathLike | None) -> Path | None:
+    """The folder for the heatmaps, if one is named.
+
+    Raises:
+        ConfigurationError: it is a file.
+    """
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ConfigurationError(f"out is {out}, which is a file, expected a folder or nothing there")
+    return None if out is None else Path(out)
 
 
 def _told(progress: bool | Told) -> Told:
