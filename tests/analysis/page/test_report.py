@@ -122,6 +122,21 @@ def test_the_verdicts_nearest_to_changing_are_the_ten_of_the_headlines_setting(p
     assert "Flip shifts of the verdicts on Test" in nearest
 
 
+def test_the_verdicts_nearest_to_changing_need_no_label(tmp_path: Path) -> None:
+    rows = sections(tp=20, fn=0, fp=0, tn=20)
+    rows += [{**row, "label": None} for row in sections(tp=2, fn=0, fp=0, tn=3, part="Test")]
+    paths = write_study(tmp_path / "study", rows)
+    (tmp_path / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n")
+    write_json(paths.study, {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
+    select_thresholds(paths.root, SelectConfig())
+    text = write_report(Evidence(paths.root)).read_text()
+    nearest = text[text.index('<h2 id="verdicts-nearest-to-changing">') :]
+    nearest = nearest[: nearest.index("</table>")]
+    assert "The 5 verdicts of resnet34_ds" in nearest
+    assert nearest.count("<td>Normal</td>") == 3
+    assert nearest.count("<td>Tumor</td>") == 2
+
+
 def test_texts_are_escaped(page: str) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
