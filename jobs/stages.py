@@ -3,7 +3,7 @@
 Locally a stage is done when it was launched; on Slurm it is queued, and those that wait for it depend on it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bccdist.configuration import InferConfig, Setting, ShardConfig, StageConfig, TrainConfig, refuse_another
@@ -32,6 +32,7 @@ def launch_entries(
     settings: Sequence[Setting] = (),
     *,
     lacks: Sequence[str] = (),
+    begin: Callable[[], object] = lambda: None,
 ) -> None:
     """Submit entries of the table of stages, each with its configuration, for some settings.
 
@@ -41,6 +42,8 @@ def launch_entries(
         entries: in their order.
         settings: for those of which a study has one for each setting.
         lacks: what is lacking, as far as it is known; what the stages lack comes to it.
+        begin: called once nothing is lacking and no other launch is at work, before anything is written; not for a
+            dry run.
 
     Raises:
         ConfigurationError: something is lacking; it names all of it, and nothing was done. Or the study is read-only
@@ -60,6 +63,7 @@ def launch_entries(
     try:
         with submitting(launch, stages) as submitter:
             if not launch.dry_run:
+                begin()
                 keep_manifest(launch.study, manifest)
             launch_stages(submitter, manifest, [fit_for_jobs(stage) for stage in stages])
     except BccdistError:

@@ -123,8 +123,7 @@ def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[St
     submitted = journal.read(paths.journal, table)
     entries = journal.newest(submitted)
     plans = journal.plans(paths.journal, table)
-    trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
-    stages = in_order(dict.fromkeys([*entries, *plans, *trained, SHARDS, FINISH_SHARDS]), table)
+    stages = in_order(dict.fromkeys([*entries, *plans, *_begun_of(paths)]), table)
     with ThreadPoolExecutor(1) as other:
         asked = other.submit(_ask, paths, list(entries.values()), submitted)
         progress = {stage: _progress(paths, manifest, stage, entries.get(stage)) for stage in stages}
@@ -157,6 +156,14 @@ def _progress(
     paths: StudyPaths, manifest: Manifest, stage: Stage, entry: journal.JournalEntry | None
 ) -> StageProgress:
     return stage.progress(paths, manifest, since_s=None if entry is None else marks.submitted_s(entry))
+
+
+def _begun_of(paths: StudyPaths) -> list[Stage]:
+    """Stages whose rows do not depend on a launch; a cohort takes its network from a model and has none of them."""
+    if paths.model.exists():
+        return []
+    trained = [replace(TRAINING, setting=setting) for setting in SETTINGS if paths.run(setting).root.exists()]
+    return [*trained, SHARDS, FINISH_SHARDS]
 
 
 def _ask(

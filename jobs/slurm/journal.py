@@ -17,6 +17,8 @@ from bccdist.stages.stage import Stage, find_stage
 from bccdist.stages.table import TABLE
 
 _EVENT = "submitted"
+_FLAGS_OF_STUDY = ("--study", "--out")
+"""Flags of launchers that name the folder."""
 _STUDY, _PLANNED, _ENDED = "study", "planned", "ended"
 Ending = Literal["done", "failed", "stopped"]
 """How a local job ended; stopped: with its launcher, by Ctrl-C or a signal."""
@@ -160,10 +162,15 @@ def _entry(event: dict[str, Any], path: Path, table: Sequence[Stage]) -> Journal
 
 def again_for(command: tuple[str, ...], study: Path) -> tuple[str, ...]:
     """A command line as it was first given, for the study where it lies now, which may have been moved or copied."""
-    words = [word for word in command if word != "--only-missing" and not word.startswith("--study=")]
-    if "--study" in words:
-        place = words.index("--study")
-        del words[place : place + 2]
+    words = [
+        word
+        for word in command
+        if word != "--only-missing" and not word.startswith(tuple(f"{flag}=" for flag in _FLAGS_OF_STUDY))
+    ]
+    for flag in _FLAGS_OF_STUDY:
+        if flag in words:
+            place = words.index(flag)
+            del words[place : place + 2]
     return (*words, "--study", str(study))
 
 

@@ -1,0 +1,109 @@
+"""A trained model on any slides: `python jobs/launch_apply.py --model bcc.model --slides FOLDER --out cohorts/lab2`.
+
+Makes heatmaps, verdicts, pictures, regions and a report of all slides, in a folder that all commands take like a
+study. Called again, it computes what is new.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
+from bccdist.errors import BccdistError
+from bccdist.files import as_given
+from bccdist.log import LOG
+from bccdist.models.cohort import lacks_of_model, require_place_for, unpack_model
+from bccdist.models.cohort_slides import CohortSlides, Look, look_at, slides_of_cohort
+from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
+from bccdist.stages.table import TABLES, TEST_HEATMAPS
+from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.stages import launch_entries
+
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyArguments(LauncherArguments):
+    """Apply a trained model to slides: heatmaps, verdicts, pictures, regions and a report."""
+
+    study: Annotated[Path, tyro.conf.arg(name="out", aliases=["--study"])] = tyro.MISSING
+    """Folder of the cohort: the outputs; made at first, and taken up again later."""
+    model: Path = tyro.MISSING
+    """The model file, of `python jobs/pack_model.py`."""
+    slides: Path = tyro.MISSING
+    """A folder, searched with those below it; a slide; a .txt with a path in each line; or a slides.csv."""
+    config: Annotated[InferConfig, FLAT] = field(default_factory=InferConfig)
+
+
+def launch_apply(arguments: ApplyArguments) -> None:
+    """Submit heatmaps and tables of all slides of the cohort.
+
+    Raises:
+        ModelError: the model file is damaged, or of another version.
+        ManifestError: there are no slides, or they have faults.
+        ConfigurationError: something is lacking, or the folder is something else; then nothing was done.
+        StageFailedError: some slides failed locally, after everything else is done.
+    """
+    launch = arguments.launch
+    model = read_model(as_given(arguments.model))
+    require_place_for(model, launch.study)
+    found = slides_of_cohort(as_given(arguments.slides), launch.study)
+    network = model.description.network
+    look = look_at(found.new, network)
+    found = found.with_drawn(look.drawn)
+    lacks = [*lacks_of_model(model), *_lacks_of_speedups(model, arguments.config), *_lacks_of_slides(found, look)]
+    _tell(model, found, look)
+    is_new = not launch.study.exists() or not any(launch.study.iterdir())
+
+    def begin() -> None:
+        unpack_model(model, launch.study)
+        found.write()
+
+    try:
+        entries = {TEST_HEATMAPS: arguments.config, TABLES: None}
+        launch_entries(launch, found.manifest, entries, [network.setting], lacks=lacks, begin=begin)
+    except BccdistError:
+        # Nothing was made in it, so that the folder is free for another model.
+        if is_new and not launch.dry_run and not launch.paths.journal.exists():
+            shutil.rmtree(launch.study, ignore_errors=True)
+        raise
+
+
+def _lacks_of_speedups(model: ModelFile, config: InferConfig) -> Iterator[str]:
+    if config.needs_speedups and not any(name.startswith(SPEEDUPS) for name in model.names()):
+        yield (
+            f"{model.path}: no speed-up record in it, which what is asked for needs: run `python "
+            "jobs/launch_calibrate.py` in its study and pack it again, or ask for tiling paper, precision float32 and "
+            "no cascade"
+        )
+
+
+def _lacks_of_slides(found: CohortSlides, look: Look) -> Iterator[str]:
+    """Slides fail one by one; only where none of the new ones can be used there is nothing to launch for."""
+    if found.new and not look.num_usable and not look.num_unseen:
+        yield from (f"slide {slide_id}: {reason}" for slide_id, reason in list(look.unusable.items())[:_MOST_NAMED])
+        if len(look.unusable) > _MOST_NAMED:
+            yield f"... and {len(look.unusable) - _MOST_NAMED} more: none of the new slides can be used"
+
+
+def _tell(model: ModelFile, found: CohortSlides, look: Look) -> None:
+    if model.description.trained_on.phantom:
+        LOG.warning(f"{model.path}: {PHANTOM_WEIGHTS_WARNING}")
+    LOG.info(f"{len(found.manifest.slides)} slides, {len(found.new)} of them new")
+    for note in found.notes:
+        LOG.info(note)
+    if look.num_usable:
+        for slide_id, reason in list(look.unusable.items())[:_MOST_NAMED]:
+            LOG.warning(f"slide {slide_id} will fail: {reason}")
+        if len(look.unusable) > _MOST_NAMED:
+            LOG.warning(f"{len(look.unusable) - _MOST_NAMED} more slides will fail, each with its reason")
+    if look.num_unseen:
+        LOG.warning(f"{look.num_unseen} slides could not be opened in time to say before whether they can be used")
+
+
+if __name__ == "__main__":
+    run_launcher(ApplyArguments, launch_apply)
