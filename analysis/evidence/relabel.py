@@ -74,7 +74,8 @@ def relabel_study(
         labels.unlink(missing_ok=True)
         return "labels are the ledger's again; run the selection and the tables"
     found = relabel(study, sections)
-    said = f"{found.num_changed} section(s) have another label now ({labels}); run selection and tables again"
+    again = "the tables" if StudyPaths(study).model.exists() else "selection and tables"
+    said = f"{found.num_changed} section(s) have another label now ({labels}); run {again} again"
     if found.num_unknown:
         said += f"\nnote: {found.num_unknown} section(s) of the file are of slides that were not inferred"
     return said

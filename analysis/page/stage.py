@@ -1,9 +1,11 @@
 """Everything that is drawn and counted from a finished study; the job's entry point."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NotMade, Table
+from analysis.outlines.qupath import write_regions
 from analysis.page.report import build_report
 from analysis.page.summary import print_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
@@ -31,7 +33,9 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
         print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
     made |= print_tables(study, in_summary("with pictures"))
     # A slide that cannot be drawn costs neither the figures nor the report, which names it.
-    made |= _overlays(study, manifest_path)
+    made |= _of_slides("overlays", lambda: draw_overlays(study, manifest_path, DRAWN_PARTS))
+    if paths.model.exists():  # a cohort's are looked at in QuPath; a study's are made where they are asked for
+        made |= _of_slides("regions", lambda: write_regions(study, manifest_path))
     report, faults = build_report(study, tables=made)
     print(f"report {report}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}\noverlay pictures in {paths.overlays}")
@@ -39,12 +43,12 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     require_no_fault({**made, **faults})
 
 
-def _overlays(study: Evidence, manifest_path: Path) -> dict[str, NotMade]:
-    """Draw the slides; says why not all could be."""
+def _of_slides(name: str, make: Callable[[], object]) -> dict[str, NotMade]:
+    """Make what there is one of for each slide; says why not all could be."""
     try:
-        draw_overlays(study, manifest_path, DRAWN_PARTS)
+        make()
     except NothingToShowError as error:
-        return {"overlays": NotMade(reason=str(error), is_fault=False)}
+        return {name: NotMade(reason=str(error), is_fault=False)}
     except BccdistError as error:
-        return {"overlays": NotMade(reason=str(error), is_fault=True)}
+        return {name: NotMade(reason=str(error), is_fault=True)}
     return {}

@@ -43,7 +43,7 @@ def require_place_for(model: ModelFile, root: Path) -> None:
     if not paths.model.exists():
         if paths.study.exists():
             raise ConfigurationError(f"{root} is a study, which has its own network: give another folder with --out")
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and {path.name for path in root.iterdir()} - _left_by_launch(paths):
             raise ConfigurationError(f"{root} holds something else and is no cohort: give a new folder with --out")
         return
     there = read_model(paths.model)
@@ -59,6 +59,12 @@ def require_place_for(model: ModelFile, root: Path) -> None:
                 f"{path}: damaged, or changed after it was unpacked: its SHA-256 is {digest[:12]}..., expected "
                 f"{expected[:12]}...; remove it, and run the same command again"
             )
+
+
+def _left_by_launch(paths: StudyPaths) -> set[str]:
+    """What lies in the folder of a launch that was killed before it unpacked the model."""
+    lock = paths.launch_lock
+    return {path.name for path in (lock, lock.with_suffix(".json"), paths.journal, paths.logs, paths.code)}
 
 
 def lacks_of_model(model: ModelFile) -> list[str]:
