@@ -1,7 +1,7 @@
 """What the doctor prints: a line per slide, its findings below it, and sums at the end; 120 columns wide."""
 
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bccdist.parts import Kind
@@ -13,6 +13,7 @@ LINE_WIDTH = 120
 _LONGEST_ID = 34
 _MOST_FAULTS = 50
 _MOST_NAMES = 40
+_MOST_SLIDES = 5
 _COLUMNS = {
     "part": 5,
     "format": 12,
@@ -150,7 +151,27 @@ def closing_lines(totals: Sequence[PartTotals], checkups: Sequence[SlideCheckup]
         f"{row.num_unlabelled:>10,}"
         for row in totals
     ]
-    return [*lines, *_unknown_name_lines(checkups), *_finding_counts(checkups), ""]
+    return [*lines, *_private_lines(checkups), *_unknown_name_lines(checkups), *_finding_counts(checkups), ""]
+
+
+def _private_lines(checkups: Sequence[SlideCheckup]) -> list[str]:
+    """On which slides there is what may name a patient; names of fields, and no text of theirs."""
+    slide_ids: defaultdict[str, list[str]] = defaultdict(list)
+    for checkup in checkups:
+        named = [
+            *(f"image {name}" for name in checkup.private_images),
+            *(f"field {name}" for name in checkup.private_fields),
+            *(["slide_id has the text of patient_id"] if checkup.is_named_after_patient else []),
+        ]
+        for name in named:
+            slide_ids[name].append(checkup.slide_id)
+    lines = []
+    for name, on in slide_ids.items():
+        more = f" and {len(on) - _MOST_SLIDES} more" if len(on) > _MOST_SLIDES else ""
+        listed = f"{name}, on {len(on)} of {len(checkups)} slide(s): {', '.join(on[:_MOST_SLIDES])}{more}"
+        lines += _wrapped(listed, indent="  ")
+    head = "What may name a patient, a person or a day; of images and fields nothing is used or written:"
+    return ["", head, *lines] if lines else []
 
 
 def _unknown_name_lines(checkups: Sequence[SlideCheckup]) -> list[str]:

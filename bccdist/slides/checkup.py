@@ -23,6 +23,7 @@ from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
+from bccdist.slides.private_fields import annotation_fields, fields_in_name, private_fields, private_images
 from bccdist.slides.scales import Scale, scale_of
 from bccdist.slides.section_map import share_out
 from bccdist.slides.sections import Section, find_sections, have_boxes, sections_of
@@ -38,6 +39,8 @@ LARGE_OVERVIEW_PX = 250_000_000
 """Pixels read for the tissue mask from which that is called slow; a full pyramid leaves a few ten million."""
 SHARE_WELL_ON_TISSUE = 0.8
 """Share of the annotated area on tissue below which a person should look; below a half the annotation is refused."""
+_PATH_PARTS = 3
+"""A path's file and folders that are looked at for the name of a patient, from its end."""
 _WHITE_FROM, _BLACK_TO = 250, 5
 
 
@@ -80,6 +83,7 @@ class Code(StrEnum):
     SAME_PIXELS = "same-pixels"
     LOOKS_ALIKE = "looks-alike"
     NOT_COMPARED = "not-compared"
+    PRIVATE_NAME = "private-name"
     CRASH = "crash"
     TIMEOUT = "timeout"
 
@@ -133,6 +137,12 @@ class SlideCheckup:
     """Share of the annotated area that lies on tissue, 0 to 1."""
     notes: list[str] = field(default_factory=list)
     """What was taken for granted, a sentence each: no finding, but to be known."""
+    private_images: list[str] = field(default_factory=list)
+    """Images in its file that may show the label."""
+    private_fields: list[str] = field(default_factory=list)
+    """Filled fields of its file, and of its annotations, that may name a patient, a person or a day; no texts."""
+    is_named_after_patient: bool = False
+    """Whether the slide_id has the text of its patient_id."""
     unknown_names: dict[str, list[str]] = field(default_factory=dict)
     """Names or values of the annotation without a meaning, by the table of kinds.toml."""
 
@@ -171,6 +181,7 @@ def check_slide(
     # One finding does not hide the next: each check goes on where it can, so that a slide is mended in one go.
     with slide:
         _check_scale(checkup, slide, scanner=record.scanner)
+        _check_privacy(checkup, slide, record)
         _check_places(checkup, slide, _probes_over_slide(slide))
         tissue = _find_tissue(checkup, slide, sections)
         if tissue is None:
@@ -279,6 +290,28 @@ def _check_scale(checkup: SlideCheckup, slide: Slide, *, scanner: str) -> None:
             "convert the slide to a full pyramid"
         )
         checkup.add(Code.SLOW_OVERVIEW, Severity.WARNING, text)
+
+
+def _check_privacy(checkup: SlideCheckup, slide: Slide, record: SlideRecord) -> None:
+    """Name what may name a patient, and hold it against the names that appear in what is made of the slide."""
+    checkup.private_images = private_images(slide.path)
+    fields = private_fields(slide.path, slide.properties)
+    checkup.private_fields = [
+        *sorted(fields),
+        *(f"annotation.{name}" for name in annotation_fields(record.annotations)),
+    ]
+    checkup.is_named_after_patient = bool(fields_in_name({"patient_id": record.patient_id}, record.slide_id))
+    for what, name, where in (
+        ("slide_id", record.slide_id, "every table, picture and file name; give it another one in slides.csv"),
+        (
+            "path",
+            "/".join(record.path.parts[-_PATH_PARTS:]),
+            "the study's copy of slides.csv and in messages; rename it",
+        ),
+    ):
+        if found := fields_in_name(fields, name):
+            text = f"its {what} has the text of {', '.join(found)}, which may name a patient, and appears in {where}"
+            checkup.add(Code.PRIVATE_NAME, Severity.WARNING, text)
 
 
 def _probes_over_slide(slide: Slide) -> dict[str, Box]:

@@ -336,3 +336,39 @@ def test_scanners_slides_have_no_errors_but_missing_labels(shared_data: Path, tm
     for slide in json.loads(report.read_text(encoding="utf-8"))["slides"]:
         codes = [finding["code"] for finding in slide["findings"]]
         assert codes == ["no-label", *alike[slide["slide_id"]]], slide
+
+
+def test_what_may_name_a_patient_is_named_on_its_slides_and_no_text_of_it_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("plain", "miller_1"):
+        write_islands(tmp_path / f"{name}.tif")
+    drawing = {"type": "FeatureCollection", "features": [], "description": "seen by Dr Grey"}
+    (tmp_path / "a.geojson").write_text(json.dumps(drawing), encoding="utf-8")
+    path = tmp_path / "slides.csv"
+    path.write_text(
+        "slide_id,part,path,annotation,patient_id\nplain,Test,plain.tif,a.geojson,\nmiller_1,Test,miller_1.tif,,Miller\n",
+        encoding="utf-8",
+    )
+    report = tmp_path / "report.json"
+    main(arguments(path, report=report))
+    printed = capsys.readouterr().out
+    assert "What may name a patient" in printed
+    assert "field annotation.description, on 1 of 2 slide(s): plain" in printed
+    assert "slide_id has the text of patient_id, on 1 of 2 slide(s): miller_1" in printed
+    assert "Grey" not in printed + report.read_text(encoding="utf-8")
+    first, second = json.loads(report.read_text(encoding="utf-8"))["slides"]
+    assert first["private_fields"] == ["annotation.description"]
+    assert (first["is_named_after_patient"], second["is_named_after_patient"]) == (False, True)
+
+
+@pytest.mark.shared_data
+def test_a_slide_id_and_a_path_with_a_patients_text_are_a_warning(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The NDPI file has the word `fixture` as its reference, as others have the number on the label."""
+    shutil.copyfile(shared_data / "fixtures" / "ndpi" / "pif_kidney.ndpi", tmp_path / "fixture-7.ndpi")
+    main(arguments(write_manifest(tmp_path, "fixture_7,Test,fixture-7.ndpi,,\n"), target_mpp=0.92))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("warning private-name: its slide_id has the text of hamamatsu.Reference, which may name") == 1
+    assert printed.count("warning private-name: its path has the text of hamamatsu.Reference, which may name") == 1
