@@ -29,6 +29,10 @@ _PLACE_PX = 12
 _WHITE_FROM = 253
 _CELLS = 4
 """Pixels along an edge that a place is reduced to before it is compared."""
+_NOT_WHITE = 230
+"""Of 255, the part of such a pixel from which it was not blanked."""
+_FEWEST_CELLS = 16
+"""Of these pixels, from which their correlation says anything."""
 
 
 class TissueError(SlideError):
@@ -108,21 +112,19 @@ def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:
     shown = [_cells(overview[box.slices()]) for box in places]
     boxes_level0_px = [box.scaled(TISSUE_MPP / slide.resolution.mpp_level0) for box in places]
     for level in {slide.resolution.level, 0} - {slide.overview_level(TISSUE_MPP)}:
-        pairs = [
-            (picture, _cells(other))
-            for picture, other in zip(shown, slide.read_places(level, boxes_level0_px, mpp=TISSUE_MPP), strict=True)
-            if other is not None
-        ]
-        # Single tiles may lack on a level, which coverage tells of; but not most of what shows tissue.
-        there = [pair for pair in pairs if pair[1].min() < _WHITE_FROM]
-        pairs = there if 2 * len(there) >= len(pairs) else pairs
+        read = slide.read_places(level, boxes_level0_px, mpp=TISSUE_MPP)
+        pairs = [(picture, other) for picture, other in zip(shown, read, strict=True) if other is not None]
         if not pairs:
             continue
-        alike = correlation(*(np.array(side, dtype=np.float32) for side in zip(*pairs, strict=True)))
-        if alike is not None and alike < LEAST_CORRELATION:
+        here, there = np.array([picture for picture, _ in pairs]), np.array([_cells(other) for _, other in pairs])
+        # What lacks on a level, or was blanked, is no other picture: where it is read, coverage tells of it.
+        is_there = np.array([_cells((other.min(axis=-1) < _WHITE_FROM) * np.uint8(255)) for _, other in pairs]) >= _NOT_WHITE
+        num = int(is_there.sum())
+        alike = correlation(here[is_there].astype(np.float32), there[is_there].astype(np.float32))
+        if num >= _FEWEST_CELLS and alike is not None and alike < LEAST_CORRELATION:
             raise TissueError(
                 f"{slide.path}: its levels {slide.overview_level(TISSUE_MPP)} and {level} show different pictures "
-                f"(correlation {alike:.2f} over {len(pairs)} places of contrast, expected {LEAST_CORRELATION}): "
+                f"(correlation {alike:.2f} over {num} squares of contrast, expected {LEAST_CORRELATION}): "
                 "the file may hold a second image, or levels that do not lie on each other; convert the slide"
             )
 
