@@ -68,6 +68,9 @@ class DoctorArguments:
     """um per pixel that the network will see."""
     mpp_tolerance: float = ShardConfig.mpp_tolerance
     """Relative deviation up to which a level is used without resampling."""
+    each_cell: bool = True
+    """Read all tissue, as inference does, and name what is not in the file or not what its overview shows; else some
+    places alone are read, in a fraction of the time."""
     strict: bool = False
     """Exit with 1 for warnings, too, and for what a whole study would lack."""
 
@@ -90,14 +93,23 @@ class Diagnosis:
         return len(of_manifest) + sum(checkup.count(severity) for checkup in self.checkups)
 
 
-def open_checks(manifest: Manifest, *, target_mpp: float, mpp_tolerance: float) -> Callable[[str], SlideCheckup]:
+def open_checks(
+    manifest: Manifest, *, target_mpp: float, mpp_tolerance: float, each_cell: bool
+) -> Callable[[str], SlideCheckup]:
     """The work of one process: it checks a slide of the manifest."""
     # What tifffile would log about a damaged file becomes a finding.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
     def check(slide_id: str) -> SlideCheckup:
         record, sections = manifest.slide(slide_id), manifest.sections_of(slide_id)
-        return check_slide(record, sections, manifest.kinds, target_mpp=target_mpp, mpp_tolerance=mpp_tolerance)
+        return check_slide(
+            record,
+            sections,
+            manifest.kinds,
+            target_mpp=target_mpp,
+            mpp_tolerance=mpp_tolerance,
+            each_cell=each_cell,
+        )
 
     return check
 
@@ -165,6 +177,7 @@ def _in_order(manifest: Manifest, slide_ids: Sequence[str], arguments: DoctorArg
         manifest.only(slide_ids),
         target_mpp=arguments.target_mpp,
         mpp_tolerance=arguments.mpp_tolerance,
+        each_cell=arguments.each_cell,
     )
     done: dict[str, SlideCheckup] = {}
     waiting = deque(slide_ids)
@@ -180,7 +193,8 @@ def _lost(manifest: Manifest, slide_id: str, failure: Failure) -> SlideCheckup:
     checkup = begin_checkup(manifest.slide(slide_id), manifest.sections_of(slide_id))
     code, advice = Code.CRASH, "the file may be damaged: open it in a viewer, copy or convert it"
     if failure.error == TIMED_OUT:
-        code, advice = Code.TIMEOUT, "look at the file and its storage, or give it more with --timeout-s"
+        code = Code.TIMEOUT
+        advice = "look at the file and its storage, give it more with --timeout-s, or read less with --no-each-cell"
     checkup.add(code, Severity.ERROR, f"the check ended without a result: {failure.reason}; {advice}")
     return checkup
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from bccdist.configuration import CELL_PX, Blending, Psi
 from bccdist.errors import NotFiniteError
 from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, place_patches
-from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
 from bccdist.heatmaps.soundness import unsound_patch
 from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, are_probabilities
 from bccdist.slides.ahead import one_ahead
+from bccdist.slides.cell_rows import CellRow, ReadingTally, readable_rows
 from bccdist.slides.level import WHITE
 from bccdist.slides.slide import Slide
 

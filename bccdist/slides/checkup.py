@@ -15,13 +15,15 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from bccdist.configuration import CELL_PX
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
 from bccdist.slides.annotations.contradictions import TwoKindsError, contradiction, require_one_kind
 from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
-from bccdist.slides.geometry import Box
+from bccdist.slides.cell_rows import ReadingTally, readable_rows
+from bccdist.slides.geometry import Box, cell_shape, tissue_cells
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.private_fields import annotation_fields, fields_in_name, private_fields, private_images
 from bccdist.slides.scales import Scale, scale_of
@@ -156,7 +158,13 @@ class SlideCheckup:
 
 
 def check_slide(
-    record: SlideRecord, sections: Sequence[SectionRecord], kinds: Kinds, *, target_mpp: float, mpp_tolerance: float
+    record: SlideRecord,
+    sections: Sequence[SectionRecord],
+    kinds: Kinds,
+    *,
+    target_mpp: float,
+    mpp_tolerance: float,
+    each_cell: bool = True,
 ) -> SlideCheckup:
     """Open a slide, read it on trial, and hold its annotation and sections against its tissue.
 
@@ -166,6 +174,8 @@ def check_slide(
         kinds: what the names in annotations mean.
         target_mpp: um per pixel that the network sees.
         mpp_tolerance: relative deviation up to which a level is used without resampling.
+        each_cell: whether all tissue is read and held against the overview, as it is in inference; False reads some
+            places alone, and notes that.
     """
     checkup = begin_checkup(record, sections)
     if not record.path.exists():
@@ -187,6 +197,10 @@ def check_slide(
         if tissue is None:
             return checkup
         _check_tissue(checkup, slide, tissue)
+        if each_cell:
+            _check_cells(checkup, slide, tissue)
+        else:
+            checkup.notes.append("that all of its tissue is in the file, and is that of its overview, was not checked")
         _check_annotations(checkup, slide, tissue, record, kinds)
         _check_sections(checkup, slide, tissue, sections)
     return checkup
@@ -352,16 +366,6 @@ def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]
         severity = Severity.ERROR if checkup.part.is_annotated else Severity.WARNING
         text = f"no tissue was found; look at the slide, and take it out of {checkup.part.value} if it is empty"
         checkup.add(Code.NO_TISSUE, severity, text)
-    scale = slide.resolution.mpp / TISSUE_MPP
-    lacking = [box for box in slide.absent_boxes() if tissue[box.scaled(scale).slices()].any()]
-    if lacking:
-        factor = slide.resolution.downsample
-        text = (
-            f"{len(lacking)} tiles under tissue are not in the file, the first at level-0 px "
-            f"({round(lacking[0].x * factor)}, {round(lacking[0].y * factor)}): their sections will be for review; "
-            "export or scan it again"
-        )
-        checkup.add(Code.ABSENT_TISSUE, Severity.ERROR if checkup.part.is_annotated else Severity.WARNING, text)
     # Corners and centre are glass on most slides, and a broken tile may lie under tissue alone.
     places = {}
     for box in found[:MOST_TISSUE_PROBES]:
@@ -375,6 +379,26 @@ def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]
             colour = "white" if image.min() >= _WHITE_FROM else "black"
             text = f"the {place} is all {colour} when read: its levels show different things; scan it again"
             checkup.add(Code.BLANK_TISSUE, Severity.WARNING, text)
+
+
+def _check_cells(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]) -> None:
+    """Read all tissue as inference does, and say which cells lack it or show something else than the overview."""
+    resolution = slide.resolution
+    shape = cell_shape(slide.width_px, slide.height_px, cell_px=CELL_PX)
+    needed = tissue_cells(tissue, shape=shape, pixels_per_cell=CELL_PX * resolution.mpp / TISSUE_MPP)
+    tally = ReadingTally()
+    unread = np.array([cell_row.unread for cell_row in readable_rows(slide, needed, tally, tissue)])
+    if not unread.any():
+        return
+    row, col = np.argwhere(unread)[0].tolist()
+    corner = f"({round(col * CELL_PX * resolution.downsample)}, {round(row * CELL_PX * resolution.downsample)})"
+    what = "the slide is refused" if checkup.part.is_annotated else "their sections will be for review"
+    reason = tally.unread_reason.replace(f"{slide.path}: ", "")
+    text = (
+        f"{tally.num_unread_cells} of {int(needed.sum())} cells of {CELL_PX * resolution.mpp:.0f} um with tissue are "
+        f"not read, the first at level-0 px {corner}: {reason}; {what}: export or scan it again"
+    )
+    checkup.add(Code.ABSENT_TISSUE, Severity.ERROR if checkup.part.is_annotated else Severity.WARNING, text)
 
 
 def _deepest(tissue: NDArray[np.bool_], box: Box) -> tuple[int, int]:

@@ -305,12 +305,6 @@ class Slide:
             pixels[:, start * cell_px : end * cell_px] = WHITE
         return PixelsThere(pixels, is_absent)
 
-    def absent_boxes(self) -> list[Box]:
-        """Tiles that the file does not hold, in the target frame; none where OpenSlide reads, which does not tell."""
-        if not isinstance(self._source, TileLevel):
-            return []
-        return [tile.scaled(1 / self._step) for tile in self._source.boxes(that_are_there=False)]
-
     def overview_px(self, mpp: float) -> int:
         """How many pixels `thumbnail` reads for a picture at about `mpp` um/px."""
         width, height = self._handle.level_dimensions[self.overview_level(mpp)]
@@ -415,7 +409,7 @@ def _fill_from(source: TileLevel, image: NDArray[np.uint8], is_absent: NDArray[n
     """
     size_px = (image.shape[1], image.shape[0])
     step = (source.size_px[0] / size_px[0], source.size_px[1] / size_px[1])
-    for tile in source.boxes(that_are_there=True):
+    for tile in source.boxes_there():
         x, y = int(tile.x / step[0]), int(tile.y / step[1])
         x_end, y_end = math.ceil(tile.x_end / step[0]), math.ceil(tile.y_end / step[1])
         box = Box(x, y, x_end - x, y_end - y).intersection(Box(0, 0, *size_px))

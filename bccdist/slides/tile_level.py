@@ -143,11 +143,11 @@ class TileLevel:
         image[is_absent] = WHITE
         return is_absent
 
-    def boxes(self, *, that_are_there: bool) -> Iterator[Box]:
-        """The tiles that the file holds, or those that it does not, as boxes of the level."""
+    def boxes_there(self) -> Iterator[Box]:
+        """The tiles that the file holds, as boxes of the level."""
         width, height = self._tile_px
         is_there = self._grid.extents[..., 1].any(axis=-1)
-        for row, col in np.argwhere(is_there == that_are_there).tolist():
+        for row, col in np.argwhere(is_there).tolist():
             yield Box(col * width, row * height, width, height)
 
     def odd_places(self) -> list[Place]:

@@ -118,10 +118,13 @@ def _refuse_other_picture(slide: Slide, overview: NDArray[np.uint8]) -> None:
             continue
         here, there = np.array([picture for picture, _ in pairs]), np.array([_cells(other) for _, other in pairs])
         # What lacks on a level, or was blanked, is no other picture: where it is read, coverage tells of it.
-        is_there = np.array([_cells((other.min(axis=-1) < _WHITE_FROM) * np.uint8(255)) for _, other in pairs]) >= _NOT_WHITE
+        not_white = [(other.min(axis=-1) < _WHITE_FROM).astype(np.uint8) * 255 for _, other in pairs]
+        is_there = np.array([_cells(each) for each in not_white]) >= _NOT_WHITE
         num = int(is_there.sum())
+        if num < _FEWEST_CELLS:
+            continue
         alike = correlation(here[is_there].astype(np.float32), there[is_there].astype(np.float32))
-        if num >= _FEWEST_CELLS and alike is not None and alike < LEAST_CORRELATION:
+        if alike is not None and alike < LEAST_CORRELATION:
             raise TissueError(
                 f"{slide.path}: its levels {slide.overview_level(TISSUE_MPP)} and {level} show different pictures "
                 f"(correlation {alike:.2f} over {num} squares of contrast, expected {LEAST_CORRELATION}): "

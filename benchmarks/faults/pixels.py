@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 import tifffile
 
-from benchmarks.faults.fault import Fault, Trial
+from benchmarks.faults.fault import Fault, Outcome, Seen, Trial
 from benchmarks.faults.results import EXACT, NEAR
 from benchmarks.faults.slide_files import (
     MPP,
@@ -24,7 +24,7 @@ from benchmarks.faults.slide_files import (
     write_svs,
     write_tiff,
 )
-from benchmarks.faults.slide_trials import Changed, slide_fault
+from benchmarks.faults.slide_trials import Changed, new_findings, slide_fault
 
 KIND = "pixels"
 _SVS_LEVEL_1 = 2
@@ -81,6 +81,28 @@ def _coarse_svs_emptied(trial: Trial) -> Changed:
     path = write_svs(trial.folder / "changed.svs", levels_of(trial.scene.picture, (2, 4)), mpp=2 * MPP)
     _empty(trial, path, 0, downsample=2)
     return Changed(path=path, like=trial.scene.jpeg)
+
+
+def _part_emptied(*, is_svs: bool, share: float | None = None, is_lost: bool = True) -> _Make:
+    """A level 0 at the target's um/px, of which the left part is without bytes, or white."""
+
+    def make(trial: Trial) -> Changed:
+        levels = levels_of(trial.scene.picture, (2, 4))
+        num_cols = -(-levels[0].shape[1] // 256)
+        part = max(1, round(num_cols * (trial.rng.uniform(0.4, 0.95) if share is None else share)))
+        if not is_lost:
+            levels[0][:, : 256 * part] = 255
+        path = trial.folder / "changed.tif"
+        if is_svs:
+            path = write_svs(path.with_suffix(".svs"), levels, mpp=2 * MPP)
+        else:
+            path = write_tiff(path, pages_of(levels, mpp=2 * MPP))
+        if is_lost:
+            rows = range(-(-levels[0].shape[0] // 256))
+            set_tiles(path, 0, [(row * num_cols + col, 0, 0) for row in rows for col in range(part)])
+        return Changed(path=path, like=trial.scene.jpeg)
+
+    return make
 
 
 def _place_emptied(*, is_svs: bool) -> _Make:
@@ -229,6 +251,15 @@ def _other_picture(trial: Trial, downsample: int) -> Picture:
     return levels_of(picture, (downsample,))[0]
 
 
+def _white_tile(trial: Trial) -> Changed:
+    """A tile of tissue whose bytes are those of a white one."""
+    levels = levels_of(trial.scene.picture)
+    row, col = trial.scene.tissue_tiles(downsample=2)[-1]
+    levels[1][256 * row : 256 * (row + 1), 256 * col : 256 * (col + 1)] = 255
+    path = write_tiff(trial.folder / "changed.tif", pages_of(levels))
+    return Changed(path=path, like=trial.scene.jpeg)
+
+
 def _second_of_its_size(level: int, place: int, *, is_reduced: bool, is_tiled: bool = True) -> _Make:
     """A page of a level's size that shows something else, at a place among the pages."""
 
@@ -277,7 +308,19 @@ def _planes(order: Sequence[int]) -> _Make:
     return make
 
 
-FAULTS: tuple[Fault, ...] = tuple(
+def _doctor_fault(name: str, make: _Make) -> Fault:
+    """A fault that the doctor has to find, before any job."""
+
+    def run(trial: Trial) -> Seen:
+        codes = {"absent-tissue", "unreadable", "uncertain-tissue", "not-opened"} & set(
+            new_findings(trial, make(trial))
+        )
+        return Seen(Outcome.FINDING, ", ".join(codes)) if codes else Seen(Outcome.SILENT, "the doctor says nothing")
+
+    return Fault(kind=KIND, name=f"doctor: {name}", run=run)
+
+
+_READ_FAULTS: tuple[Fault, ...] = tuple(
     slide_fault(KIND, name, make)
     for name, make in (
         ("svs: tiles of level 1 without bytes", _svs_emptied((_SVS_LEVEL_1, 2, 2))),
@@ -288,6 +331,12 @@ FAULTS: tuple[Fault, ...] = tuple(
         ("svs: the only fine tile without bytes", _coarse_svs_emptied),
         ("svs: a piece of a section without bytes on all levels", _place_emptied(is_svs=True)),
         ("svs: no level-0 tile, another one below", _mixed_up_below),
+        ("tiff: most of the level that is read without bytes", _part_emptied(is_svs=False)),
+        ("tiff: all of the level that is read without bytes", _part_emptied(is_svs=False, share=1.0)),
+        ("tiff: most of the level that is read white", _part_emptied(is_svs=False, is_lost=False)),
+        ("tiff: all of the level that is read white", _part_emptied(is_svs=False, share=1.0, is_lost=False)),
+        ("svs: most of the level that is read without bytes", _part_emptied(is_svs=True)),
+        ("svs: most of the level that is read white", _part_emptied(is_svs=True, is_lost=False)),
         ("tiff: tiles of level 0 without bytes", _tiff_emptied(0, 1)),
         ("tiff: tiles of level 1 without bytes", _tiff_emptied(1, 2)),
         ("tiff: tiles of level 1 without bytes, with an offset", _tiff_emptied(1, 2, has_offset=True)),
@@ -321,3 +370,15 @@ FAULTS: tuple[Fault, ...] = tuple(
         ("svs: tiled thumbnail of level 1's size", _svs_thumbnail_of_a_level(is_tiled=True)),
     )
 )
+_FOUND_FAULTS: tuple[Fault, ...] = tuple(
+    _doctor_fault(name, make)
+    for name, make in (
+        ("tiles of the level that is read without bytes", _tiff_emptied(1, 2)),
+        ("most of the level that is read without bytes", _part_emptied(is_svs=False)),
+        ("svs: most of the level that is read white", _part_emptied(is_svs=True, is_lost=False)),
+        ("tile with noise", _corrupted(_noise)),
+        ("tile beyond the file's end", _beyond_the_end),
+        ("a white tile", _white_tile),
+    )
+)
+FAULTS: tuple[Fault, ...] = (*_READ_FAULTS, *_FOUND_FAULTS)

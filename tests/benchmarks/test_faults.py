@@ -9,7 +9,7 @@ import pytest
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import SlideError
-from bccdist.heatmaps import reading
+from bccdist.slides import cell_rows
 from bccdist.slides.slide import Slide
 from benchmarks.faults.__main__ import failure_lines, table, try_all
 from benchmarks.faults.catalogue import FAULTS
@@ -58,7 +58,7 @@ def paler_slides(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]
     def let_pass() -> None:
         monkeypatch.setattr(Slide, "read_into", read_into)
         # Held against the overview, such cells would be found unread.
-        monkeypatch.setattr(reading, "unread_cells", lambda _row, _seen, needed, **_: np.zeros_like(needed))
+        monkeypatch.setattr(cell_rows, "unread_cells", lambda _row, _seen, needed, **_: np.zeros_like(needed))
 
     return let_pass
 

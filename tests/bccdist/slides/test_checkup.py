@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -173,6 +174,70 @@ def test_an_unreadable_piece_of_tissue_is_placed(slide_path: Path, monkeypatch: 
     text = only(check(slide_path), Code.UNREADABLE, Severity.ERROR)
     assert text.startswith("1 of 2 places cannot be read (tissue at level-0 px (")
     assert text.endswith("): cannot decode level 0")
+
+
+class Hole(NamedTuple):
+    """What the level that is read shows in a place of tissue, where its overview is whole."""
+
+    name: str
+    colour: tuple[int, int, int] | None
+    """None for a tile that is not in the file."""
+    part: Part = Part.TEST
+    severity: Severity = Severity.WARNING
+
+
+HOLES = [
+    Hole("lost", None),
+    Hole("blank", (255, 255, 255)),
+    Hole("black", (0, 0, 0)),
+    Hole("other tissue", (150, 90, 190)),
+    Hole("lost, where patches are cut", None, Part.TRAINING, Severity.ERROR),
+]
+
+
+def write_hole(path: Path, hole: Hole) -> Path:
+    """An island of 3 x 3 tiles at level 0, of which one tile away from where it is deepest shows something else."""
+    picture = islands_picture(1280, 1280, (256, 256, 768, 768), noise=3.0)
+    overview = cv2.resize(picture, (320, 320), interpolation=cv2.INTER_AREA)
+    if hole.colour is not None:
+        picture[768:1024, 768:1024] = hole.colour
+    with tifffile.TiffWriter(path) as tiff:
+        for level, pixels in enumerate((picture, overview)):
+            tiff.write(
+                pixels,
+                tile=(256, 256),
+                compression="deflate",
+                photometric="rgb",
+                subfiletype=int(level > 0),
+                resolution=(1e4 / MPP / 4**level,) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    if hole.colour is None:
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            counts = list(tiff.pages[0].databytecounts)
+            counts[3 * 5 + 3] = 0
+            tiff.pages[0].tags["TileByteCounts"].overwrite(counts)
+    return path
+
+
+@pytest.mark.parametrize("hole", HOLES, ids=lambda hole: hole.name)
+def test_tissue_that_inference_would_not_read_is_found_and_placed(tmp_path: Path, hole: Hole) -> None:
+    path = write_hole(tmp_path / "a.tif", hole)
+    sections = (section(0, box=Box(256, 256, 768, 768)),)
+    found = check(path, sections, part=hole.part).findings
+    (text,) = (finding.text for finding in found if finding.code is Code.ABSENT_TISSUE)
+    assert {finding.severity for finding in found if finding.code is Code.ABSENT_TISSUE} == {hole.severity}
+    assert text.startswith("1 of 9 cells of 512 um with tissue are not read, the first at level-0 px (768, 768): ")
+
+
+def test_where_not_all_tissue_was_read_the_checkup_says_so(tmp_path: Path) -> None:
+    path = write_hole(tmp_path / "a.tif", HOLES[0])
+    record = SlideRecord(slide_id="a", part=Part.TEST, path=path)
+    sections = (section(0, box=Box(256, 256, 768, 768)),)
+    quick = check_slide(record, sections, DEFAULT_KINDS, target_mpp=MPP, mpp_tolerance=0.1, each_cell=False)
+    assert not quick.findings
+    assert "was not checked" in quick.notes[-1]
 
 
 def test_a_large_resampling_is_a_warning(slide_path: Path) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from synthetic_slides import GLASS, islands_picture, write_slide
 
 from bccdist.parts import Part
+from bccdist.slides.cell_rows import ReadingTally, readable_rows
 from bccdist.slides.checkup import Code, Severity, check_slide
-from bccdist.slides.geometry import Box
+from bccdist.slides.geometry import Box, tissue_cells
 from bccdist.slides.manifest import DEFAULT_KINDS, SectionRecord, SlideRecord
 from bccdist.slides.sections import find_sections
 from bccdist.slides.slide import Slide
@@ -149,6 +150,31 @@ def test_a_level_of_another_picture_is_refused_though_its_size_fits(tmp_path: Pa
         pytest.raises(TissueError, match="show different pictures"),
     ):
         tissue_mask(slide)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.85, 1.0])
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "blanked"])
+def test_a_level_that_lacks_tissue_is_no_other_picture_and_its_tissue_is_unread(
+    tmp_path: Path, share: float, is_lost: bool
+) -> None:
+    picture = islands_picture(2400, 1600, *ISLANDS, noise=2)
+    levels = [picture, picture[::2, ::2].copy(), picture[::8, ::8]]
+    num_cols = round(5 * share)
+    if not is_lost:
+        levels[1][:, : 256 * num_cols] = 255
+    path = write_levels(tmp_path / "a.tif", *levels)
+    if is_lost:
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            counts = list(tiff.pages[1].databytecounts)
+            kept = [count if place % 5 >= num_cols else 0 for place, count in enumerate(counts)]
+            tiff.pages[1].tags["TileByteCounts"].overwrite(kept)
+    with Slide(path, target_mpp=2 * MPP) as slide:
+        tissue = tissue_mask(slide, for_sections=True)
+        assert len(find_sections(tissue)) == len(ISLANDS)
+        needed = tissue_cells(tissue, shape=(4, 5), pixels_per_cell=256 * 2 * MPP / 8.0)
+        unread = [row.unread for row in readable_rows(slide, needed, ReadingTally(), tissue)]
+    lacks = needed & (np.arange(5) < num_cols)
+    assert np.array_equal(np.array(unread), lacks)
 
 
 @pytest.mark.shared_data

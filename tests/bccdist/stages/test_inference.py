@@ -471,8 +471,8 @@ def test_a_slide_that_kills_the_worker_costs_itself_alone_and_the_networks_are_l
 
 def test_reading_results_does_not_import_torch() -> None:
     names = [
+        "slides.cell_rows",
         "heatmaps.layout",
-        "heatmaps.reading",
         "heatmaps.store",
         "speedups.record",
         "stages.inference_identity",

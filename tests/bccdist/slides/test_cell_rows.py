@@ -9,7 +9,7 @@ import tifffile
 from heatmap_slides import MPP, damage_tile, grey_picture, write_slide
 from numpy.typing import NDArray
 
-from bccdist.heatmaps.reading import CellRow, ReadingTally, readable_rows
+from bccdist.slides.cell_rows import CellRow, ReadingTally, readable_rows
 from bccdist.slides.slide import Slide
 
 
