@@ -15,7 +15,7 @@ from jobs.pack_model import PackArguments, pack
 def test_the_command_says_what_it_packed(tmp_path: Path) -> None:
     study = write_model_study(tmp_path / "study")
     out = tmp_path / "models" / "bcc.model"
-    said = pack(PackArguments(study=study.root, out=out))
+    said = pack(PackArguments(study=study.root, out=out, feature_patches=0))
     assert said.startswith(f"{out}: resnet34_ds, width 4, epoch 2, t_p 0.05, t_A 1280 um2, ")
     assert read_model(out).description.network.setting == "resnet34_ds"
 
@@ -25,6 +25,7 @@ def test_the_command_says_what_it_packed(tmp_path: Path) -> None:
     [
         (["nowhere"], "error: nowhere is no study"),
         (["study", "--setting", "unet"], "error: nothing was selected for unet; selected were resnet34_ds"),
+        (["study"], "or pack without reference features (--feature-patches 0)"),
     ],
 )
 def test_a_study_that_is_not_far_enough_is_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:
