@@ -23,6 +23,8 @@ class Spec:
     """A line that stands alone."""
     summary: Summary = "never"
     """Whether the summary makes it: "always" needs parquet alone, "with pictures" reads slides and heatmaps."""
+    of_study_alone: bool = False
+    """Whether it rests on a training or on slides of Validation, which a cohort has not."""
 
     def load(self) -> Callable[..., Any]:
         """The function itself."""
@@ -31,12 +33,16 @@ class Spec:
         return loaded
 
 
-def _table(name: str, about: str, *, function: str = "", summary: Summary = "always") -> Spec:
-    return Spec(name=name, function=function or f"analysis.tables.{name}:write_{name}", about=about, summary=summary)
+def _table(
+    name: str, about: str, *, function: str = "", summary: Summary = "always", of_study_alone: bool = False
+) -> Spec:
+    function = function or f"analysis.tables.{name}:write_{name}"
+    return Spec(name=name, function=function, about=about, summary=summary, of_study_alone=of_study_alone)
 
 
-def _figure(name: str, about: str) -> Spec:
-    return Spec(name=name, function=f"analysis.pictures.{name}:write_{name}", about=about, summary="with pictures")
+def _figure(name: str, about: str, *, of_study_alone: bool = False) -> Spec:
+    function = f"analysis.pictures.{name}:write_{name}"
+    return Spec(name=name, function=function, about=about, summary="with pictures", of_study_alone=of_study_alone)
 
 
 SPECS = {
@@ -61,7 +67,7 @@ SPECS = {
             about="Corrected labels for the selection and all tables",
         ),
         _table("table1", "Table 1: slides, annotations and section labels (section 2.1)"),
-        _table("table2", "Table 2: patches before and after balancing (section 2.3)"),
+        _table("table2", "Table 2: patches before and after balancing (section 2.3)", of_study_alone=True),
         _table("table3", "Table 3: the selected models on Validation I + II (section 2.5)"),
         _table("stability", "How much the choice of thresholds matters"),
         _table("verdict_counts", "How many slides and sections were judged, and how; needs no labels"),
@@ -75,9 +81,11 @@ SPECS = {
         _table("error_groups", "Where the wrong verdicts on Test are"),
         _table("flip_shifts", "How small a shift of probability would change verdicts, by verdict"),
         _table("nearest_verdicts", "The verdicts that the smallest shifts of probability would change"),
-        _table("triage", "Which sections a model may sort out by itself, and which a person must see"),
+        _table(
+            "triage", "Which sections a model may sort out by itself, and which a person must see", of_study_alone=True
+        ),
         _table("table5", "Table 5: each decoder block as the output (section 3.1)"),
-        _table("merge_weights", "What each block adds to the linear merge (eq. 2)"),
+        _table("merge_weights", "What each block adds to the linear merge (eq. 2)", of_study_alone=True),
         _table(
             "verdict_table",
             "The verdict on every section by the chosen models",
@@ -87,10 +95,10 @@ SPECS = {
         _table("learning_curves", "How the settings learn (section 2.5)", summary="never"),
         _table("beside_paper", "The study's results beside the paper's", summary="never"),
         _figure("figure2", "Figure 2: labels of the sections of Test slides (section 2.1)"),
-        _figure("figure4", "Figure 4: the settings on patches of Validation I (section 3)"),
+        _figure("figure4", "Figure 4: the settings on patches of Validation I (section 3)", of_study_alone=True),
         _figure("figure6", "Figure 6: correctly classified sections of Test (section 3)"),
         _figure("figure7", "Figure 7: a section that was wrongly called Tumor (section 3)"),
-        _figure("figure8", "Figure 8: what each decoder block says (section 3.1)"),
+        _figure("figure8", "Figure 8: what each decoder block says (section 3.1)", of_study_alone=True),
         Spec(
             name="overlays",
             function="analysis.pictures.overlays:draw_overlays",

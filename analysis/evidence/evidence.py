@@ -1,6 +1,6 @@
 """What a study's tables and pictures rest on; each piece is read once, when it is asked for first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,17 +9,18 @@ import pyarrow as pa
 
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
+from bccdist.models.model_file import ModelFile, read_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
-from bccdist.slides.manifest import Manifest
+from bccdist.slides.manifest import Manifest, SectionRecord, read_sections
 from bccdist.study import manifest_of_study
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A study's manifest, ledger and selection, as far as they are there: what is not there is an error when asked."""
+    """Manifest, ledger and selection of a study or cohort; what is not there is an error when it is asked for."""
 
     root: Path
     """The study's folder."""
@@ -31,6 +32,20 @@ class Evidence:
         """The places of the study's files."""
         return StudyPaths(self.root, shown_in=self.shown_in)
 
+    @property
+    def is_cohort(self) -> bool:
+        """Whether network and thresholds came with a model, instead of from a training of its own."""
+        return self.paths.model.exists()
+
+    @cached_property
+    def model(self) -> ModelFile:
+        """The model of a cohort.
+
+        Raises:
+            ModelError: it is damaged, or of a newer version.
+        """
+        return read_model(self.paths.model)
+
     @cached_property
     def manifest(self) -> Manifest:
         """The study's slides and sections.
@@ -40,6 +55,28 @@ class Evidence:
             ManifestError: its manifest has faults.
         """
         return manifest_of_study(self.root)
+
+    @cached_property
+    def labelled_manifest(self) -> Manifest:
+        """The manifest with the labels that the ledger takes: where there are later ones, those.
+
+        Sections that were found on slides of which the manifest names none come from the later labels.
+
+        Raises:
+            ConfigurationError: the folder is no study.
+            ManifestError: its manifest or the file of later labels has faults.
+        """
+        if not self.paths.labels.exists():
+            return self.manifest
+        later = read_sections(self.paths.labels)
+        by_section = {(section.slide_id, section.section_id): section for section in later}
+        named = [
+            _relabelled(section, by_section.get((section.slide_id, section.section_id), section))
+            for section in self.manifest.sections
+        ]
+        without = {slide.slide_id for slide in self.manifest.slides} - {section.slide_id for section in named}
+        found = [section for section in later if section.slide_id in without]
+        return replace(self.manifest, sections=(*named, *found))
 
     @cached_property
     def ledger(self) -> pa.Table:
@@ -85,3 +122,14 @@ class Evidence:
     def write(self, table: Table) -> Table:
         """Write a table to its folder of the study; returns it with its place."""
         return table.write(self.paths.shown() / table.folder)
+
+
+def _relabelled(section: SectionRecord, later: SectionRecord) -> SectionRecord:
+    """A section where it is, with what a later row says of its label."""
+    return replace(
+        section,
+        label=later.label,
+        labelled_by=later.labelled_by,
+        labelled_at=later.labelled_at,
+        prefilled=later.prefilled,
+    )

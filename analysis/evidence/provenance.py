@@ -10,6 +10,8 @@ from bccdist.configuration import read_claimed
 from bccdist.errors import EventLogError
 from bccdist.failures import read_reason
 from bccdist.files import read_json
+from bccdist.models.model_file import ModelFile
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.slides.manifest import Manifest
@@ -25,6 +27,31 @@ def facts(paths: StudyPaths, manifest: Manifest) -> pd.DataFrame:
         ("manifest's digest", manifest.digest),
         ("labels", str(paths.labels) if paths.labels.exists() else "the ledger's, as of the inference"),
         ("code that jobs ran", ", ".join(sorted(path.stem for path in paths.code.glob("*.zip"))) or "not kept"),
+    ]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def model_facts(model: ModelFile) -> pd.DataFrame:
+    """What a cohort's slides were judged by: what, and its value."""
+    about = model.description
+    network, selection, trained = about.network, about.selection, about.trained_on
+    slides = {part.value: trained.num_slides.get(part.value, 0) for part in Part}
+    scanners = ", ".join(f"{name or 'not named'} ({num})" for name, num in sorted(trained.scanners.items()))
+    counts = ", ".join(f"{selection.counts[name]} {name.upper()}" for name in ("tp", "fn", "fp", "tn"))
+    of_sections = f"{selection.num_sections} sections of {selection.num_slides} slides"
+    unit = "um2" if selection.area_unit == "physical" else "um2 as if 1 um per pixel"
+    rows = [
+        ("model", f"{model.path.name}, digest {model.digest}"),
+        ("network", f"{network.setting}, width {network.width}, epoch {network.epoch}, {selection.psi}"),
+        ("weights", network.weights_digest),
+        ("input", f"{network.target_mpp:g} um per pixel, within {network.mpp_tolerance:.0%}"),
+        ("decision", f"t_p {selection.t_p:g}, t_A {selection.t_a_um2:g} {unit}"),
+        ("chosen on", f"Validation I + II of its study: {of_sections}: {counts}, which flatters it"),
+        ("trained on", f"{slides[Part.TRAINING.value]} slides; scanners: {scanners or 'not named'}"),
+        ("drawn slides", "PHANTOM: it was trained on drawn slides" if trained.phantom else "none: trained on tissue"),
+        ("its study's manifest", trained.manifest_digest),
+        ("licence", about.licence or "nobody named one"),
+        ("packed by", f"bccdist {about.made_by}"),
     ]
     return pd.DataFrame(rows, columns=["what", "value"])
 

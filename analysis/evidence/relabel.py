@@ -72,10 +72,15 @@ def relabel_study(
         raise ConfigurationError("give either a sections.csv or --remove")
     if sections is None:
         labels.unlink(missing_ok=True)
-        return "labels are the ledger's again; run the selection and the tables"
+        return f"labels are the ledger's again; now run\n{_next_commands(study)}"
     found = relabel(study, sections)
-    again = "the tables" if StudyPaths(study).model.exists() else "selection and tables"
-    said = f"{found.num_changed} section(s) have another label now ({labels}); run {again} again"
+    said = f"{found.num_changed} section(s) have another label now ({labels}); now run\n{_next_commands(study)}"
     if found.num_unknown:
         said += f"\nnote: {found.num_unknown} section(s) of the file are of slides that were not inferred"
     return said
+
+
+def _next_commands(study: Path) -> str:
+    """What has to run so that nothing shows the labels of before; a cohort's thresholds do not rest on its labels."""
+    selection = [] if StudyPaths(study).model.exists() else [f"  python analysis/make.py selection {study}"]
+    return "\n".join([*selection, f"  python jobs/launch_tables.py --study {study}"])

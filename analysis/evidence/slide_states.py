@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.verdict_table import no_rows
+from bccdist.errors import NothingToShowError
 from bccdist.failures import read_reason
 from bccdist.parts import Part
+from bccdist.sections import ledger
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
@@ -23,6 +26,8 @@ from bccdist.stages.stage import failures_name
 
 PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose slides get verdicts."""
+_READING = ["reader", "why_openslide", "read_s", "network_s"]
+"""What the ledger knows of a slide's reading."""
 
 
 class SlideState(StrEnum):
@@ -44,18 +49,18 @@ def slide_states(study: Evidence) -> pd.DataFrame:
     that was read; NaN without any), reader, why_openslide, read_s, network_s, phantom, phantom_weights.
 
     Raises:
-        LedgerError: nothing was selected, there is no ledger, or it has rows of other weights than those chosen.
+        LedgerError: nothing was selected, or the ledger is damaged or has rows of other weights than those chosen.
         NothingToShowError: no slide was worked on.
     """
     manifest, choices = study.manifest, study.choices
-    rows = rows_of(study.ledger, PARTS, final_only=True)
+    rows = rows_of(_ledger(study), PARTS, final_only=True)
     found = []
     for choice in choices:
         mine = rows.where(
             np.asarray((rows.frame["setting"] == choice.setting) & (rows.frame["epoch"] == choice.epoch), dtype=bool)
         )
         verdicts = section_verdicts(mine, choice)
-        # The same rows in the same order, with what the ledger knows of each slide's reading.
+        # Verdicts are the same rows in the same order.
         verdicts[_READING] = mine.frame[_READING].to_numpy()
         found += list(_of_choice(study, manifest, choice, verdicts))
     frame = pd.DataFrame(found)
@@ -66,7 +71,12 @@ def slide_states(study: Evidence) -> pd.DataFrame:
     return shown
 
 
-_READING = ["reader", "why_openslide", "read_s", "network_s"]
+def _ledger(study: Evidence) -> pa.Table:
+    """The ledger; where every slide failed there is none, and they are to be named all the same."""
+    try:
+        return study.ledger
+    except NothingToShowError:
+        return ledger.SCHEMA.empty_table()
 
 
 def _of_choice(

@@ -37,7 +37,7 @@ def no_rows(parts: list[Part], choices: list[Choice]) -> NothingToShowError:
     flags = " ".join(part.short for part in parts)
     return NothingToShowError(
         f"the ledger has no sections of {_names(parts)} for the chosen models ({epochs}); "
-        f"run the inference stage for {flags} with the chosen epochs"
+        f"run the inference stage for {flags} with the chosen epochs, where there are slides of it"
     )
 
 

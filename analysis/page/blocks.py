@@ -1,6 +1,7 @@
 """What a page of the analysis consists of, and how it becomes HTML."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ import pandas as pd
 from analysis.evidence.table import Table
 from bccdist import __version__
 
+_NUMBER = re.compile(r"([-+<]? ?[\d.,]+ ?%?|n/a|never|)( \(.*\))?")
+"""A cell that is a number, with what stands for one that is not known, and perhaps with a range or count behind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableBlock:
@@ -24,6 +28,11 @@ class TableBlock:
     notes: Sequence[str] = ()
     folded: bool = False
     kind: Literal["table"] = "table"
+
+    @property
+    def is_text(self) -> list[bool]:
+        """Which columns hold words, which stand at the left; numbers stand at the right."""
+        return [any(not _NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.heading))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from PIL import Image
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import shift_texts
-from analysis.evidence.provenance import costs, facts, failures, runs, slide_times
+from analysis.evidence.provenance import costs, facts, failures, model_facts, runs, slide_times
 from analysis.evidence.resampling import FIGURES
 from analysis.evidence.slide_states import SlideState
-from analysis.evidence.table import NotMade, Table, phantom_marks
+from analysis.evidence.table import NotMade, Table
 from analysis.outlines.region_margins import bounds_table
 from analysis.page.blocks import (
     GalleryBlock,
@@ -35,6 +35,7 @@ from analysis.page.blocks import (
 )
 from analysis.page.summary import Made, fault, make_tables, require_no_fault
 from analysis.pictures.shown_sections import section_picture
+from analysis.specs import SPECS
 from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
 from analysis.tables.learning_curves import write_learning_curves
@@ -90,7 +91,7 @@ class _Study:
     def blocks(self, *names: str, folded: bool = False) -> Iterator[TableBlock]:
         """Take some tables; one that could not be made is named by `left_out`."""
         for name in names:
-            table = self.tables[name]
+            table = self.tables.get(name)
             if isinstance(table, Table):
                 yield table_block(table, folded=folded)
 
@@ -178,10 +179,11 @@ def build_report(study: Evidence, setting: str | None = None, *, tables: Made) -
         LedgerError: nothing was selected, or not for this setting.
     """
     # The manifest first: a folder that is no study is said to be none.
-    drawn, marks = study.manifest.is_phantom, phantom_marks(study.selection)
-    warning = phantom_warning(slides=drawn or marks["phantom"], weights=marks["phantom_weights"])
+    drawn = study.manifest.is_phantom or bool(study.selection.get("phantom", pd.Series([False])).any())
+    warning = phantom_warning(slides=drawn, weights=any(choice.phantom_weights for choice in study.choices))
     content = _Study(evidence=study, headline=study.headline(setting), tables=tables)
-    sections = [_section_or_reason(title, build, content) for title, build in _PAGE.items()]
+    page = _COHORT_PAGE if study.is_cohort else _STUDY_PAGE
+    sections = [_section_or_reason(title, build, content) for title, build in page.items()]
     write_text(study.paths.report, render(study.root.resolve().name, sections, warning=warning))
     return study.paths.report, content.faults
 
@@ -201,11 +203,12 @@ def _overview_section(study: _Study) -> Section:
     """What was judged and how; with labels the chosen model in four numbers, and whether others are told apart."""
     choice = study.headline
     intervals = study.tables["intervals"]
+    origin = f"best F_{choice.beta:g} on Validation I + II" + (" of the model's study" * study.evidence.is_cohort)
     return Section(
         lines=[
             (
                 f"{choice.setting}, epoch {choice.epoch}, t_p {choice.t_p:.2f}, t_A {choice.t_a_um2:.0f} um2 "
-                f"({choice.area_unit}): best F_{choice.beta:g} on Validation I + II, judged on Test."
+                f"({choice.area_unit}): {origin}, judged on Test."
             ),
             *_label_lines(study),
             *_resolution_lines(study),
@@ -281,6 +284,18 @@ def _missing_warnings(study: _Study) -> Iterator[str]:
         yield f"{slide['slide_id']} failed: {slide['reason']}"
     if len(failed_here) > _MOST_FAILURES:
         yield f"{len(failed_here) - _MOST_FAILURES} more slides of Test failed: see Slides."
+
+
+def _model_section(study: _Study) -> Section:
+    """What the slides of a cohort were judged by."""
+    elsewhere = [_spoken(spec.name) for spec in SPECS.values() if spec.of_study_alone]
+    return Section(
+        lines=[
+            "Network and thresholds came with the model; all slides of a cohort are of part Test.",
+            f"What rests on a training or on Validation stands in the model's study alone: {', '.join(elsewhere)}.",
+        ],
+        blocks=[frame_block("The model.", model_facts(study.evidence.model))],
+    )
 
 
 def _data_section(study: _Study) -> Section:
@@ -496,7 +511,7 @@ def _tile(
 
 
 def _trust_section(study: _Study) -> Section:
-    triage = study.tables["triage"]
+    triage = study.tables.get("triage")
     warnings = [note for note in triage.notes if note.startswith("WARNING")] if isinstance(triage, Table) else []
     return Section(
         lines=study.left_out("reliability", "triage"),
@@ -519,10 +534,13 @@ def _provenance_section(study: _Study) -> Section:
     not_made = [[name, each.reason] for name, each in study.tables.items() if isinstance(each, NotMade)]
     failed = failures(paths)
     took, notes = costs(paths)
+    # A cohort has no runs: what its model says of itself stands above.
+    is_cohort, choices = study.evidence.is_cohort, study.evidence.choices
+    chosen = [] if is_cohort else [frame_block("The chosen models.", runs(paths, choices))]
     return Section(
         blocks=[
             frame_block("The study.", facts(paths, study.evidence.manifest)),
-            frame_block("The chosen models.", runs(paths, study.evidence.choices)),
+            *chosen,
             replace(frame_block("What the stages took.", took), notes=notes),
             *([frame_block("Failed, and not in the results.", failed)] if len(failed) else []),
             *([TableBlock(title="Not made.", heading=["what", "why"], rows=not_made)] if not_made else []),
@@ -530,7 +548,7 @@ def _provenance_section(study: _Study) -> Section:
     )
 
 
-_PAGE: Mapping[str, Callable[[_Study], Section]] = {
+_STUDY_PAGE: Mapping[str, Callable[[_Study], Section]] = {
     "Overview": _overview_section,
     "Data": _data_section,
     "Training": _training_section,
@@ -547,4 +565,16 @@ _PAGE: Mapping[str, Callable[[_Study], Section]] = {
     "Time": _time_section,
     "Provenance": _provenance_section,
 }
-"""The parts of the page by their titles, in their order."""
+"""The parts of a study's page by their titles, in their order."""
+_COHORT_PAGE: Mapping[str, Callable[[_Study], Section]] = {
+    "Overview": _overview_section,
+    "Model": _model_section,
+    **{
+        title: _STUDY_PAGE[title]
+        for title in (
+            *("Sections", "Slides", "Overlays", "Verdicts nearest to changing", "Test", "Errors", "Decoder blocks"),
+            *("Probabilities and triage", "Margins", "Time", "Provenance"),
+        )
+    },
+}
+"""The parts of a cohort's page: what was found comes first, and there is nothing of a training."""

@@ -22,12 +22,14 @@ def make_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[st
 
     Args:
         study: what they rest on.
-        specs: which ones; None is all that need parquet alone.
+        specs: which ones; None is all that need parquet alone. Of a cohort those that only a study has are left out.
 
     Returns:
         Each table, or why it cannot be made, by its name; one fault costs no other table.
     """
-    return {spec.name: _table_or_reason(spec, study) for spec in (in_summary("always") if specs is None else specs)}
+    wanted = in_summary("always") if specs is None else specs
+    able = [spec for spec in wanted if not (study.is_cohort and spec.of_study_alone)]
+    return {spec.name: _table_or_reason(spec, study) for spec in able}
 
 
 def _table_or_reason(spec: Spec, study: Evidence) -> Table | NotMade:

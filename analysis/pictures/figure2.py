@@ -3,7 +3,8 @@
 Nothing but the manifest and the slides is needed: it can be drawn before anything is trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,7 +17,7 @@ from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from bccdist.errors import ManifestError, NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SlideRecord
+from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord
 from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
@@ -55,15 +56,27 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
     return [manifest.slide(slide_id) for *_, slide_id in sorted(ranked)[:NUM_SLIDES]]
 
 
-def _read_slide(manifest: Manifest, record: SlideRecord) -> _LabelledSlide:
+def _read_slide(
+    manifest: Manifest, record: SlideRecord, labels: Mapping[tuple[str, str], SectionRecord]
+) -> _LabelledSlide:
+    """The slide with its sections where the manifest or the tissue has them, and the labels of today."""
     with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp) as slide:
         records = manifest.sections_of(record.slide_id)
         tissue = tissue_mask(slide, for_sections=not have_boxes(records))
-        sections = sections_of(slide, record.slide_id, tissue, records)
+        sections = [
+            _with_label(section, labels.get((record.slide_id, section.section_id)))
+            for section in sections_of(slide, record.slide_id, tissue, records)
+        ]
         whole_level0_px, mpp_level0 = Box(0, 0, *slide.level0_size), slide.resolution.mpp_level0
     width_px, height_px = _PANEL_PX
     mpp = mpp_to_fit(whole_level0_px, mpp_level0, width_px=width_px, height_px=height_px)
-    return _LabelledSlide(record, read_crop(record, whole_level0_px, mpp=mpp), list(sections))
+    return _LabelledSlide(record, read_crop(record, whole_level0_px, mpp=mpp), sections)
+
+
+def _with_label(section: Section, labelled: SectionRecord | None) -> Section:
+    if labelled is None:
+        return section
+    return replace(section, label=labelled.label, labelled_by=labelled.labelled_by)
 
 
 def _panel(slide: _LabelledSlide) -> Panel:
@@ -124,8 +137,9 @@ def write_figure2(study: Evidence, slides: tuple[str, ...] = ()) -> Table:
         SlideError: a slide cannot be read; name others.
     """
     manifest = study.manifest
-    records = [manifest.slide(slide_id) for slide_id in slides] or choose_slides(manifest)
-    shown = [_read_slide(manifest, record) for record in records]
+    records = [manifest.slide(slide_id) for slide_id in slides] or choose_slides(study.labelled_manifest)
+    labels = {(each.slide_id, each.section_id): each for each in study.labelled_manifest.sections}
+    shown = [_read_slide(manifest, record, labels) for record in records]
     bare = [slide.record.slide_id for slide in shown if not slide.sections]
     if bare:
         raise ManifestError(f"{manifest.path}: no section on {', '.join(bare)}, nor any tissue found; name others")

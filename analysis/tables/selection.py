@@ -21,7 +21,7 @@ from analysis.evidence.confusion import count_verdicts
 from analysis.evidence.table import phantom_marks, write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
-from bccdist.errors import LedgerError
+from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
@@ -53,9 +53,12 @@ def select_thresholds(
         config: The grid, and what it is judged by.
 
     Raises:
+        ConfigurationError: the folder is a cohort, whose thresholds came with its model.
         LedgerError: the ledger or a run's metrics are missing or unfinished.
     """
     paths = StudyPaths(study_root)
+    if paths.model.exists():
+        raise ConfigurationError(f"{study_root} is a cohort: its epoch, t_p and t_A came with its model and stay so")
     origin = origin_now(paths)
     rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)

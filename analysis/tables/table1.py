@@ -54,6 +54,6 @@ def write_table1(study: Evidence) -> Table:
 
     Raises:
         ConfigurationError: the folder is no study.
-        ManifestError: its manifest has faults.
+        ManifestError: its manifest, or the file of later labels, has faults.
     """
-    return study.write(build_table1(study.manifest))
+    return study.write(build_table1(study.labelled_manifest))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.files import digest_of, is_read_only
 from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
@@ -123,7 +123,7 @@ def read_rows(path: Path) -> pa.Table:
     """
     files = _files(path) if path.is_dir() else [path]
     if not files or not all(file.exists() for file in files):
-        raise LedgerError(f"{path}: no section ledger there; run the inference stage first")
+        raise NothingToShowError(f"{path}: no section ledger there; run the inference stage first")
     with ThreadPoolExecutor(_NUM_READERS) as readers:
         return pa.concat_tables(readers.map(_read_file, files))
 
