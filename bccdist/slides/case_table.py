@@ -1,0 +1,72 @@
+"""What a laboratory's own table says of slides: CSV or Excel, its columns under whatever names people give them."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+from bccdist.errors import ManifestError
+from bccdist.slides.table_file import TableFile, likely_meant, read_table_file
+
+_WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """A row of the table."""
+
+    line: int
+    """As the file counts, the header being the first."""
+    values: dict[str, str]
+    """What it says, by the columns that are known; empty cells are left out."""
+
+
+def read_case_table(path: Path, *, known: Collection[str], sheet: str | None = None) -> list[CaseRow]:
+    """The rows of a table, by those of its columns that are known.
+
+    Args:
+        path: a CSV file or a workbook.
+        known: columns that are looked for, under their names or names that are likely meant.
+        sheet: of a workbook; None is the first.
+
+    Raises:
+        ManifestError: it cannot be read, or two of its columns would be the same one.
+    """
+    if not path.is_file():
+        raise ManifestError(f"{path} is not there; give a CSV or Excel file")
+    is_workbook = path.suffix.lower() in _WORKBOOKS
+    table = _workbook(path, sheet) if is_workbook else read_table_file(path, expected=known)
+    meant = [name if name in known else likely_meant(name, known) for name in table.header]
+    if twice := [name for name, num in Counter(filter(None, meant)).items() if num > 1]:
+        columns = [name for name, column in zip(table.header, meant, strict=True) if column in twice]
+        raise ManifestError(
+            f"{path.name}: the columns {', '.join(columns)} would all be {twice[0]}; rename all but one"
+        )
+    rows = [
+        CaseRow(line=line, values={name: text for name, text in zip(meant, texts, strict=False) if name and text})
+        for line, texts in table.lines
+    ]
+    if not any(row.values for row in rows):
+        raise ManifestError(
+            f"{path.name}: none of its columns is known, or all are empty; its header has {table.header}, known are "
+            f"{', '.join(sorted(known))}"
+        )
+    return rows
+
+
+def _workbook(path: Path, sheet: str | None) -> TableFile:
+    import pandas as pd
+
+    try:
+        frame = pd.read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
+    except ImportError as error:
+        raise ManifestError(
+            f"{path.name}: a workbook is read with a package that is not installed: {error}; install it with `pip "
+            "install 'bccdist[excel]'`, or save the table as 'CSV UTF-8'"
+        ) from error
+    except (ValueError, OSError, KeyError, BadZipFile) as error:
+        raise ManifestError(f"{path.name}: cannot be read as a workbook: {error}; save it as 'CSV UTF-8'") from error
+    rows = [(number, [str(text).strip() for text in texts]) for number, texts in enumerate(frame.to_numpy(), start=1)]
+    rows = [(number, texts) for number, texts in rows if any(texts)]
+    return TableFile(header=rows[0][1] if rows else [], lines=rows[1:])

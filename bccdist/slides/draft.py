@@ -1,0 +1,272 @@
+"""A first manifest from slides that were found and a laboratory's table of them, patients dealt out to the parts."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bccdist.errors import ManifestError
+from bccdist.files import as_given, write_text
+from bccdist.log import LOG
+from bccdist.parts import Label, Part
+from bccdist.slides.case_table import CaseRow
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.manifest_text import sections_csv, slides_csv
+from bccdist.slides.slide import open_file
+from bccdist.slides.splitting import PatientSlides, split_by_patient
+
+OF_SLIDE = ("slide_id", "path", "part", "annotation", "mpp", "patient_id", "scanner")
+_BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+OF_SECTION = ("section_id", "label", *_BOX, "labelled_by", "labelled_at")
+_ANNOTATION_ENDINGS = (".ndpa", ".xml", ".geojson")
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A laboratory's table."""
+
+    path: Path
+    rows: Sequence[CaseRow]
+    tumor: Sequence[str] = (Label.TUMOR.value,)
+    """What it calls the label Tumor; case does not matter."""
+    normal: Sequence[str] = (Label.NORMAL.value,)
+
+
+def draft_manifest(
+    path: Path, paths: Mapping[str, Path], table: Table | None, *, shares: Mapping[Part, float], seed: int
+) -> Manifest:
+    """The manifest of some slides, to lie at `path`; nothing is written.
+
+    Args:
+        path: of its slides.csv.
+        paths: the slides, by slide_id.
+        table: what is known of them; slides that it does not name are left out. None: nothing is known.
+        shares: of the slides by part, where the table says no part.
+        seed: of the order in which patients are dealt out.
+
+    Raises:
+        ManifestError: the table has faults, or the manifest would have some.
+    """
+    rows = _rows_by_slide(table, paths) if table is not None else {slide_id: [] for slide_id in paths}
+    slides = tuple(_slide(slide_id, paths[slide_id], of_slide) for slide_id, of_slide in rows.items())
+    sections: tuple[SectionRecord, ...] = ()
+    if table is not None:
+        sections = tuple(section for slide in slides for section in _sections(slide, rows[slide.slide_id], table))
+    said = {
+        slide_id: Part.parse(row.values["part"])
+        for slide_id, each in rows.items()
+        for row in each
+        if "part" in row.values
+    }
+    slides = _with_said(slides, said) if said else _with_dealt(slides, sections, shares=shares, seed=seed)
+    manifest = Manifest(path=path, slides=slides, sections=sections)
+    _check(manifest)
+    return manifest
+
+
+def _rows_by_slide(table: Table, paths: Mapping[str, Path]) -> dict[str, list[CaseRow]]:
+    """The table's rows of each slide that is to be in the manifest.
+
+    Raises:
+        ManifestError: a row may mean several slides, or no row means one.
+    """
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for slide_id, path in paths.items():
+        for name in (slide_id, str(path), *_ends(path), *_ends(path.with_suffix(""))):
+            names[name].add(slide_id)
+    found: defaultdict[str, list[CaseRow]] = defaultdict(list)
+    faults, unknown = [], []
+    for row in table.rows:
+        given = [row.values[column] for column in ("slide_id", "path") if column in row.values]
+        matches = next(filter(None, (_meant(text, names, table.path) for text in given)), set())
+        if len(matches) > 1:
+            faults.append(f"line {row.line}: {given[0]!r} may be {', '.join(sorted(matches))}; give its path")
+        elif matches:
+            found[matches.pop()].append(row)
+        elif row.values:
+            unknown.append(f"line {row.line}: {given[0] if given else 'no slide'}")
+    if faults or not found:
+        told = faults or [f"none of its rows names a slide that was found, as in {'; '.join(unknown[:_MOST_NAMED])}"]
+        raise ManifestError("\n  - ".join([f"{table.path}: {len(told)} fault(s), so nothing was made:", *told]))
+    rows = {slide_id: found[slide_id] for slide_id in paths if slide_id in found}
+    _tell_left_out(f"row(s) of {table.path.name} name no slide that was found", unknown)
+    _tell_left_out(
+        f"slide(s) have no row in {table.path.name} and are left out",
+        [each for each in paths if each not in found],
+    )
+    return rows
+
+
+def _ends(path: Path) -> Iterator[str]:
+    """The file's name, and the name behind one folder, two folders and so on."""
+    for start in range(1, len(path.parts)):
+        yield "/".join(path.parts[start:])
+
+
+def _meant(text: str, names: Mapping[str, set[str]], table: Path) -> set[str]:
+    """The slides that a cell may mean: an id, or the end of a path with or without the file's ending."""
+    text = text.replace("\\", "/")
+    for name in (text, str(as_given(table.parent / text))):
+        if name in names:
+            return set(names[name])
+    return set()
+
+
+def _tell_left_out(what: str, which: Sequence[str]) -> None:
+    if which:
+        more = f" and {len(which) - _MOST_NAMED} more" if len(which) > _MOST_NAMED else ""
+        LOG.warning(f"{len(which)} {what}: {', '.join(which[:_MOST_NAMED])}{more}")
+
+
+def _slide(slide_id: str, path: Path, rows: Sequence[CaseRow]) -> SlideRecord:
+    """A slide by the rows of the table, which have to agree.
+
+    Raises:
+        ManifestError: they do not.
+    """
+    said = {}
+    for column in OF_SLIDE:
+        texts = sorted({row.values[column] for row in rows if column in row.values})
+        if len(texts) > 1 and column not in ("slide_id", "path"):
+            raise ManifestError(f"slide {slide_id}: its rows have several values of {column}: {', '.join(texts)}")
+        said[column] = texts[0] if texts else ""
+    annotations = tuple(path.parent / name for name in said["annotation"].split(";") if name)
+    try:
+        mpp = float(said["mpp"]) if said["mpp"] else None
+    except ValueError:
+        raise ManifestError(f"slide {slide_id}: mpp is {said['mpp']!r}, expected a number") from None
+    return SlideRecord(
+        slide_id=slide_id,
+        part=Part.TEST,
+        path=path,
+        annotations=annotations or tuple(_annotations_beside(path)),
+        mpp=mpp,
+        patient_id=said["patient_id"],
+        scanner=said["scanner"],
+    )
+
+
+def _annotations_beside(path: Path) -> Iterator[Path]:
+    """An annotation that is called like its slide, with another ending or one more."""
+    for ending in _ANNOTATION_ENDINGS:
+        for candidate in (path.with_name(path.name + ending), path.with_suffix(ending)):
+            if candidate.is_file():
+                yield candidate
+                return
+
+
+def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iterator[SectionRecord]:
+    """The labelled sections of a slide.
+
+    A single row without a section's name or box labels the slide: one box around all of it makes it one section.
+
+    Raises:
+        ManifestError: a label is neither of the two.
+    """
+    labelled = [row for row in rows if row.values.keys() & {"label", "section_id"}]
+    is_whole = len(labelled) == 1 and not labelled[0].values.keys() & {"section_id", *_BOX}
+    for number, row in enumerate(labelled):
+        label = _label(row, table)
+        if is_whole and label is None:
+            return
+        try:
+            box = _whole(slide.path) if is_whole else _box(row)
+        except ValueError as error:
+            raise ManifestError(f"{table.path}, line {row.line}: the box is not four whole numbers") from error
+        yield SectionRecord(
+            slide_id=slide.slide_id,
+            section_id=row.values.get("section_id", f"{slide.slide_id}-s{number}"),
+            label=label,
+            box_level0_px=box,
+            labelled_by=row.values.get("labelled_by", "" if label is None else table.path.name),
+            labelled_at=row.values.get("labelled_at", ""),
+        )
+
+
+def _label(row: CaseRow, table: Table) -> Label | None:
+    text = row.values.get("label", "").casefold()
+    if not text:
+        return None
+    for label, names in ((Label.TUMOR, table.tumor), (Label.NORMAL, table.normal)):
+        if text in {name.casefold() for name in names}:
+            return label
+    raise ManifestError(
+        f"{table.path}, line {row.line}: label is {row.values['label']!r}, expected one of "
+        f"{', '.join((*table.tumor, *table.normal))} or nothing; --tumor and --normal say what else means them"
+    )
+
+
+def _whole(path: Path) -> Box:
+    with open_file(path) as handle:
+        return Box(0, 0, *handle.dimensions)
+
+
+def _box(row: CaseRow) -> Box | None:
+    texts = [row.values.get(column, "") for column in _BOX]
+    return Box(*(int(float(text)) for text in texts)) if any(texts) else None
+
+
+def _with_said(slides: Sequence[SlideRecord], said: Mapping[str, Part]) -> tuple[SlideRecord, ...]:
+    """The slides with the parts that the table says.
+
+    Raises:
+        ManifestError: it says those of some slides only.
+    """
+    if without := [slide.slide_id for slide in slides if slide.slide_id not in said]:
+        raise ManifestError(
+            f"the table says no part of {len(without)} slide(s), such as {without[0]}, and of others it does: say "
+            "it of all or of none"
+        )
+    return tuple(replace(slide, part=said[slide.slide_id]) for slide in slides)
+
+
+def _with_dealt(
+    slides: Sequence[SlideRecord], sections: Sequence[SectionRecord], *, shares: Mapping[Part, float], seed: int
+) -> tuple[SlideRecord, ...]:
+    """The slides with the parts that their patients are dealt to."""
+    if without := [slide.slide_id for slide in slides if not slide.patient_id]:
+        LOG.warning(
+            f"{len(without)} of {len(slides)} slides have no patient_id; each counts as a patient of its own, and two "
+            "slides of one patient may come into different parts: give --table with a column patient_id"
+        )
+    of_patient: defaultdict[str, list[SlideRecord]] = defaultdict(list)
+    for slide in slides:
+        of_patient[_patient(slide)].append(slide)
+    labels: defaultdict[str, set[Label]] = defaultdict(set)
+    for section in sections:
+        if section.label is not None:
+            labels[section.slide_id].add(section.label)
+    patients = [
+        PatientSlides(
+            patient=patient,
+            num_slides=len(members),
+            stratum=_stratum({label for slide in members for label in labels[slide.slide_id]}),
+            is_annotated=all(slide.annotations for slide in members),
+        )
+        for patient, members in of_patient.items()
+    ]
+    parts = split_by_patient(patients, shares, seed=seed)
+    return tuple(replace(slide, part=parts[_patient(slide)]) for slide in slides)
+
+
+def _patient(slide: SlideRecord) -> str:
+    # No patient's id has a line break, so that a slide of nobody is nobody's.
+    return slide.patient_id or f"\n{slide.slide_id}"
+
+
+def _stratum(labels: set[Label]) -> str:
+    return Label.TUMOR.value if Label.TUMOR in labels else Label.NORMAL.value if labels else ""
+
+
+def _check(manifest: Manifest) -> None:
+    """Refuse what `read_manifest` would, before anything is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slides.csv"
+        if manifest.sections:
+            write_text(path.with_name("sections.csv"), sections_csv(manifest.sections))
+        write_text(path, slides_csv(replace(manifest, path=path), path.parent))
+        for warning in read_manifest(path).warnings:
+            LOG.warning(warning)

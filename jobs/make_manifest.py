@@ -1,0 +1,89 @@
+"""From a folder of slides to a manifest: `python jobs/make_manifest.py SLIDES --table cases.xlsx --out data/lab2`.
+
+Slides are found as `launch_apply` finds them, and the table says what is known of them: patient, label, scanner,
+part. Where it says no part, patients are dealt out to the parts.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from bccdist.command import run_command
+from bccdist.errors import ManifestError
+from bccdist.files import as_given, write_text
+from bccdist.log import LOG
+from bccdist.parts import Label, Part
+from bccdist.slides.case_table import read_case_table
+from bccdist.slides.draft import OF_SECTION, OF_SLIDE, Table, draft_manifest
+from bccdist.slides.finder import find_slides
+from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.manifest_text import sections_csv, slides_csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestArguments:
+    """Write slides.csv, and sections.csv where labels are known, for the slides of a folder."""
+
+    slides: Annotated[Path, tyro.conf.Positional]
+    """A folder, searched with those below it; a slide; or a .txt with a path in each line."""
+    out: Path
+    """Folder for slides.csv and sections.csv, which must not be there yet."""
+    table: Path | None = None
+    """CSV or Excel file with a row for each slide or section; a column names the slide by id, file or path."""
+    sheet: str | None = None
+    """Sheet of the workbook; None is the first."""
+    shares: tuple[float, float, float, float] = (0.5, 0.1, 0.2, 0.2)
+    """Shares of the slides for Training, Validation I, Validation II and Test, where the table says no part."""
+    seed: int = 0
+    """Seed of the order in which patients are dealt out."""
+    tumor: tuple[str, ...] = (Label.TUMOR.value,)
+    """What the table calls the label Tumor; case does not matter."""
+    normal: tuple[str, ...] = (Label.NORMAL.value,)
+    """What the table calls the label Normal; case does not matter."""
+
+
+def make_manifest(arguments: ManifestArguments) -> Manifest:
+    """Write the manifest, and return it.
+
+    Raises:
+        ManifestError: no slides, faults of the table, or a manifest that is there already; nothing is written then.
+    """
+    path = as_given(arguments.out) / "slides.csv"
+    for there in (path, path.with_name("sections.csv")):
+        if there.exists():
+            raise ManifestError(f"{there} is there already, and people write in such files: give another --out")
+    if min(arguments.shares) < 0 or sum(arguments.shares) <= 0:
+        raise ManifestError(f"shares are {arguments.shares}, expected numbers of at least 0, not all of them 0")
+    found = find_slides(arguments.slides)
+    for note in found.notes:
+        LOG.info(note)
+    shares = dict(zip(Part, arguments.shares, strict=True))
+    manifest = draft_manifest(path, found.paths, _table(arguments), shares=shares, seed=arguments.seed)
+    if manifest.sections:
+        write_text(path.with_name("sections.csv"), sections_csv(manifest.sections))
+    write_text(path, slides_csv(manifest, path.parent))
+    return read_manifest(path)
+
+
+def _table(arguments: ManifestArguments) -> Table | None:
+    if arguments.table is None:
+        return None
+    rows = read_case_table(arguments.table, known=(*OF_SLIDE, *OF_SECTION), sheet=arguments.sheet)
+    return Table(path=arguments.table, rows=rows, tumor=arguments.tumor, normal=arguments.normal)
+
+
+def main(arguments: ManifestArguments) -> None:
+    """Write it, and say how many slides each part has."""
+    manifest = make_manifest(arguments)
+    parts = Counter(slide.part for slide in manifest.slides)
+    print(f"{manifest.path}: {len(manifest.slides)} slides, {len(manifest.sections)} labelled sections")
+    for part in Part:
+        patients = {slide.patient_id for slide in manifest.slides_of([part])} - {""}
+        print(f"  {part.value:14} {parts[part]:6} slides of {len(patients)} known patients")
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(tyro.cli(ManifestArguments)))

@@ -1,0 +1,174 @@
+"""A folder of slides and a laboratory's table become a manifest, patients whole in their parts."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pandas as pd
+import pytest
+from cohort import write_slides
+
+from bccdist.errors import BccdistError, ManifestError
+from bccdist.parts import Label, Part
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest
+from jobs.make_manifest import ManifestArguments, make_manifest
+
+NAMES = tuple(f"case-{number}/{stain}" for number in range(6) for stain in ("HE", "HE2"))
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slides(tmp_path_factory.mktemp("slides"), *NAMES)
+
+
+def made(slides: Path, folder: Path, table: str | Path | None = None, **changes: Any) -> Manifest:
+    if isinstance(table, str):
+        path = folder / "cases.csv"
+        path.write_text(table, encoding="utf-8")
+        table = path
+    return make_manifest(ManifestArguments(slides=slides, out=folder / "out", table=table, **changes))
+
+
+def table_of(header: str, *rows: str) -> str:
+    return "\n".join([header, *rows]) + "\n"
+
+
+CASES = table_of(
+    "File;Patient;class;scanner;comment",
+    *[f"case-{number}\\HE.tif;P{number};{'Tumor' if number % 2 else 'Normal'};S360;x" for number in range(6)],
+    *[f"case-{number}/HE2.tif;P{number};Normal;S360;y" for number in range(6)],
+)
+
+
+def test_a_folder_alone_becomes_validation_and_test_slide_by_slide(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = made(slides, tmp_path)
+    assert len(manifest.slides) == 12
+    assert {slide.part for slide in manifest.slides} == {Part.VALIDATION_2, Part.TEST}, "there are no annotations"
+    assert "12 of 12 slides have no patient_id" in caplog.text
+
+
+def test_a_table_says_patients_and_labels_under_names_of_its_own(slides: Path, tmp_path: Path) -> None:
+    manifest = made(slides, tmp_path, CASES, shares=(0, 0, 1, 1))
+    assert {slide.patient_id for slide in manifest.slides} == {f"P{number}" for number in range(6)}
+    assert {slide.scanner for slide in manifest.slides} == {"S360"}
+    for patient in {slide.patient_id for slide in manifest.slides}:
+        assert len({slide.part for slide in manifest.slides if slide.patient_id == patient}) == 1
+    labels = {section.slide_id: section.label for section in manifest.sections}
+    assert (labels["case-1-HE"], labels["case-1-HE2"]) == (Label.TUMOR, Label.NORMAL)
+    for part in (Part.VALIDATION_2, Part.TEST):
+        tumor = [slide for slide in manifest.slides_of([part]) if labels[slide.slide_id] == Label.TUMOR]
+        assert 1 <= len(tumor) <= 2, "three patients with tumor lie in two parts"
+
+
+def test_a_label_of_a_slide_is_that_of_one_section_around_all_of_it(slides: Path, tmp_path: Path) -> None:
+    manifest = made(slides, tmp_path, table_of("slide_id,label", "case-0-HE,Tumor", "case-1-HE,"))
+    (section,) = manifest.sections
+    assert (section.slide_id, section.box_level0_px) == ("case-0-HE", Box(0, 0, 900, 560))
+
+
+def test_rows_of_sections_stay_sections(slides: Path, tmp_path: Path) -> None:
+    rows = ("case-0-HE,a,TUMOUR,60,40,300,400", "case-0-HE,b,healthy,520,80,280,300")
+    header = "slide,section,label,x,y,width,height"
+    manifest = made(slides, tmp_path, table_of(header, *rows), tumor=("tumour",), normal=("Healthy",))
+    assert [(each.section_id, each.label, each.box_level0_px) for each in manifest.sections] == [
+        ("a", Label.TUMOR, Box(60, 40, 300, 400)),
+        ("b", Label.NORMAL, Box(520, 80, 280, 300)),
+    ]
+
+
+def test_annotations_beside_slides_are_found_and_make_training_possible(tmp_path: Path) -> None:
+    slides = write_slides(tmp_path / "slides", "a", "b", "c", "d")
+    for name in ("a.xml", "b.tif.ndpa", "c.geojson"):
+        (slides / name).write_text("<x/>")
+    manifest = made(slides, tmp_path, shares=(1, 1, 0, 1))
+    annotated = {slide.slide_id: [path.name for path in slide.annotations] for slide in manifest.slides}
+    assert annotated == {"a": ["a.xml"], "b": ["b.tif.ndpa"], "c": ["c.geojson"], "d": []}
+    assert {slide.part for slide in manifest.slides} == {Part.TRAINING, Part.VALIDATION_1, Part.TEST}
+
+
+def test_parts_that_the_table_says_hold(slides: Path, tmp_path: Path) -> None:
+    manifest = made(slides, tmp_path, table_of("slide_id,split", "case-0-HE,val2", "case-1-HE,Test"))
+    assert [slide.part for slide in manifest.slides] == [Part.VALIDATION_2, Part.TEST]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_other_parts(slides: Path, tmp_path: Path) -> None:
+    texts = []
+    for number, seed in enumerate((0, 0, 5)):
+        (tmp_path / str(number)).mkdir()
+        texts.append(made(slides, tmp_path / str(number), seed=seed).path.read_bytes())
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_what_is_on_one_side_only_is_left_out_and_told(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        manifest = made(slides, tmp_path, table_of("slide_id,patient_id", "case-0-HE,p", "gone,q"))
+    assert len(manifest.slides) == 1
+    assert "1 row(s) of cases.csv name no slide that was found: line 3: gone" in caplog.text
+    assert "11 slide(s) have no row in cases.csv and are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (("slide_id,patient_id", "HE.tif,p"), "line 2: 'HE.tif' may be case-0-HE, case-1-HE"),
+        (("slide_id,patient_id", "nothing,p"), "none of its rows names a slide"),
+        (("slide_id,label", "case-0-HE,BCC"), "line 2: label is 'BCC', expected one of Tumor, Normal"),
+        (("slide_id,part", "case-0-HE,val2", "case-1-HE,"), "no part of 1 slide"),
+        (("slide_id,part", "case-0-HE,val9"), "unknown part 'val9'"),
+        (("slide_id,mpp", "case-0-HE,fine"), "mpp is 'fine', expected a number"),
+        (("slide_id,patient_id", "case-0-HE,p", "case-0-HE,q"), "several values of patient_id: p, q"),
+        (("slide_id,slide", "case-0-HE,p"), "the columns slide_id, slide would all be slide_id"),
+        (("a,b", "1,2"), "none of its columns is known"),
+        (("slide_id,part,patient_id", "case-0-HE,val2,p", "case-1-HE,test,p"), "'p' is in more than one part"),
+    ],
+)
+def test_faults_of_a_table_are_told_and_nothing_is_written(
+    slides: Path, tmp_path: Path, rows: tuple[str, ...], why: str
+) -> None:
+    with pytest.raises(BccdistError, match=why):
+        made(slides, tmp_path, table_of(*rows))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_that_is_there_is_not_written_over(slides: Path, tmp_path: Path) -> None:
+    path = made(slides, tmp_path).path
+    path.write_text("mine")
+    with pytest.raises(ManifestError, match="is there already"):
+        made(slides, tmp_path)
+    assert path.read_text() == "mine"
+
+
+def test_excel_says_the_same_as_csv(slides: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    rows = {"slide_id": ["case-0-HE", "case-1-HE"], "Patient ID": ["0012", 12], "label": ["Tumor", None]}
+    pd.DataFrame(rows).to_excel(tmp_path / "cases.xlsx", sheet_name="March", index=False)
+    (tmp_path / "excel").mkdir()
+    manifest = made(slides, tmp_path / "excel", tmp_path / "cases.xlsx", shares=(0, 0, 0, 1))
+    assert [slide.patient_id for slide in manifest.slides] == ["0012", "12"]
+    assert [section.label for section in manifest.sections] == [Label.TUMOR]
+    with pytest.raises(ManifestError, match="cannot be read as a workbook"):
+        made(slides, tmp_path, tmp_path / "cases.xlsx", sheet="April")
+
+
+def test_without_the_package_for_excel_its_error_says_what_to_install(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with ZipFile(tmp_path / "cases.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(ManifestError, match=r"pip install 'bccdist\[excel\]'"):
+        made(slides, tmp_path, tmp_path / "cases.xlsx")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04" + b"0" * 100, b"no workbook"])
+def test_a_workbook_that_is_none_is_one_line(slides: Path, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "cases.xlsx").write_bytes(data)
+    with pytest.raises(ManifestError, match=r"cases.xlsx: cannot be read as a workbook"):
+        made(slides, tmp_path, tmp_path / "cases.xlsx")
