@@ -86,5 +86,5 @@ def section_under(box_level0_px: Box, shares: SectionMap, sections: Sequence[Sec
     """
     height, width = shares.tissue.shape
     inside = box_level0_px.scaled(mpp_level0 / TISSUE_MPP).intersection(Box(0, 0, width, height)).slices()
-    counts = np.bincount(shares.number[inside][shares.tissue[inside]], minlength=1)[1:]
+    counts = np.bincount(shares.of_tissue[inside].ravel(), minlength=1)[1:]
     return sections[int(np.argmax(counts))].section_id if counts.any() else ""

@@ -18,6 +18,7 @@ Nothing depends on the order of the boxes, and no pixel belongs to two sections.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -48,6 +49,11 @@ class SectionMap:
     """The mask: [h, w]."""
     reading_level0_px: tuple[Box, ...]
     """What holds all that a section counts: its box, widened where its tissue sticks out into another one."""
+
+    @cached_property
+    def of_tissue(self) -> NDArray[np.int16]:
+        """Which section each pixel of tissue belongs to, 0 beside the tissue, too: [h, w]."""
+        return np.where(self.tissue, self.number, np.int16(0))
 
     def tissue_px(self) -> list[int]:
         """How many pixels of tissue each section has."""

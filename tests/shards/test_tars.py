@@ -17,8 +17,9 @@ def _sample(key: str) -> CodedPatch:
 
 
 def test_tar_equals_that_of_webdatasets_writer(tmp_path: Path) -> None:
-    samples = [_sample("a_x000000_y000000"), _sample("a_x000512_y000000")]
-    _, sha256 = write_tar(tmp_path / "ours.tar", samples, EXTENSIONS)
+    keys = ["a_x000000_y000000", "a_x000512_y000000", *("s" * length for length in range(88, 98)), "pr\u00e4parat"]
+    samples = [*map(_sample, keys), CodedPatch(key="large", members={"jpg": bytes(range(256)) * 5000}, row={})]
+    _, sha256 = write_tar(tmp_path / "ours.tar", samples, {"image": "jpg"})
     with webdataset.TarWriter(
         str(tmp_path / "theirs.tar"), user=TAR_OWNER, group=TAR_OWNER, mode=TAR_MODE, mtime=0, encoder=False
     ) as writer:

@@ -34,6 +34,8 @@ LEAST_UNKNOWN_BETWEEN = 0.5
 """Share of the pixels of unknown values that lie between a lower and a higher one, from which these were invented."""
 _FEWEST_UNKNOWN_BETWEEN = 8
 _MOST_NAMED = 12
+_END_OF_BYTES = 255
+"""No rank where ranks are bytes."""
 
 
 class _Counts(NamedTuple):
@@ -95,23 +97,22 @@ def are_invented(values: NDArray[Any], meanings: Mapping[int, Kind | None], *, p
     return bool(is_narrow or (over <= MOST_SHARE_OVER * steps and wide > LEAST_SHARE_OF_WIDE * steps))
 
 
-def _ranked(lines: NDArray[Any], found: list[int], ranks: NDArray[np.int64]) -> NDArray[np.int16]:
+def _ranked(lines: NDArray[Any], found: list[int], ranks: NDArray[np.int64]) -> NDArray[Any]:
     """The rank of each value; the usual masks are looked up, as a search takes many times longer."""
-    few = ranks.astype(np.int16)
-    if lines.dtype != np.uint8:
-        return np.asarray(few[np.searchsorted(found, lines)])
-    table = np.zeros(256, dtype=np.int16)
-    table[found] = few
-    return np.asarray(table[lines])
+    if lines.dtype != np.uint8 or ranks[-1] >= _END_OF_BYTES:
+        return np.asarray(ranks[np.searchsorted(found, lines)])
+    table = np.zeros(256, dtype=np.uint8)
+    table[found] = ranks
+    return np.asarray(cv2.LUT(lines, table))
 
 
 def _count(lines: NDArray[Any]) -> _Counts:
     """What is met along lines of ranks, [n, length]."""
     # A rank that no line has ends each of them, so that all are one.
-    end = -1
+    end = _END_OF_BYTES if lines.dtype == np.uint8 else -1
     joined = np.pad(lines, ((0, 0), (0, 1)), constant_values=end).ravel()
     starts = np.append(0, np.flatnonzero(joined[1:] != joined[:-1]) + 1)
-    lengths, ranks = np.diff(starts, append=len(joined)), joined[starts]
+    lengths, ranks = np.diff(starts, append=len(joined)), joined[starts].astype(np.int64)
     is_step = (ranks[:-1] != end) & (ranks[1:] != end)
     left, here, right = ranks[:-2], ranks[1:-1], ranks[2:]
     is_between = is_step[:-1] & is_step[1:] & ((left < here) == (here < right))

@@ -55,6 +55,10 @@ class MaskImage:
     def marks(self, kind: Kind) -> bool:
         """Whether any pixel of the target frame is of a kind."""
         values = [value for value, meaning in self.meanings.items() if meaning is kind]
+        height, width = self.values.shape
+        if height <= self.height_px and width <= self.width_px:
+            # Each of its pixels lies under the centre of one at least.
+            return bool(values)
         bands = (
             self._values_in(Box(0, y, self.width_px, min(_BAND_PX, self.height_px - y)))
             for y in range(0, self.height_px, _BAND_PX)

@@ -4,7 +4,7 @@ Positions in another unit, at another scale or from another corner are no fault 
 they end up beside the tissue, or in so small a spot that no pixel is marked. Then every label would be moved or lost.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +123,11 @@ def require_on_tissue(path: Path, annotation: Annotation, slide: Slide, tissue: 
     """
     everything = Samples.of(annotation, slide)
     tumor = Samples.of(annotation, slide, [Kind.TUMORNEST])
-    for samples, what in ((everything, "the annotated area"), (tumor, str(Kind.TUMORNEST))):
-        share = samples.share_on(tissue, slide)
+    drawings = [
+        (samples, what, samples.share_on(tissue, slide))
+        for samples, what in ((everything, "the annotated area"), (tumor, str(Kind.TUMORNEST)))
+    ]
+    for _, what, share in drawings:
         if share is not None and share < LEAST_SHARE_ON_TISSUE:
             raise OffTissueError(
                 f"{path}: only {share:.0%} of {what} lies on tissue, expected at least "
@@ -132,25 +135,31 @@ def require_on_tissue(path: Path, annotation: Annotation, slide: Slide, tissue: 
                 f"both together{_advice(everything, slide, tissue, is_mask=bool(annotation.mask_images))}",
                 share=share,
             )
-    changes = list(_changes(slide, is_mask=bool(annotation.mask_images)))
-    for samples, what in ((everything, "the annotated area"), (tumor, str(Kind.TUMORNEST))):
-        better = _better(changes, samples, everything, slide, tissue)
+    for samples, what, share in drawings:
+        # As much more as counts does not fit beside the tissue of what lies on it.
+        if share is None or share + LEAST_GAIN >= 1:
+            continue
+        changes = _changes(slide, is_mask=bool(annotation.mask_images))
+        better = _better(changes, samples, everything, slide, tissue, here=share)
         if better is not None:
-            change, here, there = better
+            change, there = better
             raise OffTissueError(
-                f"{path}: {here:.0%} of {what} lies on tissue, and {there:.0%} would lie there {change.name}: open "
+                f"{path}: {share:.0%} of {what} lies on tissue, and {there:.0%} would lie there {change.name}: open "
                 "both together, and export it as level 0 shows it; if it is right, take out what lies on glass",
-                share=here,
+                share=share,
             )
 
 
 def _better(
-    changes: Sequence[_Change], samples: Samples, everything: Samples, slide: Slide, tissue: NDArray[np.bool_]
-) -> tuple[_Change, float, float] | None:
-    """The change that brings clearly more onto tissue, and no less of everything, with the shares before and after."""
-    here = samples.share_on(tissue, slide)
-    if here is None or here + LEAST_GAIN >= 1:
-        return None
+    changes: Iterable[_Change],
+    samples: Samples,
+    everything: Samples,
+    slide: Slide,
+    tissue: NDArray[np.bool_],
+    *,
+    here: float,
+) -> tuple[_Change, float] | None:
+    """The change that brings clearly more onto tissue than `here`, and no less of everything, with the share there."""
     all_here = everything.share_on(tissue, slide) or 0
     found = []
     for change in changes:
@@ -158,8 +167,8 @@ def _better(
         there = changed.share_on(tissue, slide) or 0
         is_better = there - here > LEAST_GAIN and (change.of(everything).share_on(tissue, slide) or 0) >= all_here
         if is_better and _share_of_shifts(changed, there, slide, tissue) <= MOST_SHARE_OF_SHIFTS:
-            found.append((change, here, there))
-    return max(found, key=lambda each: each[2], default=None)
+            found.append((change, there))
+    return max(found, key=lambda each: each[1], default=None)
 
 
 def _share_of_shifts(samples: Samples, share: float, slide: Slide, tissue: NDArray[np.bool_]) -> float:
