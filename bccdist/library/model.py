@@ -217,23 +217,24 @@ def _record(path: Path, slide_id: str | None, mpp: float | None) -> "SlideRecord
         ConfigurationError: the slide_id cannot name a file.
     """
     from bccdist.parts import Part
+    from bccdist.phantom.pyramid import SOFTWARE
     from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
     from bccdist.slides.slide import read_scale
 
     slide_id = _slide_id(path) if slide_id is None else slide_id
-    if re.sub(_NOT_IN_IDS, "", slide_id) != slide_id or not slide_id[:1].isalnum():
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+-]*", slide_id):
         raise ConfigurationError(f"slide_id is {slide_id!r}; use letters, digits, '_', '-' and '+': it names a file")
     _mpp, properties = read_scale(path, mpp)
-    scanner = PHANTOM_SCANNER if properties.get("tiff.Software") == "bccdist phantom" else ""
+    scanner = PHANTOM_SCANNER if properties.get("tiff.Software") == SOFTWARE else ""
     # A part says which role a slide has in a study; outside of one it only has to be named.
     return SlideRecord(slide_id=slide_id, part=Part.TEST, path=path, mpp=mpp, scanner=scanner)
 
 
-_NOT_IN_IDS = r"[^A-Za-z0-9_+-]"
-
-
 def _slide_id(path: Path) -> str:
-    return re.sub(_NOT_IN_IDS, "_", path.stem)
+    """The id of a slide that is given alone, as the launcher makes it."""
+    from bccdist.slides.finder import slide_id_of
+
+    return slide_id_of(Path(path.name))
 
 
 def _double_names(paths: list[Path]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bccdist.configuration import InferConfig
+from bccdist.configuration import InferConfig, outputs_of
 from bccdist.errors import ConfigurationError, ModelError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
@@ -19,8 +19,8 @@ from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
 from bccdist.machine import keep_freed_memory
+from bccdist.models.cohort import lacks_of_model
 from bccdist.models.description import Description
-from bccdist.models.fit import require_fit
 from bccdist.models.model_file import SPEEDUPS, ModelFile
 from bccdist.models.network import load_network_of
 from bccdist.paths import RunPaths
@@ -92,7 +92,7 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
         CheckpointError: the weights are not what this version can read.
         NotFiniteError: the network's numbers are not finite.
     """
-    require_fit(model, config)
+    _require_fit(model, config)
     keep_freed_memory()
     facts = model.description.network
     run = RunPaths(folder)
@@ -108,6 +108,19 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
     return ReadyNetwork(
         description=model.description, config=config, method=method, predictor=predictor, device=device
     )
+
+
+def _require_fit(model: ModelFile, config: InferConfig) -> None:
+    """Refuse a model that this version cannot be true to, or a way that leaves out the output that decides."""
+    if lacks := lacks_of_model(model):
+        raise ModelError("; ".join(lacks))
+    facts = model.description
+    kept = ("psi_0",) if config.exit == "psi_0" else outputs_of(facts.network.setting)
+    if facts.selection.psi not in kept:
+        raise ConfigurationError(
+            f"exit is {config.exit!r}, which leaves out {facts.selection.psi}, by which {model.path} decides; let the "
+            "network run to its end"
+        )
 
 
 def _unpack_speedups(model: ModelFile, run: RunPaths, device: torch.device) -> None:

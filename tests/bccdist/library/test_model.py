@@ -247,7 +247,7 @@ def test_a_model_of_other_sections_or_patches_is_not_applied(small: SmallModel, 
     entries = {name: there.read(name) for name in there.names()}
     facts = there.description
     others = {
-        r"chosen on sections by 'tissue 0', and this version": replace(facts, section_method="tissue 0"),
+        r"chosen with tissue 0, and this version": replace(facts, section_method="tissue 0"),
         r"sees patches of this edge": replace(facts, network=replace(facts.network, patch_px=256)),
         r"sees patches of this edge, mean": replace(facts, network=replace(facts.network, mean_rgb=(0.5, 0.5, 0.5))),
     }
