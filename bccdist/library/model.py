@@ -7,7 +7,9 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from threading import RLock
 from time import monotonic
@@ -146,10 +148,10 @@ class Model:
             raise StageFailedError(f"{len(failures)} of {len(paths)} slide(s) failed, the others are done:\n{listed}")
 
     def _predict(self, record: "SlideRecord", out: PathLike | None, config: InferConfig, told: Told) -> "Found":
-        from bccdist.library.predicting import find_on_slide
-
         with self._turn:
             network = self._network(config)
+            from bccdist.library.predicting import find_on_slide
+
             started_s = monotonic()
 
             def tell(share: float, result: str = "") -> None:
@@ -166,11 +168,12 @@ class Model:
 
     def _network(self, config: InferConfig) -> "ReadyNetwork":
         """The network in one way of inference, loaded when it is asked for first."""
-        from bccdist.library.predicting import device_of, ready_network
-
         with self._turn:
             self._require_open()
             if config not in self._networks:
+                _import_torch()
+                from bccdist.library.predicting import device_of, ready_network
+
                 folder = Path(tempfile.mkdtemp(dir=self._folder))
                 self._networks[config] = ready_network(self._file, config, device_of(self._device), folder)
             return self._networks[config]
@@ -207,6 +210,15 @@ class Model:
             f"<{self.path.name}: {network.setting}, width {network.width}, {network.target_mpp:g} um/px; Tumor by "
             f"{selection.psi} from {selection.t_p:g} and {selection.t_a_um2:g} um2{warning}>"
         )
+
+
+def _import_torch() -> None:
+    """Import torch and what needs it, whole whatever happens: Ctrl-C does not reach the thread that does it.
+
+    A torch that was imported by half crashes Python when it is imported again.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(import_module, "bccdist.library.predicting").result()
 
 
 def _record(path: Path, slide_id: str | None, mpp: float | None) -> "SlideRecord":

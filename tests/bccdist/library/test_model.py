@@ -150,6 +150,22 @@ def test_ctrl_c_leaves_no_file_no_thread_and_no_process(small: SmallModel, tempo
         assert len(model.predict(small.slide, out=tmp_path / "out", progress=False).sections) == 2
 
 
+def test_ctrl_c_while_torch_is_loaded_leaves_a_python_that_predicts(small: SmallModel) -> None:
+    code = """
+import bccdist, signal, sys, threading
+model = bccdist.open_model(sys.argv[1])
+threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+try:
+    model.predict(sys.argv[2])
+except KeyboardInterrupt:
+    print("interrupted")
+print(len(model.predict(sys.argv[2]).sections))
+"""
+    words = [sys.executable, "-c", code, small.path, small.slide]
+    said = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "interrupted\n2\n"), said.stderr
+
+
 def test_it_works_from_threads_one_slide_at_a_time(small: SmallModel, model: Model) -> None:
     expected = model.predict(small.slide, progress=False).sections
     found = []
