@@ -145,7 +145,7 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
         NotFiniteError: the module's numbers are not finite, or may not stay so.
     """
     require_sound(module)
-    openvino = _openvino()
+    _openvino()
     import nncf
     from nncf.quantization.advanced_parameters import OverflowFix
 
@@ -162,6 +162,36 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
             advanced_parameters=advanced,
         )
     _rename_by_place(quantised)
+    _save(quantised, path)
+
+
+def write_float_model(module: nn.Module, sample: Tensor, path: Path, *, names: tuple[str, str], facts: str) -> None:
+    """Write a module to `path` (.xml) with its weights beside it (.bin), in float32, for patches of any size.
+
+    Args:
+        module: in evaluation mode, with one input and one output.
+        sample: an input, [n, c, h, w].
+        path: of the model. The same module gives the same bytes.
+        names: of input and output.
+        facts: a line that the file holds as its rt_info/bccdist.
+    """
+    model = _converted(module, [sample])
+    _rename_by_place(model)
+    for port, name in zip([*model.inputs, *model.outputs], names, strict=True):
+        port.get_tensor().set_names({name})
+    model.set_rt_info(facts, ["bccdist"])
+    _save(model, path)
+
+
+def run_float_model(path: Path, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What OpenVINO finds with the model of one input and output at `path` (.xml), on the CPU in float32."""
+    compiled = _openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = np.array(compiled([patches])[0])
+    _NEVER_FREED.append(compiled)
+    return found
+
+
+def _save(model: Any, path: Path) -> None:
     # The graph last: where it is, its weights are.
     with (
         atomic_path(path) as graph,
@@ -169,7 +199,7 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
     ):
         saved = Path(folder) / "model.xml"
-        openvino.save_model(quantised, saved, compress_to_fp16=False)
+        _openvino().save_model(model, saved, compress_to_fp16=False)
         saved.with_suffix(".bin").replace(weights)
         saved.replace(graph)
 
