@@ -49,8 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(leave_out_slow)
         if "shared_data" in item.keywords and not shared_data_folder().is_dir() and REQUIRE_ALL not in os.environ:
             item.add_marker(no_data)
-        if "slurm" in item.keywords and no_slurm is not None and REQUIRE_ALL not in os.environ:
-            item.add_marker(pytest.mark.skip(reason=no_slurm))
+        if "slurm" in item.keywords and REQUIRE_ALL not in os.environ:
+            # They wait for jobs for minutes, in which no core has anything to do.
+            if not config.getoption("--run-slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: `make test-slurm` runs them"))
+            elif no_slurm is not None:
+                item.add_marker(pytest.mark.skip(reason=no_slurm))
         if "browser" in item.keywords and no_browser is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_browser))
         if "container" in item.keywords and no_container is not None and REQUIRE_ALL not in os.environ:
