@@ -83,7 +83,7 @@ class ReportPage(HTMLParser):
 
 
 def verdicts_from_ledger(root: Path, setting: str, part: str = "Test") -> pd.DataFrame:
-    """The sections of a part with `verdict`, from the ledger's curves as the manual does it, by no code of ours."""
+    """The sections of a part with `verdict`, by the curves and later labels, by no code of ours."""
     ledger = pd.read_parquet(root / "sections.parquet")
     choices = pd.read_parquet(root / "tables" / "selection.parquet")
     choice = choices[choices.setting == setting].iloc[0]
@@ -95,9 +95,12 @@ def verdicts_from_ledger(root: Path, setting: str, part: str = "Test") -> pd.Dat
     is_tumor = (area_um2 > 0) & (area_um2 >= choice.t_a_um2)
     otherwise = mine.coverage.map(lambda read: "review" if read < 1 else "Normal")
     verdict = otherwise.where(~is_tumor, "Tumor")
-    return mine.assign(
-        area_um2=area_um2, verdict=verdict, label=mine.label.astype(object).where(mine.label.notna(), None)
-    )
+    later = {}
+    if (root / "labels.csv").exists():
+        later = pd.read_csv(root / "labels.csv").set_index(["slide_id", "section_id"])["label"].to_dict()
+    keys = zip(mine.slide_id, mine.section_id, strict=True)
+    label = [later.get(key, was) for key, was in zip(keys, mine.label.to_list(), strict=True)]
+    return mine.assign(area_um2=area_um2, verdict=verdict, label=pd.Series(label, mine.index, dtype=object))
 
 
 def confusion(verdicts: pd.DataFrame) -> dict[str, int]:
@@ -135,7 +138,8 @@ def _check_lists(page: ReportPage, verdicts: pd.DataFrame, setting: str) -> None
         listed = page.table("Section verdicts, Test")
         said = {row["section"]: (row["verdict"], row["label"], row["area um2"]) for row in listed}
         assert said == {
-            row.section_id: (row.verdict, row.label or "none", f"{row.area_um2:.0f}") for row in verdicts.itertuples()
+            row.section_id: (row.verdict, row.label if isinstance(row.label, str) else "none", f"{row.area_um2:.0f}")
+            for row in verdicts.itertuples()
         }
     slides = [row for row in page.table("Slides:") if row["part"] == "Test" and row["setting"] == setting]
     (sums,) = [row for row in page.table("Verdicts: slides") if row["part"] == "Test" and row["setting"] == setting]

@@ -1,0 +1,113 @@
+"""The report of a cohort: by what model, what was found, what failed; figures come with labels that come later."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cohort import write_cohort, write_model_file, write_slides
+from model_study import SETTING
+from report_page import ReportPage, check_page_against_ledger
+
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.relabel import relabel_study
+from analysis.page.report import write_report
+from analysis.page.stage import write_tables
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
+from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.failures import write_failure
+from bccdist.models.model_file import read_model
+from bccdist.parts import Part
+from bccdist.paths import StudyPaths
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    """Two slides of two sections each, and one that failed, after the tables stage."""
+    folder = tmp_path_factory.mktemp("cohort")
+    model, slides = write_model_file(folder), write_slides(folder / "slides", "one", "two", "cut")
+    paths = write_cohort(folder / "lab2", model.path, slides)
+    for place in (paths.ledger_rows(SETTING, 2, "cut"), paths.heatmap(SETTING, 2, "cut")):
+        place.unlink()
+    write_failure(
+        paths.failure(f"infer-{SETTING}", "cut"), stage="infer", slide_id="cut", reason="its end is missing", error="x"
+    )
+    write_tables(paths.root, paths.root / "slides.csv")
+    return paths
+
+
+@pytest.fixture
+def cohort(made: StudyPaths, tmp_path: Path) -> StudyPaths:
+    """A copy."""
+    shutil.copytree(made.root, tmp_path / "lab2")
+    return StudyPaths(tmp_path / "lab2")
+
+
+def test_every_count_is_that_of_the_ledger_and_the_failed_slide_has_its_reason(made: StudyPaths) -> None:
+    page = ReportPage(made.report)
+    assert len(check_page_against_ledger(page, made.root, SETTING)) == 4
+    assert page.numbers["slides of Test"] == ("3", "1 failed")
+    assert "cut failed: its end is missing" in page.warnings["Overview"]
+    times = {row["slide"]: float(row["network s"]) for row in page.table("Slides:") if row["state"] == "done"}
+    ledger = Evidence(made.root).ledger.to_pandas()
+    assert times == pytest.approx({row.slide_id: row.network_s for row in ledger.itertuples()}, abs=0.05)
+
+
+def test_the_page_says_what_judged_the_slides(made: StudyPaths) -> None:
+    facts = {row["what"]: row["value"] for row in ReportPage(made.report).table("The model.")}
+    model = read_model(made.model)
+    about = model.description
+    assert facts["model"] == f"model.bcc, digest {model.digest}"
+    assert facts["weights"] == about.network.weights_digest
+    assert facts["decision"] == f"t_p {about.selection.t_p:g}, t_A {about.selection.t_a_um2:g} um2"
+    assert facts["trained on"] == "2 slides; scanners: a scanner (2)"
+    assert facts["drawn slides"] == "none: trained on tissue"
+    assert facts["licence"] == "nobody named one"
+    assert facts["its study's manifest"] == about.trained_on.manifest_digest
+
+
+def test_what_was_found_comes_first_and_nothing_of_a_training_is_missed(made: StudyPaths) -> None:
+    page = ReportPage(made.report)
+    assert page.parts[:5] == ["Overview", "Model", "Sections", "Slides", "Overlays"]
+    assert not {"Data", "Training", "Selection"} & set(page.parts)
+    assert not {"Table 2", "triage", "merge weights", "Figure 4", "Figure 8"} & set(page.left_out())
+
+
+def test_the_drawn_slides_are_on_the_page_and_lead_to_the_whole_pictures(made: StudyPaths) -> None:
+    text = made.report.read_text(encoding="utf-8")
+    for name in ("one", "two"):
+        link = f"overlays/{SETTING}/{name}.png"
+        assert f'<a href="{link}"><img src="data:image/jpeg;base64,' in text
+        assert (made.report.parent / link).exists()
+    assert f"overlays/{SETTING}/cut.png" not in text
+
+
+def test_later_labels_add_figures_to_the_same_page(cohort: StudyPaths, tmp_path: Path) -> None:
+    verdicts = Evidence(cohort.root).verdicts(Part.TEST)
+    lines = [f"{row.slide_id},{row.section_id},Tumor" for row in verdicts.head(3).itertuples()]
+    (tmp_path / "later.csv").write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
+    said = relabel_study(cohort.root, tmp_path / "later.csv")
+    assert "launch_tables.py" in said
+    assert "selection" not in said
+    page = ReportPage(write_report(Evidence(cohort.root)))
+    check_page_against_ledger(page, cohort.root, SETTING)
+    assert "3 of 4 sections of Test have a label" in " ".join(page.lines["Overview"])
+    assert page.table("Figures with 95% intervals")[0]["sections"] == "3"
+
+
+def test_thresholds_that_came_with_the_model_are_not_chosen_again(cohort: StudyPaths) -> None:
+    before = cohort.selection.read_bytes()
+    with pytest.raises(ConfigurationError, match="is a cohort: its epoch, t_p and t_A came with its model"):
+        select_thresholds(cohort.root, SelectConfig())
+    assert cohort.selection.read_bytes() == before
+
+
+def test_a_damaged_model_is_a_line_on_the_page_and_an_exit_code(cohort: StudyPaths) -> None:
+    content = bytearray(cohort.model.read_bytes())
+    content[len(content) // 2] ^= 1
+    cohort.model.write_bytes(content)
+    with pytest.raises(StageFailedError, match=r"Model: .*model\.bcc"):
+        write_report(Evidence(cohort.root))
+    page = ReportPage(cohort.report)
+    assert page.warnings["Model"][0].startswith("Not made: ")
+    check_page_against_ledger(page, cohort.root, SETTING)
