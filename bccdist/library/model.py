@@ -8,7 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from threading import RLock
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from bccdist.slides.manifest import SlideRecord
 
 PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """How slides are to be predicted."""
+
+    out: Path | None
+    config: InferConfig
+    told: Told
+    num_slides: int = 1
 
 
 class Model:
@@ -92,8 +102,8 @@ class Model:
             NotFiniteError: the network gives something else than probabilities.
         """
         self._require_open()
-        record = _record(Path(slide), slide_id, mpp)
-        return self._predict(record, out, self._config(precision, inference), _told(progress))
+        wish = _Wish(out=_folder(out), config=self._config(precision, inference), told=_told(progress))
+        return self._predict(_record(Path(slide), slide_id, mpp), wish)
 
     def predict_many(
         self,
@@ -127,17 +137,17 @@ class Model:
         paths = {_slide_id(Path(path)) if name is None else name: Path(path) for name, path in given}
         if len(paths) < len(given):
             raise ConfigurationError(_double_names([Path(path) for _, path in given]))
-        return self._predict_each(paths, out, self._config(precision, inference), _told(progress))
+        config = self._config(precision, inference)
+        wish = _Wish(out=_folder(out), config=config, told=_told(progress), num_slides=len(paths))
+        return self._predict_each(paths, wish)
 
-    def _predict_each(
-        self, paths: Mapping[str, Path], out: PathLike | None, config: InferConfig, told: Told
-    ) -> "Iterator[Found]":
+    def _predict_each(self, paths: Mapping[str, Path], wish: _Wish) -> "Iterator[Found]":
         failures = {}
         # What stops all slides comes before the first.
-        self._network(config)
-        for slide_id, path in paths.items():
+        self._network(wish.config)
+        for number, (slide_id, path) in enumerate(paths.items(), start=1):
             try:
-                found = self._predict(_record(path, slide_id, None), out, config, told)
+                found = self._predict(_record(path, slide_id, None), wish, number)
             except (BccdistError, OSError) as error:
                 failures[slide_id] = str(error)
                 LOG.error(f"slide {slide_id}: FAILED: {error}")
@@ -147,22 +157,22 @@ class Model:
             listed = "\n".join(f"  - {slide_id}: {reason}" for slide_id, reason in failures.items())
             raise StageFailedError(f"{len(failures)} of {len(paths)} slide(s) failed, the others are done:\n{listed}")
 
-    def _predict(self, record: "SlideRecord", out: PathLike | None, config: InferConfig, told: Told) -> "Found":
+    def _predict(self, record: "SlideRecord", wish: _Wish, number: int = 1) -> "Found":
         with self._turn:
-            network = self._network(config)
+            network = self._network(wish.config)
             from bccdist.library.predicting import find_on_slide
 
+            progress = Progress(slide_id=record.slide_id, number=number, num_slides=wish.num_slides)
             started_s = monotonic()
 
             def tell(share: float, result: str = "") -> None:
-                elapsed_s = monotonic() - started_s
-                told(Progress(slide_id=record.slide_id, share=share, elapsed_s=elapsed_s, result=result))
+                wish.told(replace(progress, share=share, elapsed_s=monotonic() - started_s, result=result))
 
             try:
-                found = find_on_slide(network, record, out=_folder(out), told=tell)
+                found = find_on_slide(network, record, out=wish.out, told=tell)
             finally:
-                if isinstance(told, ProgressLine):
-                    told.clear()
+                if isinstance(wish.told, ProgressLine):
+                    wish.told.clear()
             tell(1.0, found.summary)
             return found
 
@@ -189,7 +199,11 @@ class Model:
     def close(self) -> None:
         """Let go of the network; what was found with it stays. OpenVINO keeps what it compiled until Python ends."""
         with self._turn:
-            self._networks.clear()
+            if self._networks:
+                from bccdist.library.predicting import give_back
+
+                self._networks.clear()
+                give_back()
             self._remove()
 
     def __enter__(self) -> Self:
@@ -202,10 +216,8 @@ class Model:
 
     def __repr__(self) -> str:
         """What it is, in a line."""
-        network, selection, trained = (
-            getattr(self.description, name) for name in ("network", "selection", "trained_on")
-        )
-        warning = f"; {PHANTOM_WEIGHTS_WARNING}" if trained.phantom else ""
+        network, selection = self.description.network, self.description.selection
+        warning = f"; {PHANTOM_WEIGHTS_WARNING}" if self.description.trained_on.phantom else ""
         return (
             f"<{self.path.name}: {network.setting}, width {network.width}, {network.target_mpp:g} um/px; Tumor by "
             f"{selection.psi} from {selection.t_p:g} and {selection.t_a_um2:g} um2{warning}>"

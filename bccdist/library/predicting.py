@@ -1,5 +1,6 @@
 """A model's network on this machine, and slides through it: what `Model.predict` does once torch is needed."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -108,6 +109,13 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
     return ReadyNetwork(
         description=model.description, config=config, method=method, predictor=predictor, device=device
     )
+
+
+def give_back() -> None:
+    """Return to the GPU what networks that are gone have used of its memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _require_fit(model: ModelFile, config: InferConfig) -> None:

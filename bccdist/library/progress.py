@@ -16,20 +16,24 @@ class Progress:
     """How far the prediction of one slide is."""
 
     slide_id: str
-    share: float
+    share: float = 0.0
     """Of the slide's tissue that is done, 0 to 1."""
-    elapsed_s: float
+    elapsed_s: float = 0.0
     """Seconds since the slide was begun."""
     result: str = ""
     """What was found, once the slide is done; empty before."""
+    number: int = 1
+    """Which of the slides that were asked for it is, from 1."""
+    num_slides: int = 1
 
     def __str__(self) -> str:
         """A line about it."""
+        name = f"{self.number}/{self.num_slides} {self.slide_id}" if self.num_slides > 1 else self.slide_id
         if self.result:
-            return f"{self.slide_id}: {self.result}, {as_duration(self.elapsed_s)}"
+            return f"{name}: {self.result}, {as_duration(self.elapsed_s)}"
         left_s = self.elapsed_s * (1 - self.share) / self.share if self.share else 0.0
         left = f", about {as_duration(left_s)} left" if self.share else ""
-        return f"{self.slide_id}: {self.share:4.0%}, {as_duration(self.elapsed_s)}{left}"
+        return f"{name}: {self.share:4.0%}, {as_duration(self.elapsed_s)}{left}"
 
 
 Told = Callable[[Progress], None]

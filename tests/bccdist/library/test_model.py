@@ -28,7 +28,6 @@ from bccdist.heatmaps.store import Heatmap
 from bccdist.library.model import Model
 from bccdist.library.progress import Progress
 from bccdist.models.model_file import read_model, write_model
-from bccdist.models.packing import pack_model
 from bccdist.sections.ledger import read_rows
 from bccdist.speedups.record import write_speedups
 
@@ -285,17 +284,18 @@ def test_the_speedups_of_the_model_decide_what_auto_is(small: SmallModel, tmp_pa
         ways=(measured_way("paper", "float32", "eager", 1), measured_way("dense", "float32", "folded", 9)),
         halo_px=64,
     )
-    path = small.study.run(SETTING).speedups(EPOCH, "cpu")
-    write_speedups(path, record)
-    try:
-        pack_model(small.study.root, tmp_path / "fast.model")
-    finally:
-        path.unlink()
+    write_speedups(tmp_path / "record.json", record)
+    there = read_model(small.path)
+    entries = {name: there.read(name) for name in there.names()}
+    entries["speedups/epoch-002-cpu.json"] = (tmp_path / "record.json").read_bytes()
+    write_model(tmp_path / "fast.model", entries, there.description)
     with bccdist.open_model(tmp_path / "fast.model") as model:
         inference = InferConfig(tiling="auto", precision="auto")
         found = model.predict(small.slide, inference=inference, progress=False)
         attributes = Heatmap(found.path).attributes
         assert (attributes.tiling, attributes.halo_px, attributes.arithmetic) == ("dense", 64, "float32 folded")
+        with pytest.raises(ConfigurationError, match="no int8 model there"):
+            model.predict(small.slide, precision="int8")
 
 
 def test_what_is_drawn_is_marked_in_all_that_is_said(

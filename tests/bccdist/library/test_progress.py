@@ -1,6 +1,7 @@
 """A line tells how far a prediction is, where somebody looks on; a log gets a line for each slide that is done."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -46,3 +47,7 @@ def test_a_line_that_came_to_no_end_is_taken_away(
     line(HALF)
     line.clear()
     assert capsys.readouterr().err.endswith(f"\r{' ' * len(str(HALF))}\r")
+
+
+def test_of_several_slides_it_says_which_it_is() -> None:
+    assert str(replace(HALF, number=3, num_slides=12)).startswith("3/12 slide-7:  50%")
