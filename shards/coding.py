@@ -72,9 +72,15 @@ def encode_cell(pixels: NDArray[np.uint8], config: ShardConfig) -> Intervals:
 
 def join_cells(cells: Sequence[Sequence[Intervals]], config: ShardConfig) -> bytes:
     """The JPEG of a patch from two rows of two cells: the bytes that `encode_image` makes of their pixels."""
-    intervals = [part for left, right in cells for pair in zip(left, right, strict=True) for part in pair]
-    markers = _markers(len(intervals))
-    return _patch_header(config) + b"".join(part for pair in zip(intervals, markers, strict=True) for part in pair)
+    intervals = [part for left, right in cells for part in _by_turns(left, right)]
+    return _patch_header(config) + b"".join(_by_turns(intervals, _markers(len(intervals))))
+
+
+def _by_turns(first: Sequence[bytes], other: Sequence[bytes]) -> list[bytes]:
+    """Two lists of one length as one that takes from each in turn."""
+    both = [b""] * (2 * len(first))
+    both[::2], both[1::2] = first, other
+    return both
 
 
 @cache

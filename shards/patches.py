@@ -78,6 +78,8 @@ class Band:
     """RGB [256, width, 3], white where not needed."""
     masks: KindMasks
     """[256, width] each; of those kinds alone that are annotated here."""
+    num_marked: Mapping[Kind, NDArray[np.int64]]
+    """How many pixels of each cell are of these kinds: [cols]."""
     cells: Mapping[int, Future[Intervals]] = field(default_factory=dict)
     """The JPEG of each needed cell, by its column, where patches are joined from cells."""
 
@@ -181,8 +183,21 @@ def read_bands(
         band_px = Box(0, row * CELL_PX, band.pixels.shape[1], CELL_PX)
         lacking = unread_cells(band, seen, needed[row], top_px=band_px.y, cell_px=CELL_PX, mpp=mpp)
         _refuse_lacking(slide, lacking, top_px=band_px.y)
-        masks = {kind: mask for kind, mask in annotation.masks(band_px).items() if mask.any()}
-        yield Band(top_px=band_px.y, pixels=band.pixels, masks=masks)
+        masks = annotation.masks(band_px)
+        num_marked = {kind: _num_in_cells(mask) for kind, mask in masks.items()}
+        found = [kind for kind, counts in num_marked.items() if counts.any()]
+        yield Band(
+            top_px=band_px.y,
+            pixels=band.pixels,
+            masks={kind: masks[kind] for kind in found},
+            num_marked={kind: num_marked[kind] for kind in found},
+        )
+
+
+def _num_in_cells(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many pixels of each cell of a row of them, bool [256, cols * 256], are marked: [cols]."""
+    by_column = np.asarray(cv2.reduce(mask.view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
+    return np.asarray(by_column.reshape(-1, CELL_PX).sum(axis=1, dtype=np.int64))
 
 
 def _refuse_lacking(slide: Slide, lacking: NDArray[np.bool_], *, top_px: int) -> None:
@@ -241,10 +256,21 @@ def cut_mask(bands: Sequence[Band], box_px: Box, kind: Kind) -> NDArray[np.bool_
     return mask
 
 
-def share_of(bands: Sequence[Band], box_px: Box, kind: Kind) -> float:
-    """The share of a patch's pixels that are annotated as `kind`; nothing is copied for it."""
-    parts = [(band.masks[kind], part) for band, part in _parts_of(bands, box_px) if kind in band.masks]
-    return sum(cv2.countNonZero(mask.view(np.uint8)[part]) for mask, part in parts) / box_px.area
+def shares_of(bands: Sequence[Band], box_px: Box) -> dict[Kind, float]:
+    """The share of a patch's pixels that are annotated as each kind; nothing is copied for it."""
+    parts = _parts_of(bands, box_px)
+    return {kind: sum(_num_marked(band, kind, part) for band, part in parts) / box_px.area for kind in Kind}
+
+
+def _num_marked(band: Band, kind: Kind, part: tuple[slice, slice]) -> int:
+    """How many pixels are of a kind in a part of a row of cells."""
+    if kind not in band.masks:
+        return 0
+    rows, cols = part
+    if rows.stop - rows.start == CELL_PX and cols.start % CELL_PX == 0 and cols.stop % CELL_PX == 0:
+        # A cell lies in several patches, and is counted once.
+        return int(band.num_marked[kind][cols.start // CELL_PX : cols.stop // CELL_PX].sum())
+    return cv2.countNonZero(band.masks[kind].view(np.uint8)[part])
 
 
 def _parts_of(bands: Sequence[Band], box_px: Box) -> list[tuple[Band, tuple[slice, slice]]]:
@@ -262,8 +288,8 @@ def _code_some(
 
 
 def _code_patch(bands: Sequence[Band], box_px: Box, about: Mapping[str, Any], config: ShardConfig) -> CodedPatch:
-    shares = {f"{kind.lower()}_fraction": share_of(bands, box_px, kind) for kind in Kind}
-    row = {**about, **shares}
+    shares = shares_of(bands, box_px)
+    row = {**about, **{f"{kind.lower()}_fraction": share for kind, share in shares.items()}}
     # Most patches have no tumor, and the mask of all of those is the same.
     has_tumor = row["tumornest_fraction"] > 0
     contents = {
