@@ -28,7 +28,9 @@ _SCRIPT = """\
 
 {imports}
 
-def weights = new File({weights!r}) // the whole path, if QuPath does not find it
+def weights = new File("{weights}") // write its whole path here
+if (!weights.exists())
+    throw new IOException(weights + " is not there: write the whole path of {weights} into this script")
 def patchPx = {patch_px}
 def haloPx = {halo_px}
 def umPerPixel = {target_mpp!r}

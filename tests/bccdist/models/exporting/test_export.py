@@ -324,7 +324,7 @@ def test_qupath_s_script_has_the_model_s_numbers(one_model: ModelFile, tmp_path:
         "def haloPx = 64",
         "def umPerPixel = 0.92",
         'def outputs = ["psi_0", "psi_1", "psi_2", "psi_3", "psi_4"] as String[]',
-        "new File('model.pt')",
+        'new File("model.pt")',
         f'"bccdist {one_model.digest}"',
         "It was not run in QuPath",
     ):
