@@ -4,6 +4,7 @@ The model is copied into it and unpacked to where the stages look: weights, spee
 setting's run, the chosen thresholds and their grid among the tables. All slides are of part Test.
 """
 
+import os
 from pathlib import Path
 
 from bccdist.errors import ConfigurationError, ModelError
@@ -38,18 +39,20 @@ def require_place_for(model: ModelFile, root: Path) -> None:
         ConfigurationError: it is a cohort of another model, a study, or a folder or file of something else.
     """
     paths = StudyPaths(root)
-    if root.exists() and not root.is_dir():
-        raise ConfigurationError(f"{root} is a file, expected a folder or nothing there: give another --out")
+    there = next(each for each in (root, *root.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is a file, expected a folder" if there.is_file() else "cannot be written to"
+        raise ConfigurationError(f"{there} {why}: give another --out")
     if not paths.model.exists():
         if paths.study.exists():
             raise ConfigurationError(f"{root} is a study, which has its own network: give another folder with --out")
         if root.exists() and {path.name for path in root.iterdir()} - _left_by_launch(paths):
             raise ConfigurationError(f"{root} holds something else and is no cohort: give a new folder with --out")
         return
-    there = read_model(paths.model)
-    if there.digest != model.digest:
+    own = read_model(paths.model)
+    if own.digest != model.digest:
         raise ConfigurationError(
-            f"{root} is a cohort of another model: its own has the digest {there.digest}, and {model.path} has "
+            f"{root} is a cohort of another model: its own has the digest {own.digest}, and {model.path} has "
             f"{model.digest}; give another folder with --out, or its own model, {paths.model}"
         )
     for name, path in _unpacked(model, paths).items():

@@ -5,7 +5,9 @@ not say it, may be written into the cohort's slides.csv by hand, and labels into
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from bccdist.slides.manifest_text import sections_csv, slides_csv
 from bccdist.slides.slide import Slide
 
 _TABLE_ENDINGS = (".csv", ".tsv")
+_MOST_NAMED = 5
 _LONGEST_LOOK_S = 60.0
 """How long slides are looked at before a launch."""
 
@@ -85,12 +88,8 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
         slides=tuple({**known, **slides}.values()),
         sections=_merged_sections(() if before is None else before.sections, sections),
     )
-    return CohortSlides(
-        manifest=merged,
-        new=tuple(slide for slide in slides.values() if slide.slide_id not in known),
-        notes=notes,
-        kinds=kinds,
-    )
+    new = tuple(slide for slide in slides.values() if slide.slide_id not in known)
+    return CohortSlides(manifest=merged, new=new, notes=(*notes, *_copies(new, merged.slides)), kinds=kinds)
 
 
 def _kinds_beside(slides: Path) -> Path | None:
@@ -141,6 +140,26 @@ def _is_same(before: Path, now: Path) -> bool:
     if before.resolve() == now.resolve() or not before.exists():
         return True
     return fingerprint_of_file(before) == fingerprint_of_file(now)
+
+
+def _copies(new: Sequence[SlideRecord], slides: Sequence[SlideRecord]) -> Iterator[str]:
+    """A sentence for each new slide whose file another one has, too: it will be judged and counted twice."""
+    by_size: defaultdict[int, list[SlideRecord]] = defaultdict(list)
+    for slide in slides:
+        with suppress(OSError):  # one that has gone, or cannot be read, is told elsewhere
+            by_size[slide.path.stat().st_size].append(slide)
+    names = {slide.slide_id for slide in new}
+    for alike in by_size.values():
+        if len(alike) < 2 or names.isdisjoint(slide.slide_id for slide in alike):
+            continue
+        by_content: defaultdict[str, list[str]] = defaultdict(list)
+        for slide in alike:
+            with suppress(OSError):
+                by_content[fingerprint_of_file(slide.path)].append(slide.slide_id)
+        for ids in by_content.values():
+            if len(ids) > 1 and not names.isdisjoint(ids):
+                more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
+                yield f"the files of {', '.join(ids[:_MOST_NAMED])}{more} are copies of each other: each is counted"
 
 
 def _merged_sections(before: tuple[SectionRecord, ...], given: tuple[SectionRecord, ...]) -> tuple[SectionRecord, ...]:

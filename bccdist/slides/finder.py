@@ -111,7 +111,7 @@ class _Search:
         else:
             self._faults.append(
                 f"{_shown(path)}: no slide that OpenSlide knows; give a folder, a slide, a list of paths (.txt) or a "
-                "slides.csv"
+                "slides.csv (a workbook becomes one by `python jobs/make_manifest.py FOLDER --table WORKBOOK`)"
             )
 
     def add_folder(self, folder: Path, *, below: Path) -> None:

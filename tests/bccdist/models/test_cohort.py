@@ -6,15 +6,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from cohort import write_cohort, write_model_file, write_slides
+from speedup_records import RECORD
 
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError, ModelError
 from bccdist.models.cohort import lacks_of_model, require_place_for, unpack_model
 from bccdist.models.cohort_slides import look_at, slides_of_cohort
 from bccdist.models.model_file import ModelFile
+from bccdist.models.packing import pack_model
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
 from bccdist.slides.manifest import read_manifest
+from bccdist.speedups.record import read_speedups, write_speedups
 from bccdist.study import manifest_of_study
 
 SETTING, EPOCH = "resnet34_ds", 2
@@ -101,6 +104,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(model: ModelFile, 
     for place, why in (
         (tmp_path / "photos", "holds something else"),
         (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "below" / "it", "file is a file"),
         (folder / "model-study", "is a study"),
     ):
         with pytest.raises(ConfigurationError, match=why):
@@ -209,3 +213,25 @@ def test_a_look_tells_slides_that_are_too_coarse_or_no_slides(model: ModelFile, 
 def test_reading_back_what_was_written_gives_the_same_slides(slides: Path, tmp_path: Path) -> None:
     found = slides_of_cohort(slides, tmp_path / "cohort")
     assert found.write().slides == found.manifest.slides == read_manifest(tmp_path / "cohort" / "slides.csv").slides
+
+
+def test_copies_of_a_slide_are_told(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    for name in ("one.tif", "copy.tif"):
+        (tmp_path / "slides" / name).write_bytes((slides / "a.tif").read_bytes())
+    notes = slides_of_cohort(tmp_path / "slides", tmp_path / "cohort").notes
+    assert any("the files of copy, one are copies of each other" in note for note in notes)
+    assert not any("copies" in note for note in slides_of_cohort(slides, tmp_path / "other").notes)
+
+
+def test_a_speedup_record_and_int8_models_are_unpacked_to_where_they_are_looked_for(tmp_path: Path) -> None:
+    model = write_model_file(tmp_path)
+    study = StudyPaths(tmp_path / "model-study")
+    record = replace(RECORD, weights_digest=model.description.network.weights_digest)
+    write_speedups(study.run(SETTING).speedups(EPOCH, "cpu"), record)
+    study.run(SETTING).int8_model(EPOCH, "whole").write_text("<net/>")
+    cohort = StudyPaths(tmp_path / "cohort")
+    unpack_model(pack_model(study.root, tmp_path / "fast.model"), cohort.root)
+    there = read_speedups(cohort.run(SETTING).speedups(EPOCH, "cpu"), weights_digest=record.weights_digest)
+    assert [(way.tiling, way.mpx_per_s) for way in there.ways] == [(way.tiling, way.mpx_per_s) for way in record.ways]
+    assert cohort.run(SETTING).int8_model(EPOCH, "whole").read_text() == "<net/>"

@@ -1,6 +1,7 @@
 """Slides are found where nobody wrote a manifest, each once, under ids that depend on nothing but themselves."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from heatmap_slides import pink_picture, write_slide
 from bccdist.errors import ManifestError
 from bccdist.slides.finder import find_slides, slide_id_of
 
+SERIES = b"457192622591"
+"""The end of the series' number in the DICOM slide."""
 PICTURE = pink_picture(300, 300, islands=[(50, 50, 100, 100)])
 
 
@@ -106,6 +109,12 @@ def test_a_link_to_a_slide_is_no_second_slide_and_circles_end(tmp_path: Path) ->
     assert len(find_slides(tmp_path).paths) == 1
 
 
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").symlink_to("gone")
+    with pytest.raises(ManifestError, match=r"a.svs cannot be read: No such file"):
+        find_slides(tmp_path)
+
+
 def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     touch(tmp_path, "disk/a.svs")
     (tmp_path / "slides").mkdir()
@@ -193,3 +202,20 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
 def test_a_manifest_in_the_folder_is_pointed_at(tmp_path: Path) -> None:
     touch(tmp_path, "a.svs", "slides.csv")
     assert any("slides.csv is there and was not read" in note for note in find_slides(tmp_path).notes)
+
+
+@pytest.mark.shared_data
+def test_dicom_series_are_slides_with_their_volume_in_front(shared_data: Path, tmp_path: Path) -> None:
+    given = shared_data / "fixtures" / "dicom_cmu1"
+    shutil.copytree(given, tmp_path / "one")
+    volume = max(given.iterdir(), key=lambda path: path.stat().st_size).name
+    # Another laboratory's export: no endings, a series beside the first one, and DICOM files that are no slides.
+    for number, path in enumerate(sorted(given.iterdir())):
+        (tmp_path / "one" / f"IM_{number}").write_bytes(path.read_bytes().replace(SERIES, SERIES[::-1]))
+    (tmp_path / "one" / "report.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    found = find_slides(tmp_path)
+    assert len(found.paths) == 2
+    assert volume in {path.name for path in found.paths.values()}
+    assert [path.stat().st_size for path in found.paths.values()] == [(given / volume).stat().st_size] * 2
+    assert "report.dcm" in found.notes[0]
+    assert len(find_slides(tmp_path / "one" / volume).paths) == 1
