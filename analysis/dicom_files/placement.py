@@ -98,7 +98,7 @@ class Placement:
         origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem = self.origin_mm
         image.TotalPixelMatrixOriginSequence = [origin]
         measures, shared = Dataset(), Dataset()
-        measures.PixelSpacing = list(self.spacing_level0_mm)
+        measures.PixelSpacing, measures.SliceThickness = list(self.spacing_level0_mm), self.depth_mm
         shared.PixelMeasuresSequence = [measures]
         image.SharedFunctionalGroupsSequence = [shared]
         return image

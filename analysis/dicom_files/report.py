@@ -48,6 +48,7 @@ def make_report(
     placement: Placement,
     segmentation: Dataset,
     *,
+    model_digest: str,
     source: Dataset,
     warning: str,
     made_at: datetime,
@@ -59,17 +60,19 @@ def make_report(
         choice: the model and the thresholds.
         placement: where the slide lies.
         segmentation: of the same slide.
+        model_digest: of the model file; empty where the network came from no file.
         source: the slide's level-0 image.
         warning: what is not real; empty where all is.
         made_at: stands for when the verdicts were made.
     """
+    algorithm = _algorithm(choice, model_digest)
     facts = [_facts(section) for section in sections]
-    about = ("report", _FORMAT, str(segmentation.SOPInstanceUID), choice, warning)
+    about = ("report", _FORMAT, str(segmentation.SOPInstanceUID), choice, model_digest, warning)
     content = sr.MeasurementReport(
         observation_context=_observer(choice),
         procedure_reported=codes.SCT.ImagingProcedure,
         title=codes.DCM.ImagingMeasurementReport,
-        imaging_measurements=[_group(section, choice, placement, warning) for section in sections],
+        imaging_measurements=[_group(section, choice, placement, algorithm, warning) for section in sections],
     )
     made = sr.Comprehensive3DSR(
         evidence=[segmentation, *([source] if placement.is_dicom else [])],
@@ -111,7 +114,11 @@ def _observer(choice: Choice) -> sr.ObservationContext:
 
 
 def _group(
-    section: SectionVerdict, choice: Choice, placement: Placement, warning: str
+    section: SectionVerdict,
+    choice: Choice,
+    placement: Placement,
+    algorithm: sr.AlgorithmIdentification,
+    warning: str,
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """What is said about one section."""
     evaluations = [sr.QualitativeEvaluation(_code(_VERDICT), _code(_VERDICTS[Verdict(section["verdict"])]))]
@@ -127,13 +134,13 @@ def _group(
         ),
         referenced_region=_region(section_box(section), placement),
         finding_type=codes.SCT.Tissue,
-        algorithm_id=_algorithm(choice),
+        algorithm_id=algorithm,
         measurements=list(_measurements(section, choice)),
         qualitative_evaluations=evaluations,
     )
 
 
-def _algorithm(choice: Choice) -> sr.AlgorithmIdentification:
+def _algorithm(choice: Choice, model_digest: str) -> sr.AlgorithmIdentification:
     return sr.AlgorithmIdentification(
         name=MANUFACTURER,
         version=__version__,
@@ -142,6 +149,7 @@ def _algorithm(choice: Choice) -> sr.AlgorithmIdentification:
             f"weights: {choice.weights_digest}",
             f"epoch: {choice.epoch}",
             f"areas: {choice.area_unit}",
+            *([f"model: {model_digest}"] if model_digest else []),
         ],
     )
 

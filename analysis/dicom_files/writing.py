@@ -17,6 +17,7 @@ from bccdist.configuration import phantom_warning
 from bccdist.errors import LedgerError, SlideError
 from bccdist.files import atomic_path, fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap
+from bccdist.models.model_file import read_model
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
 from bccdist.sections.chosen_heatmap import open_chosen
@@ -33,6 +34,8 @@ class _Marked(NamedTuple):
     choice: Choice
     sections: list[SectionVerdict]
     placement: Placement
+    model_digest: str
+    """Of the model file that a cohort is judged by; empty in a study."""
 
     @property
     def warning(self) -> str:
@@ -65,7 +68,13 @@ def _read(study: Evidence, slide_id: str, setting: str | None) -> _Marked:
     record, choice = study.manifest.slide(slide_id), study.headline(setting)
     heatmap = open_chosen(study.paths, choice, slide_id)
     _require_same_slide(record, heatmap)
-    return _Marked(heatmap, choice, _sections(study, choice, slide_id), place_slide(record.path, heatmap))
+    return _Marked(
+        heatmap=heatmap,
+        choice=choice,
+        sections=_sections(study, choice, slide_id),
+        placement=place_slide(record.path, heatmap),
+        model_digest=read_model(study.paths.model).digest if study.paths.model.exists() else "",
+    )
 
 
 def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[SectionVerdict]:
@@ -117,6 +126,7 @@ def _write_report(path: Path, marked: _Marked, segmentation: Dataset) -> None:
         marked.choice,
         marked.placement,
         segmentation,
+        model_digest=marked.model_digest,
         source=marked.placement.stand_in(marked.heatmap.attributes.size_level0_px),
         warning=marked.warning,
         made_at=marked.made_at,

@@ -79,7 +79,7 @@ class Made:
 
     def layers(self) -> Iterator[Layer]:
         """All bytes, each with its place."""
-        for folder in ("study", "cohort", "reviewed"):
+        for folder in ("study", "cohort", "reviewed", "exports"):
             for place, data in files_below(self.root / folder):
                 yield f"{folder}/{place}", data
         for path in self.root.glob("*.*"):
@@ -103,6 +103,7 @@ def make_all(root: Path) -> Made:
     made.run("jobs/doctor.py", manifest, "--report", root / "doctor.json", "--strict")
     made.run("jobs/launch_study.py", "--manifest", manifest, "--study", study, *LOCAL, *TINY)
     made.run("jobs/pack_model.py", study, "--out", model)
+    made.run("jobs/export_model.py", model, "--to", "torchscript", "wsinfer", "--out", root / "exports")
     slides = copy_slides(data, root / "slides")
     made.run("jobs/launch_apply.py", "--model", model, "--slides", slides, "--out", cohort, *LOCAL, "--batch", "2")
     for folder in (study, cohort):

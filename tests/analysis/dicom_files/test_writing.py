@@ -9,6 +9,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from cohort import write_cohort, write_model_file, write_slides
 from dicom_study import CHOICE, DOWNSAMPLE, PATIENT, SETTING, DicomStudy, write_dicom_study
 from dicom_tools import errors_of, orthanc
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from analysis.evidence.evidence import Evidence
 from analysis.make import make
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, LedgerError, ManifestError, SlideError
 from bccdist.files import fingerprint_of_file
+from bccdist.heatmaps.store import Heatmap
+from bccdist.models.model_file import read_model
+from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 
 HALF_STEP = 0.5 / 255
@@ -354,10 +358,10 @@ def test_memory_holds_a_row_of_tiles_and_not_the_heatmap(tiff: Path, tmp_path: P
 @pytest.mark.dicom_tools
 @pytest.mark.shared_data
 def test_dciodvfy_finds_no_error_and_orthanc_stores_each_file_once(
-    dicom_study: DicomStudy, tiff_files: Files, tiff: Path, tmp_path: Path
+    dicom_study: DicomStudy, tiff_files: Files, cohort: StudyPaths, tiff: Path, tmp_path: Path
 ) -> None:
     phantom = write(write_dicom_study(tmp_path / "phantom", tiff, phantom=True))
-    paths = [*tiff_files, *write(dicom_study), *phantom]
+    paths = [*tiff_files, *write(dicom_study), *phantom, *write_dicom(Evidence(cohort.root), "a")]
     assert {path: errors_of(path) for path in paths} == {path: [] for path in paths}
     with orthanc(tmp_path / "orthanc") as archive:
         for expected in ("Success", "AlreadyStored"):
@@ -366,6 +370,30 @@ def test_dciodvfy_finds_no_error_and_orthanc_stores_each_file_once(
         assert len(archive.get("/instances").json()) == len(paths)
         for path, answer in zip(paths, answers, strict=True):
             assert archive.get(f"/instances/{answer['ID']}/file").content == path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    """Of two slides whose level 0 is what the network sees."""
+    folder = tmp_path_factory.mktemp("cohort")
+    return write_cohort(folder / "cohort", write_model_file(folder).path, write_slides(folder / "slides", "a", "b"))
+
+
+def test_a_cohorts_slide_is_written_with_the_digest_of_its_model(cohort: StudyPaths) -> None:
+    files = Files(*write_dicom(Evidence(cohort.root), "b"))
+    groups = groups_of(files.report)
+    assert len(groups) == 2
+    digest = read_model(cohort.model).digest
+    assert files.report.read_bytes().count(f"model: {digest}".encode()) == len(groups)
+    assert errors_in_values(files.segmentation, cohort) < HALF_STEP
+
+
+def errors_in_values(path: Path, cohort: StudyPaths) -> float:
+    """The largest difference of a probability from the heatmap of slide b."""
+    [place] = sorted(cohort.root.glob("heatmaps/*/*/b.ozx"))
+    heatmap = Heatmap(place)
+    stored = heatmap.read_rows(heatmap.outputs[-1], 0, slice(None))
+    return float(np.abs(values_in(path) - stored / 255).max())
 
 
 def test_the_study_may_be_read_only(tiff: Path, tmp_path: Path) -> None:
