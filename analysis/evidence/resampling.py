@@ -154,7 +154,8 @@ def few_slides_notes(num_slides: int) -> tuple[str, ...]:
     """The note below intervals that rest on few slides."""
     if num_slides >= FEW_SLIDES:
         return ()
-    return (f"Only {num_slides} slides: intervals over so few are narrower than they should be.",)
+    slides = "1 slide" if num_slides == 1 else f"{num_slides} slides"
+    return (f"Only {slides}: intervals over so few are narrower than they should be.",)
 
 
 def judged_by_both(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -50,6 +50,7 @@ from bccdist.sections.chosen_output import boxes_by_slide
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
+from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 
 MOST_PICTURES = 12
@@ -386,7 +387,7 @@ def _overlays_section(study: _Study) -> Section:
 
 
 def _overlay_tile(study: _Study, slide: Mapping[Hashable, Any], path: Path) -> Tile:
-    counts = [f"{slide[f'num_{name}']} {name}" for name in ("tumor", "normal", "review")]
+    counts = [f"{slide[f'num_{verdict.lower()}']} {verdict}" for verdict in Verdict]
     return Tile(
         name=str(slide["slide_id"]),
         lines=[", ".join(counts)],

@@ -50,8 +50,8 @@ def choose_slides(manifest: Manifest) -> list[SlideRecord]:
             ranked.append((-min(counts), -max(counts), record.slide_id))
     if not ranked:
         raise NothingToShowError(
-            f"{manifest.path}: no section of a {Part.TEST.value} slide has a label; write labels into sections.csv, "
-            "or name slides of another part"
+            f"needs labels: no section of a {Part.TEST.value} slide has a label; write labels into sections.csv, or "
+            "name slides of another part"
         )
     return [manifest.slide(slide_id) for *_, slide_id in sorted(ranked)[:NUM_SLIDES]]
 
