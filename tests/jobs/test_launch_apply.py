@@ -16,6 +16,10 @@ from model_study import write_model_study
 from places import REPOSITORY
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.relabel import relabel
+from analysis.outlines.heatmap_tiff import export_heatmap
+from analysis.outlines.qupath import write_regions
+from analysis.review.worklist import claim_plan, read_worklist
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError, ModelError, StageFailedError
 from bccdist.models.model_file import ModelFile, read_model, write_model
@@ -278,3 +282,17 @@ def test_verdicts_are_those_of_the_same_slide_inside_of_the_study_bit_for_bit(tm
     pd.testing.assert_frame_equal(
         one[columns].reset_index(drop=True), other[columns].reset_index(drop=True), check_exact=True
     )
+
+
+def test_the_commands_of_a_study_take_a_cohort(model: ModelFile, slides: Path, tmp_path: Path) -> None:
+    cohort = write_cohort(tmp_path / "cohort", model.path, slides)
+    manifest = cohort.root / "slides.csv"
+    plan = claim_plan(cohort.review_plan, order=None, blind_share=0.0, seed=None)
+    worklist = read_worklist(cohort.root, [Part.TEST], plan)
+    assert len(worklist.sections) == 4
+    assert len(write_regions(Evidence(cohort.root), manifest, num_workers=0)) == 2
+    assert export_heatmap(Evidence(cohort.root), "a").exists()
+    (tmp_path / "sections.csv").write_text("slide_id,section_id,label\na,a-s0,Tumor\na,a-s1,Normal\n")
+    assert relabel(cohort.root, tmp_path / "sections.csv").num_changed == 2
+    labels = Evidence(cohort.root).verdicts(Part.TEST).set_index("section_id")["label"]
+    assert (labels["a-s0"], labels["a-s1"]) == ("Tumor", "Normal")

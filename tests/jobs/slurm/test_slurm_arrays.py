@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from mini_cluster import MiniCluster, job_ids, wait_for
 from places import REPOSITORY
@@ -21,6 +22,7 @@ from small_study import SmallStudy
 from bccdist.configuration import Setting
 from bccdist.failures import BEGUN
 from bccdist.files import read_json
+from bccdist.models.packing import pack_model
 from bccdist.paths import StudyPaths
 from jobs.slurm import journal
 
@@ -120,6 +122,31 @@ def test_a_study_goes_through_by_one_command_and_the_status_says_so(
     wait_for(told.exists, within_s=30, what="the message at the end")
     [message] = map(json.loads, told.read_text().splitlines())
     assert (message["outcome"], len(message["stages"])) == ("done", 7)
+
+
+def test_a_packed_model_gives_an_array_of_new_slides_the_verdicts_of_the_study(
+    mini_cluster: MiniCluster, finished: StudyPaths, drawn: SmallStudy, tmp_path: Path
+) -> None:
+    model = pack_model(finished.root, tmp_path / "bcc.model")
+    names, cohort = ("test-0", "test-3"), StudyPaths(tmp_path / "cohort")
+    slides = tmp_path / "slides.csv"
+    slides.write_text("slide_id,path\n" + "".join(f"{name},{drawn.data / name}.tif\n" for name in names))
+    sections = (drawn.data / "sections.csv").read_text().splitlines()
+    kept = [sections[0], *(line for line in sections if line.startswith(names))]
+    slides.with_name("sections.csv").write_text("\n".join(kept) + "\n")
+    words = ("--model", model.path, "--slides", slides, "--out", cohort.root, *SITE)
+    ids = job_ids(mini_cluster.launch("jobs/launch_apply.py", *words))
+    assert list(ids) == [f"infer-{SETTING}-test", "tables"]
+    mini_cluster.wait_until_gone(*ids.values(), within_s=120)
+    stages = all_stages(mini_cluster, cohort)
+    assert {stage: found["state"] for stage, found in stages.items()} == dict.fromkeys(ids, "done")
+    epoch = model.description.network.epoch
+    for name in names:
+        inside, outside = (
+            pd.read_parquet(each.ledger_rows(SETTING, epoch, name)).drop(columns=["read_s", "network_s"])
+            for each in (finished, cohort)
+        )
+        pd.testing.assert_frame_equal(inside, outside, check_exact=True)
 
 
 def test_a_dry_run_prints_what_sbatch_gets(mini_cluster: MiniCluster, study: StudyPaths) -> None:
