@@ -58,7 +58,10 @@ def build_report(study: Evidence, setting: str | None = None, *, tables: Made) -
         LedgerError: nothing was selected, or not for this setting.
     """
     # The manifest first: a folder that is no study is said to be none.
-    drawn = study.manifest.is_phantom or bool(study.selection.get("phantom", pd.Series([False])).any())
+    drawn = study.manifest.is_phantom
+    if not study.is_cohort:
+        # Of a cohort it says what its model was chosen on, which is not on this page.
+        drawn |= bool(study.selection.get("phantom", pd.Series([False])).any())
     warning = phantom_warning(slides=drawn, weights=any(choice.phantom_weights for choice in study.choices))
     content = PageContent(evidence=study, headline=study.headline(setting), tables=tables)
     page = _COHORT_PAGE if study.is_cohort else _STUDY_PAGE

@@ -39,6 +39,7 @@ def write_model_study(
         "setting": setting,
         "epoch": EPOCH,
         "weights_digest": weights_digest(run.weights(EPOCH)),
+        "phantom": phantom,
         "phantom_weights": phantom,
     }
     rows = [

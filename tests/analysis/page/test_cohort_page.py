@@ -13,7 +13,7 @@ from analysis.evidence.relabel import relabel_study
 from analysis.page.report import write_report
 from analysis.page.stage import write_tables
 from analysis.tables.selection import select_thresholds
-from bccdist.configuration import SelectConfig
+from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING, SelectConfig
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.failures import write_failure
 from bccdist.models.model_file import read_model
@@ -64,6 +64,14 @@ def test_the_page_says_what_judged_the_slides(made: StudyPaths) -> None:
     assert facts["drawn slides"] == "none: trained on tissue"
     assert facts["licence"] == "nobody named one"
     assert facts["its study's manifest"] == about.trained_on.manifest_digest
+
+
+def test_real_slides_are_not_called_drawn_where_the_model_is_a_phantom(tmp_path: Path) -> None:
+    model = write_model_file(tmp_path, phantom=True)
+    paths = write_cohort(tmp_path / "lab2", model.path, write_slides(tmp_path / "slides", "one"))
+    text = write_report(Evidence(paths.root)).read_text(encoding="utf-8")
+    assert PHANTOM_WEIGHTS_WARNING in text
+    assert PHANTOM_WARNING not in text
 
 
 def test_what_was_found_comes_first_and_nothing_of_a_training_is_missed(made: StudyPaths) -> None:
