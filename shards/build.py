@@ -18,6 +18,7 @@ from bccdist.files import atomic_path
 from bccdist.paths import ShardSetPaths, StudyPaths
 from bccdist.processes import num_cores
 from bccdist.slide_runner import SlideDone, SlideWork, run_stage
+from bccdist.slides.colours import colour_log
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
 from shards.coding import member_extensions
 from shards.patches import code_patches, open_slide, survey_slide
@@ -91,6 +92,7 @@ def build_slide(
     tar = paths.tar(record.slide_id)
     with _threads(num_threads) as pool, open_slide(record, config, pool) as slide, atomic_path(tar) as partial:
         survey = survey_slide(slide, record, manifest, config)
+        log_of_colours = colour_log(slide, survey.section_map.tissue)
         with closing(code_patches(slide, survey, config, pool)) as samples:
             rows, sha256 = write_tar(partial, samples, member_extensions(config.image_coding))
     tar_record = TarRecord(
@@ -100,7 +102,8 @@ def build_slide(
     write_rows(paths.rows(record.slide_id), SlideRows(identity=identity, tar=tar_record, table=table))
     num_tumor = pc.sum(table["pool_tumor"]).as_py()
     seconds = time.perf_counter() - started_s
-    return SlideDone(f"{len(rows)} patches, {num_tumor} with tumor, {seconds:.1f} s{slide.log_of_reader}")
+    told = f"{len(rows)} patches, {num_tumor} with tumor, {seconds:.1f} s"
+    return SlideDone(told + log_of_colours + slide.log_of_reader)
 
 
 @contextmanager

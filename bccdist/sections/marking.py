@@ -17,6 +17,7 @@ from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
 from bccdist.sections.rows import section_rows
+from bccdist.slides.colours import colour_log
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
@@ -34,7 +35,8 @@ class MarkedSlide:
     """Level-0 px per target-frame pixel."""
     properties: Mapping[str, str]
     """What the file says of itself, by OpenSlide's names."""
-    log_of_reader: str
+    log_of_reading: str
+    """What a line of the log ends with: doubts about its colours, and why it is read through OpenSlide, if it is."""
     tissue: NDArray[np.bool_]
     """Its mask, [h, w] at `TISSUE_MPP`."""
     sections: Sequence[Section]
@@ -88,14 +90,16 @@ def mark_slide(
     with Slide(record.path, target_mpp=target_mpp, tolerance=mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide, for_sections=not have_boxes(sections))
         found = sections_of(slide, record.slide_id, tissue, list(sections))
+        log_of_colours = ""
         if orders:
+            log_of_colours = colour_log(slide, tissue)
             tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device, told=told)
         return MarkedSlide(
             record=record,
             size_level0_px=slide.level0_size,
             downsample=slide.resolution.downsample,
             properties=dict(slide.properties),
-            log_of_reader=slide.log_of_reader,
+            log_of_reading=log_of_colours + slide.log_of_reader,
             tissue=tissue,
             sections=found,
             tally=tally,

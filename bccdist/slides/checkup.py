@@ -23,6 +23,7 @@ from bccdist.slides.annotations.contradictions import TwoKindsError, contradicti
 from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.cell_rows import ReadingTally, readable_rows
+from bccdist.slides.colours import colour_doubt
 from bccdist.slides.geometry import Box, cell_shape, tissue_cells
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.private_fields import annotation_fields, fields_in_name, private_fields, private_images
@@ -61,6 +62,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     BLANK_TISSUE = "blank-tissue"
     ABSENT_TISSUE = "absent-tissue"
+    UNLIKELY_COLOURS = "unlikely-colours"
     SLOW_RESAMPLING = "slow-resampling"
     SLOW_OVERVIEW = "slow-overview"
     UNUSED_LEVELS = "unused-levels"
@@ -197,6 +199,7 @@ def check_slide(
         if tissue is None:
             return checkup
         _check_tissue(checkup, slide, tissue)
+        _check_colours(checkup, slide, tissue)
         if each_cell:
             _check_cells(checkup, slide, tissue)
         else:
@@ -379,6 +382,12 @@ def _check_tissue(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]
             colour = "white" if image.min() >= _WHITE_FROM else "black"
             text = f"the {place} is all {colour} when read: its levels show different things; scan it again"
             checkup.add(Code.BLANK_TISSUE, Severity.WARNING, text)
+
+
+def _check_colours(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]) -> None:
+    doubt = colour_doubt(slide, tissue)
+    if doubt:
+        checkup.add(Code.UNLIKELY_COLOURS, Severity.WARNING, f"{doubt}; look at the slide, and convert it")
 
 
 def _check_cells(checkup: SlideCheckup, slide: Slide, tissue: NDArray[np.bool_]) -> None:

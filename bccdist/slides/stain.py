@@ -126,6 +126,11 @@ def smoothed(overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.medianBlur(overview, _MEDIAN_PX), dtype=np.uint8)
 
 
+def density(glass: Glass, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How much pixels [..., 3] dim each colour of the glass: optical density by the natural logarithm, float32."""
+    return np.asarray(glass.light - _LOG[pixels], dtype=np.float32)
+
+
 def stained_on(glass: Glass, smooth: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
     """The pixels of a smoothed overview that are stained tissue on `glass`: bool [h, w]."""
     # In bands: the densities of a whole slide would take many times the memory of its overview.

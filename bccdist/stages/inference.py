@@ -284,7 +284,7 @@ def _outcome(marked: MarkedSlide, total_s: float, *, patches: int, undecided: in
     text = (
         f"{_told(num_sections)}, {tally.num_patches} patches{times}, {total_s:.1f} s "
         f"({tally.reading.read_s:.1f} s reading), {tally.num_patches * num_networks / total_s:.0f} patches/s"
-        f"{cascade}{unread}{marked.log_of_reader}"
+        f"{cascade}{unread}{marked.log_of_reading}"
     )
     return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)
 

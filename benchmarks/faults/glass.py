@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from benchmarks.faults.fault import Fault, Trial
-from benchmarks.faults.results import NEAR, SectionResult, SlideResult, Tolerance
-from benchmarks.faults.slide_files import MPP, set_tag, write_pyramid
+from benchmarks.faults.results import EXACT, NEAR, SectionResult, SlideResult, Tolerance
+from benchmarks.faults.slide_files import MPP, Picture, set_tag, write_pyramid
 from benchmarks.faults.slide_trials import Changed, slide_fault
 from benchmarks.faults.textures import GLASS, glass, tissue_texture
 
@@ -69,6 +69,23 @@ def _red_glass(trial: Trial) -> Changed:
     picture = cv2.cvtColor(trial.scene.picture, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
     path = write_pyramid(trial.folder / "changed.tif", np.ascontiguousarray(picture), compression="deflate")
     return Changed(path=path, like=trial.scene.jpeg)
+
+
+def _recoloured(change: Callable[[Trial], Picture]) -> _Make:
+    """Other colours, without losses."""
+
+    def make(trial: Trial) -> Changed:
+        picture = np.ascontiguousarray(change(trial), dtype=np.uint8)
+        path = write_pyramid(trial.folder / "changed.tif", picture, compression="deflate")
+        return Changed(path=path, like=trial.scene.lossless, tolerance=EXACT)
+
+    return make
+
+
+def _gamma(trial: Trial) -> Picture:
+    """Lightened as by a gamma curve that was undone twice; a darkened drawing is like a strong stain."""
+    curve = 255 * (np.arange(256) / 255) ** (1 / trial.rng.uniform(1.9, 2.4))
+    return np.asarray(curve.round().astype(np.uint8)[trial.scene.picture])
 
 
 def _no_section() -> SlideResult:
@@ -140,7 +157,7 @@ def _ink_ring(colour: str, *, around_tissue: bool) -> _Make:
     return make
 
 
-FAULTS: tuple[Fault, ...] = tuple(
+_GLASS_FAULTS: tuple[Fault, ...] = tuple(
     slide_fault(KIND, name, make, by_finding=True)
     for name, make in (
         ("pink glass", _tinted((228, 212, 222), (237, 224, 232))),
@@ -163,3 +180,14 @@ FAULTS: tuple[Fault, ...] = tuple(
         *((f"ring of {colour} ink around nothing", _ink_ring(colour, around_tissue=False)) for colour in _INK),
     )
 )
+_COLOUR_FAULTS: tuple[Fault, ...] = tuple(
+    slide_fault(KIND, name, _recoloured(change), by_finding=True)
+    for name, change in (
+        ("red and blue swapped", lambda trial: trial.scene.picture[..., ::-1]),
+        ("channels turned", lambda trial: np.roll(trial.scene.picture, int(trial.rng.integers(1, 3)), axis=-1)),
+        ("red and green swapped", lambda trial: trial.scene.picture[..., [1, 0, 2]]),
+        ("inverted colours", lambda trial: 255 - trial.scene.picture),
+        ("a gamma curve that lightens", _gamma),
+    )
+)
+FAULTS: tuple[Fault, ...] = (*_GLASS_FAULTS, *_COLOUR_FAULTS)

@@ -19,6 +19,6 @@ def textured_tissue(seed: int, *, width_px: int = 1800, height_px: int = 1300) -
     y, x = np.mgrid[:height_px, :width_px] / np.array([height_px, width_px]).reshape(2, 1, 1)
     on_tissue = ((x - 0.3) / 0.22) ** 2 + ((y - 0.5) / 0.4) ** 2 < 1
     on_tissue |= ((x - 0.75) / 0.18) ** 2 + ((y - 0.45) / 0.35) ** 2 < 1
-    stain = np.array([0.25, 0.75, 0.35], dtype=np.float32)
+    stain = np.array([0.35, 0.75, 0.25], dtype=np.float32)
     light = 1 - on_tissue[..., None] * (0.25 + 0.7 * density[..., None]) * stain
     return np.asarray((255 * light).clip(0, 255), dtype=np.uint8)
