@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import density, find_glass, smoothed
+from bccdist.slides.stain import Glass, density, find_glass, smoothed
 from bccdist.slides.tissue import TISSUE_MPP
 
 LEAST_RED_LEAD = -0.15
@@ -113,9 +113,7 @@ def _share_off_tissue(overview: NDArray[np.uint8], tissue: NDArray[np.bool_]) ->
 def _stain_of(slide: Slide, tissue: NDArray[np.bool_]) -> _Stain | None:
     """What the tissue dims, by places that are spread over it; None where too little can be read."""
     glass = find_glass(smoothed(np.ascontiguousarray(slide.overview(TISSUE_MPP).pixels[::_STRIDE, ::_STRIDE])))
-    places = [
-        density(glass, cv2.blur(place, (_SMOOTH_PX, _SMOOTH_PX))).reshape(-1, 3) for place in _places(slide, tissue)
-    ]
+    places = [_densities(glass, place) for place in _places(slide, tissue)]
     if not places:
         return None
     densities = np.concatenate(places)
@@ -130,6 +128,12 @@ def _stain_of(slide: Slide, tissue: NDArray[np.bool_]) -> _Stain | None:
         blue_share=float(blue.mean() / green.mean()),
         green=float(green.mean()),
     )
+
+
+def _densities(glass: Glass, place: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of the pixels of a place without the noise of single ones: [n, 3]."""
+    smooth = np.asarray(cv2.blur(place, (_SMOOTH_PX, _SMOOTH_PX)), dtype=np.uint8)
+    return density(glass, smooth).reshape(-1, 3)
 
 
 def _places(slide: Slide, tissue: NDArray[np.bool_]) -> list[NDArray[np.uint8]]:
