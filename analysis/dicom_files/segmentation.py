@@ -22,6 +22,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RLELossless, VLWholeSlideMicroscopyImageStorage
+from pydicom.valuerep import DS
 
 from analysis.dicom_files.placement import Placement, output_shape, output_spacing_mm, uid_of
 from bccdist import __version__
@@ -220,7 +221,9 @@ def _describe_all_frames(dataset: Dataset, heatmap: Heatmap, psi: Psi, placement
     """Extend what highdicom wrote of one frame to all of them."""
     dataset.TotalPixelMatrixRows, dataset.TotalPixelMatrixColumns = output_shape(heatmap, psi)
     [origin] = dataset.TotalPixelMatrixOriginSequence
-    origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem = placement.origin_mm
+    # A decimal string has 16 characters at most.
+    x_mm, y_mm = (DS(value, auto_format=True) for value in placement.origin_mm)
+    origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem = x_mm, y_mm
     dataset.NumberOfFrames = len(frames.corners)
     dataset.SharedFunctionalGroupsSequence[0].DerivationImageSequence = [_derivation(placement)]
     # It may be empty: a slide has a coordinate system and no side of a patient.

@@ -1,5 +1,7 @@
 """A slide's DICOM files are read back by highdicom: values, places, identifiers and verdicts are the study's."""
 
+import importlib.util
+import math
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -17,8 +19,9 @@ from picture_study import MPP, write_heatmap
 from small_study import tissue_picture, write_slide
 from study_folders import ledger_row
 
-from analysis.dicom_files import export, writing
+from analysis.dicom_files import writing
 from analysis.dicom_files.export import write_dicom
+from analysis.dicom_files.placement import Placement
 from analysis.evidence.evidence import Evidence
 from analysis.make import make
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, LedgerError, ManifestError, SlideError
@@ -275,9 +278,14 @@ def test_a_slide_that_is_gone_or_another_one_is_refused(tiff: Path, tmp_path: Pa
     fails(study, SlideError, "No such file")
 
 
-def test_without_the_extra_its_name_is_said(tiff_study: DicomStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "lack_for_dicom", lambda: "DICOM needs highdicom")
-    with pytest.raises(ConfigurationError, match="DICOM needs highdicom"):
+@pytest.mark.parametrize("missing", ["highdicom", "pydicom"])
+def test_without_the_extra_it_says_what_to_install(
+    tiff_study: DicomStudy, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else there(name))
+    match = rf"DICOM needs {missing}, not installed here; install with `pip install 'bccdist\[dicom\]'`"
+    with pytest.raises(ConfigurationError, match=match):
         write(tiff_study)
 
 
@@ -394,6 +402,27 @@ def errors_in_values(path: Path, cohort: StudyPaths) -> float:
     heatmap = Heatmap(place)
     stored = heatmap.read_rows(heatmap.outputs[-1], 0, slice(None))
     return float(np.abs(values_in(path) - stored / 255).max())
+
+
+@pytest.mark.dicom_tools
+@pytest.mark.parametrize("is_dicom", [False, True])
+def test_numbers_with_many_digits_and_a_turned_slide_are_written_as_dicom_wants_them(
+    tiff_study: DicomStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_dicom: bool
+) -> None:
+    cos, sin = math.cos(2.3), math.sin(2.3)
+    placement = Placement(
+        study_uid="2.25.1",
+        frame_of_reference_uid="2.25.2",
+        spacing_level0_mm=(1 / 2173, 1 / 3111),
+        origin_mm=(-100 / 7, 1e-5 / 3),
+        orientation=(cos, sin, 0.0, sin, -cos, 0.0),
+        image_uid="2.25.3" if is_dicom else "",
+        series_uid="2.25.4" if is_dicom else "",
+    )
+    monkeypatch.setattr(writing, "place_slide", lambda *_: placement)
+    made = write_dicom(Evidence(tiff_study.paths.root, shown_in=tmp_path), "s1")
+    assert [errors_of(path) for path in made] == [[], []]
+    assert np.abs(values_in(made[0]) - tiff_study.values / 255).max() < HALF_STEP
 
 
 def test_the_study_may_be_read_only(tiff: Path, tmp_path: Path) -> None:
