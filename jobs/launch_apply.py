@@ -88,6 +88,10 @@ def _lacks_of_slides(found: CohortSlides, look: Look) -> Iterator[str]:
         yield from (f"slide {slide_id}: {reason}" for slide_id, reason in list(look.unusable.items())[:_MOST_NAMED])
         if len(look.unusable) > _MOST_NAMED:
             yield f"... and {len(look.unusable) - _MOST_NAMED} more: none of the new slides can be used"
+        yield (
+            "a slides.csv, given as --slides, may say what the files do not; "
+            "`python jobs/make_manifest.py SLIDES --out FOLDER` begins one"
+        )
 
 
 def _tell(model: ModelFile, found: CohortSlides, look: Look) -> None:
