@@ -32,7 +32,7 @@ found = model.predict(sys.argv[2], progress=False)
 found.sections
 ended_s = time.perf_counter()
 print(f"fresh Python: import and open {opened_s - started_s:.2f} s, first slide {ended_s - opened_s:.2f} s, "
-      f"of which {found.ledger['network_s'][0].as_py():.2f} s in the network")
+      f"of which {found.ledger['network_s'][0].as_py():.2f} s in the network; processor {time.process_time():.2f} s")
 """
 
 
