@@ -4,6 +4,7 @@ Nothing of it is used or written anywhere. It is named, so that whoever passes s
 the slide_id and the path, which do appear in what is made of a slide. What a label or macro image shows nobody reads.
 """
 
+import codecs
 import contextlib
 import importlib.util
 import json
@@ -65,6 +66,7 @@ _FREE_TEXT = re.compile(
 """What the name of a field in an annotation ends with where people or programs write what they like."""
 _CLASSES = {"classification", "classifications", "geometry", "measurements"}
 """Members of an object of QuPath's that hold its class and numbers."""
+_PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TEXTS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"}
 """What DICOM calls the kinds of values that are texts, names and days."""
 _IN_XML = (
@@ -100,19 +102,45 @@ def private_fields(path: Path, properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def annotation_fields(paths: Iterable[Path]) -> list[str]:
-    """The names of filled free-text fields in annotations of text; the class of a drawing is none of them."""
+    """The names of filled free-text fields in annotations; the class of a drawing is none of them."""
     names: set[str] = set()
     for path in paths:
         try:
-            content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").lstrip()
+            content = path.read_bytes()
         except OSError:
             continue  # what cannot be read is another finding
-        if content[:1] == b"<":
-            names |= set(_free_text_in_xml(content))
-        elif content[:1] in (b"{", b"["):
-            with contextlib.suppress(ValueError, RecursionError):
-                names |= set(_free_text_in_json(json.loads(content)))
+        if content.startswith(_PNG):
+            names |= set(_texts_in_png(content))
+        elif content.startswith(_TIFF):
+            names |= {name for name, text in _tiff_fields(path) if text.strip()}
+        else:
+            names |= _free_text_in(_as_utf8(content))
     return sorted(names)
+
+
+def _as_utf8(content: bytes) -> bytes:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8).lstrip()
+
+
+def _free_text_in(content: bytes) -> set[str]:
+    if content.startswith(b"<"):
+        return set(_free_text_in_xml(content))
+    if content.startswith((b"{", b"[")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return set(_free_text_in_json(json.loads(content)))
+    return set()
+
+
+def _texts_in_png(content: bytes) -> Iterator[str]:
+    """The keywords of a PNG's texts; each chunk is its length, its name, and what it holds before a checksum."""
+    place = len(_PNG)
+    while place + 8 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] in (b"tEXt", b"zTXt", b"iTXt"):
+            yield content[place + 8 : place + 8 + length].partition(b"\0")[0].decode("latin-1")
+        place += 12 + length
 
 
 def _free_text_in_xml(content: bytes) -> Iterator[str]:

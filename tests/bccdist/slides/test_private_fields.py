@@ -8,6 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bccdist.slides.private_fields import annotation_fields, fields_in_name, private_fields, private_images
 
@@ -126,6 +128,25 @@ def test_free_text_in_annotations_is_named_and_classes_are_not(tmp_path: Path, t
     path = tmp_path / "a.xml"
     path.write_text(text, encoding="utf-8")
     assert annotation_fields([path, tmp_path / "gone.xml"]) == expected
+
+
+def test_free_text_in_xml_of_another_coding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text('<Annotation Name="Tumor" Description="Miller"/>', encoding="utf-16")
+    assert annotation_fields([path]) == ["Description"]
+
+
+def test_texts_in_mask_images_are_named(tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_text("Author", MARKER)
+    texts.add_itxt("Comment", MARKER)
+    picture = Image.fromarray(np.zeros((40, 40), dtype=np.uint8))
+    picture.save(tmp_path / "a.png", pnginfo=texts)
+    picture.save(tmp_path / "plain.png")
+    written_tiff(tmp_path / "b.tif", description=MARKER)
+    assert annotation_fields([tmp_path / "a.png"]) == ["Author", "Comment"]
+    assert annotation_fields([tmp_path / "plain.png"]) == []
+    assert annotation_fields([tmp_path / "b.tif"]) == ["tiff.ImageDescription"]
 
 
 @pytest.mark.parametrize(
