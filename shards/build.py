@@ -103,7 +103,7 @@ def build_slide(
     num_tumor = pc.sum(table["pool_tumor"]).as_py()
     seconds = time.perf_counter() - started_s
     told = f"{len(rows)} patches, {num_tumor} with tumor, {seconds:.1f} s"
-    return SlideDone(told + log_of_colours + slide.log_of_reader)
+    return SlideDone(told + survey.log_of_labels + log_of_colours + slide.log_of_reader)
 
 
 @contextmanager

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
-from bccdist.errors import ShardError, SlideError
-from bccdist.parts import Kind, Part
+from bccdist.errors import AnnotationError, ShardError, SlideError
+from bccdist.parts import Kind, Label, Part
 from bccdist.slides.absent import SeenTissue, unread_cells
 from bccdist.slides.ahead import one_ahead
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations
+from bccdist.slides.annotations.contradictions import label_doubt
 from bccdist.slides.geometry import Box, patch_grid
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.slides.section_map import SectionMap, share_out
@@ -56,6 +57,8 @@ class Survey:
     """Whose the tissue is, by the order of `sections`."""
     tissue_fractions: Mapping[Box, float]
     """The patches to store, in the target frame, row by row, with their share of tissue."""
+    log_of_labels: str
+    """What a line of the log ends with where the annotation does not fit the labels of the sections; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +102,8 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
     Raises:
         ShardError: the slide's part is not stored as patches, or the slide has no tissue.
         SlideError: the slide cannot be read.
-        AnnotationError: its annotation cannot be read, or does not lie on the slide's tissue.
+        AnnotationError: its annotation cannot be read, does not lie on the slide's tissue, or has no Tumornest where
+            sections are labelled Tumor.
     """
     # Patches of other parts are never trained on: their slides are read whole, at inference.
     if not record.part.is_annotated or not record.annotations:
@@ -123,8 +127,17 @@ def survey_slide(slide: Slide, record: SlideRecord, manifest: Manifest, config: 
         )
     sections = sections_of(slide, record.slide_id, tissue, records)
     annotation = read_annotations(record.annotations, slide, manifest.kinds, tissue=tissue)
+    labels = [section.label for section in records]
+    doubt = label_doubt(
+        has_tumor=annotation.areas_um2[Kind.TUMORNEST] > 0,
+        num_tumor=labels.count(Label.TUMOR),
+        all_normal=set(labels) == {Label.NORMAL},
+    )
+    if doubt and doubt.is_error:
+        raise AnnotationError(f"{record.annotations[0]}: {doubt.text}")
     boxes_level0_px = [section.box_level0_px for section in sections]
     return Survey(
+        log_of_labels=f", LABELS DO NOT FIT: {doubt.text}" if doubt else "",
         record=record,
         annotation=annotation,
         sections=sections,

@@ -19,7 +19,12 @@ from bccdist.configuration import CELL_PX
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
-from bccdist.slides.annotations.contradictions import TwoKindsError, contradiction, require_one_kind
+from bccdist.slides.annotations.contradictions import (
+    TwoKindsError,
+    contradiction,
+    label_doubt,
+    require_one_kind,
+)
 from bccdist.slides.annotations.samples import Samples
 from bccdist.slides.box_faults import BoxFaults, box_faults
 from bccdist.slides.cell_rows import ReadingTally, readable_rows
@@ -453,25 +458,12 @@ def _check_annotations(
 
 def _check_against_labels(checkup: SlideCheckup, *, has_tumor: bool) -> None:
     """Hold the annotated tumor against what the sections are labelled."""
-    num = checkup.num_sections_tumor
-    if not has_tumor and num:
-        text = (
-            f"{num} of its sections are labelled Tumor, but its annotation has no Tumornest, so that every pixel "
-            "counts as Normal; complete the annotation, or correct the labels"
-        )
-        checkup.add(Code.NO_TUMORNEST, Severity.ERROR, text)
-    elif not has_tumor and not checkup.is_labelled_normal:
-        text = (
-            "its annotation has no Tumornest, so that every pixel counts as Normal, but not all of its sections are "
-            "labelled Normal; complete the annotation or the labels"
-        )
-        checkup.add(Code.NO_TUMORNEST, Severity.WARNING, text)
-    elif has_tumor and checkup.is_labelled_normal:
-        text = (
-            "all of its sections are labelled Normal, but its annotation has Tumornest, which counts as tumor; "
-            "correct the labels, or the annotation"
-        )
-        checkup.add(Code.TUMOR_IN_NORMAL, Severity.WARNING, text)
+    doubt = label_doubt(
+        has_tumor=has_tumor, num_tumor=checkup.num_sections_tumor, all_normal=checkup.is_labelled_normal
+    )
+    if doubt:
+        code = Code.TUMOR_IN_NORMAL if has_tumor else Code.NO_TUMORNEST
+        checkup.add(code, Severity.ERROR if doubt.is_error else Severity.WARNING, doubt.text)
 
 
 def _read_each(

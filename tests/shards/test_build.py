@@ -139,6 +139,38 @@ def test_another_configuration_is_refused_and_changes_nothing(study: SmallStudy)
     assert study.contents() == before
 
 
+def test_sections_labelled_tumor_and_no_tumornest_are_no_patches_of_normal(fresh: SmallStudy, tmp_path: Path) -> None:
+    study = fresh.copied_to(tmp_path)
+    mask = annotated(800, 560)
+    write_mask(study.data / "train-0.png", np.where(mask == TUMORNEST, STROMA, mask))
+    expected = r"1 of 3 slide\(s\) failed:\n  - train-0: .*1 of its sections are labelled Tumor, but .* no Tumornest"
+    with pytest.raises(StageFailedError, match=expected):
+        study.build()
+    assert not study.shards.rows("train-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "has_tumor", "says"),
+    [
+        ("Normal", True, "all of its sections are labelled Normal, but its annotation has Tumornest"),
+        ("", False, "not all of its sections are labelled Normal"),
+        ("Normal", False, ""),
+        ("Tumor", True, ""),
+    ],
+)
+def test_an_annotation_that_does_not_fit_the_labels_is_told_where_patches_are_cut(
+    fresh: SmallStudy, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, label: str, has_tumor: bool, says: str
+) -> None:
+    study = fresh.copied_to(tmp_path)
+    sections = study.data / "sections.csv"
+    sections.write_text(sections.read_text().replace("left,Tumor", f"left,{label}"))
+    mask = annotated(800, 560)
+    write_mask(study.data / "train-0.png", mask if has_tumor else np.where(mask == TUMORNEST, STROMA, mask))
+    study.build("train-0")
+    assert ("LABELS DO NOT FIT" in caplog.messages[-1]) == bool(says)
+    assert says in caplog.messages[-1]
+
+
 def test_an_unreadable_slide_is_one_failure_and_the_others_are_built(fresh: SmallStudy, tmp_path: Path) -> None:
     study = fresh.copied_to(tmp_path)
     whole = (study.data / "train-0.tif").read_bytes()

@@ -106,6 +106,8 @@ def test_a_slide_that_changed_since_is_not_done(study: SmallStudy) -> None:
 def test_training_without_tumor_is_refused(study: SmallStudy) -> None:
     for slide_id in ("train-0", "train-1"):
         write_mask(study.data / f"{slide_id}.png", np.zeros((560, 800), dtype=np.uint8))
+    labels = study.data / "sections.csv"
+    labels.write_text(labels.read_text().replace(",Tumor,", ",Normal,"))
     study.build()
     with pytest.raises(ShardError, match=r"none of the 12 training patches .* kinds.toml"):
         study.finish()

@@ -1,4 +1,8 @@
-"""One area under two kinds that exclude each other: Tumornest wins where patches are cut, whatever was meant."""
+"""Annotations that contradict themselves, or the labels of their sections.
+
+Of two kinds that exclude each other Tumornest wins where patches are cut, whatever was meant; and what is not drawn as
+Tumornest counts as Normal there, whatever the sections are labelled.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +41,44 @@ class Contradiction(NamedTuple):
     def is_large(self) -> bool:
         """Whether it is more than borders that overlap."""
         return self.num_polygons > 0 or self.share > LARGEST_SHARE_COMMON
+
+
+class LabelDoubt(NamedTuple):
+    """An annotation that says something else than the labels of its slide's sections."""
+
+    is_error: bool
+    """Whether patches cannot be cut from it: tumor would be learned as Normal."""
+    text: str
+    """What, and what to do; the slide is named elsewhere."""
+
+
+def label_doubt(*, has_tumor: bool, num_tumor: int, all_normal: bool) -> LabelDoubt | None:
+    """Hold the annotated tumor of a slide against what its sections are labelled.
+
+    Args:
+        has_tumor: whether anything is drawn as Tumornest.
+        num_tumor: sections that are labelled Tumor.
+        all_normal: whether there are sections, and all are labelled Normal.
+    """
+    if not has_tumor and num_tumor:
+        return LabelDoubt(
+            is_error=True,
+            text=f"{num_tumor} of its sections are labelled Tumor, but its annotation has no Tumornest, so that every "
+            "pixel counts as Normal; complete the annotation, or correct the labels",
+        )
+    if not has_tumor and not all_normal:
+        return LabelDoubt(
+            is_error=False,
+            text="its annotation has no Tumornest, so that every pixel counts as Normal, but not all of its sections "
+            "are labelled Normal; complete the annotation or the labels",
+        )
+    if has_tumor and all_normal:
+        return LabelDoubt(
+            is_error=False,
+            text="all of its sections are labelled Normal, but its annotation has Tumornest, which counts as tumor; "
+            "correct the labels, or the annotation",
+        )
+    return None
 
 
 def require_one_kind(path: Path, annotation: Annotation) -> None:
