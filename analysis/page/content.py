@@ -27,6 +27,9 @@ _PAPER_FIGURES = {
     "figure8": "Figure 8. Outputs of the decoder's blocks on patches of Validation I.",
 }
 
+_OF_LABELS = ("figure2", "figure6", "figure7")
+"""What shows labels of Test, and was drawn with labels of before where there are none now."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PageContent:
@@ -62,7 +65,9 @@ class PageContent:
 
     def picture(self, name: str, caption: str = "") -> Iterator[PictureBlock]:
         """Take a picture from STUDY/figures, if it is there; the paper's figures have their own captions."""
-        if isinstance(self.tables.get(name), NotMade):
+        counts = self.counts()
+        is_of_before = name in _OF_LABELS and counts is not None and not counts["num_labelled"]
+        if is_of_before or isinstance(self.tables.get(name), NotMade):
             return
         # Made elsewhere, the report shows the study's own where no newer ones were drawn.
         places = (self.paths.figure(name), StudyPaths(self.paths.root).figure(name))

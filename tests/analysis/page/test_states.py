@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 from report_page import ReportPage, check_page_against_ledger
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
@@ -24,6 +25,7 @@ from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import write_rows
 
 SETTING = "resnet34_ds"
+FIGURE_6 = "Figure 6. Sections of Test that were classified right."
 Row = dict[str, Any]
 
 
@@ -175,9 +177,12 @@ def test_labels_that_come_later_add_figures_everywhere_and_go_again(tmp_path: Pa
     assert [table4[name] for name in ("TP", "FN", "FP", "TN", "sections")] == ["3", "1", "1", "7", "12"]
     assert page.numbers["accuracy"][0] == "0.833"
     assert (paths.figures / "roc.png").exists()
+    Image.new("RGB", (8, 8)).save(paths.figure("figure6"))
+    assert FIGURE_6 in write_report(Evidence(paths.root)).read_text(encoding="utf-8")
     relabel_study(paths.root, remove=True)
     page = ReportPage(write_report(Evidence(paths.root)))
     check_page_against_ledger(page, paths.root, SETTING)
+    assert FIGURE_6 not in paths.report.read_text(encoding="utf-8")
     # What was made with labels would contradict the page.
     left = {path.stem for folder in (paths.tables, paths.figures) for path in folder.iterdir()}
     assert not {"table4", "roc", "roc_curves", "reliability", "reliability_bins", "error_groups", "figure5"} & left
