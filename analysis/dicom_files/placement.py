@@ -4,8 +4,9 @@ Only identifiers of the study, the series and the image, and geometry are read o
 patient, the specimen, persons, places and dates is.
 """
 
+import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ _READ = (
 
 def uid_of(*facts: object) -> str:
     """An identifier that follows from the facts alone, whoever asks and whenever."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, repr(facts)).int}"
+    text = json.dumps(facts, default=_plain, sort_keys=True)
+    return f"2.25.{uuid.uuid5(_NAMESPACE, text).int}"
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass or a number of numpy as JSON has it, the same with every version of either."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value.item()
 
 
 @dataclass(frozen=True, kw_only=True)

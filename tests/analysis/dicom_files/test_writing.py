@@ -4,6 +4,7 @@ import importlib.util
 import math
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from study_folders import ledger_row
 
 from analysis.dicom_files import writing
 from analysis.dicom_files.export import write_dicom
-from analysis.dicom_files.placement import Placement
+from analysis.dicom_files.placement import Placement, uid_of
 from analysis.evidence.evidence import Evidence
 from analysis.make import make
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, LedgerError, ManifestError, SlideError
@@ -195,6 +196,13 @@ def test_the_same_heatmap_gives_the_same_files_and_another_one_other_identifiers
     for path, same, different in zip(tiff_files, again, other, strict=True):
         uids = [pydicom.dcmread(each).SOPInstanceUID for each in (path, same, different)]
         assert uids[0] == uids[1] != uids[2]
+
+
+def test_identifiers_depend_on_values_and_not_on_their_types() -> None:
+    uid = uid_of("a", 0.5, 3, CHOICE)
+    assert uid == uid_of(np.str_("a"), np.float64(0.5), np.int64(3), replace(CHOICE))
+    assert uid != uid_of("a", 0.5, 3, replace(CHOICE, t_p=0.6))
+    assert len(uid) <= 64
 
 
 def test_the_report_has_a_group_for_each_section_with_what_its_verdict_rests_on(tiff_files: Files) -> None:
