@@ -250,9 +250,25 @@ def _named_for_tiatoolbox(slide: Path, folder: Path) -> Path:
     return link
 
 
-def _tiatoolbox_model(network: DeeplySupervisedUNet) -> Any:
+def exported_probability(network: DeeplySupervisedUNet) -> Callable[[Tensor], Tensor]:
+    """The final output's Tumor probability [n, p, p] from stored pixels [n, p, p, 3], by the TorchScript export."""
+    from bccdist.models.exporting.maps import TumorMaps
+    from bccdist.models.exporting.torchscript import open_torchscript, torchscript_bytes
+
+    maps = TumorMaps(network).requires_grad_(requires_grad=False)
+    opened = open_torchscript(torchscript_bytes(maps, torch.zeros((1, 3, 64, 64)), "{}"))
+    # Channels follow the outputs, the final one last.
+    return lambda patches_NPP3: opened(patches_NPP3.permute(0, 3, 1, 2))[:, -1]
+
+
+def _tiatoolbox_model(network: DeeplySupervisedUNet, *, exported: bool) -> Any:
     """The network as TIAToolbox wants it; `num_patches` counts what it saw."""
     from tiatoolbox.models.models_abc import ModelABC  # type: ignore[import-not-found, unused-ignore]
+
+    def by_network(patches_NPP3: Tensor) -> Tensor:
+        return final_probability(network, to_network_input(patches_NPP3))
+
+    find = exported_probability(network) if exported else by_network
 
     class Model(ModelABC):  # type: ignore[misc, unused-ignore]
         """Gives the Tumor probability alone, and has it stored in steps of 1/255: a heatmap, no map of classes."""
@@ -263,7 +279,7 @@ def _tiatoolbox_model(network: DeeplySupervisedUNet) -> Any:
             self.num_patches = 0
 
         def forward(self, patches_NPP3: Tensor) -> Tensor:
-            return final_probability(self.network, to_network_input(patches_NPP3))
+            return find(patches_NPP3)
 
         @staticmethod
         def infer_batch(model: Any, batch_data: Tensor, *, device: str) -> NDArray[np.float32]:
@@ -279,8 +295,8 @@ def _tiatoolbox_model(network: DeeplySupervisedUNet) -> Any:
     return Model()
 
 
-def tiatoolbox(task: Task, folder: Path, *, num_workers: int) -> Outcome:
-    """TIAToolbox's SemanticSegmentor with our network in its ModelABC, written as its Zarr."""
+def tiatoolbox(task: Task, folder: Path, *, num_workers: int, exported: bool = False) -> Outcome:
+    """TIAToolbox's SemanticSegmentor with our network, or its export, in its ModelABC, written as its Zarr."""
     import tiatoolbox as library  # type: ignore[import-not-found, unused-ignore]
     import zarr
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig  # type: ignore[import-not-found, unused-ignore]
@@ -297,7 +313,10 @@ def tiatoolbox(task: Task, folder: Path, *, num_workers: int) -> Outcome:
         stride_shape=(CELL_PX, CELL_PX),
         save_resolution=resolution[0],
     )
-    model, slide = _tiatoolbox_model(plain_network(task)), _named_for_tiatoolbox(Path(task.slide), folder)
+    model, slide = (
+        _tiatoolbox_model(plain_network(task), exported=exported),
+        _named_for_tiatoolbox(Path(task.slide), folder),
+    )
     watch = Stopwatch()
     segmentor = SemanticSegmentor(model, batch_size=task.batch, num_workers=num_workers, verbose=False)
     written = segmentor.run(

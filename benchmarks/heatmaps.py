@@ -129,6 +129,12 @@ def ways(workers: Sequence[int], *, halo_px: int, reason_against_int8: str) -> l
             )
             for num in workers
         ),
+        Way(
+            name="TIAToolbox, our export",
+            function="tiatoolbox",
+            options={"num_workers": 0, "exported": True},
+            needs_peer=True,
+        ),
         Way(name="MONAI, sliding window", function="monai_window", is_other=True, needs_peer=True),
         Way(name="bccdist, paper, float32 eager", function="bccdist", options={"engine": "eager"}),
         Way(name="bccdist, paper, float32", function="bccdist"),

@@ -80,6 +80,15 @@ def test_random_weights_are_the_same_each_time_and_decide_nothing_outright() -> 
     assert probability.std() > 0.01
 
 
+def test_the_export_that_tiatoolbox_is_given_finds_what_the_network_does() -> None:
+    patches = torch.randint(0, 256, (2, 96, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    network = random_network("resnet34_linear", 4, patches)
+    network.use_memory_format(channels_last=False)
+    found = heatmap_ways.exported_probability(network)(patches)
+    with torch.inference_mode():
+        assert torch.equal(found, heatmap_ways.final_probability(network, to_network_input(patches)))
+
+
 def test_given_weights_are_taken_as_they_are(prepared: tuple[Task, Path], tmp_path: Path) -> None:
     task, folder = prepared
     manifest, record = prepare_slide(folder, Path(task.slide), (0, 0))

@@ -6,6 +6,7 @@ torch calls TorchScript deprecated and writes it all the same; it stays here as 
 import io
 import re
 import warnings
+from collections.abc import Callable
 from zipfile import ZipFile
 
 import torch
@@ -37,13 +38,23 @@ def torchscript_bytes(module: nn.Module, sample: Tensor, facts: str) -> bytes:
     return _without_traces(written)
 
 
-def run_torchscript(data: bytes, patches: Tensor) -> Tensor:
-    """What the TorchScript in these bytes gives for an input, on the CPU."""
-    with warnings.catch_warnings(), torch.inference_mode():
+def open_torchscript(data: bytes) -> Callable[[Tensor], Tensor]:
+    """The network of one input and output in these bytes, on the CPU."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]
-        found: Tensor = network(patches)
-    return found
+
+    def run(patches: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = network(patches)
+        return found
+
+    return run
+
+
+def run_torchscript(data: bytes, patches: Tensor) -> Tensor:
+    """What the network in these bytes gives for an input."""
+    return open_torchscript(data)(patches)
 
 
 class _Flat(nn.Module):
