@@ -95,13 +95,15 @@ def export_model(model: ModelFile, formats: Sequence[ExportFormat], out: Path) -
         each format, when its folder is there.
 
     Raises:
-        ConfigurationError: a format needs a package that is not installed; then nothing is written.
+        ConfigurationError: no format is named, one needs a package that is not installed, or a file is where a folder
+            belongs; then nothing is written. Or a folder holds what no export wrote; it stays as it was.
         ModelError: the file was changed after it was opened, t_A is no area within a patch, or what was written gives
             other probabilities; the folder of that format stays as it was.
         CheckpointError: the packed weights are not what this version can read.
         NotFiniteError: the network's numbers are not finite.
     """
     _require_packages(formats)
+    _require_folders([out, *(out / name for name in formats)])
     source = _source(model)
     for name in dict.fromkeys(formats):
         with _atomic_folder(out / name) as partial:
@@ -116,6 +118,8 @@ def export_model(model: ModelFile, formats: Sequence[ExportFormat], out: Path) -
 
 
 def _require_packages(formats: Sequence[ExportFormat]) -> None:
+    if not formats:
+        raise ConfigurationError(f"no format is named; give one or more of {', '.join(_FORMATS)}")
     needed = {package: name for name in formats for package in _FORMATS[name].packages}
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
@@ -123,6 +127,12 @@ def _require_packages(formats: Sequence[ExportFormat]) -> None:
         raise ConfigurationError(
             f"not installed: {wanting}; install with `pip install 'bccdist[export]'`, or leave the format out"
         )
+
+
+def _require_folders(places: Sequence[Path]) -> None:
+    for place in places:
+        if place.exists() and not place.is_dir():
+            raise ConfigurationError(f"{place}: a file, where a folder belongs; give another folder, or remove it")
 
 
 def _source(model: ModelFile) -> _Source:
@@ -143,11 +153,22 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         if path.exists():
+            _require_nothing_strange(path, partial)
             path.rename(former)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def _require_nothing_strange(path: Path, partial: Path) -> None:
+    """A folder that happens to have a format's name may be anybody's."""
+    ours = {entry.name for entry in partial.iterdir()}
+    if strange := sorted(entry.name for entry in path.iterdir() if entry.name not in ours):
+        raise ConfigurationError(
+            f"{path}: not replaced, because it holds {', '.join(strange[:3])}, which no export wrote; give another "
+            "folder, or move it away"
+        )
 
 
 def _write_torchscript(source: _Source, folder: Path) -> float:

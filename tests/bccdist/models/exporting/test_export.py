@@ -371,6 +371,33 @@ def test_a_full_disk_leaves_nothing_half_made(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["", "torchscript"])
+def test_a_file_where_a_folder_belongs_is_named_and_stays(one_model: ModelFile, tmp_path: Path, place: str) -> None:
+    out = tmp_path / "exports"
+    path = out / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=f"{path.name}: a file, where a folder belongs"):
+        list(export_model(one_model, ["torchscript"], out))
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_of_somebody_else_s_is_not_replaced(one_model: ModelFile, tmp_path: Path) -> None:
+    mine = tmp_path / "torchscript" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(ConfigurationError, match=r"not replaced, because it holds thesis\.txt, which no export wrote"):
+        list(export_model(one_model, ["torchscript"], tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["torchscript", "thesis.txt"]
+
+
+def test_no_format_is_an_error_that_lists_all(one_model: ModelFile, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match="no format is named; give one or more of torchscript, onnx, openvino"
+    ):
+        list(export_model(one_model, [], tmp_path))
+
+
 def with_t_a(facts: Description, t_a_um2: float, unit: AreaUnit) -> Description:
     return replace(facts, selection=replace(facts.selection, t_a_um2=t_a_um2, area_unit=unit))
 
