@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openslide
+import tifffile
 
 from bccdist.errors import ManifestError
 from bccdist.files import as_given, digest_of
@@ -19,7 +20,8 @@ from bccdist.files import as_given, digest_of
 SLIDE_ENDINGS = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"})
 """What only slides are called: one that cannot be opened is a slide all the same, and fails with its reason."""
 _IMAGE_ENDINGS = frozenset({".tif", ".tiff", ".btf", ".tf8", ".qptiff"})
-"""What slides and other pictures are called: only what OpenSlide knows for a slide is one."""
+"""What slides and other pictures are called: a whole picture that OpenSlide does not know for a slide is none."""
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DICOM_ENDINGS = frozenset({"", ".dcm"})
 _DICOM_MARK = (128, b"DICM")
 _LIST_ENDINGS = frozenset({".txt", ".lst", ".list"})
@@ -122,7 +124,7 @@ class _Search:
                 path, ending = here / name, Path(name).suffix.lower()
                 if name in of_slides:
                     continue
-                if ending in SLIDE_ENDINGS or (ending in _IMAGE_ENDINGS and _is_known(path)):
+                if ending in SLIDE_ENDINGS or (ending in _IMAGE_ENDINGS and _may_be_slide(path)):
                     self._keep(path, below)
                 elif ending in _DICOM_ENDINGS and _is_dicom(path):
                     dicom.append(path)
@@ -239,6 +241,34 @@ class _Search:
 
 def _is_known(path: Path) -> bool:
     return openslide.OpenSlide.detect_format(path) is not None
+
+
+def _may_be_slide(path: Path) -> bool:
+    """Whether a file called as pictures are is a slide, or may have been one before it was cut short or damaged."""
+    if _is_known(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_TIFF_SIGNATURES[0]))
+    except OSError:
+        return True
+    return not head or (head in _TIFF_SIGNATURES and not _is_whole(path))
+
+
+def _is_whole(tiff_path: Path) -> bool:
+    """Whether all pixels of a TIFF lie in the file."""
+    try:
+        with tifffile.TiffFile(tiff_path) as tiff:
+            pages = [page.aspage() for page in tiff.pages]
+            ends = [
+                offset + length
+                for page in pages
+                for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+    # A damaged file makes the library fail in many ways.
+    except Exception:  # noqa: BLE001
+        return False
+    return bool(ends) and max(ends) <= tiff_path.stat().st_size
 
 
 def _is_dicom(path: Path) -> bool:
