@@ -32,7 +32,7 @@ _COLOURED_FROM = 40
 _STRIDE = 2
 """Of the overview's rows and columns that are looked at for that."""
 _NEAR_PX = 7
-_NUM_PLACES = 24
+_NUM_PLACES = 12
 _PLACE_UM = 56.0
 """Edge of a place, ..."""
 _DEPTH_PX = 9
@@ -63,13 +63,14 @@ def colour_doubt(slide: Slide, tissue: NDArray[np.bool_]) -> str:
         slide: open; some places of tissue are read, and the overview that was kept.
         tissue: its mask at `TISSUE_MPP`: bool [h, w].
     """
-    off_tissue = _share_off_tissue(slide.overview(TISSUE_MPP).pixels, tissue)
+    overview = smoothed(np.ascontiguousarray(slide.overview(TISSUE_MPP).pixels[::_STRIDE, ::_STRIDE]))
+    off_tissue = _share_off_tissue(overview, tissue[::_STRIDE, ::_STRIDE])
     if off_tissue > MOST_OFF_TISSUE:
         return (
             f"{off_tissue:.0%} of what has a colour has none of haematoxylin and eosin: the colours are inverted, the "
             "channels are in another order, or it is ink"
         )
-    stain = _stain_of(slide, tissue)
+    stain = _stain_of(slide, tissue, find_glass(overview))
     if stain is None:
         return ""
     if stain.red_lead < LEAST_RED_LEAD:
@@ -99,20 +100,18 @@ def colour_log(slide: Slide, tissue: NDArray[np.bool_]) -> str:
 
 
 def _share_off_tissue(overview: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> float:
-    """The share of the overview's coloured area that is no tissue; 0 where little has a colour."""
-    picture = smoothed(np.ascontiguousarray(overview[::_STRIDE, ::_STRIDE]))
-    red, green, blue = cv2.split(picture)
+    """The share of an overview's coloured area that is no tissue; 0 where little has a colour."""
+    red, green, blue = cv2.split(overview)
     low, high = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
     is_coloured = np.asarray(cv2.subtract(high, low) >= _COLOURED_FROM)
     if is_coloured.mean() < LEAST_COLOURED:
         return 0.0
-    near = cv2.dilate(tissue[::_STRIDE, ::_STRIDE].astype(np.uint8), np.ones((_NEAR_PX, _NEAR_PX), np.uint8)) > 0
+    near = cv2.dilate(tissue.astype(np.uint8), np.ones((_NEAR_PX, _NEAR_PX), np.uint8)) > 0
     return float((is_coloured & ~near).sum() / is_coloured.sum())
 
 
-def _stain_of(slide: Slide, tissue: NDArray[np.bool_]) -> _Stain | None:
+def _stain_of(slide: Slide, tissue: NDArray[np.bool_], glass: Glass) -> _Stain | None:
     """What the tissue dims, by places that are spread over it; None where too little can be read."""
-    glass = find_glass(smoothed(np.ascontiguousarray(slide.overview(TISSUE_MPP).pixels[::_STRIDE, ::_STRIDE])))
     places = [_densities(glass, place) for place in _places(slide, tissue)]
     if not places:
         return None
