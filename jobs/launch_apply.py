@@ -6,7 +6,7 @@ study. Called again, it computes what is new.
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -53,10 +53,10 @@ def launch_apply(arguments: ApplyArguments) -> None:
     require_place_for(model, launch.study)
     found = slides_of_cohort(as_given(arguments.slides), launch.study)
     network = model.description.network
-    look = look_at(found.new, network)
+    look = look_at(found.new, replace(network, mpp_tolerance=arguments.config.mpp_tolerance))
     found = found.with_drawn(look.drawn)
-    lacks = [*lacks_of_model(model), *_lacks_of_speedups(model, arguments.config), *_lacks_of_slides(found, look)]
-    _tell(model, found, look)
+    lacks = [*lacks_of_model(model), *_lacks_of_config(model, arguments.config), *_lacks_of_slides(found, look)]
+    _tell(model, arguments.config, found, look)
     is_new = not launch.study.exists() or not any(launch.study.iterdir())
 
     def begin() -> None:
@@ -73,7 +73,10 @@ def launch_apply(arguments: ApplyArguments) -> None:
         raise
 
 
-def _lacks_of_speedups(model: ModelFile, config: InferConfig) -> Iterator[str]:
+def _lacks_of_config(model: ModelFile, config: InferConfig) -> Iterator[str]:
+    psi = model.description.selection.psi
+    if config.exit not in (None, psi):
+        yield f"exit is {config.exit}, and the thresholds are for {psi}, which would not be computed: leave --exit out"
     if config.needs_speedups and not any(name.startswith(SPEEDUPS) for name in model.names()):
         yield (
             f"{model.path}: no speed-up record in it, which what is asked for needs: run `python "
@@ -94,9 +97,13 @@ def _lacks_of_slides(found: CohortSlides, look: Look) -> Iterator[str]:
         )
 
 
-def _tell(model: ModelFile, found: CohortSlides, look: Look) -> None:
+def _tell(model: ModelFile, config: InferConfig, found: CohortSlides, look: Look) -> None:
     if model.description.trained_on.phantom:
         LOG.warning(f"{model.path}: {PHANTOM_WEIGHTS_WARNING}")
+    if config.mpp_tolerance != (usual := model.description.network.mpp_tolerance):
+        LOG.warning(
+            f"mpp_tolerance is {config.mpp_tolerance:g}, the model was made with {usual:g}: verdicts may differ"
+        )
     LOG.info(f"{len(found.manifest.slides)} slides, {len(found.new)} of them new")
     for note in found.notes:
         LOG.info(note)

@@ -176,6 +176,22 @@ def test_what_needs_a_speedup_record_that_the_model_lacks_is_refused(
     assert "no speed-up record" in refused(ConfigurationError, model.path, slides, tmp_path / "c", config=config)
 
 
+def test_a_way_that_leaves_out_the_output_of_the_thresholds_is_refused(
+    model: ModelFile, slides: Path, tmp_path: Path
+) -> None:
+    config = InferConfig(exit="psi_0")
+    assert "the thresholds are for psi_4" in refused(
+        ConfigurationError, model.path, slides, tmp_path / "c", config=config
+    )
+
+
+def test_another_tolerance_of_um_per_px_than_the_models_is_told(
+    model: ModelFile, slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    apply(model.path, slides, tmp_path / "c", dry_run=True, config=InferConfig(mpp_tolerance=0.3))
+    assert "mpp_tolerance is 0.3, the model was made with 0.1" in caplog.text
+
+
 def test_an_engine_that_is_not_installed_is_refused(
     model: ModelFile, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
