@@ -16,6 +16,7 @@ import tifffile
 
 from bccdist.errors import ManifestError
 from bccdist.files import as_given, digest_of
+from bccdist.slides.tiff_pages import silent_tifffile
 
 SLIDE_ENDINGS = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"})
 """What only slides are called: one that cannot be opened is a slide all the same, and fails with its reason."""
@@ -258,7 +259,7 @@ def _may_be_slide(path: Path) -> bool:
 def _is_whole(tiff_path: Path) -> bool:
     """Whether all pixels of a TIFF lie in the file."""
     try:
-        with tifffile.TiffFile(tiff_path) as tiff:
+        with silent_tifffile(), tifffile.TiffFile(tiff_path) as tiff:
             pages = [page.aspage() for page in tiff.pages]
             ends = [
                 offset + length

@@ -1,7 +1,8 @@
 """The directories of a TIFF, parsed once a slide: what its images are, and where their tiles lie."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +31,8 @@ def read_tiff_pages(path: Path) -> TiffPages:
     with path.open("rb") as file:
         if file.read(4) not in _SIGNATURES:
             return TiffPages()
-    log = logging.getLogger("tifffile")
-    was_disabled, log.disabled = log.disabled, True
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with silent_tifffile(), tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             for page in pages:
                 _ = [page.tags.valueof(tag) for tag in _LATE_TAGS]
@@ -41,6 +40,15 @@ def read_tiff_pages(path: Path) -> TiffPages:
     # Files are broken in more ways than tifffile has errors for.
     except Exception as error:  # noqa: BLE001
         return TiffPages(fault=str(error) or type(error).__name__)
+
+
+@contextmanager
+def silent_tifffile() -> Iterator[None]:
+    """Keep the library from telling of each fault of a file beside the one that is told."""
+    log = logging.getLogger("tifffile")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        yield
     finally:
         log.disabled = was_disabled
 
