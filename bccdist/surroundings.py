@@ -11,6 +11,7 @@ from pathlib import Path
 from bccdist.errors import ConfigurationError
 
 _DISK = {
+    errno.ENOTDIR: "a part of this path is a file; give a folder, or one that is not there yet",
     errno.EACCES: "your user must be allowed to read it or, where it is written, to write to it and its folder",
     errno.ENOSPC: "make room, and the same command goes on from there",
     errno.EDQUOT: "make room, and the same command goes on from there",

@@ -52,6 +52,14 @@ def start(does: str) -> subprocess.Popen[str]:
             "error: [Errno 28] No space left on device: 'x'; make room, and the same command goes on from there\n",
         ),
         (
+            "__import__('pathlib').Path('/dev/null/study').mkdir()",
+            1,
+            (
+                "error: [Errno 20] Not a directory: '/dev/null/study'; a part of this path is a file; give a folder, "
+                "or one that is not there yet\n"
+            ),
+        ),
+        (
             "raise PermissionError(13, 'Permission denied', 'x')",
             1,
             (
