@@ -182,7 +182,7 @@ def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:
             f"{paths.root} is a study of {where}, not of {manifest.path}, whose rows say something else; "
             "give another folder with --study, or a manifest with the same rows but for the paths in them"
         )
-    if changed := _changed_slides(paths, manifest):
+    if changed := changed_slides(paths, manifest):
         more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
         raise ConfigurationError(
             f"{paths.root} was made from other slides than {manifest.path} names: {', '.join(changed[:_MOST_NAMED])}"
@@ -191,7 +191,7 @@ def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:
     LOG.info(f"{manifest.path} says the same as {where}, and is the study's manifest from now on")
 
 
-def _changed_slides(paths: StudyPaths, manifest: Manifest) -> list[str]:
+def changed_slides(paths: StudyPaths, manifest: Manifest) -> list[str]:
     """Slides from which something was made and whose file is another one now, or is not named any more."""
     named = {slide.slide_id: slide for slide in manifest.slides}
     changed = []

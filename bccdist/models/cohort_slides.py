@@ -15,11 +15,13 @@ from bccdist.errors import ManifestError, SlideError
 from bccdist.files import fingerprint_of_file, write_bytes, write_text
 from bccdist.models.description import NetworkFacts
 from bccdist.parts import Part
+from bccdist.paths import StudyPaths
 from bccdist.phantom.pyramid import SOFTWARE
 from bccdist.slides.finder import find_slides
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.manifest_text import sections_csv, slides_csv
 from bccdist.slides.slide import Slide
+from bccdist.study import changed_slides
 
 _TABLE_ENDINGS = (".csv", ".tsv")
 _MOST_NAMED = 5
@@ -68,7 +70,8 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
 
     Raises:
         ManifestError: no slide is in the source, or it has faults; a slide_id means another file in the cohort by now;
-            or the folder would be searched for slides while results are written into it.
+            a file is another one than was judged; or the folder would be searched for slides while results are written
+            into it.
     """
     _refuse_within(source, root)
     path = root / "slides.csv"
@@ -88,6 +91,7 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
         slides=tuple({**known, **slides}.values()),
         sections=_merged_sections(() if before is None else before.sections, sections),
     )
+    _refuse_replaced(merged)
     new = tuple(slide for slide in slides.values() if slide.slide_id not in known)
     return CohortSlides(manifest=merged, new=new, notes=(*notes, *_copies(new, merged.slides)), kinds=kinds)
 
@@ -133,6 +137,22 @@ def _refuse_others(known: dict[str, SlideRecord], slides: dict[str, SlideRecord]
         raise ManifestError(
             f"{len(others)} slide_id(s) belong to other slides of the cohort, so nothing was changed; name the new "
             f"slides in a slides.csv, or give another --out:{listed}"
+        )
+
+
+def _refuse_replaced(manifest: Manifest) -> None:
+    """Refuse slides whose file is not the one that was judged, though it lies where that lay or that has gone.
+
+    Raises:
+        ManifestError: there are some; their verdicts would be those of other tissue.
+    """
+    root = manifest.path.parent
+    if replaced := changed_slides(StudyPaths(root), manifest):
+        more = f" and {len(replaced) - _MOST_NAMED} more" if len(replaced) > _MOST_NAMED else ""
+        raise ManifestError(
+            f"{len(replaced)} slide(s) of the cohort {root} were judged from other files than lie there now, so "
+            f"nothing was changed: {', '.join(replaced[:_MOST_NAMED])}{more}; put the files back, give the new ones "
+            "names of their own, or give another --out"
         )
 
 

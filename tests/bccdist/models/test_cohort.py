@@ -152,6 +152,18 @@ def test_another_slide_of_the_same_name_is_refused_by_both_paths(slides: Path, t
         slides_of_cohort(other, tmp_path / "cohort")
 
 
+@pytest.mark.parametrize("where", ["slides", "elsewhere"])
+def test_a_file_that_took_the_place_of_a_judged_one_is_refused(model: ModelFile, tmp_path: Path, where: str) -> None:
+    slides = write_slides(tmp_path / "slides", "a", "b")
+    cohort = write_cohort(tmp_path / "cohort", model.path, slides)
+    (slides / "b.tif").replace(slides / "a.tif")
+    slides = slides.rename(tmp_path / where)
+    before = files_in(cohort.root)
+    with pytest.raises(ManifestError, match=r"1 slide\(s\) .* were judged from other files .*: a; put the files back"):
+        slides_of_cohort(slides, cohort.root)
+    assert files_in(cohort.root) == before
+
+
 def test_a_manifest_needs_no_part_and_its_labels_come_along(slides: Path, tmp_path: Path) -> None:
     table = tmp_path / "slides.csv"
     table.write_text(
