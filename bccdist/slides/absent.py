@@ -133,12 +133,15 @@ def _squares_of(
 
 def _sums_between(values: NDArray[Any], edges: NDArray[Any]) -> NDArray[np.float64]:
     """The sums along the first axis between edges that need not be whole: [edges - 1, ...]."""
-    sums = np.zeros((len(values) + 1, *values.shape[1:]))
-    np.cumsum(values, axis=0, out=sums[1:])
-    whole = edges.astype(int).clip(max=len(values) - 1)
-    parts = (edges - whole).reshape(-1, *(1,) * (values.ndim - 1))
-    at_edges = sums[whole] + parts * values[whole]
-    return np.asarray(at_edges[1:] - at_edges[:-1])
+    whole = edges.astype(int)
+    num, most = len(edges) - 1, int(np.diff(whole).max()) + 1
+    # A square has so few pixels that adding them up is faster than taking differences of sums from the first one on.
+    sums = np.zeros((num, *values.shape[1:]))
+    for each in range(most):
+        pixel = whole[:-1] + each
+        share = (edges[1:].clip(max=pixel + 1) - edges[:-1].clip(min=pixel)).clip(min=0)
+        sums += share.reshape(-1, *(1,) * (values.ndim - 1)) * values[pixel.clip(max=len(values) - 1)]
+    return sums
 
 
 def _by_cell(values: NDArray[Any], num: int) -> NDArray[Any]:
