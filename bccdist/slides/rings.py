@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.slides.stain import deepest_px
+from bccdist.slides.stain import deepest_px, grown
 
 REACHES_UM = (0.0, 50.0)
 """A line is closed where its gaps are twice as wide or less. Looked for with gaps and without: a line that is near a
@@ -38,12 +38,7 @@ def has_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
     """
     if _has_broken_line_around_pieces(tissue, mpp=mpp):
         return True
-    distance_px = cv2.distanceTransform((~tissue).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    depth = cv2.distanceTransform(tissue.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
-    depth_px = np.asarray(depth, dtype=np.float32)
-    return any(
-        _is_line_around_pieces(tissue, distance_px <= reach_um / mpp, depth_px, mpp=mpp) for reach_um in REACHES_UM
-    )
+    return any(_is_line_around_pieces(tissue, grown(tissue, reach_um / mpp), mpp=mpp) for reach_um in REACHES_UM)
 
 
 def _has_broken_line_around_pieces(tissue: NDArray[np.bool_], *, mpp: float) -> bool:
@@ -74,13 +69,13 @@ def _lie_around(x_px: NDArray[np.float64], y_px: NDArray[np.float64]) -> bool:
     return num_smooth >= LEAST_AROUND * _NUM_DIRECTIONS and num_smooth >= _MOST_ALIKE * num_filled
 
 
-def _is_line_around_pieces(
-    tissue: NDArray[np.bool_], near: NDArray[np.bool_], depth_px: NDArray[np.float32], *, mpp: float
-) -> bool:
+def _is_line_around_pieces(tissue: NDArray[np.bool_], near: NDArray[np.bool_], *, mpp: float) -> bool:
     num_pieces, pieces = cv2.connectedComponents(near.astype(np.uint8), connectivity=8)
     outlines, _ = cv2.findContours(near.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if len(outlines) == num_pieces - 1:
         return False  # nothing lies inside of anything
+    depth = cv2.distanceTransform(tissue.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    depth_px = np.asarray(depth, dtype=np.float32)
     areas_um2 = np.bincount(pieces[tissue], minlength=num_pieces) * mpp**2
     for outline in outlines:
         line = int(pieces[outline[0, 0, 1], outline[0, 0, 0]])

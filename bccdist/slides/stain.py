@@ -358,6 +358,15 @@ def deepest_px(pieces: NDArray[Any], num_pieces: int) -> NDArray[np.float32]:
     return deepest
 
 
+def grown(mask: NDArray[np.bool_], reach_px: float) -> NDArray[np.bool_]:
+    """The pixels whose centre is no farther from that of a marked one than `reach_px`: bool [h, w]."""
+    edge = int(reach_px)
+    offsets = np.arange(-edge, edge + 1)
+    disk = (np.hypot(offsets[:, None], offsets) <= reach_px).astype(np.uint8)
+    # Of a disk so small this takes a tenth of the time of all distances.
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disk) > 0, dtype=bool)
+
+
 def _square(radius_px: float) -> NDArray[np.uint8]:
     width_px = 2 * round(radius_px) + 1
     return np.ones((width_px, width_px), dtype=np.uint8)
