@@ -50,7 +50,9 @@ class MaskImage:
             return self.values[in_rows, in_cols]
         rows = _nearest(self.values.shape[0], length=self.height_px)[in_rows]
         cols = _nearest(self.values.shape[1], length=self.width_px)[in_cols]
-        return self.values[rows].take(cols, axis=1)
+        # Of a coarser mask each row is looked up once for all that show it.
+        shown, at = np.unique(rows, return_inverse=True)
+        return self.values[shown].take(cols, axis=1)[at]
 
     def marks(self, kind: Kind) -> bool:
         """Whether any pixel of the target frame is of a kind."""
