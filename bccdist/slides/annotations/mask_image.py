@@ -83,7 +83,8 @@ class MaskImage:
     def share_of(self, kind: Kind) -> float:
         """The share of the slide that is of a kind."""
         values = [value for value, meaning in self.meanings.items() if meaning is kind]
-        return sum(np.count_nonzero(row == value) for row in self.values for value in values) / self.values.size
+        bands = (self.values[y : y + _BAND_PX] for y in range(0, len(self.values), _BAND_PX))
+        return sum(np.count_nonzero(band == value) for band in bands for value in values) / self.values.size
 
 
 def is_mask_image(head: bytes) -> bool:
