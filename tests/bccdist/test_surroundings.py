@@ -15,6 +15,8 @@ from study_folders import write_study as write_ledger
 
 from bccdist.paths import StudyPaths
 
+pytestmark = pytest.mark.slow
+
 _CURVES = (sys.executable, str(REPOSITORY / "analysis" / "make.py"), "learning_curves")
 _TRAIN = """
 import sys

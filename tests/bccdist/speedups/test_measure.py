@@ -103,6 +103,7 @@ def test_auto_needs_a_record(made: StudyPaths, tmp_path: Path) -> None:
         _infer(_copied(made, tmp_path), tiling="auto")
 
 
+@pytest.mark.slow
 def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Path) -> None:
     paths = _copied(measured.paths, tmp_path)
     run = paths.run("resnet34_ds")
@@ -131,6 +132,7 @@ def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Pa
     assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
 
 
+@pytest.mark.slow
 def test_a_cascade_goes_through_a_slide(measured: Measured, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = _copied(measured.paths, tmp_path)
     heatmap = _infer(paths, cascade=True, engine="folded")

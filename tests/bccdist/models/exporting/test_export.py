@@ -179,6 +179,7 @@ print(model.get_rt_info(["bccdist"]).astype(str))
     assert facts == json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_bioimageio_core_s_own_test_passes_and_finds_our_probabilities(model: ModelFile, exported: Export) -> None:
     require("bioimageio")
     package = exported("bioimageio") / "bcc.bioimageio.zip"
@@ -299,6 +300,7 @@ def test_no_path_of_this_machine_is_in_any_file(model: ModelFile, exported: Expo
         assert not [place for place in named if place in data], path
 
 
+@pytest.mark.slow
 def test_equal_models_give_equal_bytes_also_in_another_process(one_model: ModelFile, tmp_path: Path) -> None:
     require("onnx", "onnxruntime", "openvino")
     here = {made.name: made.folder for made in export_model(one_model, EXPORT_FORMATS, tmp_path / "here")}
