@@ -10,6 +10,7 @@ from bccdist.errors import ManifestError
 from bccdist.slides.table_file import TableFile, likely_meant, read_table_file
 
 _WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,13 @@ def read_case_table(path: Path, *, known: Collection[str], sheet: str | None = N
 def _workbook(path: Path, sheet: str | None) -> TableFile:
     import pandas as pd
 
+    # Merged cells are known only to a workbook that is read whole.
+    whole = {"read_only": False} if path.suffix.lower() in (".xlsx", ".xlsm") else {}
     try:
-        frame = pd.read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
+        with pd.ExcelFile(path, engine_kwargs=whole) as book:
+            frame = pd.read_excel(book, sheet_name=sheet or 0, header=None, dtype=object, na_filter=False)
+            sheets = book.book
+            merged = [each.coord for each in sheets[sheet or sheets.sheetnames[0]].merged_cells] if whole else []
     except ImportError as error:
         raise ManifestError(
             f"{path.name}: a workbook is read with a package that is not installed: {error}; install it with `pip "
@@ -67,6 +73,17 @@ def _workbook(path: Path, sheet: str | None) -> TableFile:
         ) from error
     except (ValueError, OSError, KeyError, BadZipFile) as error:
         raise ManifestError(f"{path.name}: cannot be read as a workbook: {error}; save it as 'CSV UTF-8'") from error
-    rows = [(number, [str(text).strip() for text in texts]) for number, texts in enumerate(frame.to_numpy(), start=1)]
-    rows = [(number, texts) for number, texts in rows if any(texts)]
-    return TableFile(header=rows[0][1] if rows else [], lines=rows[1:])
+    if merged:
+        raise ManifestError(
+            f"{path.name}: the cells {', '.join(merged[:_MOST_NAMED])} are merged, and their value stands in the "
+            "first alone: unmerge them, and write it into each row that it is for"
+        )
+    rows = [(number, cells) for number, cells in enumerate(frame.to_numpy(), start=1)]
+    if wrong := [number for number, cells in rows if any(pd.isna(cell) for cell in cells)]:
+        raise ManifestError(
+            f"{path.name}: a formula gives no value (#N/A, #REF! or the like) in line(s) "
+            f"{', '.join(map(str, wrong[:_MOST_NAMED]))}: write what it should give, or nothing"
+        )
+    texts = [(number, [str(cell).strip() for cell in cells]) for number, cells in rows]
+    texts = [(number, cells) for number, cells in texts if any(cells)]
+    return TableFile(header=texts[0][1] if texts else [], lines=texts[1:])

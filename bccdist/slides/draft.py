@@ -12,8 +12,16 @@ from bccdist.log import LOG
 from bccdist.parts import Label, Part
 from bccdist.slides.case_table import CaseRow
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
+from bccdist.slides.manifest import (
+    Manifest,
+    SectionRecord,
+    SlideRecord,
+    positive_number,
+    read_manifest,
+    section_box,
+)
 from bccdist.slides.manifest_text import sections_csv, slides_csv
+from bccdist.slides.patient_ids import likely_patients
 from bccdist.slides.slide import open_file
 from bccdist.slides.splitting import PatientSlides, split_by_patient
 
@@ -55,6 +63,7 @@ def draft_manifest(
     sections: tuple[SectionRecord, ...] = ()
     if table is not None:
         sections = tuple(section for slide in slides for section in _sections(slide, rows[slide.slide_id], table))
+        _tell_in_order(sections)
     said = {
         slide_id: Part.parse(row.values["part"])
         for slide_id, each in rows.items()
@@ -135,9 +144,9 @@ def _slide(slide_id: str, path: Path, rows: Sequence[CaseRow]) -> SlideRecord:
         said[column] = texts[0] if texts else ""
     annotations = tuple(path.parent / name for name in said["annotation"].split(";") if name)
     try:
-        mpp = float(said["mpp"]) if said["mpp"] else None
-    except ValueError:
-        raise ManifestError(f"slide {slide_id}: mpp is {said['mpp']!r}, expected a number") from None
+        mpp = positive_number(said, "mpp")
+    except ValueError as error:
+        raise ManifestError(f"slide {slide_id}: {error}") from None
     return SlideRecord(
         slide_id=slide_id,
         part=Part.TEST,
@@ -173,9 +182,9 @@ def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iter
         if is_whole and label is None:
             return
         try:
-            box = _whole(slide.path) if is_whole else _box(row)
+            box = _whole(slide.path) if is_whole else section_box(row.values)
         except ValueError as error:
-            raise ManifestError(f"{table.path}, line {row.line}: the box is not four whole numbers") from error
+            raise ManifestError(f"{table.path}, line {row.line}: {error}") from None
         yield SectionRecord(
             slide_id=slide.slide_id,
             section_id=row.values.get("section_id", f"{slide.slide_id}-s{number}"),
@@ -183,6 +192,16 @@ def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iter
             box_level0_px=box,
             labelled_by=row.values.get("labelled_by", "" if label is None else table.path.name),
             labelled_at=row.values.get("labelled_at", ""),
+        )
+
+
+def _tell_in_order(sections: Sequence[SectionRecord]) -> None:
+    """A row that is there twice by mistake looks like a second section."""
+    without = {section.slide_id: None for section in sections if section.box_level0_px is None}
+    if without:
+        LOG.warning(
+            f"{len(without)} slide(s) have rows of sections without boxes, which are matched with the tissue in "
+            f"reading order: {', '.join([*without][:_MOST_NAMED])}; if a slide is there twice by mistake, remove a row"
         )
 
 
@@ -202,11 +221,6 @@ def _label(row: CaseRow, table: Table) -> Label | None:
 def _whole(path: Path) -> Box:
     with open_file(path) as handle:
         return Box(0, 0, *handle.dimensions)
-
-
-def _box(row: CaseRow) -> Box | None:
-    texts = [row.values.get(column, "") for column in _BOX]
-    return Box(*(int(float(text)) for text in texts)) if any(texts) else None
 
 
 def _with_said(slides: Sequence[SlideRecord], said: Mapping[str, Part]) -> tuple[SlideRecord, ...]:
@@ -232,9 +246,11 @@ def _with_dealt(
             f"{len(without)} of {len(slides)} slides have no patient_id; each counts as a patient of its own, and two "
             "slides of one patient may come into different parts: give --table with a column patient_id"
         )
+    # Ids that may be one patient's are dealt out as one: `read_manifest` warns of them, and nothing leaks meanwhile.
+    first = likely_patients(_patient(slide) for slide in slides)
     of_patient: defaultdict[str, list[SlideRecord]] = defaultdict(list)
     for slide in slides:
-        of_patient[_patient(slide)].append(slide)
+        of_patient[first[_patient(slide)]].append(slide)
     labels: defaultdict[str, set[Label]] = defaultdict(set)
     for section in sections:
         if section.label is not None:
@@ -249,7 +265,7 @@ def _with_dealt(
         for patient, members in of_patient.items()
     ]
     parts = split_by_patient(patients, shares, seed=seed)
-    return tuple(replace(slide, part=parts[_patient(slide)]) for slide in slides)
+    return tuple(replace(slide, part=parts[first[_patient(slide)]]) for slide in slides)
 
 
 def _patient(slide: SlideRecord) -> str:
@@ -268,5 +284,10 @@ def _check(manifest: Manifest) -> None:
         if manifest.sections:
             write_text(path.with_name("sections.csv"), sections_csv(manifest.sections))
         write_text(path, slides_csv(replace(manifest, path=path), path.parent))
-        for warning in read_manifest(path).warnings:
+        try:
+            warnings = read_manifest(path).warnings
+        except ManifestError as error:
+            told = str(error).replace(str(path), f"{manifest.path}, which was not written")
+            raise ManifestError(told) from None
+        for warning in warnings:
             LOG.warning(warning)

@@ -401,7 +401,7 @@ def _parse_slide(row: dict[str, str], files: _Files, all_in: Part | None) -> Sli
         part=Part.parse(row["part"]) if all_in is None else all_in,
         path=files.find("path", row["path"]),
         annotations=_annotations(row.get("annotation", ""), files),
-        mpp=_positive_number(row, "mpp"),
+        mpp=positive_number(row, "mpp"),
         patient_id=row.get("patient_id", ""),
         scanner=row.get("scanner", ""),
         extra=_extra(row, _SLIDE_COLUMNS),
@@ -425,7 +425,7 @@ def _parse_section(row: dict[str, str]) -> SectionRecord:
         slide_id=_identifier(row, "slide_id"),
         section_id=_identifier(row, "section_id"),
         label=_section_label(row["label"]),
-        box_level0_px=_section_box(row),
+        box_level0_px=section_box(row),
         labelled_by=row.get("labelled_by", ""),
         labelled_at=row.get("labelled_at", ""),
         prefilled=row.get("prefilled", ""),
@@ -458,7 +458,12 @@ def _section_label(text: str) -> Label | None:
     return _LABELS[text]
 
 
-def _positive_number(row: dict[str, str], column: str) -> float | None:
+def positive_number(row: Mapping[str, str], column: str) -> float | None:
+    """The number above 0 in a column of a row; None where it is empty.
+
+    Raises:
+        ValueError: it is something else.
+    """
     text = row.get(column, "")
     if not text:
         return None
@@ -483,7 +488,12 @@ def _ambiguous(text: str) -> str:
     )
 
 
-def _section_box(row: dict[str, str]) -> Box | None:
+def section_box(row: Mapping[str, str]) -> Box | None:
+    """The box in pixels of level 0 in the four columns of a row; None where all are empty.
+
+    Raises:
+        ValueError: they are not four whole numbers, or there is no such box.
+    """
     texts = [row.get(column, "") for column in _BOX_COLUMNS]
     if not any(texts):
         return None

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 
@@ -25,13 +25,26 @@ def alike_warnings(uses: Mapping[str, Sequence[tuple[Part, str]]]) -> list[str]:
     Args:
         uses: the parts and slide_ids in which each patient occurs, by patient_id as it is written.
     """
-    pairs = [*_alike(sorted(uses)), *_shortened(sorted(uses))]
     return [
         f"patient ids {one!r} ({_places(uses[one])}) and {other!r} ({_places(uses[other])}) are equal but for zeros, "
         f"'.0', case, hyphens, blanks or a spreadsheet's form of a number: if they are one patient, write one id"
         f"{_split(uses[one], uses[other])}"
-        for one, other in pairs
+        for one, other in _pairs(uses)
     ]
+
+
+def likely_patients(ids: Iterable[str]) -> dict[str, str]:
+    """For each id the first of those that are likely the same patient's, so that no two parts get one patient."""
+    first = {each: each for each in sorted(set(ids))}
+    for one, other in _pairs(first):
+        kept, gone = sorted((first[one], first[other]))
+        first = {each: kept if patient == gone else patient for each, patient in first.items()}
+    return first
+
+
+def _pairs(ids: Iterable[str]) -> list[tuple[str, str]]:
+    each = sorted(ids)
+    return [*_alike(each), *_shortened(each)]
 
 
 def _alike(ids: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,14 @@ def test_what_is_on_one_side_only_is_left_out_and_told(
         (("slide_id,patient_id", "case-0-HE,p", "case-0-HE,q"), "several values of patient_id: p, q"),
         (("slide_id,slide", "case-0-HE,p"), "the columns slide_id, slide would all be slide_id"),
         (("a,b", "1,2"), "none of its columns is known"),
-        (("slide_id,part,patient_id", "case-0-HE,val2,p", "case-1-HE,test,p"), "'p' is in more than one part"),
+        (("slide_id,label,x,y,w,h", "case-0-HE,Tumor,inf,0,1,1"), "line 2: the box .*inf.* is not four whole numbers"),
+        (("slide_id,label,x,y,w,h", "case-0-HE,Tumor,0.7,0,9.9,1"), "line 2: the box .* is not four whole numbers"),
+        (("slide_id,label,x,y,w,h", "case-0-HE,Tumor,-5,0,9,1"), "line 2: the box .* has a negative corner"),
+        (("slide_id,mpp", "case-0-HE,nan"), "mpp is 'nan', expected a number"),
+        (
+            ("slide_id,part,patient_id", "case-0-HE,val2,p", "case-1-HE,test,p"),
+            "(?s)out/slides.csv, which was not written: .*'p' is in more than one part",
+        ),
     ],
 )
 def test_faults_of_a_table_are_told_and_nothing_is_written(
@@ -155,6 +162,50 @@ def test_excel_says_the_same_as_csv(slides: Path, tmp_path: Path) -> None:
     assert [section.label for section in manifest.sections] == [Label.TUMOR]
     with pytest.raises(ManifestError, match="cannot be read as a workbook"):
         made(slides, tmp_path, tmp_path / "cases.xlsx", sheet="April")
+
+
+@pytest.mark.parametrize("merged", ["B2:B4", "A3:B3"])
+def test_merged_cells_are_refused_because_their_other_rows_would_be_empty(
+    slides: Path, tmp_path: Path, merged: str
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["slide_id", "patient_id"], ["case-0-HE", "P1"], ["case-1-HE", ""], ["case-2-HE", ""]):
+        book.active.append(row)
+    book.active.merge_cells(merged)
+    book.save(tmp_path / "cases.xlsx")
+    with pytest.raises(ManifestError, match=f"the cells {merged} are merged"):
+        made(slides, tmp_path, tmp_path / "cases.xlsx")
+
+
+@pytest.mark.parametrize("value", ["#N/A", "#REF!"])
+def test_a_formula_without_a_value_is_no_patient(slides: Path, tmp_path: Path, value: str) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["slide_id", "patient_id"], ["case-0-HE", "nan"], ["case-1-HE", value]):
+        book.active.append(row)
+    book.save(tmp_path / "cases.xlsx")
+    with pytest.raises(ManifestError, match=r"gives no value .* in line\(s\) 3"):
+        made(slides, tmp_path, tmp_path / "cases.xlsx")
+
+
+@pytest.mark.parametrize("ids", [("0012", "12"), ("P-12", "p 12"), ("12.0", "12")])
+def test_ids_that_may_be_one_patients_come_into_one_part(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, ids: tuple[str, str]
+) -> None:
+    rows = [f"case-{number}-HE,{patient}" for number, patient in enumerate((*ids, "A", "B"))]
+    manifest = made(slides, tmp_path, table_of("slide_id,patient_id", *rows), shares=(0, 0, 1, 1))
+    assert manifest.slides[0].part == manifest.slides[1].part
+    assert {slide.part for slide in manifest.slides} == {Part.VALIDATION_2, Part.TEST}
+    assert "if they are one patient" in caplog.text
+
+
+def test_several_rows_of_a_slide_without_boxes_are_told(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(slides, tmp_path, table_of("slide_id,label", "case-0-HE,Tumor", "case-1-HE,Normal", "case-0-HE,Normal"))
+    assert "1 slide(s) have rows of sections without boxes" in caplog.text
+    assert "case-0-HE; if a slide is there twice by mistake" in caplog.text
 
 
 def test_without_the_package_for_excel_its_error_says_what_to_install(
