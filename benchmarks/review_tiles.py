@@ -168,7 +168,14 @@ def serve(records: dict[str, SlideRecord], folder: Path, parent: Connection) -> 
     """Serve slides until terminated; their port goes to the parent."""
     cv2.setNumThreads(1)
     choice = Choice(
-        setting="unet", epoch=1, t_p=0.5, t_a_um2=1.0, beta=1.0, area_unit="physical", weights_digest="0" * 12
+        setting="unet",
+        epoch=1,
+        psi="psi_4",
+        t_p=0.5,
+        t_a_um2=1.0,
+        beta=1.0,
+        area_unit="physical",
+        weights_digest="0" * 12,
     )
     sections = tuple(
         WorkSection(

@@ -156,6 +156,7 @@ def choice_of(description: Description) -> Choice:
     return Choice(
         setting=network.setting,
         epoch=network.epoch,
+        psi=selection.psi,
         t_p=selection.t_p,
         t_a_um2=selection.t_a_um2,
         beta=selection.beta,

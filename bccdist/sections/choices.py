@@ -23,6 +23,8 @@ class Choice:
 
     setting: str
     epoch: int
+    psi: str
+    """The final output, on which the thresholds were chosen."""
     t_p: float
     """Prediction threshold, 0 to 1."""
     t_a_um2: float

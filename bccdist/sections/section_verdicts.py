@@ -36,11 +36,12 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     section has no label or is up for review).
 
     Raises:
-        LedgerError: the rows were made with other weights than those that were chosen.
+        LedgerError: the rows were made with other weights than those that were chosen, or end with another output.
     """
     frame = rows.frame
     chosen = rows.where(((frame["setting"] == choice.setting) & (frame["epoch"] == choice.epoch)).to_numpy())
     _require_weights(chosen.frame, choice)
+    _require_output(chosen.frame, choice)
     mpp, pixel_px = chosen.frame["mpp"].to_numpy(), chosen.frame["pixel_px"].to_numpy()
     unit = choice.area_unit
     area_um2 = region_area_um2(chosen.curves, step_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
@@ -70,4 +71,17 @@ def _require_weights(frame: pd.DataFrame, choice: Choice) -> None:
         raise LedgerError(
             f"{choice.setting}, epoch {choice.epoch}: its sections come from the weights {', '.join(others)}, "
             f"but {choice.weights_digest} were chosen; run the inference stage again, or the selection"
+        )
+
+
+def _require_output(frame: pd.DataFrame, choice: Choice) -> None:
+    """Refuse sections whose network ended elsewhere: thresholds chosen on one output say nothing of another."""
+    ends_elsewhere = frame["is_final"] & (frame["psi"] != choice.psi)
+    if ends_elsewhere.any():
+        first = frame[ends_elsewhere].iloc[0]
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: {first['psi']} is the final output of "
+            f"{int(ends_elsewhere.sum())} section(s), such as {first['section_id']}, but the thresholds were chosen "
+            f"on {choice.psi}: run the inference stage without --exit in another study folder, or with it on "
+            "Validation, too, and the selection again"
         )

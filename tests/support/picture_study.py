@@ -60,7 +60,14 @@ def choice_of(setting: Setting) -> Choice:
     """What was chosen; every setting has weights of its own."""
     weights = f"{SETTINGS.index(setting):012d}"
     return Choice(
-        setting=setting, epoch=2, t_p=T_P, t_a_um2=T_A_UM2, beta=1.5, area_unit="physical", weights_digest=weights
+        setting=setting,
+        epoch=2,
+        psi=outputs_of(setting)[-1],
+        t_p=T_P,
+        t_a_um2=T_A_UM2,
+        beta=1.5,
+        area_unit="physical",
+        weights_digest=weights,
     )
 
 

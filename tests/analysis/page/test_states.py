@@ -69,6 +69,7 @@ def write_thresholds(paths: StudyPaths) -> None:
     choice = Choice(
         setting=SETTING,
         epoch=1,
+        psi="psi_4",
         t_p=0.6,
         t_a_um2=5000.0,
         beta=1.5,

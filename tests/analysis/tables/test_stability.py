@@ -16,7 +16,14 @@ from bccdist.errors import LedgerError
 from bccdist.sections.choices import Choice
 
 CHOICE = Choice(
-    setting="resnet34_ds", epoch=1, t_p=0.2, t_a_um2=200.0, beta=1.5, area_unit="physical", weights_digest="w"
+    setting="resnet34_ds",
+    epoch=1,
+    psi="psi_4",
+    t_p=0.2,
+    t_a_um2=200.0,
+    beta=1.5,
+    area_unit="physical",
+    weights_digest="w",
 )
 
 

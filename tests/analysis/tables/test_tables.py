@@ -172,6 +172,17 @@ def test_other_weights_than_the_chosen_are_refused(tmp_path: Path) -> None:
         write_table4(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *test]).root))
 
 
+def test_sections_that_end_with_another_output_than_the_thresholds_were_chosen_on_are_refused(tmp_path: Path) -> None:
+    test = [{**row, "psi": "psi_0"} for row in FEW_TEST]
+    with pytest.raises(LedgerError, match=r"psi_0 is the final output of 8 section\(s\).*were chosen on psi_4"):
+        write_table4(Evidence(study_of(tmp_path, [*FEW_VALIDATION, *test]).root))
+
+
+def test_thresholds_that_were_chosen_on_an_early_output_judge_it(tmp_path: Path) -> None:
+    rows = [{**row, "psi": "psi_0"} for row in (*FEW_VALIDATION, *FEW_TEST)]
+    assert "psi_0" not in write_table4(Evidence(study_of(tmp_path, rows).root)).markdown
+
+
 def test_output_that_misses_a_section_is_refused(tmp_path: Path) -> None:
     psi_0 = [{**row, "psi": "psi_0", "is_final": False} for row in FEW_TEST[:3]]
     with pytest.raises(LedgerError, match="psi_0 has 3 Test sections and the final output 4"):
