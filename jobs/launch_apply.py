@@ -56,6 +56,12 @@ def launch_apply(arguments: ApplyArguments) -> None:
     look = look_at(found.new, replace(network, mpp_tolerance=arguments.config.mpp_tolerance))
     found = found.with_drawn(look.drawn)
     lacks = [*lacks_of_model(model), *_lacks_of_config(model, arguments.config), *_lacks_of_slides(found, look)]
+    if launch.only_missing and found.changed:
+        # It asks for files alone: verdicts of other um/px or boxes would stand.
+        lacks.append(
+            f"{len(found.changed)} slide(s) have another um/px or other sections than at the newest launch, such as "
+            f"{found.changed[0]}: leave --only-missing out, so that what was made of them is compared"
+        )
     _tell(model, arguments.config, found, look)
     is_new = not launch.study.exists() or not any(launch.study.iterdir())
 

@@ -102,6 +102,8 @@ class Model:
             NotFiniteError: the network gives something else than probabilities.
         """
         self._require_open()
+        if not isinstance(slide, str | os.PathLike):
+            raise ConfigurationError(f"{slide!r}: expected the path of a slide; `predict_many` takes several")
         wish = _Wish(out=_folder(out), config=self._config(precision, inference), told=_told(progress))
         return self._predict(_record(Path(slide), slide_id, mpp), wish)
 
@@ -273,11 +275,18 @@ def _folder(out: PathLike | None) -> Path | None:
     """The folder for the heatmaps, if one is named.
 
     Raises:
-        ConfigurationError: it is a file.
+        ConfigurationError: it is a file, or cannot be made.
     """
-    if out is not None and Path(out).exists() and not Path(out).is_dir():
+    if out is None:
+        return None
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"out is {out}, which is a file, expected a folder or nothing there")
-    return None if out is None else Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"out is {out}, where no folder can be made: {error.strerror}") from error
+    return folder
 
 
 def _told(progress: bool | Told) -> Told:

@@ -41,6 +41,8 @@ class CohortSlides:
     """What is to be known of how they were found, a sentence each."""
     kinds: Path | None = None
     """The kinds.toml that belongs to them."""
+    changed: tuple[str, ...] = ()
+    """Slides whose um/px or sections are not those of the newest launch, by their ids."""
 
     def with_drawn(self, drawn: Collection[str]) -> "CohortSlides":
         """The same, with slides marked that are drawn and not scanned, so that all that is made of them says so."""
@@ -93,7 +95,30 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
     )
     _refuse_replaced(merged)
     new = tuple(slide for slide in slides.values() if slide.slide_id not in known)
-    return CohortSlides(manifest=merged, new=new, notes=(*notes, *_copies(new, merged.slides)), kinds=kinds)
+    return CohortSlides(
+        manifest=merged,
+        new=new,
+        notes=(*notes, *_copies(new, merged.slides)),
+        kinds=kinds,
+        changed=_changed_since_launch(merged),
+    )
+
+
+def _changed_since_launch(manifest: Manifest) -> tuple[str, ...]:
+    kept = StudyPaths(manifest.path.parent).kept_manifest
+    if not kept.exists():
+        return ()
+    before = read_manifest(kept, files_must_exist=False)
+    um_per_px = {slide.slide_id: slide.mpp for slide in before.slides}
+    return tuple(
+        slide.slide_id
+        for slide in manifest.slides
+        if slide.slide_id in um_per_px
+        and (
+            slide.mpp != um_per_px[slide.slide_id]
+            or manifest.sections_of(slide.slide_id) != before.sections_of(slide.slide_id)
+        )
+    )
 
 
 def _kinds_beside(slides: Path) -> Path | None:

@@ -258,6 +258,32 @@ def test_a_launch_that_was_killed_early_is_taken_up_again(
     assert len(read_manifest(tmp_path / "cohort" / "slides.csv").slides) == 2
 
 
+@pytest.mark.parametrize(
+    ("slides_csv", "sections_csv"),
+    [
+        ("slide_id,path,mpp\na,slides/a.tif,0.46\n", None),
+        (
+            "slide_id,path\na,slides/a.tif\n",
+            "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px\na,s,,60,40,300,200\n",
+        ),
+    ],
+    ids=["um/px", "boxes"],
+)
+def test_asked_for_what_is_missing_alone_no_verdict_of_another_scale_or_box_stands(
+    model: ModelFile, tmp_path: Path, slides_csv: str, sections_csv: str | None
+) -> None:
+    paths = write_cohort(tmp_path / "cohort", model.path, write_slides(tmp_path / "slides", "a"))
+    (tmp_path / "slides.csv").write_text(slides_csv)
+    if sections_csv is not None:
+        (tmp_path / "sections.csv").write_text(sections_csv)
+    before = (paths.root / "slides.csv").read_bytes()
+    with pytest.raises(
+        ConfigurationError, match=r"1 slide\(s\) have another um/px or other sections .* such as a: leave"
+    ):
+        apply(model.path, tmp_path / "slides.csv", paths.root, only_missing=True)
+    assert (paths.root / "slides.csv").read_bytes() == before
+
+
 def test_a_retry_names_the_folder_where_the_cohort_lies_now() -> None:
     command = ("jobs/launch_apply.py", "--model", "m", "--out", "cohorts/a", "--slides", "s", "--only-missing")
     assert again_for(command, Path("/there")) == (*command[:3], "--slides", "s", "--study", "/there")

@@ -216,6 +216,8 @@ def test_slides_of_one_name_are_refused_before_the_first_unless_they_are_named(
         model.predict_many([small.slide, small.drawn, other])
     found = model.predict_many({"one": small.slide, "other": other}, progress=False)
     assert [list(each.sections["section_id"]) for each in found] == [["one-s0", "one-s1"], ["other-s0"]]
+    with pytest.raises(ConfigurationError, match="expected the path of a slide; `predict_many` takes several"):
+        model.predict([small.slide, other])  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="a single slide, expected several"):
         model.predict_many(str(small.slide))
 
