@@ -12,7 +12,7 @@ from bccdist.sections.choices import choose_headline, chosen_epochs, of_setting,
 
 
 def selection(**f_beta: float) -> pd.DataFrame:
-    common = {"epoch": 1, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5, "area_unit": "physical"}
+    common = {"epoch": 1, "psi": "psi_4", "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5, "area_unit": "physical"}
     common |= {"weights_digest": "a", "phantom_weights": False}
     return pd.DataFrame([{"setting": name, "f_beta": value, **common} for name, value in f_beta.items()])
 
