@@ -1,5 +1,13 @@
 """Errors whose message is made for the user: what, which, got against expected, what to do."""
 
+from collections.abc import Sequence
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Names as a message has them: all, or the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
 
 class BccdistError(Exception):
     """An error that the user can act on; launchers print its message without a traceback."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, first_of
 from bccdist.files import as_given, fingerprint_of_file, read_json, write_bytes, write_json, write_text
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
@@ -183,10 +183,9 @@ def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:
             "give another folder with --study, or a manifest with the same rows but for the paths in them"
         )
     if changed := changed_slides(paths, manifest):
-        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
         raise ConfigurationError(
-            f"{paths.root} was made from other slides than {manifest.path} names: {', '.join(changed[:_MOST_NAMED])}"
-            f"{more}; give the paths of the same files, or another folder with --study"
+            f"{paths.root} was made from other slides than {manifest.path} names: {first_of(changed, _MOST_NAMED)}"
+            "; give the paths of the same files, or another folder with --study"
         )
     LOG.info(f"{manifest.path} says the same as {where}, and is the study's manifest from now on")
 

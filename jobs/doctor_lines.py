@@ -4,6 +4,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from bccdist.errors import first_of
 from bccdist.parts import Kind
 from bccdist.slides.checkup import Finding, SlideCheckup, unknown_names_of
 from bccdist.slides.manifest import SlideRecord
@@ -167,8 +168,7 @@ def _private_lines(checkups: Sequence[SlideCheckup]) -> list[str]:
             slide_ids[name].append(checkup.slide_id)
     lines = []
     for name, on in slide_ids.items():
-        more = f" and {len(on) - _MOST_SLIDES} more" if len(on) > _MOST_SLIDES else ""
-        listed = f"{name}, on {len(on)} of {len(checkups)} slide(s): {', '.join(on[:_MOST_SLIDES])}{more}"
+        listed = f"{name}, on {len(on)} of {len(checkups)} slide(s): {first_of(on, _MOST_SLIDES)}"
         lines += _wrapped(listed, indent="  ")
     head = "What may name a patient, a person or a day; of images and fields nothing is used or written:"
     return ["", head, *lines] if lines else []

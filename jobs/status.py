@@ -22,7 +22,7 @@ import tyro
 from bccdist.command import run_command
 from bccdist.configuration import SETTINGS
 from bccdist.durations import as_duration
-from bccdist.errors import ClusterError, ConfigurationError, EventLogError
+from bccdist.errors import ClusterError, ConfigurationError, EventLogError, first_of
 from bccdist.files import as_given
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest
@@ -406,13 +406,8 @@ def _detail(stage: StageStatus) -> str:
     words = [stage.progress.detail, stage.reason if stage.state in {"queued", "held"} else ""]
     if stage.progress.at_work:
         verb = "at work" if stage.is_live else "left in the middle"
-        words.append(f"{verb}: {_some(stage.progress.at_work)}")
+        words.append(f"{verb}: {first_of(stage.progress.at_work, _MOST_NAMED)}")
     return "; ".join(filter(None, words))
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + rest
 
 
 def failure_lines(stages: Sequence[StageStatus], *, all_of_them: bool) -> list[str]:

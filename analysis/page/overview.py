@@ -13,6 +13,7 @@ from analysis.page.blocks import Number, Section
 from analysis.page.content import PageContent
 from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
+from bccdist.errors import first_of
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
 
@@ -97,8 +98,7 @@ def _missing_warnings(study: PageContent) -> Iterator[str]:
     ):
         names = slides[slides["state"] == state.value]["slide_id"].tolist()
         if names:
-            more = f" and {len(names) - _MOST_FAILURES} more" if len(names) > _MOST_FAILURES else ""
-            yield f"{len(names)} slide(s) of Test {text}: {', '.join(names[:_MOST_FAILURES])}{more}."
+            yield f"{len(names)} slide(s) of Test {text}: {first_of(names, _MOST_FAILURES)}."
     failed_here = slides[slides["state"] == SlideState.FAILED.value]
     for slide in failed_here.head(_MOST_FAILURES).to_dict("records"):
         yield f"{slide['slide_id']} failed: {slide['reason']}"

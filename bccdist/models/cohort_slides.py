@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bccdist.errors import ManifestError, SlideError
+from bccdist.errors import ManifestError, SlideError, first_of
 from bccdist.files import fingerprint_of_file, write_bytes, write_text
 from bccdist.models.description import NetworkFacts
 from bccdist.parts import Part
@@ -173,10 +173,9 @@ def _refuse_replaced(manifest: Manifest) -> None:
     """
     root = manifest.path.parent
     if replaced := changed_slides(StudyPaths(root), manifest):
-        more = f" and {len(replaced) - _MOST_NAMED} more" if len(replaced) > _MOST_NAMED else ""
         raise ManifestError(
             f"{len(replaced)} slide(s) of the cohort {root} were judged from other files than lie there now, so "
-            f"nothing was changed: {', '.join(replaced[:_MOST_NAMED])}{more}; put the files back, give the new ones "
+            f"nothing was changed: {first_of(replaced, _MOST_NAMED)}; put the files back, give the new ones "
             "names of their own, or give another --out"
         )
 
@@ -203,8 +202,7 @@ def _copies(new: Sequence[SlideRecord], slides: Sequence[SlideRecord]) -> Iterat
                 by_content[fingerprint_of_file(slide.path)].append(slide.slide_id)
         for ids in by_content.values():
             if len(ids) > 1 and not names.isdisjoint(ids):
-                more = f" and {len(ids) - _MOST_NAMED} more" if len(ids) > _MOST_NAMED else ""
-                yield f"the files of {', '.join(ids[:_MOST_NAMED])}{more} are copies of each other: each is counted"
+                yield f"the files of {first_of(ids, _MOST_NAMED)} are copies of each other: each is counted"
 
 
 def _merged_sections(before: tuple[SectionRecord, ...], given: tuple[SectionRecord, ...]) -> tuple[SectionRecord, ...]:

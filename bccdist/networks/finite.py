@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bccdist.errors import NotFiniteError
+from bccdist.errors import NotFiniteError, first_of
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 
@@ -27,8 +27,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
     names = [name for name, each in tensors.items() if each.is_floating_point() and not _is_finite(each)]
     if not names:
         return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"layer {', '.join(names[:_MOST_NAMED])}{more} holds a number that is not finite"
+    return f"layer {first_of(names, _MOST_NAMED)} holds a number that is not finite"
 
 
 def _is_finite(tensor: Tensor) -> bool:

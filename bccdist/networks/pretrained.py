@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bccdist.errors import CheckpointError
+from bccdist.errors import CheckpointError, first_of
 from bccdist.files import sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.finite import not_finite
@@ -117,7 +117,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a state dict")
     others = [str(name) for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if others:
-        raise CheckpointError(f"{path}: expected a state dict, but these are no named tensors: {_listed(others)}")
+        raise CheckpointError(
+            f"{path}: expected a state dict, but these are no named tensors: {first_of(others, _MOST_NAMED)}"
+        )
     return dict(state)
 
 
@@ -182,17 +184,12 @@ def _refuse_faults(
         if name in found and found[name].shape != own[name].shape
     ]
     kinds = {"missing": missing, "left over": left_over, "shape got against expected": shapes}
-    faults = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+    faults = [f"{kind}: {first_of(names, _MOST_NAMED)}" for kind, names in kinds.items() if names]
     if faults:
         raise CheckpointError(
             f"{path}: does not fit the ResNet34 encoder: {'; '.join(faults)}. "
             "Give the state dict of torchvision's or timm's plain resnet34 or resnet18, whose width is 64"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _make_identity(block: nn.Module) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bccdist.errors import ManifestError
+from bccdist.errors import ManifestError, first_of
 from bccdist.files import as_given, write_text
 from bccdist.log import LOG
 from bccdist.parts import Label, Part
@@ -126,8 +126,7 @@ def _meant(text: str, names: Mapping[str, set[str]], table: Path) -> set[str]:
 
 def _tell_left_out(what: str, which: Sequence[str]) -> None:
     if which:
-        more = f" and {len(which) - _MOST_NAMED} more" if len(which) > _MOST_NAMED else ""
-        LOG.warning(f"{len(which)} {what}: {', '.join(which[:_MOST_NAMED])}{more}")
+        LOG.warning(f"{len(which)} {what}: {first_of(which, _MOST_NAMED)}")
 
 
 def _slide(slide_id: str, path: Path, rows: Sequence[CaseRow]) -> SlideRecord:

@@ -14,7 +14,7 @@ from pathlib import Path
 import openslide
 import tifffile
 
-from bccdist.errors import ManifestError
+from bccdist.errors import ManifestError, first_of
 from bccdist.files import as_given, digest_of
 from bccdist.slides.tiff_pages import silent_tifffile
 
@@ -317,8 +317,7 @@ def _fits_table(path: Path) -> bool:
 
 
 def _listed(paths: list[Path]) -> str:
-    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
-    return ", ".join(map(_shown, paths[:_MOST_NAMED])) + more
+    return first_of([_shown(path) for path in paths], _MOST_NAMED)
 
 
 def _shown(path: Path) -> str:

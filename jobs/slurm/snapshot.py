@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, first_of
 from bccdist.files import as_given, atomic_path, read_json, sha256_of_file, write_json
 from bccdist.log import LOG
 from jobs.slurm import archive_main
@@ -147,10 +147,9 @@ def _is_of_package(name: str) -> bool:
 def _say_left_out(left_out: Sequence[str]) -> None:
     if not left_out:
         return
-    more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
     LOG.warning(
         f"not in the code snapshot, because git does not know it and it is large or in a folder of its own: "
-        f"{', '.join(left_out[:_MOST_NAMED])}{more}"
+        f"{first_of(left_out, _MOST_NAMED)}"
     )
 
 
