@@ -17,9 +17,9 @@ from bccdist.files import as_given, write_text
 from bccdist.log import LOG
 from bccdist.parts import Label, Part
 from bccdist.slides.case_table import read_case_table
-from bccdist.slides.draft import OF_SECTION, OF_SLIDE, Table, draft_manifest
+from bccdist.slides.draft import OF_SECTION, Table, draft_manifest
 from bccdist.slides.finder import find_slides
-from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.manifest import SLIDE_COLUMNS, Manifest, read_manifest
 from bccdist.slides.manifest_text import sections_csv, slides_csv
 
 
@@ -71,7 +71,7 @@ def make_manifest(arguments: ManifestArguments) -> Manifest:
 def _table(arguments: ManifestArguments) -> Table | None:
     if arguments.table is None:
         return None
-    rows = read_case_table(arguments.table, known=(*OF_SLIDE, *OF_SECTION), sheet=arguments.sheet)
+    rows = read_case_table(arguments.table, known=(*SLIDE_COLUMNS, *OF_SECTION), sheet=arguments.sheet)
     return Table(path=arguments.table, rows=rows, tumor=arguments.tumor, normal=arguments.normal)
 
 

@@ -13,6 +13,8 @@ from bccdist.parts import Label, Part
 from bccdist.slides.case_table import CaseRow
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import (
+    BOX_COLUMNS,
+    SLIDE_COLUMNS,
     Manifest,
     SectionRecord,
     SlideRecord,
@@ -25,9 +27,7 @@ from bccdist.slides.patient_ids import likely_patients
 from bccdist.slides.slide import open_file
 from bccdist.slides.splitting import PatientSlides, split_by_patient
 
-OF_SLIDE = ("slide_id", "path", "part", "annotation", "mpp", "patient_id", "scanner")
-_BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
-OF_SECTION = ("section_id", "label", *_BOX, "labelled_by", "labelled_at")
+OF_SECTION = ("section_id", "label", *BOX_COLUMNS, "labelled_by", "labelled_at")
 _ANNOTATION_ENDINGS = (".ndpa", ".xml", ".geojson")
 _MOST_NAMED = 5
 
@@ -136,7 +136,7 @@ def _slide(slide_id: str, path: Path, rows: Sequence[CaseRow]) -> SlideRecord:
         ManifestError: they do not.
     """
     said = {}
-    for column in OF_SLIDE:
+    for column in SLIDE_COLUMNS:
         texts = sorted({row.values[column] for row in rows if column in row.values})
         if len(texts) > 1 and column not in ("slide_id", "path"):
             raise ManifestError(f"slide {slide_id}: its rows have several values of {column}: {', '.join(texts)}")
@@ -175,7 +175,7 @@ def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iter
         ManifestError: a label is neither of the two.
     """
     labelled = [row for row in rows if row.values.keys() & {"label", "section_id"}]
-    is_whole = len(labelled) == 1 and not labelled[0].values.keys() & {"section_id", *_BOX}
+    is_whole = len(labelled) == 1 and not labelled[0].values.keys() & {"section_id", *BOX_COLUMNS}
     for number, row in enumerate(labelled):
         label = _label(row, table)
         if is_whole and label is None:

@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openslide
-import tifffile
 
 from bccdist.errors import ManifestError, first_of
 from bccdist.files import as_given, digest_of
-from bccdist.slides.tiff_pages import silent_tifffile
+from bccdist.slides.tiff_pages import TIFF_SIGNATURES, read_tiff_pages
 
 SLIDE_ENDINGS = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"})
 """What only slides are called: one that cannot be opened is a slide all the same, and fails with its reason."""
 _IMAGE_ENDINGS = frozenset({".tif", ".tiff", ".btf", ".tf8", ".qptiff"})
 """What slides and other pictures are called: a whole picture that OpenSlide does not know for a slide is none."""
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DICOM_ENDINGS = frozenset({"", ".dcm"})
 _DICOM_MARK = (128, b"DICM")
 _LIST_ENDINGS = frozenset({".txt", ".lst", ".list"})
@@ -250,26 +248,20 @@ def _may_be_slide(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            head = file.read(len(_TIFF_SIGNATURES[0]))
+            head = file.read(len(TIFF_SIGNATURES[0]))
     except OSError:
         return True
-    return not head or (head in _TIFF_SIGNATURES and not _is_whole(path))
+    return not head or (head in TIFF_SIGNATURES and not _is_whole(path))
 
 
 def _is_whole(tiff_path: Path) -> bool:
     """Whether all pixels of a TIFF lie in the file."""
-    try:
-        with silent_tifffile(), tifffile.TiffFile(tiff_path) as tiff:
-            pages = [page.aspage() for page in tiff.pages]
-            ends = [
-                offset + length
-                for page in pages
-                for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True)
-            ]
-    # A damaged file makes the library fail in many ways.
-    except Exception:  # noqa: BLE001
+    tiff = read_tiff_pages(tiff_path)
+    offsets = [offset for page in tiff.pages for offset in page.dataoffsets]
+    lengths = [length for page in tiff.pages for length in page.databytecounts]
+    if tiff.fault or not offsets or len(offsets) != len(lengths):
         return False
-    return bool(ends) and max(ends) <= tiff_path.stat().st_size
+    return max(map(sum, zip(offsets, lengths, strict=True))) <= tiff_path.stat().st_size
 
 
 def _is_dicom(path: Path) -> bool:

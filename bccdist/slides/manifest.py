@@ -39,12 +39,13 @@ _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\|file:", re.IGNORECASE)
 """How a path begins that leads to a drive or a server of Windows, or is a URL."""
 _LABELS = {label.value: label for label in Label}
-_BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
+BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _NEEDED_OF_SLIDE = ("slide_id", "part", "path")
 _NEEDED_OF_SECTION = ("slide_id", "section_id", "label")
-_SLIDE_COLUMNS = frozenset({"slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner"})
-_SECTION_COLUMNS = frozenset(
-    {"slide_id", "section_id", "label", *_BOX_COLUMNS, "labelled_by", "labelled_at", "prefilled", "patient_id"}
+SLIDE_COLUMNS = ("slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner")
+SECTION_COLUMNS = (
+    *("slide_id", "section_id", "label", *BOX_COLUMNS),
+    *("labelled_by", "labelled_at", "prefilled", "patient_id"),
 )
 
 
@@ -193,7 +194,7 @@ def read_sections(path: Path) -> list[SectionRecord]:
     Raises:
         ManifestError: rows or columns are wrong, or a section stands there twice; one message lists the faults.
     """
-    table = _read_table(path, _NEEDED_OF_SECTION, _SECTION_COLUMNS, _parse_section)
+    table = _read_table(path, _NEEDED_OF_SECTION, SECTION_COLUMNS, _parse_section)
     faults = table.faults + _repeated_faults(table, "section_id")
     _refuse(f"{path}: {len(faults)} fault(s)", faults)
     return table.records
@@ -225,10 +226,10 @@ def inspect_manifest(
     sections_path = path.with_name("sections.csv")
     files = _Files(path.parent, must_exist=files_must_exist)
     needed = tuple(column for column in _NEEDED_OF_SLIDE if column != "part" or all_in is None)
-    slides = _read_table(path, needed, _SLIDE_COLUMNS, lambda row: _parse_slide(row, files, all_in))
+    slides = _read_table(path, needed, SLIDE_COLUMNS, lambda row: _parse_slide(row, files, all_in))
     sections: _Table[SectionRecord] = _Table()
     if sections_path.exists():
-        sections = _read_table(sections_path, _NEEDED_OF_SECTION, _SECTION_COLUMNS, _parse_section)
+        sections = _read_table(sections_path, _NEEDED_OF_SECTION, SECTION_COLUMNS, _parse_section)
     faults = slides.faults + sections.faults
     kinds = _read_kinds(path.with_name("kinds.toml"), faults)
     # By the rows as they are written, so that a row with another fault still counts as the slide or section it names.
@@ -238,11 +239,11 @@ def inspect_manifest(
     faults += _box_faults(sections.records) + _patient_faults(slides.records, sections.records)
     once = {slide.slide_id: slide for slide in reversed(slides.records)}
     kept = tuple(slide for slide in slides.records if once[slide.slide_id] is slide)
-    warnings = _column_warnings(path.name, slides.header, _SLIDE_COLUMNS, _SECTION_COLUMNS)
-    warnings += _column_warnings(sections_path.name, sections.header, _SECTION_COLUMNS, _SLIDE_COLUMNS)
+    warnings = _column_warnings(path.name, slides.header, SLIDE_COLUMNS, SECTION_COLUMNS)
+    warnings += _column_warnings(sections_path.name, sections.header, SECTION_COLUMNS, SLIDE_COLUMNS)
     warnings += alike_warnings(_uses_of_patients(slides.records, sections.records))
-    notes = _column_notes(path.name, slides.header, _SLIDE_COLUMNS)
-    notes += _column_notes(sections_path.name, sections.header, _SECTION_COLUMNS)
+    notes = _column_notes(path.name, slides.header, SLIDE_COLUMNS)
+    notes += _column_notes(sections_path.name, sections.header, SECTION_COLUMNS)
     manifest = Manifest(
         path=path,
         slides=kept,
@@ -335,27 +336,27 @@ def _renaming(header: list[str], missing: list[str]) -> str:
     return f"; did you mean to name {', '.join(pairs)}?" if pairs else ""
 
 
-def _column_warnings(name: str, header: list[str], known: frozenset[str], of_other: frozenset[str]) -> list[str]:
+def _column_warnings(name: str, header: list[str], known: Collection[str], of_other: Collection[str]) -> list[str]:
     """Columns that nobody reads under their names, though they look as if somebody should."""
-    absent = sorted(known - set(header))
+    absent = sorted(set(known) - set(header))
     other_name = "sections.csv" if name == "slides.csv" else "slides.csv"
     warnings = []
     for column in _unknown(header, known):
         if meant := likely_meant(column, absent):
             warnings.append(f"{name}: column {column!r} is not known and not used; did you mean {meant}?")
-        elif meant := likely_meant(column, sorted(of_other - known)):
+        elif meant := likely_meant(column, sorted(set(of_other) - set(known))):
             warnings.append(f"{name}: column {column!r} is not used; {meant} belongs in {other_name}")
     return warnings
 
 
-def _column_notes(name: str, header: list[str], known: frozenset[str]) -> list[str]:
+def _column_notes(name: str, header: list[str], known: Collection[str]) -> list[str]:
     """One sentence that names all columns that are not used."""
     unknown = [repr(column) for column in _unknown(header, known)]
     unknown += ["one without a name"] if "" in header else []
     return [f"{name}: columns that are kept and not used: {', '.join(unknown)}"] if unknown else []
 
 
-def _unknown(header: list[str], known: frozenset[str]) -> list[str]:
+def _unknown(header: list[str], known: Collection[str]) -> list[str]:
     return [column for column in header if column and column not in known]
 
 
@@ -404,7 +405,7 @@ def _parse_slide(row: dict[str, str], files: _Files, all_in: Part | None) -> Sli
         mpp=positive_number(row, "mpp"),
         patient_id=row.get("patient_id", ""),
         scanner=row.get("scanner", ""),
-        extra=_extra(row, _SLIDE_COLUMNS),
+        extra=_extra(row, SLIDE_COLUMNS),
     )
 
 
@@ -430,11 +431,11 @@ def _parse_section(row: dict[str, str]) -> SectionRecord:
         labelled_at=row.get("labelled_at", ""),
         prefilled=row.get("prefilled", ""),
         patient_id=row.get("patient_id", ""),
-        extra=_extra(row, _SECTION_COLUMNS),
+        extra=_extra(row, SECTION_COLUMNS),
     )
 
 
-def _extra(row: dict[str, str], known: frozenset[str]) -> dict[str, str]:
+def _extra(row: dict[str, str], known: Collection[str]) -> dict[str, str]:
     """The columns that are kept without being known; sorted, because digests name what they print."""
     unknown = row.keys() - known
     return {column: row[column] for column in sorted(unknown) if column} if unknown else {}
@@ -494,7 +495,7 @@ def section_box(row: Mapping[str, str]) -> Box | None:
     Raises:
         ValueError: they are not four whole numbers, or there is no such box.
     """
-    texts = [row.get(column, "") for column in _BOX_COLUMNS]
+    texts = [row.get(column, "") for column in BOX_COLUMNS]
     if not any(texts):
         return None
     # Spreadsheets write 384 as 384.0 or 384,0; what they write as 1.02E+04 has lost its last digits.
@@ -502,7 +503,7 @@ def section_box(row: Mapping[str, str]) -> Box | None:
     whole = [int(number) for number in numbers if number is not None and number.is_integer()]
     if len(whole) != len(texts):
         ambiguous = next(filter(None, map(_ambiguous, texts)), "")
-        raise ValueError(f"the box {texts} is not four whole numbers ({', '.join(_BOX_COLUMNS)}){ambiguous}")
+        raise ValueError(f"the box {texts} is not four whole numbers ({', '.join(BOX_COLUMNS)}){ambiguous}")
     box = Box(*whole)
     if box.x < 0 or box.y < 0 or box.width <= 0 or box.height <= 0:
         raise ValueError(f"the box {tuple(box)} has a negative corner or no area")

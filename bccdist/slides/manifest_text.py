@@ -6,21 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from bccdist.files import csv_text
-from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
-
-_SLIDE_COLUMNS = ("slide_id", "part", "path", "annotation", "mpp", "patient_id", "scanner")
-_BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
-_SECTION_COLUMNS = (
-    *("slide_id", "section_id", "label", *_BOX_COLUMNS),
-    *("labelled_by", "labelled_at", "prefilled", "patient_id"),
-)
+from bccdist.slides.manifest import BOX_COLUMNS, SECTION_COLUMNS, SLIDE_COLUMNS, Manifest, SectionRecord, SlideRecord
 
 
 def slides_csv(manifest: Manifest, folder: Path) -> str:
     """The rows of slides.csv, to lie in `folder`: what lies below the manifest's folder is relative, else absolute."""
     extra = list(dict.fromkeys(column for slide in manifest.slides for column in slide.extra))
     return csv_text(
-        [*_SLIDE_COLUMNS, *extra], (_slide_row(slide, manifest.path.parent, folder) for slide in manifest.slides)
+        [*SLIDE_COLUMNS, *extra], (_slide_row(slide, manifest.path.parent, folder) for slide in manifest.slides)
     )
 
 
@@ -43,16 +36,16 @@ def _slide_row(slide: SlideRecord, before: Path, folder: Path) -> dict[str, Any]
 def sections_csv(sections: Sequence[SectionRecord]) -> str:
     """The rows of sections.csv."""
     extra = list(dict.fromkeys(column for section in sections for column in section.extra))
-    return csv_text([*_SECTION_COLUMNS, *extra], map(_section_row, sections))
+    return csv_text([*SECTION_COLUMNS, *extra], map(_section_row, sections))
 
 
 def _section_row(section: SectionRecord) -> dict[str, Any]:
-    box = section.box_level0_px or ("",) * len(_BOX_COLUMNS)
+    box = section.box_level0_px or ("",) * len(BOX_COLUMNS)
     return {
         "slide_id": section.slide_id,
         "section_id": section.section_id,
         "label": "" if section.label is None else section.label.value,
-        **dict(zip(_BOX_COLUMNS, box, strict=True)),
+        **dict(zip(BOX_COLUMNS, box, strict=True)),
         "labelled_by": section.labelled_by,
         "labelled_at": section.labelled_at,
         "prefilled": section.prefilled,

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import openslide
 import tifffile
 
+from bccdist.slides.annotations.mask_file import PNG_SIGNATURE
 from bccdist.slides.slide import open_file
+from bccdist.slides.tiff_pages import TIFF_SIGNATURES
 
 if TYPE_CHECKING:
     import pydicom
@@ -66,7 +68,6 @@ _FREE_TEXT = re.compile(
 """What the name of a field in an annotation ends with where people or programs write what they like."""
 _CLASSES = {"classification", "classifications", "geometry", "measurements"}
 """Members of an object of QuPath's that hold its class and numbers."""
-_PNG, _TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TEXTS = {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"}
 """What DICOM calls the kinds of values that are texts, names and days."""
 _IN_XML = (
@@ -109,9 +110,9 @@ def annotation_fields(paths: Iterable[Path]) -> list[str]:
             content = path.read_bytes()
         except OSError:
             continue  # what cannot be read is another finding
-        if content.startswith(_PNG):
+        if content.startswith(PNG_SIGNATURE):
             names |= set(_texts_in_png(content))
-        elif content.startswith(_TIFF):
+        elif content.startswith(TIFF_SIGNATURES):
             names |= {name for name, text in _tiff_fields(path) if text.strip()}
         else:
             names |= _free_text_in(_as_utf8(content))
@@ -135,7 +136,7 @@ def _free_text_in(content: bytes) -> set[str]:
 
 def _texts_in_png(content: bytes) -> Iterator[str]:
     """The keywords of a PNG's texts; each chunk is its length, its name, and what it holds before a checksum."""
-    place = len(_PNG)
+    place = len(PNG_SIGNATURE)
     while place + 8 <= len(content):
         length = int.from_bytes(content[place : place + 4], "big")
         if content[place + 4 : place + 8] in (b"tEXt", b"zTXt", b"iTXt"):

@@ -12,7 +12,7 @@ SOURCE_LENS, FOCAL_PLANE = 65421, 65424
 """Tags of Hamamatsu: the objective, negative for the slide's label; and the height of a plane of focus."""
 _LATE_TAGS = ("Orientation", "PageName", "ResolutionUnit", SOURCE_LENS, FOCAL_PLANE)
 """tifffile reads them when they are asked for first, which has to be before the file is closed."""
-_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ class TiffPages:
 def read_tiff_pages(path: Path) -> TiffPages:
     """The images of the TIFF at `path`, which exists; what speaks against them is the fault, and no error."""
     with path.open("rb") as file:
-        if file.read(4) not in _SIGNATURES:
+        if file.read(4) not in TIFF_SIGNATURES:
             return TiffPages()
     try:
-        with silent_tifffile(), tifffile.TiffFile(path) as tiff:
+        with _silent_tifffile(), tifffile.TiffFile(path) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             for page in pages:
                 _ = [page.tags.valueof(tag) for tag in _LATE_TAGS]
@@ -43,7 +43,7 @@ def read_tiff_pages(path: Path) -> TiffPages:
 
 
 @contextmanager
-def silent_tifffile() -> Iterator[None]:
+def _silent_tifffile() -> Iterator[None]:
     """Keep the library from telling of each fault of a file beside the one that is told."""
     log = logging.getLogger("tifffile")
     was_disabled, log.disabled = log.disabled, True

@@ -23,7 +23,7 @@ from bccdist.slides.annotations.names import refuse_unknown
 
 Meanings = Mapping[int, Kind | None]
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION, _UPRIGHT = 274, 1
 _WHITE, _BITS_SHOWN = 255, 8
 _PNG_GREY, _PNG_PALETTE = 0, 3
@@ -83,7 +83,7 @@ def _refuse_lossy_or_several(path: Path) -> None:
 
     Smaller images beside the first are its pyramid.
     """
-    if _head(path).startswith(_PNG):
+    if _head(path).startswith(PNG_SIGNATURE):
         return
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -108,7 +108,7 @@ def _orientation_of(path: Path) -> int:
     """By the tag of a TIFF, or of the EXIF block of a PNG, which is a small TIFF."""
     try:
         source: Path | io.BytesIO = path
-        if _head(path).startswith(_PNG):
+        if _head(path).startswith(PNG_SIGNATURE):
             block = next((data for name, data in _chunks(path) if name == b"eXIf"), None)
             if block is None:
                 return _UPRIGHT
@@ -130,7 +130,7 @@ def _head(path: Path) -> bytes:
 def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """The names and contents of the chunks of a PNG; of pixels only the names."""
     with path.open("rb") as file:
-        file.seek(len(_PNG))
+        file.seek(len(PNG_SIGNATURE))
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
             data = b"" if name == b"IDAT" else file.read(length)
@@ -141,7 +141,7 @@ def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
 def _stored_values(path: Path) -> NDArray[Any] | None:
     """The numbers in the file where OpenCV shows others: of a palette, or of fewer than 8 bit; else None."""
     head = _head(path)
-    if head.startswith(_PNG):
+    if head.startswith(PNG_SIGNATURE):
         bits, colour_type = head[24], head[25]
         if colour_type == _PNG_PALETTE:
             return _by_pillow(path)

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.invented_values import refuse_invented
-from bccdist.slides.annotations.mask_file import distinct, read_values
+from bccdist.slides.annotations.mask_file import PNG_SIGNATURE, distinct, read_values
 from bccdist.slides.annotations.names import refuse_unknown
 from bccdist.slides.frames import scanned_area
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
+from bccdist.slides.tiff_pages import TIFF_SIGNATURES
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 _LARGEST_ASPECT_DEVIATION = 0.01
 """Relative; of a large mask far less, as its sides may be off by one pixel alone."""
 _BAND_PX = 1024
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class MaskImage:
 
 def is_mask_image(head: bytes) -> bool:
     """Whether a file that begins so is a PNG or a TIFF."""
-    return head.startswith(_SIGNATURES)
+    return head.startswith((PNG_SIGNATURE, *TIFF_SIGNATURES))
 
 
 def read_mask_image(path: Path, slide: Slide, meanings: Mapping[int, Kind | None]) -> MaskImage:
