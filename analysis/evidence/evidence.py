@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
+from analysis.evidence.without_paths import WithoutPaths
 from bccdist.models.model_file import ModelFile, read_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -55,6 +56,16 @@ class Evidence:
             ManifestError: its manifest has faults.
         """
         return manifest_of_study(self.root)
+
+    @cached_property
+    def without_paths(self) -> WithoutPaths:
+        """Takes names of files and folders out of a text that leaves the laboratory.
+
+        Raises:
+            ConfigurationError: the folder is no study.
+            ManifestError: its manifest has faults.
+        """
+        return WithoutPaths(self.root, self.manifest.slides, self.manifest.path.parent)
 
     @cached_property
     def labelled_manifest(self) -> Manifest:

@@ -22,10 +22,9 @@ from bccdist.usage import read_records
 def facts(paths: StudyPaths, manifest: Manifest) -> pd.DataFrame:
     """What the study as a whole stands on: what, and its value."""
     rows = [
-        ("study", str(paths.root.resolve())),
-        ("manifest", str(manifest.path)),
-        ("manifest's digest", manifest.digest),
-        ("labels", str(paths.labels) if paths.labels.exists() else "the ledger's, as of the inference"),
+        ("study", paths.root.resolve().name),
+        ("manifest", f"{len(manifest.slides)} slides, digest {manifest.digest}"),
+        ("labels", paths.labels.name if paths.labels.exists() else "the ledger's, as of the inference"),
         ("code that jobs ran", ", ".join(sorted(path.stem for path in paths.code.glob("*.zip"))) or "not kept"),
     ]
     return pd.DataFrame(rows, columns=["what", "value"])

@@ -126,7 +126,7 @@ def _without(study: Evidence, choice: Choice, record: SlideRecord) -> dict[str, 
         state, reason = SlideState.NO_SECTION, ""
     return {
         "state": state.value,
-        "reason": reason or "",
+        "reason": study.without_paths(reason or ""),
         **dict.fromkeys(("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread"), 0),
         "tissue_um2": 0.0,
         "coverage": float("nan"),

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,6 +16,8 @@ from bccdist import __version__
 
 _NUMBER = re.compile(r"([-+<]? ?[\d.,]+ ?%?|n/a|never|)( \(.*\))?")
 """A cell that is a number, with what stands for one that is not known, and perhaps with a range or count behind."""
+
+_PICTURE = "data:image/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +107,20 @@ def table_block(table: Table, *, folded: bool = False) -> TableBlock:
 
 def data_uri(content: bytes, kind: str) -> str:
     """A picture that stands in the page itself."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"{_PICTURE}{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def render(name: str, sections: Sequence[Section], *, warning: str) -> str:
-    """The page's text; everything that is put in is escaped."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+def render(
+    name: str, sections: Sequence[Section], *, warning: str, without_paths: Callable[[str], str] = lambda text: text
+) -> str:
+    """The page's text; everything that is put in goes through `without_paths` and is escaped."""
+
+    def shown(value: object) -> object:
+        return without_paths(value) if isinstance(value, str) and not value.startswith(_PICTURE) else value
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=shown
+    )
     template = environment.from_string(files("analysis.page").joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         name=name,

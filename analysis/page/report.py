@@ -66,7 +66,8 @@ def build_report(study: Evidence, setting: str | None = None, *, tables: Made) -
     content = PageContent(evidence=study, headline=study.headline(setting), tables=tables)
     page = _COHORT_PAGE if study.is_cohort else _STUDY_PAGE
     sections = [_section_or_reason(title, build, content) for title, build in page.items()]
-    write_text(study.paths.report, render(study.root.resolve().name, sections, warning=warning))
+    page_text = render(study.root.resolve().name, sections, warning=warning, without_paths=study.without_paths)
+    write_text(study.paths.report, page_text)
     return study.paths.report, content.faults
 
 

@@ -89,8 +89,7 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
 async def _on_our_error(session: Session, _: Request, error: Exception) -> Response:
     status = 400 if isinstance(error, AnnotationError | ConfigurationError) else 500
     # A page has no need to know the folders of this machine.
-    text = str(error).replace(f"{session.worklist.paths.root}/", "")
-    return JSONResponse({"error": text}, status)
+    return JSONResponse({"error": session.without_paths(str(error))}, status)
 
 
 async def _on_disk_error(_: Request, error: Exception) -> Response:

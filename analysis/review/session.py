@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
+from analysis.evidence.without_paths import WithoutPaths
 from analysis.review.answers import GivenAnswer, Journal
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist, WorkSection
@@ -53,6 +54,11 @@ class Session:
         self.worklist = worklist
         self.journal = journal
         self.tiles = TileReader({slide_id: worklist.manifest.slide(slide_id) for slide_id in worklist.by_slide})
+        self.without_paths = WithoutPaths(
+            worklist.paths.root,
+            worklist.manifest.slides,
+            worklist.manifest.path.parent,
+        )
         self.heatmaps = Newest(_MOST_HEATMAPS)
         self.features = Newest(_MOST_FEATURES)
         self.tile_threads = ThreadPoolExecutor(NUM_TILE_THREADS, thread_name_prefix="tiles")

@@ -41,7 +41,11 @@ def build_slides(states: pd.DataFrame) -> Table:
             "read by": frame["reader"],
             "reading s": rounded(frame["read_s"], 1),
             "network s": rounded(frame["network_s"], 1),
-            "why": [failed or why for failed, why in zip(frame["reason"], frame["why_openslide"], strict=True)],
+            # In a table of texts a line break would end the row.
+            "why": [
+                " ".join((failed or why).split())
+                for failed, why in zip(frame["reason"], frame["why_openslide"], strict=True)
+            ],
         }
     )
     return Table(
