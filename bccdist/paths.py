@@ -88,9 +88,13 @@ class RunPaths:
         """The network after `epoch` (the first is 1), kept while it is one of the best."""
         return self.root / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
 
-    def speedups(self, epoch: int, device_type: str) -> Path:
-        """What faster ways of inference change on Validation I, measured with these weights on a cpu or cuda."""
-        return self.root / "calibration" / f"epoch-{epoch:03d}-{device_type}.json"
+    def speedups(self, epoch: int, machine: str) -> Path:
+        """What faster ways of inference change on Validation I, measured with these weights on one machine."""
+        return self.root / "calibration" / f"epoch-{epoch:03d}-{machine}.json"
+
+    def all_speedups(self, epoch: int) -> list[Path]:
+        """The speed-up records of these weights, of all machines that measured one."""
+        return sorted(self.root.glob(f"calibration/epoch-{epoch:03d}-*.json"))
 
     def int8_model(self, epoch: int, piece: str) -> Path:
         """A piece of the network in int8 for OpenVINO, made with the speed-up record; a .bin lies beside it."""

@@ -3,15 +3,17 @@
 import csv
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from bccdist import __version__
-from bccdist.configuration import Setting
+from bccdist.configuration import Setting, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, place_patches
+from bccdist.heatmaps.method import Method
+from bccdist.heatmaps.predictors import make_predictor
 from bccdist.heatmaps.writing import cells_of
 from bccdist.installed import has_openvino
 from bccdist.networks.inference import WholeNetwork
@@ -26,7 +28,8 @@ from bccdist.phantom.slides import make_phantom
 from bccdist.slides.manifest import SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
-from bccdist.speedups.record import SpeedupRecord, Thresholds, int8_digest, write_speedups
+from bccdist.speedups.probes import machine_of, probe_sha256
+from bccdist.speedups.record import MeasuredWay, SpeedupRecord, Thresholds, int8_digest, write_speedups
 from bccdist.speedups.samples import halo_of, sample_patches
 from benchmarks.heatmap_ways import Task
 
@@ -141,23 +144,39 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
     run = StudyPaths(Path(task.study)).run(task.setting)
     model = run.int8_model(task.epoch, "whole")
     make_int8_model(WholeNetwork(network), [(patch[None],) for patch in samples], model)
+    device = torch.device("cpu")
+    method = Method(precision="int8", engine="openvino")
+    predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, task.epoch))
     record = SpeedupRecord(
         setting=task.setting,
         epoch=task.epoch,
         weights_digest=weights_digest(Path(task.weights)),
         thresholds=Thresholds(t_p=0.5, t_a_um2=0),
-        device="cpu",
-        num_threads=torch.get_num_threads(),
-        software=f"bccdist {__version__}, torch {torch.__version__}",
+        machine=machine_of(device),
         slide_ids=(task.slide_id,),
         num_sections=0,
         num_patches=0,
         receptive_field_px=fields,
         halo_px=halo_px,
-        ways=(),
+        ways=tuple(_unmeasured(tiling, probe_sha256(predictor, device)) for tiling in ("paper", "dense")),
         bands=(),
         outputs=(),
         int8_sha256={"whole": int8_digest(model)},
     )
-    write_speedups(run.speedups(task.epoch, "cpu"), record)
+    write_speedups(run.speedups(task.epoch, record.machine.key), record)
     return halo_px, ""
+
+
+def _unmeasured(tiling: Tiling, digest: str) -> MeasuredWay:
+    """int8 as a way that was compared with nothing."""
+    return MeasuredWay(
+        tiling=tiling,
+        precision="int8",
+        engine="openvino",
+        mpx_per_s=0.0,
+        max_difference=0.0,
+        mean_difference=0.0,
+        crossing_share=0.0,
+        changed_verdicts=(),
+        probe_sha256=digest,
+    )

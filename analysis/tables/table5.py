@@ -125,11 +125,11 @@ def measured_outputs(run_paths: RunPaths, choice: Choice) -> dict[str, MeasuredO
     Raises:
         ConfigurationError: the record is there, and of other weights or another version.
     """
-    for device in ("cuda", "cpu"):
-        path = run_paths.speedups(choice.epoch, device)
-        if path.exists():
-            return {each.psi: each for each in read_speedups(path, weights_digest=choice.weights_digest).outputs}
-    return {}
+    records = [
+        read_speedups(path, weights_digest=choice.weights_digest) for path in run_paths.all_speedups(choice.epoch)
+    ]
+    first = min(records, key=lambda record: record.machine.device_type != "cuda", default=None)
+    return {each.psi: each for each in first.outputs} if first else {}
 
 
 def write_table5(study: Evidence, setting: Setting | None = None) -> Table:

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +14,6 @@ from bccdist.errors import ConfigurationError, ModelError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import Predictor
-from bccdist.heatmaps.predictors import make_predictor
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
@@ -29,7 +27,8 @@ from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import table_of
 from bccdist.sections.marking import mark_slide
 from bccdist.slides.manifest import SlideRecord
-from bccdist.speedups.resolving import method_of_run
+from bccdist.speedups.record import MEASURE_HERE
+from bccdist.speedups.resolving import ready_way
 from bccdist.stages.inference_identity import InferenceIdentity, inference_digest, is_heatmap_done, sections_digest
 
 
@@ -98,11 +97,10 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
     facts = model.description.network
     run = RunPaths(folder)
     if config.needs_speedups:
-        _unpack_speedups(model, run, device)
-    method = method_of_run(run, facts.epoch, config, device, digest=facts.weights_digest)
+        _unpack_speedups(model, run)
     try:
-        predictor = make_predictor(
-            load_network_of(model), method, device=device, int8_file=partial(run.int8_model, facts.epoch)
+        method, predictor = ready_way(
+            load_network_of(model), run, facts.epoch, config, device, digest=facts.weights_digest
         )
     except NotFiniteError as error:
         raise NotFiniteError(f"{model.path}: {error}") from error
@@ -131,23 +129,19 @@ def _require_fit(model: ModelFile, config: InferConfig) -> None:
         )
 
 
-def _unpack_speedups(model: ModelFile, run: RunPaths, device: torch.device) -> None:
+def _unpack_speedups(model: ModelFile, run: RunPaths) -> None:
     """Lay a model's speed-up records and int8 models where those of a run lie.
 
     Raises:
-        ModelError: it holds no record for this kind of device.
+        ModelError: it holds no record.
     """
-    place = run.speedups(model.description.network.epoch, device.type)
     names = [name for name in model.names() if name.startswith(SPEEDUPS)]
-    if f"{SPEEDUPS}{place.name}" not in names:
-        raise ModelError(
-            f"{model.path}: holds no speed-up record for a {device.type}, which what is asked for needs; ask for "
-            "tiling paper, precision float32 and no cascade, or run `python jobs/launch_calibrate.py` on the same "
-            "kind of machine in the model's study, and pack it again"
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
+    if not names:
+        raise ModelError(f"{model.path}: holds no speed-up record, which what is asked for needs; {MEASURE_HERE}")
+    folder = run.speedups(model.description.network.epoch, "cpu").parent
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        place.with_name(name.removeprefix(SPEEDUPS)).write_bytes(model.read(name))
+        (folder / name.removeprefix(SPEEDUPS)).write_bytes(model.read(name))
 
 
 def choice_of(description: Description) -> Choice:

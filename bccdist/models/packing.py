@@ -54,7 +54,6 @@ _REFERENCE_COLUMNS = (
 )
 """What a later comparison of scores needs of the ledger's rows, and nothing that names a slide, patient or reader."""
 _COUNTS = ("tp", "fn", "fp", "tn", "num_review")
-_DEVICES = ("cpu", "cuda")
 _AGAIN = "run the selection again, which takes seconds"
 
 
@@ -190,8 +189,8 @@ def _features(paths: StudyPaths, weights: Path, num_patches: int) -> dict[str, b
 
 
 def _speedups(run: RunPaths, epoch: int) -> dict[str, bytes]:
-    """Speed-up records of these weights, for each kind of device, and int8 models."""
-    records = [path for device in _DEVICES if (path := run.speedups(epoch, device)).exists()]
+    """Speed-up records of these weights, of each machine that measured one, and int8 models."""
+    records = run.all_speedups(epoch)
     models = sorted(run.int8_model(epoch, "x").parent.glob(f"epoch-{epoch:03d}-*-int8.*")) if records else []
     return {f"{SPEEDUPS}{path.name}": _without_names(path) for path in records} | {
         f"{SPEEDUPS}{path.name}": path.read_bytes() for path in models

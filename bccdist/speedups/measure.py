@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bccdist import __version__
 from bccdist.configuration import CELL_PX, Setting, SpeedupsConfig
 from bccdist.heatmaps.layout import PAPER, Layout, place_patches
 from bccdist.heatmaps.method import Method
@@ -36,6 +35,7 @@ from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.bands import BandView, Remembered, bands
 from bccdist.speedups.comparing import Comparison, verdicts_by_name
+from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import (
     MeasuredBand,
     MeasuredOutput,
@@ -118,7 +118,7 @@ def measure_speedups(
     keep_freed_memory()
     work = _open_work(manifest_path, StudyPaths(study_root).run(setting), setting, epoch, thresholds, config)
     record = _measure(work)
-    write_speedups(work.run.speedups(epoch, work.device.type), record)
+    write_speedups(work.run.speedups(epoch, record.machine.key), record)
     for line in report_lines(record):
         LOG.info(line)
     return record
@@ -145,15 +145,13 @@ def _measure(work: _Work) -> SpeedupRecord:
         epoch=work.epoch,
         weights_digest=weights_digest(work.run.weights(work.epoch)),
         thresholds=work.thresholds,
-        device=_device_name(work.device),
-        num_threads=torch.get_num_threads(),
-        software=f"bccdist {__version__}, torch {torch.__version__}",
+        machine=machine_of(work.device),
         slide_ids=tuple(record.slide_id for record in work.records),
         num_sections=counts.num_sections,
         num_patches=counts.num_patches,
         receptive_field_px=fields,
         halo_px=halo_px,
-        ways=tuple(_as_way(way, counts) for way in ways),
+        ways=tuple(_as_way(way, counts, work.device) for way in ways),
         bands=_as_bands(network, views, cascades, counts),
         outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
@@ -254,13 +252,14 @@ def _warm_up(orders: Sequence[HeatmapOrder], layout: Layout, device: torch.devic
             order.predictor(patch)
 
 
-def _as_way(way: _Tried, counts: _Counts) -> MeasuredWay:
+def _as_way(way: _Tried, counts: _Counts, device: torch.device) -> MeasuredWay:
     return MeasuredWay(
         tiling=way.method.tiling,
         precision=way.method.precision,
         engine=way.method.engine,
         mpx_per_s=counts.tissue_mpx / way.found.network_s,
         changed_verdicts=tuple(way.found.changed_verdicts),
+        probe_sha256=probe_sha256(way.predictor, device),
         **way.found.differences,
     )
 
@@ -288,10 +287,3 @@ def _outputs(network: DeeplySupervisedUNet, samples_NPP3: Tensor, *, batch: int)
     return tuple(
         MeasuredOutput(psi=psi, patch_s=cost.patch_s, score_std=cost.score_std) for psi, cost in costs.items()
     )
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return named[0].split(":", 1)[1].strip() if named else "cpu"

@@ -1,7 +1,8 @@
 """The speed-up record: what faster ways of inference change, and how fast they are.
 
-A record belongs to the weights of one epoch and to a kind of device. It holds, for each way of inference, how it
-differs from float32 eager with the paper's tiling on Validation I, and how fast it was. `auto` is resolved by it
+A record belongs to the weights of one epoch and to the machine that it was measured on. It holds, for each way of
+inference, how it differs from float32 eager with the paper's tiling on Validation I, and how fast it was. `auto` is
+resolved by it
 (`bccdist.speedups.resolving`): the fastest way that changed no verdict there.
 """
 
@@ -14,9 +15,15 @@ from bccdist.configuration import AreaUnit, Engine, Precision, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, sha256_of_file
 from bccdist.seals import read_sealed_json, write_sealed_json
+from bccdist.speedups.machine import Machine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _AGAIN = "remove it and run `python jobs/launch_calibrate.py` again"
+MEASURE_HERE = (
+    "run `python jobs/launch_calibrate.py` on this kind of machine (of a model, in its study, and pack it again), or "
+    "ask for tiling paper, precision float32 and no cascade"
+)
+"""What to do where no record suits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,12 @@ class MeasuredWay:
     """Pixels of the final output's covered tissue that change their side of t_p."""
     changed_verdicts: tuple[str, ...]
     """Verdicts that are other ones, as section_id/psi."""
+    probe_sha256: str
+    """Names the heatmap that this way's network makes of the probes (`bccdist.speedups.probes`)."""
+
+    def __str__(self) -> str:
+        """The way in words, such as `dense int8 openvino`."""
+        return f"{self.tiling} {self.precision} {self.engine}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +89,13 @@ class MeasuredOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedupRecord:
-    """What was measured with the weights of one epoch on one kind of device."""
+    """What was measured with the weights of one epoch on one machine."""
 
     setting: str
     epoch: int
     weights_digest: str
     thresholds: Thresholds
-    device: str
-    """The processor's or GPU's name."""
-    num_threads: int
-    software: str
+    machine: Machine
     slide_ids: tuple[str, ...]
     num_sections: int
     num_patches: int
@@ -100,6 +110,11 @@ class SpeedupRecord:
     """Outputs of the whole network in float32 eager, in its own order."""
     int8_sha256: dict[str, str]
     """Names the int8 weights of each piece of the network."""
+
+    def way(self, tiling: Tiling, precision: Precision, engine: Engine) -> MeasuredWay | None:
+        """What was measured of one way."""
+        asked = (tiling, precision, engine)
+        return next((way for way in self.ways if (way.tiling, way.precision, way.engine) == asked), None)
 
     def fastest(self, *, tilings: Sequence[str], precisions: Sequence[str]) -> MeasuredWay | None:
         """The fastest way among these that changed no verdict."""
@@ -122,13 +137,9 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
     """The record at `path`.
 
     Raises:
-        ConfigurationError: there is none, it is damaged, or it belongs to other weights or another version.
+        ConfigurationError: it is damaged, or it belongs to other weights or another version.
+        FileNotFoundError: there is none.
     """
-    if not path.exists():
-        raise ConfigurationError(
-            f"{path}: no speed-up record there, which what is asked for needs; run `python jobs/launch_calibrate.py` "
-            "on the same kind of machine first, or ask for tiling paper, precision float32 and no cascade"
-        )
     # A record of other weights would promise verdicts that nobody compared.
     values = read_sealed_json(path, error=ConfigurationError, advice=_AGAIN)
     version = values.pop("schema_version", None)
@@ -141,12 +152,24 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
         **{
             **values,
             "thresholds": Thresholds(**values["thresholds"]),
+            "machine": Machine(**values["machine"]),
             "slide_ids": tuple(values["slide_ids"]),
             "ways": tuple(MeasuredWay(**_with_tuple(way)) for way in values["ways"]),
             "bands": tuple(MeasuredBand(**_with_tuple(band)) for band in values["bands"]),
             "outputs": tuple(MeasuredOutput(**output) for output in values["outputs"]),
         }
     )
+
+
+def require_some(records: Sequence[Path], folder: Path) -> Sequence[Path]:
+    """These paths of speed-up records, if there are any.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    if not records:
+        raise ConfigurationError(f"{folder}: no speed-up record there, which what is asked for needs; {MEASURE_HERE}")
+    return records
 
 
 def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +198,7 @@ def report_lines(record: SpeedupRecord) -> Iterator[str]:
     yield (
         f"against float32 eager with the paper's tiling, {record.num_sections} sections of "
         f"{len(record.slide_ids)} slides of Validation I, at t_p {record.thresholds.t_p:g} and t_A "
-        f"{record.thresholds.t_a_um2:g} um2, on {record.device}, {record.num_threads} threads:"
+        f"{record.thresholds.t_a_um2:g} um2, on {record.machine}:"
     )
     yield "tiling precision engine       Mpx/s  times  largest  mean      crossing  verdicts changed"
     slowest = record.ways[0].mpx_per_s

@@ -1,41 +1,113 @@
-"""The method that a configuration means: what it leaves open, a speed-up record decides."""
+"""The way that a configuration means on this machine: what it leaves open, a speed-up record that suits it decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 
 from bccdist.configuration import InferConfig, Precision, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.method import Method
+from bccdist.heatmaps.predict import Predictor
+from bccdist.heatmaps.predictors import make_predictor
+from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
-from bccdist.speedups.record import SpeedupRecord, int8_digest, read_speedups
+from bccdist.speedups.machine import Machine, why_unsuited
+from bccdist.speedups.probes import machine_of, probe_sha256
+from bccdist.speedups.record import (
+    MEASURE_HERE,
+    MeasuredWay,
+    SpeedupRecord,
+    int8_digest,
+    read_speedups,
+    require_some,
+)
 
 
-def method_of_run(run: RunPaths, epoch: int, config: InferConfig, device: torch.device, *, digest: str) -> Method:
-    """How the heatmaps of an epoch are made, by the configuration and, where it needs one, the epoch's record.
+class ReadyWay(NamedTuple):
+    """How heatmaps are made here, and the network that does it."""
+
+    method: Method
+    predictor: Predictor
+
+
+def ready_way(
+    network: DeeplySupervisedUNet,
+    run: RunPaths,
+    epoch: int,
+    config: InferConfig,
+    device: torch.device,
+    *,
+    digest: str,
+) -> ReadyWay:
+    """Make a network ready by its configuration and, where it needs one, the speed-up record that suits this machine.
+
+    The record of this very machine is the one that counts. Without it, one of its kind counts whose numbers are those
+    that are computed here: the probes' heatmap is made, and has to be the same to the bit.
 
     Args:
-        run: the training run that holds the weights.
+        network: in evaluation mode; not changed.
+        run: the training run that holds its weights.
         epoch: of the weights.
         config: what is asked for.
-        device: where the network runs; each kind of device has a record of its own.
+        device: where the network runs.
         digest: of the weights.
 
     Raises:
-        ConfigurationError: there is no record, or its int8 models are not there or are others; or no way that is
-            asked for left every verdict as it was, or none is possible on the device.
+        ConfigurationError: there is no record, or none suits this machine; or its int8 models are not there or are
+            others; or no way that is asked for was measured and left every verdict as it was.
+        NotFiniteError: the network's numbers are not finite, or may not stay so.
     """
+    predictor_of = partial(make_predictor, network, device=device, int8_file=partial(run.int8_model, epoch))
     if not config.needs_speedups:
-        return Method.of(config, device)
-    path = run.speedups(epoch, device.type)
-    record = read_speedups(path, weights_digest=digest)
-    method = resolve_method(config, record, device)
-    if method.int8_sha256 is not None:
-        _require_measured(record, {piece: run.int8_model(epoch, piece) for piece in method.pieces}, path)
-    return method
+        method = Method.of(config, device)
+        return ReadyWay(method, predictor_of(method))
+    here = machine_of(device)
+    own = run.speedups(epoch, here.key)
+    faults = []
+    for path in require_some([own] if own.exists() else run.all_speedups(epoch), run.speedups(epoch, "cpu").parent):
+        try:
+            record = read_speedups(path, weights_digest=digest)
+            method = resolve_method(config, record, device)
+            way = _measured(record, method, here, path)
+            if method.int8_sha256 is not None:
+                pieces = {*method.pieces, "whole"}
+                _require_measured(record, {piece: run.int8_model(epoch, piece) for piece in pieces}, path)
+            predictor = predictor_of(method)
+            # Whatever pieces the network is run in, the way was measured with all of it at once.
+            whole = Method(precision=method.precision, engine=method.engine)
+            probed = predictor if method.pieces == whole.pieces else predictor_of(whole)
+            _require_same_numbers(probed, way, device, path)
+        except ConfigurationError as fault:
+            faults.append(fault)
+        else:
+            return ReadyWay(method, predictor)
+    raise faults[0] if len(faults) == 1 else ConfigurationError("\n".join(map(str, faults)))
+
+
+def _measured(record: SpeedupRecord, method: Method, here: Machine, path: Path) -> MeasuredWay:
+    """What the record says of a method, if it says it of machines like this one."""
+    way = record.way(method.tiling, method.precision, method.engine)
+    if way is None:
+        raise ConfigurationError(
+            f"{path}: says nothing of tiling {method.tiling} with {method.arithmetic}, measured are "
+            f"{', '.join(map(str, record.ways))}; ask for one of these, or for tiling paper (or dense with "
+            "--halo-px), precision float32 and no cascade, which need no record"
+        )
+    if reason := why_unsuited(record.machine, here, method.engine):
+        raise ConfigurationError(f"{path}: does not suit this machine: {reason}; {MEASURE_HERE}")
+    return way
+
+
+def _require_same_numbers(predictor: Predictor, way: MeasuredWay, device: torch.device, path: Path) -> None:
+    if (found := probe_sha256(predictor, device)) != way.probe_sha256:
+        raise ConfigurationError(
+            f"{path}: does not suit this machine: the probes' heatmap with {way} has the digest {found[:12]} here, "
+            f"expected {way.probe_sha256[:12]} as it was measured; {MEASURE_HERE}"
+        )
 
 
 def _require_measured(record: SpeedupRecord, int8_models: Mapping[str, Path], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +12,7 @@ from bccdist.errors import ConfigurationError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import Predictor
-from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps, make_predictor
+from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.machine import keep_freed_memory
@@ -23,7 +22,7 @@ from bccdist.sections.ledger import write_rows
 from bccdist.sections.marking import MarkedSlide, mark_slide
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
-from bccdist.speedups.resolving import method_of_run
+from bccdist.speedups.resolving import ready_way
 from bccdist.stages.inference_identity import (
     InferenceIdentity,
     are_rows_done,
@@ -123,9 +122,8 @@ def _open_job(
     for epoch in epochs:
         network, resolutions[epoch], phantom = load_for_heatmaps(run.weights(epoch), setting)
         digest = weights_digest(run.weights(epoch))
-        method = method_of_run(run, epoch, config, device, digest=digest)
         try:
-            predictor = make_predictor(network, method, device=device, int8_file=partial(run.int8_model, epoch))
+            method, predictor = ready_way(network, run, epoch, config, device, digest=digest)
         except NotFiniteError as error:
             raise NotFiniteError(f"{run.weights(epoch)}: {error}") from error
         networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest, phantom=phantom)

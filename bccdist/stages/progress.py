@@ -146,14 +146,15 @@ def _have_rows_come(paths: StudyPaths, setting: str, chosen: int) -> bool:
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
-    """Whether the chosen epoch of a setting has a speed-up record, of any kind of device."""
+    """Whether the chosen epoch of a setting has a speed-up record, of any machine."""
     setting = stage.its_setting
     epoch = _chosen_epochs(paths).get(setting)
     if epoch is None:
         return StageProgress(num_done=0, num_total=1, detail="no epoch is chosen")
-    devices = [device for device in ("cpu", "cuda") if paths.run(setting).speedups(epoch, device).exists()]
-    detail = f"epoch {epoch} on {', '.join(devices)}" if devices else f"epoch {epoch} not measured"
-    return StageProgress(num_done=int(bool(devices)), num_total=1, detail=detail)
+    records = paths.run(setting).all_speedups(epoch)
+    machines = [path.stem.removeprefix(f"epoch-{epoch:03d}-") for path in records]
+    detail = f"epoch {epoch} on {', '.join(machines)}" if machines else f"epoch {epoch} not measured"
+    return StageProgress(num_done=int(bool(machines)), num_total=1, detail=detail)
 
 
 def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:

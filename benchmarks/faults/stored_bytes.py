@@ -16,6 +16,7 @@ from bccdist.networks.inputs import to_network_input
 from bccdist.networks.weights import load_network, save_network, weights_digest
 from bccdist.sections.ledger import merge, read_rows
 from bccdist.shard_set.index import read_set
+from bccdist.speedups.machine import cpu_here
 from bccdist.speedups.record import SpeedupRecord, Thresholds, int8_digest, write_speedups
 from bccdist.stages.inference import open_inference
 from bccdist.training.loop import train
@@ -253,9 +254,7 @@ def _record(study: FinishedStudy, digest: str) -> SpeedupRecord:
         epoch=study.epoch,
         weights_digest=weights_digest(study.run.weights(study.epoch)),
         thresholds=Thresholds(t_p=0.5, t_a_um2=5000.0),
-        device="cpu",
-        num_threads=1,
-        software="",
+        machine=cpu_here(1),
         slide_ids=(),
         num_sections=0,
         num_patches=0,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bccdist.speedups.machine import Machine
 from bccdist.speedups.record import MeasuredBand, MeasuredOutput, MeasuredWay, SpeedupRecord, Thresholds
 
 
@@ -16,6 +17,7 @@ def measured_way(tiling: Any, precision: Any, engine: Any, speed: float, *change
         mean_difference=0.001,
         crossing_share=1e-4,
         changed_verdicts=changed,
+        probe_sha256=f"{precision} {engine}",
     )
 
 
@@ -24,14 +26,19 @@ def measured_band(low: float, saved: float, *changed: str) -> MeasuredBand:
     return MeasuredBand(low=low, high=1.0, undecided_share=0.5, saved_share=saved, changed_verdicts=changed)
 
 
+MACHINE = Machine(
+    device_type="cpu",
+    name="a processor",
+    instruction_set="avx2",
+    num_threads=2,
+    versions={"bccdist": "1", "openvino": "1", "torch": "1"},
+)
 RECORD = SpeedupRecord(
     setting="resnet34_ds",
     epoch=3,
     weights_digest="w",
     thresholds=Thresholds(t_p=0.6, t_a_um2=5120),
-    device="a processor",
-    num_threads=2,
-    software="bccdist",
+    machine=MACHINE,
     slide_ids=("v1", "v2"),
     num_sections=7,
     num_patches=100,

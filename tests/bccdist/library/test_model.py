@@ -14,6 +14,7 @@ from zipfile import ZipFile
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from heatmap_slides import pink_picture, write_slide
 from model_study import EPOCH, SETTING
 from small_model import SmallModel, write_small_model
@@ -24,12 +25,18 @@ from analysis.evidence.evidence import Evidence
 from analysis.outlines.qupath import write_regions
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, ModelError, SlideError, StageFailedError
+from bccdist.heatmaps.method import Method
+from bccdist.heatmaps.predictors import make_predictor
 from bccdist.heatmaps.store import Heatmap
 from bccdist.library.model import Model
 from bccdist.library.progress import Progress
 from bccdist.models.model_file import read_model, write_model
+from bccdist.models.network import load_network_of
 from bccdist.sections.ledger import read_rows
+from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import write_speedups
+
+CPU = torch.device("cpu")
 
 
 def exact(ledger: pa.Table) -> str:
@@ -235,7 +242,7 @@ def test_each_thing_that_is_wrong_is_one_clear_sentence(small: SmallModel, model
         (lambda: model.predict(small.slide, slide_id="a/b"), ConfigurationError, "slide_id is 'a/b'"),
         (lambda: model.predict(small.slide, out=text), ConfigurationError, r"out is .*text\.svs, which is a file"),
         (lambda: model.predict(small.slide, precision="half"), ConfigurationError, "precision is 'half'"),
-        (lambda: model.predict(small.slide, precision="auto"), ModelError, "holds no speed-up record for a cpu"),
+        (lambda: model.predict(small.slide, precision="auto"), ModelError, "holds no speed-up record"),
         (
             lambda: model.predict(small.slide, inference=InferConfig(exit="psi_0")),
             ConfigurationError,
@@ -279,12 +286,16 @@ def test_a_model_of_other_sections_or_patches_is_not_applied(small: SmallModel, 
 
 
 def test_the_speedups_of_the_model_decide_what_auto_is(small: SmallModel, tmp_path: Path) -> None:
+    folded = Method(engine="folded")
+    probed = make_predictor(load_network_of(read_model(small.path)), folded, device=CPU, int8_file=Path)
+    dense = replace(measured_way("dense", "float32", "folded", 9), probe_sha256=probe_sha256(probed, CPU))
     record = replace(
         RECORD,
         setting=SETTING,
+        machine=machine_of(CPU),
         epoch=EPOCH,
         weights_digest=read_model(small.path).description.network.weights_digest,
-        ways=(measured_way("paper", "float32", "eager", 1), measured_way("dense", "float32", "folded", 9)),
+        ways=(measured_way("paper", "float32", "eager", 1), dense),
         halo_px=64,
     )
     write_speedups(tmp_path / "record.json", record)
@@ -297,7 +308,7 @@ def test_the_speedups_of_the_model_decide_what_auto_is(small: SmallModel, tmp_pa
         found = model.predict(small.slide, inference=inference, progress=False)
         attributes = Heatmap(found.path).attributes
         assert (attributes.tiling, attributes.halo_px, attributes.arithmetic) == ("dense", 64, "float32 folded")
-        with pytest.raises(ConfigurationError, match="no int8 model there"):
+        with pytest.raises(ConfigurationError, match="says nothing of tiling paper with int8 openvino"):
             model.predict(small.slide, precision="int8")
 
 

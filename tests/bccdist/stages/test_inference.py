@@ -111,7 +111,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Study:
     for epoch in study.networks:
         write_text(study.paths.run("resnet34").weights(epoch), f"weights of epoch {epoch}")
     monkeypatch.setattr("bccdist.heatmaps.predictors.load_network", study.load)
-    monkeypatch.setattr("bccdist.stages.inference.make_predictor", lambda network, *_, **__: PlainPredictor(network))
+    monkeypatch.setattr("bccdist.speedups.resolving.make_predictor", lambda network, *_, **__: PlainPredictor(network))
     return study
 
 
@@ -288,7 +288,7 @@ def test_weights_that_are_no_numbers_are_named_by_their_file(study: _Study, monk
             raise NotFiniteError("layer conv1 holds a number that is not finite")
         return PlainPredictor(network)
 
-    monkeypatch.setattr("bccdist.stages.inference.make_predictor", make)
+    monkeypatch.setattr("bccdist.speedups.resolving.make_predictor", make)
     with pytest.raises(NotFiniteError) as error:
         study.infer(epochs=[1, 2])
     assert str(error.value).startswith(f"{study.paths.run('resnet34').weights(2)}: layer conv1")
@@ -474,6 +474,7 @@ def test_reading_results_does_not_import_torch() -> None:
         "slides.cell_rows",
         "heatmaps.layout",
         "heatmaps.store",
+        "speedups.machine",
         "speedups.record",
         "stages.inference_identity",
         "stages.epochs",
