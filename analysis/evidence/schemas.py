@@ -103,9 +103,14 @@ class Schema:
     version: int = 1
 
 
+_VERSIONS = {"triage": 2}
+"""Of files of which a column has come to mean something else."""
+
+
 def file_schema(name: str, about: str, shared: Sequence[str] = (), /, *, folder: str = "tables", **own: str) -> Schema:
     """One file: columns that mean what `WORDS` says, and after them those that mean something here alone."""
-    return Schema(name=name, about=about, folder=folder, columns={**{each: WORDS[each] for each in shared}, **own})
+    columns = {**{each: WORDS[each] for each in shared}, **own}
+    return Schema(name=name, about=about, folder=folder, columns=columns, version=_VERSIONS.get(name, 1))
 
 
 def _from_ledger(*names: str) -> dict[str, str]:
@@ -383,12 +388,17 @@ SCHEMAS = {
             "triage",
             "a setting at a promised miss rate",
             ("setting", "phantom", "phantom_weights"),
-            miss_rate="promised: share of Tumor sections that may be auto-normal",
-            false_alarm_rate="promised: share of Normal sections that may be auto-tumor",
+            miss_rate="promised: share of slides with Tumor sections that may have one in auto-normal",
+            false_alarm_rate="promised: share of slides with Normal sections that may have one in auto-tumor",
+            confidence="probability, over calibrations, with which each of the two is kept",
+            smallest_miss_rate="the smallest miss_rate that Validation I + II have slides enough for",
+            smallest_false_alarm_rate="the smallest false_alarm_rate likewise",
             normal_below_t_p="a section that is Tumor only below this t_p is auto-normal; 0 for none",
             tumor_from_t_p="a section that is Tumor at this t_p is auto-tumor; null for none",
             num_calibration_tumor="Tumor sections of Validation I + II",
             num_calibration_normal="Normal sections of Validation I + II",
+            num_calibration_tumor_slides="slides of Validation I + II with Tumor sections",
+            num_calibration_normal_slides="slides of Validation I + II with Normal sections",
             review_share_predicted="share of Validation I + II that is for review",
             review_share_test="share of Test that is for review; null without Test",
             num_test="sections of Test, with a label or without",
@@ -397,8 +407,10 @@ SCHEMAS = {
             num_auto_tumor="of Test",
             num_missed="Tumor sections of Test that are auto-normal",
             num_false_alarms="Normal sections of Test that are auto-tumor",
-            miss_rate_test="num_missed as a share of Test's Tumor sections; null without any",
-            false_alarm_rate_test="num_false_alarms as a share of Test's Normal sections; null without any",
+            num_slides_missed="slides of Test with such a Tumor section",
+            num_slides_false_alarms="slides of Test with such a Normal section",
+            miss_rate_test="num_slides_missed as a share of Test's slides with Tumor sections; null without any",
+            false_alarm_rate_test="num_slides_false_alarms as a share of those with Normal sections; null without any",
             prefilled_share="share of the conformal set's sections whose label a model had filled in before",
         ),
         file_schema(
