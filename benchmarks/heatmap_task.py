@@ -178,5 +178,6 @@ def _unmeasured(tiling: Tiling, digest: str) -> MeasuredWay:
         mean_difference=0.0,
         crossing_share=0.0,
         changed_verdicts=(),
+        psi="psi_4",
         probe_sha256=digest,
     )

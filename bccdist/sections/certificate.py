@@ -12,12 +12,17 @@ most 1 - confidence. So n slides bear a confidence of n / (n + 1) at most, howev
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.sections.verdicts import has_tumor
+
+_SIGNIFICANCE = 0.05
+"""How seldom a bound that holds as promised is called broken, and 1 minus how sure `most_outside` is."""
 
 
 def levels_apart(exact_um2: NDArray[np.float64], fast_um2: NDArray[np.float64], step: int) -> NDArray[np.int64]:
@@ -80,6 +85,104 @@ def slides_needed(confidence: float) -> int:
     while _rank(num, confidence) > num:
         num += 1
     return num
+
+
+def flip_levels(fast_um2: NDArray[np.float64], step: int, t_a_um2: float) -> NDArray[np.int64]:
+    """The smallest d at which each section is not certified any more.
+
+    A larger d widens the range of areas that the exact one may have, so that a section is certified at every smaller
+    d and at no larger one: its number says at once what each d would certify.
+
+    Args:
+        fast_um2: float64 [n, 256], as for `levels_apart`.
+        step: from `probability.step_of(t_p)`.
+        t_a_um2: area threshold.
+
+    Returns:
+        int64 [n], from 1 to 256, at which nothing is certified.
+    """
+    has_one = np.asarray(has_tumor(fast_um2, t_a_um2))
+    # Beyond 1 there is no region, as in `is_certified`.
+    has_one = np.concatenate([has_one, np.zeros((len(has_one), 1), dtype=bool)], axis=1)
+    levels = np.arange(1, NUM_STEPS + 1)
+    above, below = np.minimum(step + levels, NUM_STEPS + 1), np.maximum(step - levels, 0)
+    differs = has_one[:, above] != has_one[:, below]
+    return np.where(differs.any(axis=1), differs.argmax(axis=1) + 1, NUM_STEPS + 1).astype(np.int64)
+
+
+class CheckVerdict(StrEnum):
+    """What the sections that were computed both ways say about the promised bound."""
+
+    HOLDS = "holds"
+    """Nothing speaks against it."""
+    BROKEN = "broken"
+    """So many slides lie outside of it as hardly occur where it holds: d is too small for these slides."""
+    TOO_FEW = "too few"
+    """Even if all of these slides lay outside of it, that could be chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOutcome:
+    """The running check of a bound: slides of which certified sections were computed exactly, too."""
+
+    num_slides_checked: int
+    num_slides_outside: int
+    confidence: float
+    """What was promised: this share of slides, or more, lies within the bound."""
+    p_value: float
+    """The probability of so many slides outside, or more, if the bound holds as promised."""
+    most_outside: float
+    """The largest share of slides outside that what was seen leaves open, with 95 % confidence (Clopper, Pearson)."""
+    verdict: CheckVerdict
+
+
+def check_outcome(num_slides_checked: int, num_slides_outside: int, confidence: float) -> CheckOutcome:
+    """Whether the slides that were checked speak against a bound: a one-sided binomial test.
+
+    Sections of a slide resemble each other, so that each slide is one trial: it lies outside where any of its checked
+    sections does. Not all of its sections are checked, so it is seen outside at most as often as it is.
+
+    Args:
+        num_slides_checked: slides of which at least one certified section was computed exactly.
+        num_slides_outside: those where a checked section's exact area lies further than d from the fast curve.
+        confidence: the one that d was chosen for, above 0 and below 1.
+    """
+    num, outside = num_slides_checked, num_slides_outside
+    p_value = _at_least(outside, num, 1 - confidence)
+    if (1 - confidence) ** num >= _SIGNIFICANCE:
+        verdict = CheckVerdict.TOO_FEW
+    else:
+        verdict = CheckVerdict.BROKEN if p_value < _SIGNIFICANCE else CheckVerdict.HOLDS
+    return CheckOutcome(
+        num_slides_checked=num,
+        num_slides_outside=outside,
+        confidence=confidence,
+        p_value=p_value,
+        most_outside=1.0 if outside >= num else _share_at_which(outside, num),
+        verdict=verdict,
+    )
+
+
+def _at_least(num_hits: int, num: int, share: float) -> float:
+    """The probability of so many hits or more in so many trials."""
+    return 1.0 if num_hits <= 0 else min(1.0, math.fsum(_exactly(k, num, share) for k in range(num_hits, num + 1)))
+
+
+def _exactly(num_hits: int, num: int, share: float) -> float:
+    """The probability of so many hits in so many trials; `share` is above 0 and below 1."""
+    # By logarithms, because the number of ways to draw them overflows from about a thousand trials on.
+    ways = math.lgamma(num + 1) - math.lgamma(num_hits + 1) - math.lgamma(num - num_hits + 1)
+    return math.exp(ways + num_hits * math.log(share) + (num - num_hits) * math.log1p(-share))
+
+
+def _share_at_which(num_hits: int, num: int) -> float:
+    """The share of hits at which so few as these are as rare as `_SIGNIFICANCE`, by halving where it may lie."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        is_rarer = 1 - _at_least(num_hits + 1, num, middle) < _SIGNIFICANCE
+        low, high = (low, middle) if is_rarer else (middle, high)
+    return high
 
 
 def _rank(num_slides: int, confidence: float) -> int:

@@ -17,7 +17,7 @@ from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
 from bccdist.sections.rows import section_rows
-from bccdist.slides.colours import colour_log
+from bccdist.slides.colours import colour_log, tissue_colours
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 from bccdist.slides.sections import Section, have_boxes, sections_of
 from bccdist.slides.slide import Slide
@@ -42,6 +42,8 @@ class MarkedSlide:
     sections: Sequence[Section]
     tally: PredictionTally
     """What the networks took."""
+    colours: Mapping[str, float]
+    """The tissue's colours, by `tissue_colours`; none where no heatmap was asked for."""
 
     def rows(self, heatmap: Heatmap, *, phantom_weights: bool) -> Iterator[dict[str, Any]]:
         """The ledger's rows of one of the slide's heatmaps, made now or before.
@@ -90,8 +92,9 @@ def mark_slide(
     with Slide(record.path, target_mpp=target_mpp, tolerance=mpp_tolerance, mpp=record.mpp) as slide:
         tissue = tissue_mask(slide, for_sections=not have_boxes(sections))
         found = sections_of(slide, record.slide_id, tissue, list(sections))
-        log_of_colours = ""
+        log_of_colours, colours = "", {}
         if orders:
+            colours = tissue_colours(slide, tissue)
             log_of_colours = colour_log(slide, tissue)
             tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device, told=told)
         return MarkedSlide(
@@ -103,6 +106,7 @@ def mark_slide(
             tissue=tissue,
             sections=found,
             tally=tally,
+            colours=colours,
         )
 
 

@@ -99,6 +99,29 @@ def colour_log(slide: Slide, tissue: NDArray[np.bool_]) -> str:
     return f", UNLIKELY COLOURS: {doubt}" if doubt else ""
 
 
+def tissue_colours(slide: Slide, tissue: NDArray[np.bool_]) -> dict[str, float]:
+    """Mean and spread of the tissue's colours in the overview, 0 to 255: what tells one lab's stain from another's.
+
+    Args:
+        slide: open; the overview that was kept is read.
+        tissue: its mask at `TISSUE_MPP`: bool [h, w].
+
+    Returns:
+        mean_red, mean_green, mean_blue, and spread_green, the standard deviation of green, which both stains dim; 0
+        where there is no tissue.
+    """
+    pixels = slide.overview(TISSUE_MPP).pixels[tissue].astype(np.float64)
+    if not len(pixels):
+        return dict.fromkeys(("mean_red", "mean_green", "mean_blue", "spread_green"), 0.0)
+    red, green, blue = pixels.mean(axis=0)
+    return {
+        "mean_red": float(red),
+        "mean_green": float(green),
+        "mean_blue": float(blue),
+        "spread_green": float(pixels[:, 1].std()),
+    }
+
+
 def _share_off_tissue(overview: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> float:
     """The share of an overview's coloured area that is no tissue; 0 where little has a colour."""
     red, green, blue = cv2.split(overview)

@@ -260,6 +260,11 @@ def _as_way(way: _Tried, counts: _Counts, device: torch.device) -> MeasuredWay:
         mpx_per_s=counts.tissue_mpx / way.found.network_s,
         changed_verdicts=tuple(way.found.changed_verdicts),
         probe_sha256=probe_sha256(way.predictor, device),
+        exit=way.method.exit,
+        psi=way.predictor.outputs[-1],
+        slide_levels=(),
+        flip_levels=(),
+        ranges={},
         **way.found.differences,
     )
 

@@ -2,22 +2,25 @@
 
 A record belongs to the weights of one epoch and to the machine that it was measured on. It holds, for each way of
 inference, how it differs from float32 eager with the paper's tiling on Validation I, and how fast it was. `auto` is
-resolved by it
-(`bccdist.speedups.resolving`): the fastest way that changed no verdict there.
+resolved by it (`bccdist.speedups.resolving`): the fastest way that changed no verdict there. Of the ways that may be
+certified it holds how far each slide of Validation I and II lies from the exact curves
+(`bccdist.speedups.certifying`); these numbers name no slide, because a record leaves the lab in a model file.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bccdist.configuration import AreaUnit, Engine, Precision, Tiling
+from bccdist.configuration import AreaUnit, Engine, Precision, Psi, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, sha256_of_file
 from bccdist.seals import read_sealed_json, write_sealed_json
 from bccdist.speedups.machine import Machine
 
-SCHEMA_VERSION = 3
+Range = tuple[float, float]
+"""The lowest and the highest value."""
+SCHEMA_VERSION = 4
 _AGAIN = "remove it and run `python jobs/launch_calibrate.py` again"
 MEASURE_HERE = (
     "run `python jobs/launch_calibrate.py` on this kind of machine (of a model, in its study, and pack it again), or "
@@ -56,10 +59,30 @@ class MeasuredWay:
     """Verdicts that are other ones, as section_id/psi."""
     probe_sha256: str
     """Names the heatmap that this way's network makes of the probes (`bccdist.speedups.probes`)."""
+    exit: Literal["psi_0"] | None = None
+    """Where the network ends, as in `Method`."""
+    psi: Psi
+    """The output whose curves are held against those of the exact final output; it is psi_0 where that is the exit."""
+    slide_levels: tuple[int, ...] = ()
+    """Of each calibrated slide, in rising order, the largest distance of its sections' curves (`levels_apart`); none
+    where the way was not calibrated."""
+    flip_levels: tuple[int, ...] = ()
+    """Of each section on these slides, in rising order, the smallest d that does not certify it (`flip_levels`)."""
+    ranges: dict[str, Range] = field(default_factory=dict)
+    """What the calibrated slides are like (`bccdist.speedups.traits`): the lowest and highest value of each trait."""
 
     def __str__(self) -> str:
         """The way in words, such as `dense int8 openvino`."""
-        return f"{self.tiling} {self.precision} {self.engine}"
+        return f"{self.tiling} {self.precision} {self.engine}{f' to {self.exit}' if self.exit else ''}"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the exact way but for the rounding of its engine: the paper's tiling in float32."""
+        return self.tiling == "paper" and self.precision == "float32" and self.exit is None
+
+    def certified_share(self, levels: int) -> float:
+        """The share of the calibrated slides' sections that d = `levels` certifies, 0 to 1."""
+        return sum(flip > levels for flip in self.flip_levels) / max(1, len(self.flip_levels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +135,15 @@ class SpeedupRecord:
     """Names the int8 weights of each piece of the network."""
 
     def way(self, tiling: Tiling, precision: Precision, engine: Engine) -> MeasuredWay | None:
-        """What was measured of one way."""
-        asked = (tiling, precision, engine)
-        return next((way for way in self.ways if (way.tiling, way.precision, way.engine) == asked), None)
+        """What was measured of one way of the whole network."""
+        asked = (tiling, precision, engine, None)
+        return next((way for way in self.ways if (way.tiling, way.precision, way.engine, way.exit) == asked), None)
 
     def fastest(self, *, tilings: Sequence[str], precisions: Sequence[str]) -> MeasuredWay | None:
-        """The fastest way among these that changed no verdict."""
-        asked = [way for way in self.ways if way.tiling in tilings and way.precision in precisions]
+        """The fastest way of the whole network among these that changed no verdict."""
+        asked = [
+            way for way in self.ways if way.tiling in tilings and way.precision in precisions and way.exit is None
+        ]
         return max((way for way in asked if not way.changed_verdicts), key=lambda way: way.mpx_per_s, default=None)
 
     @property
@@ -154,8 +179,8 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
             "thresholds": Thresholds(**values["thresholds"]),
             "machine": Machine(**values["machine"]),
             "slide_ids": tuple(values["slide_ids"]),
-            "ways": tuple(MeasuredWay(**_with_tuple(way)) for way in values["ways"]),
-            "bands": tuple(MeasuredBand(**_with_tuple(band)) for band in values["bands"]),
+            "ways": tuple(MeasuredWay(**_with_tuples(way)) for way in values["ways"]),
+            "bands": tuple(MeasuredBand(**_with_tuples(band)) for band in values["bands"]),
             "outputs": tuple(MeasuredOutput(**output) for output in values["outputs"]),
         }
     )
@@ -172,9 +197,12 @@ def require_some(records: Sequence[Path], folder: Path) -> Sequence[Path]:
     return records
 
 
-def _with_tuple(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a way or a band, whose verdicts JSON holds as a list."""
-    return {**values, "changed_verdicts": tuple(values["changed_verdicts"])}
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a way or a band, of which JSON made lists."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if "ranges" in values:
+        values["ranges"] = {trait: tuple(ends) for trait, ends in values["ranges"].items()}
+    return values
 
 
 def int8_digest(path: Path) -> str:

@@ -1,6 +1,6 @@
 """The way that a configuration means on this machine: what it leaves open, a speed-up record that suits it decides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 import torch
 
-from bccdist.configuration import InferConfig, Precision, Tiling
+from bccdist.configuration import Engine, InferConfig, Precision, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import Predictor
@@ -66,26 +66,34 @@ def ready_way(
         method = Method.of(config, device)
         return ReadyWay(method, predictor_of(method))
     here = machine_of(device)
-    own = run.speedups(epoch, here.key)
     faults = []
-    for path in require_some([own] if own.exists() else run.all_speedups(epoch), run.speedups(epoch, "cpu").parent):
+    for path in records_for(run, epoch, here):
         try:
             record = read_speedups(path, weights_digest=digest)
             method = resolve_method(config, record, device)
             way = _measured(record, method, here, path)
-            if method.int8_sha256 is not None:
-                pieces = {*method.pieces, "whole"}
-                _require_measured(record, {piece: run.int8_model(epoch, piece) for piece in pieces}, path)
+            if method.precision == "int8":
+                require_measured_int8(record, run, {*method.pieces, "whole"}, path)
             predictor = predictor_of(method)
             # Whatever pieces the network is run in, the way was measured with all of it at once.
             whole = Method(precision=method.precision, engine=method.engine)
             probed = predictor if method.pieces == whole.pieces else predictor_of(whole)
-            _require_same_numbers(probed, way, device, path)
+            require_same_numbers(probed, way, device, path)
         except ConfigurationError as fault:
             faults.append(fault)
         else:
             return ReadyWay(method, predictor)
     raise faults[0] if len(faults) == 1 else ConfigurationError("\n".join(map(str, faults)))
+
+
+def records_for(run: RunPaths, epoch: int, here: Machine) -> Sequence[Path]:
+    """The speed-up records to look at on this machine: its own, or else all that there are.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    own = run.speedups(epoch, here.key)
+    return require_some([own] if own.exists() else run.all_speedups(epoch), run.speedups(epoch, "cpu").parent)
 
 
 def _measured(record: SpeedupRecord, method: Method, here: Machine, path: Path) -> MeasuredWay:
@@ -97,12 +105,26 @@ def _measured(record: SpeedupRecord, method: Method, here: Machine, path: Path) 
             f"{', '.join(map(str, record.ways))}; ask for one of these, or for tiling paper (or dense with "
             "--halo-px), precision float32 and no cascade, which need no record"
         )
-    if reason := why_unsuited(record.machine, here, method.engine):
-        raise ConfigurationError(f"{path}: does not suit this machine: {reason}; {MEASURE_HERE}")
+    require_suited(record, here, method.engine, path)
     return way
 
 
-def _require_same_numbers(predictor: Predictor, way: MeasuredWay, device: torch.device, path: Path) -> None:
+def require_suited(record: SpeedupRecord, here: Machine, engine: Engine, path: Path) -> None:
+    """A record speaks of machines like this one.
+
+    Raises:
+        ConfigurationError: it was measured with other instructions, another GPU or another version of the engine.
+    """
+    if reason := why_unsuited(record.machine, here, engine):
+        raise ConfigurationError(f"{path}: does not suit this machine: {reason}; {MEASURE_HERE}")
+
+
+def require_same_numbers(predictor: Predictor, way: MeasuredWay, device: torch.device, path: Path) -> None:
+    """A way's network gives here what it gave where the record was measured.
+
+    Raises:
+        ConfigurationError: it gives other numbers.
+    """
     if (found := probe_sha256(predictor, device)) != way.probe_sha256:
         raise ConfigurationError(
             f"{path}: does not suit this machine: the probes' heatmap with {way} has the digest {found[:12]} here, "
@@ -110,9 +132,14 @@ def _require_same_numbers(predictor: Predictor, way: MeasuredWay, device: torch.
         )
 
 
-def _require_measured(record: SpeedupRecord, int8_models: Mapping[str, Path], path: Path) -> None:
-    """The record speaks of the int8 weights that were measured, not of any that lie beside it."""
-    for piece, model in int8_models.items():
+def require_measured_int8(record: SpeedupRecord, run: RunPaths, pieces: Iterable[str], path: Path) -> None:
+    """The record speaks of the int8 weights that were measured, not of any that lie beside it.
+
+    Raises:
+        ConfigurationError: an int8 model is not there, or is another one.
+    """
+    for piece in pieces:
+        model = run.int8_model(record.epoch, piece)
         there, expected = int8_digest(model), record.int8_sha256.get(piece, "")
         if there != expected:
             raise ConfigurationError(

@@ -1,5 +1,6 @@
 """A speed-up record as the measuring job writes it."""
 
+from dataclasses import replace
 from typing import Any
 
 from bccdist.speedups.machine import Machine
@@ -18,6 +19,10 @@ def measured_way(tiling: Any, precision: Any, engine: Any, speed: float, *change
         crossing_share=1e-4,
         changed_verdicts=changed,
         probe_sha256=f"{precision} {engine}",
+        psi="psi_4",
+        slide_levels=(1, 4),
+        flip_levels=(2, 6, 50, 80, 120, 200, 256),
+        ranges={"undecided_share": (0.1, 0.3)},
     )
 
 
@@ -55,3 +60,12 @@ RECORD = SpeedupRecord(
     outputs=(MeasuredOutput(psi="psi_0", patch_s=0.3, score_std=1.5),),
     int8_sha256={"whole": "i8", "first": "i8f", "first-with-features": "i8ff", "later": "i8l"},
 )
+
+
+def calibrated(record: SpeedupRecord, **calibration: Any) -> SpeedupRecord:
+    """A record whose fast ways were calibrated like this, and its exact ways, as always, were not."""
+    ways = (
+        replace(way, **({"slide_levels": (), "flip_levels": ()} if way.is_exact else calibration))
+        for way in record.ways
+    )
+    return replace(record, ways=tuple(ways))

@@ -5,7 +5,15 @@ import pytest
 from numpy.typing import NDArray
 
 from bccdist.heatmaps.probability import NUM_STEPS
-from bccdist.sections.certificate import bound_levels, is_certified, levels_apart, slides_needed
+from bccdist.sections.certificate import (
+    CheckVerdict,
+    bound_levels,
+    check_outcome,
+    flip_levels,
+    is_certified,
+    levels_apart,
+    slides_needed,
+)
 from bccdist.sections.verdicts import has_tumor
 
 STEP = 128
@@ -90,3 +98,49 @@ def test_sections_in_place_of_slides_would_promise_too_much() -> None:
         assert bound is not None
         misses.append((sections[:, 5] > bound).any())
     assert np.mean(misses) > 0.1
+
+
+def test_the_flip_level_is_the_smallest_d_that_does_not_certify() -> None:
+    generator = np.random.default_rng(4)
+    fast = falling(generator, 400)
+    for step, t_a_um2 in ((STEP, 25.0), (STEP, 0.0), (3, 40.0), (255, 1.0)):
+        flips = flip_levels(fast, step, t_a_um2)
+        for levels in range(NUM_STEPS + 2):
+            assert np.array_equal(is_certified(fast, step, levels, t_a_um2), flips > levels)
+    assert flip_levels(np.zeros((1, NUM_STEPS + 1)), STEP, 1.0).tolist() == [NUM_STEPS + 1]
+
+
+@pytest.mark.parametrize(
+    ("checked", "outside", "verdict"),
+    [
+        (0, 0, "too few"),
+        (1, 1, "too few"),
+        (2, 2, "broken"),
+        (29, 1, "holds"),
+        (200, 10, "holds"),
+        (200, 18, "broken"),
+    ],
+)
+def test_the_running_check_counts_slides(checked: int, outside: int, verdict: str) -> None:
+    found = check_outcome(checked, outside, 0.95)
+    assert found.verdict == verdict
+    assert 0 <= found.p_value <= 1
+    assert outside / max(1, checked) <= found.most_outside <= 1
+
+
+def test_the_check_is_the_binomial_test() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for checked, outside, confidence in ((30, 0, 0.95), (30, 4, 0.95), (4000, 230, 0.95), (100, 100, 0.9)):
+        found = check_outcome(checked, outside, confidence)
+        test = stats.binomtest(outside, checked, 1 - confidence, alternative="greater")
+        assert found.p_value == pytest.approx(test.pvalue, abs=1e-9)
+        upper = stats.binomtest(outside, checked, 1 - confidence, alternative="less").proportion_ci(0.95).high
+        assert found.most_outside == pytest.approx(upper, abs=1e-9)
+
+
+def test_a_bound_that_holds_is_seldom_called_broken_and_one_too_small_is_caught() -> None:
+    generator = np.random.default_rng(5)
+    holds = [check_outcome(100, int(hits), 0.95).verdict for hits in generator.binomial(100, 0.05, 2000)]
+    assert np.mean([verdict == CheckVerdict.BROKEN for verdict in holds]) <= 0.05
+    missed = [check_outcome(100, int(hits), 0.95).verdict for hits in generator.binomial(100, 0.2, 2000)]
+    assert np.mean([verdict == CheckVerdict.BROKEN for verdict in missed]) > 0.95

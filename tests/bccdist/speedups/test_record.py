@@ -22,7 +22,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_record_of_other_weights_or_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     write_speedups(path, RECORD)
-    with pytest.raises(ConfigurationError, match="weights w, expected version 3 and other"):
+    with pytest.raises(ConfigurationError, match="weights w, expected version 4 and other"):
         read_speedups(path, weights_digest="other")
     write_sealed_json(path, {**read_json(path), "schema_version": 0})
     with pytest.raises(ConfigurationError, match="version 0"):
