@@ -150,6 +150,14 @@ _SELECTED = (
     *(*_CHOICE, *_FIGURES, "num_review", "psi", "num_sections", "num_slides", "beta", "area_unit"),
     "epochs_done",
 )
+
+
+def _with_ends(meanings: Mapping[str, str]) -> dict[str, str]:
+    """Figures, each with the ends of its interval in two further columns."""
+    ends = {"": "", "_low": "lower end of its 95 % interval", "_high": "upper end of its 95 % interval"}
+    return {f"{name}{end}": text or meaning for name, meaning in meanings.items() for end, text in ends.items()}
+
+
 _STATE_SUMS = {
     "num_sections": "sections, labelled or not",
     "num_tumor": "sections called Tumor",
@@ -383,6 +391,47 @@ SCHEMAS = {
             t_p_high="greatest t_p in the plateau",
             t_a_um2_low="least t_A in the plateau, um2",
             t_a_um2_high="greatest t_A in the plateau, um2",
+        ),
+        file_schema(
+            "units",
+            "a setting on Test by section, by slide or by patient",
+            ("setting", "phantom", "phantom_weights"),
+            unit="section, slide or patient: a slide is Tumor if a section is, a patient if a slide is",
+            tp="Tumor units called Tumor",
+            fn="Tumor units called Normal",
+            fp="Normal units called Tumor",
+            tn="Normal units called Normal",
+            num_review="labelled units for review, in none of the four counts",
+            num_unlabelled="units whose label is not known, in none of the four counts",
+            num_units="sections, slides or patients; a slide whose patient is not named is one of its own",
+            **_with_ends({name: WORDS[name].replace("sections", "units") for name in _FIGURES if name not in _COUNTS}),
+        ),
+        file_schema(
+            "predictive_values",
+            "a setting on Test at one prevalence",
+            ("setting", "num_slides", "phantom", "phantom_weights"),
+            prevalence="share of Tumor among sections",
+            is_own="whether it is that of Test's labelled sections",
+            num_sections="labelled sections of Test with a verdict",
+            **_with_ends(
+                {
+                    "ppv": "positive predictive value: share of Tumor verdicts that are right at this prevalence",
+                    "npv": "negative predictive value: share of Normal verdicts that are right at this prevalence",
+                    "lr_positive": "positive likelihood ratio: sensitivity / (1 - specificity); inf if no false alarm",
+                    "lr_negative": "negative likelihood ratio: (1 - sensitivity) / specificity",
+                }
+            ),
+        ),
+        file_schema(
+            "subgroups",
+            "a setting in one group of Test",
+            ("setting", *_COUNTS, "num_sections", "num_slides", "phantom", "phantom_weights"),
+            column="what groups: scanner, a column of slides.csv, or tissue area",
+            group="the value; not said where a slide has none",
+            p="two-sided p-value that accuracy is that of all other sections, by resampled slides; null where a "
+            "side has one slide",
+            p_adjusted="p adjusted for the number of groups by Holm's rule",
+            **_with_ends({name: WORDS[name] for name in _FIGURES if name not in _COUNTS}),
         ),
         file_schema(
             "triage",

@@ -117,7 +117,7 @@ def _selection_section(study: PageContent) -> Section:
 
 
 def _test_section(study: PageContent) -> Section:
-    names = ("table4", "intervals", "comparisons")
+    names = ("table4", "units", "predictive_values", "intervals", "subgroups", "comparisons")
     return Section(
         lines=study.left_out(*names, "figure5", "roc", "figure6"),
         blocks=[
