@@ -30,7 +30,7 @@ from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import MeasuredWay, SpeedupRecord, Thresholds, int8_digest, write_speedups
-from bccdist.speedups.samples import halo_of, sample_patches
+from bccdist.speedups.samples import halo_of, int8_origin, sample_patches
 from benchmarks.heatmap_ways import Task
 
 EPOCH = 1
@@ -162,6 +162,7 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         bands=(),
         outputs=(),
         int8_sha256={"whole": int8_digest(model)},
+        int8_origin=int8_origin(samples),
     )
     write_speedups(run.speedups(task.epoch, record.machine.key), record)
     return halo_px, ""

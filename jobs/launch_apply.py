@@ -19,8 +19,12 @@ from bccdist.log import LOG
 from bccdist.models.cohort import lacks_of_model, require_place_for, unpack_model
 from bccdist.models.cohort_slides import CohortSlides, Look, look_at, slides_of_cohort
 from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
+from bccdist.processes import num_cores
+from bccdist.speedups.machine import cpu_here, why_unsuited
+from bccdist.speedups.record import MEASURE_HERE, machine_in
 from bccdist.stages.table import TABLES, TEST_HEATMAPS
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.stages import launch_entries
 
 _MOST_NAMED = 10
@@ -55,7 +59,11 @@ def launch_apply(arguments: ApplyArguments) -> None:
     network = model.description.network
     look = look_at(found.new, replace(network, mpp_tolerance=arguments.config.mpp_tolerance))
     found = found.with_drawn(look.drawn)
-    lacks = [*lacks_of_model(model), *_lacks_of_config(model, arguments.config), *_lacks_of_slides(found, look)]
+    lacks = [
+        *lacks_of_model(model),
+        *_lacks_of_config(model, arguments.config, launch.cluster),
+        *_lacks_of_slides(found, look),
+    ]
     if launch.only_missing and found.changed:
         # It asks for files alone: verdicts of other um/px or boxes would stand.
         lacks.append(
@@ -79,16 +87,29 @@ def launch_apply(arguments: ApplyArguments) -> None:
         raise
 
 
-def _lacks_of_config(model: ModelFile, config: InferConfig) -> Iterator[str]:
+def _lacks_of_config(model: ModelFile, config: InferConfig, cluster: ClusterConfig) -> Iterator[str]:
     psi = model.description.selection.psi
     if config.exit not in (None, psi):
         yield f"exit is {config.exit}, and the thresholds are for {psi}, which would not be computed: leave --exit out"
-    if config.needs_speedups and not any(name.startswith(SPEEDUPS) for name in model.names()):
-        yield (
-            f"{model.path}: no speed-up record in it, which what is asked for needs: run `python "
-            "jobs/launch_calibrate.py` in its study and pack it again, or ask for tiling paper, precision float32 and "
-            "no cascade"
-        )
+    if config.needs_speedups:
+        yield from _lacks_of_speedups(model, cluster)
+
+
+def _lacks_of_speedups(model: ModelFile, cluster: ClusterConfig) -> Iterator[str]:
+    """What is asked for rests on a speed-up record of the kind of machine that will work: here, or a node's own."""
+    records = [name for name in model.names() if name.startswith(SPEEDUPS) and name.endswith(".json")]
+    machines = [machine for name in records if (machine := machine_in(model.read(name)))]
+    if not machines:
+        version = ", but one of another version" if records else ""
+        yield f"{model.path}: no speed-up record in it{version}, which what is asked for needs: {MEASURE_HERE}"
+    elif cluster.resolved == "slurm" or num_local_gpus():
+        measured = "; ".join(map(str, machines))
+        LOG.info(f"the model's ways were measured on {measured}: a job on another kind of machine is refused")
+    else:
+        faults = [why_unsuited(machine, cpu_here(num_cores()), engine=None) for machine in machines]
+        if all(faults):
+            told = "; ".join(f"{machine.name}: {fault}" for machine, fault in zip(machines, faults, strict=True))
+            yield f"{model.path}: no speed-up record in it suits this machine ({told}): {MEASURE_HERE}"
 
 
 def _lacks_of_slides(found: CohortSlides, look: Look) -> Iterator[str]:

@@ -22,6 +22,8 @@ from bccdist.networks.folding import folded
 
 _NEVER_FREED: list[Any] = []
 """OpenVINO's requests and what they were made of: once some are freed, the next signal crashes the process."""
+INT8_RECIPE = "2"
+"""Raised when the same network and patches come to give other int8 weights."""
 _TRACED_PX = 64
 """Edge of the patch that OpenVINO's converter follows through a network."""
 

@@ -85,17 +85,20 @@ def versions_here() -> dict[str, str]:
     return found
 
 
-def why_unsuited(measured: Machine, here: Machine, engine: Engine) -> str | None:
+def why_unsuited(measured: Machine, here: Machine, engine: Engine | None) -> str | None:
     """Why what was measured on one machine with an engine says nothing about another machine; None where it may.
+
+    Without an engine no version is compared.
 
     Where it may, the numbers themselves have to be compared, too.
     """
-    package = PACKAGES[engine]
-    compared = {
+    compared: dict[str, tuple[str | None, str | None]] = {
         "device": (measured.device_type, here.device_type),
         "instruction set": (measured.instruction_set, here.instruction_set),
-        package: (measured.versions.get(package), here.versions.get(package)),
     }
+    if engine is not None:
+        package = PACKAGES[engine]
+        compared[package] = (measured.versions.get(package), here.versions.get(package))
     if here.device_type != "cpu":
         compared["GPU"] = (measured.name, here.name)
     differences = [f"{what} {there}, here {ours}" for what, (there, ours) in compared.items() if there != ours]

@@ -45,7 +45,7 @@ from bccdist.speedups.record import (
     report_lines,
     write_speedups,
 )
-from bccdist.speedups.samples import halo_of, make_int8_models, sample_patches
+from bccdist.speedups.samples import halo_of, int8_origin, kept_int8_models, make_int8_models, sample_patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,8 @@ def measure_speedups(
 
 def _measure(work: _Work) -> SpeedupRecord:
     network, config = work.network, work.config
-    samples = sample_patches(work.records, work.open, config.num_samples).to(work.device)
+    spread = sample_patches(work.records, work.open, config.num_samples, sections=work.manifest.sections_of)
+    samples = spread.to(work.device)
     fields = effective_receptive_field(network, samples[: config.num_field_samples])
     halo_px = halo_of(fields)
     LOG.info(
@@ -135,7 +136,8 @@ def _measure(work: _Work) -> SpeedupRecord:
     # float32 eager comes first: it is the reference of all others, and the bands of the cascade look at it.
     paper = [Method(precision=way.precision, engine=way.engine) for way in candidates(work.device)]
     methods = [*paper, *(replace(method, tiling="dense", halo_px=halo_px) for method in paper)]
-    int8_sha256 = _int8_models(work, methods, samples)
+    origin = int8_origin(samples)
+    int8_sha256 = _int8_models(work, methods, samples, origin)
     ways, reference = _ways(work, methods)
     views = [BandView(reference, band) for band in (bands() if "psi_0" in reference.outputs else [])]
     cascades = [_Tried(method=replace(methods[0], band=view.band), predictor=view) for view in views]
@@ -155,6 +157,7 @@ def _measure(work: _Work) -> SpeedupRecord:
         bands=_as_bands(network, views, cascades, counts),
         outputs=_outputs(network, samples, batch=config.batch),
         int8_sha256=int8_sha256,
+        int8_origin=origin,
     )
 
 
@@ -177,10 +180,14 @@ def _open_work(
     )
 
 
-def _int8_models(work: _Work, methods: Sequence[Method], samples: Tensor) -> dict[str, str]:
-    """Make the int8 models where a way needs them; returns a digest of each."""
+def _int8_models(work: _Work, methods: Sequence[Method], samples: Tensor, origin: str) -> dict[str, str]:
+    """Make the int8 models where a way needs them and another machine has not; returns a digest of each."""
     if not any(method.precision == "int8" for method in methods):
         return {}
+    digest = weights_digest(work.run.weights(work.epoch))
+    if kept := kept_int8_models(work.run, work.epoch, weights_digest=digest, origin=origin):
+        LOG.info(f"int8 models are there, of the same patches: {', '.join(kept)}")
+        return kept
     digests = make_int8_models(work.run, work.epoch, work.network, samples)
     LOG.info(f"int8 models are made: {', '.join(digests)}")
     return digests

@@ -7,6 +7,7 @@ certified it holds how far each slide of Validation I and II lies from the exact
 (`bccdist.speedups.certifying`); these numbers name no slide, because a record leaves the lab in a model file.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -133,6 +134,8 @@ class SpeedupRecord:
     """Outputs of the whole network in float32 eager, in its own order."""
     int8_sha256: dict[str, str]
     """Names the int8 weights of each piece of the network."""
+    int8_origin: str
+    """Names what they were made from beside the network: recipe and patches (`bccdist.speedups.samples`)."""
 
     def way(self, tiling: Tiling, precision: Precision, engine: Engine) -> MeasuredWay | None:
         """What was measured of one way of the whole network."""
@@ -184,6 +187,12 @@ def read_speedups(path: Path, *, weights_digest: str) -> SpeedupRecord:
             "outputs": tuple(MeasuredOutput(**output) for output in values["outputs"]),
         }
     )
+
+
+def machine_in(data: bytes) -> Machine | None:
+    """The machine of a record's bytes, which are known to be sound; None in a record of another version."""
+    values = json.loads(data)
+    return Machine(**values["machine"]) if values.get("schema_version") == SCHEMA_VERSION else None
 
 
 def require_some(records: Sequence[Path], folder: Path) -> Sequence[Path]:

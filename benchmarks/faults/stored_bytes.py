@@ -264,6 +264,7 @@ def _record(study: FinishedStudy, digest: str) -> SpeedupRecord:
         bands=(),
         outputs=(),
         int8_sha256={"whole": digest},
+        int8_origin="",
     )
 
 

@@ -14,6 +14,7 @@ from cohort import write_cohort, write_model_file, write_slides
 from damage import damages
 from model_study import write_model_study
 from places import REPOSITORY
+from speedup_records import RECORD
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.relabel import relabel
@@ -26,7 +27,9 @@ from bccdist.models.model_file import ModelFile, read_model, write_model
 from bccdist.models.packing import pack_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.seals import write_sealed_json
 from bccdist.slides.manifest import read_manifest
+from bccdist.speedups.record import write_speedups
 from bccdist.stages.epochs import infer_slides
 from bccdist.study import claim_study
 from jobs.launch_apply import ApplyArguments, launch_apply
@@ -174,6 +177,36 @@ def test_what_needs_a_speedup_record_that_the_model_lacks_is_refused(
 ) -> None:
     config = InferConfig(batch=2, **changes)
     assert "no speed-up record" in refused(ConfigurationError, model.path, slides, tmp_path / "c", config=config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"instruction_set": "sse2"}, "suits this machine (a processor: it was measured with instruction set sse2"),
+        ({"device_type": "cuda", "name": "a GPU"}, "suits this machine (a GPU: it was measured with device cuda"),
+        (None, "but one of another version"),
+    ],
+)
+def test_a_model_whose_records_suit_other_machines_alone_is_refused_where_jobs_run_here(
+    model: ModelFile,
+    slides: Path,
+    tmp_path: Path,
+    changes: dict[str, str] | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobs.launch_apply.num_local_gpus", lambda: 0)
+    record = replace(RECORD, machine=replace(RECORD.machine, **(changes or {})))
+    write_speedups(tmp_path / "record.json", record)
+    if changes is None:
+        write_sealed_json(tmp_path / "record.json", {"schema_version": 2})
+    entries = {name: model.read(name) for name in model.names()}
+    entries["speedups/epoch-002-x.json"] = (tmp_path / "record.json").read_bytes()
+    write_model(tmp_path / "fast.model", entries, model.description)
+    config = InferConfig(batch=2, tiling="auto")
+    message = refused(ConfigurationError, tmp_path / "fast.model", slides, tmp_path / "c", config=config)
+    assert told in message
+    assert "jobs/launch_calibrate.py" in message
 
 
 def test_a_way_that_leaves_out_the_output_of_the_thresholds_is_refused(

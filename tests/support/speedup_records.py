@@ -59,6 +59,7 @@ RECORD = SpeedupRecord(
     bands=(measured_band(0.01, 0.1), measured_band(0.05, 0.2), measured_band(0.2, 0.3, "v1-s0")),
     outputs=(MeasuredOutput(psi="psi_0", patch_s=0.3, score_std=1.5),),
     int8_sha256={"whole": "i8", "first": "i8f", "first-with-features": "i8ff", "later": "i8l"},
+    int8_origin="samples",
 )
 
 
