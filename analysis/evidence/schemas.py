@@ -393,6 +393,14 @@ SCHEMAS = {
             t_a_um2_high="greatest t_A in the plateau, um2",
         ),
         file_schema(
+            "flow",
+            "a setting at one step from slides to figures",
+            ("setting", "phantom", "phantom_weights"),
+            step="what is counted: slides and why some have no verdict, sections with and without a label and for "
+            "review, and what was called Tumor and Normal against the label",
+            number="slides or sections",
+        ),
+        file_schema(
             "units",
             "a setting on Test by section, by slide or by patient",
             ("setting", "phantom", "phantom_weights"),

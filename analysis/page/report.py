@@ -119,8 +119,10 @@ def _selection_section(study: PageContent) -> Section:
 def _test_section(study: PageContent) -> Section:
     names = ("table4", "units", "predictive_values", "intervals", "subgroups", "comparisons")
     return Section(
-        lines=study.left_out(*names, "figure5", "roc", "figure6"),
+        lines=study.left_out("flow", *names, "figure5", "roc", "figure6"),
         blocks=[
+            *study.picture("flow", "From slides to figures (STARD 2015, item 19)."),
+            *study.blocks("flow", folded=True),
             *study.blocks(*names),
             *study.picture("figure5", "Figure 5. Wrongly classified sections of Test."),
             *study.picture(
