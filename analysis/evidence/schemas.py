@@ -389,6 +389,8 @@ SCHEMAS = {
             plateau_share="share of the grid's cells in the plateau",
             t_p_low="least t_p in the plateau",
             t_p_high="greatest t_p in the plateau",
+            edges="least or greatest thresholds of the grid that the plateau reaches: beyond them nothing was tried; "
+            "empty where it ends before",
             t_a_um2_low="least t_A in the plateau, um2",
             t_a_um2_high="greatest t_A in the plateau, um2",
         ),

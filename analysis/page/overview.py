@@ -14,10 +14,12 @@ from analysis.page.content import PageContent
 from analysis.tables.comparisons import NOT_RESOLVED
 from analysis.tables.intervals import interval_from, interval_text
 from bccdist.errors import first_of
-from bccdist.parts import Part
+from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
 
 _MOST_FAILURES = 10
+FEW_SECTIONS = 20
+"""Of either kind; with fewer, one section more or less is 5 % of a figure that chooses."""
 
 
 def overview_section(study: PageContent) -> Section:
@@ -34,7 +36,7 @@ def overview_section(study: PageContent) -> Section:
             *_label_lines(study),
             *_resolution_lines(study),
         ],
-        warnings=list(_missing_warnings(study)),
+        warnings=[*_choice_warnings(study), *_missing_warnings(study)],
         numbers=[
             *_count_numbers(study.counts()),
             *(_numbers(intervals.frame, choice) if isinstance(intervals, Table) else []),
@@ -84,6 +86,31 @@ def _label_lines(study: PageContent) -> Iterator[str]:
             f"{which} sections of Test have a label: {row['tp']} TP, {row['fn']} FN, {row['fp']} FP, {row['tn']} TN, "
             f"{row['num_review']} for review."
         )
+
+
+def _choice_warnings(study: PageContent) -> Iterator[str]:
+    """Why the choice of thresholds may mean little."""
+    if study.evidence.is_cohort:
+        return
+    selection = study.evidence.selection
+    (chosen,) = selection[selection["setting"] == study.headline.setting].to_dict("records")
+    if "specificity" not in chosen:
+        yield "How the thresholds were chosen is not known here: they came from elsewhere."
+        return
+    for figure, kind in (("sensitivity", Label.TUMOR), ("specificity", Label.NORMAL)):
+        if chosen[figure] == 0:
+            yield f"The choice says nothing: its {figure} on Validation I + II is 0, no {kind.value} section is right."
+    for kind, num in ((Label.TUMOR, chosen["tp"] + chosen["fn"]), (Label.NORMAL, chosen["fp"] + chosen["tn"])):
+        if num < FEW_SECTIONS:
+            yield f"The choice rests on {num} {kind.value} sections of Validation I + II, so that chance decides much."
+    stability = study.tables["stability"]
+    if isinstance(stability, Table):
+        (row,) = stability.frame[stability.frame["setting"] == study.headline.setting].to_dict("records")
+        if row["edges"]:
+            yield (
+                f"What is as good as the choice reaches the edge of the grid ({row['edges']}): beyond it nothing was "
+                "tried."
+            )
 
 
 def _missing_warnings(study: PageContent) -> Iterator[str]:

@@ -94,6 +94,7 @@ def build_stability(grid: pd.DataFrame, selection: pd.DataFrame, *, tolerance: f
             "t_A um2": rounded(frame["t_a_um2"], 0),
             "plateau t_A": _ranges(frame, "t_a_um2", 0),
             "share of the grid": [f"{share:.0%}" for share in frame["plateau_share"]],
+            "reaches the grid's edge": [edges or "no" for edges in frame["edges"]],
         }
     )
     return Table(
@@ -119,6 +120,11 @@ def _row(scores: ScoreMap, tolerance: float) -> dict[str, Any]:
         "t_p_high": float(t_p.max()),
         "t_a_um2_low": float(t_a_um2.min()),
         "t_a_um2_high": float(t_a_um2.max()),
+        "edges": ", ".join(
+            f"{name} {extreme:g}"
+            for name, reached, tried in (("t_p", t_p, scores.t_p), ("t_A", t_a_um2, scores.t_a_um2))
+            for extreme in sorted({float(reached.min()), float(reached.max())} & {float(tried[0]), float(tried[-1])})
+        ),
     }
 
 
