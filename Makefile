@@ -88,7 +88,7 @@ docs: env
 	rm -rf build/site
 	$(BIN)/python -m sphinx -W --keep-going -n -q -E -c docs -d build/doctrees . build/site
 
-# From slide to heatmap against other tools; such as BENCH='--width 16 --peer-python /path/to/python'
+# From slide to heatmap against other tools; such as BENCH='--width 16 --peers TIAToolbox=/path/to/python'
 BENCH ?=
 
 bench: env

@@ -3,13 +3,14 @@
 import csv
 import io
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from bccdist.configuration import Setting, Tiling
+from bccdist.configuration import CELL_PX, Setting, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, place_patches
 from bccdist.heatmaps.method import Method
@@ -22,6 +23,7 @@ from bccdist.networks.openvino_engine import make_int8_model
 from bccdist.networks.receptive_field import effective_receptive_field
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, save_network, weights_digest
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.phantom.config import PhantomConfig
 from bccdist.phantom.slides import make_phantom
@@ -31,7 +33,9 @@ from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import MeasuredWay, SpeedupRecord, Thresholds, int8_digest, write_speedups
 from bccdist.speedups.samples import halo_of, int8_origin, sample_patches
-from benchmarks.heatmap_ways import Task
+from bccdist.stages.epochs import resolve_epochs
+from benchmarks.heatmap_ways import FRAME_CELLS, Task, TaskSlide
+from benchmarks.pasting import Piece, paste
 
 EPOCH = 1
 NUM_SAMPLES = 16
@@ -80,14 +84,7 @@ def prepare_task(
     if weights is not None:
         network, metadata = load_network(weights)
         setting, target_mpp = network.setting, float(metadata["target_mpp"])
-    with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
-        resolution, size_px = slide.resolution, (slide.width_px, slide.height_px)
-        cells = cells_of(slide, tissue_mask(slide))
-    if resolution.resize != 1:
-        raise ConfigurationError(
-            f"{record.path}: none of its levels has {target_mpp} um/px; take a slide that has one, so that every way "
-            "reads the same pixels"
-        )
+    slide = task_slide(folder, record, target_mpp=target_mpp)
     samples = sample_patches([record], lambda each: Slide(each.path, target_mpp=target_mpp, mpp=each.mpp), NUM_SAMPLES)
     study = StudyPaths(folder / "prepared")
     path = study.run(setting).weights(EPOCH)
@@ -99,22 +96,90 @@ def prepare_task(
     else:
         shutil.copyfile(weights, path)
     task = Task(
-        slide=str(record.path),
-        level=resolution.level,
-        downsample=resolution.downsample,
-        mpp=resolution.mpp,
-        size_px=size_px,
-        cells=cells.tolist(),
-        places=[(row.row, col) for row in place_patches(cells, PAPER) for col in row.cols],
+        slides=(slide,),
         batch=batch,
         manifest=str(manifest),
-        slide_id=record.slide_id,
         study=str(study.root),
         weights=str(path),
         setting=setting,
         epoch=EPOCH,
     )
     return task, samples
+
+
+def task_slide(folder: Path, record: SlideRecord, *, target_mpp: float) -> TaskSlide:
+    """A slide as all ways are given it, with its framed copy in the folder.
+
+    Raises:
+        ConfigurationError: the slide would have to be resampled, which not every way can do.
+    """
+    with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
+        resolution, size_px = slide.resolution, (slide.width_px, slide.height_px)
+        cells = cells_of(slide, tissue_mask(slide))
+    if resolution.resize != 1:
+        raise ConfigurationError(
+            f"{record.path}: none of its levels has {target_mpp} um/px; take a slide that has one, so that every way "
+            "reads the same pixels"
+        )
+    return TaskSlide(
+        slide_id=record.slide_id,
+        path=str(record.path),
+        framed=framed_copy(folder, record, frame_px=round(FRAME_CELLS * CELL_PX * resolution.downsample)),
+        level=resolution.level,
+        downsample=resolution.downsample,
+        mpp=resolution.mpp,
+        size_px=size_px,
+        cells=cells.tolist(),
+        places=[(row.row, col) for row in place_patches(cells, PAPER) for col in row.cols],
+    )
+
+
+def framed_copy(folder: Path, record: SlideRecord, *, frame_px: int) -> str:
+    """A file of the folder with the slide's compressed tiles and this many level-0 px of glass around them.
+
+    Returns:
+        its path; "" where the tiles are of a kind that cannot be pasted.
+    """
+    # By a name for TIFF, TIAToolbox decodes all of level 0 at once.
+    framed = folder / f"{record.slide_id}.svs"
+    try:
+        paste(framed, [Piece(path=record.path, x_level0_px=frame_px, y_level0_px=frame_px)], margin_level0_px=frame_px)
+    except ConfigurationError:
+        return ""
+    return str(framed)
+
+
+def prepare_study(
+    folder: Path, study: Path, *, setting: Setting, parts: Sequence[Part], batch: int, manifest: Path | None = None
+) -> Task:
+    """The slides of some parts with a study's chosen weights: what verdicts are compared on.
+
+    Args:
+        folder: for the framed copies.
+        study: after its selection, and its speed-up record where a way needs one.
+        setting: whose weights.
+        parts: which slides.
+        batch: patches per forward pass.
+        manifest: of other slides; None takes the study's own.
+
+    Raises:
+        BccdistError: no epoch was chosen, or a slide would have to be resampled.
+    """
+    paths = StudyPaths(study.resolve())
+    (epoch,) = resolve_epochs(paths, setting, "chosen")
+    weights = paths.run(setting).weights(epoch)
+    _, metadata = load_network(weights)
+    slides_csv = manifest or paths.kept_manifest
+    records = read_manifest(slides_csv).slides_of(parts)
+    return Task(
+        slides=tuple(task_slide(folder, record, target_mpp=float(metadata["target_mpp"])) for record in records),
+        batch=batch,
+        manifest=str(slides_csv.resolve()),
+        study=str(paths.root),
+        weights=str(weights),
+        setting=setting,
+        epoch=epoch,
+    )
 
 
 def random_network(setting: Setting, width: int, samples_NPP3: Tensor) -> DeeplySupervisedUNet:
@@ -153,7 +218,7 @@ def prepare_int8(task: Task, samples: Tensor) -> tuple[int, str]:
         weights_digest=weights_digest(Path(task.weights)),
         thresholds=Thresholds(t_p=0.5, t_a_um2=0),
         machine=machine_of(device),
-        slide_ids=(task.slide_id,),
+        slide_ids=tuple(slide.slide_id for slide in task.slides),
         num_sections=0,
         num_patches=0,
         receptive_field_px=fields,

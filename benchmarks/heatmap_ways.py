@@ -11,9 +11,11 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,20 +25,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bccdist.configuration import CELL_PX, PATCH_PX, Setting
+from bccdist.errors import ConfigurationError
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
 from bccdist.networks.weights import load_network
 
 WHITE = 255
+FRAME_CELLS = 1
+"""Cells of glass around the framed copy: as far as patches of the paper's tiling reach beyond the slide."""
 MASK_PX = 32
 """Edge of a pixel of the mask that TIAToolbox is given, in the target frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What all ways are given alike. Cells and patches as in `bccdist.heatmaps.layout`."""
+class TaskSlide:
+    """One slide as all ways are given it. Cells and patches as in `bccdist.heatmaps.layout`."""
 
-    slide: str
+    slide_id: str
+    path: str
+    framed: str
+    """The same slide with `FRAME_CELLS` of glass on each side, for tools whose patches keep to the slide; "" where its
+    tiles are of a kind that cannot be pasted."""
     level: int
     """Pyramid level of the slide that is the target frame."""
     downsample: float
@@ -49,9 +58,42 @@ class Task:
     """Which cells hold tissue: [rows, cols]."""
     places: list[tuple[int, int]]
     """Row and column of the first cell of each patch of the paper's tiling."""
+
+    def require_framed(self) -> str:
+        """The framed copy.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        if not self.framed:
+            raise ConfigurationError(
+                f"{self.path}: its levels are not all of whole JPEG tiles, so it has no copy with a frame, and a tool "
+                "whose patches keep to the slide would see others"
+            )
+        return self.framed
+
+    @property
+    def framed_size_px(self) -> tuple[int, int]:
+        """Width and height of the target frame of the framed copy."""
+        width, height = self.size_px
+        return width + 2 * FRAME_CELLS * CELL_PX, height + 2 * FRAME_CELLS * CELL_PX
+
+    def crop(self, framed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a tool found on the framed copy [h, w], in the slide's own frame; nan where it found nothing."""
+        width, height = self.size_px
+        heatmap = np.full((height, width), np.nan, dtype=np.float32)
+        inside = framed[FRAME_CELLS * CELL_PX :, FRAME_CELLS * CELL_PX :][:height, :width]
+        heatmap[: inside.shape[0], : inside.shape[1]] = inside
+        return heatmap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all ways are given alike."""
+
+    slides: tuple[TaskSlide, ...]
     batch: int
     manifest: str
-    slide_id: str
     study: str
     """A study folder with the weights, and the int8 model where there is one."""
     weights: str
@@ -62,8 +104,23 @@ class Task:
     def read(cls, path: Path) -> "Task":
         """The task that `task_text` wrote."""
         values = json.loads(path.read_text())
-        sizes = {"size_px": tuple(values["size_px"]), "places": [tuple(place) for place in values["places"]]}
-        return cls(**{**values, **sizes})
+        slides = tuple(
+            TaskSlide(
+                **{**each, "size_px": tuple(each["size_px"]), "places": [tuple(place) for place in each["places"]]}
+            )
+            for each in values["slides"]
+        )
+        return cls(**{**values, "slides": slides})
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of the paper's tiling on all slides."""
+        return sum(len(slide.places) for slide in self.slides)
+
+    @property
+    def num_cells(self) -> int:
+        """Cells of 256 px with tissue on all slides."""
+        return sum(int(np.count_nonzero(slide.cells)) for slide in self.slides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +128,8 @@ class Took:
     """What a way took."""
 
     wall_s: float
+    cpu_s: float
+    """Processor time of the process and of its loading workers."""
     peak_gib: float
     """Resident memory of the process at its highest, imported libraries included."""
     worker_gib: float
@@ -85,21 +144,36 @@ class Outcome:
     num_patches: int
     """Patches that the network saw."""
     software: str
-    heatmap: NDArray[np.float32] | None
-    """Tumor probability of the final output in the target frame [h, w], nan where nothing was computed."""
+    heatmaps: Mapping[str, NDArray[np.float32]]
+    """Tumor probability of the final output in each slide's target frame [h, w], nan where nothing was computed."""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    """The verdict of each section, by `SLIDE/SECTION`, where the way gives any."""
+    reached: Mapping[str, int] = field(default_factory=dict)
+    """How many verdicts were reached how: certified, recomputed, exact."""
 
 
 class Stopwatch:
     """Started when it is made."""
 
     def __init__(self) -> None:
-        self._started = perf_counter()
+        self._started, self._cpu = perf_counter(), _cpu_s()
 
-    def stop(self, *, excluded_s: float = 0.0, num_workers: int = 0) -> Took:
+    def stop(self, *, excluded: Took | None = None, num_workers: int = 0) -> Took:
         """The time since then, less what is excluded, and the memory up to now."""
-        wall_s = perf_counter() - self._started - excluded_s
+        wall_s, cpu_s = perf_counter() - self._started, _cpu_s() - self._cpu
         worker_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if num_workers else 0
-        return Took(wall_s=wall_s, peak_gib=peak_gib(), worker_gib=worker_kib / 2**20)
+        return Took(
+            wall_s=wall_s - (excluded.wall_s if excluded else 0),
+            cpu_s=cpu_s - (excluded.cpu_s if excluded else 0),
+            peak_gib=peak_gib(),
+            worker_gib=worker_kib / 2**20,
+        )
+
+
+def _cpu_s() -> float:
+    """Processor time of all threads of this process, and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def peak_gib() -> float:
@@ -120,33 +194,33 @@ def final_probability(network: DeeplySupervisedUNet, x_N3PP: Tensor) -> Tensor:
     return tumor_probability(network(x_N3PP)[network.outputs[-1]])
 
 
-def read_plain(handle: Any, task: Task, box_px: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def read_plain(handle: Any, slide: TaskSlide, box_px: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     """A box (x, y, width, height) of the target frame by OpenSlide: RGB [h, w, 3], white where nothing was scanned."""
     x, y, width, height = box_px
-    origin_level0_px = (round(x * task.downsample), round(y * task.downsample))
-    rgba = np.asarray(handle.read_region(origin_level0_px, task.level, (width, height)))
+    origin_level0_px = (round(x * slide.downsample), round(y * slide.downsample))
+    rgba = np.asarray(handle.read_region(origin_level0_px, slide.level, (width, height)))
     return np.where(rgba[..., 3:] == 0, np.uint8(WHITE), rgba[..., :3])
 
 
 class PlainPatches(Dataset[Tensor]):
     """Each patch read from the slide by itself, as tutorials do it; a worker opens its own handle."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, slide: TaskSlide) -> None:
+        self._slide = slide
         self._handle: Any = None
 
     def __len__(self) -> int:
-        return len(self._task.places)
+        return len(self._slide.places)
 
     def __getitem__(self, index: int) -> Tensor:
         """Stored pixels, uint8 RGB [512, 512, 3]."""
         import openslide
 
         if self._handle is None:
-            self._handle = openslide.OpenSlide(self._task.slide)
-        row, col = self._task.places[index]
+            self._handle = openslide.OpenSlide(self._slide.path)
+        row, col = self._slide.places[index]
         box_px = (col * CELL_PX, row * CELL_PX, PATCH_PX, PATCH_PX)
-        return torch.from_numpy(read_plain(self._handle, self._task, box_px))
+        return torch.from_numpy(read_plain(self._handle, self._slide, box_px))
 
 
 def patch_loop(task: Task, folder: Path, *, num_workers: int) -> Outcome:
@@ -155,12 +229,27 @@ def patch_loop(task: Task, folder: Path, *, num_workers: int) -> Outcome:
 
     network = plain_network(task)
     watch = Stopwatch()
-    rows, cols = np.shape(task.cells)
+    heatmaps = {}
+    for slide in task.slides:
+        heatmaps[slide.slide_id] = _loop_over(network, slide, batch=task.batch, num_workers=num_workers)
+        np.save(folder / f"{slide.slide_id}.npy", heatmaps[slide.slide_id])
+    return Outcome(
+        took=watch.stop(num_workers=num_workers),
+        num_patches=task.num_patches,
+        software=f"OpenSlide {openslide.__version__}, torch {torch.__version__}",
+        heatmaps=heatmaps,
+    )
+
+
+def _loop_over(
+    network: DeeplySupervisedUNet, slide: TaskSlide, *, batch: int, num_workers: int
+) -> NDArray[np.float32]:
+    rows, cols = np.shape(slide.cells)
     # One cell more on each side, for the patches that begin before the slide.
     total = np.zeros(((rows + 2) * CELL_PX, (cols + 2) * CELL_PX), dtype=np.float32)
     times = np.zeros_like(total)
-    loader = DataLoader(PlainPatches(task), batch_size=task.batch, num_workers=num_workers)
-    places = iter(task.places)
+    loader = DataLoader(PlainPatches(slide), batch_size=batch, num_workers=num_workers)
+    places = iter(slide.places)
     with torch.inference_mode():
         for patches_NPP3 in loader:
             for probability in final_probability(network, to_network_input(patches_NPP3)).numpy():
@@ -168,86 +257,73 @@ def patch_loop(task: Task, folder: Path, *, num_workers: int) -> Outcome:
                 here = np.s_[(row + 1) * CELL_PX :, (col + 1) * CELL_PX :]
                 total[here][:PATCH_PX, :PATCH_PX] += probability
                 times[here][:PATCH_PX, :PATCH_PX] += 1
-    width, height = task.size_px
+    width, height = slide.size_px
     inside = np.s_[CELL_PX : CELL_PX + height, CELL_PX : CELL_PX + width]
     heatmap = np.divide(total[inside], np.maximum(times[inside], 1), dtype=np.float32)
-    np.save(folder / "heatmap.npy", heatmap)
-    del loader  # its workers count once they have ended
-    took = watch.stop(num_workers=num_workers)
     heatmap[times[inside] == 0] = np.nan
-    return Outcome(
-        took=took,
-        num_patches=len(task.places),
-        software=f"OpenSlide {openslide.__version__}, torch {torch.__version__}",
-        heatmap=heatmap,
-    )
-
-
-def tissue_box(cells: Sequence[Sequence[bool]]) -> tuple[int, int, int, int]:
-    """The first and one past the last row and column of tissue, one cell more on each side: top, end, left, end."""
-    rows, cols = np.nonzero(np.asarray(cells))
-    return int(rows.min()) - 1, int(rows.max()) + 2, int(cols.min()) - 1, int(cols.max()) + 2
-
-
-def monai_window(task: Task, folder: Path) -> Outcome:
-    """MONAI's sliding window over the tissue's bounding box, which is read at once; it takes no mask."""
-    import monai  # type: ignore[import-not-found, unused-ignore]
-    import openslide
-    from monai.inferers import sliding_window_inference  # type: ignore[import-not-found, unused-ignore]
-
-    network = plain_network(task)
-    watch = Stopwatch()
-    top, row_end, left, col_end = tissue_box(task.cells)
-    box_px = (left * CELL_PX, top * CELL_PX, (col_end - left) * CELL_PX, (row_end - top) * CELL_PX)
-    with openslide.OpenSlide(task.slide) as handle:
-        region = torch.from_numpy(read_plain(handle, task, box_px))
-    with torch.inference_mode():
-        found: Any = sliding_window_inference(
-            to_network_input(region[None]),
-            roi_size=(PATCH_PX, PATCH_PX),
-            sw_batch_size=task.batch,
-            predictor=lambda x_N3PP: final_probability(network, x_N3PP)[:, None],
-            overlap=0.5,
-            mode="constant",
-        )
-    probability = found[0, 0].numpy()
-    np.save(folder / "heatmap.npy", probability)
-    return Outcome(
-        took=watch.stop(),
-        num_patches=(row_end - top - 1) * (col_end - left - 1),
-        software=f"MONAI {monai.__version__}, torch {torch.__version__}",
-        heatmap=_on_slide(probability, origin_px=box_px[:2], size_px=task.size_px),
-    )
-
-
-def _on_slide(
-    probability: NDArray[np.float32], *, origin_px: tuple[int, int], size_px: tuple[int, int]
-) -> NDArray[np.float32]:
-    """A region that may reach outside the slide, in the slide's frame; nan elsewhere."""
-    heatmap = np.full(size_px[::-1], np.nan, dtype=np.float32)
-    x, y = origin_px
-    inside = probability[max(0, -y) :, max(0, -x) :]
-    there = heatmap[max(0, y) :, max(0, x) :]
-    height, width = np.minimum(inside.shape, there.shape)
-    there[:height, :width] = inside[:height, :width]
     return heatmap
 
 
-def tissue_mask_image(task: Task) -> NDArray[np.uint8]:
-    """The cells as a mask of the whole slide, `MASK_PX` target pixels per pixel: uint8 [h, w], 0 or 1."""
+def monai_inferer(task: Task, folder: Path) -> Outcome:
+    """MONAI's PatchInferer over its sliding window on a slide, which leaves out patches without tissue."""
+    import monai  # type: ignore[import-not-found, unused-ignore]
+    from monai.inferers import PatchInferer, WSISlidingWindowSplitter  # type: ignore[import-not-found, unused-ignore]
+
+    network = plain_network(task)
+    seen = 0
+
+    def find(x_N3PP: Tensor) -> Tensor:
+        nonlocal seen
+        seen += len(x_N3PP)
+        patches_NPP3 = torch.as_tensor(x_N3PP).permute(0, 2, 3, 1)
+        return final_probability(network, to_network_input(patches_NPP3))[:, None]
+
+    watch = Stopwatch()
+    heatmaps = {}
+    for slide in task.slides:
+        places = {(CELL_PX * (row + FRAME_CELLS), CELL_PX * (col + FRAME_CELLS)) for row, col in slide.places}
+        splitter = WSISlidingWindowSplitter(
+            patch_size=(PATCH_PX, PATCH_PX),
+            overlap=0.5,
+            filter_fn=lambda _, location, places=places: tuple(location) in places,
+            reader="OpenSlide",
+            level=slide.level,
+            dtype=np.uint8,
+        )
+        inferer = PatchInferer(splitter, batch_size=task.batch)
+        with torch.inference_mode():
+            found: Any = inferer(slide.require_framed(), find)
+        heatmaps[slide.slide_id] = slide.crop(torch.as_tensor(found)[0, 0].numpy())
+        np.save(folder / f"{slide.slide_id}.npy", heatmaps[slide.slide_id])
+    return Outcome(
+        took=watch.stop(),
+        num_patches=seen,
+        software=f"MONAI {monai.__version__}, torch {torch.__version__}",
+        heatmaps=heatmaps,
+    )
+
+
+def tissue_mask_image(slide: TaskSlide) -> NDArray[np.uint8]:
+    """The cells as a mask of the framed slide, `MASK_PX` target pixels per pixel: uint8 [h, w], 0 or 1."""
     times = CELL_PX // MASK_PX
-    image = np.asarray(task.cells, dtype=np.uint8).repeat(times, axis=0).repeat(times, axis=1)
-    width, height = task.size_px
-    return image[: round(height / MASK_PX), : round(width / MASK_PX)]
+    cells = np.pad(np.asarray(slide.cells, dtype=np.uint8), FRAME_CELLS)
+    width, height = slide.framed_size_px
+    return cells.repeat(times, axis=0).repeat(times, axis=1)[: round(height / MASK_PX), : round(width / MASK_PX)]
 
 
-def _named_for_tiatoolbox(slide: Path, folder: Path) -> Path:
-    """A plain pyramidal TIFF under a name with .svs: by its own, TIAToolbox decodes all of level 0 at once."""
-    if slide.suffix.lower() not in (".tif", ".tiff"):
-        return slide
-    link = folder / f"{slide.stem}.svs"
-    link.symlink_to(slide)
-    return link
+def declare_torchvision() -> None:
+    """Name torchvision's compiled operations, which its import expects and a CPU without them lacks; none is used.
+
+    Its other parts are plain Python, and work beside any build of torch.
+    """
+    declared = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _DECLARED.append(declared)
+
+
+_DECLARED: list[Any] = []
+"""Declarations end with the object that made them."""
 
 
 def exported_probability(network: DeeplySupervisedUNet) -> Callable[[Tensor], Tensor]:
@@ -297,44 +373,114 @@ def _tiatoolbox_model(network: DeeplySupervisedUNet, *, exported: bool) -> Any:
 
 def tiatoolbox(task: Task, folder: Path, *, num_workers: int, exported: bool = False) -> Outcome:
     """TIAToolbox's SemanticSegmentor with our network, or its export, in its ModelABC, written as its Zarr."""
+    declare_torchvision()
     import tiatoolbox as library  # type: ignore[import-not-found, unused-ignore]
     import zarr
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig  # type: ignore[import-not-found, unused-ignore]
     from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor  # type: ignore[import-not-found, unused-ignore]
 
-    # Its configuration knows no levels; this is the level's um per pixel, so that nothing is resampled.
-    resolution = [{"units": "mpp", "resolution": task.mpp}]
     shape = (PATCH_PX, PATCH_PX)
-    ioconfig = IOSegmentorConfig(
-        input_resolutions=resolution,
-        output_resolutions=resolution,
-        patch_input_shape=shape,
-        patch_output_shape=shape,
-        stride_shape=(CELL_PX, CELL_PX),
-        save_resolution=resolution[0],
-    )
-    model, slide = (
-        _tiatoolbox_model(plain_network(task), exported=exported),
-        _named_for_tiatoolbox(Path(task.slide), folder),
-    )
+    model = _tiatoolbox_model(plain_network(task), exported=exported)
     watch = Stopwatch()
     segmentor = SemanticSegmentor(model, batch_size=task.batch, num_workers=num_workers, verbose=False)
-    written = segmentor.run(
-        [slide],
-        masks=[tissue_mask_image(task)],
-        patch_mode=False,
-        ioconfig=ioconfig,
-        save_dir=folder / "tiatoolbox",
-        output_type="zarr",
-    )
+    written: dict[str, Path] = {}
+    for slide in task.slides:
+        # Its configuration knows no levels; this is the level's um per pixel, so that nothing is resampled.
+        resolution = [{"units": "mpp", "resolution": slide.mpp}]
+        ioconfig = IOSegmentorConfig(
+            input_resolutions=resolution,
+            output_resolutions=resolution,
+            patch_input_shape=shape,
+            patch_output_shape=shape,
+            stride_shape=(CELL_PX, CELL_PX),
+            save_resolution=resolution[0],
+        )
+        path = Path(slide.require_framed())
+        written[slide.slide_id] = segmentor.run(
+            [path],
+            masks=[tissue_mask_image(slide)],
+            patch_mode=False,
+            ioconfig=ioconfig,
+            save_dir=folder / f"tiatoolbox-{slide.slide_id}",
+            output_type="zarr",
+        )[path]
     took = watch.stop(num_workers=num_workers)
-    group: Any = zarr.open(str(written[slide]), mode="r")
+
+    def found(slide: TaskSlide) -> NDArray[np.float32]:
+        group: Any = zarr.open(str(written[slide.slide_id]), mode="r")
+        return slide.crop(np.divide(np.asarray(group["predictions"])[..., 0], 255, dtype=np.float32))
+
     return Outcome(
         took=took,
         num_patches=model.num_patches,
         software=f"TIAToolbox {library.__version__}, torch {torch.__version__}",
-        heatmap=np.divide(np.asarray(group["predictions"])[..., 0], 255, dtype=np.float32),
+        heatmaps={slide.slide_id: found(slide) for slide in task.slides},
     )
+
+
+def lazyslide(task: Task, folder: Path, *, num_workers: int) -> Outcome:
+    """LazySlide's semantic segmentation on our patches, which ends with polygons at 0.5 and keeps no heatmap."""
+    declare_torchvision()
+    import lazyslide as library  # type: ignore[import-not-found, unused-ignore]
+    from wsidata import TileSpec, open_wsi  # type: ignore[import-not-found, unused-ignore]
+    from wsidata.io import add_tiles  # type: ignore[import-not-found, unused-ignore]
+
+    model = _LazySlideModel(plain_network(task))
+    watch = Stopwatch()
+    for slide in task.slides:
+        wsi = open_wsi(slide.require_framed(), reader="openslide", store=None)
+        corners = [((col + FRAME_CELLS) * CELL_PX, (row + FRAME_CELLS) * CELL_PX) for row, col in slide.places]
+        spec = TileSpec(
+            height=PATCH_PX,
+            width=PATCH_PX,
+            stride_height=CELL_PX,
+            stride_width=CELL_PX,
+            mpp=slide.mpp,
+            ops_level=slide.level,
+            base_downsample=slide.downsample,
+        )
+        xys_level0 = np.round(np.asarray(corners) * slide.downsample).astype(np.int64)
+        add_tiles(wsi, "tiles", xys_level0, spec, np.zeros(len(xys_level0), dtype=np.int64))
+        with suppress(IndexError):  # it cannot keep an empty result
+            library.seg.semantic(
+                wsi,
+                model,
+                transform=torch.from_numpy,
+                mode="constant",
+                batch_size=task.batch,
+                num_workers=num_workers,
+                device="cpu",
+                amp=False,
+                pbar=False,
+                key_added="tumor",
+            )
+        if "tumor" in wsi.shapes:
+            wsi.shapes["tumor"].to_parquet(folder / f"{slide.slide_id}.parquet")
+    return Outcome(
+        took=watch.stop(num_workers=num_workers),
+        num_patches=model.num_patches,
+        software=f"LazySlide {library.__version__}, torch {torch.__version__}",
+        heatmaps={},
+    )
+
+
+class _LazySlideModel:
+    """The network as LazySlide wants it: two classes, of which 0 is left out; `num_patches` counts what it saw."""
+
+    def __init__(self, network: DeeplySupervisedUNet) -> None:
+        self._network = network
+        self.num_patches = 0
+
+    def to(self, device: str) -> "_LazySlideModel":
+        """It stays where it is, on the CPU."""
+        del device
+        return self
+
+    def segment(self, patches_NPP3: Tensor) -> Any:
+        """Stored pixels, uint8 RGB [n, p, p, 3], to an object with a `probability_map` [n, 2, p, p]."""
+        self.num_patches += len(patches_NPP3)
+        probability = final_probability(self._network, to_network_input(patches_NPP3))
+        return SimpleNamespace(probability_map=torch.stack([1 - probability, probability], dim=1))
 
 
 def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
@@ -360,25 +506,28 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
     infer([])
     loading = Stopwatch()
     infer([])
-    loading_s = loading.stop().wall_s
+    excluded = loading.stop()
     watch = Stopwatch()
-    infer([task.slide_id])
-    took = watch.stop(excluded_s=loading_s)
-    heatmap = Heatmap(study.heatmap(task.setting, task.epoch, task.slide_id))
-    about = heatmap.attributes
-    is_final = how.exit is None
+    infer([slide.slide_id for slide in task.slides])
+    took = watch.stop(excluded=excluded)
+    made = {slide.slide_id: Heatmap(study.heatmap(task.setting, task.epoch, slide.slide_id)) for slide in task.slides}
+    arithmetic = made[task.slides[0].slide_id].attributes.arithmetic
     return Outcome(
         took=took,
-        num_patches=about.num_patches,
-        software=f"bccdist {__version__}, {about.arithmetic}, torch {torch.__version__}",
-        heatmap=_own_probability(heatmap, task) if is_final else None,
+        num_patches=sum(heatmap.attributes.num_patches for heatmap in made.values()),
+        software=f"bccdist {__version__}, {arithmetic}, torch {torch.__version__}",
+        heatmaps=(
+            {slide.slide_id: _own_probability(made[slide.slide_id], slide) for slide in task.slides}
+            if how.exit is None
+            else {}
+        ),
     )
 
 
-def _own_probability(heatmap: Any, task: Task) -> NDArray[np.float32]:
+def _own_probability(heatmap: Any, slide: TaskSlide) -> NDArray[np.float32]:
     from bccdist.slides.geometry import Box
 
-    width, height = task.size_px
+    width, height = slide.size_px
     stored = heatmap.read(heatmap.outputs[-1], Box(0, 0, width, height))
     covered = heatmap.coverage == heatmap.attributes.full_coverage
     pixels = covered.repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)[:height, :width]
@@ -388,18 +537,24 @@ def _own_probability(heatmap: Any, task: Task) -> NDArray[np.float32]:
 WAYS: Mapping[str, Callable[..., Outcome]] = {
     "patch_loop": patch_loop,
     "tiatoolbox": tiatoolbox,
-    "monai_window": monai_window,
+    "monai_inferer": monai_inferer,
+    "lazyslide": lazyslide,
     "bccdist": bccdist,
 }
 
 
 def main(task_file: Path, way_file: Path, folder: Path) -> None:
-    """Run a way, and write what it took to outcome.json and its heatmap to compared.npy."""
+    """Run a way, and write what it took to outcome.json and its heatmaps to compared-SLIDE.npy."""
     way = json.loads(way_file.read_text())
     outcome = WAYS[way["function"]](Task.read(task_file), folder, **way["options"])
-    if outcome.heatmap is not None:
-        np.save(folder / "compared.npy", outcome.heatmap)
-    about = {"num_patches": outcome.num_patches, "software": outcome.software}
+    for slide_id, heatmap in outcome.heatmaps.items():
+        np.save(folder / f"compared-{slide_id}.npy", heatmap)
+    about = {
+        "num_patches": outcome.num_patches,
+        "software": outcome.software,
+        "verdicts": outcome.verdicts,
+        "reached": outcome.reached,
+    }
     (folder / "outcome.json").write_text(json.dumps({**asdict(outcome.took), **about}))
 
 

@@ -1,22 +1,21 @@
 """The way from slide to heatmap: this project against a plain patch loop, MONAI and TIAToolbox, with the same weights.
 
-    python -m benchmarks.heatmaps --width 16 --repeats 3 --peer-python /path/to/python
+    python -m benchmarks.heatmaps --width 16 --repeats 3 --peers TIAToolbox=/path/to/python MONAI=/path/to/python
 
-The ways take turns, each time in a process of its own, on the CPU. What is timed begins when libraries are imported
-and weights are loaded, and ends when the heatmap is on the disk. All are given the same tissue, in cells of 256 px.
+With `--study` it compares whole verdicts instead: a study's chosen network on the slides of a part, or of another
+manifest. The ways take turns, each time in a process of its own, on the CPU. What is timed begins when libraries are
+imported and weights are loaded, and ends when the heatmaps are on the disk. All are given the same tissue, in cells of
+256 px, and the network has to see the same patches.
 """
 
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,143 +23,204 @@ import tyro
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, Setting
+from bccdist.errors import ConfigurationError
 from bccdist.networks.weights import load_network
-from bccdist.slides.manifest import SlideRecord
-from benchmarks.heatmap_task import prepare_int8, prepare_slide, prepare_task
-from benchmarks.heatmap_ways import Task, task_text
+from bccdist.parts import Part
+from benchmarks.heatmap_table import (
+    Goal,
+    Runs,
+    Way,
+    difference_over,
+    heading,
+    table,
+    verdicts_table,
+    why_uncomparable,
+)
+from benchmarks.heatmap_task import prepare_int8, prepare_slide, prepare_study, prepare_task
+from benchmarks.heatmap_ways import Task, TaskSlide, task_text
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 REFERENCE = "patch loop, DataLoader"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """One row of the table."""
-
-    name: str
-    function: str
-    """Its name in `benchmarks.heatmap_ways.WAYS`."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    is_other: bool = False
-    """Not this project."""
-    needs_peer: bool = False
-    """Runs in the interpreter that has the other tools."""
-    reason: str = ""
-    """Why it cannot run here, if so."""
-
-    @property
-    def is_tiatoolbox(self) -> bool:
-        """Whether it is one of TIAToolbox's ways, of which the fastest counts."""
-        return self.function == "tiatoolbox"
-
-
-@dataclass(kw_only=True)
-class Runs:
-    """What a way's runs gave."""
-
-    outcomes: list[dict[str, Any]] = field(default_factory=list)
-    """`outcome.json` of each."""
-    difference: tuple[float, float] | None = None
-    """Largest and mean difference to the patch loop's heatmap."""
-    reason: str = ""
-    """Why there is none, if so."""
-
-    @property
-    def seconds(self) -> list[float]:
-        """Wall seconds of each run."""
-        return [outcome["wall_s"] for outcome in self.outcomes]
-
-    def median(self, name: str) -> float:
-        """The median over the runs of a value of the outcomes."""
-        return statistics.median(float(outcome[name]) for outcome in self.outcomes)
+EXACT = "bccdist, exact"
+CERTIFIED = "bccdist, certified"
+TOOLS = ("TIAToolbox", "MONAI", "LazySlide")
+PAPER_SLIDE_PATCHES = 1900
+"""From here on a slide counts as one of the paper's size."""
 
 
 def main(
     *,
     slide: Path | None = None,
     weights: Path | None = None,
+    study: Path | None = None,
+    manifest: Path | None = None,
+    parts: tuple[Part, ...] = (Part.TEST,),
     setting: Setting = "resnet34_ds",
     width: int = 64,
     size_level0_px: tuple[int, int] = (9216, 6144),
     batch: int = 8,
     workers: tuple[int, ...] = (0, 2),
     repeats: int = 3,
-    peer_python: Path | None = None,
+    peers: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
 ) -> None:
-    """Measure and print a table.
+    """Measure and print a table, and which goals it meets.
 
     Args:
         slide: A slide with a level at the weights' um per pixel; None draws a phantom.
         weights: File with the weights of a run; None takes random ones, the same in every run.
-        setting: The setting that random weights are made for.
+        study: A study whose chosen epoch and thresholds give verdicts; then its slides are measured.
+        manifest: Other slides for the study's network; None takes the study's own.
+        parts: Which slides of a study or manifest.
+        setting: The setting that random weights are made for, or that of the study.
         width: Filters of the first encoder block of random weights.
         size_level0_px: Width and height of the phantom, multiples of 16.
         batch: Patches per forward pass.
-        workers: Numbers of workers that TIAToolbox is tried with; the patch loop has the largest.
-        repeats: Turns of each way; at least 3 for medians that mean something.
-        peer_python: Interpreter that has MONAI and TIAToolbox; None takes this one.
-        only: Ways whose names contain one of these; the patch loop always runs.
+        workers: Numbers of workers that other tools are tried with; the patch loop has the largest.
+        repeats: Turns of each way; at least 2 for medians that mean something.
+        peers: Interpreters that have other tools, as TOOL=PYTHON with TIAToolbox, MONAI or LazySlide.
+        only: Ways whose names contain one of these; a table of heatmaps always has the patch loop.
     """
+    pythons = peer_pythons(peers)
     with tempfile.TemporaryDirectory(prefix="bccdist-heatmaps-") as name:
         folder = Path(name)
-        manifest, record = prepare_slide(folder, slide, size_level0_px)
-        task, samples = prepare_task(folder, manifest, record, weights, setting=setting, width=width, batch=batch)
-        halo_px, reason = prepare_int8(task, samples)
-        every = ways(workers, halo_px=halo_px, reason_against_int8=reason)
-        chosen = [way for way in every if way.name == REFERENCE or any(word in way.name for word in only or ("",))]
-        runs = take_turns(chosen, task, folder, repeats=repeats, peer_python=peer_python or Path(sys.executable))
-        for line in [*heading(task, record, weights, halo_px=halo_px), "", *table(chosen, runs, task)]:
+        if study is None:
+            drawn, record = prepare_slide(folder, slide, size_level0_px)
+            task, samples = prepare_task(folder, drawn, record, weights, setting=setting, width=width, batch=batch)
+            halo_px, reason = prepare_int8(task, samples)
+            every = ways(workers, halo_px=halo_px, reason_against_int8=reason)
+            weights_text = f"weights of {weights.name}" if weights else "random weights, seed 0"
+            what = f"{record.path.name}, dense patches with a halo of {halo_px} px, {weights_text}"
+        else:
+            task = prepare_study(folder, study, setting=setting, parts=parts, batch=batch, manifest=manifest)
+            every = study_ways(workers)
+            what = f"{(manifest or study).name}, {' and '.join(parts)}, trained weights of epoch {task.epoch}"
+        chosen = [way for way in every if (way.name == REFERENCE) or any(word in way.name for word in only or ("",))]
+        runs = take_turns(chosen, task, folder, repeats=repeats, pythons=pythons)
+        for line in report(chosen, runs, task, what):
             print(line)
 
 
+def report(every: Sequence[Way], runs: Mapping[str, Runs], task: Task, what: str) -> Iterator[str]:
+    """Everything that is printed: heading, tables, goals."""
+    network, _ = load_network(Path(task.weights))
+    yield from heading(
+        task, f"{what}, {task.setting} of width {network.width}, {torch.get_num_threads()} threads, no GPU"
+    )
+    yield ""
+    yield from table(every, runs, task)
+    if EXACT in runs and runs[EXACT].outcomes:
+        yield ""
+        yield from verdicts_table(every, runs, exact=EXACT)
+    yield ""
+    for goal in goals(task, is_study=any(way.name == EXACT for way in every)):
+        yield goal.judged(every, runs)
+
+
+def goals(task: Task, *, is_study: bool) -> list[Goal]:
+    """What was set for this table."""
+    if not is_study:
+        return [
+            Goal(
+                text="float32 in the paper's tiling at least 2.2 times TIAToolbox",
+                names=("bccdist, paper, float32",),
+                least_times_tiatoolbox=2.2,
+            )
+        ]
+    if len(task.slides) == 1 and task.num_patches >= PAPER_SLIDE_PATCHES:
+        return [
+            Goal(
+                text="a slide of the paper's size certified in at most 120 s and 2 GiB",
+                names=(CERTIFIED,),
+                most_wall_s=120,
+                most_gib=2,
+            )
+        ]
+    return [
+        Goal(text="certified verdicts at least 8 times TIAToolbox", names=(CERTIFIED,), least_times_tiatoolbox=8),
+    ]
+
+
+def others(workers: Sequence[int]) -> list[Way]:
+    """The other tools."""
+    every = [
+        Way(
+            name=f"{tool}, {num} workers",
+            function=function,
+            options={"num_workers": num},
+            is_other=True,
+            peer=tool,
+        )
+        for tool, function in (("TIAToolbox", "tiatoolbox"), ("LazySlide", "lazyslide"))
+        for num in workers
+    ]
+    return [*every, Way(name="MONAI, PatchInferer", function="monai_inferer", is_other=True, peer="MONAI")]
+
+
 def ways(workers: Sequence[int], *, halo_px: int, reason_against_int8: str) -> list[Way]:
-    """The others first, the patch loop at their head; then this project from slow to fast."""
+    """The patch loop, the others; then this project from slow to fast."""
     dense = {"tiling": "dense", "halo_px": halo_px}
     return [
         Way(name=REFERENCE, function="patch_loop", options={"num_workers": max(workers)}, is_other=True),
-        *(
-            Way(
-                name=f"TIAToolbox, {num} workers",
-                function="tiatoolbox",
-                options={"num_workers": num},
-                is_other=True,
-                needs_peer=True,
-            )
-            for num in workers
-        ),
+        *others(workers),
         Way(
             name="TIAToolbox, our export",
             function="tiatoolbox",
             options={"num_workers": 0, "exported": True},
-            needs_peer=True,
+            peer="TIAToolbox",
         ),
-        Way(name="MONAI, sliding window", function="monai_window", is_other=True, needs_peer=True),
-        Way(name="bccdist, paper, float32 eager", function="bccdist", options={"engine": "eager"}),
+        Way(name="bccdist, paper, eager", function="bccdist", options={"engine": "eager"}),
         Way(name="bccdist, paper, float32", function="bccdist"),
-        Way(name="bccdist, paper, float32, exit psi_0", function="bccdist", options={"exit": "psi_0"}),
+        Way(name="bccdist, paper, psi_0", function="bccdist", options={"exit": "psi_0"}),
         Way(
             name="bccdist, paper, int8",
             function="bccdist",
             options={"precision": "int8"},
             reason=reason_against_int8,
         ),
-        Way(name="bccdist, dense, float32", function="bccdist", options=dense),
+        Way(name="bccdist, dense, float32", function="bccdist", options=dense, sees_all=False),
         Way(
             name="bccdist, dense, int8",
             function="bccdist",
             options={**dense, "precision": "int8"},
+            sees_all=False,
             reason=reason_against_int8,
         ),
     ]
 
 
-def take_turns(every: Sequence[Way], task: Task, folder: Path, *, repeats: int, peer_python: Path) -> dict[str, Runs]:
+def study_ways(workers: Sequence[int]) -> list[Way]:
+    """The others; then this project's verdicts, exact and faster."""
+    return [
+        Way(name=REFERENCE, function="patch_loop", options={"num_workers": max(workers)}, is_other=True),
+        *others(workers),
+        Way(name=EXACT, function="bccdist"),
+    ]
+
+
+def peer_pythons(peers: Sequence[str]) -> dict[str, Path]:
+    """Interpreters by tool, from TOOL=PYTHON.
+
+    Raises:
+        ConfigurationError: one is written otherwise, or the tool is not known.
+    """
+    pythons = {}
+    for peer in peers:
+        tool, _, python = peer.partition("=")
+        if tool not in TOOLS or not python:
+            raise ConfigurationError(f"--peers {peer}: expected TOOL=PYTHON with one of {', '.join(TOOLS)}")
+        pythons[tool] = Path(python)
+    return pythons
+
+
+def take_turns(
+    every: Sequence[Way], task: Task, folder: Path, *, repeats: int, pythons: Mapping[str, Path]
+) -> dict[str, Runs]:
     """Run all ways `repeats` times in turn, the patch loop first; one that breaks is not tried again."""
     task_file = folder / "task.json"
     task_file.write_text(task_text(task))
     runs = {way.name: Runs(reason=way.reason) for way in every}
-    reference = folder / "reference.npy"
+    reference = folder / "reference"
     for repeat in range(repeats):
         for way in every:
             found = runs[way.name]
@@ -168,23 +228,33 @@ def take_turns(every: Sequence[Way], task: Task, folder: Path, *, repeats: int, 
                 continue
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 here = Path(name)
-                found.reason = run_once(way, task_file, here, peer_python if way.needs_peer else Path(sys.executable))
+                found.reason = run_once(way, task_file, here, pythons.get(way.peer, Path(sys.executable)))
                 if not found.reason:
-                    _keep(found, here, reference, task)
-            said = found.reason or f"{found.seconds[-1]:.1f} s"
-            print(f"turn {repeat + 1}/{repeats}, {way.name}: {said}", file=sys.stderr, flush=True)
+                    _keep(found, way, here, reference, task)
+            said = found.reason or f"{found.outcomes[-1]['wall_s']:.1f} s, {found.outcomes[-1]['cpu_s']:.1f} s of CPU"
+            load = os.getloadavg()[0]
+            print(f"turn {repeat + 1}/{repeats}, {way.name}: {said}; load {load:.1f}", file=sys.stderr, flush=True)
     return runs
 
 
-def _keep(found: Runs, here: Path, reference: Path, task: Task) -> None:
-    """What a run left in its folder; the first heatmap of all is the one that the others are compared with."""
-    found.outcomes.append(json.loads((here / "outcome.json").read_text()))
-    heatmap = here / "compared.npy"
-    if not heatmap.exists():
+def _keep(found: Runs, way: Way, here: Path, reference: Path, task: Task) -> None:
+    """What a run left in its folder; the first heatmaps of all are the ones that the others are compared with."""
+    outcome = json.loads((here / "outcome.json").read_text())
+    found.outcomes.append(outcome)
+    found.reason = why_uncomparable(way, outcome, task)
+    made = {slide.slide_id: here / f"compared-{slide.slide_id}.npy" for slide in task.slides}
+    if not all(path.exists() for path in made.values()):
         return
     if not reference.exists():
-        shutil.copyfile(heatmap, reference)
-    found.difference = difference(np.load(heatmap), np.load(reference), task)
+        reference.mkdir()
+        for path in made.values():
+            shutil.copyfile(path, reference / path.name)
+    found.difference = difference_over(
+        [
+            differences(np.load(made[slide.slide_id]), np.load(reference / made[slide.slide_id].name), slide)
+            for slide in task.slides
+        ]
+    )
 
 
 def run_once(way: Way, task_file: Path, here: Path, python: Path) -> str:
@@ -200,80 +270,11 @@ def run_once(way: Way, task_file: Path, here: Path, python: Path) -> str:
     return f"not installed: {last}" if last.startswith("ModuleNotFoundError") else f"broke: {last}"
 
 
-def difference(heatmap: NDArray[np.float32], reference: NDArray[np.float32], task: Task) -> tuple[float, float]:
-    """Largest and mean difference on tissue that both cover; nan where there is none."""
-    width, height = task.size_px
-    tissue = np.asarray(task.cells).repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)[:height, :width]
-    apart = np.abs(heatmap - reference)[tissue]
-    apart = apart[~np.isnan(apart)]
-    return (float(apart.max()), float(apart.mean())) if apart.size else (float("nan"), float("nan"))
-
-
-def heading(task: Task, record: SlideRecord, weights: Path | None, *, halo_px: int) -> Iterator[str]:
-    """What was measured, and what the columns mean."""
-    network, metadata = load_network(Path(task.weights))
-    of = f"of {weights.name}" if weights else "random, seed 0"
-    width, height = task.size_px
-    yield (
-        f"{record.path.name} ({record.scanner or 'no scanner named'}): {width:,} x {height:,} px at "
-        f"{metadata['target_mpp']} um/px, {np.count_nonzero(task.cells)} cells of 256 px with tissue, "
-        f"{len(task.places)} patches in the paper's tiling; {task.setting}, width {network.width}, weights {of}; "
-        f"batches of {task.batch}, {torch.get_num_threads()} threads, no GPU; halo of dense patches {halo_px} px."
-    )
-    yield (
-        "Patches/s: patches of the paper's tiling, whatever a way computes in its place, over wall seconds from "
-        "opening the slide to the heatmap on the disk. Tissue Mpx/s: the cells with tissue, each once. Not counted: "
-        "imports, and loading of weights; for bccdist that is what the job takes when it has no slide. Counted for "
-        "bccdist alone: finding the tissue, OpenVINO's compiling, all psis, pyramids, the ledger's rows. MONAI takes "
-        "no mask and computes the tissue's bounding box. Memory: the process, plus its largest loading worker. "
-        "Differences: to the patch loop, on cells with tissue; bccdist and TIAToolbox store steps of 1/255, and "
-        "TIAToolbox begins at the slide's edge, so that cells there lie under fewer patches."
-    )
-
-
-def table(every: Sequence[Way], runs: Mapping[str, Runs], task: Task) -> Iterator[str]:
-    """The rows in Markdown; ratios are medians over the turns."""
-    others = [way for way in every if way.is_other and runs[way.name].seconds]
-    tiatoolbox = _fastest([way for way in others if way.is_tiatoolbox], runs)
-    best = _fastest(others, runs)
-    yield (
-        "| way | patches/s | tissue Mpx/s | wall s | times TIAToolbox | times best other | peak GiB | largest diff. "
-        "| mean diff. | patches seen | by |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    for way in every:
-        found = runs[way.name]
-        yield f"| {way.name} | " + (
-            " | ".join([*_speeds(found, task), _times(found, tiatoolbox), _times(found, best), *_rest(found)]) + " |"
-            if found.outcomes and not found.reason
-            else f"{found.reason} |" + 9 * " |"
-        )
-
-
-def _fastest(every: Sequence[Way], runs: Mapping[str, Runs]) -> Runs | None:
-    able = [runs[way.name] for way in every if not runs[way.name].reason]
-    return min(able, key=lambda found: found.median("wall_s"), default=None)
-
-
-def _speeds(found: Runs, task: Task) -> list[str]:
-    wall_s = found.median("wall_s")
-    tissue_mpx = np.count_nonzero(task.cells) * CELL_PX**2 / 1e6
-    return [f"{len(task.places) / wall_s:.2f}", f"{tissue_mpx / wall_s:.3f}", f"{wall_s:.1f}"]
-
-
-def _times(found: Runs, other: Runs | None) -> str:
-    """How many times as fast, the median over the turns."""
-    if other is None:
-        return ""
-    ratios = [theirs / ours for theirs, ours in zip(other.seconds, found.seconds, strict=True)]
-    return f"{statistics.median(ratios):.2f}"
-
-
-def _rest(found: Runs) -> list[str]:
-    last = found.outcomes[-1]
-    worker = f" + {found.median('worker_gib'):.2f}" if last["worker_gib"] else ""
-    largest, mean = (f"{value:.1e}" for value in found.difference) if found.difference else ("another output", "")
-    return [f"{found.median('peak_gib'):.2f}{worker}", largest, mean, str(last["num_patches"]), last["software"]]
+def differences(heatmap: NDArray[np.float32], reference: NDArray[np.float32], slide: TaskSlide) -> NDArray[np.float32]:
+    """How far apart two heatmaps are on the tissue of a slide: float32 [n], nan where one has nothing."""
+    width, height = slide.size_px
+    tissue = np.asarray(slide.cells).repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)[:height, :width]
+    return np.abs(heatmap - reference)[tissue]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""Larger slides of other slides' compressed tiles, byte for byte: the same pixels at another place, on wider glass.
+
+What is pasted has to be a TIFF of whole JPEG tiles, such as phantom and EBHI-Seg slides, and lands on whole tiles: a
+level whose tiles the places do not meet is left out.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from bccdist.errors import ConfigurationError
+
+_WHITE = 255
+_CM_UM = 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A slide, and where its upper left corner comes to lie."""
+
+    path: Path
+    x_level0_px: int
+    y_level0_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiles:
+    """The compressed tiles of one level of a piece."""
+
+    top: int
+    left: int
+    num_cols: int
+    num_rows: int
+    offsets: Sequence[int]
+    sizes: Sequence[int]
+    path: Path
+
+    def read(self, row: int, col: int) -> bytes | None:
+        """The tile at this place of the pasted slide, if it is of this piece."""
+        row, col = row - self.top, col - self.left
+        if not (0 <= row < self.num_rows and 0 <= col < self.num_cols):
+            return None
+        index = row * self.num_cols + col
+        with self.path.open("rb") as file:
+            file.seek(self.offsets[index])
+            return file.read(self.sizes[index])
+
+
+def paste(target: Path, pieces: Sequence[Piece], *, margin_level0_px: int = 0) -> None:
+    """Write a pyramid that shows the pieces on white glass, which ends this far behind the last of them.
+
+    Raises:
+        ConfigurationError: a piece is no TIFF of whole JPEG tiles, or the pieces' levels differ.
+    """
+    opened = [_levels(piece) for piece in pieces]
+    whole = [(piece, levels[0][1]) for piece, levels in zip(pieces, opened, strict=True)]
+    width = margin_level0_px + max(piece.x_level0_px + page.imagewidth for piece, page in whole)
+    height = margin_level0_px + max(piece.y_level0_px + page.imagelength for piece, page in whole)
+    scales = {tuple(scale for scale, *_ in levels) for levels in opened}
+    if len(scales) != 1:
+        raise ConfigurationError(f"cannot paste slides whose levels differ: downsamples {sorted(scales)}")
+    with tifffile.TiffWriter(target, bigtiff=True) as tiff:
+        for number, scale in enumerate(scales.pop()):
+            pages = [levels[number][1] for levels in opened]
+            tile_px, mpp = pages[0].tile[0], levels_mpp(pages[0])
+            placed = [_placed(piece, page, scale) for piece, page in zip(pieces, pages, strict=True)]
+            if None in placed:
+                continue
+            size = (-(-height // scale), -(-width // scale))
+            tiff.write(
+                _tiles([each for each in placed if each], size, tile_px, _white_tile(pages[0])),
+                shape=(*size, 3),
+                dtype=np.uint8,
+                tile=(tile_px, tile_px),
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression="jpeg",
+                subfiletype=int(number > 0),
+                resolution=(_CM_UM / mpp,) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+
+
+def levels_mpp(page: tifffile.TiffPage) -> float:
+    """Um per pixel of a level, by its resolution per centimetre."""
+    dots, length = page.tags["XResolution"].value
+    return _CM_UM * float(length) / float(dots)
+
+
+def _levels(piece: Piece) -> list[tuple[int, tifffile.TiffPage]]:
+    with tifffile.TiffFile(piece.path) as tiff:
+        pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+        for page in pages:
+            fits = page.is_tiled and page.compression == tifffile.COMPRESSION.JPEG and page.jpegtables is None
+            if not fits or page.photometric != tifffile.PHOTOMETRIC.YCBCR:
+                raise ConfigurationError(f"{piece.path}: cannot be pasted, its levels are not all of whole JPEG tiles")
+        return [(round(pages[0].imagewidth / page.imagewidth), page) for page in pages]
+
+
+def _placed(piece: Piece, page: tifffile.TiffPage, scale: int) -> _Tiles | None:
+    (height_px, width_px), step = page.tile[:2], page.tile[0] * scale
+    if piece.x_level0_px % step or piece.y_level0_px % step:
+        return None
+    return _Tiles(
+        top=piece.y_level0_px // step,
+        left=piece.x_level0_px // step,
+        num_cols=-(-page.imagewidth // width_px),
+        num_rows=-(-page.imagelength // height_px),
+        offsets=page.dataoffsets,
+        sizes=page.databytecounts,
+        path=piece.path,
+    )
+
+
+def _white_tile(page: tifffile.TiffPage) -> bytes:
+    """A tile of glass, coded as the slide's own."""
+    tile_px, buffer = page.tile[0], io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        tiff.write(
+            np.full((tile_px, tile_px, 3), _WHITE, dtype=np.uint8),
+            tile=(tile_px, tile_px),
+            photometric="rgb",
+            subsampling=(2, 2),
+            compression="jpeg",
+            metadata=None,
+        )
+    buffer.seek(0)
+    with tifffile.TiffFile(buffer) as tiff:
+        drawn = tiff.pages[0]
+        assert isinstance(drawn, tifffile.TiffPage)
+        return buffer.getvalue()[drawn.dataoffsets[0] :][: drawn.databytecounts[0]]
+
+
+def _tiles(placed: Sequence[_Tiles], size: tuple[int, int], tile_px: int, white: bytes) -> Iterator[bytes]:
+    num_rows, num_cols = (-(-side // tile_px) for side in size)
+    for row in range(num_rows):
+        for col in range(num_cols):
+            found = (piece.read(row, col) for piece in placed)
+            yield next((tile for tile in found if tile is not None), white)
