@@ -316,7 +316,7 @@ def declare_torchvision() -> None:
 
     Its other parts are plain Python, and work beside any build of torch.
     """
-    declared = torch.library.Library("torchvision", "DEF")
+    declared: Any = getattr(torch.library, "Library")("torchvision", "DEF")  # noqa: B009
     for name in ("nms", "qnms"):
         declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _DECLARED.append(declared)
@@ -496,7 +496,10 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
         importlib.import_module("openvino")  # the first patch would do so otherwise
     study = StudyPaths(folder / "study")
     study.root.mkdir()
-    study.runs.symlink_to(StudyPaths(Path(task.study)).runs.resolve())
+    prepared = StudyPaths(Path(task.study).resolve())
+    study.runs.symlink_to(prepared.runs)
+    if prepared.selection.exists():
+        study.selection.parent.symlink_to(prepared.selection.parent)
     how = InferConfig(batch=task.batch, **config)
 
     def infer(slide_ids: Sequence[str]) -> None:
@@ -521,7 +524,39 @@ def bccdist(task: Task, folder: Path, **config: Any) -> Outcome:
             if how.exit is None
             else {}
         ),
+        **_judged(study, task),
     )
+
+
+def _judged(study: Any, task: Task) -> dict[str, Any]:
+    """The verdicts of all sections by the study's thresholds, and how many were reached how; nothing without them."""
+    import pandas as pd
+
+    from bccdist.heatmaps.probability import step_of
+    from bccdist.sections.choices import read_choices
+    from bccdist.sections.ledger import read_rows
+    from bccdist.sections.verdicts import has_tumor, region_area_um2, verdicts_of
+
+    if not study.selection.exists():
+        return {}
+    choice = next(each for each in read_choices(study) if each.setting == task.setting)
+    files = [study.ledger_rows(task.setting, task.epoch, slide.slide_id) for slide in task.slides]
+    rows = pd.concat([read_rows(file).to_pandas() for file in files])
+    rows = rows[rows["psi"] == choice.psi]
+    area_um2 = region_area_um2(
+        np.stack(rows["largest_region_px"].tolist()),
+        step_of(choice.t_p),
+        mpp=rows["mpp"].to_numpy(),
+        pixel_px=rows["pixel_px"].to_numpy(),
+        area_unit=choice.area_unit,
+    )
+    verdicts = verdicts_of(has_tumor(area_um2, choice.t_a_um2), rows["coverage"].to_numpy())
+    names = rows["slide_id"] + "/" + rows["section_id"]
+    reached = rows["reached_by"].value_counts() if "reached_by" in rows else {}
+    return {
+        "verdicts": dict(zip(names, verdicts.tolist(), strict=True)),
+        "reached": {str(how): int(num) for how, num in dict(reached).items()},
+    }
 
 
 def _own_probability(heatmap: Any, slide: TaskSlide) -> NDArray[np.float32]:

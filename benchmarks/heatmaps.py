@@ -195,6 +195,7 @@ def study_ways(workers: Sequence[int]) -> list[Way]:
         Way(name=REFERENCE, function="patch_loop", options={"num_workers": max(workers)}, is_other=True),
         *others(workers),
         Way(name=EXACT, function="bccdist"),
+        Way(name=CERTIFIED, function="bccdist", options={"inference": "certified"}, sees_all=False),
     ]
 
 
@@ -274,7 +275,8 @@ def differences(heatmap: NDArray[np.float32], reference: NDArray[np.float32], sl
     """How far apart two heatmaps are on the tissue of a slide: float32 [n], nan where one has nothing."""
     width, height = slide.size_px
     tissue = np.asarray(slide.cells).repeat(CELL_PX, axis=0).repeat(CELL_PX, axis=1)[:height, :width]
-    return np.abs(heatmap - reference)[tissue]
+    apart: NDArray[np.float32] = np.abs(heatmap - reference)[tissue]
+    return apart
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def paste(target: Path, pieces: Sequence[Piece], *, margin_level0_px: int = 0) -
     with tifffile.TiffWriter(target, bigtiff=True) as tiff:
         for number, scale in enumerate(scales.pop()):
             pages = [levels[number][1] for levels in opened]
-            tile_px, mpp = pages[0].tile[0], levels_mpp(pages[0])
+            tile_px, mpp = _tile_px(pages[0]), _mpp(pages[0])
             placed = [_placed(piece, page, scale) for piece, page in zip(pieces, pages, strict=True)]
             if None in placed:
                 continue
@@ -86,7 +86,13 @@ def paste(target: Path, pieces: Sequence[Piece], *, margin_level0_px: int = 0) -
             )
 
 
-def levels_mpp(page: tifffile.TiffPage) -> float:
+def _tile_px(page: tifffile.TiffPage) -> int:
+    """The edge of a square tile."""
+    assert page.tile is not None
+    return page.tile[0]
+
+
+def _mpp(page: tifffile.TiffPage) -> float:
     """Um per pixel of a level, by its resolution per centimetre."""
     dots, length = page.tags["XResolution"].value
     return _CM_UM * float(length) / float(dots)
@@ -96,21 +102,27 @@ def _levels(piece: Piece) -> list[tuple[int, tifffile.TiffPage]]:
     with tifffile.TiffFile(piece.path) as tiff:
         pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
         for page in pages:
-            fits = page.is_tiled and page.compression == tifffile.COMPRESSION.JPEG and page.jpegtables is None
+            fits = (
+                page.tile is not None
+                and page.tile[0] == page.tile[1]
+                and page.compression == tifffile.COMPRESSION.JPEG
+                and page.jpegtables is None
+            )
             if not fits or page.photometric != tifffile.PHOTOMETRIC.YCBCR:
                 raise ConfigurationError(f"{piece.path}: cannot be pasted, its levels are not all of whole JPEG tiles")
         return [(round(pages[0].imagewidth / page.imagewidth), page) for page in pages]
 
 
 def _placed(piece: Piece, page: tifffile.TiffPage, scale: int) -> _Tiles | None:
-    (height_px, width_px), step = page.tile[:2], page.tile[0] * scale
+    tile_px = _tile_px(page)
+    step = tile_px * scale
     if piece.x_level0_px % step or piece.y_level0_px % step:
         return None
     return _Tiles(
         top=piece.y_level0_px // step,
         left=piece.x_level0_px // step,
-        num_cols=-(-page.imagewidth // width_px),
-        num_rows=-(-page.imagelength // height_px),
+        num_cols=-(-page.imagewidth // tile_px),
+        num_rows=-(-page.imagelength // tile_px),
         offsets=page.dataoffsets,
         sizes=page.databytecounts,
         path=piece.path,
@@ -119,7 +131,7 @@ def _placed(piece: Piece, page: tifffile.TiffPage, scale: int) -> _Tiles | None:
 
 def _white_tile(page: tifffile.TiffPage) -> bytes:
     """A tile of glass, coded as the slide's own."""
-    tile_px, buffer = page.tile[0], io.BytesIO()
+    tile_px, buffer = _tile_px(page), io.BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(
             np.full((tile_px, tile_px, 3), _WHITE, dtype=np.uint8),
