@@ -15,7 +15,7 @@ from bccdist.configuration import (
     StageConfig,
     TrainConfig,
 )
-from bccdist.slides.manifest import read_sections
+from bccdist.sections.labels import read_corrections, sections_of_today
 from bccdist.stages.requirements import lacks_of_files, lacks_of_manifest, reading_annotations
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import (
@@ -80,7 +80,7 @@ def launch_study(arguments: StudyArguments) -> None:
     """
     launch = arguments.launch
     manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
-    labels = read_sections(launch.paths.labels) if launch.paths.labels.exists() else None
+    labels = sections_of_today(manifest, read_corrections(launch.paths))
     tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
     lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)
     lacks += lacks_of_files(manifest, launch.paths, stages_of(arguments.entries, arguments.settings))

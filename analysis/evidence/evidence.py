@@ -10,12 +10,14 @@ import pyarrow as pa
 from analysis.evidence.table import Table
 from analysis.evidence.verdict_table import all_verdicts
 from analysis.evidence.without_paths import WithoutPaths
+from bccdist.errors import NothingToShowError
 from bccdist.models.model_file import ModelFile, read_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
+from bccdist.sections.labels import SectionKey, read_corrections, sections_in_ledger, sections_of_today
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
-from bccdist.slides.manifest import Manifest, SectionRecord, read_sections
+from bccdist.slides.manifest import Manifest, SectionRecord
 from bccdist.study import manifest_of_study
 
 
@@ -69,34 +71,50 @@ class Evidence:
 
     @cached_property
     def labelled_manifest(self) -> Manifest:
-        """The manifest with the labels that the ledger takes: where there are later ones, those.
+        """The manifest with all sections and their labels of today, which are those of the ledger, too.
 
-        Sections that were found on slides of which the manifest names none come from the later labels.
+        Sections that were found on slides of which the manifest names none are among them.
 
         Raises:
             ConfigurationError: the folder is no study.
-            ManifestError: its manifest or the file of later labels has faults.
+            ManifestError: its manifest or the file of corrections has faults.
+            LedgerError: there is a ledger, but it cannot be read.
         """
-        if not self.paths.labels.exists():
-            return self.manifest
-        later = read_sections(self.paths.labels)
-        by_section = {(section.slide_id, section.section_id): section for section in later}
-        named = [
-            _relabelled(section, by_section.get((section.slide_id, section.section_id), section))
-            for section in self.manifest.sections
-        ]
-        without = {slide.slide_id for slide in self.manifest.slides} - {section.slide_id for section in named}
-        found = [section for section in later if section.slide_id in without]
-        return replace(self.manifest, sections=(*named, *found))
+        named = {section.slide_id for section in self.manifest.sections}
+        has_found = any(slide.slide_id not in named for slide in self.manifest.slides)
+        found = self.sections_in_ledger.values() if has_found else ()
+        return replace(self.manifest, sections=sections_of_today(self.manifest, self.corrections, found))
+
+    @cached_property
+    def corrections(self) -> list[SectionRecord]:
+        """The sections whose labels were corrected since.
+
+        Raises:
+            ManifestError: labels.csv has faults.
+        """
+        return read_corrections(self.paths)
 
     @cached_property
     def ledger(self) -> pa.Table:
-        """All rows of the section ledger, with later labels where there are some.
+        """All rows of the section ledger, with the labels of today.
 
         Raises:
             LedgerError: there is none yet.
         """
-        return load_ledger(self.paths)
+        manifest = self.manifest if self.paths.study.exists() else None
+        return load_ledger(self.paths, manifest)
+
+    @cached_property
+    def sections_in_ledger(self) -> dict[SectionKey, SectionRecord]:
+        """The ledger's sections with their boxes and labels of today; none where nothing was inferred yet.
+
+        Raises:
+            LedgerError: there is a ledger, but it cannot be read.
+        """
+        try:
+            return sections_in_ledger(self.ledger)
+        except NothingToShowError:
+            return {}
 
     @cached_property
     def selection(self) -> pd.DataFrame:
@@ -133,14 +151,3 @@ class Evidence:
     def write(self, table: Table) -> Table:
         """Write a table to its folder of the study; returns it with its place."""
         return table.write(self.paths.shown() / table.folder)
-
-
-def _relabelled(section: SectionRecord, later: SectionRecord) -> SectionRecord:
-    """A section where it is, with what a later row says of its label."""
-    return replace(
-        section,
-        label=later.label,
-        labelled_by=later.labelled_by,
-        labelled_at=later.labelled_at,
-        prefilled=later.prefilled,
-    )

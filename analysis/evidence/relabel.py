@@ -1,86 +1,256 @@
 """Labels that came after the inference: `python analysis/make.py relabel STUDY sections.csv`, or `--remove`.
 
-The ledger keeps the labels that sections had when their heatmaps were made. A later sections.csv, such as the review
-exports, becomes STUDY/labels.csv: from then on selection, tables and the report take their labels from it, at once and
-without any heatmap, until it is removed. Sections that it does not name keep the ledger's labels.
+Corrections are kept in STUDY/labels.csv and come before the manifest's labels, in every table, picture and page, at
+once and without any heatmap (bccdist/sections/labels.py). A further file is merged over those that are there: a
+section that it does not name keeps its label, with who set it and when, and an empty label takes none away unless that
+is asked for.
 """
 
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import tyro
 
-from bccdist.errors import ConfigurationError, LedgerError
+from analysis.evidence.evidence import Evidence
+from analysis.evidence.relabel_match import match_sections
+from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
-from bccdist.sections.section_rows import load_ledger, section_keys, with_labels
-from bccdist.slides.manifest import read_sections
+from bccdist.sections.labels import SectionKey, key_of
+from bccdist.slides.manifest import MOST_LISTED_FAULTS, SectionRecord, read_sections
+from bccdist.slides.manifest_text import sections_csv
+
+_MOST_NAMED = 10
 
 
-class Relabelled(NamedTuple):
-    """What a file of labels changed."""
+@dataclass(frozen=True, kw_only=True)
+class Relabelled:
+    """What a file of labels did, in sections of the study."""
 
     num_changed: int
-    """Number of sections that have another label now than before."""
-    num_unknown: int
-    """Number of sections that the ledger does not know, as those of Training, which was not inferred."""
+    """That have another label now."""
+    num_added: int
+    """That have a label and had none."""
+    num_removed: int
+    """That had a label and have none."""
+    num_kept: int
+    """That have the label that they had, whether the file names them or not."""
+    num_not_inferred: int = 0
+    """Rows of slides that were not inferred (yet), as those of Training."""
+    num_unknown: int = 0
+    """Rows that were left out, as the study has no such slide."""
+    unknown_slides: tuple[str, ...] = ()
+    """Those slides."""
+
+    has_changed: bool = True
+    """Whether anything is other than it was, be it who set a label."""
+
+    @property
+    def text(self) -> str:
+        """The counts in a line."""
+        return (
+            f"{self.num_changed} label(s) changed, {self.num_added} added, {self.num_removed} removed, "
+            f"{self.num_kept} kept"
+        )
 
 
-def relabel(study_root: Path, sections_csv: Path) -> Relabelled:
-    """Make a sections.csv the study's labels.
+def relabel(study_root: Path, sections_csv_path: Path, *, remove_labels: bool = False) -> Relabelled:
+    """Merge the labels of a sections.csv over the study's.
+
+    Args:
+        study_root: the study's folder.
+        sections_csv_path: the file.
+        remove_labels: whether an empty label takes away the one that is there.
 
     Raises:
-        LedgerError: there is no ledger, or it has none of the sections.
-        ManifestError: the file has faults. The labels stay as they are then.
+        LedgerError: there is no ledger, or a row fits no section of the study.
+        ManifestError: the file has faults.
+        ConfigurationError: labels would be removed, and that is not asked for.
+            Nothing is changed in any of these cases.
+    """
+    study = Evidence(study_root)
+    given = read_sections(sections_csv_path)
+    before = _sections_of(study)
+    slide_ids = [slide.slide_id for slide in study.manifest.slides] if study.paths.study.exists() else []
+    found = match_sections(given, before, slide_ids)
+    _refuse(study, sections_csv_path, found.faults, given)
+    if len(found.unknown_slides) == len(given):
+        raise LedgerError(
+            f"{sections_csv_path}: none of its {len(given)} sections is on a slide of {study_root} (the first is "
+            f"{given[0].slide_id}/{given[0].section_id}); give the sections.csv of this study's slides"
+        )
+    new = {
+        key_of(section): _relabelled(section, row)
+        for row, section in found.pairs
+        if row.label is not None or section.label is not None
+    }
+    if not remove_labels:
+        _refuse_removals(sections_csv_path, before, new)
+    changed = {key: section for key, section in new.items() if section != before.get(key)}
+    if changed:
+        merged = {**{key_of(section): section for section in study.corrections}, **changed}
+        write_text(study.paths.labels, sections_csv(list(merged.values())))
+    inferred = {slide_id for slide_id, _ in study.sections_in_ledger}
+    return replace(
+        _counts(before, {**before, **new}),
+        has_changed=bool(changed),
+        num_not_inferred=sum(row.slide_id not in inferred for row, _ in found.pairs),
+        num_unknown=len(found.unknown_slides),
+        unknown_slides=tuple(dict.fromkeys(found.unknown_slides)),
+    )
+
+
+def _sections_of(study: Evidence) -> dict[SectionKey, SectionRecord]:
+    """All sections that the study knows, with their labels of today; where one was inferred, with its box there.
+
+    Raises:
+        LedgerError: there is no ledger.
+    """
+    study.ledger  # noqa: B018 - without one nothing shows labels yet, and the manifest is the place for them
+    inferred = study.sections_in_ledger
+    slides = {slide_id for slide_id, _ in inferred}
+    others = study.labelled_manifest.sections if study.paths.study.exists() else study.corrections
+    return {**{key_of(each): each for each in others if each.slide_id not in slides}, **inferred}
+
+
+def _relabelled(section: SectionRecord, row: SectionRecord) -> SectionRecord:
+    """A section with a row's label; who set it and when stays known where the row says the same label and not who."""
+    says_who = row.labelled_by or row.labelled_at or row.prefilled
+    if row.label is section.label and not says_who:
+        return section
+    return replace(
+        section,
+        label=row.label,
+        labelled_by=row.labelled_by,
+        labelled_at=row.labelled_at,
+        # Not known to be blind: what a model had filled in may have led whoever corrected it.
+        prefilled=row.prefilled if says_who else section.prefilled,
+        patient_id=section.patient_id or row.patient_id,
+        extra=row.extra,
+    )
+
+
+def _refuse(study: Evidence, path: Path, faults: list[str], given: list[SectionRecord]) -> None:
+    if not faults:
+        return
+    listed = [f"  - {fault}" for fault in faults[:MOST_LISTED_FAULTS]]
+    if len(faults) > len(listed):
+        listed.append(f"  ... and {len(faults) - len(listed)} more")
+    what = f"{path}: {len(faults)} fault(s) in its {len(given)} sections, so nothing was changed:"
+    export = f"python jobs/review.py {shlex.quote(str(study.root))} --export FOLDER"
+    advice = (
+        "a row with a box is known by it, and may have an id of its own; one without needs this study's section_id, "
+        f"as `{export}` writes it. {_other_way(study)}"
+    )
+    raise LedgerError("\n".join([what, *listed, advice]))
+
+
+def _other_way(study: Evidence) -> str:
+    """What to do with a file of other sections than the study's."""
+    place = shlex.quote(str(study.paths.model))
+    command = (
+        f"python jobs/launch_apply.py --model {place} --slides slides.csv --out NEW"
+        if study.is_cohort
+        else "python jobs/launch_study.py --manifest slides.csv --study NEW"
+    )
+    return f"To have sections of your own judged, put the file as sections.csv beside a slides.csv: `{command}`"
+
+
+def _refuse_removals(
+    path: Path, before: Mapping[SectionKey, SectionRecord], new: Mapping[SectionKey, SectionRecord]
+) -> None:
+    gone = [f"{'/'.join(key)} ({_label(before.get(key))})" for key in _removed(before, new)]
+    if gone:
+        raise ConfigurationError(
+            f"{path}: {len(gone)} label(s) would be removed: {first_of(gone, _MOST_NAMED)}; their rows have no label. "
+            "Add --remove-labels to remove them, or take those rows out of the file to keep them; nothing was changed"
+        )
+
+
+def _removed(
+    before: Mapping[SectionKey, SectionRecord], after: Mapping[SectionKey, SectionRecord]
+) -> Iterable[SectionKey]:
+    return (key for key, section in after.items() if section.label is None and _label(before.get(key)))
+
+
+def _label(section: SectionRecord | None) -> str:
+    return "" if section is None or section.label is None else section.label.value
+
+
+def _counts(before: Mapping[SectionKey, SectionRecord], after: Mapping[SectionKey, SectionRecord]) -> Relabelled:
+    pairs = [(_label(before.get(key)), _label(section)) for key, section in after.items()]
+    return Relabelled(
+        num_changed=sum(bool(old and new and old != new) for old, new in pairs),
+        num_added=sum(bool(new and not old) for old, new in pairs),
+        num_removed=sum(bool(old and not new) for old, new in pairs),
+        num_kept=sum(bool(old and old == new) for old, new in pairs),
+    )
+
+
+def remove_corrections(study_root: Path) -> tuple[Relabelled, Path | None]:
+    """Set the corrections of a study aside, so that the manifest's labels are its labels again.
+
+    Returns:
+        What that did, and where the corrections are now; None where there were none.
     """
     paths = StudyPaths(study_root)
-    before, sections = load_ledger(paths), read_sections(sections_csv)
-    known = set(section_keys(before))
-    unknown = [section for section in sections if (section.slide_id, section.section_id) not in known]
-    if len(unknown) == len(sections):
-        first = unknown[0]
-        raise LedgerError(
-            f"{sections_csv}: none of its {len(sections)} sections is in the ledger (the first is "
-            f"{first.slide_id}/{first.section_id}); give the sections.csv of this study's slides"
-        )
-    after = with_labels(before, sections)
-    write_text(paths.labels, sections_csv.read_text(encoding="utf-8-sig"))
-    old, new = (dict(zip(section_keys(table), table["label"].to_pylist(), strict=True)) for table in (before, after))
-    return Relabelled(sum(old[key] != label for key, label in new.items()), len(unknown))
+    if not paths.labels.exists():
+        return Relabelled(num_changed=0, num_added=0, num_removed=0, num_kept=0), None
+    before = _sections_of(Evidence(study_root))
+    aside = paths.labels.with_name(f"labels-until-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.csv")
+    paths.labels.rename(aside)
+    after = _sections_of(Evidence(study_root))
+    return _counts(
+        before, {**{key: replace(before[key], label=None) for key in before.keys() - after}, **after}
+    ), aside
 
 
 def relabel_study(
     study: Annotated[Path, tyro.conf.arg(metavar="STUDY")],
     sections: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SECTIONS_CSV")] = None,
     *,
+    remove_labels: bool = False,
     remove: bool = False,
 ) -> str:
-    """Take other labels for the selection and all tables, or the ledger's own again; says what came of it.
+    """Correct labels for the selection and everything that is counted and drawn; says what came of it.
 
     Args:
         study: The study's folder.
-        sections: A sections.csv, such as the review exports.
-        remove: Go back to the ledger's labels.
+        sections: A sections.csv, such as the review exports; sections that it does not name keep their labels.
+        remove_labels: An empty label in it takes away the one that is there; without this it is refused.
+        remove: Go back to the manifest's labels; the corrections are set aside in the study's folder.
 
     Raises:
-        ConfigurationError: neither or both is asked for.
-        LedgerError: there is no ledger, or it has none of the sections.
+        ConfigurationError: neither or both is asked for, or labels would be removed unasked.
+        LedgerError: there is no ledger, or a row fits no section of the study.
         ManifestError: the file has faults. The labels stay as they are then.
     """
-    labels = StudyPaths(study).labels
     if (sections is None) != remove:
         raise ConfigurationError("give either a sections.csv or --remove")
+    labels = StudyPaths(study).labels
     if sections is None:
-        labels.unlink(missing_ok=True)
-        return f"labels are the ledger's again; now run\n{_next_commands(study)}"
-    found = relabel(study, sections)
-    said = f"{found.num_changed} section(s) have another label now ({labels}); now run\n{_next_commands(study)}"
+        found, aside = remove_corrections(study)
+        if aside is None:
+            return f"{labels}: there are no corrections; the labels are the manifest's"
+        return f"{found.text}: they are the manifest's again, and the corrections are in {aside}\n{_next(study)}"
+    found = relabel(study, sections, remove_labels=remove_labels)
+    lines = [f"{found.text} ({labels})"]
+    if found.num_not_inferred:
+        lines.append(f"note: {found.num_not_inferred} of the file's sections are of slides that were not inferred")
     if found.num_unknown:
-        said += f"\nnote: {found.num_unknown} section(s) of the file are of slides that were not inferred"
-    return said
+        slides = first_of(found.unknown_slides, _MOST_NAMED)
+        lines.append(f"note: {found.num_unknown} of the file's sections left out, as the study has no slide {slides}")
+    return "\n".join([*lines, *([_next(study)] if found.has_changed else [])])
 
 
-def _next_commands(study: Path) -> str:
-    """What has to run so that nothing shows the labels of before; a cohort's thresholds do not rest on its labels."""
-    selection = [] if StudyPaths(study).model.exists() else [f"  python analysis/make.py selection {study}"]
-    return "\n".join([*selection, f"  python jobs/launch_tables.py --study {study}"])
+def _next(study: Path) -> str:
+    """The one line that makes everything anew; a cohort's thresholds do not rest on its labels."""
+    place = shlex.quote(str(study))
+    tables = f"python jobs/launch_tables.py --study {place}"
+    is_cohort = StudyPaths(study).model.exists()
+    commands = tables if is_cohort else f"python analysis/make.py selection {place} && {tables}"
+    return f"now run, so that nothing shows the labels of before:\n  {commands}"

@@ -1,12 +1,12 @@
 """What all reviewers said, as files that the other stages read (paper, section 3.2).
 
-    sections.csv       the manifest's, with the labels that reviewers agree on; its column `conflict` says who differs
+    sections.csv       all sections, with the labels that reviewers agree on; its column `conflict` says who differs
     conflicts.csv      the answers to sections to which reviewers gave different ones
     answers.csv        every answer that counts, with all that may have led it
     agreement.json     kappa of all pairs of reviewers, and anchoring
     regions/           drawn and corrected regions, a file per slide and reviewer, as QuPath opens them
 
-A section keeps no label where reviewers differ or are unsure; one that nobody answered keeps the manifest's.
+A section keeps no label where reviewers differ or are unsure; one that nobody answered keeps the label that it has.
 """
 
 import json
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.evidence.evidence import Evidence
 from analysis.review.agreement import agreement_report
 from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.corrections import qupath_collection
@@ -23,11 +24,8 @@ from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text
 from bccdist.parts import Label
-from bccdist.paths import StudyPaths
-from bccdist.sections.section_rows import load_ledger
-from bccdist.slides.geometry import Box
+from bccdist.sections.labels import key_of
 from bccdist.slides.manifest import Manifest, SectionRecord
-from bccdist.study import manifest_of_study
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "labelled_at", "prefilled", "patient_id")
@@ -93,7 +91,8 @@ def export_review(study_root: Path, out: Path) -> str:
         LedgerError: there is a ledger, but it cannot be read.
         StageFailedError: some slides cannot be opened, so their regions are not written; all else is.
     """
-    paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
+    study = Evidence(study_root)
+    paths, manifest = study.paths, study.manifest
     journals = read_journals(paths)
     if not journals:
         raise ConfigurationError(
@@ -104,7 +103,7 @@ def export_review(study_root: Path, out: Path) -> str:
     if target.resolve() == manifest.path.with_name(target.name).resolve():
         raise ConfigurationError(f"{target} is the study's own; give another folder, compare, and put it there then")
     resolved = resolve(journals)
-    sections = placed_sections(paths, manifest)
+    sections = placed_sections(study)
     write_text(target, sections_csv(sections, resolved))
     conflicts = {key: each for key, each in resolved.items() if each.conflict}
     write_text(out / "conflicts.csv", answers_csv(conflicts.values()))
@@ -140,35 +139,28 @@ def _summary(
     yield str(out)
 
 
-def placed_sections(paths: StudyPaths, manifest: Manifest) -> list[SectionRecord]:
-    """The manifest's sections, with the boxes that were found for them, and sections that were found alone."""
-    boxes = _ledger_boxes(paths)
+def placed_sections(study: Evidence) -> list[SectionRecord]:
+    """All sections with their labels of today, and with the boxes that were found for those that have none.
+
+    Raises:
+        LedgerError: there is a ledger, but it cannot be read.
+    """
+    found = study.sections_in_ledger
+    named = {slide.slide_id for slide in study.manifest.slides}
+    sections = [
+        *study.labelled_manifest.sections,
+        *(section for section in found.values() if section.slide_id not in named),
+    ]
     by_slide: dict[str, list[SectionRecord]] = {}
-    for section in manifest.sections:
+    for section in sections:
         by_slide.setdefault(section.slide_id, []).append(section)
-    for slide_id, found in boxes.items():
-        given = by_slide.get(slide_id)
-        if given is None:
+    # A slide has boxes for all of its sections, or for none.
+    for slide_id, given in by_slide.items():
+        if all(section.box_level0_px is None and key_of(section) in found for section in given):
             by_slide[slide_id] = [
-                SectionRecord(slide_id=slide_id, section_id=section_id, label=None, box_level0_px=box)
-                for section_id, box in found.items()
+                replace(section, box_level0_px=found[key_of(section)].box_level0_px) for section in given
             ]
-        # A slide has boxes for all of its sections, or for none.
-        elif all(section.box_level0_px is None and section.section_id in found for section in given):
-            by_slide[slide_id] = [replace(section, box_level0_px=found[section.section_id]) for section in given]
-    return [section for sections in by_slide.values() for section in sections]
-
-
-def _ledger_boxes(paths: StudyPaths) -> dict[str, dict[str, Box]]:
-    """The boxes of the ledger's sections in level-0 px, by slide and section."""
-    if not (paths.ledger.is_dir() or paths.sections.exists()):
-        return {}  # nothing was inferred yet
-    table = load_ledger(paths)
-    columns = ["slide_id", "section_id", *_BOX]
-    found: dict[str, dict[str, Box]] = {}
-    for slide_id, section_id, *box in table.select(columns).to_pandas().drop_duplicates().itertuples(index=False):
-        found.setdefault(slide_id, {})[section_id] = Box(*map(int, box))
-    return found
+    return [section for given in by_slide.values() for section in given]
 
 
 def sections_csv(sections: Iterable[SectionRecord], resolved: Mapping[str, Resolved]) -> str:

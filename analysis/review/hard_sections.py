@@ -16,6 +16,7 @@ from typing import Any
 
 import shapely
 
+from analysis.evidence.evidence import Evidence
 from analysis.review.answers import GivenRegions, Said, read_journals
 from analysis.review.corrections import qupath_collection
 from analysis.review.export import Resolved, placed_sections, resolve, sections_csv
@@ -173,7 +174,7 @@ def _write(out: Path, worklist: Worklist, slides: Sequence[HardSlide], resolved:
         )
         write_text(out / _annotation(slide), json.dumps(content) + "\n")
     wanted = {slide.record.slide_id for slide in slides}
-    sections = [each for each in placed_sections(worklist.paths, worklist.manifest) if each.slide_id in wanted]
+    sections = [each for each in placed_sections(Evidence(worklist.paths.root)) if each.slide_id in wanted]
     write_text(out / "sections.csv", sections_csv(sections, resolved))
     write_text(out / "slides.csv", _slides_csv(slides))
     # What is written has to pass as a manifest: a fault is found now and not in a job.

@@ -15,18 +15,18 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.verdict_table import no_rows
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path, digest_of, read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
-from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
+from bccdist.sections.choices import Choice, choices_of, choose_headline
+from bccdist.sections.section_rows import SectionRows, rows_of
 from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
-from bccdist.study import manifest_of_study
 
 Order = Literal["distance", "random"]
 _DIGEST_HEX_DIGITS = 12
@@ -197,16 +197,18 @@ def read_worklist(
         ConfigurationError: the folder is no study.
         LedgerError: nothing was selected, or not for this setting, or there is no section to review.
     """
-    paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
-    selection = read_selection(paths)
+    study = Evidence(study_root)
+    paths, manifest, selection = study.paths, study.manifest, study.selection
     choices = {choice.setting: choice for choice in choices_of(selection)}
     headline = choose_headline(selection, setting)
     # A ledger row for each setting: the page shows them side by side, but one alone orders and fills in.
-    rows = rows_of(load_ledger(paths), parts, final_only=True)
+    rows = rows_of(study.ledger, parts, final_only=True)
     verdicts = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
-    predicted = _predicted(verdicts, manifest, plan, headline.setting)
+    predicted = _predicted(verdicts, plan, headline.setting)
     # Slides without a heatmap are labelled, too: last, and with nothing filled in.
-    others, num_unplaced = _not_predicted(manifest, parts, plan, {section.slide_id for section in predicted})
+    others, num_unplaced = _not_predicted(
+        study.labelled_manifest, parts, plan, {section.slide_id for section in predicted}
+    )
     if not predicted and not others:
         raise no_rows(list(parts), list(choices.values()))
     return Worklist(
@@ -221,14 +223,13 @@ def read_worklist(
     )
 
 
-def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, headline: str) -> list[WorkSection]:
+def _predicted(verdicts: pd.DataFrame, plan: ReviewPlan, headline: str) -> list[WorkSection]:
     """The sections of the slides that the chosen models were applied to."""
-    labels = {(each.slide_id, each.section_id): each.label for each in manifest.sections}
     found = []
     for (slide_id, section_id), rows in verdicts.groupby(["slide_id", "section_id"]):
         records = {str(row["setting"]): row for row in rows.to_dict("records")}
         # Box, part and coverage are facts of the section: all settings have the same.
-        first, label = next(iter(records.values())), labels.get((str(slide_id), str(section_id)))
+        first = next(iter(records.values()))
         calls = {setting: _call(row) for setting, row in records.items()}
         found.append(
             WorkSection(
@@ -239,7 +240,7 @@ def _predicted(verdicts: pd.DataFrame, manifest: Manifest, plan: ReviewPlan, hea
                 is_blind=plan.is_blind(str(slide_id), str(section_id)),
                 calls=calls,
                 coverage=float(first["coverage"]),
-                label=None if label is None else label.value,
+                label=None if pd.isna(first["label"]) else str(first["label"]),
                 prefilled=_prefilled(calls.get(headline)),
             )
         )
@@ -262,7 +263,7 @@ def _prefilled(call: SectionCall | None) -> str:
 def _not_predicted(
     manifest: Manifest, parts: Sequence[Part], plan: ReviewPlan, predicted: set[str]
 ) -> tuple[list[WorkSection], int]:
-    """The manifest's sections on other slides, and how many of them have no box."""
+    """The labelled sections of the manifest on other slides, and how many of them have no box."""
     slides = {slide.slide_id: slide for slide in manifest.slides_of(parts) if slide.slide_id not in predicted}
     sections = [section for section in manifest.sections if section.slide_id in slides]
     placed = [

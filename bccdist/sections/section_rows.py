@@ -1,6 +1,6 @@
 """The section ledger as arrays: a frame with one row per section and output, and the curves beside it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,16 +16,12 @@ from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.curve import CURVE_LENGTH
-from bccdist.slides.manifest import SectionRecord, read_sections
+from bccdist.sections.labels import ledger_of_today, read_corrections
+from bccdist.slides.manifest import Manifest
+from bccdist.study import manifest_of_study
 
 _CURVE, _MARGINS = "largest_region_px", "margin_um"
 _SECTION = ["slide_id", "section_id"]
-_LABEL_COLUMNS: Mapping[str, Callable[[SectionRecord], str | None]] = {
-    "label": lambda section: None if section.label is None else section.label.value,
-    "labelled_by": lambda section: section.labelled_by,
-    "labelled_at": lambda section: section.labelled_at,
-    "prefilled": lambda section: section.prefilled,
-}
 
 
 @dataclass(frozen=True)
@@ -90,34 +86,24 @@ def _by_step(table: pa.Table, name: str) -> NDArray[Any]:
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, CURVE_LENGTH)
 
 
-def load_ledger(paths: StudyPaths) -> pa.Table:
-    """All rows of a study's ledger, with the labels of `StudyPaths.labels` where that is there.
+def load_ledger(paths: StudyPaths, manifest: Manifest | None = None) -> pa.Table:
+    """All rows of a study's ledger, with the labels of today (bccdist/sections/labels.py).
 
     Where the folder of rows is there, they are gathered anew if one has changed.
 
+    Args:
+        paths: of the study.
+        manifest: the study's, where it was read already.
+
     Raises:
         LedgerError: there is none, or a section stands there twice.
-        ManifestError: labels.csv has faults.
+        ConfigurationError: the study's manifest is nowhere to be found.
+        ManifestError: the manifest or labels.csv has faults.
     """
     table = ledger.merge(paths.ledger, paths.sections) if paths.ledger.is_dir() else ledger.read_rows(paths.sections)
-    return with_labels(table, read_sections(paths.labels)) if paths.labels.exists() else table
-
-
-def with_labels(table: pa.Table, sections: Iterable[SectionRecord]) -> pa.Table:
-    """The ledger with other labels, and who set them and when; sections that are not named keep theirs."""
-    by_section = {(section.slide_id, section.section_id): section for section in sections}
-    keys = section_keys(table)
-    for name, value_of in _LABEL_COLUMNS.items():
-        old = table[name].to_pylist()
-        new = [value_of(by_section[key]) if key in by_section else was for key, was in zip(keys, old, strict=True)]
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(name), pa.array(new, table.schema.field(name).type))
-    return table
-
-
-def section_keys(table: pa.Table) -> list[tuple[str, str]]:
-    """(slide_id, section_id) of each row of the ledger."""
-    return list(zip(table["slide_id"].to_pylist(), table["section_id"].to_pylist(), strict=True))
+    if manifest is None and paths.study.exists():
+        manifest = manifest_of_study(paths.root)
+    return ledger_of_today(table, manifest, read_corrections(paths))
 
 
 def rows_of(table: pa.Table, parts: Iterable[Part], *, final_only: bool) -> SectionRows:

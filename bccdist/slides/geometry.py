@@ -42,6 +42,11 @@ class Box(NamedTuple):
         height = max(0, min(self.y_end, other.y_end) - y)
         return Box(x, y, width, height)
 
+    def overlap(self, other: Self) -> float:
+        """The shared area as a share of what both cover together, 0 to 1; 1 where they are the same."""
+        shared = self.intersection(other).area
+        return shared / (self.area + other.area - shared) if shared else 0.0
+
     def hull(self, other: Self) -> "Box":
         """The smallest box that holds both."""
         x, y = min(self.x, other.x), min(self.y, other.y)

@@ -279,7 +279,8 @@ def _read_table(
 ) -> _Table[Record]:
     """The rows of a CSV file that are not blank; a file that is no CSV is one fault without rows."""
     if not path.is_file():
-        return _Table(faults=[f"{path} is not there; give the path of a slides.csv"])
+        wanted = "sections.csv" if required == _NEEDED_OF_SECTION else "slides.csv"
+        return _Table(faults=[f"{path} is not there; give the path of a {wanted}"])
     try:
         file = read_table_file(path, expected=known)
     except ManifestError as error:

@@ -368,6 +368,6 @@ def test_the_commands_of_a_study_take_a_cohort(model: ModelFile, slides: Path, t
     assert len(write_regions(Evidence(cohort.root), manifest, num_workers=0)) == 2
     assert export_heatmap(Evidence(cohort.root), "a").exists()
     (tmp_path / "sections.csv").write_text("slide_id,section_id,label\na,a-s0,Tumor\na,a-s1,Normal\n")
-    assert relabel(cohort.root, tmp_path / "sections.csv").num_changed == 2
+    assert relabel(cohort.root, tmp_path / "sections.csv").num_added == 2
     labels = Evidence(cohort.root).verdicts(Part.TEST).set_index("section_id")["label"]
     assert (labels["a-s0"], labels["a-s1"]) == ("Tumor", "Normal")
