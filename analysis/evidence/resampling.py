@@ -5,6 +5,7 @@ as there are, and every figure is computed anew from each drawn set. Different s
 same drawn slides, so that what they have in common does not blur their difference.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.evidence.confusion import Confusion
+from bccdist.binomial import greatest_share
 from bccdist.parts import Label
 from bccdist.sections.verdicts import Verdict
 
@@ -23,6 +25,9 @@ LEVEL = 0.95
 """The share of resamples that every interval holds."""
 FEW_SLIDES = 20
 """Intervals over fewer slides are known to be too narrow, and tables say so."""
+EXACT_NOTE = "Where no section is wrong, or every slide alike: Clopper and Pearson's bounds, each slide one trial."
+"""What tables say below intervals of this module."""
+_ROUNDING = 1e-9
 FIGURES = ("accuracy", "sensitivity", "specificity", "f_beta")
 
 
@@ -94,68 +99,137 @@ def figures_of(confusion: Confusion, beta: float) -> dict[str, NDArray[np.float6
     return {name: np.asarray(confusion.figures(beta)[name], dtype=np.float64) for name in FIGURES}
 
 
-def interval_of(value: float, samples: NDArray[np.float64]) -> Interval:
-    """Take the middle `LEVEL` of the samples; NaN where no sample has a value."""
+def interval_of(
+    value: float, samples: NDArray[np.float64], *, num_trials: int, is_difference: bool = False
+) -> Interval:
+    """Take the middle `LEVEL` of the samples; where they are all alike, the exact bounds.
+
+    Where every section is right, or every slide alike, resampling finds no other outcome, and an interval of no width
+    would claim a certainty that is not there. Then the bounds are Clopper and Pearson's for a share of `value`, or for
+    a difference of shares of `value`, with each slide as one trial.
+
+    Args:
+        value: a share, or a difference of two shares of the same trials.
+        samples: the value over resampled slides; NaN where it is not defined.
+        num_trials: slides that the value rests on.
+        is_difference: whether it is one of two shares; 0 then has a bound on either side.
+
+    Returns:
+        The interval; its ends are NaN where no sample has a value.
+    """
     known = samples[~np.isnan(samples)]
     if not known.size:
         return Interval(value=value, low=float("nan"), high=float("nan"))
+    if are_alike(known):
+        low, high = exact_bounds(abs(value), num_trials)
+        if is_difference and value <= 0:
+            low, high = -high, (-low if value else high)
+        return Interval(value=value, low=low, high=high)
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value=value, low=float(low), high=float(high))
+
+
+def are_alike(samples: NDArray[np.float64]) -> bool:
+    """Whether resampling found one outcome alone, but for rounding."""
+    return bool(np.ptp(samples[~np.isnan(samples)]) < _ROUNDING)
+
+
+def exact_bounds(share: float, num_trials: int) -> tuple[float, float]:
+    """Clopper and Pearson's two-sided bounds of a share of `num_trials`; of a part of a trial the wider ones."""
+    confidence, count = (1 + LEVEL) / 2, share * num_trials
+    least, most = math.floor(count + _ROUNDING), math.ceil(count - _ROUNDING)
+    low = 1 - greatest_share(num_trials - least, num_trials, confidence) if least else 0.0
+    return low, greatest_share(most, num_trials, confidence)
+
+
+def trials_of(by_slide: Confusion) -> dict[str, int]:
+    """Slides that each figure rests on, by its name."""
+    return {
+        "accuracy": int(np.count_nonzero(by_slide.total)),
+        "sensitivity": int(np.count_nonzero(by_slide.tp + by_slide.fn)),
+        "specificity": int(np.count_nonzero(by_slide.fp + by_slide.tn)),
+        "f_beta": int(np.count_nonzero(by_slide.tp + by_slide.fn + by_slide.fp)),
+    }
 
 
 def intervals(by_slide: Confusion, draws: NDArray[np.int64], beta: float) -> dict[str, Interval]:
     """The four figures with their intervals.
 
-    Where every section is right, resampling finds no other outcome, and an interval of no width would claim a
-    certainty that is not there. Then the bound is Clopper and Pearson's, with each slide that has such sections as one
-    trial. Of F_beta it is the value at the lower bounds of sensitivity and specificity.
+    F_beta is no share: where resampling finds one value alone, its ends are those at the ends of sensitivity and
+    specificity.
     """
-    found = figures_of(total(by_slide), beta)
-    samples = figures_of(resampled(by_slide, draws), beta)
-    result = {name: interval_of(float(found[name]), samples[name]) for name in FIGURES}
-    return _with_bounds_where_all_agree(result, by_slide, beta)
-
-
-def _with_bounds_where_all_agree(
-    found: Mapping[str, Interval], by_slide: Confusion, beta: float
-) -> dict[str, Interval]:
-    """Bounds for proportions of exactly 0 or 1."""
-    num_trials = {
-        "accuracy": int(np.count_nonzero(by_slide.total)),
-        "sensitivity": int(np.count_nonzero(by_slide.tp + by_slide.fn)),
-        "specificity": int(np.count_nonzero(by_slide.fp + by_slide.tn)),
-    }
-    result = dict(found)
-    for name, num in num_trials.items():
-        result[name] = _bounded(found[name], num)
-    if found["f_beta"].value == 1:
-        result["f_beta"] = Interval(value=1.0, low=_f_beta_bound(result, total(by_slide), beta), high=1.0)
+    confusion = total(by_slide)
+    found, samples = figures_of(confusion, beta), figures_of(resampled(by_slide, draws), beta)
+    trials = trials_of(by_slide)
+    result = {name: interval_of(float(found[name]), samples[name], num_trials=trials[name]) for name in FIGURES}
+    if np.isfinite(found["f_beta"]) and are_alike(samples["f_beta"]):
+        low, high = (_f_beta_at(result, end, confusion, beta) for end in ("low", "high"))
+        result["f_beta"] = Interval(value=float(found["f_beta"]), low=low, high=high)
     return result
 
 
-def _bounded(found: Interval, num_trials: int) -> Interval:
-    if found.value not in (0.0, 1.0):
-        return found
-    tail = (1 - LEVEL) / 2
-    if found.value == 1.0:
-        return Interval(value=1.0, low=tail ** (1 / num_trials), high=1.0)
-    return Interval(value=0.0, low=0.0, high=1 - tail ** (1 / num_trials))
+def differences(one: Confusion, other: Confusion, draws: NDArray[np.int64], beta: float) -> dict[str, Interval]:
+    """The four figures of the first less those of the second, with their intervals.
+
+    Args:
+        one, other: of the same sections by slide, judged by two models.
+        draws: from `draw_slides`.
+        beta: of F_beta; where no resample shows a difference, its ends are what one model could lose of it if
+            sections were discordant as often as the exact bounds allow.
+    """
+    found, samples = (
+        [figures_of(change(each), beta) for each in (one, other)]
+        for change in (total, lambda each: resampled(each, draws))
+    )
+    trials = trials_of(one)
+    result = {}
+    for name in FIGURES:
+        value = float(found[0][name] - found[1][name])
+        result[name] = interval_of(
+            value, samples[0][name] - samples[1][name], num_trials=trials[name], is_difference=True
+        )
+    if result["f_beta"].value == 0 and are_alike(samples[0]["f_beta"] - samples[1]["f_beta"]):
+        lost = _most_lost(float(found[0]["f_beta"]), result, found[0], total(one), beta)
+        result["f_beta"] = Interval(value=0.0, low=-lost, high=lost)
+    return result
 
 
-def _f_beta_bound(found: Mapping[str, Interval], confusion: Confusion, beta: float) -> float:
-    """F_beta where sensitivity and specificity are both as low as their intervals allow."""
-    weight = (1 + beta**2) * confusion.tp * found["sensitivity"].low
-    missed = beta**2 * confusion.tp * (1 - found["sensitivity"].low)
-    false = confusion.tn * (1 - found["specificity"].low) if confusion.tn else 0.0
+def _most_lost(
+    f_beta: float,
+    found: Mapping[str, Interval],
+    figures: Mapping[str, NDArray[np.float64]],
+    confusion: Confusion,
+    beta: float,
+) -> float:
+    """How much of F_beta is lost where sensitivity and specificity fall by the ends of their differences."""
+    fallen = {}
+    for name in ("sensitivity", "specificity"):
+        value = max(0.0, float(figures[name]) - found[name].high)
+        fallen[name] = Interval(value=value, low=value, high=value)
+    return f_beta - _f_beta_at(fallen, "low", confusion, beta)
+
+
+def _f_beta_at(found: Mapping[str, Interval], end: str, confusion: Confusion, beta: float) -> float:
+    """F_beta where sensitivity and specificity are both at one end of their intervals; NaN without Tumor sections."""
+    num_tumor, num_normal = confusion.tp + confusion.fn, confusion.fp + confusion.tn
+    sensitivity = getattr(found["sensitivity"], end)
+    weight = (1 + beta**2) * num_tumor * sensitivity
+    missed = beta**2 * num_tumor * (1 - sensitivity)
+    false = num_normal * (1 - getattr(found["specificity"], end)) if num_normal else 0.0
     return float(weight / (weight + missed + false))
 
 
-def few_slides_notes(num_slides: int) -> tuple[str, ...]:
-    """The note below intervals that rest on few slides."""
-    if num_slides >= FEW_SLIDES:
+def few_slides_notes(num_slides: Mapping[str, int]) -> tuple[str, ...]:
+    """The note below intervals some of which rest on few slides, and which those are.
+
+    Args:
+        num_slides: how many slides the intervals rest on, by what they are of.
+    """
+    few = {name: num for name, num in num_slides.items() if num < FEW_SLIDES}
+    if not few:
         return ()
-    slides = "1 slide" if num_slides == 1 else f"{num_slides} slides"
-    return (f"Only {slides}: intervals over so few are narrower than they should be.",)
+    named = ", ".join(f"{name} {num}" for name, num in few.items())
+    return (f"Intervals over fewer than {FEW_SLIDES} slides are narrower than they should be; slides: {named}.",)
 
 
 def judged_by_both(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,7 +7,7 @@ whatever the table of figures ranks first. Nothing is corrected for the number o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -21,13 +21,10 @@ from analysis.evidence.resampling import (
     NUM_RESAMPLES,
     Interval,
     counts_by_slide,
+    differences,
     draw_slides,
     few_slides_notes,
-    figures_of,
-    interval_of,
     judged_by_both,
-    resampled,
-    total,
 )
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
 from analysis.evidence.verdict_table import needs_labels, no_rows
@@ -78,7 +75,8 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
             f"Differences: first minus second, {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resampled sets of slides.",
             f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference contains 0.",
             "McNemar's p takes sections as independent. Nothing is corrected for the number of pairs.",
-            *few_slides_notes(int(frame["num_slides"].min())),
+            *_exact_notes(frame),
+            *few_slides_notes({"Test": int(frame["num_slides"].min())}),
         ),
     )
 
@@ -101,12 +99,7 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
     slide_ids = pd.Index(sorted(set(first["slide_id"])))
     draws = draw_slides(len(slide_ids))
     by_slide = [counts_by_slide(each, slide_ids) for each in (first, second)]
-    found = [figures_of(total(each), beta) for each in by_slide]
-    samples = [figures_of(resampled(each, draws), beta) for each in by_slide]
-    differences = {
-        name: interval_of(float(found[0][name] - found[1][name]), samples[0][name] - samples[1][name])
-        for name in found[0]
-    }
+    found = differences(by_slide[0], by_slide[1], draws, beta)
     right = [np.asarray(each["correct"], dtype=bool) for each in (first, second)]
     num_one, num_other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     yield {
@@ -117,14 +110,35 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
         "num_only_one_right": num_one,
         "num_only_other_right": num_other,
         "mcnemar_p": mcnemar_p(num_one, num_other),
-        **{
-            key: value
-            for name, each in differences.items()
-            for key, value in each.columns(f"{name}_difference").items()
-        },
-        "is_resolved": differences["accuracy"].excludes_zero,
+        **{key: value for name, each in found.items() for key, value in each.columns(f"{name}_difference").items()},
+        "is_resolved": found["accuracy"].excludes_zero,
         **phantom_marks(pd.concat([first, second])),
     }
+
+
+def _exact_notes(frame: pd.DataFrame) -> Iterator[str]:
+    if any(map(has_no_discordant, frame.to_dict("records"))):
+        yield (
+            "No discordant section: both are right and wrong on the same ones. The interval is then by how much they "
+            "may differ all the same: Clopper and Pearson's bound for none in so many slides."
+        )
+
+
+def has_no_discordant(row: Mapping[Any, Any]) -> bool:
+    """Whether both models of a row of the table are right and wrong on the same sections."""
+    return not row["num_only_one_right"] and not row["num_only_other_right"]
+
+
+def no_discordant_text(row: Mapping[Any, Any]) -> str:
+    """What such a row says, with the number of its sections."""
+    return f"no discordant section in {row['num_sections']}"
+
+
+def _accuracy_text(row: Mapping[Any, Any]) -> str:
+    found = Interval.from_columns(row, "accuracy_difference")
+    if not has_no_discordant(row):
+        return difference_text(found)
+    return f"{no_discordant_text(row)} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def _printed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -132,13 +146,10 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "pair": frame["one"] + " - " + frame["other"],
             "Test": ["resolved" if resolved else NOT_RESOLVED for resolved in frame["is_resolved"]],
-            **{
-                f"{title} difference": [
-                    difference_text(Interval.from_columns(row, f"{name}_difference"))
-                    for row in frame.to_dict("records")
-                ]
-                for name, title in (("accuracy", "accuracy"), ("f_beta", "F"))
-            },
+            "accuracy difference": list(map(_accuracy_text, frame.to_dict("records"))),
+            "F difference": [
+                difference_text(Interval.from_columns(row, "f_beta_difference")) for row in frame.to_dict("records")
+            ],
             "first alone right": frame["num_only_one_right"].astype(str),
             "second alone": frame["num_only_other_right"].astype(str),
             "McNemar p": [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in frame["mcnemar_p"]],

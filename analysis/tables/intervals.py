@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.resampling import (
+    EXACT_NOTE,
     FIGURES,
     LEVEL,
     NUM_RESAMPLES,
@@ -60,9 +61,11 @@ def build_intervals(rows: SectionRows, choices: list[Choice]) -> Table:
         printed=_printed(frame[frame["is_final"]], choices[0].beta),
         notes=(
             f"{NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}; the blocks' figures are in the parquet.",
-            "Where no section is wrong: Clopper and Pearson's bound, each slide one trial.",
+            EXACT_NOTE,
             "Epoch and thresholds were chosen on Validation I + II, so its figures are too good.",
-            *few_slides_notes(int(frame["num_slides"].min())),
+            *few_slides_notes(
+                {str(name): int(num) for name, num in frame.groupby("part")["num_slides"].min().items()}
+            ),
             *_unlabelled_notes(verdicts),
         ),
     )
@@ -138,6 +141,8 @@ def interval_text(found: Interval) -> str:
     """A figure and its interval, rounded to three digits."""
     if math.isnan(found.value):
         return NOT_KNOWN
+    if math.isnan(found.low):
+        return f"{found.value:.3f} ({NOT_KNOWN})"
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 

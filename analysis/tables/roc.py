@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from analysis.evidence.confusion import Confusion
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import LEVEL, NUM_RESAMPLES, SEED, Interval, draw_slides, interval_of
+from analysis.evidence.resampling import (
+    EXACT_NOTE,
+    LEVEL,
+    NUM_RESAMPLES,
+    SEED,
+    Interval,
+    draw_slides,
+    few_slides_notes,
+    interval_of,
+)
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
 from analysis.evidence.table import Table, warning_of, write_frame
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
@@ -66,12 +75,14 @@ def areas(sections: ScoredSections) -> dict[str, Interval]:
     """Area under ROC and average precision, with intervals over resampled slides."""
     by_slide = counts_at_steps(sections)
     draws = draw_slides(len(by_slide[0]))
+    # Both rest on pairs of a Tumor and a Normal section: there are no more independent ones than slides of the rarer.
+    num_trials = min(int(each.any(axis=1).sum()) for each in by_slide)
     found = {}
     for name, area in (("roc_auc", roc_area), ("average_precision", average_precision)):
         value = float(area(by_slide[0].sum(0), by_slide[1].sum(0)))
         parts = np.array_split(draws, max(1, draws.shape[0] * CURVE_LENGTH // _MOST_AT_ONCE))
         samples = np.concatenate([area(part @ by_slide[0], part @ by_slide[1]) for part in parts])
-        found[name] = interval_of(value, samples)
+        found[name] = interval_of(value, samples, num_trials=num_trials)
     return found
 
 
@@ -116,6 +127,8 @@ def build_roc(every: Sequence[ScoredSections]) -> Table:
         printed=printed,
         notes=(
             f"{LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}.",
+            f"{EXACT_NOTE} A trial is a slide of the label that fewer slides have.",
+            *few_slides_notes({row["setting"]: int(row["num_slides"]) for row in frame.to_dict("records")}),
             *unread_notes(every),
         ),
     )

@@ -122,7 +122,7 @@ function pairRow({ one, other, num, agreement, kappa, note }) {
 }
 
 function shareText(share) {
-  return isNumber(share) ? percent(share) : "\u2013";
+  return isNumber(share) ? `${Math.round(100 * share)} %` : "\u2013";
 }
 
 function signed(share) {
@@ -133,6 +133,7 @@ function isNumber(value) {
   return typeof value === "number";
 }
 
+/** A share of tissue: what is not all is never said to be 100 %. */
 function percent(share) {
   return `${Math.floor(100 * share + 1e-9)} %`;
 }

@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from study_folders import verdict_rows
 
 from analysis.evidence.confusion import Confusion
 from analysis.evidence.resampling import (
     counts_by_slide,
+    differences,
     draw_slides,
+    few_slides_notes,
     figures_of,
+    interval_of,
     intervals,
     judged_by_both,
     resampled,
@@ -81,7 +85,46 @@ def test_sections_that_cluster_in_slides_give_wider_intervals_than_spread_ones()
     wide, narrow = (intervals(each, draw_slides(10), BETA)["sensitivity"] for each in (clustered, spread))
     assert wide.value == narrow.value == 0.9
     assert wide.low < 0.75
-    assert (narrow.low, narrow.high) == (0.9, 0.9)
+    # Every slide is alike, so resampling finds 0.9 alone: the bounds of 9 in 10 slides.
+    assert (narrow.low, narrow.high) == pytest.approx((0.5550, 0.9975), abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("num_slides", [1, 2, 7, 40])
+def test_samples_that_are_all_alike_have_the_exact_bounds_of_so_many_slides(value: float, num_slides: int) -> None:
+    found = interval_of(value, np.full(100, value), num_trials=num_slides)
+    counted = value * num_slides
+    lower = binomtest(math.floor(counted), num_slides).proportion_ci(method="exact").low
+    upper = binomtest(math.ceil(counted), num_slides).proportion_ci(method="exact").high
+    assert (found.low, found.high) == pytest.approx((lower, upper))
+    assert found.low <= value <= found.high
+    assert found.high - found.low > 0.05
+    mirrored = interval_of(-value, np.full(100, -value), num_trials=num_slides, is_difference=True)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-upper, -lower if value else upper))
+
+
+def test_one_slide_tells_next_to_nothing_whatever_is_on_it() -> None:
+    found = intervals(counts(tp=[4], fn=[1], fp=[0], tn=[5]), draw_slides(1), BETA)
+    assert (found["sensitivity"].low, found["sensitivity"].high) == (0, 1)
+    assert (found["specificity"].low, found["specificity"].high) == pytest.approx((0.025, 1))
+    assert found["f_beta"].low < found["f_beta"].value < found["f_beta"].high
+
+
+def test_few_slides_are_noted_only_where_they_are_few() -> None:
+    assert few_slides_notes({"Test": 20, "Validation I + II": 300}) == ()
+    (note,) = few_slides_notes({"Test": 321, "Validation I + II": 3})
+    assert note.endswith("slides: Validation I + II 3.")
+
+
+def test_two_models_without_a_discordant_section_may_differ_by_the_bound_for_none() -> None:
+    one = counts(tp=[5, 4] * 10, fn=[0, 1] * 10, fp=[0] * 20, tn=[5] * 20)
+    found = differences(one, one, draw_slides(20), BETA)
+    for name in ("accuracy", "sensitivity", "specificity"):
+        # Clopper and Pearson for none of 20.
+        assert (found[name].low, found[name].high) == pytest.approx((-0.1684, 0.1684), abs=1e-4)
+    assert found["f_beta"].value == 0
+    assert 0.1 < found["f_beta"].high < 0.3
+    assert not any(each.excludes_zero for each in found.values())
 
 
 def test_no_error_seen_is_no_certainty() -> None:

@@ -71,6 +71,17 @@ def test_equal_models_are_not_resolved(tmp_path: Path) -> None:
     assert (row["accuracy_difference"], row["mcnemar_p"], row["is_resolved"]) == (0, 1, False)
 
 
+def test_models_without_a_discordant_section_get_a_bound_and_are_said_to_have_none(tmp_path: Path) -> None:
+    rows = compare(tmp_path, slides(wrong={1: 1}), slides(wrong={1: 1}, setting="unet"))
+    row = rows["unet", "resnet34_ds"]
+    # Clopper and Pearson for none of 20 slides.
+    assert row["accuracy_difference_high"] == -row["accuracy_difference_low"] == pytest.approx(0.1684, abs=1e-4)
+    assert not row["is_resolved"]
+    printed = (tmp_path / "tables" / "comparisons.md").read_text()
+    assert "no discordant section in 200 (-0.168 to +0.168)" in printed
+    assert "+0.000 to +0.000" not in printed
+
+
 def test_the_table_says_not_resolved(tmp_path: Path) -> None:
     compare(tmp_path, slides(wrong={}), slides(wrong={3: 1}, setting="unet"))
     printed = (tmp_path / "tables" / "comparisons.md").read_text()

@@ -1,5 +1,7 @@
 """ROC and precision-recall curves agree with counting, threshold by threshold."""
 
+from pathlib import Path
+
 import cv2
 import duckdb
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study_folders import flat_curve, ledger_row, write_study
+from study_folders import flat_curve, ledger_row, sections, write_study
 
 from analysis.evidence.evidence import Evidence
 from analysis.tables.roc import average_precision, confusion_at_steps, roc_area, write_roc
@@ -82,6 +84,18 @@ def test_the_area_lies_in_its_interval(study: StudyPaths) -> None:
     (row,) = pd.read_parquet(study.tables / "roc.parquet").to_dict("records")
     assert 0.8 < row["roc_auc_low"] < row["roc_auc"] < row["roc_auc_high"] < 1
     assert row["average_precision_low"] < row["average_precision"] < row["average_precision_high"]
+
+
+def test_a_perfect_area_is_no_certainty(tmp_path: Path) -> None:
+    test = [sections(tp=2, fn=0, fp=0, tn=2, part="Test", slide_id=f"t{number}") for number in range(6)]
+    paths = write_study(tmp_path, [*sections(tp=9, fn=0, fp=0, tn=9), *(row for rows in test for row in rows)])
+    select_thresholds(paths.root, SelectConfig())
+    table = write_roc(Evidence(paths.root))
+    # Clopper and Pearson for 6 of 6 slides: 0.025 ** (1 / 6).
+    (row,) = table.frame.to_dict("records")
+    assert row["roc_auc_low"] == row["average_precision_low"] == pytest.approx(0.5407, abs=1e-4)
+    assert "1.000 (0.541 to 1.000)" in table.markdown
+    assert "slides: resnet34_ds 6." in table.markdown
 
 
 def test_the_picture_is_there(study: StudyPaths) -> None:
