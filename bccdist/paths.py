@@ -231,9 +231,13 @@ class StudyPaths:
         """The picture of one slide with heatmap, section boxes and verdicts."""
         return self.overlays / setting / f"{slide_id}.png"
 
-    def regions(self, setting: str, slide_id: str) -> Path:
-        """The Tumor regions and sections of one slide, as QuPath opens them: zipped GeoJSON."""
-        return self.shown() / "regions" / setting / f"{slide_id}.geojson.zip"
+    def regions(self, setting: str, slide_id: str, *, asked: str = "") -> Path:
+        """The Tumor regions and sections of one slide, as QuPath opens them: zipped GeoJSON.
+
+        Those of another output or threshold than the selected ones, which `asked` names, lie in a folder of their own.
+        """
+        folder = f"{setting}.{asked}" if asked else setting
+        return self.shown() / "regions" / folder / f"{slide_id}.geojson.zip"
 
     def heatmap_tiff(self, setting: str, slide_id: str, psi: str) -> Path:
         """An output of one slide as a pyramidal TIFF."""

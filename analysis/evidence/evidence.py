@@ -1,5 +1,6 @@
 """What a study's tables and pictures rest on; each piece is read once, when it is asked for first."""
 
+import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
 from bccdist.sections.labels import SectionKey, read_corrections, sections_in_ledger, sections_of_today
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
-from bccdist.slides.manifest import Manifest, SectionRecord
+from bccdist.slides.manifest import Manifest, SectionRecord, read_manifest
 from bccdist.study import manifest_of_study
 
 
@@ -34,6 +35,11 @@ class Evidence:
     def paths(self) -> StudyPaths:
         """The places of the study's files."""
         return StudyPaths(self.root, shown_in=self.shown_in)
+
+    @property
+    def pasted(self) -> str:
+        """The study's folder as a word of a command that can be pasted."""
+        return shlex.quote(str(self.root))
 
     @property
     def is_cohort(self) -> bool:
@@ -58,6 +64,15 @@ class Evidence:
             ManifestError: its manifest has faults.
         """
         return manifest_of_study(self.root)
+
+    def manifest_at(self, path: Path | None) -> Manifest:
+        """The manifest at `path`, or the study's own where none is named; files that are gone fail alone.
+
+        Raises:
+            ConfigurationError: none is named and the folder is no study.
+            ManifestError: the manifest has faults.
+        """
+        return self.manifest if path is None else read_manifest(path, files_must_exist=False)
 
     @cached_property
     def without_paths(self) -> WithoutPaths:

@@ -141,7 +141,7 @@ def _refuse(study: Evidence, path: Path, faults: list[str], given: list[SectionR
     if len(faults) > len(listed):
         listed.append(f"  ... and {len(faults) - len(listed)} more")
     what = f"{path}: {len(faults)} fault(s) in its {len(given)} sections, so nothing was changed:"
-    export = f"python jobs/review.py {shlex.quote(str(study.root))} --export FOLDER"
+    export = f"python jobs/review.py {study.pasted} --export FOLDER"
     advice = (
         "a row with a box is known by it, and may have an id of its own; one without needs this study's section_id, "
         f"as `{export}` writes it. {_other_way(study)}"

@@ -12,6 +12,7 @@ from analysis.evidence.schemas import SCHEMAS, with_descriptions
 from bccdist.configuration import phantom_warning
 from bccdist.files import write_text
 from bccdist.parquet import write_table
+from bccdist.parts import Part
 
 NOT_KNOWN = "n/a"
 
@@ -54,12 +55,21 @@ class Table:
         blocks = [f"**{self.title}** {warning_of(self.frame)}".rstrip(), markdown_of(self.printed), *self.notes]
         return "\n\n".join(blocks) + "\n"
 
+    def asked(self, words: str) -> Self:
+        """The table under a name of its own, where something else than the study's own was asked for; else itself."""
+        return replace(self, name=f"{self.name}_{words}", schema=self.schema or self.name) if words else self
+
     def write(self, folder: Path) -> Self:
         """Write `name`.parquet, .csv and .md to `folder`; returns the table with its place."""
         write_frame(folder / f"{self.name}.parquet", self.frame, self.schema or self.name)
         write_text(folder / f"{self.name}.csv", self.frame.to_csv(index=False, lineterminator="\n"))
         write_text(folder / f"{self.name}.md", self.markdown)
         return replace(self, place=folder / self.name)
+
+
+def of_part(part: Part) -> str:
+    """What a table of another part than Test is called after, so that it does not take the place of Test's."""
+    return "" if part is Part.TEST else part.short
 
 
 def phantom_marks(rows: pd.DataFrame) -> dict[str, bool]:

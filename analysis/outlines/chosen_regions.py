@@ -43,6 +43,8 @@ class ChosenVerdicts(NamedTuple):
     """One output of each setting, with the columns of `section_verdicts`."""
     boxes_level0_px: Mapping[str, Mapping[str, Box]]
     """The boxes of all sections of the slides, by slide_id and section_id: they share out the tissue."""
+    asked: str = ""
+    """What was asked for in place of what was chosen, fit for a folder's name: t_p-0.7, psi_0; else nothing."""
 
 
 def read_chosen_verdicts(
@@ -72,7 +74,18 @@ def read_chosen_verdicts(
     frame = pd.concat([section_verdicts(rows, choice) for choice in choices.values()], ignore_index=True)
     if frame.empty:
         raise no_rows(list(parts), list(choices.values()))
-    return ChosenVerdicts(choices, frame, boxes_by_slide(frame))
+    return ChosenVerdicts(choices, frame, boxes_by_slide(frame), _asked(study, frame, t_p))
+
+
+def _asked(study: Evidence, verdicts: pd.DataFrame, t_p: float | None) -> str:
+    """What other t_p or output these verdicts are of than the selected ones; nothing for the study's own."""
+    chosen = {choice.setting: choice.t_p for choice in study.choices}
+    words = []
+    if t_p is not None and any(chosen[setting] != t_p for setting in set(verdicts["setting"])):
+        words.append(f"t_p-{t_p:g}")
+    if not verdicts["is_final"].all():
+        words.append(str(verdicts["psi"].iloc[0]))
+    return "-".join(words)
 
 
 def _choices(study: Evidence, setting: str | None, t_p: float | None) -> dict[str, Choice]:

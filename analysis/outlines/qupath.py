@@ -1,8 +1,9 @@
-"""Tumor regions for QuPath, a file per slide and setting: `python analysis/make.py regions STUDY SLIDES_CSV`.
+"""Tumor regions for QuPath, a file per slide and setting: `python analysis/make.py regions STUDY`.
 
 What a verdict rests on (paper, section 2.4), to look at and to correct beside the slide: the regions of at least t_A
 at the chosen t_p, and the boxes of the sections with what was said about them. A file is zipped GeoJSON; QuPath opens
-it as it is. A region belongs to the section whose tissue it lies on, also where boxes overlap.
+it as it is. A region belongs to the section whose tissue it lies on, also where boxes overlap. Regions at another t_p
+or of another output than the selected ones are not the study's, and lie in a folder whose name says what they are of.
 
 Coordinates are level-0 px in QuPath's frame (bccdist/slides/frames.py). The file says which pixel they count from, so
 that it may serve as an annotation again.
@@ -13,9 +14,11 @@ slide, which need not be a surgical margin.
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import pandas as pd
+import tyro
 
 from analysis.evidence.evidence import Evidence
 from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
@@ -26,12 +29,11 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.chosen_output import ChosenOutput
 from bccdist.sections.region_features import write_features
-from bccdist.slides.manifest import read_manifest
 
 
 def write_regions(
     study: Evidence,
-    manifest: Path,
+    manifest: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES_CSV")] = None,
     parts: tuple[Part, ...] = (Part.TEST,),
     *,
     setting: str | None = None,
@@ -43,7 +45,7 @@ def write_regions(
 
     Args:
         study: The study's folder.
-        manifest: The slides.csv that the study was made with.
+        manifest: A slides.csv that says where the slides are: default is the study's own.
         parts: Which parts of the data.
         setting: Which setting: default is every one that was selected.
         psi: Which output: default is each setting's own.
@@ -57,9 +59,9 @@ def write_regions(
         LedgerError: nothing was selected, or no slide of these parts was inferred, or an argument fits neither.
         StageFailedError: some slides or heatmaps cannot be read; all others are written.
     """
-    slides = read_manifest(manifest, files_must_exist=False)
+    slides = study.manifest_at(manifest)
     chosen = read_chosen_verdicts(study, parts, setting=setting, psi=psi, t_p=t_p)
-    work = partial(_write_slide, study.paths)
+    work = partial(_write_slide, study.paths, chosen.asked)
     written, failures = on_each_output(study.paths, slides, chosen, work, num_workers=num_workers)
     if failures:
         raise StageFailedError(
@@ -69,11 +71,12 @@ def write_regions(
     return written
 
 
-def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame) -> Path:
+def _write_slide(paths: StudyPaths, asked: str, output: ChosenOutput, sections: pd.DataFrame) -> Path:
     """Write one slide's file.
 
     Args:
         paths: the study's.
+        asked: the other output or threshold that was asked for; nothing for the study's own regions.
         output: the slide's.
         sections: their verdicts by this output.
 
@@ -81,7 +84,7 @@ def _write_slide(paths: StudyPaths, output: ChosenOutput, sections: pd.DataFrame
         HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
     """
     slide_id = output.heatmap.attributes.slide_id
-    path = paths.regions(output.choice.setting, slide_id)
+    path = paths.regions(output.choice.setting, slide_id, asked=asked)
     member = ZipInfo(f"{slide_id}.geojson")
     member.compress_type = ZIP_DEFLATED
     with atomic_path(path) as partial, ZipFile(partial, "x") as archive, archive.open(member, "w") as file:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table, of_part, rounded
 from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
@@ -65,7 +65,7 @@ def write_margins(study: Evidence, part: Part = Part.TEST) -> Table:
     found, failures = on_each_output(study.paths, study.manifest, read_chosen_verdicts(study, [part]), _rows_of)
     regions, sections = _build_tables(found, part, num_failures=len(failures))
     for table in (regions, sections):
-        study.write(table)
+        study.write(table.asked(of_part(part)))
     if failures:
         raise StageFailedError(
             f"{len(failures)} heatmap(s) or slide(s) were not read, the tables of margins hold {len(found)}:\n"

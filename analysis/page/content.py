@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NotMade, Table
 from analysis.page.blocks import PictureBlock, TableBlock, data_uri, table_block
 from analysis.page.summary import Made
+from analysis.pictures.figure2 import labels_shown
+from analysis.pictures.picture_state import is_of_today, state_of_labels, state_of_verdicts
+from analysis.pictures.shown_sections import of_setting
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
@@ -28,7 +32,9 @@ _PAPER_FIGURES = {
 }
 
 _OF_LABELS = ("figure2", "figure6", "figure7")
-"""What shows labels of Test, and was drawn with labels of before where there are none now."""
+"""What shows labels of Test, and may have been drawn with labels of before."""
+_OF_ONE_SETTING = ("figure6", "figure7")
+"""What shows the verdicts of one setting: the headline's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +61,73 @@ class PageContent:
                 yield table_block(table, folded=folded)
 
     def left_out(self, *names: str) -> list[str]:
-        """A line for each reason why some of these tables are not there."""
+        """A line for each reason why some of these tables and pictures are not there."""
         by_reason: dict[str, list[str]] = {}
         for name in names:
             outcome = self.tables.get(name)
             if isinstance(outcome, NotMade):
                 by_reason.setdefault(outcome.reason, []).append(spoken(name))
+            elif reason := self._why_not_shown(name):
+                by_reason.setdefault(reason, []).append(spoken(name))
         return [f"Left out: {', '.join(left)}: {reason}." for reason, left in by_reason.items()]
+
+    def _why_not_shown(self, name: str) -> str:
+        """Why a picture of labels and verdicts is not on the page; nothing where it is, or where it is not one."""
+        if name not in _OF_LABELS or not self._has_labels():
+            return ""
+        path = self._picture_path(name)
+        if path is None and self._picture_name(name) != name:
+            command = f"python analysis/make.py {name} {self.evidence.pasted} --setting {self.headline.setting}"
+            return f"not drawn of {self.headline.setting}; `{command}` draws it"
+        if path is None or self._is_of_today(name, path):
+            return ""
+        return f"drawn with labels or verdicts of before; {self.redraw}"
+
+    @property
+    def redraw(self) -> str:
+        """What draws all pictures anew, as the end of a sentence."""
+        return f"`python jobs/launch_tables.py --study {self.evidence.pasted}` draws it anew"
+
+    def is_of_before(self, path: Path, state: str) -> bool:
+        """Whether a picture shows labels or verdicts of before."""
+        return not is_of_today(path, state, are_corrected=self.paths.labels.exists())
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """The verdicts on Test under the headline's setting.
+
+        Raises:
+            LedgerError: nothing was selected, or Test was not inferred.
+        """
+        verdicts = self.evidence.verdicts(Part.TEST)
+        return verdicts[verdicts["setting"] == self.headline.setting]
+
+    def _is_of_today(self, name: str, path: Path) -> bool:
+        is_figure2 = name == "figure2"
+        state = state_of_labels(labels_shown(self.evidence)) if is_figure2 else state_of_verdicts(self.verdicts)
+        return not self.is_of_before(path, state)
+
+    def _picture_name(self, name: str) -> str:
+        asked = of_setting(self.evidence, self.headline) if name in _OF_ONE_SETTING else ""
+        return f"{name}_{asked}" if asked else name
+
+    def _picture_path(self, name: str) -> Path | None:
+        # Made elsewhere, the report shows the study's own where no newer ones were drawn.
+        file_name = self._picture_name(name)
+        places = (self.paths.figure(file_name), StudyPaths(self.paths.root).figure(file_name))
+        return next(filter(Path.exists, places), None)
+
+    def _has_labels(self) -> bool:
+        counts = self.counts()
+        return counts is None or bool(counts["num_labelled"])
 
     def picture(self, name: str, caption: str = "") -> Iterator[PictureBlock]:
         """Take a picture from STUDY/figures, if it is there; the paper's figures have their own captions."""
-        counts = self.counts()
-        is_of_before = name in _OF_LABELS and counts is not None and not counts["num_labelled"]
-        if is_of_before or isinstance(self.tables.get(name), NotMade):
+        is_without_labels = name in _OF_LABELS and not self._has_labels()
+        if is_without_labels or isinstance(self.tables.get(name), NotMade):
             return
-        # Made elsewhere, the report shows the study's own where no newer ones were drawn.
-        places = (self.paths.figure(name), StudyPaths(self.paths.root).figure(name))
-        path = next(filter(Path.exists, places), None)
-        if path is not None:
+        path = self._picture_path(name)
+        if path is not None and not (name in _OF_LABELS and not self._is_of_today(name, path)):
             # The paper's figures show tissue, which is smaller as JPEG.
             shows_tissue = name in _PAPER_FIGURES
             uri = data_uri(as_jpeg(path), "jpeg") if shows_tissue else data_uri(path.read_bytes(), "png")

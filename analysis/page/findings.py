@@ -9,6 +9,7 @@ from analysis.evidence.provenance import slide_times
 from analysis.evidence.table import NotMade, Table
 from analysis.page.blocks import GalleryBlock, Section, TableBlock, Tile, data_uri, frame_block, table_block
 from analysis.page.content import PageContent, as_jpeg
+from analysis.pictures.picture_state import state_of_verdicts
 from analysis.tables.section_verdicts import build_verdict_table
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
@@ -48,26 +49,38 @@ def overlays_section(study: PageContent) -> Section:
         for slide in study.slides().to_dict("records")
         if (path := study.paths.overlay(setting, slide["slide_id"])).exists()
     ]
-    lines = (
-        [] if drawn else [f"No slide of Test is drawn for {setting}: `python analysis/make.py overlays` draws them."]
-    )
+    command = f"python analysis/make.py overlays {study.evidence.pasted}"
+    lines = [] if drawn else [f"No slide of Test is drawn for {setting}: `{command}` draws them."]
     if len(drawn) > MOST_OVERLAYS:
         lines.append(f"{MOST_OVERLAYS} of {len(drawn)}; all are in {study.paths.overlays.name}/{setting}.")
-    tiles = [_overlay_tile(study, slide, path) for slide, path in drawn[:MOST_OVERLAYS]]
+    states = {str(slide_id): state_of_verdicts(rows) for slide_id, rows in study.verdicts.groupby("slide_id")}
+    of_before = {
+        slide["slide_id"]
+        for slide, path in drawn
+        if (state := states.get(slide["slide_id"])) and study.is_of_before(path, state)
+    }
+    tiles = [
+        _overlay_tile(study, slide, path, is_of_before=slide["slide_id"] in of_before)
+        for slide, path in drawn[:MOST_OVERLAYS]
+    ]
     title = f"Slides of Test under the heatmap of {setting}"
     outcome = study.tables.get("overlays")
     return Section(
         lines=lines,
-        warnings=[outcome.reason] if isinstance(outcome, NotMade) and outcome.is_fault else [],
+        warnings=[
+            *([outcome.reason] if isinstance(outcome, NotMade) and outcome.is_fault else []),
+            *([f"{len(of_before)} drawn with labels or verdicts of before; {study.redraw}."] if of_before else []),
+        ],
         blocks=[GalleryBlock(title=title, tiles=tiles)] if tiles else [],
     )
 
 
-def _overlay_tile(study: PageContent, slide: Mapping[Hashable, Any], path: Path) -> Tile:
+def _overlay_tile(study: PageContent, slide: Mapping[Hashable, Any], path: Path, *, is_of_before: bool) -> Tile:
     counts = [f"{slide[f'num_{verdict.lower()}']} {verdict}" for verdict in Verdict]
+    before = ["drawn with labels or verdicts of before"] if is_of_before else []
     return Tile(
         name=str(slide["slide_id"]),
-        lines=[", ".join(counts)],
+        lines=[", ".join(counts), *before],
         uri=data_uri(as_jpeg(path, most_px=_OVERLAY_PX), "jpeg"),
         link=path.relative_to(study.paths.shown()).as_posix(),
     )

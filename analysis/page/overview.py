@@ -11,7 +11,7 @@ from analysis.evidence.slide_states import SlideState
 from analysis.evidence.table import Table
 from analysis.page.blocks import Number, Section
 from analysis.page.content import PageContent
-from analysis.tables.comparisons import NOT_RESOLVED
+from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
 from analysis.tables.intervals import interval_from, interval_text
 from bccdist.errors import first_of
 from bccdist.parts import Label, Part
@@ -77,7 +77,8 @@ def _label_lines(study: PageContent) -> Iterator[str]:
     if not labelled:
         yield (
             f"No section of Test has a label (0 of {total}): what follows counts verdicts. With labels, now or later, "
-            "the same commands add figures and intervals: `python analysis/make.py relabel STUDY sections.csv`."
+            "the same commands add figures and intervals: `python analysis/make.py relabel "
+            f"{study.evidence.pasted} sections.csv`."
         )
     elif isinstance(table4, Table):
         (row,) = table4.frame[table4.frame["setting"] == study.headline.setting].to_dict("records")
@@ -159,5 +160,9 @@ def _resolution_lines(study: PageContent) -> Iterator[str]:
         if study.headline.setting in pair and pair <= settings:
             (other,) = pair - {study.headline.setting}
             sign = 1 if row["one"] == study.headline.setting else -1
-            difference = f"{sign * row['accuracy_difference']:+.3f} of accuracy"
+            difference = (
+                no_discordant_text(row)
+                if has_no_discordant(row)
+                else f"{sign * row['accuracy_difference']:+.3f} of accuracy"
+            )
             yield f"Against {other}: {difference}, {'resolved' if row['is_resolved'] else NOT_RESOLVED}."

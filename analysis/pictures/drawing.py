@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.evidence.table import Table, warning_of
 from analysis.pictures.colours import BRIGHT, DARK, ColourBar
+from analysis.pictures.picture_state import STATE
 from bccdist.canvas import new_canvas
 from bccdist.files import atomic_path
 from bccdist.paths import StudyPaths
@@ -107,6 +108,8 @@ class Sheet:
     keys: tuple[Key, ...] = ()
     warning: str = ""
     """What is not real about it, from `phantom_warning`."""
+    state: str = ""
+    """Of the labels and verdicts that it shows (`picture_state`), kept in its file; nothing where it shows none."""
 
     @property
     def margin_px(self) -> int:
@@ -118,7 +121,7 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
     """Draw a sheet and write it as PNG, atomically."""
     figure = draw_sheet(sheet)
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=_DPI)
+        figure.savefig(partial, format="png", dpi=_DPI, metadata={STATE: sheet.state} if sheet.state else None)
 
 
 def sheet_as_jpeg(sheet: Sheet) -> bytes:
@@ -137,13 +140,14 @@ def write_figure(
     rows: tuple[Row, ...],
     panel_px: tuple[int, int],
     bar: ColourBar | None = None,
+    state: str = "",
 ) -> Table:
     """Draw a figure of the paper and write its table beside it; both have one title and one warning.
 
     Args:
         paths: the study's.
         table: what the figure shows.
-        subtitle, columns, rows, panel_px, bar: see `Sheet`.
+        subtitle, columns, rows, panel_px, bar, state: see `Sheet`.
 
     Returns:
         The table.
@@ -155,6 +159,7 @@ def write_figure(
         rows=rows,
         panel_px=panel_px,
         bar=bar,
+        state=state,
         warning=warning_of(table.frame),
     )
     write_sheet(paths.figure(table.name), sheet)

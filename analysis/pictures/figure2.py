@@ -14,6 +14,7 @@ from analysis.evidence.table import Table
 from analysis.pictures.colours import LABEL_COLOURS
 from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
+from analysis.pictures.picture_state import state_of_labels
 from bccdist.errors import ManifestError, NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box
@@ -34,6 +35,12 @@ class _LabelledSlide(NamedTuple):
     crop: Crop
     """The whole slide."""
     sections: list[Section]
+
+
+def labels_shown(study: Evidence) -> list[SectionRecord]:
+    """The sections of Test, whose labels decide on what is shown."""
+    manifest = study.labelled_manifest
+    return [each for slide in manifest.slides_of([Part.TEST]) for each in manifest.sections_of(slide.slide_id)]
 
 
 def choose_slides(manifest: Manifest) -> list[SlideRecord]:
@@ -150,4 +157,5 @@ def write_figure2(study: Evidence, slides: tuple[str, ...] = ()) -> Table:
         columns=tuple(f"{slide.record.slide_id}\n{slide.record.part.value}" for slide in shown),
         rows=(Row(panels=tuple(map(_panel, shown))),),
         panel_px=_PANEL_PX,
+        state=state_of_labels(labels_shown(study)),
     )

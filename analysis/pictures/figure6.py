@@ -16,7 +16,8 @@ from analysis.evidence.verdict_table import all_verdicts, needs_labels
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
-from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
+from analysis.pictures.picture_state import state_of_verdicts
+from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.chosen_heatmap import open_chosen
@@ -104,10 +105,11 @@ def write_figure6(
     title = f"Figure 6. Correctly classified sections of {Part.TEST.value}."
     return write_figure(
         paths,
-        section_table("figure6", title, sections, um_per_px=um_per_px),
+        section_table("figure6", title, sections, um_per_px=um_per_px).asked(of_setting(study, choice)),
         subtitle=about_choice(choice),
         columns=("tissue", "heatmap") * min(_PAIRS_PER_ROW, len(pairs)),
         rows=_rows(pairs),
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
+        state=state_of_verdicts(verdicts),
     )

@@ -15,7 +15,8 @@ from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated, read_section
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
-from analysis.pictures.shown_sections import about_choice, heat_panel, section_table
+from analysis.pictures.picture_state import state_of_verdicts
+from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
 from bccdist.configuration import CELL_PX
 from bccdist.errors import NothingToShowError, StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
@@ -177,11 +178,12 @@ def write_figure7(study: Evidence, setting: str | None = None) -> Table:
     table = _table(verdict, decision, note, um_per_px=whole.um_per_px, region_um_per_px=near.um_per_px)
     return write_figure(
         paths,
-        table,
+        table.asked(of_setting(study, choice)),
         subtitle=f"{section['section_id']}: label {section['label']}, verdict {section['verdict']}, "
         f"{section['area_um2']:,.0f} µm²\n{about_choice(choice)}",
         columns=("tissue", "heatmap"),
         rows=rows,
         panel_px=_PANEL_PX,
         bar=heat_bar(choice.t_p),
+        state=state_of_verdicts(verdicts[verdicts["setting"] == choice.setting]),
     )

@@ -1,4 +1,4 @@
-"""Overlays, a picture per slide and setting: `python analysis/make.py overlays STUDY SLIDES_CSV [--parts test val1]`.
+"""Overlays, a picture per slide and setting: `python analysis/make.py overlays STUDY [--parts test val1]`.
 
 The heatmap of the chosen model lies over the tissue; boxes are coloured by label, tags say label and verdict
 (paper, Figures 2, 6 and 7).
@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+import tyro
 
 from analysis.evidence.evidence import Evidence
 from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
 from analysis.pictures.crops import Crop, read_heated
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
+from analysis.pictures.picture_state import state_of_verdicts
 from analysis.pictures.shown_sections import heat_panel
 from bccdist.configuration import phantom_warning
 from bccdist.errors import StageFailedError
@@ -26,7 +29,7 @@ from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.sections.chosen_output import SectionVerdict, section_box
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Manifest, read_manifest
+from bccdist.slides.manifest import Manifest
 
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 1400, 1600
 """A slide is drawn as large as fits into this, but not finer than it was scanned."""
@@ -39,13 +42,17 @@ _KEYS = (
 
 
 def draw_overlays(
-    study: Evidence, manifest: Path, parts: tuple[Part, ...] = (Part.TEST,), *, num_workers: int | None = None
+    study: Evidence,
+    manifest: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SLIDES_CSV")] = None,
+    parts: tuple[Part, ...] = (Part.TEST,),
+    *,
+    num_workers: int | None = None,
 ) -> list[Path]:
     """Draw every slide of some parts that the chosen models were applied to, with heatmap, boxes and verdicts.
 
     Args:
         study: The study's folder.
-        manifest: The slides.csv that the study was made with.
+        manifest: A slides.csv that says where the slides are: default is the study's own.
         parts: Which parts of the data.
         num_workers: Processes that take a slide each: default is one for each core, 0 is this process.
 
@@ -56,7 +63,7 @@ def draw_overlays(
         LedgerError: nothing was selected, or no slide of these parts was inferred.
         StageFailedError: some slides or heatmaps cannot be read; all others are drawn.
     """
-    slides = read_manifest(manifest, files_must_exist=False)
+    slides = study.manifest_at(manifest)
     choices = {choice.setting: choice for choice in study.choices}
     verdicts = study.verdicts(*parts)
     outputs = [(str(setting), str(slide_id)) for (setting, slide_id), _ in verdicts.groupby(["setting", "slide_id"])]
@@ -112,6 +119,7 @@ def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: 
         panel_px=(panel.image.shape[1], panel.image.shape[0]),
         bar=heat_bar(choice.t_p),
         keys=_KEYS,
+        state=state_of_verdicts(verdicts),
         warning=phantom_warning(slides=heatmap.attributes.phantom, weights=choice.phantom_weights),
     )
     path = paths.overlay(choice.setting, slide_id)

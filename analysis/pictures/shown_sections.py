@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, rounded
 from analysis.pictures.colours import heated, outlined
 from analysis.pictures.crops import Crop, Heat, read_section
@@ -28,6 +29,11 @@ _COLUMNS = [
 def heat_panel(crop: Crop, heat: Heat, t_p: float) -> Panel:
     """Tissue under its heatmap, with the outline of what reaches t_p."""
     return Panel(image=outlined(heated(crop.tissue, heat.probability, t_p), heat.mask_share >= 0.5))
+
+
+def of_setting(study: Evidence, choice: Choice) -> str:
+    """What a figure of a setting is called after, where it is not the headline's; else nothing."""
+    return "" if choice.setting == study.headline().setting else choice.setting
 
 
 def about_choice(choice: Choice) -> str:

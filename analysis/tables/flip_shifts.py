@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, nearest_notes, shift_texts
-from analysis.evidence.table import Table, phantom_marks
+from analysis.evidence.table import Table, of_part, phantom_marks
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -80,4 +80,4 @@ def write_flip_shifts(study: Evidence, part: Part = Part.TEST) -> Table:
     Raises:
         LedgerError: nothing was selected, or the part was not inferred.
     """
-    return study.write(build_flip_shifts(study.verdicts(part)))
+    return study.write(build_flip_shifts(study.verdicts(part)).asked(of_part(part)))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import nearest_first, shift_texts
-from analysis.evidence.table import Table, rounded
+from analysis.evidence.table import Table, of_part, rounded
 from bccdist.parts import Part
 
 MOST_OF_A_SETTING = 10
@@ -60,4 +60,4 @@ def write_nearest_verdicts(study: Evidence, part: Part = Part.TEST) -> Table:
     Raises:
         LedgerError: nothing was selected, or the part was not inferred.
     """
-    return study.write(build_nearest_verdicts(study.verdicts(part)))
+    return study.write(build_nearest_verdicts(study.verdicts(part)).asked(of_part(part)))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import shift_texts
-from analysis.evidence.table import Table, read_texts, rounded
+from analysis.evidence.table import Table, of_part, read_texts, rounded
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -59,4 +59,4 @@ def write_verdict_table(study: Evidence, part: Part = Part.TEST) -> Table:
     Raises:
         LedgerError: nothing was selected, or the part was not inferred.
     """
-    return study.write(build_verdict_table(study.verdicts(part)))
+    return study.write(build_verdict_table(study.verdicts(part)).asked(of_part(part)))

@@ -332,6 +332,9 @@ def write_triage(
     rows = study.ledger
     conformal = all_scored(rows, study.choices, list(SELECTION_PARTS))
     test = [scored_sections(rows, each.choice, [Part.TEST], with_unlabelled=True) for each in conformal]
-    return study.write(
-        build_triage(conformal, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate, confidence=confidence)
+    table = build_triage(
+        conformal, test, miss_rates=miss_rates, false_alarm_rate=false_alarm_rate, confidence=confidence
     )
+    asked, own = (tuple(miss_rates), false_alarm_rate, confidence), (MISS_RATES, FALSE_ALARM_RATE, CONFIDENCE)
+    # Other promises than the report's do not take the place of its table.
+    return study.write(table.asked("" if asked == own else "asked"))

@@ -98,7 +98,9 @@ class Study(NamedTuple):
     def write(self, **options: Any) -> dict[str, Any]:
         """The regions of the slide as they are read from their file."""
         (path,) = write_regions(Evidence(self.paths.root), self.manifest, [Part.TEST], num_workers=0, **options)
-        assert path == self.paths.regions(SETTING, "slide-0")
+        words = [f"t_p-{options['t_p']:g}"] if "t_p" in options else []
+        asked = "-".join([*words, *([options["psi"]] if options.get("psi") else [])])
+        assert path == self.paths.regions(SETTING, "slide-0", asked=asked)
         return read(path)
 
     def expected(self, psi: Psi, t_p: float, t_a_um2: float) -> NDArray[np.bool_]:
@@ -218,6 +220,23 @@ def test_our_own_reader_gives_the_mask_back_pixel_for_pixel(
     edge_px = pixel_px(output)
     stretched = expected.repeat(edge_px, axis=0).repeat(edge_px, axis=1)
     np.testing.assert_array_equal(mask, stretched[: SIZE_PX[1], : SIZE_PX[0]])
+
+
+@pytest.mark.parametrize("asked", [{"t_p": 0.8}, {"psi": "psi_0"}, {"psi": "psi_0", "t_p": 0.8}], ids=str)
+def test_regions_at_other_thresholds_leave_the_studys_own_as_they_are(study: Study, asked: dict[str, Any]) -> None:
+    study.write()
+    own = study.paths.regions(SETTING, "slide-0")
+    before = own.read_bytes()
+    other = study.write(**asked)
+    assert own.read_bytes() == before
+    assert {name: other["bccdist"][name] for name in asked} == asked
+    assert len(list(study.paths.root.glob("regions/*/*.zip"))) == 2
+
+
+def test_the_chosen_threshold_named_again_is_the_studys_own(study: Study) -> None:
+    (choice,) = Evidence(study.paths.root).choices
+    (path,) = write_regions(Evidence(study.paths.root), study.manifest, num_workers=0, t_p=choice.t_p, psi="psi_4")
+    assert path == study.paths.regions(SETTING, "slide-0")
 
 
 def test_outlines_are_valid_and_areas_exact(study: Study) -> None:

@@ -103,6 +103,21 @@ def test_later_labels_add_figures_to_the_same_page(cohort: StudyPaths, tmp_path:
     assert page.table("Figures with 95% intervals")[0]["sections"] == "3"
 
 
+def test_pictures_of_before_a_correction_are_marked_and_made_anew(cohort: StudyPaths, tmp_path: Path) -> None:
+    slide_id, section_id = Evidence(cohort.root).verdicts(Part.TEST)[["slide_id", "section_id"]].iloc[0]
+    (tmp_path / "later.csv").write_text(f"slide_id,section_id,label\n{slide_id},{section_id},Tumor\n")
+    before = cohort.overlay(SETTING, slide_id).read_bytes()
+    assert "of before" not in cohort.report.read_text(encoding="utf-8")
+    relabel_study(cohort.root, tmp_path / "later.csv")
+    page = ReportPage(write_report(Evidence(cohort.root)))
+    redraw = f"`python jobs/launch_tables.py --study {cohort.root}` draws it anew."
+    assert page.warnings["Overlays"] == [f"1 drawn with labels or verdicts of before; {redraw}"]
+    assert cohort.report.read_text(encoding="utf-8").count("drawn with labels or verdicts of before") == 2
+    write_tables(cohort.root, cohort.root / "slides.csv")
+    assert "of before" not in cohort.report.read_text(encoding="utf-8")
+    assert cohort.overlay(SETTING, slide_id).read_bytes() != before
+
+
 def test_thresholds_that_came_with_the_model_are_not_chosen_again(cohort: StudyPaths) -> None:
     before = cohort.selection.read_bytes()
     with pytest.raises(ConfigurationError, match="is a cohort: its epoch, t_p and t_A came with its model"):

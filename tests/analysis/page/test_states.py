@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from report_page import ReportPage, check_page_against_ledger
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
@@ -15,11 +16,13 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.relabel import relabel_study
 from analysis.page.report import write_report
 from analysis.page.stage import write_tables
+from analysis.pictures.picture_state import STATE, state_of_verdicts
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError, StageFailedError
 from bccdist.failures import write_failure
 from bccdist.files import write_json
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import write_rows
@@ -172,7 +175,7 @@ def test_labels_that_come_later_add_figures_everywhere_and_go_again(tmp_path: Pa
     lines = [f"{row['slide_id']},{row['section_id']},{row['label']}" for row in TEST]
     new.write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
     said = relabel_study(paths.root, new)
-    assert f"0 label(s) changed, 12 added, 0 removed, 0 kept ({paths.labels})" in said
+    assert f"0 label(s) changed, 12 added, 0 removed, 12 kept ({paths.labels})" in said
     assert f"python analysis/make.py selection {paths.root}" in said
     assert f"python jobs/launch_tables.py --study {paths.root}" in said
     page = ReportPage(write_report(Evidence(paths.root)))
@@ -183,7 +186,13 @@ def test_labels_that_come_later_add_figures_everywhere_and_go_again(tmp_path: Pa
     assert [table4[name] for name in ("TP", "FN", "FP", "TN", "sections")] == ["3", "1", "1", "7", "12"]
     assert page.numbers["accuracy"][0] == "0.833"
     assert (paths.figures / "roc.png").exists()
-    Image.new("RGB", (8, 8)).save(paths.figure("figure6"))
+    drawn, about = Image.new("RGB", (8, 8)), PngInfo()
+    drawn.save(paths.figure("figure6"))
+    before = write_report(Evidence(paths.root)).read_text(encoding="utf-8")
+    assert FIGURE_6 not in before
+    assert "Left out: Figure 6: drawn with labels or verdicts of before; `python jobs/launch_tables.py" in before
+    about.add_text(STATE, state_of_verdicts(Evidence(paths.root).verdicts(Part.TEST)))
+    drawn.save(paths.figure("figure6"), pnginfo=about)
     assert FIGURE_6 in write_report(Evidence(paths.root)).read_text(encoding="utf-8")
     relabel_study(paths.root, remove=True)
     page = ReportPage(write_report(Evidence(paths.root)))

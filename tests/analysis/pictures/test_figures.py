@@ -1,6 +1,7 @@
 """The paper's figures are drawn from a study's folder, and their tables say what is shown."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from small_study import DOWNSAMPLE, TUMORNEST, annotated
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.make import make
+from analysis.page.report import write_report
 from analysis.pictures.figure2 import choose_slides, write_figure2
 from analysis.pictures.figure4 import write_figure4
 from analysis.pictures.figure6 import choose_sections, write_figure6
@@ -190,6 +192,24 @@ def test_figure6_of_another_setting(study: PictureStudy) -> None:
         write_figure6(Evidence(study.root), "resnet34")
     with pytest.raises(LedgerError, match="ask for more than none"):
         write_figure6(Evidence(study.root), tumor=0, normal=0)
+
+
+def test_a_figure_of_another_setting_has_its_own_name_and_is_shown_where_that_setting_comes_first(
+    study: PictureStudy,
+) -> None:
+    def page(setting: str) -> str:
+        with suppress(StageFailedError):
+            write_report(Evidence(study.root), setting)
+        return study.paths.report.read_text(encoding="utf-8")
+
+    write_figure6(Evidence(study.root))
+    own, caption = study.paths.figure("figure6").read_bytes(), "Figure 6. Sections of Test that were classified right."
+    command = f"`python analysis/make.py figure6 {study.root} --setting unet` draws it"
+    assert caption in page("resnet34_ds")
+    assert (caption in page("unet"), command in page("unet")) == (False, True)
+    assert write_figure6(Evidence(study.root), "unet").name == "figure6_unet"
+    assert study.paths.figure("figure6").read_bytes() == own
+    assert caption in page("unet")
 
 
 def test_figures_6_and_7_show_the_setting_that_comes_first_in_the_report(study: PictureStudy) -> None:

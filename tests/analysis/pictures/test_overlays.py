@@ -20,12 +20,14 @@ from analysis.pictures.drawing import PictureBox
 from analysis.pictures.overlays import draw_overlays, section_mark
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
-from bccdist.errors import LedgerError, StageFailedError
+from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import read_manifest
+from bccdist.study import keep_manifest
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 """Of the synthetic slide in the target frame; level 0 has twice as many."""
@@ -138,6 +140,14 @@ def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
     assert all(colour[2] - colour[0] > 60 for place, colour in blue_to_red.items() if place in INSIDE)
     assert all(abs(colour - (200, 160, 225)).max() <= 2 for place, colour in blue_to_red.items() if place in OUTSIDE)
     assert not list(path.parent.glob("*partial*"))
+
+
+def test_the_studys_own_manifest_is_taken_where_none_is_named(study: tuple[StudyPaths, Path]) -> None:
+    paths, manifest = study
+    with pytest.raises(ConfigurationError, match="is no study"):
+        draw_overlays(Evidence(paths.root), num_workers=0)
+    keep_manifest(paths.root, read_manifest(manifest))
+    assert draw_overlays(Evidence(paths.root), num_workers=0) == [paths.overlay("resnet34_ds", "slide-0")]
 
 
 def add_slide(paths: StudyPaths, manifest: Path) -> None:

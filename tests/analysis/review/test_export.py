@@ -128,7 +128,7 @@ def test_sections_without_boxes_get_those_that_were_looked_at(paths: StudyPaths,
     assert found["test-0-left"]["width_level0_px"] == "1100"
     assert found["test-2-left"]["width_level0_px"] == ""
     assert (found["val1-1-left"]["label"], found["val1-1-left"]["x_level0_px"]) == ("Tumor", "0")
-    assert found["val1-1-right"]["label"] == ""
+    assert found["val1-1-right"]["label"] == "Normal"
 
 
 def test_regions_are_written_for_each_slide_and_reviewer(paths: StudyPaths, tmp_path: Path) -> None:

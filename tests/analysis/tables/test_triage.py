@@ -133,7 +133,10 @@ def study(folder: Path, *, prefilled: str = "") -> Path:
 
 
 def test_what_was_promised_and_what_came_stand_beside_each_other(tmp_path: Path) -> None:
-    table = write_triage(Evidence(study(tmp_path)), miss_rates=(0.4,))
+    root = study(tmp_path)
+    table = write_triage(Evidence(root), miss_rates=(0.4,))
+    # Another promise than the report's does not take its place.
+    assert [path.stem for path in (root / "tables").glob("triage*.parquet")] == ["triage_asked"]
     row = table.frame.to_dict("records")[0]
     # 15 slides of 8 sections; at a share of 0.4 at most 2 of 15 are seen in 2.7 % of cases, 3 in 9.1 %.
     assert (row["num_calibration_tumor_slides"], row["num_calibration_normal_slides"]) == (15, 15)
