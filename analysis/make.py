@@ -13,7 +13,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
 from analysis.specs import SPECS
 from bccdist.command import run_command
-from bccdist.errors import BccdistError, ConfigurationError
+from bccdist.errors import BccdistError, ConfigurationError, NothingToShowError
 from bccdist.parts import Part
 
 
@@ -30,14 +30,20 @@ def make(words: Sequence[str]) -> None:
     is_shown = Evidence in get_type_hints(function).values()
     if into is not None and not is_shown:
         sys.exit(f"error: {name} has no --into: what it makes stands where its --help says")
+    studies: list[Evidence] = []
     try:
         made = tyro.cli(
             function,
             prog=f"make.py {name}",
             args=rest,
-            registry=_words_to_values(None if into is None else Path(into)),
+            registry=_words_to_values(None if into is None else Path(into), studies),
             config=(tyro.conf.PositionalRequiredArgs,),
         )
+    except NothingToShowError as error:
+        if not studies:
+            raise
+        # Its advice is a command for this study.
+        raise NothingToShowError(studies[-1].pasteable(str(error))) from error
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES) or into is not None or not is_shown:
             raise
@@ -79,8 +85,8 @@ def _help() -> str:
     return "\n".join([usage, "", *(f"  {spec.name:16} {spec.about}" for spec in SPECS.values())])
 
 
-def _words_to_values(into: Path | None) -> ConstructorRegistry:
-    """How words of the command line become a study and parts of the data."""
+def _words_to_values(into: Path | None, studies: list[Evidence]) -> ConstructorRegistry:
+    """How words of the command line become a study, which is added to `studies`, and parts of the data."""
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
@@ -90,7 +96,7 @@ def _words_to_values(into: Path | None) -> ConstructorRegistry:
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar="STUDY",
-            instance_from_str=lambda words: Evidence(Path(words[0]), shown_in=into),
+            instance_from_str=lambda words: _noted(Evidence(Path(words[0]), shown_in=into), studies),
             is_instance=lambda value: isinstance(value, Evidence),
             str_from_instance=lambda value: [str(value.root)],
         )
@@ -108,6 +114,11 @@ def _words_to_values(into: Path | None) -> ConstructorRegistry:
         )
 
     return registry
+
+
+def _noted(study: Evidence, studies: list[Evidence]) -> Evidence:
+    studies.append(study)
+    return study
 
 
 def _parse_part(word: str) -> Part:

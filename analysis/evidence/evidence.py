@@ -1,5 +1,6 @@
 """What a study's tables and pictures rest on; each piece is read once, when it is asked for first."""
 
+import re
 import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,6 +41,10 @@ class Evidence:
     def pasted(self) -> str:
         """The study's folder as a word of a command that can be pasted."""
         return shlex.quote(str(self.root))
+
+    def pasteable(self, text: str) -> str:
+        """A text for a terminal, in which the folder stands in place of STUDY; a page names no folder."""
+        return re.sub(r"\bSTUDY\b", lambda _: self.pasted, text)
 
     @property
     def is_cohort(self) -> bool:

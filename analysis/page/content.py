@@ -77,7 +77,7 @@ class PageContent:
             return ""
         path = self._picture_path(name)
         if path is None and self._picture_name(name) != name:
-            command = f"python analysis/make.py {name} {self.evidence.pasted} --setting {self.headline.setting}"
+            command = f"python analysis/make.py {name} STUDY --setting {self.headline.setting}"
             return f"not drawn of {self.headline.setting}; `{command}` draws it"
         if path is None or self._is_of_today(name, path):
             return ""
@@ -86,7 +86,7 @@ class PageContent:
     @property
     def redraw(self) -> str:
         """What draws all pictures anew, as the end of a sentence."""
-        return f"`python jobs/launch_tables.py --study {self.evidence.pasted}` draws it anew"
+        return "`python jobs/launch_tables.py --study STUDY` draws it anew"
 
     def is_of_before(self, path: Path, state: str) -> bool:
         """Whether a picture shows labels or verdicts of before."""

@@ -49,7 +49,7 @@ def overlays_section(study: PageContent) -> Section:
         for slide in study.slides().to_dict("records")
         if (path := study.paths.overlay(setting, slide["slide_id"])).exists()
     ]
-    command = f"python analysis/make.py overlays {study.evidence.pasted}"
+    command = "python analysis/make.py overlays STUDY"
     lines = [] if drawn else [f"No slide of Test is drawn for {setting}: `{command}` draws them."]
     if len(drawn) > MOST_OVERLAYS:
         lines.append(f"{MOST_OVERLAYS} of {len(drawn)}; all are in {study.paths.overlays.name}/{setting}.")

@@ -77,8 +77,7 @@ def _label_lines(study: PageContent) -> Iterator[str]:
     if not labelled:
         yield (
             f"No section of Test has a label (0 of {total}): what follows counts verdicts. With labels, now or later, "
-            "the same commands add figures and intervals: `python analysis/make.py relabel "
-            f"{study.evidence.pasted} sections.csv`."
+            "the same commands add figures and intervals: `python analysis/make.py relabel STUDY sections.csv`."
         )
     elif isinstance(table4, Table):
         (row,) = table4.frame[table4.frame["setting"] == study.headline.setting].to_dict("records")

@@ -84,7 +84,8 @@ def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[s
     """
     made = make_tables(study, specs)
     for name, outcome in made.items():
-        print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {outcome.reason}\n")
+        reason = "" if isinstance(outcome, Table) else study.pasteable(outcome.reason)
+        print(outcome.markdown if isinstance(outcome, Table) else f"{name}: not made: {reason}\n")
     return made
 
 

@@ -18,6 +18,7 @@ from analysis.evidence.resampling import (
     NUM_RESAMPLES,
     SEED,
     Interval,
+    are_alike,
     counts_by_slide,
     draw_slides,
     few_slides_notes,
@@ -93,10 +94,11 @@ def build_predictive_values(
                 "sensitivity and specificity are the same there, which other patients, stain or scanner may break."
             ),
             (
-                f"{NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}. Where no section of a kind is wrong, the "
-                "ends are those of Clopper and Pearson's bounds of sensitivity and specificity together."
+                f"{NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}. Where no section of a kind is wrong, or "
+                "every slide is alike, the ends are those of Clopper and Pearson's bounds of sensitivity and "
+                "specificity together."
             ),
-            *few_slides_notes(int(verdicts["slide_id"].nunique())),
+            *few_slides_notes({"Test": int(verdicts["slide_id"].nunique())}),
         ),
     )
 
@@ -128,7 +130,7 @@ def _with_intervals(
 ) -> dict[str, Interval]:
     sensitivity, specificity = bounds["sensitivity"], bounds["specificity"]
     point = _at(sensitivity.value, specificity.value, prevalence)
-    if {sensitivity.value, specificity.value} & {0.0, 1.0}:
+    if are_alike(samples["sensitivity"]) or are_alike(samples["specificity"]):
         # Resampling finds nothing between: all of these rise or fall with both shares, so their ends are at the ends.
         worst, best = (
             _at(sensitivity.low, specificity.low, prevalence),

@@ -66,7 +66,7 @@ def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float) -> Tab
             ),
             f"{NUM_RESAMPLES:,} resamples of whole patients, of slides where none is named, seed {SEED}.",
             *([f"{unnamed} slide(s) name no patient; each counts as one of its own."] if unnamed else []),
-            *few_slides_notes(int(verdicts["slide_id"].nunique())),
+            *few_slides_notes({"Test": int(verdicts["slide_id"].nunique())}),
         ),
     )
 

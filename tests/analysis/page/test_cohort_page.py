@@ -110,7 +110,7 @@ def test_pictures_of_before_a_correction_are_marked_and_made_anew(cohort: StudyP
     assert "of before" not in cohort.report.read_text(encoding="utf-8")
     relabel_study(cohort.root, tmp_path / "later.csv")
     page = ReportPage(write_report(Evidence(cohort.root)))
-    redraw = f"`python jobs/launch_tables.py --study {cohort.root}` draws it anew."
+    redraw = "`python jobs/launch_tables.py --study STUDY` draws it anew."
     assert page.warnings["Overlays"] == [f"1 drawn with labels or verdicts of before; {redraw}"]
     assert cohort.report.read_text(encoding="utf-8").count("drawn with labels or verdicts of before") == 2
     write_tables(cohort.root, cohort.root / "slides.csv")
