@@ -158,15 +158,24 @@ class Evidence:
         """The ledger's rows of some parts, of every output."""
         return rows_of(self.ledger, parts, final_only=False)
 
-    def verdicts(self, *parts: Part) -> pd.DataFrame:
-        """The verdicts of all settings' own outputs on some parts.
+    def verdicts(self, *parts: Part, every_output: bool = False) -> pd.DataFrame:
+        """The verdicts on some parts, of all settings' own outputs or of every output.
 
         Raises:
             LedgerError: nothing was selected, or no part was inferred.
         """
         # The selection first: without one nothing needs the ledger, which is large.
         choices = self.choices
-        return all_verdicts(self.ledger, choices, list(parts))
+        return all_verdicts(self.ledger, choices, list(parts), every_output=every_output)
+
+    def slide_times(self) -> pd.DataFrame:
+        """Seconds that reading and the network took, a row for each slide, setting and epoch of the ledger.
+
+        Raises:
+            LedgerError: there is no ledger yet.
+        """
+        times = self.ledger.select(["slide_id", "part", "setting", "epoch", "read_s", "network_s"]).to_pandas()
+        return times.drop_duplicates(["slide_id", "setting", "epoch"], ignore_index=True)
 
     def write(self, table: Table) -> Table:
         """Write a table to its folder of the study; returns it with its place."""

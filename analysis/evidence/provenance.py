@@ -110,9 +110,7 @@ def costs(paths: StudyPaths) -> tuple[pd.DataFrame, list[str]]:
 
 def slide_times(study: Evidence) -> pd.DataFrame:
     """Seconds a slide took, by the ledger: for each setting and part the median and the greatest of its slides."""
-    table = study.ledger.select(["setting", "part", "slide_id", "epoch", "read_s", "network_s"]).to_pandas()
-    slides = table.drop_duplicates(["setting", "part", "slide_id", "epoch"])
-    groups = slides.groupby(["setting", "part"], sort=False)
+    groups = study.slide_times().groupby(["setting", "part"], sort=False)
     rows = [
         {
             "setting": setting,

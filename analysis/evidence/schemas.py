@@ -228,7 +228,13 @@ SCHEMAS = {
             coverage="share of the sections' tissue that was read; null without a section",
             **_from_ledger("reader", "why_openslide", "read_s", "network_s"),
         ),
-        file_schema("table4", "one chosen model on Test", (*_CHOICE, *_SUMMARY, "weights_digest")),
+        file_schema(
+            "table4",
+            "one chosen model on Test",
+            (*_CHOICE, *_SUMMARY, "weights_digest"),
+            median_read_s="seconds that reading a slide took, the median of its slides",
+            median_network_s="seconds that the network took for a slide, the median; beside reading",
+        ),
         file_schema(
             "table5",
             "one output of a chosen model on Test",
@@ -250,12 +256,13 @@ SCHEMAS = {
         ),
         file_schema(
             "section_verdicts",
-            "one section under one chosen model",
+            "one section under one output of a chosen model; is_final tells the output that decides",
             ("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
             **_from_ledger(
                 *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
                 *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
                 *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
+                *("read_s", "network_s"),
             ),
             **_words("area_um2", "area_difference_um2", "area_factor"),
             tumor_until="the highest t_p at which the section is Tumor with this t_A; 0 for none",
@@ -592,7 +599,8 @@ def _lines() -> Iterator[str]:
     )
     yield ""
     yield "```sql"
-    yield "SELECT setting, count(*) FROM 'STUDY/tables/section_verdicts.parquet' WHERE NOT correct GROUP BY setting;"
+    yield "SELECT setting, count(*) FROM 'STUDY/tables/section_verdicts.parquet'"
+    yield "WHERE is_final AND NOT correct GROUP BY setting;"
     yield "```"
     described = (
         ("sections.parquet", ledger.SCHEMA, "one section under one epoch's output: the section ledger"),

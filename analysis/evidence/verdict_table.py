@@ -18,13 +18,15 @@ from bccdist.sections.verdicts import Verdict
 _ADVICE = "add labels with `python analysis/make.py relabel STUDY sections.csv`"
 
 
-def all_verdicts(table: pa.Table, choices: list[Choice], parts: list[Part]) -> pd.DataFrame:
-    """The verdicts of all settings' own outputs on some parts.
+def all_verdicts(
+    table: pa.Table, choices: list[Choice], parts: list[Part], *, every_output: bool = False
+) -> pd.DataFrame:
+    """The verdicts on some parts, of all settings' own outputs or of every output.
 
     Raises:
         LedgerError: no chosen epoch has rows there, or its rows come from other weights.
     """
-    rows = rows_of(table, parts, final_only=True)
+    rows = rows_of(table, parts, final_only=not every_output)
     found = pd.concat([section_verdicts(rows, choice) for choice in choices], ignore_index=True)
     if found.empty:
         raise no_rows(parts, choices)

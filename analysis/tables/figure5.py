@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, warning_of
 from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
+from analysis.tables.section_verdicts import own_verdicts
 from analysis.tables.table4 import build_table4
 from bccdist.parts import Part
 
@@ -56,7 +57,7 @@ def write_figure5(study: Evidence) -> Table:
     Raises:
         LedgerError: nothing was selected, Test was not inferred, or it has no label.
     """
-    table = build_figure5(build_table4(study.verdicts(Part.TEST), study.choices).frame)
+    table = build_figure5(build_table4(own_verdicts(study, Part.TEST), study.choices).frame)
     for kind in ("png", "svg"):
         write_chart(study.paths.figure("figure5").with_suffix(f".{kind}"), draw(table.frame))
     return study.write(table)

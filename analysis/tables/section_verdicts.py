@@ -1,6 +1,7 @@
 """The verdict on every section by the chosen models: `python analysis/make.py verdict_table STUDY [--part test]`.
 
-`section_verdicts.parquet` has one row per section and setting: what a pathologist would look at.
+`section_verdicts.parquet` has one row per section, setting and output, with the seconds that its slide took: what a
+pathologist would look at are the rows of the settings' own outputs (`is_final`), which come first.
 """
 
 import numpy as np
@@ -14,20 +15,25 @@ from bccdist.sections.verdicts import Verdict
 
 
 def build_verdict_table(verdicts: pd.DataFrame) -> Table:
-    """One row per section and setting, in the order in which a person would look at them.
+    """One row per section, setting and output, in the order in which a person would look at them.
 
-    Wrong ones come first, then those for review, those without a label and right ones; among each the one that the
-    smallest shift of probability would change.
+    The settings' own outputs come first, and are printed alone. Of each, wrong verdicts come first, then those for
+    review, those without a label and right ones; among each the one that the smallest shift of probability would
+    change.
     """
     is_open = verdicts["correct"].isna()
     is_wrong = verdicts["correct"].eq(False).fillna(False).astype(bool)
     rank = np.select([is_wrong, verdicts["verdict"] == Verdict.REVIEW, is_open], [0, 1, 2], 3)
     ordered = (
         verdicts.assign(rank=rank)
-        .sort_values(["setting", "rank", "flip_shift", "slide_id", "section_id"])
+        .sort_values(
+            ["is_final", "setting", "psi", "rank", "flip_shift", "slide_id", "section_id"],
+            ascending=[False, *[True] * 6],
+        )
         .drop(columns="rank")
     )
-    ordered = ordered.reset_index(drop=True)
+    whole = ordered.reset_index(drop=True)
+    ordered = whole[whole["is_final"]]
     printed = pd.DataFrame(
         {
             "slide": ordered["slide_id"],
@@ -45,8 +51,29 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
     parts = " + ".join(dict.fromkeys(ordered["part"]))
     first = "those for review" if is_open.all() else "wrong ones"
     return Table(
-        name="section_verdicts", title=f"Section verdicts, {parts}; {first} first.", frame=ordered, printed=printed
+        name="section_verdicts", title=f"Section verdicts, {parts}; {first} first.", frame=whole, printed=printed
     )
+
+
+def verdicts_with_times(study: Evidence, part: Part) -> pd.DataFrame:
+    """The verdicts of every output on a part, each with the seconds that its slide took.
+
+    Raises:
+        LedgerError: nothing was selected, or the part was not inferred.
+    """
+    verdicts = study.verdicts(part, every_output=True)
+    times = study.slide_times().drop(columns="part")
+    return verdicts.merge(times, how="left", on=["slide_id", "setting", "epoch"], validate="many_to_one")
+
+
+def own_verdicts(study: Evidence, part: Part) -> pd.DataFrame:
+    """The same of the settings' own outputs alone.
+
+    Raises:
+        LedgerError: nothing was selected, or the part was not inferred.
+    """
+    verdicts = verdicts_with_times(study, part)
+    return verdicts[verdicts["is_final"]].reset_index(drop=True)
 
 
 def write_verdict_table(study: Evidence, part: Part = Part.TEST) -> Table:
@@ -59,4 +86,4 @@ def write_verdict_table(study: Evidence, part: Part = Part.TEST) -> Table:
     Raises:
         LedgerError: nothing was selected, or the part was not inferred.
     """
-    return study.write(build_verdict_table(study.verdicts(part)).asked(of_part(part)))
+    return study.write(build_verdict_table(verdicts_with_times(study, part)).asked(of_part(part)))

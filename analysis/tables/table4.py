@@ -4,9 +4,9 @@ import pandas as pd
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import nearest_notes
-from analysis.evidence.table import Table
+from analysis.evidence.table import Table, rounded
 from analysis.evidence.verdict_table import needs_labels, summarise, unlabelled_notes
-from analysis.tables.section_verdicts import build_verdict_table
+from analysis.tables.section_verdicts import build_verdict_table, verdicts_with_times
 from analysis.tables.table3 import printed_figures
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
@@ -17,7 +17,7 @@ def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
     """The table from the verdicts of all settings on Test.
 
     Args:
-        verdicts: from `all_verdicts`; at least one row.
+        verdicts: from `all_verdicts`, with read_s and network_s of each slide; at least one row.
         choices: the chosen models; one without verdicts is named below the table.
 
     Raises:
@@ -34,6 +34,7 @@ def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
                 "t_p": choice.t_p,
                 "t_a_um2": choice.t_a_um2,
                 **summarise(verdicts[verdicts["setting"] == choice.setting], choice.beta),
+                **_median_times(verdicts[verdicts["setting"] == choice.setting]),
                 "weights_digest": choice.weights_digest,
             }
             for choice in judged
@@ -43,13 +44,28 @@ def build_table4(verdicts: pd.DataFrame, choices: list[Choice]) -> Table:
         name="table4",
         title="Table 4. Section verdicts on Test, thresholds from Validation.",
         frame=frame,
-        printed=pd.DataFrame({"setting": frame["setting"], **printed_figures(frame, choices[0].beta)}),
+        printed=pd.DataFrame(
+            {
+                "setting": frame["setting"],
+                **printed_figures(frame, choices[0].beta),
+                "reading s": rounded(frame["median_read_s"], 2),
+                "network s": rounded(frame["median_network_s"], 2),
+            }
+        ),
         notes=tuple(_notes(verdicts, choices, frame)),
     )
 
 
+def _median_times(verdicts: pd.DataFrame) -> dict[str, float]:
+    slides = verdicts.drop_duplicates("slide_id")
+    return {f"median_{name}": float(slides[name].median()) for name in ("read_s", "network_s")}
+
+
 def _notes(verdicts: pd.DataFrame, choices: list[Choice], frame: pd.DataFrame) -> list[str]:
-    notes = [*nearest_notes(verdicts)]
+    notes = [
+        *nearest_notes(verdicts),
+        "Seconds: of a slide, the median; reading and the network run beside each other.",
+    ]
     missing = [choice.setting for choice in choices if choice.setting not in set(frame["setting"])]
     if missing:
         notes.append(f"No Test sections in the ledger yet for: {', '.join(missing)}.")
@@ -69,6 +85,6 @@ def write_table4(study: Evidence) -> Table:
     Raises:
         LedgerError: nothing was selected, Test was not inferred, or it has no label; the verdicts are written then.
     """
-    verdicts = study.verdicts(Part.TEST)
+    verdicts = verdicts_with_times(study, Part.TEST)
     study.write(build_verdict_table(verdicts))
-    return study.write(build_table4(verdicts, study.choices))
+    return study.write(build_table4(verdicts[verdicts["is_final"]].reset_index(drop=True), study.choices))

@@ -82,7 +82,9 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
     assert all("PHANTOM DATA" in line for line in shown.splitlines() if "**Table" in line)
     _assert_ledger_is_whole(pd.read_parquet(paths.sections))
     assert set(pd.read_parquet(paths.selection)["setting"]) == set(SETTINGS)
-    verdicts = pd.read_parquet(paths.tables / "section_verdicts.parquet").set_index("section_id")["verdict"]
+    every_output = pd.read_parquet(paths.tables / "section_verdicts.parquet")
+    assert set(every_output["psi"]) == {f"psi_{number}" for number in range(5)}
+    verdicts = every_output[every_output["is_final"]].set_index("section_id")["verdict"]
     assert set(verdicts["phantom-test-000-glass"]) == {"review"}, "without tissue a section is never Normal"
     for setting in SETTINGS:
         assert len(list(paths.overlay(setting, "x").parent.glob("*.png"))) == 5

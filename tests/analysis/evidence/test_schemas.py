@@ -73,7 +73,9 @@ def test_duckdb_reads_what_pandas_reads(study: StudyPaths) -> None:
 
 def test_duckdb_makes_table_4_of_the_verdicts(study: StudyPaths) -> None:
     verdicts = duckdb.read_parquet(str(study.tables / "section_verdicts.parquet"))
-    missed = verdicts.filter("label = 'Tumor' AND verdict = 'Normal'").aggregate("setting, count(*) AS num", "setting")
+    missed = verdicts.filter("is_final AND label = 'Tumor' AND verdict = 'Normal'").aggregate(
+        "setting, count(*) AS num", "setting"
+    )
     table4 = duckdb.read_parquet(str(study.tables / "table4.parquet")).select("setting, fn")
     assert sorted(missed.fetchall()) == sorted(table4.fetchall()) == [("resnet34_ds", 3), ("unet", 3)]
 

@@ -59,7 +59,7 @@ def test_table_3(paper_study: StudyPaths) -> None:
 
 def test_table_4(paper_study: StudyPaths) -> None:
     (row,) = body_of(write_table4(Evidence(paper_study.root)))
-    assert row[1:] == ["0.962", "0.961", "0.964", "0.964", "1075", "44", "30", "813", "0", "1962", "20"]
+    assert row[1:] == ["0.962", "0.961", "0.964", "0.964", "1075", "44", "30", "813", "0", "1962", "20", "1.00", "1.00"]
     written = pd.read_parquet(paper_study.tables / "table4.parquet").iloc[0]
     assert written["accuracy"] == 1888 / 1962
     assert written["weights_digest"] == "abcdefabcdef"
@@ -89,8 +89,11 @@ def test_table_5_has_times_where_the_calibration_measured_them(
 
 def test_verdicts_of_sections(paper_study: StudyPaths) -> None:
     write_table4(Evidence(paper_study.root))
-    verdicts = pd.read_parquet(paper_study.tables / "section_verdicts.parquet")
-    assert len(verdicts) == 1962
+    every_output = pd.read_parquet(paper_study.tables / "section_verdicts.parquet")
+    assert every_output["psi"].value_counts().to_dict() == {"psi_0": 1962, "psi_4": 1962}
+    assert (every_output[["read_s", "network_s"]] == 1.0).all(axis=None)
+    verdicts = every_output[every_output["is_final"]]
+    assert verdicts.index.tolist() == list(range(1962))
     assert (~verdicts["correct"]).sum() == 74
     assert not verdicts["correct"].iloc[:74].any()
     missed = verdicts[(verdicts["label"] == "Tumor") & ~verdicts["correct"]]
@@ -104,7 +107,7 @@ def test_review_and_unlabelled_sections_are_no_errors(tmp_path: Path) -> None:
     paths = study_of(tmp_path, [*FEW_VALIDATION, *test, unlabelled])
     table = write_table4(Evidence(paths.root))
     (row,) = body_of(table)
-    assert row[5:] == ["3", "0", "1", "3", "2", "9", "2"]
+    assert row[5:] == ["3", "0", "1", "3", "2", "9", "2", "1.00", "1.00"]
     assert "without a label are left out: 1" in table.markdown
     verdicts = pd.read_parquet(paths.tables / "section_verdicts.parquet").set_index("section_id")
     table_5 = write_table5(Evidence(paths.root)).markdown
