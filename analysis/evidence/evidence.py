@@ -174,7 +174,9 @@ class Evidence:
         Raises:
             LedgerError: there is no ledger yet.
         """
-        times = self.ledger.select(["slide_id", "part", "setting", "epoch", "read_s", "network_s"]).to_pandas()
+        times: pd.DataFrame = self.ledger.select(
+            ["slide_id", "part", "setting", "epoch", "read_s", "network_s"]
+        ).to_pandas()
         return times.drop_duplicates(["slide_id", "setting", "epoch"], ignore_index=True)
 
     def write(self, table: Table) -> Table:

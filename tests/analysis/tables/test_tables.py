@@ -59,7 +59,21 @@ def test_table_3(paper_study: StudyPaths) -> None:
 
 def test_table_4(paper_study: StudyPaths) -> None:
     (row,) = body_of(write_table4(Evidence(paper_study.root)))
-    assert row[1:] == ["0.962", "0.961", "0.964", "0.964", "1075", "44", "30", "813", "0", "1962", "20", "1.00", "1.00"]
+    assert row[1:] == [
+        "0.962",
+        "0.961",
+        "0.964",
+        "0.964",
+        "1075",
+        "44",
+        "30",
+        "813",
+        "0",
+        "1962",
+        "20",
+        "1.00",
+        "1.00",
+    ]
     written = pd.read_parquet(paper_study.tables / "table4.parquet").iloc[0]
     assert written["accuracy"] == 1888 / 1962
     assert written["weights_digest"] == "abcdefabcdef"
