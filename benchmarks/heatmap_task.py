@@ -28,7 +28,7 @@ from bccdist.paths import StudyPaths
 from bccdist.phantom.config import PhantomConfig
 from bccdist.phantom.slides import make_phantom
 from bccdist.slides.manifest import SlideRecord, read_manifest
-from bccdist.slides.slide import Slide
+from bccdist.slides.slide import Resolution, Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import MeasuredWay, SpeedupRecord, Thresholds, int8_digest, write_speedups
@@ -124,7 +124,9 @@ def task_slide(folder: Path, record: SlideRecord, *, target_mpp: float) -> TaskS
     return TaskSlide(
         slide_id=record.slide_id,
         path=str(record.path),
-        framed=framed_copy(folder, record, frame_px=round(FRAME_CELLS * CELL_PX * resolution.downsample)),
+        framed=framed_copy(
+            folder, record, level=resolution.level, frame_px=round(FRAME_CELLS * CELL_PX * resolution.downsample)
+        ),
         level=resolution.level,
         downsample=resolution.downsample,
         mpp=resolution.mpp,
@@ -134,16 +136,18 @@ def task_slide(folder: Path, record: SlideRecord, *, target_mpp: float) -> TaskS
     )
 
 
-def framed_copy(folder: Path, record: SlideRecord, *, frame_px: int) -> str:
-    """A file of the folder with the slide's compressed tiles and this many level-0 px of glass around them.
+def framed_copy(folder: Path, record: SlideRecord, resolution: Resolution) -> str:
+    """A file of the folder with the slide's compressed tiles down to this level, and a frame of glass around them.
 
     Returns:
         its path; "" where the tiles are of a kind that cannot be pasted.
     """
     # By a name for TIFF, TIAToolbox decodes all of level 0 at once.
     framed = folder / f"{record.slide_id}.svs"
+    frame_px = round(FRAME_CELLS * CELL_PX * resolution.downsample)
     try:
-        paste(framed, [Piece(path=record.path, x_level0_px=frame_px, y_level0_px=frame_px)], margin_level0_px=frame_px)
+        piece = Piece(path=record.path, x_level0_px=frame_px, y_level0_px=frame_px)
+        paste(framed, [piece], margin_level0_px=frame_px, num_exact=resolution.level + 1)
     except ConfigurationError:
         return ""
     return str(framed)

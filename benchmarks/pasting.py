@@ -1,7 +1,7 @@
 """Larger slides of other slides' compressed tiles, byte for byte: the same pixels at another place, on wider glass.
 
-What is pasted has to be a TIFF of whole JPEG tiles, such as phantom and EBHI-Seg slides, and lands on whole tiles: a
-level whose tiles the places do not meet is left out.
+What is pasted has to be a TIFF of whole JPEG tiles, such as phantom and EBHI-Seg slides, and lands on whole tiles.
+Coarse levels, which the places or sizes do not meet, are coded anew from the pieces' own.
 """
 
 import io
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from bccdist.errors import ConfigurationError
 
@@ -50,40 +51,61 @@ class _Tiles:
             return file.read(self.sizes[index])
 
 
-def paste(target: Path, pieces: Sequence[Piece], *, margin_level0_px: int = 0) -> None:
+def paste(target: Path, pieces: Sequence[Piece], *, margin_level0_px: int = 0, num_exact: int = 2) -> None:
     """Write a pyramid that shows the pieces on white glass, which ends this far behind the last of them.
 
+    Args:
+        target: file to write.
+        pieces: what is shown.
+        margin_level0_px: glass to the right and below.
+        num_exact: levels, from the finest, that have to hold the pieces' own tiles.
+
     Raises:
-        ConfigurationError: a piece is no TIFF of whole JPEG tiles, or the pieces' levels differ.
+        ConfigurationError: a piece is no TIFF of whole JPEG tiles at these levels, or the pieces' levels differ.
     """
     opened = [_levels(piece) for piece in pieces]
     whole = [(piece, levels[0][1]) for piece, levels in zip(pieces, opened, strict=True)]
     width = margin_level0_px + max(piece.x_level0_px + page.imagewidth for piece, page in whole)
     height = margin_level0_px + max(piece.y_level0_px + page.imagelength for piece, page in whole)
-    scales = {tuple(scale for scale, *_ in levels) for levels in opened}
+    num_levels = min(len(levels) for levels in opened)
+    scales = {tuple(scale for scale, _ in levels[:num_levels]) for levels in opened}
     if len(scales) != 1:
         raise ConfigurationError(f"cannot paste slides whose levels differ: downsamples {sorted(scales)}")
     with tifffile.TiffWriter(target, bigtiff=True) as tiff:
         for number, scale in enumerate(scales.pop()):
             pages = [levels[number][1] for levels in opened]
-            tile_px, mpp = _tile_px(pages[0]), _mpp(pages[0])
-            placed = [_placed(piece, page, scale) for piece, page in zip(pieces, pages, strict=True)]
-            if None in placed:
-                continue
             size = (-(-height // scale), -(-width // scale))
+            placed = [_placed(piece, page, scale) for piece, page in zip(pieces, pages, strict=True)]
+            tile_px = _tile_px(pages[0])
+            fits = all(placed)
+            if not fits and number < num_exact:
+                raise ConfigurationError(f"{pieces[0].path}: cannot be pasted, its levels do not end with whole tiles")
             tiff.write(
-                _tiles([each for each in placed if each], size, tile_px, _white_tile(pages[0])),
+                _tiles([each for each in placed if each], size, tile_px, _white_tile(pages[0]))
+                if fits
+                else _drawn(pieces, number, scale, size),
                 shape=(*size, 3),
                 dtype=np.uint8,
                 tile=(tile_px, tile_px),
-                photometric="ycbcr",
+                # Of what is given: tiles that are coded already, or pixels.
+                photometric="ycbcr" if fits else "rgb",
                 subsampling=(2, 2),
                 compression="jpeg",
                 subfiletype=int(number > 0),
-                resolution=(_CM_UM / mpp,) * 2,
+                resolution=(_CM_UM / _mpp(pages[0]),) * 2,
                 resolutionunit="CENTIMETER",
                 metadata=None,
             )
+
+
+def _drawn(pieces: Sequence[Piece], level: int, scale: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A level from the pieces' pixels: RGB [h, w, 3]."""
+    image = np.full((*size, 3), _WHITE, dtype=np.uint8)
+    for piece in pieces:
+        pixels = tifffile.imread(piece.path, key=level)
+        there = image[piece.y_level0_px // scale :, piece.x_level0_px // scale :]
+        there[: pixels.shape[0], : pixels.shape[1]] = pixels[: there.shape[0], : there.shape[1]]
+    return image
 
 
 def _tile_px(page: tifffile.TiffPage) -> int:
@@ -116,7 +138,9 @@ def _levels(piece: Piece) -> list[tuple[int, tifffile.TiffPage]]:
 def _placed(piece: Piece, page: tifffile.TiffPage, scale: int) -> _Tiles | None:
     tile_px = _tile_px(page)
     step = tile_px * scale
-    if piece.x_level0_px % step or piece.y_level0_px % step:
+    # Beyond its picture, a slide's last tile may hold anything.
+    edges = (piece.x_level0_px / scale, piece.y_level0_px / scale, page.imagewidth, page.imagelength)
+    if any(edge % tile_px for edge in edges):
         return None
     return _Tiles(
         top=piece.y_level0_px // step,

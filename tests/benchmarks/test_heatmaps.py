@@ -18,7 +18,7 @@ from benchmarks.heatmap_task import prepare_slide, prepare_task, random_network
 from benchmarks.heatmap_ways import Task, TaskSlide, tissue_mask_image
 from benchmarks.heatmaps import REFERENCE, differences, peer_pythons, run_once, take_turns
 
-_SIZE_PX = (1150, 800)
+_SIZE_PX = (1280, 768)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_masks_mark_the_cells_with_tissue_alone_behind_the_frame(prepared: tuple
     task, _ = prepared
     (slide,) = task.slides
     mask = tissue_mask_image(slide)
-    assert mask.shape == (25 + 16, 36 + 16)
+    assert mask.shape == (24 + 16, 40 + 16)
     assert not mask[:8].any()
     assert not mask[:, :8].any()
     for (row, col), has_tissue in np.ndenumerate(np.asarray(slide.cells)):
@@ -72,6 +72,8 @@ def test_the_framed_copy_shows_the_same_pixels_a_cell_further(prepared: tuple[Ta
         expected = heatmap_ways.read_plain(given, slide, box_px)
         found = heatmap_ways.read_plain(framed, slide, (0, 0, *slide.framed_size_px))
     np.testing.assert_array_equal(found[256:-256, 256:-256], expected)
+    assert (found[-256:] == 255).all()
+    assert (found[:, -256:] == 255).all()
     assert (found[:256] == 255).all()
     assert (found[:, :256] == 255).all()
     # So a grid that keeps to its frame holds every patch of the paper's tiling.
