@@ -124,9 +124,7 @@ def task_slide(folder: Path, record: SlideRecord, *, target_mpp: float) -> TaskS
     return TaskSlide(
         slide_id=record.slide_id,
         path=str(record.path),
-        framed=framed_copy(
-            folder, record, level=resolution.level, frame_px=round(FRAME_CELLS * CELL_PX * resolution.downsample)
-        ),
+        framed=framed_copy(folder, record, resolution),
         level=resolution.level,
         downsample=resolution.downsample,
         mpp=resolution.mpp,
