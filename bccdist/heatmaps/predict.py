@@ -312,18 +312,19 @@ def _stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:
             return lambda: elapsed_s
 
         return stop
-    begin = _recorded_event()
+    begin = _recorded_event(device)
 
     def stop_on_gpu() -> Callable[[], float]:
-        end = _recorded_event()
+        end = _recorded_event(device)
         return lambda: _seconds_between(begin, end)
 
     return stop_on_gpu
 
 
-def _recorded_event() -> torch.cuda.Event:
+def _recorded_event(device: torch.device) -> torch.cuda.Event:
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record()
+    # Named, because the thread that computes begins with the first GPU as its own, whichever the network is on.
+    event.record(torch.cuda.current_stream(device))
     return event
 
 

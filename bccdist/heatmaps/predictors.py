@@ -78,12 +78,13 @@ class CascadePredictor:
     def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
         """The Tumor probability of psi_0 and of the final output."""
         psi_0, *features = self._first(patches_NPP3)
-        undecided = is_undecided(psi_0, self._band)
-        self.num_patches += len(undecided)
-        self.num_undecided += int(undecided.sum())
+        # As numbers: a GPU is waited for once, to learn how many there are.
+        undecided = is_undecided(psi_0, self._band).nonzero().flatten()
+        self.num_patches += len(psi_0)
+        self.num_undecided += len(undecided)
         # The later blocks see only the undecided patches; that is all that a cascade saves.
         final = repeated(psi_0, pixel_px("psi_0"))
-        if undecided.any():
+        if len(undecided):
             (found,) = self._later(*(feature[undecided] for feature in features))
             final[undecided] = found
         return {"psi_0": psi_0, self.outputs[-1]: final}

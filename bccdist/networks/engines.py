@@ -2,7 +2,7 @@
 
 eager     torch as it comes, channels first
 folded    batch normalisation folded into the convolutions, channels last
-compiled  the same through torch.compile; with CUDA graphs on a GPU, which was not tried on one yet
+compiled  the same through torch.compile
 openvino  the same through OpenVINO, on the CPU; also int8, which NNCF makes after training
 """
 
@@ -145,7 +145,9 @@ def _in_inference_mode(module: nn.Module) -> Runner:
 
 def _compiled(module: nn.Module, device: torch.device) -> Runner:
     """Compiled for each size of patches and the most of them that came; fewer are filled up to that number."""
-    how: dict[str, Any] = {"mode": "reduce-overhead"} if device.type == "cuda" else {"options": {"freezing": True}}
+    # No CUDA graphs on a GPU: torch keeps them for each thread, and every slide is computed in a thread of its own.
+    # They would be captured anew at each slide, and before torch 2.13 fail.
+    how: dict[str, Any] = {} if device.type == "cuda" else {"options": {"freezing": True}}
     with compiling():
         compiled = torch.compile(module, dynamic=False, **how)
     most: dict[torch.Size, int] = {}
@@ -156,7 +158,6 @@ def _compiled(module: nn.Module, device: torch.device) -> Runner:
         filled = [torch.cat([each, each.new_zeros((most[size] - num, *each.shape[1:]))]) for each in inputs]
         with torch.no_grad(), torch_settings(**_EXACT), compiling():
             found = compiled(*filled)
-        # The next call of a CUDA graph writes to the same memory.
-        return tuple(each[:num].clone() for each in found)
+        return tuple(each[:num] for each in found)
 
     return run

@@ -11,6 +11,10 @@ encoder from there (`bccdist.networks.pretrained`) sees what it knows. [open]"""
 
 def to_network_input(images_NHW3: Tensor) -> Tensor:
     """Normalised float32 [n, 3, h, w], channels last in memory, from uint8 RGB [n, h, w, 3]."""
-    mean = torch.tensor(MEAN_RGB, device=images_NHW3.device).mul(255)
-    std = torch.tensor(STD_RGB, device=images_NHW3.device).mul(255)
+    mean, std = (_times_255(values, images_NHW3.device) for values in (MEAN_RGB, STD_RGB))
     return images_NHW3.float().sub(mean).div(std).permute(0, 3, 1, 2)
+
+
+def _times_255(values: tuple[float, ...], device: torch.device) -> Tensor:
+    # Filled where it is needed: for a copy from the CPU's memory a GPU would be waited for, at every batch.
+    return torch.stack([torch.full((), value, dtype=torch.float32, device=device) for value in values]).mul(255)

@@ -235,7 +235,7 @@ def _measure_slide(
     for tiling in ("paper", "dense"):
         here = [number for number, each in enumerate(tried) if each.method.tiling == tiling]
         together = [orders[number] for number in here]
-        _warm_up(together, together[0].method.layout(cells), work.device)
+        _warm_up(together, together[0].method.layout(cells), work)
         tally = write_heatmaps(slide, record, tissue, together, batch=work.config.batch, device=work.device)
         for number, network_s in zip(here, tally.network_s, strict=True):
             tried[number].found.network_s += network_s
@@ -251,12 +251,14 @@ def _measure_slide(
         each.found.changed_verdicts += [name for name, verdict in said.items() if verdict != verdicts[0][name]]
 
 
-def _warm_up(orders: Sequence[HeatmapOrder], layout: Layout, device: torch.device) -> None:
+def _warm_up(orders: Sequence[HeatmapOrder], layout: Layout, work: _Work) -> None:
     """Let engines do what they do once for patches of this size, so that it is not taken for their pace."""
-    patch = torch.zeros((1, layout.patch_px, layout.patch_px, 3), dtype=torch.uint8, device=device)
+    # On GPUs networks are compiled for a number of patches: for the one of a pass, where that costs next to nothing.
+    num = layout.batch(work.config.batch) if work.device.type == "cuda" else 1
+    patches = torch.zeros((num, layout.patch_px, layout.patch_px, 3), dtype=torch.uint8, device=work.device)
     for order in orders:
         if not isinstance(order.predictor, BandView):
-            order.predictor(patch)
+            order.predictor(patches)
 
 
 def _as_way(way: _Tried, counts: _Counts, device: torch.device) -> MeasuredWay:

@@ -78,6 +78,10 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
     lack = cannot_compile(device)
     if config.compile == "on" and lack:
         raise ConfigurationError(f"compute.compile is 'on', but {lack}; install it, or set it to 'off'")
+    sync_batch_norm = config.sync_batch_norm and world_size > 1
+    if config.compile == "auto" and sync_batch_norm:
+        # Each of its layers asks the other ranks, which no compiled graph holds: hundreds of scraps would be compiled.
+        lack = "SyncBN is not compiled"
     wants_to_compile = _is_on(config.compile, device)
     return Compute(
         device=device,
@@ -85,7 +89,7 @@ def resolve_compute(config: ComputeConfig, device: torch.device, *, world_size: 
         channels_last=_is_on(config.channels_last, device),
         compile=wants_to_compile and not lack,
         fused_adam=config.fused_adam,
-        sync_batch_norm=config.sync_batch_norm and world_size > 1,
+        sync_batch_norm=sync_batch_norm,
         deterministic=config.deterministic,
         eager_because=lack if wants_to_compile else None,
     )

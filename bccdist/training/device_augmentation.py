@@ -46,6 +46,10 @@ class Changes(NamedTuple):
         """The same changes on another device."""
         return Changes(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
+    def pin_memory(self) -> "Changes":
+        """The same changes in memory from which a GPU copies while it computes."""
+        return Changes(*(tensor.pin_memory() for tensor in self))
+
 
 def augment_batch(
     images: Tensor, masks: Tensor, changes: Changes, *, max_blur_sigma_px: float

@@ -60,7 +60,7 @@ def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[
     file's name holds the start of the job, so a requeued job never meets its own past.
 
     Raises:
-        DistributedError: the first rank left no address in time.
+        DistributedError: the first rank left no address in time; or two ranks are on one GPU.
     """
     if ranks.world_size == 1:
         yield Peers(None)
@@ -69,7 +69,16 @@ def process_group(ranks: Ranks, folder: Path, device: torch.device) -> Iterator[
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
         store = _meet(meeting, ranks)
-        dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world_size)
+        if device.type == "cuda":
+            _refuse_shared_gpus(store, ranks, _name_of_gpu(device))
+        dist.init_process_group(
+            backend,
+            store=store,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            # Else NCCL guesses it at the first barrier.
+            device_id=device if device.type == "cuda" else None,
+        )
         yield Peers(store)
     finally:
         if dist.is_initialized():
@@ -110,6 +119,25 @@ def _address_at(meeting: Path) -> tuple[str, int] | None:
         return None
 
 
+def _name_of_gpu(device: torch.device) -> str:
+    """The same for every process on this GPU, whatever its number is there."""
+    return f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def _refuse_shared_gpus(store: TCPStore, ranks: Ranks, gpu: str) -> None:
+    """Say by name what NCCL would refuse in words that tell neither the ranks nor what to do."""
+    store.set(f"gpu-{ranks.rank}", f"{socket.gethostname()}: {gpu}")
+    ranks_by_gpu: dict[str, list[int]] = {}
+    for rank in range(ranks.world_size):
+        ranks_by_gpu.setdefault(store.get(f"gpu-{rank}").decode(), []).append(rank)
+    shared = [f"ranks {', '.join(map(str, those))} on {where}" for where, those in ranks_by_gpu.items() if those[1:]]
+    if shared:
+        raise DistributedError(
+            f"expected a GPU for each of {ranks.world_size} ranks, got {'; '.join(shared)}: start fewer ranks, or "
+            "give the job more GPUs"
+        )
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if dist.is_initialized():
@@ -130,8 +158,14 @@ def sums_by_name(values: Mapping[str, Tensor | float], device: torch.device) -> 
         values: the same names on all ranks.
         device: where the ranks exchange.
     """
-    numbers = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values.values()])
-    return dict(zip(values, sum_over_ranks(numbers).tolist(), strict=True))
+    computed = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    known = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
+    if not computed and not dist.is_initialized():
+        return {name: float(value) for name, value in known.items()}
+    # What the CPU knows goes over as one, because a GPU is waited for at each such copy.
+    parts = [torch.tensor(list(known.values()), dtype=torch.float64).to(device)] if known else []
+    parts += [value.to(device, torch.float64).reshape(1) for value in computed.values()]
+    return dict(zip([*known, *computed], sum_over_ranks(torch.cat(parts)).tolist(), strict=True))
 
 
 def largest_over_ranks(value: float, device: torch.device) -> float:

@@ -93,7 +93,12 @@ def _finished(begun: Iterable[_BegunBatch]) -> Iterator[Batch]:
     """Last, each is waited for."""
     for batch in begun:
         changes = [change for task in batch.changes if (change := task.result()) is not None]
-        yield Batch(batch.images, batch.masks, Changes.stack(changes) if changes else None)
+        yield Batch(batch.images, batch.masks, _stacked(changes, pin=batch.images.is_pinned()) if changes else None)
+
+
+def _stacked(changes: Sequence[Augmentation], *, pin: bool) -> Changes:
+    stacked = Changes.stack(changes)
+    return stacked.pin_memory() if pin else stacked
 
 
 def _read(patches: Patches, draw: Draw, image: Tensor, mask: Tensor) -> Augmentation | None:

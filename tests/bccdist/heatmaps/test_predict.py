@@ -22,11 +22,15 @@ from heatmap_slides import (
     write_slide,
 )
 from numpy.typing import NDArray
+from pretended_gpu import GPU, pretended_gpu
 from torch import nn
 
 from bccdist.configuration import Psi, pixel_px
+from bccdist.heatmaps import predict
 from bccdist.heatmaps.layout import PAPER, Layout, dense_layouts
 from bccdist.heatmaps.predict import PredictionTally, SlidePass, predict_rows
+from bccdist.heatmaps.stitching import RowStitcher
+from bccdist.slides.cell_rows import CellRow
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
@@ -259,3 +263,40 @@ def test_a_picture_stored_with_a_pixel_less_at_level_0_gives_the_same_heatmap(
         maps.append(found[0])
     for psi in ALL_PSIS:
         assert np.abs(maps[0][psi].astype(int) - maps[1][psi]).max() <= 1
+
+
+def test_a_gpus_time_is_taken_on_the_gpu_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[object] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: object) -> None:
+            recorded.append(stream)
+
+        def synchronize(self) -> None:
+            return
+
+        def elapsed_time(self, _: "Event") -> float:
+            return 1500.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    stop = predict._stopwatch(torch.device("cuda", 1))
+    assert stop()() == 1.5
+    assert recorded == ["stream of cuda:1"] * 2
+
+
+@pytest.mark.parametrize("blending", ["mean", "hann"])
+def test_patches_are_cut_and_added_up_without_waiting_for_a_gpu(blending: Any) -> None:
+    cells = np.ones((2, 4), dtype=bool)
+    rows = [CellRow(np.zeros((256, 1024, 3), dtype=np.uint8), np.zeros(4, dtype=bool)) for _ in cells]
+    window = predict._Window(iter(rows), cells.shape, PAPER, num_rows=2, device=GPU)
+    stitcher = RowStitcher("psi_2", PAPER, blending, num_rows=2, num_cols=4, device=GPU)
+    with pretended_gpu() as waits:
+        window.move_to(0)
+        patches = window.cut([(0, 0), (0, 1)])
+        stitcher.add([(0, 0), (0, 1)], patches[:, ::4, ::4, 0].float())
+    assert waits == []
+    assert patches.device == GPU

@@ -4,11 +4,13 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
+from pretended_gpu import GPU, pretended_gpu
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy
 
@@ -38,6 +40,7 @@ INT8_MEAN, INT8_CROSSING = 0.15, 0.15
 """A network of width 4 after 40 steps: mean difference, and the share of pixels that change their side of 0.5,
 on patches of colours at random; 0.062 and 0.087 at most were measured."""
 EAGER = Arithmetic(precision="float32", engine="eager")
+FOLDED = Arithmetic(precision="float32", engine="folded")
 OPENVINO = Arithmetic(precision="float32", engine="openvino")
 
 
@@ -307,3 +310,30 @@ def test_candidates_begin_with_the_reference() -> None:
         "float32 openvino",
         "int8 openvino",
     ]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("arithmetic", [EAGER, FOLDED, replace(FOLDED, precision="bf16")], ids=str)
+def test_a_gpu_is_not_waited_for(setting: Setting, arithmetic: Arithmetic) -> None:
+    runner = make_runner(WholeNetwork(_network(setting)), arithmetic, device=GPU)
+    with pretended_gpu() as waits:
+        found = runner(torch.zeros(2, 64, 64, 3, dtype=torch.uint8, device=GPU))
+    assert waits == []
+    assert all((each.device, each.dtype) == (GPU, torch.float32) for each in found)
+
+
+def test_both_pieces_of_a_cascade_do_not_wait_for_a_gpu() -> None:
+    network, arithmetic = _network("resnet34_linear"), Arithmetic(precision="bf16", engine="folded")
+    first = make_runner(FirstBlock(network, with_features=True), arithmetic, device=GPU)
+    later = make_runner(LaterBlocks(network), arithmetic, device=GPU)
+    with pretended_gpu() as waits:
+        _, *features = first(torch.zeros(2, 64, 64, 3, dtype=torch.uint8, device=GPU))
+        (final,) = later(*features)
+    assert (waits, tuple(final.shape)) == ([], (2, 64, 64))
+
+
+def test_no_graphs_that_belong_to_a_thread_are_captured_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch, "compile", lambda module, **how: asked.append(how) or module)
+    engines._compiled(torch.nn.Identity(), torch.device("cuda"))
+    assert asked == [{"dynamic": False}]

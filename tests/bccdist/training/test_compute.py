@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bccdist.configuration import ComputeConfig, Setting, TrainConfig
+from bccdist.configuration import ComputeConfig, Setting, Switch, TrainConfig
 from bccdist.errors import ConfigurationError
 from bccdist.networks import unet
 from bccdist.networks.unet import DeeplySupervisedUNet, upsample, upsample_by_matrices
+from bccdist.training import compute as compute_module
 from bccdist.training.compute import (
     Compute,
     autocast,
@@ -75,6 +76,25 @@ class Impossible(NamedTuple):
 def test_what_a_cpu_cannot_do_is_refused(case: Impossible) -> None:
     with pytest.raises(ConfigurationError, match=case.says):
         _resolved(case.config)
+
+
+@pytest.mark.parametrize(
+    ("asked", "world_size", "says"),
+    [
+        ("auto", 2, "eager (SyncBN is not compiled)"),
+        ("on", 2, "compiled"),
+        ("off", 2, "eager"),
+        ("auto", 1, "compiled"),
+    ],
+)
+def test_batch_statistics_of_all_ranks_are_not_compiled_unasked(
+    asked: Switch, world_size: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute_module, "cannot_compile", lambda _: None)
+    config = ComputeConfig(precision="float32", compile=asked, sync_batch_norm=True)
+    found = resolve_compute(config, torch.device("cuda"), world_size=world_size)
+    assert f" {says} channels-last" in str(found)
+    assert found.sync_batch_norm == (world_size == 2)
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,46 @@ def test_a_first_rank_that_never_comes_is_an_error(tmp_path: Path, monkeypatch: 
         pass
 
 
+class _Store(dict[str, bytes]):
+    """What ranks tell each other."""
+
+    def set(self, name: str, text: str) -> None:
+        self[name] = text.encode()
+
+
+@pytest.mark.parametrize("gpus", [("A", "B"), ("A", "B", "C", "D")])
+def test_ranks_on_gpus_of_their_own_are_let_through(gpus: tuple[str, ...]) -> None:
+    store = _store_of(gpus)
+    for rank, gpu in enumerate(gpus):
+        distributed._refuse_shared_gpus(store, replace(TWO, rank=rank, world_size=len(gpus)), gpu)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "says"),
+    [
+        (("A", "A"), r"a GPU for each of 2 ranks, got ranks 0, 1 on .*: A: start fewer ranks"),
+        (("A", "B", "C", "B"), r"a GPU for each of 4 ranks, got ranks 1, 3 on .*: B: start fewer ranks"),
+    ],
+)
+def test_ranks_that_share_a_gpu_are_named(gpus: tuple[str, ...], says: str) -> None:
+    ranks = replace(TWO, world_size=len(gpus))
+    with pytest.raises(DistributedError, match=says):
+        distributed._refuse_shared_gpus(_store_of(gpus), ranks, gpus[0])
+
+
+def _store_of(gpus: tuple[str, ...]) -> Any:
+    return _Store({f"gpu-{rank}": f"{socket.gethostname()}: {gpu}".encode() for rank, gpu in enumerate(gpus)})
+
+
+def test_nccl_is_told_which_gpu_is_this_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(distributed, "_meet", lambda *_: _store_of(("A", "B")))
+    monkeypatch.setattr(distributed, "_name_of_gpu", lambda _: "B")
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: told.update(backend=backend, **how))
+    with process_group(replace(TWO, rank=1), tmp_path, torch.device("cuda", 1)):
+        assert (told["backend"], told["device_id"], told["rank"]) == ("nccl", torch.device("cuda", 1), 1)
+
+
 def _closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

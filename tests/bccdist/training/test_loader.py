@@ -118,3 +118,25 @@ def test_no_thread_and_no_setting_is_left_behind() -> None:
         assert threading.active_count() > before[0]
         assert cv2.getNumThreads() == 1
     assert (threading.active_count(), cv2.getNumThreads()) == before
+
+
+def test_what_goes_to_a_gpu_lies_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[tuple[int, ...]] = []
+    empty = torch.empty
+
+    def noted(*size: int, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory
+        pinned.append(size)
+        return empty(*size, dtype=dtype)
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tuple(tensor.shape))
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", noted)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    (batch,) = _all(NumberedPatches(with_changes=True), _draws(2), 0)
+    assert batch.changes is not None
+    assert pinned == [(2, 512, 512, 3), (2, 512, 512), *(tuple(each.shape) for each in batch.changes)]
