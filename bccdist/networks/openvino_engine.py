@@ -150,21 +150,36 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
     _openvino()
     import nncf
     from nncf.quantization.advanced_parameters import OverflowFix
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     inputs = [tuple(each.numpy() for each in sample) for sample in samples]
     model = _converted(folded(module), _corner([torch.from_numpy(array) for array in inputs[0]]))
-    # Weights use half of their range, because a processor without VNNI adds two products in 16 bits.
-    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE)
+    advanced = nncf.AdvancedQuantizationParameters(
+        # Weights use half of their range, because a processor without VNNI adds two products in 16 bits.
+        overflow_fix=OverflowFix.ENABLE,
+        # What any sample holds is kept; by default the samples' largest values are averaged and half of them clipped.
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+    )
     with _quiet():
         quantised = nncf.quantize(
             model,
             nncf.Dataset(inputs, list),
             subset_size=len(inputs),
             preset=nncf.QuantizationPreset.PERFORMANCE,
+            # Layer after layer on what the int8 layers before it give, instead of each by itself.
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=_first_and_last(model), validate=False),
             advanced_parameters=advanced,
         )
     _rename_by_place(quantised)
     _save(quantised, path)
+
+
+def _first_and_last(model: Any) -> list[str]:
+    """The convolutions that see colours or give scores, which stay in float32: names of a model's operations."""
+    convolutions = [each for each in model.get_ordered_ops() if each.get_type_name() == "Convolution"]
+    kernels = [(each.get_friendly_name(), each.input(1).get_partial_shape().to_shape()) for each in convolutions]
+    return [name for name, (scores, channels, *size) in kernels if channels == 3 or (scores, *size) == (2, 1, 1)]
 
 
 def write_float_model(module: nn.Module, sample: Tensor, path: Path, *, names: tuple[str, str], facts: str) -> None:

@@ -2,10 +2,12 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -209,6 +211,74 @@ def test_int8_is_near_float32_and_made_the_same_twice(tmp_path: Path) -> None:
             assert float(((found > 0.5) != (exact > 0.5)).float().mean()) < INT8_CROSSING
     with pytest.raises(ConfigurationError, match=r"none\.xml: no int8 model there"):
         make_runner(module, int8, device=CPU, int8_file=tmp_path / "none.xml")
+
+
+_DIGEST = """
+import hashlib, sys, torch
+from pathlib import Path
+from bccdist.heatmaps.stitching import to_steps
+from bccdist.networks.openvino_engine import OpenVinoRunner
+from bccdist.speedups.probes import probe_patches
+
+for num_threads in map(int, sys.argv[2:]):
+    torch.set_num_threads(num_threads)
+    found = OpenVinoRunner(Path(sys.argv[1]))(probe_patches())
+    print(hashlib.sha256(b"".join(to_steps(each).numpy().tobytes() for each in found)).hexdigest(), file=sys.stderr)
+"""
+
+
+class _Saturating(torch.nn.Module):
+    """Sums of many large products of one sign, which a processor without VNNI clips where weights fill 8 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = torch.nn.ModuleList([torch.nn.Conv2d(each, 16, 3, padding=1) for each in (3, 16, 16)])
+        for convolution in self.convolutions:
+            torch.nn.init.uniform_(convolution.weight, 0.9 / 256, 1.0 / 256)  # type: ignore[arg-type]
+
+    def forward(self, patches_NPP3: Tensor) -> tuple[Tensor, ...]:
+        x_NCHW = patches_NPP3.float().permute(0, 3, 1, 2)
+        for convolution in self.convolutions:
+            x_NCHW = convolution(x_NCHW).relu()
+        return (x_NCHW.mean(dim=1) / 16,)
+
+
+def _heatmaps_under(limit: str, model: Path, *num_threads: int) -> tuple[str, set[str]]:
+    """The instructions that oneDNN says it uses, and the digests of the heatmaps, with at most those of `limit`."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit, "ONEDNN_VERBOSE": "check"}
+    command = [sys.executable, "-c", _DIGEST, str(model), *map(str, num_threads)]
+    told = subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[3], capture_output=True)
+    isa = "".join(set(re.findall(r",isa:(.*)", told.stdout.decode())))
+    digests = re.findall(r"^[0-9a-f]{64}$", told.stderr.decode(), flags=re.MULTILINE)
+    assert len(digests) == len(num_threads), told.stderr.decode()
+    return isa, set(digests)
+
+
+@pytest.mark.slow
+def test_int8_gives_the_same_heatmap_with_all_instructions_and_numbers_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a weight had its whole range, a processor without VNNI would clip sums, which shows that limits limit."""
+    module, samples = WholeNetwork(_trained_network()), [(patch[None],) for patch in _patches(8, 128)]
+    make_int8_model(module, samples, tmp_path / "halved.xml")
+    limits = ("AVX2", "AVX512_CORE", "ALL")
+    found = {limit: _heatmaps_under(limit, tmp_path / "halved.xml", 1, 2, 3) for limit in limits}
+    assert found["AVX2"][0] == "Intel AVX2"
+    (digest,) = set.union(*(digests for _, digests in found.values()))
+    assert digest
+    if "DL Boost" not in found["ALL"][0]:
+        pytest.skip(f"halved weights agree; whole ones were not compared, as this processor has no VNNI: {found}")
+    assert "DL Boost" not in found["AVX512_CORE"][0]
+    # It is imported after what keeps it from reporting its use.
+    from nncf.quantization import advanced_parameters
+
+    make_int8_model(_Saturating(), samples, tmp_path / "halved.xml")
+    whole = SimpleNamespace(ENABLE=advanced_parameters.OverflowFix.DISABLE)
+    monkeypatch.setattr(advanced_parameters, "OverflowFix", whole)
+    make_int8_model(_Saturating(), samples, tmp_path / "whole.xml")
+    for name, num_found in (("halved", 1), ("whole", 2)):
+        each = [_heatmaps_under(limit, tmp_path / f"{name}.xml", 1)[1] for limit in ("AVX512_CORE", "ALL")]
+        assert len(set.union(*each)) == num_found
 
 
 class _TellsWhetherFloat32IsExact(torch.nn.Module):
