@@ -43,6 +43,7 @@ def run_stage(
     slide_ids: Sequence[str],
     paths: StudyPaths,
     *,
+    slides_csv: Path,
     num_workers: int | None = None,
 ) -> None:
     """Do a stage's work on some slides, and tell a line for each.
@@ -52,6 +53,7 @@ def run_stage(
         setup: called once in each worker; what it returns takes a slide_id, does the work, and says what was done.
         slide_ids: which slides.
         paths: of the study.
+        slides_csv: the file that names the slides, and where they are taken out.
         num_workers: see `run_each`.
 
     Raises:
@@ -77,10 +79,22 @@ def run_stage(
             LOG.log(level, f"slide {number}/{len(ordered)} {slide_id}: {text}")
     if failures:
         listed = "\n".join(f"  - {slide_id}: {failures[slide_id]}" for slide_id in slide_ids if slide_id in failures)
+        num_done = len(ordered) - len(failures)
+        others = f"The other {num_done} are done." if num_done else "None is done."
         raise StageFailedError(
-            f"{stage}: {len(failures)} of {len(ordered)} slide(s) failed:\n{listed}\n"
-            "The others are done. Mend these, or take them out of slides.csv, and run the stage again."
+            f"{stage}: {len(failures)} of {len(ordered)} slide(s) failed:\n{listed}\n{others} "
+            f"{advice_on_slides(slides_csv, is_cohort=paths.model.exists())}"
         )
+
+
+def advice_on_slides(slides_csv: Path, *, is_cohort: bool) -> str:
+    """What to do about slides that fail, with the file that is read."""
+    # A cohort keeps a table of its own, to which a table that is given again adds what it names.
+    too = ", and out of a table that --slides gives" if is_cohort else ""
+    return (
+        f"Mend these, set in {slides_csv} what their files lack (mpp), or take their rows out of it{too}; then launch "
+        "again."
+    )
 
 
 def _noting(stage: str, setup: Callable[[], SlideWork], row: Callable[[str], Path]) -> SlideWork:

@@ -7,6 +7,7 @@ to it.
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -191,16 +192,14 @@ def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:
 
 
 def changed_slides(paths: StudyPaths, manifest: Manifest) -> list[str]:
-    """Slides from which something was made and whose file is another one now, or is not named any more."""
+    """Slides of the manifest from which something was made and whose file is another one now."""
     named = {slide.slide_id: slide for slide in manifest.slides}
     changed = []
     for slide_id, fingerprint in _known_fingerprints(paths):
-        try:
-            is_same = slide_id in named and fingerprint_of_file(named[slide_id].path) == fingerprint
-        except FileNotFoundError:  # gone: what was made of it is all that there is
-            continue
-        if not is_same:
-            changed.append(slide_id)
+        # One that is not named any more is no part of it; one that has gone left what was made of it.
+        with suppress(FileNotFoundError):
+            if slide_id in named and fingerprint_of_file(named[slide_id].path) != fingerprint:
+                changed.append(slide_id)
     return changed
 
 

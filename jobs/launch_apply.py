@@ -17,9 +17,10 @@ from bccdist.errors import BccdistError
 from bccdist.files import as_given
 from bccdist.log import LOG
 from bccdist.models.cohort import lacks_of_model, require_place_for, unpack_model
-from bccdist.models.cohort_slides import CohortSlides, Look, look_at, slides_of_cohort
+from bccdist.models.cohort_slides import CohortSlides, Look, is_table, look_at, slides_of_cohort
 from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
 from bccdist.processes import num_cores
+from bccdist.slide_runner import advice_on_slides
 from bccdist.speedups.machine import cpu_here, why_unsuited
 from bccdist.speedups.record import MEASURE_HERE, machine_in
 from bccdist.stages.table import TABLES, TEST_HEATMAPS
@@ -62,7 +63,7 @@ def launch_apply(arguments: ApplyArguments) -> None:
     lacks = [
         *lacks_of_model(model),
         *_lacks_of_config(model, arguments.config, launch.cluster),
-        *_lacks_of_slides(found, look),
+        *_lacks_of_slides(found, look, arguments.slides),
     ]
     if launch.only_missing and found.changed:
         # It asks for files alone: verdicts of other um/px or boxes would stand.
@@ -112,16 +113,20 @@ def _lacks_of_speedups(model: ModelFile, cluster: ClusterConfig) -> Iterator[str
             yield f"{model.path}: no speed-up record in it suits this machine ({told}): {MEASURE_HERE}"
 
 
-def _lacks_of_slides(found: CohortSlides, look: Look) -> Iterator[str]:
+def _where_set(source: Path) -> str:
+    """Which table takes what the files of slides lack; where nothing is launched a cohort keeps none of them."""
+    if is_table(source):
+        return f"in {source}"
+    return f"in a slides.csv, given as --slides: `python jobs/make_manifest.py {source} --out FOLDER` begins one"
+
+
+def _lacks_of_slides(found: CohortSlides, look: Look, source: Path) -> Iterator[str]:
     """Slides fail one by one; only where none of the new ones can be used there is nothing to launch for."""
     if found.new and not look.num_usable and not look.num_unseen:
         yield from (f"slide {slide_id}: {reason}" for slide_id, reason in list(look.unusable.items())[:_MOST_NAMED])
         if len(look.unusable) > _MOST_NAMED:
             yield f"... and {len(look.unusable) - _MOST_NAMED} more: none of the new slides can be used"
-        yield (
-            "a slides.csv, given as --slides, may say what the files do not; "
-            "`python jobs/make_manifest.py SLIDES --out FOLDER` begins one"
-        )
+        yield f"what the files do not say, such as mpp, is set {_where_set(source)}"
 
 
 def _tell(model: ModelFile, config: InferConfig, found: CohortSlides, look: Look) -> None:
@@ -139,6 +144,8 @@ def _tell(model: ModelFile, config: InferConfig, found: CohortSlides, look: Look
             LOG.warning(f"slide {slide_id} will fail: {reason}")
         if len(look.unusable) > _MOST_NAMED:
             LOG.warning(f"{len(look.unusable) - _MOST_NAMED} more slides will fail, each with its reason")
+        if look.unusable:
+            LOG.warning(advice_on_slides(found.manifest.path, is_cohort=True))
     if look.num_unseen:
         LOG.warning(f"{look.num_unseen} slides could not be opened in time to say before whether they can be used")
 

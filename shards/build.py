@@ -59,7 +59,7 @@ def build_slides(
     study = StudyPaths(study_root)
     claim_config(study.shards.config, config)
     setup = partial(open_builder, manifest, study.shards, config)
-    run_stage(STAGE, setup, slide_ids, study, num_workers=num_workers)
+    run_stage(STAGE, setup, slide_ids, study, slides_csv=manifest_path, num_workers=num_workers)
 
 
 def open_builder(manifest: Manifest, paths: ShardSetPaths, config: ShardConfig) -> SlideWork:

@@ -79,6 +79,22 @@ class Evidence:
         """
         return self.manifest if path is None else read_manifest(path, files_must_exist=False)
 
+    @property
+    def known_manifest(self) -> Manifest | None:
+        """The manifest, or None where a ledger lies in a folder that is no study."""
+        return self.manifest if self.paths.study.exists() else None
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The slides of the manifest, by their ids."""
+        return frozenset(slide.slide_id for slide in self.manifest.slides)
+
+    @property
+    def no_longer_named(self) -> list[str]:
+        """Slides with ledger rows that the manifest does not name any more, so that no table has them."""
+        made = {path.stem for path in self.paths.ledger.rglob("*.parquet")}
+        return sorted(made - self.named)
+
     @cached_property
     def without_paths(self) -> WithoutPaths:
         """Takes names of files and folders out of a text that leaves the laboratory.
@@ -121,8 +137,7 @@ class Evidence:
         Raises:
             LedgerError: there is none yet.
         """
-        manifest = self.manifest if self.paths.study.exists() else None
-        return load_ledger(self.paths, manifest)
+        return load_ledger(self.paths, self.known_manifest)
 
     @cached_property
     def sections_in_ledger(self) -> dict[SectionKey, SectionRecord]:

@@ -86,9 +86,10 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def failures(paths: StudyPaths) -> pd.DataFrame:
-    """Slides that a stage could not process: stage, slide, reason."""
-    rows = [(path.parent.name, path.stem, read_reason(path)) for path in sorted(paths.failures.rglob("*.json"))]
+def failures(study: Evidence) -> pd.DataFrame:
+    """Slides of the manifest that a stage could not process: stage, slide, reason."""
+    noted = [path for path in sorted(study.paths.failures.rglob("*.json")) if path.stem in study.named]
+    rows = [(path.parent.name, path.stem, read_reason(path)) for path in noted]
     return pd.DataFrame(rows, columns=["stage", "slide", "reason"])
 
 

@@ -82,7 +82,7 @@ def _ledger(study: Evidence) -> pa.Table:
 def _of_choice(
     study: Evidence, manifest: Manifest, choice: Choice, verdicts: pd.DataFrame
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one chosen model: the manifest's slides in its order, then those that it does not name any more."""
+    """The rows of one chosen model: the manifest's slides in its order, then those whose rows are of another part."""
     by_slide = {str(slide_id): mine for slide_id, mine in verdicts.groupby("slide_id", sort=False)}
     for part in PARTS:
         for record in manifest.slides_of([part]):

@@ -115,9 +115,14 @@ def _choice_warnings(study: PageContent) -> Iterator[str]:
 
 def _missing_warnings(study: PageContent) -> Iterator[str]:
     """The slides that are in no result, by name, and why."""
-    failed = failures(study.paths)
+    failed = failures(study.evidence)
     if len(failed):
         yield f"Failed and not in the results: {len(failed)} (see Provenance)."
+    if left_out := study.evidence.no_longer_named:
+        yield (
+            f"{len(left_out)} slide(s) are not named in slides.csv any more and left out: "
+            f"{first_of(left_out, _MOST_FAILURES)}."
+        )
     slides = study.slides()
     for state, text in (
         (SlideState.NOT_THERE, "not in the results, as nothing was made of them"),

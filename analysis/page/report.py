@@ -19,7 +19,7 @@ from analysis.page.content import PageContent, spoken
 from analysis.page.errors import errors_section
 from analysis.page.findings import list_section, nearest_section, overlays_section, slides_section, time_section
 from analysis.page.overview import overview_section
-from analysis.page.summary import Made, fault, make_tables, require_no_fault
+from analysis.page.summary import Made, fault, faults_of, make_tables, require_no_fault
 from analysis.specs import SPECS
 from analysis.tables.learning_curves import write_learning_curves
 from bccdist.configuration import phantom_warning
@@ -46,7 +46,7 @@ def write_report(study: Evidence, setting: str | None = None) -> Path:
     """
     tables = make_tables(study)
     page, faults = build_report(study, setting, tables=tables)
-    require_no_fault({**tables, **faults})
+    require_no_fault(faults_of({**tables, **faults}))
     return page
 
 
@@ -176,7 +176,7 @@ def _margins_section(study: PageContent) -> Section:
 def _provenance_section(study: PageContent) -> Section:
     paths = study.paths
     not_made = [[name, each.reason] for name, each in study.tables.items() if isinstance(each, NotMade)]
-    failed = failures(paths)
+    failed = failures(study.evidence)
     took, notes = costs(paths)
     # A cohort has no runs: what its model says of itself stands above.
     is_cohort, choices = study.evidence.is_cohort, study.evidence.choices

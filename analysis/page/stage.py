@@ -7,16 +7,17 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NotMade, Table
 from analysis.outlines.qupath import write_regions
 from analysis.page.report import build_report
-from analysis.page.summary import print_tables, require_no_fault
+from analysis.page.summary import faults_of, print_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
-from bccdist.errors import BccdistError, NothingToShowError
+from bccdist.errors import BccdistError, NothingToShowError, first_of
 from bccdist.failures import read_reason
 from bccdist.parts import Part
 from bccdist.sections.origins import keep_origin, origin_now
 
 DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose heatmaps of the chosen epoch are there by now."""
+_MOST_NAMED = 5
 
 
 def write_tables(study_root: Path, manifest_path: Path) -> None:
@@ -27,20 +28,33 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     """
     study = Evidence(study_root)
     paths = study.paths
-    origin = origin_now(paths)
+    origin = origin_now(paths, study.known_manifest)
     made: dict[str, Table | NotMade] = print_tables(study)
-    for failure in sorted(paths.failures.rglob("*.json")):
-        print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
+    _tell_left_out(study)
     made |= print_tables(study, in_summary("with pictures"))
     # A slide that cannot be drawn costs neither the figures nor the report, which names it.
     made |= _of_slides("overlays", lambda: draw_overlays(study, manifest_path, DRAWN_PARTS))
     if paths.model.exists():  # a cohort's are looked at in QuPath; a study's are made where they are asked for
         made |= _of_slides("regions", lambda: write_regions(study, manifest_path))
-    report, faults = build_report(study, tables=made)
+    report, of_page = build_report(study, tables=made)
     print(f"report {report}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}\noverlay pictures in {paths.overlays}")
-    keep_origin(paths.tables_origin, origin, made=paths.selection)
-    require_no_fault({**made, **faults})
+    faults = faults_of({**made, **of_page})
+    told = {name: study.without_paths(reason) for name, reason in faults.items()}
+    keep_origin(paths.tables_origin, origin, made=paths.selection, faults=told)
+    require_no_fault(faults)
+
+
+def _tell_left_out(study: Evidence) -> None:
+    """Print which slides are in no table, and why."""
+    for failure in sorted(study.paths.failures.rglob("*.json")):
+        if failure.stem in study.named:
+            print(f"NOT IN THE TABLES: {failure.stem} failed in {failure.parent.name}: {read_reason(failure)}")
+    if left_out := study.no_longer_named:
+        print(
+            f"NOT IN THE TABLES: {len(left_out)} slide(s) that {study.manifest.path} does not name any more: "
+            f"{first_of(left_out, _MOST_NAMED)}"
+        )
 
 
 def _of_slides(name: str, make: Callable[[], object]) -> dict[str, NotMade]:

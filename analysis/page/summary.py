@@ -63,17 +63,20 @@ def _remove_files_of_before(name: str, study: Evidence) -> None:
             path.unlink()
 
 
-def require_no_fault(made: Made) -> None:
+def faults_of(made: Made) -> dict[str, str]:
+    """What went wrong, by the name of the table or picture; what has nothing to show is no fault."""
+    return {name: each.reason for name, each in made.items() if isinstance(each, NotMade) and each.is_fault}
+
+
+def require_no_fault(faults: Mapping[str, str]) -> None:
     """Say at the end what went wrong.
 
     Raises:
-        StageFailedError: something did; what has nothing to show is no fault.
+        StageFailedError: something did.
     """
-    faults = [
-        f"  - {name}: {each.reason}" for name, each in made.items() if isinstance(each, NotMade) and each.is_fault
-    ]
     if faults:
-        raise StageFailedError("\n".join([f"{len(faults)} not made, all else is:", *faults]))
+        listed = [f"  - {name}: {reason}" for name, reason in faults.items()]
+        raise StageFailedError("\n".join([f"{len(faults)} not made, all else is:", *listed]))
 
 
 def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | NotMade]:
@@ -100,4 +103,4 @@ def write_summary(study: Evidence, *, pictures: bool = False) -> None:
         StageFailedError: something is wrong with a table, such as a damaged file; all others are made.
     """
     specs = [*in_summary("always"), *(in_summary("with pictures") if pictures else [])]
-    require_no_fault(print_tables(study, specs))
+    require_no_fault(faults_of(print_tables(study, specs)))

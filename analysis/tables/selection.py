@@ -28,6 +28,7 @@ from bccdist.paths import RunPaths, StudyPaths
 from bccdist.sections.origins import keep_origin, origin_now
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of, sections_in
 from bccdist.sections.verdicts import has_tumor, region_area_um2
+from bccdist.study import manifest_of_study
 from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs
 
 SELECTION_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2)
@@ -59,8 +60,9 @@ def select_thresholds(
     paths = StudyPaths(study_root)
     if paths.model.exists():
         raise ConfigurationError(f"{study_root} is a cohort: its epoch, t_p and t_A came with its model and stay so")
-    origin = origin_now(paths)
-    rows = rows_of(load_ledger(paths), SELECTION_PARTS, final_only=True)
+    manifest = manifest_of_study(study_root) if paths.study.exists() else None
+    origin = origin_now(paths, manifest)
+    rows = rows_of(load_ledger(paths, manifest), SELECTION_PARTS, final_only=True)
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
     write_frame(paths.selection, selection, "selection")

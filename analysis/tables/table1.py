@@ -11,6 +11,10 @@ from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest
 from bccdist.slides.part_totals import totals_of
 
+_COUNTS = {"Tumor sections": "num_tumor", "Normal sections": "num_normal", "without label": "num_unlabelled"}
+_UNLABELLED = "unlabelled"
+"""Where sections.csv has no section of a part: 0 would be read as none on its slides."""
+
 
 def build_table1(manifest: Manifest) -> Table:
     """The table, one row a part that has slides."""
@@ -26,13 +30,22 @@ def build_table1(manifest: Manifest) -> Table:
                 "part": frame["part"],
                 "slides": frame["num_slides"].map("{:,}".format),
                 "with annotations": frame["num_annotated"].map("{:,}".format),
-                "Tumor sections": frame["num_tumor"].map("{:,}".format),
-                "Normal sections": frame["num_normal"].map("{:,}".format),
-                "without label": frame["num_unlabelled"].map("{:,}".format),
+                **{
+                    heading: [
+                        f"{num:,}" if is_known else _UNLABELLED
+                        for num, is_known in zip(frame[name], _has_sections(frame), strict=True)
+                    ]
+                    for heading, name in _COUNTS.items()
+                },
             }
         ),
         notes=notes if num_without else (),
     )
+
+
+def _has_sections(frame: pd.DataFrame) -> pd.Series:
+    """Whether sections.csv says anything of a part's slides; where it does not, no count of labels is known."""
+    return frame["num_slides_without_sections"] < frame["num_slides"]
 
 
 def _row(manifest: Manifest, part: Part) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from bccdist.configuration import CELL_PX, phantom_warning, pixel_px
@@ -21,8 +22,10 @@ BoxLike = Box | Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HeatmapArray:
-    """Pixels of one output of a slide, and where they lie on it; numpy takes it as an array.
+class HeatmapArray(NDArrayOperatorsMixin):
+    """Pixels of one output of a slide, and where they lie on it; it is used like the array of its values.
+
+    Operators, functions of numpy, indices and methods give plain arrays, which do not know where they lie.
 
     Attributes:
         values: 255 times the probability of Tumor, uint8 [h, w].
@@ -56,6 +59,29 @@ class HeatmapArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The values, as numpy asks for them."""
         return np.array(self.values, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """What numpy's function gives for the values; operators such as `>` and `+` come here, too."""
+        plain = (each.values if isinstance(each, HeatmapArray) else each for each in inputs)
+        return getattr(function, method)(*plain, **options)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Some of the values."""
+        return self.values[index]
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+    def __bool__(self) -> bool:
+        """As numpy has it: of several values it is not known, which is an error."""
+        return bool(self.values)
+
+    def __getattr__(self, name: str) -> Any:
+        """What an array has beside that, such as `max`, `mean`, `ndim` and `T`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.values, name)
 
     def __repr__(self) -> str:
         """What it is, without its pixels."""

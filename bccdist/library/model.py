@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -115,10 +115,12 @@ class Model:
         precision: Literal["auto"] | Precision | None = None,
         inference: InferConfig | None = None,
         progress: bool | Told = True,
+        failures: MutableMapping[str, str] | None = None,
     ) -> "Iterator[Found]":
         """Predict slides one after the other; each result comes as soon as it is there.
 
-        A slide that fails is told at once and costs no other: the error that names all of them comes at the end.
+        A slide that fails is told at once and costs no other. The error that names all of them comes at the end,
+        where `list(...)` loses the others: with `failures` they are written there, and there is no error.
 
         Args:
             slides: the slides' files; or by slide_id, where files of several folders have one name.
@@ -126,11 +128,12 @@ class Model:
             precision: of the network.
             inference: how.
             progress: whether a line tells how far it is.
+            failures: takes why a slide failed, by slide_id.
 
         Raises:
             ConfigurationError: two slides have one name, or something that is asked for is not possible.
             ModelError: the model is closed, or does not fit.
-            StageFailedError: at the end, some slides failed; it says which and why.
+            StageFailedError: at the end, some slides failed and `failures` was not given; it says which and why.
         """
         self._require_open()
         if isinstance(slides, str | os.PathLike):
@@ -141,10 +144,12 @@ class Model:
             raise ConfigurationError(_double_names([Path(path) for _, path in given]))
         config = self._config(precision, inference)
         wish = _Wish(out=_folder(out), config=config, told=_told(progress), num_slides=len(paths))
-        return self._predict_each(paths, wish)
+        return self._predict_each(paths, wish, failures)
 
-    def _predict_each(self, paths: Mapping[str, Path], wish: _Wish) -> "Iterator[Found]":
-        failures = {}
+    def _predict_each(
+        self, paths: Mapping[str, Path], wish: _Wish, kept: MutableMapping[str, str] | None
+    ) -> "Iterator[Found]":
+        failures: MutableMapping[str, str] = {} if kept is None else kept
         # What stops all slides comes before the first.
         self._network(wish.config)
         for number, (slide_id, path) in enumerate(paths.items(), start=1):
@@ -155,9 +160,10 @@ class Model:
                 LOG.error(f"slide {slide_id}: FAILED: {error}")
                 continue
             yield found
-        if failures:
+        if failures and kept is None:
             listed = "\n".join(f"  - {slide_id}: {reason}" for slide_id, reason in failures.items())
-            raise StageFailedError(f"{len(failures)} of {len(paths)} slide(s) failed, the others are done:\n{listed}")
+            done = ", the others are done" if len(failures) < len(paths) else ""
+            raise StageFailedError(f"{len(failures)} of {len(paths)} slide(s) failed{done}:\n{listed}")
 
     def _predict(self, record: "SlideRecord", wish: _Wish, number: int = 1) -> "Found":
         with self._turn:

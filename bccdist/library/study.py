@@ -110,7 +110,7 @@ class Study:
 
     @cached_property
     def _ledger(self) -> pa.Table:
-        return load_ledger(self._paths)
+        return load_ledger(self._paths, self.manifest)
 
     def __repr__(self) -> str:
         """What it is, in a line."""

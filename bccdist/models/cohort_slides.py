@@ -17,7 +17,7 @@ from bccdist.models.description import NetworkFacts
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.phantom.pyramid import SOFTWARE
-from bccdist.slides.finder import find_slides
+from bccdist.slides.finder import find_slides, is_slide
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.manifest_text import sections_csv, slides_csv
 from bccdist.slides.slide import Slide
@@ -79,13 +79,16 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
     path = root / "slides.csv"
     before = read_manifest(path, files_must_exist=False) if path.exists() else None
     known = {} if before is None else {slide.slide_id: slide for slide in before.slides}
-    if source.suffix.lower() in _TABLE_ENDINGS and source.is_file():
+    if is_table(source):
         given = read_manifest(source, all_in=Part.TEST)
         slides, notes = {slide.slide_id: slide for slide in given.slides}, (*given.warnings, *given.notes)
         sections, kinds = given.sections, _kinds_beside(source)
     else:
         found = find_slides(source)
-        slides, notes = _without_known(found.paths, known), found.notes
+        # A slide that is given by itself is meant, whatever became of it before.
+        taken_out = () if before is None or is_slide(source) else _taken_out(root, found.paths, known)
+        paths = {slide_id: place for slide_id, place in found.paths.items() if slide_id not in taken_out}
+        slides, notes = _without_known(paths, known), (*found.notes, *_told_out(taken_out, path))
         sections, kinds = (), None
     _refuse_others(known, slides)
     merged = Manifest(
@@ -102,6 +105,26 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
         kinds=kinds,
         changed=_changed_since_launch(merged),
     )
+
+
+def is_table(source: Path) -> bool:
+    """Whether `source` is a slides.csv, which says more of its slides than where they lie."""
+    return source.suffix.lower() in _TABLE_ENDINGS and source.is_file()
+
+
+def _taken_out(root: Path, found: Mapping[str, Path], known: Mapping[str, SlideRecord]) -> list[str]:
+    """Slides that the cohort worked on and whose rows somebody took out of its table since."""
+    paths = StudyPaths(root)
+    worked_on = {path.stem for folder in (paths.ledger, paths.failures) for path in folder.glob("**/*.*")}
+    return [slide_id for slide_id in found if slide_id in worked_on and slide_id not in known]
+
+
+def _told_out(slide_ids: Sequence[str], table: Path) -> Iterator[str]:
+    if slide_ids:
+        yield (
+            f"{len(slide_ids)} slide(s) were taken out of {table} and stay out: {first_of(slide_ids, _MOST_NAMED)}; "
+            "a slides.csv that names them, or the slide itself, as --slides takes them in again"
+        )
 
 
 def _changed_since_launch(manifest: Manifest) -> tuple[str, ...]:

@@ -90,6 +90,14 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         ModelError: it is missing, damaged, cut short, no model, or of a newer version.
     """
+    if path.is_dir():
+        held = next((each for each in (path / "model.bcc", path / "bcc.model") if each.is_file()), None)
+        advice = (
+            f"give {held}"
+            if held
+            else f"of a study `python jobs/pack_model.py {path} --out {path.name}.model` makes one"
+        )
+        raise ModelError(f"{path}: a folder, expected a model file; {advice}")
     if not path.is_file():
         raise ModelError(f"{path}: no model file there; `python jobs/pack_model.py STUDY --out {path.name}` makes one")
     with path.open("rb") as file:

@@ -4,57 +4,121 @@ Times of files tell it at once, and mean nothing in a copy that did not keep the
 content decides.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bccdist.errors import first_of
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.seals import name_of_content
+from bccdist.slides.manifest import Manifest
 
 Origin = dict[str, Any]
-"""As JSON: the ledger's folders by name, each with its time and the name of its content, and the labels' SHA-256."""
+"""As JSON: the ledger's folders by name, each with its time and the name of its content, the labels' SHA-256, the
+manifest's digest, and how many slides of which names each part has."""
+_MOST_NAMED = 3
 
 
-def origin_now(paths: StudyPaths) -> Origin:
+def origin_now(paths: StudyPaths, manifest: Manifest | None) -> Origin:
     """What would be made from now; asked before the ledger is read, so that no later row is taken for known."""
     folders = sorted(folder for folder in paths.ledger.glob("*/*") if folder.is_dir())
+    about = {} if manifest is None else {"manifest": manifest.digest, "slides": _slides_of(manifest)}
     return {
         "ledger": {
             _name(paths, folder): {"time_ns": folder.stat().st_mtime_ns, "content": _content(folder)}
             for folder in folders
         },
         "labels": _labels(paths),
+        **about,
     }
 
 
-def keep_origin(path: Path, origin: Origin, *, made: Path) -> None:
-    """Write what `made` was made from, once it is there."""
-    write_json(path, {**origin, "made": name_of_content(made)})
+def keep_origin(path: Path, origin: Origin, *, made: Path, faults: Mapping[str, str] | None = None) -> None:
+    """Write what `made` was made from, once it is there; and what could not be made of it, with the reasons."""
+    write_json(path, {**origin, "made": name_of_content(made), "faults": dict(faults or {})})
 
 
-def is_origin_of_today(
-    path: Path, paths: StudyPaths, *, made: Path, counts: Callable[[str, int], bool] = lambda *_: True
-) -> bool | None:
-    """Whether what `made` was made from is there as it was; None where a file of an older version does not say it.
+def faults_in(path: Path) -> dict[str, str]:
+    """What could not be made, by its name; nothing where an older version does not say it."""
+    return dict(read_json(path).get("faults", {})) if path.exists() else {}
+
+
+def changes_since(
+    path: Path,
+    paths: StudyPaths,
+    manifest: Manifest,
+    *,
+    made: Path,
+    parts: Collection[Part] = tuple(Part),
+    counts: Callable[[str, int], bool] = lambda *_: True,
+) -> str | None:
+    """What has changed since `made` was made, in a few words; empty where nothing has.
 
     Args:
-        path: where it was kept.
+        path: where it was kept what it was made from.
         paths: of the study.
+        manifest: of the study, as it is now.
         made: the file that it speaks of.
+        parts: whose slides it was made from; where those are not all, what else the manifest says does not count.
         counts: whether a setting's epoch is looked at.
+
+    Returns:
+        None where a file of an older version does not say what it was made from.
     """
     if not path.exists():
         return None
     origin = read_json(path)
-    if origin["made"] != name_of_content(made) or origin["labels"] != _labels(paths):
-        return False
     folders = {
         _name(paths, folder): folder
         for folder in paths.ledger.glob("*/*")
         if folder.is_dir() and counts(folder.parent.name, int(folder.name.removeprefix("epoch-")))
     }
-    return all(name in origin["ledger"] and _is_as(folder, origin["ledger"][name]) for name, folder in folders.items())
+    changed = [
+        name
+        for name, folder in folders.items()
+        if name not in origin["ledger"] or not _is_as(folder, origin["ledger"][name])
+    ]
+    reasons = [
+        *_changes_of_slides(origin, manifest, parts),
+        *([f"{made.name} is another one"] if origin["made"] != name_of_content(made) else []),
+        *([f"{paths.labels.name} has changed"] if origin["labels"] != _labels(paths) else []),
+        *([f"rows of {first_of(changed, _MOST_NAMED)} have changed"] if changed else []),
+    ]
+    return ", ".join(reasons)
+
+
+def _slides_of(manifest: Manifest) -> dict[str, Any]:
+    """How many slides each part has, and digests of their names and of what is said of their sections."""
+    names = {part: sorted(slide.slide_id for slide in manifest.slides_of([part])) for part in Part}
+    return {
+        part.value: {
+            "num": len(ids),
+            "names": digest_of(ids),
+            "sections": digest_of([repr(manifest.sections_of(slide_id)) for slide_id in ids]),
+        }
+        for part, ids in names.items()
+    }
+
+
+def _changes_of_slides(origin: Origin, manifest: Manifest, parts: Collection[Part]) -> Iterator[str]:
+    if "slides" not in origin:
+        return
+    is_told = False
+    for part, now in _slides_of(manifest).items():
+        before = origin["slides"][part]
+        if Part(part) not in parts or before == now:
+            continue
+        is_told = True
+        if before["num"] != now["num"]:
+            yield f"{manifest.path.name} names {now['num']} slides of {part}, and did name {before['num']}"
+        elif before["names"] == now["names"]:
+            yield f"labels or boxes of {part} in sections.csv have changed"
+        else:
+            yield f"{manifest.path.name} names other slides of {part} than before"
+    if not is_told and set(parts) == set(Part) and origin["manifest"] != manifest.digest:
+        yield f"what {manifest.path.name} or kinds.toml say has changed"
 
 
 def _is_as(folder: Path, before: dict[str, Any]) -> bool:

@@ -89,7 +89,8 @@ def _by_step(table: pa.Table, name: str) -> NDArray[Any]:
 def load_ledger(paths: StudyPaths, manifest: Manifest | None = None) -> pa.Table:
     """All rows of a study's ledger, with the labels of today (bccdist/sections/labels.py).
 
-    Where the folder of rows is there, they are gathered anew if one has changed.
+    Where the folder of rows is there, they are gathered anew if one has changed. Rows of slides that the manifest
+    does not name (any more) are left out: such a slide is no part of the study.
 
     Args:
         paths: of the study.
@@ -103,6 +104,9 @@ def load_ledger(paths: StudyPaths, manifest: Manifest | None = None) -> pa.Table
     table = ledger.merge(paths.ledger, paths.sections) if paths.ledger.is_dir() else ledger.read_rows(paths.sections)
     if manifest is None and paths.study.exists():
         manifest = manifest_of_study(paths.root)
+    if manifest is not None:
+        named = pa.array([slide.slide_id for slide in manifest.slides], pa.string())
+        table = table.filter(pc.is_in(table["slide_id"], named))
     return ledger_of_today(table, manifest, read_corrections(paths))
 
 

@@ -1,12 +1,13 @@
 """What a laboratory's own table says of slides: CSV or Excel, its columns under whatever names people give them."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 from bccdist.errors import ManifestError
+from bccdist.log import LOG
 from bccdist.slides.table_file import TableFile, likely_meant, read_table_file
 
 _WORKBOOKS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
@@ -35,7 +36,8 @@ def read_case_table(path: Path, *, known: Collection[str], sheet: str | None = N
         ManifestError: it cannot be read, or two of its columns would be the same one.
     """
     if not path.is_file():
-        raise ManifestError(f"{path} is not there; give a CSV or Excel file")
+        what = "is a folder, expected a file" if path.is_dir() else "is not there"
+        raise ManifestError(f"{path} {what}; give a CSV or Excel file")
     is_workbook = path.suffix.lower() in _WORKBOOKS
     table = _workbook(path, sheet) if is_workbook else read_table_file(path, expected=known)
     meant = [name if name in known else likely_meant(name, known) for name in table.header]
@@ -43,6 +45,12 @@ def read_case_table(path: Path, *, known: Collection[str], sheet: str | None = N
         columns = [name for name, column in zip(table.header, meant, strict=True) if column in twice]
         raise ManifestError(
             f"{path.name}: the columns {', '.join(columns)} would all be {twice[0]}; rename all but one"
+        )
+    LOG.info(_understood(path, table, meant))
+    if wrong := [line for line, texts in table.lines if len(texts) != len(table.header)]:
+        raise ManifestError(
+            f"{path.name}: line(s) {', '.join(map(str, wrong[:_MOST_NAMED]))} have not {len(table.header)} fields, as "
+            "the header has; a field with a separator in it needs quotes around it"
         )
     rows = [
         CaseRow(line=line, values={name: text for name, text in zip(meant, texts, strict=False) if name and text})
@@ -54,6 +62,19 @@ def read_case_table(path: Path, *, known: Collection[str], sheet: str | None = N
             f"{', '.join(sorted(known))}"
         )
     return rows
+
+
+def _understood(path: Path, table: TableFile, meant: Sequence[str | None]) -> str:
+    """A sentence on how the table was read: what separates its fields, and which column is taken for what."""
+    columns = [
+        name if name == column else f"{name!r} as {column}"
+        for name, column in zip(table.header, meant, strict=True)
+        if column
+    ]
+    unused = [repr(name) for name, column in zip(table.header, meant, strict=True) if name and not column]
+    fields = f"fields separated by {table.separator!r}, " if table.separator else ""
+    not_used = f"; not used: {', '.join(unused)}" if unused else ""
+    return f"{path.name}: {fields}columns {', '.join(columns) or 'none'}{not_used}"
 
 
 def _workbook(path: Path, sheet: str | None) -> TableFile:

@@ -64,6 +64,11 @@ def find_slides(source: Path) -> FoundSlides:
     return search.found()
 
 
+def is_slide(source: Path) -> bool:
+    """Whether `source` means one slide, and not the slides of a folder or a list."""
+    return not source.is_dir() and source.suffix.lower() not in _LIST_ENDINGS
+
+
 def slide_id_of(relative: Path) -> str:
     """The id of a slide by its path below the folder that was searched.
 

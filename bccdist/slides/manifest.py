@@ -15,6 +15,7 @@ import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -142,7 +143,9 @@ class Manifest:
             ManifestError: there is none.
         """
         if slide_id not in self._slide_by_id:
-            raise ManifestError(f"{self.path}: no slide {slide_id!r} among its {len(self.slides)} slides")
+            close = get_close_matches(slide_id, self._slide_by_id, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ManifestError(f"{self.path}: no slide {slide_id!r} among its {len(self.slides)} slides{meant}")
         return self._slide_by_id[slide_id]
 
     def sections_of(self, slide_id: str) -> list[SectionRecord]:
@@ -280,7 +283,7 @@ def _read_table(
     """The rows of a CSV file that are not blank; a file that is no CSV is one fault without rows."""
     if not path.is_file():
         wanted = "sections.csv" if required == _NEEDED_OF_SECTION else "slides.csv"
-        return _Table(faults=[f"{path} is not there; give the path of a {wanted}"])
+        return _Table(faults=[_no_table(path, wanted)])
     try:
         file = read_table_file(path, expected=known)
     except ManifestError as error:
@@ -289,6 +292,16 @@ def _read_table(
     if faults:
         return _Table(faults=faults)
     return _parse_lines(path.name, file, parse)
+
+
+def _no_table(path: Path, name: str) -> str:
+    """Why there is no table to read, and what to give instead."""
+    if not path.is_dir():
+        return f"{path} is not there; give the path of a {name}"
+    if (path / name).is_file():
+        return f"{path} is a folder, expected a table; give {path / name}"
+    makes = f"; `python jobs/make_manifest.py {path} --out FOLDER` makes one of the slides in it"
+    return f"{path} is a folder, expected a {name}{makes if name == 'slides.csv' else ''}"
 
 
 def _parse_lines(name: str, file: TableFile, parse: Callable[[dict[str, str]], Record]) -> _Table[Record]:

@@ -8,7 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -92,6 +92,8 @@ class TableFile:
     """Header and rows of a table, without blank rows and without the columns that are empty throughout."""
 
     header: list[str]
+    separator: str = ""
+    """What separates its fields; empty in a workbook."""
     lines: list[tuple[int, list[str]]]
     """The number of each row's last line in the file, and its fields; they may be more or fewer than the header's."""
 
@@ -108,7 +110,7 @@ def read_table_file(path: Path, *, expected: Collection[str]) -> TableFile:
             the file's name.
     """
     text = decoded(path)
-    separator, first_line = _separator_of(text, expected)
+    separator, first_line = _separator_of(text, expected, name=path.name)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     try:
         numbered = [(reader.line_num, [_cleaned(field) for field in fields]) for fields in reader]
@@ -120,7 +122,7 @@ def read_table_file(path: Path, *, expected: Collection[str]) -> TableFile:
     if not lines:
         return TableFile(header=[], lines=[])
     header = [" ".join(name.split()) for name in lines[0][1]]
-    return _without_empty_columns(TableFile(header=header, lines=lines[1:]))
+    return _without_empty_columns(TableFile(header=header, separator=separator, lines=lines[1:]))
 
 
 def _open_quote(text: str) -> str:
@@ -162,18 +164,31 @@ def _unmarked(data: bytes) -> str:
     return "utf-8"
 
 
-def _separator_of(text: str, expected: Collection[str]) -> tuple[str, int]:
-    """What separates fields, and after how many lines the header may begin."""
+def _separator_of(text: str, expected: Collection[str], *, name: str) -> tuple[str, int]:
+    """What separates fields, and after how many lines the header may begin.
+
+    Raises:
+        ManifestError: the header names as many columns by one separator as by another.
+    """
     first, *_ = text.splitlines() or [""]
     if said := _SEPARATOR_LINE.fullmatch(first):
         return said["separator"], 1
     header = next((line for line in text.splitlines() if line.strip()), "")
-
-    def num_known(separator: str) -> int:
-        names = {_letters_of(name) for name in header.split(separator)}
-        return sum(_letters_of(name) in names for name in expected)
-
-    return max(_SEPARATORS, key=num_known), 0  # the first of those that find as many
+    known = {
+        separator: sum(likely_meant(column, expected) is not None for column in header.split(separator))
+        for separator in _SEPARATORS
+    }
+    best = max(known, key=known.__getitem__)  # the first of those that find as many
+    others = [separator for separator in _SEPARATORS if separator in header and known[separator] == known[best] > 0]
+    if len(others) > 1:
+        raise ManifestError(
+            f"{name}: its header {header!r} may be separated by {' or '.join(map(repr, others))}; {_SAVE_AS}, or "
+            "write the line sep=; or sep=, above it"
+        )
+    if not known[best]:
+        # Of a header that nobody knows the message names the columns, so they have to be told apart.
+        best = max(_SEPARATORS, key=header.count)
+    return best, 0
 
 
 def _cleaned(field: str) -> str:
@@ -192,7 +207,9 @@ def _without_empty_columns(table: TableFile) -> TableFile:
         # A value below no name may be half of a field that was cut at a comma of its own: its row stays too long.
         return fields[:num_named] if len(fields) == num_all and not any(fields[num_named:]) else fields
 
-    return TableFile(header=table.header[:num_named], lines=[(number, kept(fields)) for number, fields in table.lines])
+    return replace(
+        table, header=table.header[:num_named], lines=[(number, kept(fields)) for number, fields in table.lines]
+    )
 
 
 def likely_meant(name: str, known: Iterable[str]) -> str | None:

@@ -45,7 +45,9 @@ def infer_slides(
     paths = StudyPaths(study_root)
     numbers = resolve_epochs(paths, setting, epochs) if isinstance(epochs, str) else epochs
     setup = partial(open_worker, manifest_path, slide_ids, study_root, setting, numbers, config)
-    run_stage(failures_name("infer", setting), setup, slide_ids, paths, num_workers=num_workers)
+    run_stage(
+        failures_name("infer", setting), setup, slide_ids, paths, slides_csv=manifest_path, num_workers=num_workers
+    )
 
 
 def open_worker(*arguments: Any) -> SlideWork:

@@ -18,7 +18,7 @@ from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.origins import is_origin_of_today
+from bccdist.sections.origins import changes_since, faults_in
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import resolve_epochs
 from bccdist.stages.stage import ProgressReader, Stage, StageProgress
@@ -27,6 +27,10 @@ from bccdist.stages.training_pace import read_run
 _MOST_TIMES = 1000
 """Files whose time is looked up for a pace; of more, so many are drawn at random."""
 _TABLES = ("table3", "table4", "table5")
+BY_TIMES = (
+    "by the times of files: rows are newer, and an older version did not note what it was made from; so is a copy "
+    "without times (cp -r without -p)"
+)
 _FileOf = Callable[[str], Path]
 """The file of a slide, by its slide_id."""
 
@@ -104,12 +108,12 @@ def _epochs_text(stage: Stage, paths: StudyPaths, numbers: Sequence[int]) -> str
     return f"{text} so far: training has not ended" if goes_on else text
 
 
-def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
+def selection_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:
     """The settings of the ledger whose epoch and thresholds are chosen.
 
     A choice is out of date, and so not done, once rows came into an epoch that is not the chosen one: those are of
     Validation. Rows of the chosen epoch tell nothing, they may be of Test. It is out of date, too, once training has
-    gone on.
+    gone on, or the manifest names other slides of Validation.
     """
     settings = _folders_in(paths.ledger)
     if not settings:
@@ -120,8 +124,10 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     for setting in settings:
         if setting not in chosen:
             words.append(f"{setting} not chosen")
-        elif setting in outdated or _have_rows_come(paths, setting, chosen[setting]):
-            words.append(f"{setting} epoch {chosen[setting]}, out of date")
+        elif reason := why_choice_is_outdated(
+            paths, manifest, setting, chosen[setting], has_gone_on=setting in outdated
+        ):
+            words.append(f"{setting} epoch {chosen[setting]}, out of date: {reason}")
             num_outdated += 1
         else:
             words.append(f"{setting} epoch {chosen[setting]}")
@@ -131,18 +137,25 @@ def selection_progress(_stage: Stage, paths: StudyPaths, _manifest: Manifest, _s
     )
 
 
-def _have_rows_come(paths: StudyPaths, setting: str, chosen: int) -> bool:
-    """Whether other epochs than the chosen one have other rows than the selection was made from."""
-    is_as_it_was = is_origin_of_today(
+def why_choice_is_outdated(
+    paths: StudyPaths, manifest: Manifest, setting: str, chosen: int, *, has_gone_on: bool
+) -> str:
+    """Why a setting's choice does not stand any more, in a few words; empty where it does."""
+    if has_gone_on:
+        return "training has gone on"
+    changes = changes_since(
         paths.selection_origin,
         paths,
+        manifest,
         made=paths.selection,
+        parts=(Part.VALIDATION_1, Part.VALIDATION_2),
         counts=lambda each, epoch: each == setting and epoch != chosen,
     )
-    if is_as_it_was is not None:
-        return not is_as_it_was
+    if changes is not None:
+        return changes
     others = [folder for epoch, folder in _epoch_folders(paths, setting).items() if epoch != chosen]
-    return any(folder.stat().st_mtime_ns > paths.selection.stat().st_mtime_ns for folder in others)
+    newest_ns = max((folder.stat().st_mtime_ns for folder in others), default=0)
+    return BY_TIMES if newest_ns > paths.selection.stat().st_mtime_ns else ""
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
@@ -158,48 +171,51 @@ def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
 
 
 def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:
-    """Whether the tables are made from the newest choice and rows, and every slide that has sections is drawn."""
+    """Whether the tables are made from the newest choice, rows and manifest, and every slide with sections is drawn.
+
+    What could not be made counts as a failure, by the name of the table or picture.
+    """
     made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
     if not made or not paths.selection.exists():
         return StageProgress(num_done=0, num_total=1, detail="no tables yet")
-    is_new = _are_newest(paths, made) and not _settings_outdated(paths)
+    outdated = "training has gone on" if _settings_outdated(paths) else _why_outdated(paths, manifest, made)
     chosen = _chosen_epochs(paths)
     drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
-    training = {slide.slide_id for slide in manifest.slides_of([Part.TRAINING])}
-    are_drawn = all(_are_drawn(paths, setting, epoch, drawn[setting] | training) for setting, epoch in chosen.items())
+    shown = {slide.slide_id for slide in manifest.slides if slide.part is not Part.TRAINING}
+    are_drawn = all(_are_drawn(paths, setting, epoch, shown - drawn[setting]) for setting, epoch in chosen.items())
+    faults = faults_in(paths.tables_origin)
+    state = f" out of date: {outdated}" if outdated else ""
     words = [
-        f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{'' if is_new else ' out of date'}",
+        f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{state}",
         f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
+        *([f"not made: {', '.join(faults)}"] if faults else []),
         *([] if paths.report.exists() else ["no report"]),
     ]
     return StageProgress(
-        num_done=int(is_new and are_drawn and paths.report.exists()),
+        num_done=int(not outdated and not faults and are_drawn and paths.report.exists()),
         num_total=1,
+        failures=faults,
         detail="; ".join(words),
-        is_out_of_date=not is_new,
+        is_out_of_date=bool(outdated),
     )
 
 
-def _are_newest(paths: StudyPaths, made: Sequence[Path]) -> bool:
-    """Whether tables are made from the choice and the rows that are there."""
-    is_as_it_was = is_origin_of_today(paths.tables_origin, paths, made=paths.selection)
-    if is_as_it_was is not None:
-        return is_as_it_was
+def _why_outdated(paths: StudyPaths, manifest: Manifest, made: Sequence[Path]) -> str:
+    """What has changed since tables were made, in a few words; empty where nothing has."""
+    changes = changes_since(paths.tables_origin, paths, manifest, made=paths.selection)
+    if changes is not None:
+        return changes
     folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
     newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
-    return min(path.stat().st_mtime_ns for path in made) >= newest_ns
+    return "" if min(path.stat().st_mtime_ns for path in made) >= newest_ns else BY_TIMES
 
 
-def _are_drawn(paths: StudyPaths, setting: str, epoch: int, drawn: Collection[str]) -> bool:
-    """Whether each slide with sections in the chosen epoch has a picture; those of Training get none."""
+def _are_drawn(paths: StudyPaths, setting: str, epoch: int, undrawn: Collection[str]) -> bool:
+    """Whether none of the slides without a picture has sections in the chosen epoch."""
     from bccdist.sections.ledger import read_rows
 
     rows_of = partial(paths.ledger_rows, setting, epoch)
-    for slide_id in _whole_ids(rows_of) - set(drawn):
-        parts = read_rows(rows_of(slide_id))["part"].to_pylist()
-        if set(parts) - {Part.TRAINING.value}:
-            return False
-    return True
+    return not any(read_rows(rows_of(slide_id)).num_rows for slide_id in _whole_ids(rows_of) & set(undrawn))
 
 
 def _slides_progress(

@@ -65,6 +65,45 @@ def test_a_table_says_patients_and_labels_under_names_of_its_own(slides: Path, t
         assert 1 <= len(tumor) <= 2, "three patients with tumor lie in two parts"
 
 
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_whatever_a_spreadsheet_separates_fields_with_the_table_is_the_same(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, separator: str, encoding: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    rows = [
+        ("Slide", "Patient", "Pixel size", "Note"),
+        ("case-0-HE", "P1", '"0,25"', "a"),
+        ("case-1-HE", "P2", "", ""),
+    ]
+    path = tmp_path / "cases.csv"
+    path.write_bytes("".join(f"{separator.join(row)}\r\n" for row in rows).encode(encoding))
+    manifest = made(slides, tmp_path, path, shares=(0, 0, 1, 1))
+    assert {slide.slide_id: (slide.patient_id, slide.mpp) for slide in manifest.slides} == {
+        "case-0-HE": ("P1", 0.25),
+        "case-1-HE": ("P2", None),
+    }
+    assert (
+        f"cases.csv: fields separated by {separator!r}, columns 'Slide' as slide_id, 'Patient' as patient_id, "
+        "'Pixel size' as mpp; not used: 'Note'"
+    ) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("Slide;Patient,Label\ncase-0-HE;P1,Tumor\n", r"may be separated by ',' or ';'"),
+        ("Slide,Patient,Label\ncase-0-HE,Doe, Anna,Tumor\n", r"line\(s\) 2 have not 3 fields,"),
+        ("Slide;Pixel size\ncase-0-HE;1,250\n", r"is its comma a decimal one or between thousands"),
+        ("Objekt;Fall\ncase-0-HE;P1\n", r"its header has \['Objekt', 'Fall'\]"),
+    ],
+)
+def test_what_a_table_may_mean_in_two_ways_is_refused(slides: Path, tmp_path: Path, table: str, says: str) -> None:
+    with pytest.raises(ManifestError, match=says):
+        made(slides, tmp_path, table)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_label_of_a_slide_is_that_of_one_section_around_all_of_it(slides: Path, tmp_path: Path) -> None:
     manifest = made(slides, tmp_path, table_of("slide_id,label", "case-0-HE,Tumor", "case-1-HE,"))
     (section,) = manifest.sections

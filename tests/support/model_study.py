@@ -44,8 +44,14 @@ def write_model_study(
     }
     rows = [
         row
-        for part, counts in (("Validation I", (3, 1, 1, 4)), ("Validation II", (4, 0, 1, 3)), ("Test", (2, 1, 1, 2)))
-        for row in sections(**dict(zip(("tp", "fn", "fp", "tn"), counts, strict=True)), part=part, **changes)
+        for slide_id, part, counts in (
+            ("slide-2", "Validation I", (3, 1, 1, 4)),
+            ("slide-3", "Validation II", (4, 0, 1, 3)),
+            ("Test-0000", "Test", (2, 1, 1, 2)),
+        )
+        for row in sections(
+            **dict(zip(("tp", "fn", "fp", "tn"), counts, strict=True)), part=part, slide_id=slide_id, **changes
+        )
     ]
     write_ledger(root, rows, iou={EPOCH: 0.5})
     select_thresholds(root, SelectConfig())

@@ -102,7 +102,9 @@ def infer(paths: StudyPaths, slide_path: Path, values: NDArray[np.uint8]) -> Non
 def study(tmp_path: Path) -> Study:
     slide_path = write_tiff(tmp_path / "data" / "slide.tif", pink_picture(*SIZE_PX, islands=ISLANDS))
     manifest = slide_path.with_name("slides.csv")
-    manifest.write_text("slide_id,part,path,scanner\nslide-0,Test,slide.tif,phantom\n", encoding="utf-8")
+    (manifest.parent / "v.tif").touch()
+    lines = ["slide_id,part,path,scanner", "slide-0,Test,slide.tif,phantom", "Validation-II-0000,val2,v.tif,phantom"]
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
     paths = write_study(tmp_path / "study", other_sections(tp=2, fn=0, fp=0, tn=2))
     claim_study(paths.root, manifest)
     select_thresholds(paths.root, SelectConfig())

@@ -60,7 +60,9 @@ def make_study(root: Path, *, phantom: bool = False, phantom_weights: bool = Fal
                 **marks,
             )
     paths = write_study(root / "study", rows)
-    (root / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n")
+    (root / "slides.csv").write_text(
+        "slide_id,part,path\nTest-0000,Test,gone.tif\nValidation-II-0000,val2,gone-too.tif\n"
+    )
     write_json(paths.study, {"manifest": str(root / "slides.csv"), "phantom": phantom})
     select_thresholds(paths.root, SelectConfig())
     return paths
@@ -126,7 +128,8 @@ def test_the_verdicts_nearest_to_changing_need_no_label(tmp_path: Path) -> None:
     rows = sections(tp=20, fn=0, fp=0, tn=20)
     rows += [{**row, "label": None} for row in sections(tp=2, fn=0, fp=0, tn=3, part="Test")]
     paths = write_study(tmp_path / "study", rows)
-    (tmp_path / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n")
+    lines = ["slide_id,part,path", "Test-0000,Test,gone.tif", "Validation-II-0000,val2,gone-too.tif"]
+    (tmp_path / "slides.csv").write_text("\n".join(lines) + "\n")
     write_json(paths.study, {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
     select_thresholds(paths.root, SelectConfig())
     text = write_report(Evidence(paths.root)).read_text()

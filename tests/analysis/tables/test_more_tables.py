@@ -67,6 +67,16 @@ def test_table_1_counts_slides_and_labels_of_each_part(tmp_path: Path) -> None:
     assert "says nothing of: 1" in table.markdown
 
 
+def test_table_1_of_slides_that_nobody_labelled_says_so_instead_of_zeros(tmp_path: Path) -> None:
+    (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Test,a.tif\nb,Validation II,b.tif\n")
+    (tmp_path / "sections.csv").write_text("slide_id,section_id,label\nb,b1,\n")
+    write_json(tmp_path / "study" / "study.json", {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
+    table = write_table1(Evidence(tmp_path / "study"))
+    validation, test = table.printed.to_dict("records")
+    assert {test[name] for name in ("Tumor sections", "Normal sections", "without label")} == {"unlabelled"}
+    assert [validation[name] for name in ("Tumor sections", "Normal sections", "without label")] == ["0", "0", "1"]
+
+
 def test_table_2_prints_the_papers_numbers() -> None:
     pools = {"tumor_free": 175_771, "tumor": 9_537, "tumor_dense": 5_528, "stroma": 9_096, "normal": 9_458}
     draws = {"tumor_free": 175_771, "tumor": 30_000, "tumor_dense": 10_000, "stroma": 20_000, "normal": 20_000}

@@ -205,7 +205,10 @@ def test_a_choice_is_not_used_once_training_has_gone_on(tmp_path: Path, more: di
     with pytest.raises(LedgerError, match=says):
         resolve_epochs(paths, "resnet34_ds", "chosen")
     progress = SELECTION.progress(paths, manifest)
-    assert (progress.is_whole, progress.detail) == (False, "resnet34_ds epoch 1, out of date")
+    assert (progress.is_whole, progress.detail) == (
+        False,
+        "resnet34_ds epoch 1, out of date: training has gone on",
+    )
     select_thresholds(paths.root, CONFIG)
     assert [choice.epoch for choice in read_choices(paths)] == [1]
     assert SELECTION.progress(paths, manifest).is_whole

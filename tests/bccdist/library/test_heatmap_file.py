@@ -1,5 +1,6 @@
 """A heatmap's arrays say where they lie on the slide, and a region is read without the rest."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,29 @@ def test_a_region_reads_no_other_chunks(heatmap: HeatmapFile, monkeypatch: pytes
     monkeypatch.setattr(ZippedStore, "_read_range", counted)
     heatmap.read("psi_4", box_target_px=(10, 10, 50, 50))
     assert 0 < sum(num_bytes) < heatmap.path.stat().st_size / 3
+
+
+def test_what_was_read_is_used_like_an_array(heatmap: HeatmapFile) -> None:
+    heat = heatmap.read("psi_4")
+    for found, expected in (
+        (heat > 128, heat.values > 128),
+        (heat == 0, heat.values == 0),
+        (255 - heat, 255 - heat.values),
+        (heat & 1, heat.values & 1),
+        (heat[10:20, 5], heat.values[10:20, 5]),
+        (np.where(heat >= 7, heat, 0), np.where(heat.values >= 7, heat.values, 0)),
+        (heat.T, heat.values.T),
+        (~(heat > 3), heat.values <= 3),
+    ):
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_array_equal(found, expected)
+    assert (heat.max(), heat.ndim, heat.size, len(heat)) == (heat.values.max(), 2, heat.values.size, len(heat.values))
+    assert heat.mean() == heat.values.mean()
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(heat)
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = heat.no_such
+    assert pickle.loads(pickle.dumps(heat)).psi == "psi_4"  # noqa: S301 - our own bytes
 
 
 def test_coverage_is_an_array_of_cells(heatmap: HeatmapFile) -> None:

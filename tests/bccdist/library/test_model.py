@@ -215,6 +215,22 @@ def test_many_slides_come_one_by_one_and_a_bad_one_costs_no_other(
     assert any("slide notes: FAILED" in message for message in caplog.messages)
 
 
+def test_with_a_place_for_failures_no_result_is_lost(small: SmallModel, model: Model, tmp_path: Path) -> None:
+    (tmp_path / "notes.svs").write_text("no slide", encoding="utf-8")
+    failures: dict[str, str] = {}
+    slides = {"gone": tmp_path / "gone.svs", "notes": tmp_path / "notes.svs", "good": small.slide}
+    found = list(model.predict_many(slides, progress=False, failures=failures))
+    assert [each.slide_id for each in found] == ["good"]
+    assert set(failures) == {"gone", "notes"}
+    assert "is not there" in failures["gone"]
+    assert "OpenSlide cannot open it" in failures["notes"]
+
+
+def test_where_every_slide_fails_no_other_is_said_to_be_done(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(StageFailedError, match=r"^1 of 1 slide\(s\) failed:\n"):
+        list(model.predict_many([tmp_path / "gone.svs"], progress=False))
+
+
 def test_slides_of_one_name_are_refused_before_the_first_unless_they_are_named(
     small: SmallModel, model: Model, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A cohort is a study's folder with a model unpacked in it: of one model, and of the bytes that were packed."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bccdist.models.packing import pack_model
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
+from bccdist.sections.section_rows import load_ledger
 from bccdist.slides.manifest import read_manifest
 from bccdist.speedups.record import read_speedups, write_speedups
 from bccdist.study import manifest_of_study
@@ -162,6 +164,39 @@ def test_a_file_that_took_the_place_of_a_judged_one_is_refused(model: ModelFile,
     with pytest.raises(ManifestError, match=r"1 slide\(s\) .* were judged from other files .*: a; put the files back"):
         slides_of_cohort(slides, cohort.root)
     assert files_in(cohort.root) == before
+
+
+def test_a_slide_whose_row_is_taken_out_stays_out_until_it_is_named_again(
+    model: ModelFile, slides: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "slides"
+    shutil.copytree(slides, folder)
+    paths = write_cohort(tmp_path / "cohort", model.path, folder)
+    table = tmp_path / "cohort" / "slides.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith("a,")), encoding="utf-8")
+    # Whatever became of its file: it is no part of the cohort.
+    (folder / "a.tif").write_bytes((folder / "case-1" / "HE.tif").read_bytes())
+    found = slides_of_cohort(folder, paths.root)
+    assert [slide.slide_id for slide in found.manifest.slides] == ["case-1-HE", "case-2-HE"]
+    assert found.new == ()
+    assert any(note.startswith(f"1 slide(s) were taken out of {table} and stay out: a;") for note in found.notes)
+    ledger = load_ledger(paths, found.manifest)
+    assert set(ledger["slide_id"].to_pylist()) == {"case-1-HE", "case-2-HE"}
+
+
+def test_a_slide_that_was_taken_out_comes_in_again_by_itself_or_by_a_table(
+    model: ModelFile, slides: Path, tmp_path: Path
+) -> None:
+    paths = write_cohort(tmp_path / "cohort", model.path, slides)
+    table = tmp_path / "cohort" / "slides.csv"
+    whole = table.read_text(encoding="utf-8")
+    table.write_text(whole.replace(whole.splitlines(keepends=True)[1], ""), encoding="utf-8")
+    (tmp_path / "given.csv").write_text(f"slide_id,path\na,{slides / 'a.tif'}\n", encoding="utf-8")
+    for source in (slides / "a.tif", tmp_path / "given.csv"):
+        assert [slide.slide_id for slide in slides_of_cohort(source, paths.root).new] == ["a"]
+    (tmp_path / "list.txt").write_text(f"{slides / 'a.tif'}\n", encoding="utf-8")
+    assert slides_of_cohort(tmp_path / "list.txt", paths.root).new == ()
 
 
 def test_a_manifest_needs_no_part_and_its_labels_come_along(slides: Path, tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from bccdist.errors import ManifestError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.frames import Frame
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import DEFAULT_KINDS, MOST_LISTED_FAULTS, inspect_manifest, read_manifest
+from bccdist.slides.manifest import (
+    DEFAULT_KINDS,
+    MOST_LISTED_FAULTS,
+    Manifest,
+    SlideRecord,
+    inspect_manifest,
+    read_manifest,
+    read_sections,
+)
 
 SLIDES = "slide_id,part,path,annotation,mpp,patient_id,scanner\n"
 SECTIONS = "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px,patient_id\n"
@@ -299,6 +307,25 @@ def test_what_is_no_manifest_is_one_clear_fault(tmp_path: Path, case: Unreadable
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path / "slides.csv")
     assert fault.endswith("slides.csv is not there; give the path of a slides.csv")
+
+
+def test_a_folder_in_place_of_a_table_is_said_to_be_one_and_what_makes_a_table_of_it(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=rf"expected a slides.csv; `python jobs/make_manifest.py {tmp_path}"):
+        read_manifest(tmp_path)
+    with pytest.raises(ManifestError, match=r"is a folder, expected a sections.csv$"):
+        read_sections(tmp_path)
+    (tmp_path / "slides.csv").write_text("slide_id,part,path\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=rf"is a folder, expected a table; give {tmp_path}/slides.csv"):
+        read_manifest(tmp_path)
+
+
+def test_a_slide_that_is_not_there_may_be_one_that_is_misspelt() -> None:
+    slide = SlideRecord(slide_id="case-7-HE", part=Part.TEST, path=Path("a.svs"))
+    manifest = Manifest(path=Path("slides.csv"), slides=(slide,), sections=())
+    with pytest.raises(ManifestError, match=r"no slide 'case-7-he' among its 1 slides; did you mean case-7-HE\?"):
+        manifest.slide("case-7-he")
+    with pytest.raises(ManifestError, match=r"among its 1 slides$"):
+        manifest.slide("zzz")
 
 
 def test_line_numbers_count_blank_lines_and_lines_within_quotes(tmp_path: Path) -> None:

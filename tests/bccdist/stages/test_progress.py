@@ -190,7 +190,7 @@ def test_a_choice_is_out_of_date_once_validation_rows_came_after_it(paths: Study
     later(paths.ledger_rows(SETTING, 1, "val2-0").parent, 20)
     found = progress_of(SELECTION, paths)
     assert not found.is_whole
-    assert found.detail == "resnet34_ds epoch 3, out of date"
+    assert found.detail == f"resnet34_ds epoch 3, out of date: {progress.BY_TIMES}"
 
 
 def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths: StudyPaths) -> None:
@@ -208,7 +208,7 @@ def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths
     assert progress_of(TABLES, paths).is_whole
     later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
     assert not progress_of(TABLES, paths).is_whole
-    assert "tables 3 out of date" in progress_of(TABLES, paths).detail
+    assert f"tables 3 out of date: {progress.BY_TIMES}" in progress_of(TABLES, paths).detail
 
 
 def test_the_pace_is_that_of_the_slides_done_since(paths: StudyPaths) -> None:
