@@ -41,7 +41,7 @@ class Runs:
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """`outcome.json` of each."""
     difference: tuple[float, float] | None = None
-    """Largest and mean difference to the patch loop's heatmap."""
+    """Largest and mean difference to the first way's heatmaps."""
     reason: str = ""
     """Why there is none, if so."""
 
@@ -130,7 +130,7 @@ def heading(task: Task, what: str) -> Iterator[str]:
         "its workers. Patches/s: patches of the paper's tiling, whatever a way computes in its place. Not counted: "
         "imports, and loading of weights; for bccdist that is what the job takes when it has no slide. Counted for "
         "bccdist alone: finding the tissue, compiling for each size of patches, all psis, pyramids, the ledger's "
-        "rows. Memory: the process, plus its largest loading worker. Differences: to the patch loop, on cells with "
+        "rows. Memory: the process, plus its largest loading worker. Differences: to the first way, on cells with "
         "tissue; bccdist and TIAToolbox store steps of 1/255. Tools whose patches keep to the slide are "
         "given the same compressed tiles with a cell of glass around, so that all see the same patches; how many the "
         "network saw is counted and checked."

@@ -16,13 +16,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, Setting
+from bccdist.configuration import CELL_PX, Engine, Setting
 from bccdist.errors import ConfigurationError
 from bccdist.networks.weights import load_network
 from bccdist.parts import Part
@@ -43,6 +44,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 REFERENCE = "patch loop, DataLoader"
 EXACT = "bccdist, exact"
 CERTIFIED = "bccdist, certified"
+TORCH_ENGINES = ("eager", "folded", "compiled")
 TOOLS = ("TIAToolbox", "MONAI", "LazySlide")
 PAPER_SLIDE_PATCHES = 1900
 """From here on a slide counts as one of the paper's size."""
@@ -79,7 +81,7 @@ def main(
         workers: Numbers of workers that other tools are tried with; the patch loop has the largest.
         repeats: Turns of each way; at least 2 for medians that mean something.
         peers: Interpreters that have other tools, as TOOL=PYTHON with TIAToolbox, MONAI or LazySlide.
-        only: Ways whose names contain one of these; a table of heatmaps always has the patch loop.
+        only: Ways whose names contain one of these; heatmaps are compared with those of the first of them.
     """
     pythons = peer_pythons(peers)
     with tempfile.TemporaryDirectory(prefix="bccdist-heatmaps-") as name:
@@ -95,7 +97,7 @@ def main(
             task = prepare_study(folder, study, setting=setting, parts=parts, batch=batch, manifest=manifest)
             every = study_ways(workers)
             what = f"{(manifest or study).name}, {' and '.join(parts)}, trained weights of epoch {task.epoch}"
-        chosen = [way for way in every if (way.name == REFERENCE) or any(word in way.name for word in only or ("",))]
+        chosen = [way for way in every if any(word in way.name for word in only or ("",))]
         runs = take_turns(chosen, task, folder, repeats=repeats, pythons=pythons)
         for line in report(chosen, runs, task, what):
             print(line)
@@ -170,7 +172,11 @@ def ways(workers: Sequence[int], *, halo_px: int, reason_against_int8: str) -> l
             peer="TIAToolbox",
         ),
         Way(name="bccdist, paper, eager", function="bccdist", options={"engine": "eager"}),
-        Way(name="bccdist, paper, float32", function="bccdist"),
+        *(
+            Way(name=f"bccdist, paper, float32 {engine}", function="bccdist", options={"engine": engine})
+            for engine in get_args(Engine)
+            if engine not in TORCH_ENGINES
+        ),
         Way(name="bccdist, paper, psi_0", function="bccdist", options={"exit": "psi_0"}),
         Way(
             name="bccdist, paper, int8",
