@@ -1,5 +1,6 @@
 """The benchmark from slide to heatmap gives all ways the same work and hides none that breaks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,17 @@ from benchmarks import heatmap_task, heatmap_ways, heatmaps
 from benchmarks.heatmap_table import Goal, Runs, Way, difference_over, table, verdicts_table, why_uncomparable
 from benchmarks.heatmap_task import prepare_slide, prepare_task, random_network
 from benchmarks.heatmap_ways import Task, TaskSlide, tissue_mask_image
-from benchmarks.heatmaps import REFERENCE, differences, peer_pythons, run_once, take_turns
+from benchmarks.heatmaps import (
+    REFERENCE,
+    TOOLS,
+    differences,
+    goals,
+    peer_pythons,
+    run_once,
+    study_ways,
+    take_turns,
+    ways,
+)
 
 _SIZE_PX = (1280, 768)
 
@@ -304,6 +315,38 @@ def test_verdicts_are_counted_against_the_exact_way_and_a_missing_one_is_another
     lines = list(verdicts_table(_EVERY[-2:], runs, exact="own"))
     assert lines[2] == "| own | 3 | 0 | 0 | 0 | 0 |"
     assert lines[3] == "| own, int8 | 2 | 1 | 1 | 0 | 2 (a/2, b/1) |"
+
+
+def test_every_way_has_a_function_and_a_name_of_its_own_and_float32_engines_are_told_apart() -> None:
+    every = ways((0, 2), halo_px=64, reason_against_int8="") + study_ways((0, 2))
+    assert {way.function for way in every} == set(heatmap_ways.WAYS)
+    assert {way.peer for way in every} == {"", *TOOLS}
+    assert all(bool(way.peer) == (way.function not in ("bccdist", "patch_loop")) for way in every)
+    names = [way.name for way in ways((0, 2), halo_px=64, reason_against_int8="")]
+    assert len(set(names)) == len(names)
+    float32 = [way.options["engine"] for way in every if way.name.startswith("bccdist, paper, float32")]
+    assert "openvino" in float32
+    assert not {"eager", "folded", "compiled"} & set(float32)
+
+
+class _Set(NamedTuple):
+    is_study: bool
+    num_patches: int
+    text: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [_Set(False, 4, "2.2 times TIAToolbox"), _Set(True, 4, "8 times TIAToolbox"), _Set(True, 2000, "120 s and 2 GiB")],
+)
+def test_each_table_is_held_against_the_goal_that_was_set_for_it(case: _Set) -> None:
+    slide = _slide(places=[(0, number) for number in range(case.num_patches)])
+    (goal,) = goals(replace(_task(), slides=(slide,)), is_study=case.is_study)
+    assert case.text in goal.text
+    names = [
+        way.name for way in (study_ways((0,)) if case.is_study else ways((0,), halo_px=0, reason_against_int8=""))
+    ]
+    assert any(name.startswith(goal.names) for name in names)
 
 
 def test_peers_are_named_with_their_interpreters() -> None:
