@@ -89,6 +89,8 @@ def predict_rows(
     how: SlidePass,
     tally: PredictionTally,
     tissue: NDArray[np.bool_] | None = None,
+    *,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Generator[HeatmapRows, None, None]:
     """The heatmaps of a slide from top to bottom, a few rows of cells at a time.
 
@@ -103,6 +105,8 @@ def predict_rows(
         tally: counts on.
         tissue: bool [h, w] at `TISSUE_MPP`: where pixels of it are not in the file, their cell cannot be read; None
             takes all pixels for tissue.
+        wanted: bool [rows, cols]: of overlapping patches only those over these cells are computed, which are what they
+            are where all are; None wants all cells.
 
     Yields:
         HeatmapRows, which together are all rows of cells of the slide.
@@ -110,7 +114,7 @@ def predict_rows(
     Raises:
         NotFiniteError: a network gave something else than probabilities; it names slide, patch and layer.
     """
-    return one_ahead(_computed_rows(slide, cells, how, tally, tissue))
+    return one_ahead(_computed_rows(slide, cells, how, tally, tissue, cells if wanted is None else wanted))
 
 
 def _computed_rows(
@@ -119,15 +123,16 @@ def _computed_rows(
     how: SlidePass,
     tally: PredictionTally,
     tissue: NDArray[np.bool_] | None,
+    wanted: NDArray[np.bool_],
 ) -> Generator[HeatmapRows, None, None]:
     layout, batch = how.layout, how.patches_at_once
-    patches = place_patches(cells, layout)
+    patches = place_patches(wanted, layout)
     num_rows, num_cols = cells.shape
     # As far down as the last row of patches of a full group reaches: nothing of a group is added below that.
     held = (group_rows(layout, num_cols=num_cols, batch=batch) - 1) * layout.step_cells + layout.kept_cells
     sums = _Sums(how, num_rows=held, num_cols=num_cols)
     # Closed here, so that no thread still reads when the slide is closed after an error.
-    needed = cells_under(patches, layout, cells.shape)
+    needed = _needed_cells(cells, patches, layout)
     with closing(readable_rows(slide, needed, tally.reading, tissue)) as rows:
         window = _Window(rows, cells.shape, layout, num_rows=held, device=how.device)
         for group in grouped(patches, layout, num_cols=num_cols, batch=batch):
@@ -139,6 +144,17 @@ def _computed_rows(
             except NotFiniteError as error:
                 raise NotFiniteError(f"{slide.path}: {error}") from error
         yield from sums.finish(num_rows, window.unread)
+
+
+def _needed_cells(cells: NDArray[np.bool_], patches: Sequence[PatchRow], layout: Layout) -> NDArray[np.bool_]:
+    """The cells to read for some patches: bool [rows, cols].
+
+    In the rows that they touch it is all that is read for the whole slide: how a row is decoded and resampled depends
+    on what is read of it at once, and a pixel is to be the same whatever is wanted.
+    """
+    of_all = cells_under(place_patches(cells, layout), layout, cells.shape)
+    touched = np.asarray(cells_under(patches, layout, cells.shape).any(axis=1))
+    return np.asarray(of_all & touched[:, None])
 
 
 class _Window:

@@ -4,6 +4,7 @@
       psi_4/0, psi_4/1, ...  group per output with its own metadata; uint8 [h, w], each level half the one before
       coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there
       tissue_cells           uint8 [rows, cols]: 1 where the cell holds tissue
+      exact_cells            uint8 [rows, cols], with a certificate: 1 where the cell was computed in the exact way
 
 A value / 255 is the Tumor probability. Arrays are sharded, so a file is a few dozen entries. A heatmap grows as a
 folder on the node's own disk, is packed beside its place and renamed: a file with the final name is never half done.
@@ -28,6 +29,7 @@ from zarr.codecs import ZstdCodec
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
+from bccdist.heatmaps.certificate import HeatmapCertificate
 from bccdist.heatmaps.zipped import ZippedStore, check_zipped, pack_folder
 from bccdist.slides.geometry import Box, cell_shape
 
@@ -84,6 +86,8 @@ class HeatmapAttributes:
     unread_reason: str = ""
     read_s: float = 0.0
     network_s: float = 0.0
+    certificate: HeatmapCertificate | None = None
+    """By what its verdicts are the exact ones though it was made in a fast way; `exact_cells` were not."""
     software: str = ""
     meaning: str = "value / 255 = Tumor probability"
 
@@ -93,6 +97,8 @@ class HeatmapAttributes:
         as_tuples: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        if (certificate := values.get("certificate")) is not None:
+            as_tuples["certificate"] = HeatmapCertificate.from_json(certificate)
         return cls(**as_tuples)
 
 
@@ -189,11 +195,19 @@ class HeatmapWriter:
     """Takes a heatmap row by row; made by `writing_heatmap`."""
 
     def __init__(
-        self, folder: Path, final: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
+        self,
+        folder: Path,
+        final: Path,
+        *,
+        outputs: Sequence[Psi],
+        size_target_px: tuple[int, int],
+        mpp: float,
+        may_replace: bool,
     ) -> None:
         # A store grows in a folder, because a file in a zip cannot be written twice.
         self._folder = folder
         self._final = final
+        self._may_replace = may_replace
         self._shapes = {psi: lattice_shape(size_target_px, psi) for psi in outputs}
         self._cells = cell_shape(*size_target_px, cell_px=CELL_PX)
         with _naming_scratch(folder, final):
@@ -234,7 +248,12 @@ class HeatmapWriter:
             self._num_rows[psi] += len(inside)
 
     def finish(
-        self, attributes: HeatmapAttributes, *, coverage: NDArray[np.uint8], tissue_cells: NDArray[np.bool_]
+        self,
+        attributes: HeatmapAttributes,
+        *,
+        coverage: NDArray[np.uint8],
+        tissue_cells: NDArray[np.bool_],
+        exact_cells: NDArray[np.bool_] | None = None,
     ) -> None:
         """Write what is left and pack the heatmap into its place.
 
@@ -242,6 +261,7 @@ class HeatmapWriter:
             attributes: how the heatmap was made.
             coverage: uint8 [rows, cols] of cells.
             tissue_cells: bool [rows, cols].
+            exact_cells: bool [rows, cols] of one with a certificate.
 
         Raises:
             HeatmapError: rows or cells are missing, a disk is full, or another process has put a heatmap there
@@ -250,14 +270,17 @@ class HeatmapWriter:
         missing = [psi for psi, (height, _) in self._shapes.items() if self._num_rows[psi] != height]
         if missing:
             raise HeatmapError(f"{self._final}: not all rows of {', '.join(missing)} were written; nothing is kept")
-        for name, cells in {"coverage": coverage, "tissue_cells": tissue_cells}.items():
+        arrays = {"coverage": coverage, "tissue_cells": tissue_cells.astype(np.uint8)}
+        if exact_cells is not None:
+            arrays["exact_cells"] = exact_cells.astype(np.uint8)
+        for name, cells in arrays.items():
             if cells.shape != self._cells:
                 raise HeatmapError(f"{self._final}: {name} is of {cells.shape} cells, expected {self._cells}")
         with _naming_scratch(self._folder, self._final):
             for writer in self._levels.values():
                 writer.finish()
-            _create_array(self._group, "coverage", coverage.shape)[:] = coverage
-            _create_array(self._group, "tissue_cells", tissue_cells.shape)[:] = tissue_cells.astype(np.uint8)
+            for name, cells in arrays.items():
+                _create_array(self._group, name, cells.shape)[:] = cells
             self._group.attrs.update({"ome": self._ome, "bccdist": asdict(attributes)})
         self._put_in_place()
 
@@ -266,7 +289,7 @@ class HeatmapWriter:
             with atomic_path(self._final) as partial:
                 pack_folder(self._folder, partial, ngff_version=NGFF_VERSION)
                 # Packing takes a while, in which another process may have come first.
-                if self._final.exists():
+                if self._final.exists() and not self._may_replace:
                     raise FileExistsError(
                         errno.EEXIST, "it is there already and left as it is; is another job at work?"
                     )
@@ -289,27 +312,34 @@ def _naming_scratch(folder: Path, final: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_heatmap(
-    path: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float
+    path: Path, *, outputs: Sequence[Psi], size_target_px: tuple[int, int], mpp: float, may_replace: bool = False
 ) -> Iterator[HeatmapWriter]:
     """A writer for the heatmap at `path`, which is there once `finish` was called, and not before.
 
     Args:
-        path: the file to be; what is there is never overwritten.
+        path: the file to be; what is there is overwritten only by what holds all of it, and more.
         outputs: the final one last.
         size_target_px: width and height of the slide in the target frame.
         mpp: um per target-frame pixel.
+        may_replace: whether what is written holds all that is there.
 
     Raises:
         HeatmapError: the folder of temporary files is missing or full; `append` and `finish` raise it too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch_folder() as folder:
-        yield HeatmapWriter(folder, path, outputs=outputs, size_target_px=size_target_px, mpp=mpp)
+    with scratch_folder() as folder:
+        yield HeatmapWriter(
+            folder, path, outputs=outputs, size_target_px=size_target_px, mpp=mpp, may_replace=may_replace
+        )
 
 
 @contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """A new folder on the node's own disk (TMPDIR), removed in the end."""
+def scratch_folder() -> Iterator[Path]:
+    """A new folder on the node's own disk (TMPDIR), removed in the end.
+
+    Raises:
+        HeatmapError: TMPDIR names a folder that is not there.
+    """
     # Named outright: where TMPDIR is missing, tempfile would take another folder without a word.
     parent = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
     if not parent.is_dir():
@@ -375,6 +405,16 @@ class Heatmap:
     def tissue_cells(self) -> NDArray[np.bool_]:
         """The cells that hold tissue: bool [rows, cols]."""
         return self._pixels("tissue_cells").astype(bool)
+
+    @property
+    def exact_cells(self) -> NDArray[np.bool_]:
+        """The cells that were computed in the exact way though the heatmap has a certificate: bool [rows, cols].
+
+        Of a heatmap without one there is none: how all of it was made is said by its attributes.
+        """
+        if self.attributes.certificate is None:
+            return np.zeros_like(self.tissue_cells)
+        return self._pixels("exact_cells").astype(bool)
 
     @property
     def covered_cells(self) -> NDArray[np.bool_]:

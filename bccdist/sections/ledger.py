@@ -18,11 +18,20 @@ from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
 from bccdist.slides.versions import SECTION_METHOD
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 _MARGIN_TEXT = (
     "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "
     "probability to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins "
     "of the regions that t_A keeps; NaN where no pixel reaches the step"
+)
+_REACHED_TEXT = (
+    "how the verdict was reached: exact (paper's tiling, float32), certified (by a fast way, with the certificate's "
+    "confidence), recomputed (exactly, as the fast way could not settle it), checked (exactly, though it was "
+    "certified), outside (exactly, as the slide lies outside of what was calibrated), or fast (no claim is made)"
+)
+_APART_TEXT = (
+    "of the deciding output where both ways were computed: the probability steps within which the exact curve at "
+    "t_p lies from the fast one, 0 to 256; at most certificate_levels where the bound holds"
 )
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("slide_id", pa.string(), "the slide, as in slides.csv"),
@@ -52,6 +61,14 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("margin_um", pa.list_(pa.float32()), _MARGIN_TEXT),
     ("max_probability", pa.float32(), "highest probability in the section"),
     ("p99_probability", pa.float32(), "99th percentile of the section's tissue pixels"),
+    ("reached_by", pa.string(), _REACHED_TEXT),
+    ("levels_apart", pa.int16(), _APART_TEXT),
+    ("certificate_levels", pa.int16(), "d, the bound on these steps; null where there is no certificate"),
+    ("certificate_confidence", pa.float64(), "with which the bound holds for a further slide"),
+    ("certificate_num_slides", pa.int32(), "calibrated slides that it rests on"),
+    ("certificate_t_p", pa.float64(), "t_p that was certified; at another one nothing is claimed"),
+    ("certificate_t_a_um2", pa.float64(), "t_A that was certified"),
+    ("certificate_area_unit", pa.string(), "how that area is counted: physical or nominal"),
     ("reader", pa.string(), "what read the slide's pixels: tiles (out of the file directly) or openslide"),
     ("why_openslide", pa.string(), "why its tiles were not read directly; empty where they were"),
     ("read_s", pa.float64(), "seconds spent on reading the slide"),

@@ -4,8 +4,11 @@ The one path to a verdict: the inference stage and the library both go it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ from numpy.typing import NDArray
 
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.predict import PredictionTally
-from bccdist.heatmaps.store import Heatmap
+from bccdist.heatmaps.store import Heatmap, scratch_folder
 from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
 from bccdist.sections.rows import section_rows
+from bccdist.sections.settling import Settling, settle
 from bccdist.slides.colours import colour_log, tissue_colours
 from bccdist.slides.manifest import SectionRecord, SlideRecord
 from bccdist.slides.sections import Section, have_boxes, sections_of
@@ -44,6 +48,8 @@ class MarkedSlide:
     """What the networks took."""
     colours: Mapping[str, float]
     """The tissue's colours, by `tissue_colours`; none where no heatmap was asked for."""
+    exact_tally: PredictionTally | None = None
+    """What was computed exactly after a fast way; None where no way was fast and certified."""
 
     def rows(self, heatmap: Heatmap, *, phantom_weights: bool) -> Iterator[dict[str, Any]]:
         """The ledger's rows of one of the slide's heatmaps, made now or before.
@@ -60,6 +66,17 @@ class MarkedSlide:
         return section_rows(heatmap, self.sections, self.tissue, part=part, phantom_weights=phantom_weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SettledOrder:
+    """A heatmap to be that is made in a fast way, and exactly where that leaves a verdict open."""
+
+    order: HeatmapOrder
+    """The fast way; its path is the finished heatmap's."""
+    settling: Settling
+    is_there: bool
+    """Whether the heatmap is there; then only what today's sections leave open in it is computed."""
+
+
 def mark_slide(
     record: SlideRecord,
     sections: Sequence[SectionRecord],
@@ -69,6 +86,7 @@ def mark_slide(
     mpp_tolerance: float,
     batch: int,
     device: torch.device,
+    settled: SettledOrder | None = None,
     told: Callable[[float], None] | None = None,
 ) -> MarkedSlide:
     """Find a slide's tissue and sections, and make its heatmaps in one pass.
@@ -81,6 +99,7 @@ def mark_slide(
         mpp_tolerance: relative deviation from it up to which a level is read without resampling.
         batch: patches of 512 px per forward pass.
         device: where the networks are.
+        settled: a heatmap that is made in a fast way, certified; it takes a pass of its own.
         told: called now and then with the share of the tissue that is done, 0 to 1.
 
     Raises:
@@ -97,6 +116,12 @@ def mark_slide(
             colours = tissue_colours(slide, tissue)
             log_of_colours = colour_log(slide, tissue)
             tally = write_heatmaps(slide, record, tissue, orders, batch=batch, device=device, told=told)
+        exact_tally = None
+        if settled is not None:
+            log_of_colours = colour_log(slide, tissue)
+            tally, exact_tally = _write_settled(
+                slide, record, tissue, found, settled, batch=batch, device=device, told=told
+            )
         return MarkedSlide(
             record=record,
             size_level0_px=slide.level0_size,
@@ -107,7 +132,37 @@ def mark_slide(
             sections=found,
             tally=tally,
             colours=colours,
+            exact_tally=exact_tally,
         )
+
+
+def _write_settled(
+    slide: Slide,
+    record: SlideRecord,
+    tissue: NDArray[np.bool_],
+    sections: Sequence[Section],
+    settled: SettledOrder,
+    *,
+    batch: int,
+    device: torch.device,
+    told: Callable[[float], None] | None,
+) -> tuple[PredictionTally, PredictionTally]:
+    """Make a heatmap in the fast way, and exactly what that leaves open; returns what either took."""
+    order = settled.order
+    first_told, then_told = (None, None) if told is None else (partial(_told_of, told, 0), partial(_told_of, told, 1))
+    with ExitStack() as stack:
+        base, tally = Path(order.path), PredictionTally(network_s=[])
+        if not settled.is_there:
+            base = stack.enter_context(scratch_folder()) / order.path.name
+            fast = replace(order, path=base)
+            tally = write_heatmaps(slide, record, tissue, [fast], batch=batch, device=device, told=first_told)
+        exact_tally = settle(slide, tissue, sections, Heatmap(base), settled.settling, order.path, told=then_told)
+    return tally, exact_tally
+
+
+def _told_of(told: Callable[[float], None], half: int, share: float) -> None:
+    """Tell how far one of two passes is as a share of both."""
+    told((half + share) / 2)
 
 
 def _require_same_frame(heatmap: Heatmap, downsample: float) -> None:

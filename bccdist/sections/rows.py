@@ -16,6 +16,7 @@ from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
 from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 from bccdist.sections.margins import edge_distances_um, margin_curve
+from bccdist.sections.reached import SectionsReached
 from bccdist.sections.sampling import indices_of, is_own_under, map_of_sections, pixels_under
 from bccdist.slides.geometry import Box
 from bccdist.slides.section_map import SectionMap
@@ -37,11 +38,15 @@ def section_rows(
 
     Yields:
         a row with every column of the ledger's schema.
+
+    Raises:
+        LedgerError: the verdict on a section of a fast heatmap is neither certified nor exact.
     """
     # On tissue, a cell has fewer patches than usual only where the slide could not be read: it does not count.
     covered, counted = heatmap.covered_cells, heatmap.counted_cells
     distances_um = edge_distances_um(tissue)
     shares = map_of_sections(heatmap, tissue, [section.box_level0_px for section in sections])
+    reached = SectionsReached(heatmap, shares, len(sections))
     for number, section in enumerate(sections, start=1):
         box_px = shares.reading_level0_px[number - 1].scaled(1 / heatmap.attributes.downsample)
         about_section = {
@@ -49,19 +54,56 @@ def section_rows(
             "phantom_weights": phantom_weights,
             **_tissue_columns(shares, number, covered, box_px, mpp=heatmap.attributes.mpp),
         }
+        probabilities = {}
         for psi in heatmap.outputs:
             # A box without tissue of its own has no pixel to look at; it is entered all the same.
-            probabilities = _no_probabilities()
+            probabilities[psi] = _no_probabilities()
             if about_section["tissue_um2"]:
                 pixels = _section_pixels(heatmap, psi, box_px, shares, number, counted=counted)
-                probabilities = _probability_columns(pixels, distances_um)
+                probabilities[psi] = _probability_columns(pixels, distances_um)
+        curves = {psi: columns["largest_region_px"] for psi, columns in probabilities.items()}
+        how = reached.columns(number - 1, section.box_level0_px, about_section, curves)
+        for psi in heatmap.outputs:
             yield {
                 **about_section,
                 "psi": psi,
                 "pixel_px": pixel_px(psi),
                 "is_final": psi == heatmap.outputs[-1],
-                **probabilities,
+                **probabilities[psi],
+                **how[psi],
             }
+
+
+class FastSections(NamedTuple):
+    """The sections of a fast heatmap, as far as their verdicts may follow from it."""
+
+    tissue_um2: NDArray[np.float64]
+    """[n]"""
+    coverage: NDArray[np.float64]
+    """Share of the tissue that was read: [n]."""
+    curves: NDArray[np.uint32]
+    """Of one output: [n, 256]."""
+
+
+def fast_sections(heatmap: Heatmap, shares: SectionMap, psi: Psi) -> FastSections:
+    """The curves of one output of all sections, as the ledger would hold them.
+
+    Args:
+        heatmap: the slide's.
+        shares: whose the slide's tissue is.
+        psi: the output.
+    """
+    covered, counted = heatmap.covered_cells, heatmap.counted_cells
+    curves = np.zeros((len(shares.reading_level0_px), CURVE_LENGTH), dtype=np.uint32)
+    columns = []
+    for number, box_level0_px in enumerate(shares.reading_level0_px, start=1):
+        box_px = box_level0_px.scaled(1 / heatmap.attributes.downsample)
+        columns.append(_tissue_columns(shares, number, covered, box_px, mpp=heatmap.attributes.mpp))
+        if columns[-1]["tissue_um2"]:
+            pixels = _section_pixels(heatmap, psi, box_px, shares, number, counted=counted)
+            curves[number - 1] = largest_region_curve(pixels.values)
+    tissue_um2, coverage = (np.array([each[name] for each in columns]) for name in ("tissue_um2", "coverage"))
+    return FastSections(tissue_um2, coverage, curves)
 
 
 def _identity_columns(heatmap: Heatmap, section: Section, part: Part) -> dict[str, Any]:
