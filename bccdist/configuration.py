@@ -25,6 +25,7 @@ Precision = Literal["float32", "bf16", "int8"]
 Engine = Literal["eager", "folded", "compiled", "openvino"]
 Tiling = Literal["paper", "dense"]
 Blending = Literal["mean", "hann", "centre"]
+Inference = Literal["exact", "certified"]
 AugmentPlace = Literal["auto", "loader", "device"]
 ImageCoding = Literal["jpeg", "png"]
 JpegChroma = Literal["444", "422", "420"]
@@ -314,6 +315,10 @@ class TrainConfig:
         )
 
 
+_EXACT_WAY = {"tiling": "paper", "blending": "mean", "precision": "float32", "exit": None, "cascade": False}
+"""What certified verdicts are the same as: the reference of the calibration."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferConfig:
     """How heatmaps are made; the um/px that the network sees stands in its weights."""
@@ -341,6 +346,14 @@ class InferConfig:
     cascade: bool = False
     """Whether the blocks after psi_0 are computed only where psi_0 is undecided, within the band of the speed-up
     record."""
+    inference: Inference = "exact"
+    """How verdicts are reached. exact: in the way that the other flags name; certified: in the fastest calibrated way,
+    and exactly (paper tiling, float32) in the sections whose verdict at the selection's thresholds does not follow
+    from it by the speed-up record."""
+    confidence: float = 0.95
+    """Of certified verdicts: that a further slide's sections lie within the bound that they rest on."""
+    check_share: float = 0.05
+    """Share of the certified sections that are computed exactly as well, as a running check."""
     batch: int = 8
     """Patches per forward pass; dense tiles are as many as have that many pixels."""
 
@@ -354,25 +367,38 @@ class InferConfig:
             ("precision", ("auto", *get_args(Precision))),
             ("engine", ("auto", *get_args(Engine))),
             ("exit", ("psi_0", None)),
+            ("inference", get_args(Inference)),
         ):
             _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
         fits = self.halo_px is None or (0 <= self.halo_px <= CELL_PX and self.halo_px % 32 == 0)
         _require(fits, "halo_px", self.halo_px, f"a multiple of 32 up to {CELL_PX}, or None")
         is_alone = self.exit is None or not self.cascade
         _require(is_alone, "cascade", self.cascade, "False, because exit is psi_0 and leaves nothing to go on with")
+        _require(0 < self.confidence < 1, "confidence", self.confidence, "above 0 and below 1")
+        _require(0 <= self.check_share <= 1, "check_share", self.check_share, "from 0 to 1")
+        if self.is_certified:
+            for name, exact in _EXACT_WAY.items():
+                reason = f"{exact!r}, because inference is certified, and finds the fast way by itself"
+                _require(getattr(self, name) == exact, name, getattr(self, name), reason)
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether verdicts are to be certified in a fast way, where they can be."""
+        return self.inference == "certified"
 
     @property
     def needs_speedups(self) -> bool:
         """Whether the speed-up record has to be there before heatmaps can be made like this."""
         is_dense_without_halo = self.tiling == "dense" and self.halo_px is None
-        return self.tiling == "auto" or is_dense_without_halo or self.precision in ("auto", "int8") or self.cascade
+        by_way = self.tiling == "auto" or is_dense_without_halo or self.precision in ("auto", "int8") or self.cascade
+        return by_way or self.is_certified
 
     @property
     def without_speedups(self) -> "InferConfig":
         """This, or the paper's tiling in float32 without a cascade where this needs the speed-up record."""
         if not self.needs_speedups:
             return self
-        return replace(self, tiling="paper", halo_px=None, precision="float32", cascade=False)
+        return replace(self, tiling="paper", halo_px=None, precision="float32", cascade=False, inference="exact")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ class HeatmapCertificate:
     def digest(self) -> str:
         """Names what shapes a heatmap beside the fast way itself; what was found on a slide is no part of it."""
         values = asdict(self)
-        del values["outside"], values["fast_curves"], values["num_slides"]
+        del values["way"], values["num_slides"], values["outside"], values["fast_curves"]
         return digest_of(values)
 
     @classmethod

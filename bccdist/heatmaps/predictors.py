@@ -37,6 +37,25 @@ class RunnerPredictor:
         return dict(zip(self.outputs, self._runner(patches_NPP3), strict=True))
 
 
+class EarlyPredictor:
+    """The first decoder block alone, whose output stands for the final one, too, each of its pixels repeated.
+
+    Attributes:
+        network: what it runs, for those who look for a fault.
+    """
+
+    def __init__(self, first: Predictor, *, final: Psi) -> None:
+        """Take what gives psi_0, and the final output's name."""
+        self.network = getattr(first, "network", None)
+        self.outputs: tuple[Psi, ...] = ("psi_0", final)
+        self._first = first
+
+    def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
+        """The Tumor probability of psi_0, and the same as the final output's."""
+        psi_0 = self._first(patches_NPP3)["psi_0"]
+        return {"psi_0": psi_0, self.outputs[-1]: repeated(psi_0, pixel_px("psi_0"))}
+
+
 class CascadePredictor:
     """Encoder and first block everywhere, the later blocks only on patches where psi_0 is undecided.
 

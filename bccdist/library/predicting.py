@@ -12,8 +12,6 @@ import torch
 from bccdist.configuration import InferConfig, outputs_of
 from bccdist.errors import ConfigurationError, ModelError, NotFiniteError
 from bccdist.files import fingerprint_of_file
-from bccdist.heatmaps.method import Method
-from bccdist.heatmaps.predict import Predictor
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
@@ -25,10 +23,11 @@ from bccdist.models.network import load_network_of
 from bccdist.paths import RunPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import table_of
-from bccdist.sections.marking import mark_slide
+from bccdist.sections.marking import SettledOrder, mark_slide
 from bccdist.slides.manifest import SlideRecord
 from bccdist.speedups.record import MEASURE_HERE
-from bccdist.speedups.resolving import ready_way
+from bccdist.speedups.resolving import ReadyWay
+from bccdist.speedups.settled_way import ready_for
 from bccdist.stages.inference_identity import InferenceIdentity, inference_digest, is_heatmap_done, sections_digest
 
 
@@ -38,8 +37,7 @@ class ReadyNetwork:
 
     description: Description
     config: InferConfig
-    method: Method
-    predictor: Predictor
+    way: ReadyWay
     device: torch.device
 
     def identity(self, record: SlideRecord) -> InferenceIdentity:
@@ -52,7 +50,7 @@ class ReadyNetwork:
         return InferenceIdentity(
             weights_digest=facts.weights_digest,
             config_digest=inference_digest(
-                self.method.names_heatmap,
+                self.way.names_heatmap,
                 record,
                 target_mpp=facts.target_mpp,
                 mpp_tolerance=self.config.mpp_tolerance,
@@ -99,14 +97,18 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
     if config.needs_speedups:
         _unpack_speedups(model, run)
     try:
-        method, predictor = ready_way(
-            load_network_of(model), run, facts.epoch, config, device, digest=facts.weights_digest
+        way = ready_for(
+            load_network_of(model),
+            run,
+            facts.epoch,
+            config,
+            device,
+            digest=facts.weights_digest,
+            choice=choice_of(model.description),
         )
     except NotFiniteError as error:
         raise NotFiniteError(f"{model.path}: {error}") from error
-    return ReadyNetwork(
-        description=model.description, config=config, method=method, predictor=predictor, device=device
-    )
+    return ReadyNetwork(description=model.description, config=config, way=way, device=device)
 
 
 def give_back() -> None:
@@ -204,18 +206,21 @@ def _found(
         path=path,
         setting=network.description.network.setting,
         epoch=choice.epoch,
-        predictor=network.predictor,
-        method=network.method,
+        predictor=network.way.predictor,
+        method=network.way.method,
         **identity.of_heatmap,
     )
+    is_there = is_heatmap_done(path, identity)
+    settling = network.way.settling
     marked = mark_slide(
         record,
         [],
-        [] if is_heatmap_done(path, identity) else [order],
+        [] if is_there or settling else [order],
         target_mpp=network.description.network.target_mpp,
         mpp_tolerance=network.config.mpp_tolerance,
         batch=network.config.batch,
         device=network.device,
+        settled=SettledOrder(order=order, settling=settling, is_there=is_there) if settling else None,
         told=told,
     )
     rows = marked.rows(Heatmap(path), phantom_weights=choice.phantom_weights)

@@ -18,7 +18,7 @@ from bccdist.heatmaps.certificate import FastCurve, HeatmapCertificate
 from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes
 from bccdist.sections.certificate import is_certified, levels_apart
-from bccdist.sections.verdicts import region_area_um2
+from bccdist.sections.verdicts import has_tumor, region_area_um2
 from bccdist.slides.geometry import Box
 from bccdist.slides.section_map import SectionMap
 from bccdist.slides.tissue import TISSUE_MPP
@@ -90,6 +90,34 @@ def are_certified(
     return np.asarray(follows & (coverage >= 1))
 
 
+def say_the_same(
+    curves: NDArray[np.uint32],
+    of_final: NDArray[np.uint32],
+    certificate: HeatmapCertificate,
+    final: Psi,
+    *,
+    mpp: float,
+) -> NDArray[np.bool_]:
+    """Whether two outputs of a fast heatmap give the same verdicts, which may differ by pixels at a section's edge.
+
+    Args:
+        curves: uint32 [n, 256], of the certificate's output.
+        of_final: uint32 [n, 256], of the final output, from which the ledger's verdict is read.
+        certificate: the heatmap's.
+        final: the final output's name.
+        mpp: um per target-frame pixel.
+
+    Returns:
+        bool [n].
+    """
+    step, unit = step_of(certificate.t_p), certificate.area_unit
+    verdicts = [
+        has_tumor(areas_um2(each, psi, mpp=mpp, area_unit=unit)[:, step], certificate.t_a_um2)
+        for each, psi in ((curves, certificate.psi), (of_final, final))
+    ]
+    return np.asarray(verdicts[0] == verdicts[1], dtype=bool)
+
+
 class SectionsReached:
     """How the verdicts on the sections of one heatmap were reached, and the ledger's columns that say so."""
 
@@ -142,9 +170,10 @@ class SectionsReached:
         tissue: Mapping[str, float],
         curves: Mapping[Psi, Sequence[int]],
     ) -> dict[Psi, dict[str, Any]]:
-        curve = np.array([curves[certificate.psi]], dtype=np.uint32)
-        coverage = np.array([tissue["coverage"]])
-        (follows,) = are_certified(curve, coverage, certificate, mpp=self._attributes.mpp)
+        final, mpp = self._attributes.outputs[-1], self._attributes.mpp
+        curve, of_final = (np.array([curves[psi]], dtype=np.uint32) for psi in (certificate.psi, final))
+        (follows,) = are_certified(curve, np.array([tissue["coverage"]]), certificate, mpp=mpp)
+        follows = follows and say_the_same(curve, of_final, certificate, final, mpp=mpp).all()
         if not follows or (cells & self._exact).any() or certificate.outside:
             raise LedgerError(
                 f"{self._path}: the section in the box {tuple(box_level0_px)} is neither certified nor computed "

@@ -17,14 +17,14 @@ from bccdist.heatmaps.certificate import FastCurve, HeatmapCertificate
 from bccdist.heatmaps.merging import merge_exact
 from bccdist.heatmaps.predict import PredictionTally, SlidePass
 from bccdist.heatmaps.store import Heatmap
-from bccdist.sections.reached import are_certified, cells_of_sections
-from bccdist.sections.rows import FastSections, fast_sections
+from bccdist.sections.reached import are_certified, cells_of_sections, say_the_same
+from bccdist.sections.rows import fast_sections
 from bccdist.sections.sampling import map_of_sections
 from bccdist.slides.sections import Section
 from bccdist.slides.slide import Slide
 
-WhyOutside = Callable[[Heatmap, FastSections], str]
-"""Says why a slide is unlike those that were calibrated, by its fast heatmap; nothing where it is like them."""
+WhyOutside = Callable[[Slide, NDArray[np.bool_], Heatmap], str]
+"""Says why a slide is unlike those that were calibrated, by its tissue and fast heatmap; nothing where it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,10 @@ def settle(
         SlideError: the slide cannot be read.
         NotFiniteError: the network gave something else than probabilities.
     """
-    plan = _plan(base, tissue, sections, settling)
+    certificate = base.attributes.certificate
+    if certificate is None:
+        certificate = replace(settling.certificate, outside=settling.why_outside(slide, tissue, base))
+    plan = _plan(base, tissue, sections, certificate)
     if base.path == path and not plan.wanted.any():
         return PredictionTally(network_s=[])
     return merge_exact(
@@ -84,17 +87,17 @@ def settle(
     )
 
 
-def _plan(base: Heatmap, tissue: NDArray[np.bool_], sections: Sequence[Section], settling: Settling) -> _Plan:
-    # What was found on this slide before is kept; the promise is the same, as the heatmap's identity says.
-    certificate = base.attributes.certificate or settling.certificate
+def _plan(
+    base: Heatmap, tissue: NDArray[np.bool_], sections: Sequence[Section], certificate: HeatmapCertificate
+) -> _Plan:
     shares = map_of_sections(base, tissue, [section.box_level0_px for section in sections])
-    mpp = base.attributes.mpp
+    mpp, exact, final = base.attributes.mpp, base.exact_cells, base.outputs[-1]
     cells = cells_of_sections(shares, len(sections), base.tissue_cells, mpp=mpp)
     found = fast_sections(base, shares, certificate.psi)
-    exact = base.exact_cells
-    if base.attributes.certificate is None:
-        certificate = replace(certificate, outside=settling.why_outside(base, found))
     is_open = ~are_certified(found.curves, found.coverage, certificate, mpp=mpp)
+    if final != certificate.psi:
+        of_final = fast_sections(base, shares, final).curves
+        is_open |= ~say_the_same(found.curves, of_final, certificate, final, mpp=mpp)
     is_open |= np.array([_is_drawn(base, section, certificate.check_share) for section in sections], dtype=bool)
     is_open |= (cells & exact).any(axis=(1, 2))
     if certificate.outside:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -15,6 +15,7 @@ from bccdist.heatmaps.predict import Predictor
 from bccdist.heatmaps.predictors import make_predictor
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
+from bccdist.sections.settling import Settling
 from bccdist.speedups.machine import Machine, why_unsuited
 from bccdist.speedups.probes import machine_of, probe_sha256
 from bccdist.speedups.record import (
@@ -32,6 +33,14 @@ class ReadyWay(NamedTuple):
 
     method: Method
     predictor: Predictor
+    settling: Settling | None = None
+    """What computes exactly where this way leaves a verdict open; None where nothing is certified."""
+
+    @property
+    def names_heatmap(self) -> dict[str, Any]:
+        """All of it that shapes a heatmap."""
+        certificate = {} if self.settling is None else {"certificate": self.settling.certificate.digest}
+        return {**self.method.names_heatmap, **certificate}
 
 
 def ready_way(

@@ -1,5 +1,6 @@
 """Slides and weights to heatmaps and ledger rows (paper, section 2.4): the work of the inference job's process."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,21 +9,23 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError, NotFiniteError
+from bccdist.errors import ConfigurationError, NotFiniteError, NothingToShowError
 from bccdist.files import fingerprint_of_file
-from bccdist.heatmaps.method import Method
-from bccdist.heatmaps.predict import Predictor
+from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice, choices_of, read_selection
 from bccdist.sections.ledger import write_rows
-from bccdist.sections.marking import MarkedSlide, mark_slide
+from bccdist.sections.marking import MarkedSlide, SettledOrder, mark_slide
+from bccdist.sections.reached import ReachedBy
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
-from bccdist.speedups.resolving import ready_way
+from bccdist.speedups.resolving import ReadyWay
+from bccdist.speedups.settled_way import ready_for
 from bccdist.stages.inference_identity import (
     InferenceIdentity,
     are_rows_done,
@@ -37,8 +40,7 @@ from bccdist.stages.inference_identity import (
 class _Network:
     """The weights of one epoch, ready to make heatmaps."""
 
-    predictor: Predictor
-    method: Method
+    way: ReadyWay
     weights_digest: str
     phantom: bool
     """Whether it was trained on drawn slides."""
@@ -119,14 +121,15 @@ def _open_job(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = paths.run(setting)
     networks, resolutions = {}, {}
+    choice = _choice(paths, setting) if config.is_certified else None
     for epoch in epochs:
         network, resolutions[epoch], phantom = load_for_heatmaps(run.weights(epoch), setting)
         digest = weights_digest(run.weights(epoch))
         try:
-            method, predictor = ready_way(network, run, epoch, config, device, digest=digest)
+            way = ready_for(network, run, epoch, config, device, digest=digest, choice=choice)
         except NotFiniteError as error:
             raise NotFiniteError(f"{run.weights(epoch)}: {error}") from error
-        networks[epoch] = _Network(predictor=predictor, method=method, weights_digest=digest, phantom=phantom)
+        networks[epoch] = _Network(way=way, weights_digest=digest, phantom=phantom)
     return _Job(
         manifest=read_manifest(manifest_path, files_must_exist=False),
         paths=paths,
@@ -138,9 +141,17 @@ def _open_job(
     )
 
 
+def _choice(paths: StudyPaths, setting: Setting) -> Choice | None:
+    """What was chosen for a setting; None where nothing was yet."""
+    try:
+        return next((each for each in choices_of(read_selection(paths)) if each.setting == setting), None)
+    except NothingToShowError:
+        return None
+
+
 def _with_same_patches(networks: Mapping[int, _Network]) -> Mapping[int, _Network]:
     """All networks see the same patches, since a slide is read once for all of them."""
-    methods = {epoch: network.method for epoch, network in networks.items()}
+    methods = {epoch: network.way.method for epoch, network in networks.items()}
     if len({(method.tiling, method.halo_px) for method in methods.values()}) > 1:
         raise ConfigurationError(
             f"the epochs' speed-up records give them different patches: {methods}; name one epoch"
@@ -175,7 +186,7 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         epoch: InferenceIdentity(
             weights_digest=network.weights_digest,
             config_digest=inference_digest(
-                network.method.names_heatmap, record, target_mpp=job.target_mpp, mpp_tolerance=job.config.mpp_tolerance
+                network.way.names_heatmap, record, target_mpp=job.target_mpp, mpp_tolerance=job.config.mpp_tolerance
             ),
             slide_fingerprint=fingerprint,
             sections_digest=sections_digest(record, sections),
@@ -228,27 +239,32 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     if not work.epochs_to_enter:
         return "done before"
     record, config, seen_before = work.record, job.config, _undecided(job)
+    plain = [epoch for epoch in work.epochs_to_predict if job.networks[epoch].way.settling is None]
     marked = mark_slide(
         record,
         work.sections,
-        [_order(job, work, epoch) for epoch in work.epochs_to_predict],
+        [_order(job, work, epoch) for epoch in plain],
         target_mpp=job.target_mpp,
         mpp_tolerance=config.mpp_tolerance,
         batch=config.batch,
         device=job.device,
+        settled=_settled_order(job, work),
     )
+    reached: Counter[str] = Counter()
     # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
+        rows = list(marked.rows(heatmap, phantom_weights=job.networks[epoch].phantom))
+        reached.update(row["reached_by"] for row in rows if row["is_final"])
         write_rows(
             job.paths.ledger_rows(job.setting, epoch, record.slide_id),
-            marked.rows(heatmap, phantom_weights=job.networks[epoch].phantom),
+            rows,
             metadata=work.identities[epoch].as_metadata,
         )
         remove_leftovers(heatmap.path)
     patches, undecided = (now - before for now, before in zip(_undecided(job), seen_before, strict=True))
     total_s = perf_counter() - started
-    return _outcome(marked, total_s, patches=patches, undecided=undecided)
+    return _outcome(marked, total_s, reached, patches=patches, undecided=undecided)
 
 
 def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:
@@ -257,22 +273,35 @@ def _order(job: _Job, work: _SlideWork, epoch: int) -> HeatmapOrder:
         path=job.paths.heatmap(job.setting, epoch, work.record.slide_id),
         setting=job.setting,
         epoch=epoch,
-        predictor=network.predictor,
-        method=network.method,
+        predictor=network.way.predictor,
+        method=network.way.method,
         **work.identities[epoch].of_heatmap,
     )
 
 
+def _settled_order(job: _Job, work: _SlideWork) -> SettledOrder | None:
+    """The heatmap that is made in a fast way and settled, of the one epoch that was chosen; None where none is."""
+    for epoch in work.epochs_to_enter:
+        if (settling := job.networks[epoch].way.settling) is not None:
+            is_there = epoch not in work.epochs_to_predict
+            return SettledOrder(order=_order(job, work, epoch), settling=settling, is_there=is_there)
+    return None
+
+
 def _undecided(job: _Job) -> tuple[int, int]:
     """Patches that cascades have seen so far, and those of them whose later blocks were computed."""
-    predictors = [network.predictor for network in job.networks.values()]
+    predictors = [network.way.predictor for network in job.networks.values()]
     cascades = [predictor for predictor in predictors if isinstance(predictor, CascadePredictor)]
     return sum(each.num_patches for each in cascades), sum(each.num_undecided for each in cascades)
 
 
-def _outcome(marked: MarkedSlide, total_s: float, *, patches: int, undecided: int) -> str | SlideDone:
+def _outcome(
+    marked: MarkedSlide, total_s: float, reached: Mapping[str, int], *, patches: int, undecided: int
+) -> str | SlideDone:
     """What a slide took, in one line; patches of cascades, and the undecided ones among them."""
     num_sections, tally = len(marked.sections), marked.tally
+    if marked.exact_tally is not None:
+        return _settled_outcome(marked, marked.exact_tally, reached, total_s)
     num_networks = len(tally.network_s)
     if not num_networks:
         return f"{_told(num_sections)} from heatmaps that were there, {total_s:.1f} s"
@@ -285,6 +314,24 @@ def _outcome(marked: MarkedSlide, total_s: float, *, patches: int, undecided: in
         f"{cascade}{unread}{marked.log_of_reading}"
     )
     return SlideDone(text, read_s=tally.reading.read_s, num_epochs=num_networks)
+
+
+def _settled_outcome(
+    marked: MarkedSlide, exact: PredictionTally, reached: Mapping[str, int], total_s: float
+) -> str | SlideDone:
+    """What a slide took whose verdicts were certified; `reached` counts sections by how their verdict was reached."""
+    ways = ", ".join(f"{num} {name}" for name in ReachedBy if (num := reached.get(name.value, 0)))
+    fast = marked.tally
+    read_s = fast.reading.read_s + exact.reading.read_s
+    unread = max(fast.reading.num_unread_cells, exact.reading.num_unread_cells)
+    lost = f", {unread} cells UNREADABLE" if unread else ""
+    text = (
+        f"{_told(len(marked.sections))}{f' ({ways})' if ways else ''}, {fast.num_patches} patches in the fast way, "
+        f"{exact.num_patches} exactly, {total_s:.1f} s ({sum(fast.network_s):.1f} s fast, "
+        f"{sum(exact.network_s):.1f} s exact, {read_s:.1f} s reading){lost}{marked.log_of_reading}"
+    )
+    is_new = bool(fast.num_patches or exact.num_patches)
+    return SlideDone(text, read_s=read_s) if is_new else text
 
 
 def _told(num_sections: int) -> str:
