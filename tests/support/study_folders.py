@@ -36,6 +36,9 @@ TUMOR_CURVE = flat_curve(top_step=250, num_px=50_000)
 NORMAL_CURVE = flat_curve(top_step=10, num_px=50_000)
 
 
+_CERTIFICATE = ("levels", "confidence", "num_slides", "t_p", "t_a_um2", "area_unit")
+
+
 def ledger_row(**changes: Any) -> dict[str, Any]:
     """A row of the ledger, with the values of `changes` in place of plain ones."""
     row: dict[str, Any] = {
@@ -62,6 +65,9 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "margin_um": flat_margins(top_step=250, margin_um=120.0),
         "max_probability": 0.98,
         "p99_probability": 0.9,
+        "reached_by": "exact",
+        "levels_apart": None,
+        **dict.fromkeys((f"certificate_{name}" for name in _CERTIFICATE), None),
         "read_s": 1.0,
         "network_s": 1.0,
         "weights_digest": "abcdefabcdef",

@@ -23,7 +23,7 @@ def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.equals(SCHEMA)
     assert schema.metadata[b"made_by"] == b"a test"
-    assert schema.metadata[b"bccdist.schema_version"] == b"4"
+    assert schema.metadata[b"bccdist.schema_version"] == b"5"
     assert schema.metadata[b"bccdist.section_method"] == SECTION_METHOD.encode()
 
 

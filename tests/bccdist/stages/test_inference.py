@@ -201,6 +201,7 @@ def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study,
 @pytest.mark.parametrize(
     ("older", "lacks"),
     [
+        ({b"bccdist.schema_version": b"4"}, ["reached_by", "levels_apart"]),
         ({b"bccdist.schema_version": b"1"}, ["margin_um", "phantom_weights"]),
         ({b"bccdist.schema_version": b"2"}, ["phantom_weights"]),
         ({b"bccdist.section_method": b"tissue 1, sections 1"}, []),
