@@ -1,10 +1,13 @@
 """Heatmaps and section ledger: `python jobs/launch_infer.py --setting resnet34_ds --parts test --epochs chosen`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from bccdist.configuration import InferConfig, Setting
+from bccdist.errors import LedgerError
 from bccdist.parts import Part
+from bccdist.sections.choices import chosen_epochs, of_setting
 from bccdist.stages.stage import Epochs
 from bccdist.stages.table import TEST_HEATMAPS, VALIDATION_HEATMAPS
 from bccdist.study import manifest_of_study
@@ -31,7 +34,25 @@ def main(arguments: InferArguments) -> None:
     heatmaps = TEST_HEATMAPS if arguments.epochs == "chosen" else VALIDATION_HEATMAPS
     wanted = set(map(Part.parse, arguments.parts))
     entry = replace(heatmaps, parts=tuple(part for part in Part if part in wanted))
-    launch_entries(launch, manifest_of_study(launch.study), {entry: arguments.config}, [arguments.setting])
+    manifest, lacks = manifest_of_study(launch.study), list(_lacks_of_record(arguments))
+    launch_entries(launch, manifest, {entry: arguments.config}, [arguments.setting], lacks=lacks)
+
+
+def _lacks_of_record(arguments: InferArguments) -> Iterator[str]:
+    """What certified verdicts need of the study: a choice, and a speed-up record of the chosen epoch."""
+    if not arguments.config.is_certified or arguments.epochs != "chosen":
+        return
+    paths, setting = arguments.launch.paths, arguments.setting
+    try:
+        epoch = of_setting(chosen_epochs(paths), setting, paths)
+    except LedgerError as error:
+        yield f"inference is certified, which needs what the selection chooses: {error}"
+        return
+    if not paths.run(setting).all_speedups(epoch):
+        yield (
+            f"inference is certified, and there is no speed-up record of {setting}, epoch {epoch}: run `python "
+            "jobs/launch_calibrate.py` on the same kind of machine first, or ask for inference exact"
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.requirements import lacks_of_pixels, listed, mixed_up_scales
 from bccdist.stages.stage import Stage
-from bccdist.stages.table import stages_of
+from bccdist.stages.table import SELECTION, stages_of
 from bccdist.study import forget_manifest, keep_manifest
 from jobs.slurm import queue
 from jobs.slurm.chunks import balanced_chunks, expected_costs
@@ -109,6 +109,8 @@ def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator
             yield str(error)
         yield from _lacks_of_encoder(stage, config, launch.paths)
         yield from _lacks_of_start(stage, config, launch.paths)
+    if isinstance(config, InferConfig) and config.is_certified:
+        yield from _lacks_of_certificate(stage)
     # With a container, the image's packages are those that count.
     if isinstance(config, InferConfig) and not cluster.container:
         yield from _lacks_of_engine(config, cluster, num_gpus=_num_gpus(stage, cluster))
@@ -132,6 +134,17 @@ def _lacks_of_start(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Ite
         read_start(config.start_from.resolve(), setting=stage.its_setting, width=config.width)
     except CheckpointError as error:
         yield str(error)
+
+
+def _lacks_of_certificate(stage: Stage) -> Iterator[str]:
+    """Verdicts are certified at thresholds that are chosen, and the choice itself rests on exact ones."""
+    feeding = [part.value for part in stage.parts if part in SELECTION.parts]
+    if stage.epochs != "chosen" or feeding:
+        what = f"parts {' and '.join(feeding)}" if feeding else f"epochs {stage.epochs}"
+        yield (
+            f"{stage.name}: inference is certified, which needs the selection's epoch and thresholds, and {what} "
+            "feed the selection: ask for inference exact there, and for certified with --epochs chosen on Test"
+        )
 
 
 def _lacks_of_engine(config: InferConfig, cluster: ClusterConfig, *, num_gpus: int) -> Iterator[str]:

@@ -36,8 +36,8 @@ def list_section(study: PageContent) -> Section:
 def slides_section(study: PageContent) -> Section:
     """How many slides and sections were judged, and what became of each slide."""
     return Section(
-        lines=study.left_out("verdict_counts", "slides"),
-        blocks=[*study.blocks("verdict_counts"), *study.blocks("slides", folded=True)],
+        lines=study.left_out("verdict_counts", "reached", "slides"),
+        blocks=[*study.blocks("verdict_counts", "reached"), *study.blocks("slides", folded=True)],
     )
 
 

@@ -16,7 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig, Precision
+from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig, Inference, Precision
 from bccdist.errors import BccdistError, ConfigurationError, ModelError, StageFailedError
 from bccdist.library.progress import Progress, ProgressLine, Told
 from bccdist.log import LOG
@@ -79,7 +79,7 @@ class Model:
         mpp: float | None = None,
         out: PathLike | None = None,
         precision: Literal["auto"] | Precision | None = None,
-        inference: InferConfig | None = None,
+        inference: InferConfig | Inference | None = None,
         progress: bool | Told = True,
     ) -> "Found":
         """Find the sections of a slide, make its heatmaps, and judge each section.
@@ -91,7 +91,9 @@ class Model:
             out: folder that keeps the heatmaps; None keeps them as long as what is returned. A heatmap of this slide
                 by this model that is there already is read instead of made again.
             precision: of the network, in place of that of `inference`.
-            inference: how; None is the paper's way, as the launchers' is.
+            inference: how: certified, exact, or in all details; None is the paper's way, as the launchers' is.
+                certified takes the fastest way of the model's speed-up record, and computes exactly where a verdict
+                does not follow from it.
             progress: whether a line tells how far it is, or what is called with each `Progress`.
 
         Raises:
@@ -113,7 +115,7 @@ class Model:
         *,
         out: PathLike | None = None,
         precision: Literal["auto"] | Precision | None = None,
-        inference: InferConfig | None = None,
+        inference: InferConfig | Inference | None = None,
         progress: bool | Told = True,
         failures: MutableMapping[str, str] | None = None,
     ) -> "Iterator[Found]":
@@ -196,8 +198,13 @@ class Model:
                 self._networks[config] = ready_network(self._file, config, device_of(self._device), folder)
             return self._networks[config]
 
-    def _config(self, precision: Literal["auto"] | Precision | None, inference: InferConfig | None) -> InferConfig:
-        config = InferConfig(mpp_tolerance=self.description.network.mpp_tolerance) if inference is None else inference
+    def _config(
+        self, precision: Literal["auto"] | Precision | None, inference: InferConfig | Inference | None
+    ) -> InferConfig:
+        config = inference
+        if not isinstance(config, InferConfig):
+            usual = InferConfig(mpp_tolerance=self.description.network.mpp_tolerance)
+            config = usual if config is None else replace(usual, inference=config)
         return config if precision is None else replace(config, precision=precision)
 
     def _require_open(self) -> None:

