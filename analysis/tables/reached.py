@@ -13,7 +13,7 @@ from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.sections.certificate import CheckOutcome, CheckVerdict, check_outcome
-from bccdist.sections.reached import ReachedBy
+from bccdist.sections.verdicts import ReachedBy
 
 
 def build_reached(verdicts: pd.DataFrame) -> Table:

@@ -6,7 +6,6 @@ is neither, and is computed exactly before it becomes a row (`bccdist.sections.s
 """
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,27 +17,10 @@ from bccdist.heatmaps.certificate import FastCurve, HeatmapCertificate
 from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes
 from bccdist.sections.certificate import is_certified, levels_apart
-from bccdist.sections.verdicts import has_tumor, region_area_um2
+from bccdist.sections.verdicts import ReachedBy, has_tumor, region_area_um2
 from bccdist.slides.geometry import Box
 from bccdist.slides.section_map import SectionMap
 from bccdist.slides.tissue import TISSUE_MPP
-
-
-class ReachedBy(StrEnum):
-    """How a verdict was reached."""
-
-    EXACT = "exact"
-    """The whole heatmap was made in the paper's tiling and float32."""
-    CERTIFIED = "certified"
-    """From the fast way; it is the exact one with the certificate's confidence."""
-    RECOMPUTED = "recomputed"
-    """Exactly, because the fast way could not settle it."""
-    CHECKED = "checked"
-    """Exactly, though it was certified: by chance, as the running check, or because a neighbour was computed."""
-    OUTSIDE = "outside"
-    """Exactly, because the slide lies outside of what was calibrated."""
-    FAST = "fast"
-    """From a fast way, and nobody claims that it is the exact one."""
 
 
 def cells_of_sections(

@@ -5,9 +5,9 @@ import pandas as pd
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.sections.choices import Choice
-from bccdist.sections.reached import ReachedBy
 from bccdist.sections.section_rows import SectionRows
 from bccdist.sections.verdicts import (
+    ReachedBy,
     Verdict,
     area_factor,
     decision_step,

@@ -30,6 +30,23 @@ class Verdict(StrEnum):
     REVIEW = "review"
 
 
+class ReachedBy(StrEnum):
+    """How a verdict was reached."""
+
+    EXACT = "exact"
+    """The whole heatmap was made in the paper's tiling and float32."""
+    CERTIFIED = "certified"
+    """From the fast way; it is the exact one with the certificate's confidence."""
+    RECOMPUTED = "recomputed"
+    """Exactly, because the fast way could not settle it."""
+    CHECKED = "checked"
+    """Exactly, though it was certified: by chance, as the running check, or because a neighbour was computed."""
+    OUTSIDE = "outside"
+    """Exactly, because the slide lies outside of what was calibrated."""
+    FAST = "fast"
+    """From a fast way, and nobody claims that it is the exact one."""
+
+
 def region_area_um2(
     curves: NDArray[np.uint32],
     step: int | NDArray[np.int64],

@@ -21,7 +21,7 @@ from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, read_selection
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.marking import MarkedSlide, SettledOrder, mark_slide
-from bccdist.sections.reached import ReachedBy
+from bccdist.sections.verdicts import ReachedBy
 from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.speedups.resolving import ReadyWay
