@@ -17,7 +17,13 @@ from bccdist.models.model_file import ModelFile, read_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice, choices_of, choose_headline, read_selection
-from bccdist.sections.labels import SectionKey, read_corrections, sections_in_ledger, sections_of_today
+from bccdist.sections.labels import (
+    SectionKey,
+    lost_corrections,
+    read_corrections,
+    sections_in_ledger,
+    sections_of_today,
+)
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
 from bccdist.slides.manifest import Manifest, SectionRecord, read_manifest
 from bccdist.study import manifest_of_study
@@ -129,6 +135,16 @@ class Evidence:
             ManifestError: labels.csv has faults.
         """
         return read_corrections(self.paths)
+
+    @cached_property
+    def lost_corrections(self) -> list[SectionRecord]:
+        """Corrected sections that the ledger has not any more, though it has their slides: they count nowhere.
+
+        Raises:
+            ManifestError: labels.csv has faults.
+            LedgerError: there is a ledger, but it cannot be read.
+        """
+        return lost_corrections(self.corrections, self.sections_in_ledger) if self.corrections else []
 
     @cached_property
     def ledger(self) -> pa.Table:

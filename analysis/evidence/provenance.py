@@ -1,5 +1,7 @@
 """Where a study's results come from, and what they took: runs, weights, code, ledger, failures."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -7,27 +9,48 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import rounded
 from bccdist.configuration import read_claimed
-from bccdist.errors import EventLogError
+from bccdist.errors import EventLogError, first_of
 from bccdist.failures import read_reason
 from bccdist.files import read_json
 from bccdist.models.model_file import ModelFile
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
-from bccdist.slides.manifest import Manifest
+from bccdist.slides.manifest import SectionRecord
 from bccdist.stages.costs import costs_of, heading_and_rows, notes_on
 from bccdist.usage import read_records
 
+_MOST_NAMED = 10
 
-def facts(paths: StudyPaths, manifest: Manifest) -> pd.DataFrame:
+
+def facts(study: Evidence) -> pd.DataFrame:
     """What the study as a whole stands on: what, and its value."""
+    paths, manifest = study.paths, study.manifest
     rows = [
         ("study", paths.root.resolve().name),
         ("manifest", f"{len(manifest.slides)} slides, digest {manifest.digest}"),
-        ("labels", paths.labels.name if paths.labels.exists() else "the ledger's, as of the inference"),
+        ("labels", _source_of_labels(study)),
+        ("labelled by", _labelled_by(study.labelled_manifest.sections)),
         ("code that jobs ran", ", ".join(sorted(path.stem for path in paths.code.glob("*.zip"))) or "not kept"),
     ]
     return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def _source_of_labels(study: Evidence) -> str:
+    num = len(study.corrections)
+    return f"the manifest's, then {num} correction(s) in {study.paths.labels.name}" if num else "the manifest's"
+
+
+def _labelled_by(sections: Iterable[SectionRecord]) -> str:
+    """Who labelled how many sections, when, and of how many a model had filled in a label before."""
+    labelled = [section for section in sections if section.label is not None]
+    if not labelled:
+        return "nobody: no section has a label"
+    names = Counter(section.labelled_by or "not named" for section in labelled).most_common()
+    dates = sorted(section.labelled_at for section in labelled if section.labelled_at)
+    named = first_of([f"{name} ({num})" for name, num in names], _MOST_NAMED)
+    when = f"; from {dates[0]} to {dates[-1]}" if dates else "; when is not known"
+    return f"{named}{when}; {sum(bool(section.prefilled) for section in labelled)} of them pre-filled by a model"
 
 
 def model_facts(model: ModelFile) -> pd.DataFrame:

@@ -7,9 +7,10 @@ is asked for.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
 from bccdist.sections.labels import SectionKey, key_of
-from bccdist.slides.manifest import MOST_LISTED_FAULTS, SectionRecord, read_sections
+from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
+from bccdist.slides.table_file import likely_meant
 
 _MOST_NAMED = 10
 
@@ -45,6 +47,8 @@ class Relabelled:
     """Rows that were left out, as the study has no such slide."""
     unknown_slides: tuple[str, ...] = ()
     """Those slides."""
+    misspelt: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are not known and so were not used, with the ones that they may be meant for."""
 
     has_changed: bool = True
     """Whether anything is other than it was, be it who set a label."""
@@ -101,7 +105,16 @@ def relabel(study_root: Path, sections_csv_path: Path, *, remove_labels: bool = 
         num_not_inferred=sum(row.slide_id not in inferred for row, _ in found.pairs),
         num_unknown=len(found.unknown_slides),
         unknown_slides=tuple(dict.fromkeys(found.unknown_slides)),
+        misspelt=_misspelt(given),
     )
+
+
+def _misspelt(given: Sequence[SectionRecord]) -> dict[str, str]:
+    """Columns that look as if they were meant for one that is empty or not there."""
+    columns = {column for row in given for column in row.extra}
+    absent = [name for name in ("labelled_by", "labelled_at", "prefilled") if not any(map(attrgetter(name), given))]
+    absent += BOX_COLUMNS if all(row.box_level0_px is None for row in given) else []
+    return {column: meant for column in sorted(columns) if (meant := likely_meant(column, absent))}
 
 
 def _sections_of(study: Evidence) -> dict[SectionKey, SectionRecord]:
@@ -244,6 +257,10 @@ def relabel_study(
     if found.num_unknown:
         slides = first_of(found.unknown_slides, _MOST_NAMED)
         lines.append(f"note: {found.num_unknown} of the file's sections left out, as the study has no slide {slides}")
+    lines += [
+        f"note: column {column!r} is not known and was not used; did you mean {meant}?"
+        for column, meant in found.misspelt.items()
+    ]
     return "\n".join([*lines, *([_next(study)] if found.has_changed else [])])
 
 

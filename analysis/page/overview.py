@@ -115,6 +115,9 @@ def _choice_warnings(study: PageContent) -> Iterator[str]:
 
 def _missing_warnings(study: PageContent) -> Iterator[str]:
     """The slides that are in no result, by name, and why."""
+    if gone := study.evidence.lost_corrections:
+        named = first_of([f"{each.slide_id}/{each.section_id}" for each in gone], _MOST_FAILURES)
+        yield f"{len(gone)} correction(s) in labels.csv are of no section any more, and count nowhere: {named}."
     failed = failures(study.evidence)
     if len(failed):
         yield f"Failed and not in the results: {len(failed)} (see Provenance)."

@@ -183,7 +183,7 @@ def _provenance_section(study: PageContent) -> Section:
     chosen = [] if is_cohort else [frame_block("The chosen models.", runs(paths, choices))]
     return Section(
         blocks=[
-            frame_block("The study.", facts(paths, study.evidence.manifest)),
+            frame_block("The study.", facts(study.evidence)),
             *chosen,
             replace(frame_block("What the stages took.", took), notes=notes),
             *([frame_block("Failed, and not in the results.", failed)] if len(failed) else []),

@@ -92,6 +92,19 @@ def sections_in_ledger(table: pa.Table) -> dict[SectionKey, SectionRecord]:
     }
 
 
+def lost_corrections(
+    corrections: Iterable[SectionRecord], there: Mapping[SectionKey, SectionRecord]
+) -> list[SectionRecord]:
+    """The corrections of slides that were inferred whose section is not there any more, so that they count nowhere.
+
+    Args:
+        corrections: sections whose labels were corrected.
+        there: the ledger's sections.
+    """
+    slides = {slide_id for slide_id, _ in there}
+    return [each for each in corrections if each.slide_id in slides and key_of(each) not in there]
+
+
 def lie_together(one: SectionRecord, other: SectionRecord) -> bool:
     """Whether two sections of a slide may be one piece of tissue: half of the smaller box lies within the other.
 

@@ -7,6 +7,7 @@ import pytest
 from study_folders import ledger_row, sections, write_study
 
 from analysis.evidence.evidence import Evidence
+from analysis.evidence.provenance import facts
 from analysis.evidence.relabel import Relabelled, relabel, relabel_study
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table1 import write_table1
@@ -16,6 +17,7 @@ from bccdist.errors import ConfigurationError, LedgerError, ManifestError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_selection
+from bccdist.sections.ledger import write_rows
 from bccdist.sections.section_rows import load_ledger
 from bccdist.slides.manifest import read_manifest
 from bccdist.study import keep_manifest
@@ -133,6 +135,14 @@ def test_what_was_done_is_one_line_and_what_is_to_be_run_another(tmp_path: Path)
     assert said[-1] == run
 
 
+def test_columns_that_may_be_misspelt_are_named(boxed: StudyPaths, tmp_path: Path) -> None:
+    header = "slide_id,section_id,label,labelled by,x,colour\n"
+    said = relabel_study(boxed.root, csv(tmp_path, "s,b,Normal,anna,200,red", header=header))
+    assert "note: column 'labelled by' is not known and was not used; did you mean labelled_by?" in said
+    assert "note: column 'x' is not known and was not used; did you mean x_level0_px?" in said
+    assert "colour" not in said
+
+
 def test_the_labels_of_before_come_back_and_the_corrections_are_set_aside(paths: StudyPaths, tmp_path: Path) -> None:
     relabel_study(paths.root, csv(tmp_path, "t,Test-section-0005,Normal,,,"))
     kept = paths.labels.read_bytes()
@@ -235,6 +245,28 @@ def test_a_manifest_whose_boxes_moved_since_the_inference_labels_nothing_wrongly
     lines = ("s,a,Normal,200,50,100,100", "s,b,Normal,0,50,100,100")
     csv(tmp_path / "data", *lines, header=BOXED)
     assert labels_of(boxed) == {"a": "Tumor", "b": None, "c": None}
+
+
+def test_provenance_says_who_labelled_when_and_what_was_corrected(boxed: StudyPaths, tmp_path: Path) -> None:
+    claimed(boxed, tmp_path / "data", "s,a,Tumor,anna,2026-01-02,Tumor", "s,b,Normal,,,")
+
+    def said() -> dict[str, str]:
+        return dict(facts(Evidence(boxed.root)).to_numpy().tolist())
+
+    assert said()["labels"] == "the manifest's"
+    relabel(boxed.root, csv(tmp_path, "s,b,Tumor,anna,2026-03-04,", "t,c,Tumor,ben,2026-02-03,"))
+    assert said()["labels"] == "the manifest's, then 2 correction(s) in labels.csv"
+    expected = "anna (2), ben (1); from 2026-01-02 to 2026-03-04; 1 of them pre-filled by a model"
+    assert said()["labelled by"] == expected
+
+
+def test_corrections_whose_section_is_gone_are_named(boxed: StudyPaths, tmp_path: Path) -> None:
+    claimed(boxed, tmp_path / "data", "s,a,Tumor,,,", "s,b,Normal,,,", slides=("s", "t", "late"))
+    relabel(boxed.root, csv(tmp_path, "s,b,Tumor,,,", "late,x,Tumor,,,"))
+    assert Evidence(boxed.root).lost_corrections == []
+    # The sections of the slide were found anew, under other ids.
+    write_rows(boxed.ledger_rows("resnet34_ds", 1, "s"), [ledger_row(slide_id="s", section_id="a", part="Test")])
+    assert [each.section_id for each in Evidence(boxed.root).lost_corrections] == ["b"]
 
 
 def test_labels_of_slides_that_were_not_inferred_are_kept_and_told(boxed: StudyPaths, tmp_path: Path) -> None:
