@@ -22,7 +22,7 @@ AreaUnit = Literal["physical", "nominal"]
 Switch = Literal["auto", "on", "off"]
 TrainPrecision = Literal["float32", "tf32", "bf16"]
 Precision = Literal["float32", "bf16", "int8"]
-Engine = Literal["eager", "folded", "compiled", "openvino"]
+Engine = Literal["eager", "folded", "compiled", "openvino", "mnn"]
 Tiling = Literal["paper", "dense"]
 Blending = Literal["mean", "hann", "centre"]
 Inference = Literal["exact", "certified"]
@@ -339,8 +339,9 @@ class InferConfig:
     record, too."""
     engine: Literal["auto"] | Engine = "auto"
     """What runs the network. eager: torch as it comes, to which all others are compared; folded: batch normalisation
-    folded into the convolutions, channels last; compiled: torch.compile; openvino: OpenVINO, on the CPU; auto: the
-    fastest that is installed."""
+    folded into the convolutions, channels last; compiled: torch.compile; openvino and mnn: OpenVINO and MNN, on the
+    CPU; auto: the fastest by the speed-up record, or without one OpenVINO on a CPU and torch.compile on a GPU where
+    they are installed."""
     exit: Literal["psi_0"] | None = None
     """Where the network ends. psi_0: after encoder and first decoder block; None: at its last output."""
     cascade: bool = False

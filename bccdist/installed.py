@@ -20,6 +20,11 @@ def has_openvino() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("openvino", "nncf"))
 
 
+def has_mnn() -> bool:
+    """Whether MNN can be imported, and ONNX, by which a network gets to it."""
+    return all(importlib.util.find_spec(name) is not None for name in ("MNN", "onnx"))
+
+
 def lack_for_dicom() -> str | None:
     """What is not installed of that which writes DICOM, if anything, and how to install it."""
     missing = [name for name in ("highdicom", "pydicom") if importlib.util.find_spec(name) is None]

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -44,6 +44,9 @@ from bccdist.training.distributed import choose_device
 from bccdist.training.losses import losses
 
 PLAIN = ComputeConfig(precision="float32", channels_last="off", compile="off", fused_adam=False, deterministic=False)
+Clock = Literal["wall", "processor"]
+"""What is counted: the time that passes, or all threads' time on processors, which other programs hardly change."""
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
 GMACS = {"unet": 61.0, "resnet34": 31.2, "resnet34_ds": 31.2, "resnet34_linear": 31.2}
 """Multiply-accumulates of a forward pass at width 64 (paper, section 2.2); backward takes twice as many."""
 LAUNCHER = Path(__file__).resolve().parent.parent / "jobs" / "launch_train.py"
@@ -65,6 +68,8 @@ def main(  # noqa: PLR0917 - tyro makes flags of them
     micro_batch: int = 8,
     repeats: int = 5,
     compiled: bool = False,
+    bf16: bool = False,
+    clock: Clock = "wall",
     ranks: tuple[int, ...] = (),
     steps: int = 10,
 ) -> None:
@@ -77,6 +82,8 @@ def main(  # noqa: PLR0917 - tyro makes flags of them
         micro_batch: Patches of a step.
         repeats: Turns of each way; at least 5 for medians that mean something.
         compiled: Also with torch.compile on the CPU, which takes minutes to begin.
+        bf16: Also in bf16 on the CPU, which processors without instructions for it emulate.
+        clock: What a step's time is; processor on a machine that others use, best with OMP_NUM_THREADS=1.
         ranks: Numbers of ranks for whole trainings; none leaves them out.
         steps: Of each whole training.
     """
@@ -86,8 +93,10 @@ def main(  # noqa: PLR0917 - tyro makes flags of them
     )
     images, masks = _patches(study, micro_batch)
     config = TrainConfig(width=width)
-    measured = _measure(ways(device, compiled=compiled), setting, config, images.to(device), masks.to(device), repeats)
-    _print_ways(measured, setting=setting, width=width, micro_batch=micro_batch, device=device)
+    every = ways(device, compiled=compiled, bf16=bf16)
+    measured = _measure(every, setting, config, (images.to(device), masks.to(device)), repeats=repeats, clock=clock)
+    rate = dense_rate(device, clock) if width == 64 else None
+    _print_ways(measured, setting=setting, micro_batch=micro_batch, device=device, rate=rate)
     for num in ranks:
         _print_training(
             study,
@@ -98,7 +107,7 @@ def main(  # noqa: PLR0917 - tyro makes flags of them
         )
 
 
-def ways(device: torch.device, *, compiled: bool) -> list[Way]:
+def ways(device: torch.device, *, compiled: bool, bf16: bool) -> list[Way]:
     """The named alternative first, then what this project can choose on the device, its default last."""
     every = [Way("eager, channels first", PLAIN, keeps_memory=False)]
     if device.type == "cpu":
@@ -106,10 +115,13 @@ def ways(device: torch.device, *, compiled: bool) -> list[Way]:
     every.append(Way("channels last", replace(PLAIN, channels_last="on"), keeps_memory=True))
     if compiled and device.type == "cpu":
         every.append(Way("compiled", replace(PLAIN, compile="on"), keeps_memory=True))
-    if device.type == "cuda":
+    if bf16 and device.type == "cpu":
+        every.append(Way("bf16", replace(PLAIN, precision="bf16"), keeps_memory=True))
+    if device.type == "cuda" or bf16:
         every.append(
             Way("bf16, channels last", replace(PLAIN, channels_last="on", precision="bf16"), keeps_memory=True)
         )
+    if device.type == "cuda":
         every.append(Way("default, not deterministic", ComputeConfig(deterministic=False), keeps_memory=True))
     return [*every, Way("default", ComputeConfig(), keeps_memory=True)]
 
@@ -133,9 +145,17 @@ def _patches(study: Path, num: int) -> tuple[Tensor, Tensor]:
 
 
 def _measure(
-    every: list[Way], setting: Setting, config: TrainConfig, images: Tensor, masks: Tensor, repeats: int
+    every: list[Way],
+    setting: Setting,
+    config: TrainConfig,
+    batch: tuple[Tensor, Tensor],
+    *,
+    repeats: int,
+    clock: Clock,
 ) -> dict[str, Measured]:
-    """The ways take turns; in each turn a step that does not count goes before the one that is timed."""
+    """The ways take turns on images and masks; each turn begins with a step that is not timed."""
+    images, masks = batch
+    now_s = CLOCKS[clock]
     steps = {way.name: _step_of(way, setting, config, images, masks) for way in every}
     found = {way.name: Measured([], steps[way.name]()) for way in every}
     for _ in range(repeats):
@@ -143,9 +163,9 @@ def _measure(
             _set_allocator(keeps=way.keeps_memory)
             with kernels(resolve_compute(way.config, images.device, world_size=1)):
                 steps[way.name]()
-                start_s = time.perf_counter()
+                start_s = now_s()
                 steps[way.name]()
-                found[way.name].seconds.append(time.perf_counter() - start_s)
+                found[way.name].seconds.append(now_s() - start_s)
     return found
 
 
@@ -184,10 +204,9 @@ def _set_allocator(*, keeps: bool) -> None:
 
 
 def _print_ways(
-    measured: dict[str, Measured], *, setting: Setting, width: int, micro_batch: int, device: torch.device
+    measured: dict[str, Measured], *, setting: Setting, micro_batch: int, device: torch.device, rate: float | None
 ) -> None:
     plain = next(iter(measured.values()))
-    rate = dense_rate(device) if width == 64 else None
     print("| way | patches/s | times eager | largest difference of a loss | share of the dense rate |")
     print("|---|---|---|---|---|")
     for name, found in measured.items():
@@ -204,15 +223,15 @@ def _print_ways(
     print()
 
 
-def dense_rate(device: torch.device) -> float:
+def dense_rate(device: torch.device, clock: Clock) -> float:
     """Floating-point operations a second of a large matrix product, the best of five."""
     side, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
     factor = torch.randn(side, side, device=device, dtype=dtype)
     seconds = []
     for _ in range(6):
-        start_s = time.perf_counter()
+        start_s = CLOCKS[clock]()
         (factor @ factor).sum().item()
-        seconds.append(time.perf_counter() - start_s)
+        seconds.append(CLOCKS[clock]() - start_s)
     return 2 * side**3 / min(seconds[1:])
 
 

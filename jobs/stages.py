@@ -9,7 +9,7 @@ from dataclasses import replace
 from bccdist.configuration import InferConfig, Setting, ShardConfig, StageConfig, TrainConfig, refuse_another
 from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
 from bccdist.files import as_given, is_read_only
-from bccdist.installed import has_openvino, lack_for_compiling
+from bccdist.installed import has_mnn, has_openvino, lack_for_compiling
 from bccdist.log import LOG
 from bccdist.networks.starting import read_start
 from bccdist.paths import StudyPaths
@@ -152,13 +152,15 @@ def _lacks_of_engine(config: InferConfig, cluster: ClusterConfig, *, num_gpus: i
     is_here = config.engine == "compiled" and cluster.resolved == "local"
     if is_here and (lack := lack_for_compiling(for_gpu=num_gpus > 0)):
         yield f"engine compiled: {lack}; install it, or set engine to folded"
-    if "openvino" not in (config.engine, "openvino" if config.precision == "int8" else ""):
+    engine = "openvino" if config.precision == "int8" else config.engine
+    cpu_engines = {"openvino": ("openvino and nncf", has_openvino()), "mnn": ("mnn and onnx", has_mnn())}
+    if engine not in cpu_engines:
         return
     asked = f"engine {config.engine} with precision {config.precision}"
-    if not has_openvino():
+    packages, is_there = cpu_engines[engine]
+    if not is_there:
         yield (
-            f"{asked} needs openvino and nncf, which are not installed; install them with `pip install "
-            "'bccdist[openvino]'`"
+            f"{asked} needs {packages}, which are not installed; install them with `pip install 'bccdist[{engine}]'`"
         )
     if num_gpus:
         yield f"{asked} runs on the CPU, but the jobs get a GPU: give --gpus-per-node 0, or another engine"

@@ -4,6 +4,7 @@ eager     torch as it comes, channels first
 folded    batch normalisation folded into the convolutions, channels last
 compiled  the same through torch.compile
 openvino  the same through OpenVINO, on the CPU; also int8, which NNCF makes after training
+mnn       the same through MNN, on the CPU, whose Winograd convolutions are faster where AVX-512 is missing or slow
 """
 
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from torch import Tensor, nn
 
 from bccdist.configuration import Engine, Precision
 from bccdist.errors import ConfigurationError
-from bccdist.installed import has_openvino
+from bccdist.installed import has_mnn, has_openvino
 from bccdist.machine import cannot_compile, cannot_compute_in
 from bccdist.networks.arithmetic import compiling, torch_settings
 from bccdist.networks.finite import require_sound
 from bccdist.networks.folding import channels_first, folded
+from bccdist.networks.mnn_engine import MnnRunner
 from bccdist.networks.openvino_engine import OpenVinoRunner
 
 Runner = Callable[..., tuple[Tensor, ...]]
@@ -55,7 +57,10 @@ def resolve_engine(precision: Precision, engine: Literal["auto"] | Engine, devic
 
 
 def _fastest_engine(precision: Precision, device: torch.device) -> Engine:
-    """The fastest that is installed, as far as the precision leaves a choice."""
+    """The fastest that is installed, as far as the precision leaves a choice, and that needs no measurement.
+
+    MNN is not among them: on some processors it is slower than OpenVINO, so a speed-up record has to choose it.
+    """
     if precision == "int8":
         return "openvino"
     if device.type == "cuda":
@@ -82,21 +87,25 @@ def _reason_against(precision: str, engine: str, device: torch.device) -> str | 
     """Why this cannot run here, and what to do; None where it can."""
     if precision == "int8" and engine != "openvino":
         return "int8 is OpenVINO's alone; set engine to openvino or auto"
-    if precision == "bf16" and engine in ("eager", "openvino"):
+    if precision == "bf16" and engine in ("eager", "openvino", "mnn"):
         return "bf16 is for the engines folded and compiled; set one of these, or auto"
-    if engine == "openvino":
-        return _reason_against_openvino(device)
+    if engine in ("openvino", "mnn"):
+        return _reason_against_cpu_engine(engine, device)
     if reason := cannot_compute_in(precision, device):
         return f"{reason}; set precision to float32"
     lack = cannot_compile(device) if engine == "compiled" else None
     return f"{lack}; install it, or set engine to folded" if lack else None
 
 
-def _reason_against_openvino(device: torch.device) -> str | None:
+def _reason_against_cpu_engine(engine: str, device: torch.device) -> str | None:
+    name, packages, is_there = {
+        "openvino": ("OpenVINO", "openvino and nncf", has_openvino()),
+        "mnn": ("MNN", "mnn and onnx", has_mnn()),
+    }[engine]
     if device.type != "cpu":
-        return f"OpenVINO runs on the CPU and the network is on {device.type}; set engine to auto"
-    if not has_openvino():
-        return "openvino and nncf are not installed; install them with `pip install 'bccdist[openvino]'`"
+        return f"{name} runs on the CPU and the network is on {device.type}; set engine to auto"
+    if not is_there:
+        return f"{packages} are not installed; install them with `pip install 'bccdist[{engine}]'`"
     return None
 
 
@@ -130,6 +139,8 @@ def make_runner(
     module = folded(module).to(device)
     if arithmetic.engine == "openvino":
         return OpenVinoRunner(module)
+    if arithmetic.engine == "mnn":
+        return MnnRunner(module)
     if arithmetic.precision == "bf16":
         module = module.to(torch.bfloat16)
     return _compiled(module, device) if arithmetic.engine == "compiled" else _in_inference_mode(module)

@@ -19,13 +19,12 @@ from bccdist.configuration import PATCH_PX, pixel_px
 from bccdist.files import atomic_path
 from bccdist.networks.finite import require_sound
 from bccdist.networks.folding import folded
+from bccdist.networks.inference import corner, is_patch
 
 _NEVER_FREED: list[Any] = []
 """OpenVINO's requests and what they were made of: once some are freed, the next signal crashes the process."""
 INT8_RECIPE = "2"
 """Raised when the same network and patches come to give other int8 weights."""
-_TRACED_PX = 64
-"""Edge of the patch that OpenVINO's converter follows through a network."""
 
 
 class OpenVinoRunner:
@@ -65,7 +64,7 @@ def _load_model(source: nn.Module | Path, inputs: Sequence[Tensor]) -> Any:
     """The model for patches of any size; a module is traced with a small part of its first inputs."""
     if isinstance(source, Path):
         return _openvino().Core().read_model(source)
-    return _converted(source, _corner(inputs))
+    return _converted(source, corner(inputs))
 
 
 def _make_queue(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
@@ -114,25 +113,10 @@ def _converted(module: nn.Module, sample: Sequence[Tensor]) -> Any:
         )
 
 
-def _corner(inputs: Sequence[Tensor]) -> list[Tensor]:
-    """A corner of one patch, or of its features: 64 px are traced in a fraction of the time, and give the same."""
-    first = inputs[0]
-    if _is_patch(first.shape):
-        return [first[:1, :_TRACED_PX, :_TRACED_PX]]
-    # The first of the features is the first decoder block's, whose pixel is 16 px wide.
-    parts = first.shape[-1] * pixel_px("psi_0") // _TRACED_PX
-    return [each[:1, :, : each.shape[-2] // parts, : each.shape[-1] // parts] for each in inputs]
-
-
 def _is_large(shape: Sequence[int]) -> bool:
     """Whether a patch, or what the first block made of it, is larger than the paper's."""
-    edge_px = shape[1] if _is_patch(shape) else shape[-1] * pixel_px("psi_0")
+    edge_px = shape[1] if is_patch(shape) else shape[-1] * pixel_px("psi_0")
     return edge_px > PATCH_PX
-
-
-def _is_patch(shape: Sequence[int]) -> bool:
-    """Patches end in their colours; features have channels before their sides."""
-    return shape[-1] == 3
 
 
 def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], path: Path) -> None:
@@ -153,7 +137,7 @@ def make_int8_model(module: nn.Module, samples: Iterable[tuple[Tensor, ...]], pa
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     inputs = [tuple(each.numpy() for each in sample) for sample in samples]
-    model = _converted(folded(module), _corner([torch.from_numpy(array) for array in inputs[0]]))
+    model = _converted(folded(module), corner([torch.from_numpy(array) for array in inputs[0]]))
     advanced = nncf.AdvancedQuantizationParameters(
         # Weights use half of their range, because a processor without VNNI adds two products in 16 bits.
         overflow_fix=OverflowFix.ENABLE,
@@ -230,7 +214,7 @@ def _rename_by_place(model: Any) -> None:
 
 def _open_shape(shape: Sequence[int]) -> list[int]:
     """Colours or channels stay; n and the sides may differ."""
-    return [-1, -1, -1, 3] if _is_patch(shape) else [-1, shape[1], -1, -1]
+    return [-1, -1, -1, 3] if is_patch(shape) else [-1, shape[1], -1, -1]
 
 
 @contextmanager

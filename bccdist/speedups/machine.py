@@ -17,7 +17,13 @@ from bccdist import __version__
 from bccdist.configuration import Engine
 from bccdist.files import digest_of
 
-PACKAGES: dict[Engine, str] = {"eager": "torch", "folded": "torch", "compiled": "torch", "openvino": "openvino"}
+PACKAGES: dict[Engine, str] = {
+    "eager": "torch",
+    "folded": "torch",
+    "compiled": "torch",
+    "openvino": "openvino",
+    "mnn": "mnn",
+}
 """The package whose kernels compute, for each engine."""
 _INSTRUCTIONS = {
     "avx2": {"avx2", "fma"},

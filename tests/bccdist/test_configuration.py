@@ -103,7 +103,7 @@ REFUSED = [
     Refused(InferConfig, "tiling", "wide", "one of ('auto', 'paper', 'dense')"),
     Refused(InferConfig, "blending", "max", "one of ('mean', 'hann', 'centre')"),
     Refused(InferConfig, "precision", "fp8", "one of ('auto', 'float32', 'bf16', 'int8')"),
-    Refused(InferConfig, "engine", "tensorrt", "one of ('auto', 'eager', 'folded', 'compiled', 'openvino')"),
+    Refused(InferConfig, "engine", "tensorrt", "one of ('auto', 'eager', 'folded', 'compiled', 'openvino', 'mnn')"),
     Refused(InferConfig, "exit", "psi_1", "one of ('psi_0', None)"),
     Refused(InferConfig, "halo_px", 72, "a multiple of 32 up to 256, or None"),
     Refused(InferConfig, "halo_px", 288, "a multiple of 32 up to 256, or None"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -225,12 +226,13 @@ def test_another_tolerance_of_um_per_px_than_the_models_is_told(
     assert "mpp_tolerance is 0.3, the model was made with 0.1" in caplog.text
 
 
+@pytest.mark.parametrize("engine", ["openvino", "mnn"])
 def test_an_engine_that_is_not_installed_is_refused(
-    model: ModelFile, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Literal["openvino", "mnn"], model: ModelFile, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.stages.has_openvino", lambda: False)
-    config = InferConfig(engine="openvino")
-    assert "openvino" in refused(ConfigurationError, model.path, slides, tmp_path / "c", config=config)
+    monkeypatch.setattr(f"jobs.stages.has_{engine}", lambda: False)
+    told = refused(ConfigurationError, model.path, slides, tmp_path / "c", config=InferConfig(engine=engine))
+    assert f"pip install 'bccdist[{engine}]'" in told
 
 
 def test_a_phantom_model_on_real_slides_says_so_at_once(

@@ -44,6 +44,7 @@ on patches of colours at random; 0.062 and 0.087 at most were measured."""
 EAGER = Arithmetic(precision="float32", engine="eager")
 FOLDED = Arithmetic(precision="float32", engine="folded")
 OPENVINO = Arithmetic(precision="float32", engine="openvino")
+MNN = Arithmetic(precision="float32", engine="mnn")
 
 
 def _network(setting: Setting = "resnet34_ds", *, width: int = 16) -> DeeplySupervisedUNet:
@@ -82,7 +83,7 @@ def test_eager_is_the_network_itself(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("engine", ["folded", "openvino"])
+@pytest.mark.parametrize("engine", ["folded", "openvino", "mnn"])
 def test_float32_engines_equal_eager(setting: Setting, engine: Any) -> None:
     network, patches = _network(setting), _patches(3, 96)
     expected = _runner(network, EAGER)(patches)
@@ -108,27 +109,33 @@ def test_bf16_is_near_float32() -> None:
     assert 0 < _largest_difference(found, expected) < 0.05
 
 
-@pytest.mark.parametrize("arithmetic", [EAGER, Arithmetic(precision="float32", engine="folded"), OPENVINO], ids=str)
+@pytest.mark.parametrize(
+    "arithmetic", [EAGER, Arithmetic(precision="float32", engine="folded"), OPENVINO, MNN], ids=str
+)
 def test_the_number_of_patches_changes_nothing(arithmetic: Arithmetic) -> None:
     network, patches = _network(), _patches(5)
     runner = _runner(network, arithmetic)
     together = runner(patches)
-    # To OpenVINO each patch is a request of its own; torch's kernels depend on how many there are.
-    limit = 0 if arithmetic == OPENVINO else ROUNDING
+    # To OpenVINO and MNN each patch is a request of its own; torch's kernels depend on how many there are.
+    limit = 0 if arithmetic in (OPENVINO, MNN) else ROUNDING
     for num in (1, 2):
         assert _largest_difference(runner(patches[:num]), tuple(each[:num] for each in together)) <= limit
 
 
-def test_one_runner_takes_patches_of_several_sizes() -> None:
+@pytest.mark.parametrize("arithmetic", [OPENVINO, MNN], ids=str)
+def test_one_runner_takes_patches_of_several_sizes(arithmetic: Arithmetic) -> None:
     network = _network()
-    runner, eager = _runner(network, OPENVINO), _runner(network, EAGER)
-    for edge_px in (64, 160):
+    runner, eager = _runner(network, arithmetic), _runner(network, EAGER)
+    for edge_px in (64, 160, 64):
         patches = _patches(2, edge_px)
         assert _largest_difference(runner(patches), eager(patches)) < ROUNDING
+    oblong = _patches(1, 288)[:, :96]
+    assert _largest_difference(runner(oblong), eager(oblong)) < ROUNDING
 
 
-def test_a_runner_that_was_used_goes_without_a_crash() -> None:
-    runner = _runner(_network(width=8), OPENVINO)
+@pytest.mark.parametrize("arithmetic", [OPENVINO, MNN], ids=str)
+def test_a_runner_that_was_used_goes_without_a_crash(arithmetic: Arithmetic) -> None:
+    runner = _runner(_network(width=8), arithmetic)
     for edge_px in (64, 160):
         runner(_patches(2, edge_px))
     del runner
@@ -136,7 +143,7 @@ def test_a_runner_that_was_used_goes_without_a_crash() -> None:
 
 
 @pytest.mark.parametrize("setting", ["resnet34_ds", "resnet34_linear"])
-@pytest.mark.parametrize("arithmetic", [EAGER, OPENVINO], ids=str)
+@pytest.mark.parametrize("arithmetic", [EAGER, OPENVINO, MNN], ids=str)
 def test_the_two_parts_are_the_whole(setting: Setting, arithmetic: Arithmetic) -> None:
     network, patches = _network(setting), _patches(3)
     whole = _runner(network, EAGER)(patches)
@@ -160,7 +167,7 @@ def test_the_network_is_left_as_it_was() -> None:
     network = _network()
     network.use_memory_format(channels_last=False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    for arithmetic in (EAGER, Arithmetic(precision="bf16", engine="folded"), OPENVINO):
+    for arithmetic in (EAGER, Arithmetic(precision="bf16", engine="folded"), OPENVINO, MNN):
         _runner(network, arithmetic)(_patches(1))
     after = network.state_dict()
     assert list(after) == list(before)
@@ -313,13 +320,14 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 patches = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
-make_runner(Module(), Arithmetic(precision="float32", engine="openvino"), device=torch.device("cpu"))(patches)
+for engine in ("openvino", "mnn"):
+    make_runner(Module(), Arithmetic(precision="float32", engine=engine), device=torch.device("cpu"))(patches)
 make_int8_model(Module(), [(patches,)], Path.home() / "int8.xml")
 assert sys.modules["openvino_telemetry"] is None
 """
 
 
-def test_openvino_and_nncf_report_nothing_and_leave_the_home_folder_alone(tmp_path: Path) -> None:
+def test_openvino_nncf_and_mnn_report_nothing_and_leave_the_home_folder_alone(tmp_path: Path) -> None:
     """In a process of its own, because NNCF is silent by itself wherever pytest is."""
     environment = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", _NO_REPORTS], check=True, env=environment, cwd=Path(__file__).parents[3])
@@ -340,6 +348,7 @@ class _Asked(NamedTuple):
     [
         _Asked("float32", "auto", "cpu", "openvino"),
         _Asked("float32", "eager", "cpu", "eager"),
+        _Asked("float32", "mnn", "cpu", "mnn"),
         _Asked("int8", "auto", "cpu", "openvino"),
         _Asked("bf16", "auto", "cpu", "folded"),
         _Asked("float32", "auto", "cuda", "compiled"),
@@ -347,6 +356,9 @@ class _Asked(NamedTuple):
         _Asked("int8", "folded", "cpu", "int8 is OpenVINO's alone", is_refused=True),
         _Asked("bf16", "eager", "cpu", "bf16 is for the engines folded and compiled", is_refused=True),
         _Asked("float32", "openvino", "cuda", "OpenVINO runs on the CPU and the network is on cuda", is_refused=True),
+        _Asked("float32", "mnn", "cuda", "MNN runs on the CPU and the network is on cuda", is_refused=True),
+        _Asked("bf16", "mnn", "cpu", "bf16 is for the engines folded and compiled", is_refused=True),
+        _Asked("int8", "mnn", "cpu", "int8 is OpenVINO's alone", is_refused=True),
         _Asked("int8", "auto", "cuda", "OpenVINO runs on the CPU", is_refused=True),
     ],
 )
@@ -368,7 +380,7 @@ def test_without_openvino_the_folded_network_runs_and_the_extra_is_named(monkeyp
     with pytest.raises(ConfigurationError, match=r"pip install 'bccdist\[openvino\]'"):
         resolve_engine("int8", "auto", CPU)
     monkeypatch.setattr(engines, "cannot_compile", lambda _: "no compiler")
-    assert [str(each) for each in candidates(CPU)] == ["float32 eager", "float32 folded"]
+    assert [str(each) for each in candidates(CPU)] == ["float32 eager", "float32 folded", "float32 mnn"]
     with pytest.raises(ConfigurationError, match="no compiler; install it, or set engine to folded"):
         resolve_engine("float32", "compiled", CPU)
 
@@ -378,6 +390,7 @@ def test_candidates_begin_with_the_reference() -> None:
         "float32 eager",
         "float32 folded",
         "float32 openvino",
+        "float32 mnn",
         "int8 openvino",
     ]
 
@@ -407,3 +420,11 @@ def test_no_graphs_that_belong_to_a_thread_are_captured_on_a_gpu(monkeypatch: py
     monkeypatch.setattr(torch, "compile", lambda module, **how: asked.append(how) or module)
     engines._compiled(torch.nn.Identity(), torch.device("cuda"))
     assert asked == [{"dynamic": False}]
+
+
+def test_without_mnn_its_extra_is_named_and_it_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_mnn", lambda: False)
+    assert resolve_engine("float32", "auto", CPU) == "openvino"
+    with pytest.raises(ConfigurationError, match=r"mnn and onnx are not installed.*pip install 'bccdist\[mnn\]'"):
+        resolve_engine("float32", "mnn", CPU)
+    assert "float32 mnn" not in [str(each) for each in candidates(CPU)]

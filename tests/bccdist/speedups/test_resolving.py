@@ -46,6 +46,14 @@ def test_auto_takes_the_fastest_way_that_changed_no_verdict(
     assert method.int8_sha256 == ("i8" if precision == "int8" else None)
 
 
+def test_auto_takes_mnn_where_it_was_measured_to_be_the_fastest_and_openvino_without_a_record() -> None:
+    fastest = measured_way("paper", "float32", "mnn", 99)
+    for asked in ({"precision": "auto"}, {"tiling": "auto"}):
+        method = resolve_method(InferConfig(**asked), replace(RECORD, ways=(*RECORD.ways, fastest)), _CPU)
+        assert (method.tiling, method.engine) == ("paper", "mnn")
+    assert Method.of(InferConfig(), _CPU).engine == "openvino"
+
+
 def test_auto_takes_the_paper_tiling_where_dense_patches_change_a_verdict() -> None:
     ways = tuple(
         way if way.tiling == "paper" else replace(way, changed_verdicts=("v2-s0/psi_4",)) for way in RECORD.ways
