@@ -62,7 +62,7 @@ def main(
         )
         return spread[:, :edge_px, :edge_px].contiguous()
 
-    samples = [(patch[None],) for patch in patches(Part.VALIDATION_1, num_samples)]
+    samples: list[tuple[Tensor, ...]] = [(patch[None],) for patch in patches(Part.VALIDATION_1, num_samples)]
     compared = patches(Part.VALIDATION_2, num_compared)
     exact = OpenVinoRunner(folded(module))(compared)
     print(f"{len(samples)} samples, {len(compared)} patches of {edge_px} px\n")
