@@ -74,6 +74,14 @@ def region_area_um2(
     return num_pixels * (pixel_um2 if num_pixels.ndim == 1 else pixel_um2[:, None])
 
 
+def areas_at_all_steps(
+    curves: NDArray[np.uint32], *, mpp: NDArray[np.float64], pixel_px: NDArray[np.int64], area_unit: AreaUnit
+) -> NDArray[np.float64]:
+    """The area of each section's largest region at every probability step: float64 um2 [n, 256]."""
+    every = np.arange(NUM_STEPS + 1)
+    return region_area_um2(curves, every, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
+
+
 def has_tumor(area_um2: NDArray[np.float64], t_a_um2: float | NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether a region of the largest area `area_um2` is left after smaller ones than t_A are dropped."""
     return np.asarray((area_um2 >= t_a_um2) & (area_um2 > 0), dtype=bool)

@@ -24,8 +24,7 @@ from bccdist.heatmaps.probability import step_of
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
 from bccdist.sections.certificate import bound_levels, is_certified, levels_apart, slides_needed
-from bccdist.sections.curve import CURVE_LENGTH
-from bccdist.sections.verdicts import region_area_um2
+from bccdist.sections.verdicts import areas_at_all_steps
 from bccdist.speedups.machine import Machine
 from bccdist.speedups.probes import machine_of
 from bccdist.speedups.record import MeasuredWay, Range, SpeedupRecord, read_speedups
@@ -113,14 +112,6 @@ class ReadyCertificate(NamedTuple):
 
     certificate: Certificate
     predictor: Predictor
-
-
-def areas_at_all_steps(
-    curves: NDArray[np.uint32], *, mpp: NDArray[np.float64], pixel_px: NDArray[np.int64], area_unit: AreaUnit
-) -> NDArray[np.float64]:
-    """The area of each section's largest region at every probability step: float64 um2 [n, 256]."""
-    every = np.arange(CURVE_LENGTH)
-    return region_area_um2(curves, every, mpp=mpp, pixel_px=pixel_px, area_unit=area_unit)
 
 
 def ready_certificate(

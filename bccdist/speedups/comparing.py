@@ -1,20 +1,19 @@
-"""Two heatmaps of one slide side by side: how far stored probabilities are apart, and which verdicts differ."""
+"""Two heatmaps of one slide side by side: how far stored probabilities, verdicts and curves are apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, pixel_px
+from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
-from bccdist.parts import Part
-from bccdist.sections.curve import CURVE_LENGTH
-from bccdist.sections.rows import section_rows
-from bccdist.sections.verdicts import has_tumor, region_area_um2, verdicts_of
+from bccdist.sections.certificate import flip_levels, levels_apart
+from bccdist.sections.verdicts import areas_at_all_steps, has_tumor, verdicts_of
 from bccdist.slides.geometry import Box
-from bccdist.slides.sections import Section
 from bccdist.speedups.record import Thresholds
 
 _ROWS_AT_ONCE_PX = 2048
@@ -29,11 +28,11 @@ class Comparison:
     max_steps: int = 0
     """Largest difference of stored values of any output."""
     sum_steps: int = 0
-    """Sum of the differences of the final output's stored values, on covered tissue."""
+    """Sum of the differences of the last output's stored values, on covered tissue."""
     num_crossing: int = 0
-    """Pixels of the final output that change their side of t_p, on covered tissue."""
+    """Pixels of the last output that change their side of t_p, on covered tissue."""
     num_pixels: int = 0
-    """Pixels of the final output on covered tissue."""
+    """Pixels of the last output on covered tissue; it is psi_0 where the way ends there."""
 
     @property
     def differences(self) -> dict[str, float]:
@@ -56,32 +55,79 @@ class Comparison:
                 # Stored values are bytes, whose difference would wrap around below 0.
                 ours, theirs = (heatmap.read(psi, box_px).astype(np.int16) for heatmap in (other, reference))
                 inside = cells.repeat(edge, axis=0).repeat(edge, axis=1)[: ours.shape[0], : ours.shape[1]]
-                self._add_pixels(ours[inside], theirs[inside], t_p=t_p, is_final=psi == reference.outputs[-1])
+                self._add_pixels(ours[inside], theirs[inside], t_p=t_p, is_last=psi == other.outputs[-1])
 
-    def _add_pixels(self, ours: NDArray[np.int16], theirs: NDArray[np.int16], *, t_p: float, is_final: bool) -> None:
+    def _add_pixels(self, ours: NDArray[np.int16], theirs: NDArray[np.int16], *, t_p: float, is_last: bool) -> None:
         steps = np.abs(ours - theirs)
         self.max_steps = max(self.max_steps, int(steps.max(initial=0)))
-        if is_final:
+        if is_last:
             self.sum_steps += int(steps.sum())
             self.num_pixels += steps.size
             self.num_crossing += int(((ours >= step_of(t_p)) != (theirs >= step_of(t_p))).sum())
 
 
-def verdicts_by_name(
-    heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part, thresholds: Thresholds
-) -> dict[str, str]:
-    """The verdict by each output on each section of a slide, by section_id/psi."""
-    rows = list(section_rows(heatmap, sections, tissue, part=part, phantom_weights=False))
+@dataclass(frozen=True, kw_only=True)
+class SlideScore:
+    """How far a fast way's curves of one slide's sections lie from the exact ones."""
+
+    levels: int
+    """The largest distance, by `levels_apart`."""
+    flip_levels: tuple[int, ...]
+    """Of each section, by `flip_levels`."""
+
+
+def verdicts_by_name(rows: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> dict[str, str]:
+    """The verdict of each of a slide's ledger rows, by section_id/psi."""
     if not rows:
         return {}
-    area_um2 = region_area_um2(
-        np.array([row["largest_region_px"] for row in rows], dtype=np.uint32).reshape(-1, CURVE_LENGTH),
-        step_of(thresholds.t_p),
+    called = has_tumor(_areas_um2(rows, thresholds)[:, step_of(thresholds.t_p)], thresholds.t_a_um2)
+    verdicts = verdicts_of(called, np.array([row["coverage"] for row in rows]))
+    names = [f"{row['section_id']}/{row['psi']}" for row in rows]
+    return dict(zip(names, map(str, verdicts), strict=True))
+
+
+def score_of(
+    exact_rows: Sequence[Mapping[str, Any]],
+    fast_rows: Sequence[Mapping[str, Any]],
+    psi: Psi,
+    thresholds: Thresholds,
+) -> SlideScore | None:
+    """How far a fast way's curves of an output lie from the exact final output; None for a slide without sections.
+
+    Areas are compared in um2, so that the coarse pixels of psi_0 may be held against the final output's.
+
+    Args:
+        exact_rows: the slide's ledger rows, made exactly.
+        fast_rows: those made the fast way.
+        psi: the fast way's output whose curves are taken.
+        thresholds: the selection's.
+
+    Raises:
+        LedgerError: they are of different sections.
+    """
+    exact = {row["section_id"]: row for row in exact_rows if row["is_final"]}
+    fast = {row["section_id"]: row for row in fast_rows if row["psi"] == psi}
+    if exact.keys() != fast.keys():
+        raise LedgerError(
+            f"the exact rows are of the sections {', '.join(exact)}, the fast ones of {', '.join(fast)}; run the "
+            "inference stage again for Validation I and II, without --only-missing"
+        )
+    if not fast:
+        return None
+    step = step_of(thresholds.t_p)
+    exact_um2 = _areas_um2([exact[section_id] for section_id in fast], thresholds)[:, step]
+    fast_um2 = _areas_um2(list(fast.values()), thresholds)
+    return SlideScore(
+        levels=int(levels_apart(exact_um2, fast_um2, step).max()),
+        flip_levels=tuple(flip_levels(fast_um2, step, thresholds.t_a_um2).tolist()),
+    )
+
+
+def _areas_um2(rows: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> NDArray[np.float64]:
+    """The area of the largest region at every step, of each ledger row: float64 [n, 256]."""
+    return areas_at_all_steps(
+        np.array([row["largest_region_px"] for row in rows], dtype=np.uint32),
         mpp=np.array([row["mpp"] for row in rows]),
         pixel_px=np.array([row["pixel_px"] for row in rows]),
         area_unit=thresholds.area_unit,
     )
-    called = has_tumor(area_um2, thresholds.t_a_um2)
-    verdicts = verdicts_of(called, np.array([row["coverage"] for row in rows]))
-    names = [f"{row['section_id']}/{row['psi']}" for row in rows]
-    return dict(zip(names, map(str, verdicts), strict=True))
