@@ -219,7 +219,7 @@ def _certificate(
     exact_mpx_per_s = max(each.mpx_per_s for each in record.ways if each.is_exact)
     return Certificate(
         way=way,
-        method=_method(record, way, device),
+        method=method_of(record, way, device),
         psi=way.psi,
         t_p=record.thresholds.t_p,
         t_a_um2=record.thresholds.t_a_um2,
@@ -233,7 +233,7 @@ def _certificate(
     )
 
 
-def _method(record: SpeedupRecord, way: MeasuredWay, device: torch.device) -> Method:
+def method_of(record: SpeedupRecord, way: MeasuredWay, device: torch.device) -> Method:
     """The method of a measured way."""
     config = InferConfig(
         tiling=way.tiling,

@@ -9,7 +9,8 @@ from bccdist.errors import ConfigurationError
 from bccdist.paths import StudyPaths
 
 if TYPE_CHECKING:
-    from bccdist.slides.manifest import SectionRecord, SlideRecord
+    from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
+    from bccdist.speedups.measure import ExactRows
 
 
 def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, config: SpeedupsConfig) -> None:
@@ -29,16 +30,6 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
     choice = of_setting({choice.setting: choice for choice in read_choices(paths)}, setting, paths)
     manifest = read_manifest(manifest_path, files_must_exist=False)
 
-    def exact_rows(record: "SlideRecord", target_mpp: float) -> Sequence[Mapping[str, Any]] | None:
-        return _exact_rows(
-            paths.ledger_rows(setting, choice.epoch, record.slide_id),
-            record,
-            manifest.sections_of(record.slide_id),
-            weights=paths.run(setting).weights(choice.epoch),
-            target_mpp=target_mpp,
-            mpp_tolerance=config.mpp_tolerance,
-        )
-
     measure_speedups(
         manifest_path,
         study_root,
@@ -46,8 +37,34 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
         choice.epoch,
         Thresholds(t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_unit=choice.area_unit),
         config,
-        exact_rows=exact_rows,
+        exact_rows=exact_rows_of(paths, manifest, setting, choice.epoch, config.mpp_tolerance),
     )
+
+
+def exact_rows_of(
+    paths: StudyPaths, manifest: "Manifest", setting: Setting, epoch: int, mpp_tolerance: float
+) -> "ExactRows":
+    """From a slide to its rows in a study's ledger, where they were made exactly.
+
+    Args:
+        paths: the study's.
+        manifest: its slides and sections.
+        setting: whose weights.
+        epoch: of the weights.
+        mpp_tolerance: that the slides are read with.
+    """
+
+    def exact_rows(record: "SlideRecord", target_mpp: float) -> Sequence[Mapping[str, Any]] | None:
+        return _exact_rows(
+            paths.ledger_rows(setting, epoch, record.slide_id),
+            record,
+            manifest.sections_of(record.slide_id),
+            weights=paths.run(setting).weights(epoch),
+            target_mpp=target_mpp,
+            mpp_tolerance=mpp_tolerance,
+        )
+
+    return exact_rows
 
 
 def _exact_rows(

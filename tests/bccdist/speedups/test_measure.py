@@ -5,7 +5,7 @@ import logging
 import re
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -23,10 +23,11 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network, weights_digest
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import read_rows
+from bccdist.slides.manifest import SlideRecord
 from bccdist.speedups import measure
 from bccdist.speedups.bands import bands
 from bccdist.speedups.probes import machine_of
-from bccdist.speedups.record import Thresholds, read_speedups
+from bccdist.speedups.record import SpeedupRecord, Thresholds, read_speedups
 from bccdist.stages.epochs import infer_slides
 
 _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]
@@ -42,13 +43,16 @@ class Measured(NamedTuple):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
-    """A study with one slide of Validation I and one of Test, and a small network; not to be changed."""
+    """A study with one slide of Validation I, of Validation II and of Test, and a small network; not to be changed."""
     tmp_path = tmp_path_factory.mktemp("made")
-    for slide_id in ("v", "t"):
+    for slide_id in ("v", "w", "t"):
         picture = pink_picture(1200, 520, islands=_ISLANDS)
         picture = (picture - np.random.default_rng(0).integers(0, 40, picture.shape)).astype(np.uint8)
         write_slide(tmp_path / f"{slide_id}.tif", picture)
-    write_text(tmp_path / "slides.csv", "slide_id,part,path,annotation\nv,val1,v.tif,v.png\nt,test,t.tif,\n")
+    write_text(
+        tmp_path / "slides.csv",
+        "slide_id,part,path,annotation\nv,val1,v.tif,v.png\nw,val2,w.tif,w.png\nt,test,t.tif,\n",
+    )
     paths = StudyPaths(tmp_path / "study")
     torch.manual_seed(1)
     network = DeeplySupervisedUNet("resnet34_ds", width=8).train()
@@ -78,11 +82,17 @@ def _copied(study: StudyPaths, folder: Path) -> StudyPaths:
     return StudyPaths(folder / study.root.name)
 
 
-def _measure(paths: StudyPaths, **config: int) -> None:
+def _measure(paths: StudyPaths, *, exact_rows: measure.ExactRows = lambda *_: None, **config: int) -> None:
     thresholds = Thresholds(t_p=0.5, t_a_um2=1000)
     manifest = paths.root.parent / "slides.csv"
     measure.measure_speedups(
-        manifest, paths.root, "resnet34_ds", 3, thresholds, SpeedupsConfig(num_field_samples=1, **config)
+        manifest,
+        paths.root,
+        "resnet34_ds",
+        3,
+        thresholds,
+        SpeedupsConfig(num_field_samples=1, **config),
+        exact_rows=exact_rows,
     )
 
 
@@ -99,6 +109,13 @@ def _infer(paths: StudyPaths, **config: object) -> Heatmap:
     return Heatmap(paths.heatmap("resnet34_ds", 3, "t"))
 
 
+def _record(paths: StudyPaths) -> SpeedupRecord:
+    """The one record that was written."""
+    run = paths.run("resnet34_ds")
+    (path,) = run.all_speedups(3)
+    return read_speedups(path, weights_digest=weights_digest(run.weights(3)))
+
+
 def test_auto_needs_a_record(made: StudyPaths, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no speed-up record there"):
         _infer(_copied(made, tmp_path), tiling="auto")
@@ -109,23 +126,25 @@ def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Pa
     paths = _copied(measured.paths, tmp_path)
     run = paths.run("resnet34_ds")
     (path,) = run.all_speedups(3)
-    record = read_speedups(path, weights_digest=weights_digest(run.weights(3)))
+    record = _record(paths)
     assert record.machine == machine_of(torch.device("cpu"))
     assert path == run.speedups(3, record.machine.key)
     # Two roundings of one sum: stored probabilities are the same but for a few, which a digest sees or not.
-    assert len({way.probe_sha256 for way in record.ways}) in (1, 2)
-    assert [(way.tiling, way.engine) for way in record.ways] == [
-        ("paper", "eager"),
-        ("paper", "folded"),
-        ("dense", "eager"),
-        ("dense", "folded"),
+    for exit_ in (None, "psi_0"):
+        assert len({way.probe_sha256 for way in record.ways if way.exit == exit_}) in (1, 2)
+    assert [(way.tiling, way.engine, way.exit) for way in record.ways] == [
+        (tiling, engine, exit_)
+        for tiling in ("paper", "dense")
+        for exit_ in (None, "psi_0")
+        for engine in ("eager", "folded")
     ]
-    reference, paper, *dense = record.ways
+    reference, paper = record.ways[:2]
     assert (reference.max_difference, reference.crossing_share, reference.changed_verdicts) == (0, 0, ())
     assert paper.max_difference <= 1 / 255
-    assert all(way.mean_difference > 0 for way in dense)
+    assert all(way.mean_difference > 0 for way in record.ways if way.tiling == "dense")
+    _assert_calibrated(record)
     assert all(way.mpx_per_s > 0 for way in record.ways)
-    assert (record.slide_ids, record.num_sections, record.num_patches) == (("v",), 2, 18)
+    assert (record.slide_ids, record.num_sections, record.num_patches) == (("v", "w"), 4, 18)
     assert [(band.low, band.high) for band in record.bands] == bands()
     assert all(0 <= band.undecided_share <= 1 for band in record.bands)
     shares = [band.undecided_share for band in record.bands if band.high == 1]
@@ -136,6 +155,50 @@ def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Pa
     way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
     assert way is not None
     assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
+
+
+def _assert_calibrated(record: SpeedupRecord) -> None:
+    """One way of each kind but the exact one has its scores of both slides."""
+    calibrated = [way for way in record.ways if way.slide_levels]
+    kinds = {(way.tiling, way.precision, way.exit) for way in calibrated}
+    assert kinds == {("paper", "float32", "psi_0"), ("dense", "float32", None), ("dense", "float32", "psi_0")}
+    for way in calibrated:
+        assert (len(way.slide_levels), len(way.flip_levels)) == (2, 4)
+        assert way.psi == (way.exit or "psi_4")
+        assert {"undecided_share", "p99_probability", "mean_green"} < set(way.ranges)
+        assert all(low <= high for low, high in way.ranges.values())
+    # The two slides are of the same pixels but for the name, so that they lie equally far.
+    assert all(len(set(way.slide_levels)) == 1 for way in calibrated)
+
+
+@pytest.mark.slow
+def test_exact_rows_that_are_there_take_the_place_of_the_exact_network(made: StudyPaths, tmp_path: Path) -> None:
+    paths = _copied(made, tmp_path)
+    infer_slides(
+        tmp_path / "slides.csv",
+        ["v", "w"],
+        paths.root,
+        "resnet34_ds",
+        [3],
+        InferConfig(engine="folded"),
+        num_workers=0,
+    )
+    asked = []
+
+    def exact_rows(record: SlideRecord, _target_mpp: float) -> list[dict[str, Any]]:
+        asked.append(record.slide_id)
+        return read_rows(paths.ledger_rows("resnet34_ds", 3, record.slide_id)).to_pylist()
+
+    handler = logging.StreamHandler(said := io.StringIO())
+    LOG.addHandler(handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "candidates", lambda _: _FLOAT32[:1])
+        patch.setattr(measure, "bands", lambda: bands()[:1])
+        _measure(paths, exact_rows=exact_rows, num_samples=2)
+    LOG.removeHandler(handler)
+    assert asked == ["w"]
+    assert "w: calibrated, the exact curves are from the ledger" in said.getvalue()
+    _assert_calibrated(_record(paths))
 
 
 @pytest.mark.slow
