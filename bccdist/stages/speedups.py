@@ -81,6 +81,7 @@ def _exact_rows(
     from bccdist.heatmaps.method import Method
     from bccdist.networks.weights import weights_digest
     from bccdist.sections.ledger import read_rows
+    from bccdist.sections.verdicts import ReachedBy
     from bccdist.stages.inference_identity import (
         InferenceIdentity,
         are_rows_done,
@@ -97,7 +98,8 @@ def _exact_rows(
         sections_digest=sections_digest(record, sections),
     )
     try:
-        return read_rows(path).to_pylist() if are_rows_done(path, identity) else None
+        rows = read_rows(path).to_pylist() if are_rows_done(path, identity) else []
     except ConfigurationError:
         # They were made in another way: a faster one, as a whole study may be.
         return None
+    return rows if rows and all(row["reached_by"] == ReachedBy.EXACT for row in rows) else None
