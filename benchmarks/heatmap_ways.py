@@ -455,7 +455,9 @@ def lazyslide(task: Task, folder: Path, *, num_workers: int) -> Outcome:
                 key_added="tumor",
             )
         if "tumor" in wsi.shapes:
-            wsi.shapes["tumor"].to_parquet(folder / f"{slide.slide_id}.parquet")
+            polygons = wsi.shapes["tumor"]
+            polygons.attrs.clear()  # what SpatialData keeps there is no JSON
+            polygons.to_parquet(folder / f"{slide.slide_id}.parquet")
     return Outcome(
         took=watch.stop(num_workers=num_workers),
         num_patches=model.num_patches,
