@@ -63,6 +63,7 @@ def main(
     batch: int = 8,
     workers: tuple[int, ...] = (0, 2),
     repeats: int = 3,
+    confidence: float = 0.95,
     peers: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
 ) -> None:
@@ -80,6 +81,7 @@ def main(
         batch: Patches per forward pass.
         workers: Numbers of workers that other tools are tried with; the patch loop has the largest.
         repeats: Turns of each way; at least 2 for medians that mean something.
+        confidence: Of certified verdicts: 0.95 needs 19 calibrated slides, 0.9 needs 9.
         peers: Interpreters that have other tools, as TOOL=PYTHON with TIAToolbox, MONAI or LazySlide.
         only: Ways whose names contain one of these; heatmaps are compared with those of the first of them.
     """
@@ -95,7 +97,7 @@ def main(
             what = f"{record.path.name}, dense patches with a halo of {halo_px} px, {weights_text}"
         else:
             task = prepare_study(folder, study, setting=setting, parts=parts, batch=batch, manifest=manifest)
-            every = study_ways(workers)
+            every = study_ways(workers, confidence=confidence)
             what = f"{(manifest or study).name}, {' and '.join(parts)}, trained weights of epoch {task.epoch}"
         chosen = [way for way in every if any(word in way.name for word in only or ("",))]
         runs = take_turns(chosen, task, folder, repeats=repeats, pythons=pythons)
@@ -195,13 +197,18 @@ def ways(workers: Sequence[int], *, halo_px: int, reason_against_int8: str) -> l
     ]
 
 
-def study_ways(workers: Sequence[int]) -> list[Way]:
+def study_ways(workers: Sequence[int], *, confidence: float) -> list[Way]:
     """The others; then this project's verdicts, exact and faster."""
     return [
         Way(name=REFERENCE, function="patch_loop", options={"num_workers": max(workers)}, is_other=True),
         *others(workers),
         Way(name=EXACT, function="bccdist"),
-        Way(name=CERTIFIED, function="bccdist", options={"inference": "certified"}, sees_all=False),
+        Way(
+            name=CERTIFIED,
+            function="bccdist",
+            options={"inference": "certified", "confidence": confidence},
+            sees_all=False,
+        ),
     ]
 
 

@@ -318,7 +318,7 @@ def test_verdicts_are_counted_against_the_exact_way_and_a_missing_one_is_another
 
 
 def test_every_way_has_a_function_and_a_name_of_its_own_and_float32_engines_are_told_apart() -> None:
-    every = ways((0, 2), halo_px=64, reason_against_int8="") + study_ways((0, 2))
+    every = ways((0, 2), halo_px=64, reason_against_int8="") + study_ways((0, 2), confidence=0.9)
     assert {way.function for way in every} == set(heatmap_ways.WAYS)
     assert {way.peer for way in every} == {"", *TOOLS}
     assert all(bool(way.peer) == (way.function not in ("bccdist", "patch_loop")) for way in every)
@@ -344,7 +344,10 @@ def test_each_table_is_held_against_the_goal_that_was_set_for_it(case: _Set) -> 
     (goal,) = goals(replace(_task(), slides=(slide,)), is_study=case.is_study)
     assert case.text in goal.text
     names = [
-        way.name for way in (study_ways((0,)) if case.is_study else ways((0,), halo_px=0, reason_against_int8=""))
+        way.name
+        for way in (
+            study_ways((0,), confidence=0.9) if case.is_study else ways((0,), halo_px=0, reason_against_int8="")
+        )
     ]
     assert any(name.startswith(goal.names) for name in names)
 
