@@ -131,6 +131,17 @@ def manifest_of_study(study_root: Path) -> Manifest:
     return read_manifest(paths.kept_manifest, files_must_exist=False)
 
 
+def note_on_manifest(study_root: Path, manifest: Manifest) -> str:
+    """Whose manifest a study uses, where it lies in another study's folder, as that of a copy does; else empty."""
+    owner = next((folder for folder in manifest.path.resolve().parents if StudyPaths(folder).study.exists()), None)
+    if owner is None or owner == study_root.resolve():
+        return ""
+    return (
+        f"its manifest is that of another study, {manifest.path} in {owner}; `python jobs/launch_study.py --study "
+        f"{study_root} --manifest OWN --only-missing` gives it one of its own"
+    )
+
+
 def _read_record(paths: StudyPaths) -> _StudyRecord:
     values = read_json(paths.study)
     try:

@@ -12,6 +12,11 @@ import tyro
 
 from bccdist.command import run_command
 from bccdist.configuration import Setting
+from bccdist.errors import ConfigurationError
+from bccdist.log import LOG
+from bccdist.paths import StudyPaths
+from bccdist.stages.progress import BY_TIMES, why_choice_is_outdated
+from bccdist.study import manifest_of_study, note_on_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ def pack(arguments: PackArguments) -> str:
     """
     from bccdist.models.packing import pack_model
 
+    _require_choice_of_today(arguments)
     model = pack_model(
         arguments.study,
         arguments.out,
@@ -51,6 +57,28 @@ def pack(arguments: PackArguments) -> str:
         f"{arguments.out}: {network.setting}, width {network.width}, epoch {network.epoch}, t_p {selection.t_p:g}, "
         f"t_A {selection.t_a_um2:g} um2, {arguments.out.stat().st_size / 1e6:.1f} MB"
     )
+
+
+def _require_choice_of_today(arguments: PackArguments) -> None:
+    """Refuse thresholds that were chosen from other rows, labels or slides than the study has; a doubt is told.
+
+    Raises:
+        BccdistError: they were; or nothing was selected yet.
+    """
+    from bccdist.sections.choices import choose_headline, read_selection
+
+    paths, manifest = StudyPaths(arguments.study), manifest_of_study(arguments.study)
+    choice = choose_headline(read_selection(paths), arguments.setting)
+    reason = why_choice_is_outdated(paths, manifest, choice.setting, choice.epoch, has_gone_on=False)
+    if reason == BY_TIMES:
+        LOG.warning(f"{paths.selection}: whether its choice of {choice.setting} is out of date is not known: {reason}")
+    elif reason:
+        raise ConfigurationError(
+            f"{paths.selection}: its choice of {choice.setting} is out of date: {reason}; make it anew with `python "
+            f"jobs/launch_select.py --study {arguments.study}`, or put back what has changed"
+        )
+    if note := note_on_manifest(arguments.study, manifest):
+        LOG.warning(note)
 
 
 if __name__ == "__main__":

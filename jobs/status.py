@@ -29,7 +29,7 @@ from bccdist.slides.manifest import Manifest
 from bccdist.stages.costs import Cost, costs_of, heading_and_rows, notes_on
 from bccdist.stages.stage import Stage, StageProgress
 from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, TRAINING, in_order
-from bccdist.study import manifest_of_study
+from bccdist.study import manifest_of_study, note_on_manifest
 from bccdist.usage import read_records
 from jobs.slurm import journal, local_processes, marks, queue
 from jobs.slurm.answers import UNKNOWN, Accounting, EndedJob, Queue, QueuedJob
@@ -135,7 +135,7 @@ def status_of(study_root: Path, table: Sequence[Stage] = TABLE) -> tuple[list[St
     return [
         replace(each, plan=plans[each.stage]) if each.stage in left_out and each.state == "not begun" else each
         for each in found
-    ], [*jobs.notes, *further]
+    ], [*jobs.notes, *further, *filter(None, [note_on_manifest(study_root, manifest)])]
 
 
 def _costs(
@@ -492,8 +492,11 @@ def retry(stages: Sequence[StageStatus], study: Path) -> None:
         print(by_hand, flush=True)
     for words, folder in commands.items():
         print(f"again, for what is missing: {' '.join(words)}", flush=True)
-        if subprocess.run([sys.executable, *words, "--only-missing"], cwd=folder, check=False).returncode:
-            raise ConfigurationError("the launcher refused; see above")
+        code = subprocess.run([sys.executable, *words, "--only-missing"], cwd=folder, check=False).returncode
+        if code:
+            raise ConfigurationError(
+                f"the launcher ended with exit code {code}: it refused, or jobs of it failed; it says above which"
+            )
 
 
 def main(arguments: StatusArguments) -> int:

@@ -14,7 +14,7 @@ from analysis.dicom_files.report import make_report
 from analysis.dicom_files.segmentation import attach_frames, make_segmentation, write_frames
 from analysis.evidence.evidence import Evidence
 from bccdist.configuration import phantom_warning
-from bccdist.errors import LedgerError, SlideError
+from bccdist.errors import LedgerError, NothingToShowError, SlideError
 from bccdist.files import atomic_path, fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap
 from bccdist.models.model_file import read_model
@@ -80,6 +80,11 @@ def _read(study: Evidence, slide_id: str, setting: str | None) -> _Marked:
 def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[SectionVerdict]:
     rows = rows_of(study.ledger, list(Part), final_only=True)
     verdicts: pd.DataFrame = section_verdicts(rows.where((rows.frame["slide_id"] == slide_id).to_numpy()), choice)
+    if verdicts.empty and study.paths.ledger_rows(choice.setting, choice.epoch, slide_id).exists():
+        raise NothingToShowError(
+            f"{slide_id}: no section was found on it, so there is nothing to say in DICOM; look at the slide, or give "
+            "boxes of its sections in sections.csv and launch again"
+        )
     if verdicts.empty:
         raise LedgerError(
             f"{study.paths.ledger}: no verdicts on {slide_id} by {choice.setting}, epoch {choice.epoch}; "

@@ -7,7 +7,7 @@ from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import NotMade, Table
 from analysis.outlines.qupath import write_regions
 from analysis.page.report import build_report
-from analysis.page.summary import faults_of, print_tables, require_no_fault
+from analysis.page.summary import Made, faults_of, make_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
 from bccdist.errors import BccdistError, NothingToShowError, first_of
@@ -17,6 +17,7 @@ from bccdist.sections.origins import keep_origin, origin_now
 
 DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose heatmaps of the chosen epoch are there by now."""
+_PRINTED = ("verdict_counts", "table4")
 _MOST_NAMED = 5
 
 
@@ -29,9 +30,10 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     study = Evidence(study_root)
     paths = study.paths
     origin = origin_now(paths, study.known_manifest)
-    made: dict[str, Table | NotMade] = print_tables(study)
+    made: dict[str, Table | NotMade] = make_tables(study)
     _tell_left_out(study)
-    made |= print_tables(study, in_summary("with pictures"))
+    made |= make_tables(study, in_summary("with pictures"))
+    _print_shortly(made)
     # A slide that cannot be drawn costs neither the figures nor the report, which names it.
     made |= _of_slides("overlays", lambda: draw_overlays(study, manifest_path, DRAWN_PARTS))
     if paths.model.exists():  # a cohort's are looked at in QuPath; a study's are made where they are asked for
@@ -43,6 +45,17 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     told = {name: study.without_paths(reason) for name, reason in faults.items()}
     keep_origin(paths.tables_origin, origin, made=paths.selection, faults=told)
     require_no_fault(faults)
+
+
+def _print_shortly(made: Made) -> None:
+    """Print the verdicts, and name all else: it is read in the report and in the tables' files."""
+    for name in _PRINTED:
+        if isinstance(table := made.get(name), Table):
+            print(table.markdown)
+    not_made = [name for name, each in made.items() if isinstance(each, NotMade)]
+    print(f"made: {', '.join(name for name in made if name not in not_made)}")
+    if not_made:
+        print(f"not made, each with its reason in the report: {', '.join(not_made)}")
 
 
 def _tell_left_out(study: Evidence) -> None:

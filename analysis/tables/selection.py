@@ -172,7 +172,7 @@ def _require_both_labels(rows: SectionRows) -> None:
     if not num_tumor or not num_normal:
         raise LedgerError(
             f"Validation I + II have {num_tumor} Tumor and {num_normal} Normal sections with a label in the ledger; "
-            "the selection needs both: label sections in sections.csv and run the inference stage on val1 and val2"
+            "the selection needs both: label sections in sections.csv, and make the heatmaps of both parts"
         )
 
 

@@ -21,6 +21,8 @@ SLIDE_ENDINGS = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide",
 """What only slides are called: one that cannot be opened is a slide all the same, and fails with its reason."""
 _IMAGE_ENDINGS = frozenset({".tif", ".tiff", ".btf", ".tf8", ".qptiff"})
 """What slides and other pictures are called: a whole picture that OpenSlide does not know for a slide is none."""
+_PICTURE_ENDINGS = _IMAGE_ENDINGS | {".jpg", ".jpeg", ".png", ".bmp", ".jp2", ".heic", ".czi", ".vsi", ".isyntax"}
+"""What may be meant for slides and is none that is read."""
 _DICOM_ENDINGS = frozenset({"", ".dcm"})
 _DICOM_MARK = (128, b"DICM")
 _LIST_ENDINGS = frozenset({".txt", ".lst", ".list"})
@@ -234,7 +236,8 @@ class _Search:
             )
 
     def _told_others(self) -> str:
-        counts = sorted(self._others.items(), key=lambda pair: (-pair[1], pair[0]))
+        # Pictures come first: somebody may take them for slides.
+        counts = sorted(self._others.items(), key=lambda pair: (pair[0] not in _PICTURE_ENDINGS, -pair[1], pair[0]))
         kinds = ", ".join(f"{num} {_printable(ending) or 'without ending'}" for ending, num in counts[:_MOST_NAMED])
         more = ", ..." if len(self._others) > _MOST_NAMED else ""
         doubtful = ""

@@ -123,7 +123,9 @@ def submitting(launch: Launch, stages: Sequence[Stage] = ()) -> Iterator[Submitt
         ConfigurationError: another launch is at work, or this machine is no part of a Slurm site.
     """
     with ExitStack() as stack:
-        if launch.dry_run:
+        if launch.dry_run and launch.cluster.cluster == "local":
+            yield _DryLocalRun(launch)
+        elif launch.dry_run:
             cluster, said = with_profile(replace(launch.cluster, cluster="slurm"), os.environ)
             for sentence in said:
                 print(f"# {sentence}")
@@ -539,6 +541,20 @@ class _DryRun:
         if self._hook is not None and self._submitted:
             print(f"# {'-' * 20} hook: sbatch would get this")
             print(_script_at_the_end(self.launch, self._hook, self._submitted, _SOME_MARK))
+
+
+class _DryLocalRun:
+    """Prints what this machine would do, where local processes are asked for by name; touches nothing."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+
+    def submit(self, work: Work, *, after: Sequence[Submitted]) -> list[Submitted]:  # noqa: ARG002 - as all take it
+        counts = [task.num_slides for task in work.tasks if task.num_slides is not None]
+        slides = f" for {sum(counts)} slide(s)" if counts else ""
+        processes = len(work.tasks) * work.ranks_per_node
+        print(f"{work.stage.name}: would run here as {processes} local process(es){slides}")
+        return []
 
 
 def sbatch_text(executor: submitit.SlurmExecutor, work: Work) -> str:

@@ -1,6 +1,7 @@
 """One command takes a model file and slides to verdicts, in a folder that all other commands take like a study."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,10 +119,21 @@ def test_slides_become_verdicts_and_later_ones_are_computed_alone(
 def test_a_dry_run_shows_the_array_and_makes_nothing(
     model: ModelFile, slides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    apply(model.path, slides, tmp_path / "cohort", dry_run=True)
+    apply(model.path, slides, tmp_path / "cohort", dry_run=True, cluster=ClusterConfig(max_parallel=2))
     shown = capsys.readouterr().out
     assert "--array=0-1" in shown
     assert "tables" in shown
+    assert not (tmp_path / "cohort").exists()
+
+
+def test_a_dry_run_of_local_processes_says_what_this_machine_would_do(
+    model: ModelFile, slides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply(model.path, slides, tmp_path / "cohort", dry_run=True)
+    shown = capsys.readouterr().out
+    assert re.search(rf"infer-{SETTING}-test: would run here as \d local process\(es\) for 2 slide\(s\)", shown)
+    assert "tables: would run here as 1 local process(es)" in shown
+    assert "SBATCH" not in shown
     assert not (tmp_path / "cohort").exists()
 
 
