@@ -196,5 +196,7 @@ def write_stability(study: Evidence, tolerance: float = TOLERANCE) -> Table:
         LedgerError: nothing was selected.
     """
     selection, grid = study.selection, _read_grid(study.paths.grid)
-    write_chart(study.paths.figure("stability"), draw(grid, selection, tolerance=tolerance))
-    return study.write(build_stability(grid, selection, tolerance=tolerance))
+    # Another plateau than the report's does not take its place.
+    table = build_stability(grid, selection, tolerance=tolerance).asked("" if tolerance == TOLERANCE else "asked")
+    write_chart(study.paths.figure(table.name), draw(grid, selection, tolerance=tolerance))
+    return study.write(table)

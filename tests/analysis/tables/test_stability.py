@@ -75,3 +75,6 @@ def test_the_map_is_drawn_and_its_plateau_written(tmp_path: Path) -> None:
     image = cv2.imread(str(paths.figure("stability")))
     assert image is not None
     assert image.std() > 10
+    before = paths.figure("stability").read_bytes()
+    assert write_stability(Evidence(paths.root), tolerance=0.3).name == "stability_asked"
+    assert paths.figure("stability").read_bytes() == before

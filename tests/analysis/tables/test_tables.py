@@ -1,5 +1,6 @@
 """Tables 3 to 5 from a synthetic ledger print the paper's own figures, and say what they stand on."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table, markdown_of
 from analysis.page.summary import print_tables
+from analysis.tables.flip_shifts import write_flip_shifts
+from analysis.tables.nearest_verdicts import write_nearest_verdicts
 from analysis.tables.section_verdicts import write_verdict_table
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table3 import write_table3
@@ -17,6 +20,7 @@ from analysis.tables.table4 import write_table4
 from analysis.tables.table5 import write_table5
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.speedups.record import MeasuredOutput
 
@@ -224,3 +228,16 @@ def test_markdown_is_aligned() -> None:
         "| a      |   1 |",
         "| longer | 100 |",
     ]
+
+
+@pytest.mark.parametrize("write", [write_verdict_table, write_flip_shifts, write_nearest_verdicts])
+def test_tables_of_another_part_leave_those_of_test_as_they_are(
+    tmp_path: Path, write: Callable[[Evidence, Part], Table]
+) -> None:
+    paths = write_study(tmp_path, [*sections(tp=5, fn=1, fp=1, tn=5), *sections(tp=2, fn=0, fp=0, tn=2, part="Test")])
+    select_thresholds(paths.root, SelectConfig())
+    own = write(Evidence(paths.root), Part.TEST).name
+    before = (paths.tables / f"{own}.parquet").read_bytes()
+    assert write(Evidence(paths.root), Part.VALIDATION_2).name == f"{own}_val2"
+    assert (paths.tables / f"{own}.parquet").read_bytes() == before
+    assert (paths.tables / f"{own}_val2.parquet").exists()
