@@ -4,7 +4,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do \
 CONSTRAINTS ?= constraints.txt
 BIN = .venv/bin
 
-.PHONY: env demo test test-slow coverage test-slurm browser lint format docs bench verify-paper browser podman dicom-tools slurm-up slurm-down clean
+.PHONY: env demo test test-slow coverage test-slurm test-gpu bench-gpu browser lint format docs bench verify-paper browser podman dicom-tools slurm-up slurm-down clean
 
 env: .venv/ready
 
@@ -73,6 +73,14 @@ dicom-tools:
 			--no-install-recommends dicom3tools orthanc || { \
 		echo "error: they could not be installed: run this as root on Debian, or install dciodvfy and Orthanc yourself"; \
 		exit 1; }; }
+
+# Acceptance on a machine with one or more GPUs, some minutes. Where there is none both say so and fail.
+test-gpu: env
+	$(BIN)/python -m pytest --run-gpu -m gpu -p no:cacheprovider --durations=10 tests/gpu
+
+# Prints a section for benchmarks/RESULTS.md; such as BENCH='--out gpu.md'.
+bench-gpu: env
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 lint: env
 	$(BIN)/ruff check .

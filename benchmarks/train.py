@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -156,8 +156,12 @@ def _measure(
     """The ways take turns on images and masks; each turn begins with a step that is not timed."""
     images, masks = batch
     now_s = CLOCKS[clock]
-    steps = {way.name: _step_of(way, setting, config, images, masks) for way in every}
-    found = {way.name: Measured([], steps[way.name]()) for way in every}
+    steps = {way.name: step_of(way, setting, config, images, masks) for way in every}
+    found = {}
+    for way in every:
+        # In the kernels of the way: it is compiled for them, and cuBLAS asks once and for all what is allowed.
+        with kernels(resolve_compute(way.config, images.device, world_size=1)):
+            found[way.name] = Measured([], steps[way.name]())
     for _ in range(repeats):
         for way in every:
             _set_allocator(keeps=way.keeps_memory)
@@ -169,7 +173,7 @@ def _measure(
     return found
 
 
-def _step_of(
+def step_of(
     way: Way, setting: Setting, config: TrainConfig, images: Tensor, masks: Tensor
 ) -> Callable[[], list[float]]:
     """A training step, which returns its losses."""
@@ -224,15 +228,18 @@ def _print_ways(
 
 
 def dense_rate(device: torch.device, clock: Clock) -> float:
-    """Floating-point operations a second of a large matrix product, the best of five."""
-    side, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
+    """Floating-point operations a second of large matrix products, the best of five."""
+    # On a GPU several in a row, so that neither a launch nor the wait for the last one counts.
+    side, dtype, num = (8192, torch.bfloat16, 20) if device.type == "cuda" else (2048, torch.float32, 1)
     factor = torch.randn(side, side, device=device, dtype=dtype)
     seconds = []
     for _ in range(6):
         start_s = CLOCKS[clock]()
-        (factor @ factor).sum().item()
+        for _ in range(num):
+            product = factor @ factor
+        product[0, 0].item()
         seconds.append(CLOCKS[clock]() - start_s)
-    return 2 * side**3 / min(seconds[1:])
+    return 2 * num * side**3 / min(seconds[1:])
 
 
 def _flags(*, width: int, micro_batch: int, steps: int) -> list[str]:
@@ -241,7 +248,18 @@ def _flags(*, width: int, micro_batch: int, steps: int) -> list[str]:
 
 
 def _print_training(study: Path, setting: Setting, num: int, *, cores_per_rank: int, arguments: list[str]) -> None:
-    """Train one short epoch with so many ranks, in a folder that shares the study's shards."""
+    row = train_shortly(study, setting, num, cores_per_rank=cores_per_rank, arguments=arguments)
+    print(
+        f"{num} rank(s), {cores_per_rank} core(s) each: {row['patches_per_s']:.2f} patches/s, "
+        f"{row['loader_wait_share']:.2%} of the time waiting for patches, peak memory {row['memory_gib']:.2f} GiB",
+        flush=True,
+    )
+
+
+def train_shortly(
+    study: Path, setting: Setting, num: int, *, cores_per_rank: int, arguments: list[str]
+) -> dict[str, Any]:
+    """Train with so many ranks, in a folder that shares the study's shards; returns the last row of its metrics."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("shards", "study.json"):
             (Path(folder) / name).symlink_to((study / name).resolve())
@@ -252,12 +270,8 @@ def _print_training(study: Path, setting: Setting, num: int, *, cores_per_rank: 
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        row = pq.read_table(StudyPaths(Path(folder)).run(setting).metrics).to_pylist()[-1]
-    print(
-        f"{num} rank(s), {cores_per_rank} core(s) each: {row['patches_per_s']:.2f} patches/s, "
-        f"{row['loader_wait_share']:.2%} of the time waiting for patches, peak memory {row['memory_gib']:.2f} GiB",
-        flush=True,
-    )
+        row: dict[str, Any] = pq.read_table(StudyPaths(Path(folder)).run(setting).metrics).to_pylist()[-1]
+        return row
 
 
 def _num_cores() -> int:

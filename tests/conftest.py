@@ -24,8 +24,9 @@ hypothesis.settings.load_profile("without-deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --run-slow."""
+    """Add --run-slow and --run-gpu."""
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--run-gpu", action="store_true", help="run the tests marked gpu; an error without one")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +64,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_dicom_tools))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out tests on a GPU unless asked for."""
+    if "gpu" in item.keywords and not item.config.getoption("--run-gpu"):
+        pytest.skip("needs a GPU: `make test-gpu` runs them")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Asked for tests on a GPU, fail where there is none: what was left out there must not look like what passed."""
+    if session.config.getoption("--run-gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            reason = f"torch {torch.__version__} finds no GPU on this machine"
+            pytest.exit(f"GPU ACCEPTANCE NOT RUN: {reason}; nothing was tested", returncode=3)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """A file stays in one process, which makes its studies once; all tests on Slurm share one cluster."""
@@ -86,6 +103,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if num_without_slurm := sum("needs Slurm" in reason for reason in skipped):
         terminalreporter.write_line(
             f"NOTE: {num_without_slurm} test(s) on a Slurm cluster were left out: {reason_against()}", yellow=True
+        )
+    if num_without_gpu := sum("needs a GPU" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_gpu} test(s) on a GPU were left out: `make test-gpu` runs them", yellow=True
         )
     if num_without_browser := sum("needs a browser" in reason for reason in skipped):
         terminalreporter.write_line(

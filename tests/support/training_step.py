@@ -11,7 +11,7 @@ from bccdist.configuration import ComputeConfig, TrainConfig
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.ranks import Ranks
 from bccdist.shard_set.epoch_plan import MicroBatches
-from bccdist.training.compute import resolve_compute
+from bccdist.training.compute import prepare_network, resolve_compute
 from bccdist.training.distributed import in_parallel
 from bccdist.training.loader import Batch
 from bccdist.training.run import Run
@@ -24,15 +24,24 @@ Gradients = dict[str, Tensor]
 
 
 def gradients(
-    ranks: Ranks, *, micro_batch: int, global_batch: int = GLOBAL_BATCH
+    ranks: Ranks,
+    *,
+    micro_batch: int,
+    global_batch: int = GLOBAL_BATCH,
+    device: torch.device = CPU,
+    in_training: bool = False,
 ) -> tuple[Gradients, dict[str, float]]:
     """Of one training step on this rank's share of the batch, and the losses that it reports.
 
-    Batch statistics are those of evaluation: in training, every micro-batch of every rank is normalised by itself.
+    Batch statistics are those of evaluation: in training, every micro-batch of every rank is normalised by itself,
+    unless there are several ranks, which then normalise together (SyncBN).
     Numbers are float64, so that the order of sums, which differs with ranks and threads, does not matter.
     """
     torch.manual_seed(0)
-    network = DeeplySupervisedUNet("resnet34_ds", width=4).eval().double()
+    network = DeeplySupervisedUNet("resnet34_ds", width=4).train(in_training).double().to(device)
+    config = ComputeConfig(precision="float32", compile="off", sync_batch_norm=in_training and device != CPU)
+    compute = resolve_compute(config, device, world_size=ranks.world_size)
+    network = prepare_network(network, compute)
     network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     cut = MicroBatches.of_run(global_batch=global_batch, largest=micro_batch, world_size=ranks.world_size)
     parts = cut.of_rank(ranks.rank, world_size=ranks.world_size)
@@ -40,8 +49,8 @@ def gradients(
         config=TrainConfig(width=4, global_batch=global_batch, micro_batch=micro_batch),
         ranks=ranks,
         parts=parts,
-        device=CPU,
-        compute=resolve_compute(ComputeConfig(), CPU, world_size=1),
+        device=device,
+        compute=compute,
         network=network,
         parallel=in_parallel(network, ranks),
         optimizer=torch.optim.Adam(network.parameters()),
