@@ -172,18 +172,24 @@ def why_uncomparable(way: Way, outcome: Mapping[str, Any], task: Task) -> str:
 
 
 def verdicts_table(every: Sequence[Way], runs: Mapping[str, Runs], *, exact: str) -> Iterator[str]:
-    """How each way's verdicts were reached, and how many are others than the exact way's."""
-    expected = runs[exact].outcomes[-1]["verdicts"]
-    yield "| way | sections | certified | recomputed | exact | other verdicts than the exact way |"
-    yield "|---|---|---|---|---|---|"
+    """How each way's verdicts were reached, and how many are others than the exact way's, if that ran, too."""
+    expected = runs[exact].outcomes[-1]["verdicts"] if exact in runs and runs[exact].outcomes else None
+    yield "| way | sections | reached | other verdicts than the exact way |"
+    yield "|---|---|---|---|"
     for way in every:
         if not runs[way.name].outcomes or not (verdicts := runs[way.name].outcomes[-1]["verdicts"]):
             continue
         reached = runs[way.name].outcomes[-1]["reached"]
-        changed = sorted(name for name in expected if verdicts.get(name) != expected[name])
-        counts = " | ".join(str(reached.get(how, 0)) for how in ("certified", "recomputed", "exact"))
-        named = f" ({', '.join(changed)})" if 0 < len(changed) <= 5 else ""
-        yield f"| {way.name} | {len(verdicts)} | {counts} | {len(changed)}{named} |"
+        counts = ", ".join(f"{num} {how}" for how, num in sorted(reached.items())) or "not said"
+        yield f"| {way.name} | {len(verdicts)} | {counts} | {_changed(verdicts, expected)} |"
+
+
+def _changed(verdicts: Mapping[str, str], expected: Mapping[str, str] | None) -> str:
+    """How many verdicts are others, with their names where these are few; a missing one is another."""
+    if expected is None:
+        return "not compared"
+    changed = sorted(name for name in expected if verdicts.get(name) != expected[name])
+    return f"{len(changed)}" + (f" ({', '.join(changed)})" if 0 < len(changed) <= 5 else "")
 
 
 def difference_over(apart: Sequence[np.ndarray[Any, np.dtype[np.float32]]]) -> tuple[float, float]:

@@ -113,11 +113,12 @@ def report(every: Sequence[Way], runs: Mapping[str, Runs], task: Task, what: str
     )
     yield ""
     yield from table(every, runs, task)
-    if EXACT in runs and runs[EXACT].outcomes:
+    is_study = any(way.name in (EXACT, CERTIFIED) for way in every)
+    if is_study:
         yield ""
         yield from verdicts_table(every, runs, exact=EXACT)
     yield ""
-    for goal in goals(task, is_study=any(way.name == EXACT for way in every)):
+    for goal in goals(task, is_study=is_study):
         yield goal.judged(every, runs)
 
 

@@ -313,8 +313,10 @@ def test_verdicts_are_counted_against_the_exact_way_and_a_missing_one_is_another
         "own, int8": _runs(1, verdicts={"a/1": "Tumor", "a/2": "Tumor"}, reached={"certified": 1, "recomputed": 1}),
     }
     lines = list(verdicts_table(_EVERY[-2:], runs, exact="own"))
-    assert lines[2] == "| own | 3 | 0 | 0 | 0 | 0 |"
-    assert lines[3] == "| own, int8 | 2 | 1 | 1 | 0 | 2 (a/2, b/1) |"
+    assert lines[2] == "| own | 3 | not said | 0 |"
+    assert lines[3] == "| own, int8 | 2 | 1 certified, 1 recomputed | 2 (a/2, b/1) |"
+    alone = {"own, int8": runs["own, int8"]}
+    assert list(verdicts_table(_EVERY[-1:], alone, exact="own"))[2].endswith("| not compared |")
 
 
 def test_every_way_has_a_function_and_a_name_of_its_own_and_float32_engines_are_told_apart() -> None:
