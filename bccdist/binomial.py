@@ -29,6 +29,12 @@ def at_most(count: int, num: int, share: float) -> float:
     return min(1.0, math.fsum(map(math.exp, terms)))
 
 
+def at_least(count: int, num: int, share: float) -> float:
+    """The probability that at least `count` of `num` independent cases come, each with a probability of `share`."""
+    # By those that do not come, since 1 less a probability near 1 would lose its digits.
+    return at_most(num - count, num, 1 - share)
+
+
 def greatest_share(count: int, num: int, confidence: float) -> float:
     """The one-sided upper limit of a share of which `count` of `num` cases came (Clopper and Pearson 1934).
 

@@ -349,8 +349,8 @@ class InferConfig:
     record."""
     inference: Inference = "exact"
     """How verdicts are reached. exact: in the way that the other flags name; certified: in the fastest calibrated way,
-    and exactly (paper tiling, float32) in the sections whose verdict at the selection's thresholds does not follow
-    from it by the speed-up record."""
+    and exactly (paper tiling, float32) in the sections whose verdict at the selection's thresholds the speed-up record
+    does not let follow from it."""
     confidence: float = 0.95
     """Of certified verdicts: that a further slide's sections lie within the bound that they rest on."""
     check_share: float = 0.05

@@ -18,6 +18,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from bccdist.binomial import at_least, greatest_share
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.sections.verdicts import has_tumor
 
@@ -148,7 +149,7 @@ def check_outcome(num_slides_checked: int, num_slides_outside: int, confidence: 
         confidence: the one that d was chosen for, above 0 and below 1.
     """
     num, outside = num_slides_checked, num_slides_outside
-    p_value = _at_least(outside, num, 1 - confidence)
+    p_value = at_least(outside, num, 1 - confidence)
     if (1 - confidence) ** num >= _SIGNIFICANCE:
         verdict = CheckVerdict.TOO_FEW
     else:
@@ -158,31 +159,9 @@ def check_outcome(num_slides_checked: int, num_slides_outside: int, confidence: 
         num_slides_outside=outside,
         confidence=confidence,
         p_value=p_value,
-        most_outside=1.0 if outside >= num else _share_at_which(outside, num),
+        most_outside=greatest_share(outside, num, 1 - _SIGNIFICANCE),
         verdict=verdict,
     )
-
-
-def _at_least(num_hits: int, num: int, share: float) -> float:
-    """The probability of so many hits or more in so many trials."""
-    return 1.0 if num_hits <= 0 else min(1.0, math.fsum(_exactly(k, num, share) for k in range(num_hits, num + 1)))
-
-
-def _exactly(num_hits: int, num: int, share: float) -> float:
-    """The probability of so many hits in so many trials; `share` is above 0 and below 1."""
-    # By logarithms, because the number of ways to draw them overflows from about a thousand trials on.
-    ways = math.lgamma(num + 1) - math.lgamma(num_hits + 1) - math.lgamma(num - num_hits + 1)
-    return math.exp(ways + num_hits * math.log(share) + (num - num_hits) * math.log1p(-share))
-
-
-def _share_at_which(num_hits: int, num: int) -> float:
-    """The share of hits at which so few as these are as rare as `_SIGNIFICANCE`, by halving where it may lie."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        is_rarer = 1 - _at_least(num_hits + 1, num, middle) < _SIGNIFICANCE
-        low, high = (low, middle) if is_rarer else (middle, high)
-    return high
 
 
 def _rank(num_slides: int, confidence: float) -> int:

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import beta, binom
 
-from bccdist.binomial import at_most, greatest_share
+from bccdist.binomial import at_least, at_most, greatest_share
 
 CASES = [(0, 1), (0, 59), (3, 120), (57, 60), (40, 5000)]
 
@@ -12,6 +12,12 @@ CASES = [(0, 1), (0, 59), (3, 120), (57, 60), (40, 5000)]
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 1.0])
 def test_the_probability_of_so_few_is_scipys(count: int, num: int, share: float) -> None:
     assert at_most(count, num, share) == pytest.approx(binom.cdf(count, num, share), abs=1e-10)
+
+
+@pytest.mark.parametrize(("count", "num"), [*CASES, (0, 7), (9, 9)])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 1.0])
+def test_the_probability_of_so_many_is_scipys(count: int, num: int, share: float) -> None:
+    assert at_least(count, num, share) == pytest.approx(binom.sf(count - 1, num, share), rel=1e-9, abs=1e-300)
 
 
 @pytest.mark.parametrize(("count", "num"), CASES)
