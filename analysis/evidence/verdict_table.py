@@ -13,8 +13,9 @@ from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
-from bccdist.sections.verdicts import Verdict
+from bccdist.sections.verdicts import ReachedBy, Verdict
 
+FAST_NUMBERS = "areas, flip shifts and scores are those of a fast way, and may be far from the exact ones."
 _ADVICE = "add labels with `python analysis/make.py relabel STUDY sections.csv`"
 
 
@@ -99,6 +100,13 @@ def summarise(verdicts: pd.DataFrame, beta: float) -> dict[str, object]:
         "beta": beta,
         **phantom_marks(verdicts),
     }
+
+
+def fast_notes(verdicts: pd.DataFrame) -> tuple[str, ...]:
+    """The note below a table of areas, flip shifts or scores of which some are those of a fast way."""
+    sections = verdicts[verdicts["is_final"]] if "is_final" in verdicts else verdicts
+    num = int(sections["reached_by"].isin([ReachedBy.CERTIFIED.value, ReachedBy.FAST.value]).sum())
+    return (f"Of {num} of {len(sections)} rows {FAST_NUMBERS}",) if num else ()
 
 
 def unlabelled_notes(summaries: pd.DataFrame) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from analysis.evidence.provenance import failures
 from analysis.evidence.resampling import FIGURES
 from analysis.evidence.slide_states import SlideState
 from analysis.evidence.table import Table
+from analysis.evidence.verdict_table import FAST_NUMBERS
 from analysis.page.blocks import Number, Section
 from analysis.page.content import PageContent
 from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
@@ -33,6 +34,7 @@ def overview_section(study: PageContent) -> Section:
                 f"{choice.setting}, epoch {choice.epoch}, t_p {choice.t_p:.2f}, t_A {choice.t_a_um2:.0f} um2 "
                 f"({choice.area_unit}): {origin}, judged on Test."
             ),
+            *_reached_lines(study),
             *_label_lines(study),
             *_resolution_lines(study),
         ],
@@ -66,6 +68,23 @@ def _count_numbers(counts: Mapping[Hashable, Any] | None) -> Iterator[Number]:
     for name, verdict in (("num_tumor", "called Tumor"), ("num_normal", "called Normal"), ("num_review", "review")):
         share = f"{counts[name] / counts['num_sections']:.0%} of the sections" if counts["num_sections"] else ""
         yield Number(name=verdict, value=f"{counts[name]:,}", range=share)
+
+
+def _reached_lines(study: PageContent) -> Iterator[str]:
+    """How many verdicts a fast way reached, where some did."""
+    reached = study.tables["reached"]
+    if not isinstance(reached, Table):
+        return
+    frame = reached.frame
+    mine = frame[(frame["part"] == Part.TEST.value) & (frame["setting"] == study.headline.setting)]
+    certified, fast, total = (int(mine[name].sum()) for name in ("num_certified", "num_fast", "num_sections"))
+    if certified:
+        yield (
+            f"{certified} of {total} verdicts are certified: a fast way reached them, and the exact one follows "
+            f"(confidence {mine['confidence'].max():g} per slide). Their {FAST_NUMBERS}"
+        )
+    if fast:
+        yield f"{fast} of {total} verdicts come from a fast way, and nobody claims that they are the exact ones."
 
 
 def _label_lines(study: PageContent) -> Iterator[str]:

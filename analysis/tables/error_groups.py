@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, shift_texts
 from analysis.evidence.table import Table, phantom_marks, rounded
-from analysis.evidence.verdict_table import count_sections, needs_labels
+from analysis.evidence.verdict_table import count_sections, fast_notes, needs_labels
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -47,6 +47,7 @@ def build_error_groups(verdicts: pd.DataFrame) -> Table:
             f"Slides: the {MOST_SLIDES_PRINTED} of each setting with the most errors; all are in the parquet.",
             "Area: of the largest region at t_p, in multiples of t_A. The true area of most slides is not known.",
             "Flip shift: the smallest shift of probability that would change a verdict; smallest: of the group.",
+            *fast_notes(labelled),
         ),
     )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, nearest_notes, shift_texts
 from analysis.evidence.table import Table, of_part, phantom_marks
+from analysis.evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -51,6 +52,7 @@ def build_flip_shifts(verdicts: pd.DataFrame) -> Table:
                 "probability makes a region of t_A."
             ),
             *nearest_notes(verdicts),
+            *fast_notes(verdicts),
         ),
     )
 

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import nearest_first, shift_texts
 from analysis.evidence.table import Table, of_part, rounded
+from analysis.evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 
 MOST_OF_A_SETTING = 10
@@ -46,6 +47,7 @@ def build_nearest_verdicts(verdicts: pd.DataFrame) -> Table:
         notes=(
             "Flip shift: the smallest shift of all probabilities that would change the verdict at this t_p and t_A.",
             "Area: of the largest region at t_p.",
+            *fast_notes(verdicts),
         ),
     )
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
 from analysis.evidence.table import Table, rounded, warning_of, write_frame
+from analysis.evidence.verdict_table import fast_notes
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
@@ -64,6 +65,7 @@ def build_reliability(every: Sequence[ScoredSections], bins: pd.DataFrame) -> Ta
             f"Calibration error: mean distance of probability and Tumor's share over {NUM_BINS} bins, by sections.",
             "Brier score: mean squared distance to the label; beside it that of always saying Tumor's share.",
             *unread_notes(every),
+            *fast_notes(pd.concat([each.frame for each in every])),
         ),
     )
 

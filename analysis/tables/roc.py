@@ -26,6 +26,7 @@ from analysis.evidence.resampling import (
 )
 from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
 from analysis.evidence.table import Table, warning_of, write_frame
+from analysis.evidence.verdict_table import fast_notes
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
@@ -130,6 +131,7 @@ def build_roc(every: Sequence[ScoredSections]) -> Table:
             f"{EXACT_NOTE} A trial is a slide of the label that fewer slides have.",
             *few_slides_notes({row["setting"]: int(row["num_slides"]) for row in frame.to_dict("records")}),
             *unread_notes(every),
+            *fast_notes(pd.concat([each.frame for each in every])),
         ),
     )
 

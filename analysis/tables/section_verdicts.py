@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.flip_shifts import shift_texts
 from analysis.evidence.table import Table, of_part, read_texts, rounded
+from analysis.evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 
@@ -44,6 +45,7 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
             "area um2": rounded(ordered["area_um2"], 0),
             "x t_A": rounded(ordered["area_factor"], 2),
             "flip shift": shift_texts(ordered["flip_shift"]),
+            "reached": ordered["reached_by"],
             "tissue read": read_texts(ordered["coverage"]),
             "result": ordered["correct"].map({True: "right", False: "WRONG"}).fillna("open"),
         }
@@ -51,7 +53,11 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
     parts = " + ".join(dict.fromkeys(ordered["part"]))
     first = "those for review" if is_open.all() else "wrong ones"
     return Table(
-        name="section_verdicts", title=f"Section verdicts, {parts}; {first} first.", frame=whole, printed=printed
+        name="section_verdicts",
+        title=f"Section verdicts, {parts}; {first} first.",
+        frame=whole,
+        printed=printed,
+        notes=fast_notes(ordered),
     )
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.scored_sections import ScoredSections, all_scored, scored_sections
 from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.evidence.verdict_table import fast_notes
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.binomial import at_most, greatest_share
 from bccdist.errors import ConfigurationError
@@ -174,6 +175,7 @@ def build_triage(
             *_needed_notes(frame),
             *_bias_notes(conformal),
             *_label_notes(test),
+            *fast_notes(pd.concat([each.frame for each in test])),
             "For research alone; no diagnosis rests on it.",
         ),
     )

@@ -5,11 +5,12 @@ them, and a study's labels.csv (`python analysis/make.py relabel`) before both. 
 and what a model had filled in.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
+from bccdist.errors import first_of
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.geometry import Box
@@ -17,6 +18,7 @@ from bccdist.slides.manifest import BOX_COLUMNS, Manifest, SectionRecord, read_s
 
 SectionKey = tuple[str, str]
 """(slide_id, section_id)."""
+_MOST_MOVED = 5
 _LABEL_COLUMNS: Mapping[str, Callable[[SectionRecord], str | None]] = {
     "label": lambda section: None if section.label is None else section.label.value,
     "labelled_by": lambda section: section.labelled_by,
@@ -103,6 +105,31 @@ def lost_corrections(
     """
     slides = {slide_id for slide_id, _ in there}
     return [each for each in corrections if each.slide_id in slides and key_of(each) not in there]
+
+
+def moved_sections(manifest: Manifest, there: Mapping[SectionKey, SectionRecord]) -> list[SectionKey]:
+    """The sections that the manifest puts elsewhere than they were judged, or that a judged slide lacks.
+
+    Args:
+        manifest: the study's; of a section without a box it says nothing.
+        there: the ledger's sections.
+    """
+    slides = {slide_id for slide_id, _ in there}
+    return [
+        key
+        for section in manifest.sections
+        if section.box_level0_px is not None and section.slide_id in slides
+        if (key := key_of(section)) not in there or there[key].box_level0_px != section.box_level0_px
+    ]
+
+
+def told_moved(moved: Sequence[SectionKey]) -> str:
+    """A sentence about such sections, with what to do."""
+    names = first_of(["/".join(key) for key in moved], _MOST_MOVED)
+    return (
+        f"{len(moved)} section(s) of the manifest lie elsewhere than what was judged, or were not judged: {names}. "
+        "Run the inference stage again for the same parts and epochs: it makes their rows anew"
+    )
 
 
 def lie_together(one: SectionRecord, other: SectionRecord) -> bool:

@@ -127,6 +127,7 @@ def _section_properties(output: ChosenOutput, section: SectionVerdict, margin_um
         },
         "metadata": {
             "verdict": section["verdict"],
+            "reached by": section["reached_by"],
             **({"flip shift": NEVER} if math.isinf(section["flip_shift"]) else {}),
             **_label(section),
             **_unread(section),

@@ -105,7 +105,9 @@ def _require_thresholds(frame: pd.DataFrame, choice: Choice) -> None:
         raise LedgerError(
             f"{choice.setting}, epoch {choice.epoch}: {int((~is_same).sum())} section(s), such as "
             f"{first['section_id']}, were certified for t_p {first['certificate_t_p']:g} and t_A "
-            f"{first['certificate_t_a_um2']:g} um2 ({first['certificate_area_unit']}), but {choice.t_p:g} and "
-            f"{choice.t_a_um2:g} um2 ({choice.area_unit}) are chosen now: remove the heatmaps and the ledger's rows "
-            "of this epoch, and run `python jobs/launch_calibrate.py` and the inference again"
+            f"{first['certificate_t_a_um2']:g} um2 ({first['certificate_area_unit']}), and for nothing "
+            f"else, but {choice.t_p:g} and {choice.t_a_um2:g} um2 ({choice.area_unit}) are asked for. Thresholds for "
+            "one look need exact heatmaps: infer the part exactly in a study folder of its own. After another choice "
+            "of thresholds remove the heatmaps and ledger rows of this epoch of the slides of this part, and run "
+            "`python jobs/launch_calibrate.py` and the inference again"
         )

@@ -31,6 +31,7 @@ BY_TIMES = (
     "by the times of files: rows are newer, and an older version did not note what it was made from; so is a copy "
     "without times (cp -r without -p)"
 )
+_FILES_LOOKED_AT = 3
 _FileOf = Callable[[str], Path]
 """The file of a slide, by its slide_id."""
 
@@ -91,14 +92,56 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
         return StageProgress(num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
     rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
     heatmaps = [partial(paths.heatmap, stage.its_setting, number) for number in numbers]
+    done = set.intersection(*map(_whole_ids, (*rows, *heatmaps))) & set(wanted)
+    if reason := _why_rows_outdated(rows[-1], done) or _told_moved(paths, manifest, done):
+        return StageProgress(
+            num_done=0,
+            num_total=len(wanted),
+            detail=reason,
+            missing=tuple(wanted),
+            is_out_of_date=True,
+        )
     return _slides_progress(
         wanted,
-        set.intersection(*map(_whole_ids, (*rows, *heatmaps))),
+        done,
         failures=paths.failures / stage.failures,
         file_of=rows[-1],
         since_s=since_s,
         detail=_epochs_text(stage, paths, numbers),
     )
+
+
+def _why_rows_outdated(rows_of: _FileOf, slide_ids: Collection[str]) -> str:
+    """Why ledger rows cannot be read as those of today, by a few of their files; empty where they can."""
+    from bccdist.parquet import open_table
+    from bccdist.sections.ledger import why_outdated
+
+    # One version writes all rows of a stage, so that a few files tell; of many slides not all can be opened.
+    for slide_id in sorted(_whole_ids(rows_of) & set(slide_ids))[:_FILES_LOOKED_AT]:
+        try:
+            metadata = open_table(rows_of(slide_id), error=LedgerError, advice="").schema.metadata
+        except LedgerError:
+            # A damaged file is told, by name, by whoever reads it.
+            continue
+        if reason := why_outdated(metadata or {}):
+            return f"{reason}; launch it again, which makes the rows anew from the heatmaps"
+    return ""
+
+
+def _told_moved(paths: StudyPaths, manifest: Manifest, slide_ids: Collection[str]) -> str:
+    """Which sections of these slides lie elsewhere now than they were judged, by the gathered ledger; or nothing."""
+    from bccdist.parquet import open_table
+    from bccdist.sections.labels import moved_sections, sections_in_ledger, told_moved
+
+    if not manifest.sections or not paths.sections.exists():
+        return ""
+    try:
+        table = open_table(paths.sections, error=LedgerError, advice="it is made anew").read()
+        there = {key: section for key, section in sections_in_ledger(table).items() if key[0] in slide_ids}
+    except (LedgerError, KeyError):
+        return ""
+    moved = moved_sections(manifest, there)
+    return told_moved(moved) if moved else ""
 
 
 def _epochs_text(stage: Stage, paths: StudyPaths, numbers: Sequence[int]) -> str:
@@ -215,6 +258,8 @@ def _are_drawn(paths: StudyPaths, setting: str, epoch: int, undrawn: Collection[
     from bccdist.sections.ledger import read_rows
 
     rows_of = partial(paths.ledger_rows, setting, epoch)
+    if _why_rows_outdated(rows_of, undrawn):
+        return False
     return not any(read_rows(rows_of(slide_id)).num_rows for slide_id in _whole_ids(rows_of) & set(undrawn))
 
 

@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from study_folders import ledger_row, write_claimed, write_study
 
 from bccdist.failures import write_begun, write_failure
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.slides.manifest import Manifest, SlideRecord
+from bccdist.sections.ledger import merge
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
 from bccdist.stages import progress
 from bccdist.stages.progress import eta_of
 from bccdist.stages.stage import Stage, StageProgress
@@ -150,6 +153,33 @@ def test_a_slide_whose_heatmap_was_removed_is_missing_again(paths: StudyPaths) -
     assert progress_of(VALIDATION, paths).missing == ()
     paths.heatmap(SETTING, 3, "val2-0").unlink()
     assert progress_of(VALIDATION, paths).missing == ("val2-0",)
+
+
+def test_heatmaps_whose_rows_are_of_an_older_schema_are_out_of_date(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3], "val2-0": [1, 3]})
+    assert progress_of(VALIDATION, paths).is_whole
+    for epoch in (1, 3):
+        rows = paths.ledger_rows(SETTING, epoch, "val1-0")
+        table = pq.read_table(rows)
+        older = {**table.schema.metadata, b"bccdist.schema_version": b"4"}
+        pq.write_table(table.replace_schema_metadata(older), rows)
+    found = progress_of(VALIDATION, paths)
+    assert found.is_out_of_date
+    assert not found.is_whole
+    assert "ledger schema version is '4'" in found.detail
+    assert set(found.missing) == {"val1-0", "val2-0"}
+
+
+def test_heatmaps_of_sections_that_moved_are_out_of_date_by_name(paths: StudyPaths) -> None:
+    study_with_ledger(paths, {"val1-0": [1, 3], "val2-0": [1, 3]})
+    merge(paths.ledger, paths.sections)
+    box = Box(0, 0, 100, 100)
+    section = SectionRecord(slide_id="val1-0", section_id="section-0", label=None, box_level0_px=box)
+    assert progress_of(VALIDATION, paths, replace(MANIFEST, sections=(section,))).is_whole
+    elsewhere = replace(section, box_level0_px=Box(0, 0, 100, 90))
+    found = progress_of(VALIDATION, paths, replace(MANIFEST, sections=(elsewhere,)))
+    assert found.is_out_of_date
+    assert "val1-0/section-0" in found.detail
 
 
 def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> None:
