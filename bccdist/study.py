@@ -44,6 +44,17 @@ class _StudyRecord:
             places[seen_from_here] = through_links
         return list(places.values())
 
+    def own_place(self, root: Path) -> Path | None:
+        """Where a copy of a study of an older version has its own manifest, whose absolute path leads to another's."""
+        if self.manifest_was_at:
+            return None
+        was_at = Path(self.manifest).resolve()
+        owner = _study_around(was_at)
+        if owner is None or owner == root.resolve():
+            return None
+        own = root / was_at.relative_to(owner)
+        return own if own.is_file() else None
+
 
 def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False) -> Manifest:
     """Check a manifest and make a study of it, unless it is a dry run; the same manifest may come again.
@@ -109,7 +120,8 @@ def manifest_of_study(study_root: Path) -> Manifest:
     """The manifest of a study; its files were there when it was claimed, and one that has gone since fails alone.
 
     Raises:
-        ConfigurationError: the folder is no study, or its manifest is nowhere to be found.
+        ConfigurationError: the folder is no study, its manifest is nowhere to be found, or it is a copy whose own
+            manifest has other slides than the one that it names.
         ManifestError: the manifest has faults by now.
     """
     paths = StudyPaths(study_root)
@@ -120,6 +132,13 @@ def manifest_of_study(study_root: Path) -> Manifest:
         )
     record = _read_record(paths)
     if (found := _found(paths, record)) is not None:
+        own = record.own_place(study_root)
+        if own is not None and found.path.resolve() != own.resolve():
+            raise ConfigurationError(
+                f"{study_root} is a copy that names the manifest of another study, {found.path}, and its own, {own}, "
+                "has other slides: give its own the same slides in the same parts, or `python jobs/launch_study.py "
+                f"--study {study_root} --manifest {found.path} --only-missing` stays with the other's"
+            )
         return found
     places = " nor at ".join(map(str, record.places(study_root)))
     advice = f"`python jobs/launch_study.py --study {study_root} --manifest NEW --only-missing` says where it is now"
@@ -133,13 +152,18 @@ def manifest_of_study(study_root: Path) -> Manifest:
 
 def note_on_manifest(study_root: Path, manifest: Manifest) -> str:
     """Whose manifest a study uses, where it lies in another study's folder, as that of a copy does; else empty."""
-    owner = next((folder for folder in manifest.path.resolve().parents if StudyPaths(folder).study.exists()), None)
+    owner = _study_around(manifest.path)
     if owner is None or owner == study_root.resolve():
         return ""
     return (
         f"its manifest is that of another study, {manifest.path} in {owner}; `python jobs/launch_study.py --study "
         f"{study_root} --manifest OWN --only-missing` gives it one of its own"
     )
+
+
+def _study_around(path: Path) -> Path | None:
+    """The study in whose folder, or in one below it, a file lies."""
+    return next((folder for folder in path.resolve().parents if StudyPaths(folder).study.exists()), None)
 
 
 def _read_record(paths: StudyPaths) -> _StudyRecord:
@@ -153,24 +177,34 @@ def _read_record(paths: StudyPaths) -> _StudyRecord:
 
 
 def _found(paths: StudyPaths, record: _StudyRecord) -> Manifest | None:
-    """The manifest at the first place that has one of this study."""
+    """The manifest at the first place that has one of this study; of a copy with a manifest of its own, that one."""
     was_at = Path(record.manifest_was_at or record.manifest).resolve()
+    if was_at.is_file() and (place := record.own_place(paths.root)) is not None:
+        own, named = (read_manifest(each, files_must_exist=False) for each in (place, was_at))
+        if _have_the_same_slides(own, named):
+            differ = "" if own.digest == named.digest else ", and they differ in what else they say, such as labels"
+            LOG.warning(
+                f"{paths.root} is a copy that names the manifest of another study, {was_at}: its own, {place}, is "
+                f"read instead{differ}"
+            )
+            return own
     for place in record.places(paths.root):
         if not place.is_file():
             continue
         manifest = read_manifest(place, files_must_exist=False)
         # At another place another data set may lie, which has a slides.csv as well.
-        if place.resolve() == was_at or _has_the_slides_of(manifest, paths):
+        if place.resolve() == was_at or _have_the_same_slides(
+            manifest, read_manifest(paths.kept_manifest, files_must_exist=False)
+        ):
             return manifest
         LOG.warning(f"{place} has other slides than {paths.root} was made of, so it is not taken for its manifest")
     return None
 
 
-def _has_the_slides_of(manifest: Manifest, paths: StudyPaths) -> bool:
-    """Whether a manifest names the study's slides in the same parts, perhaps with some more or some fewer."""
-    kept = read_manifest(paths.kept_manifest, files_must_exist=False)
-    here, there = ({(slide.slide_id, slide.part) for slide in each.slides} for each in (manifest, kept))
-    return here <= there or there <= here
+def _have_the_same_slides(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests name the same slides in the same parts, perhaps with some more or some fewer."""
+    first, second = ({(slide.slide_id, slide.part) for slide in each.slides} for each in (one, other))
+    return first <= second or second <= first
 
 
 def _refuse_another(paths: StudyPaths, manifest: Manifest) -> None:

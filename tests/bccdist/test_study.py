@@ -170,6 +170,58 @@ def test_a_study_of_an_older_version_is_read_by_its_absolute_path(tmp_path: Path
     assert read_json(tmp_path / "study" / "study.json")["manifest"] == "../data/slides.csv"
 
 
+def copy_of_older_study(folder: Path, place: str) -> tuple[Path, Path]:
+    """A study of an older version whose manifest lies in it, and a copy of all of it."""
+    original = folder / "original"
+    path = write_manifest(original / place)
+    write_json(original / "study.json", {"manifest": str(path), "phantom": False})
+    shutil.copytree(original, folder / "far" / "copy")
+    return path, folder / "far" / "copy"
+
+
+@pytest.mark.parametrize("place", ["", "phantom", "data/lab 2"])
+def test_a_copy_of_an_older_study_reads_its_own_manifest_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    named, copy = copy_of_older_study(tmp_path, place)
+    own = copy / place / "slides.csv"
+    manifest = manifest_of_study(copy)
+    assert [manifest.path, manifest.slides[0].path] == [own, own.with_name("a.tif")]
+    assert f"its own, {own}, is read instead" in caplog.text
+    assert "differ" not in caplog.text
+    assert manifest_of_study(named.parents[len(Path(place).parts)]).path == named
+    claim_study(copy, own)
+    caplog.clear()
+    assert manifest_of_study(copy).path == own
+    assert caplog.text == ""
+
+
+def test_labels_that_came_into_one_of_them_since_the_copy_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    named, copy = copy_of_older_study(tmp_path, "")
+    named.with_name("sections.csv").write_text("slide_id,section_id,label\na,a-s0,Tumor\n", encoding="utf-8")
+    assert manifest_of_study(copy).sections == ()
+    assert "differ in what else they say, such as labels" in caplog.text
+
+
+def test_a_copy_whose_own_manifest_has_other_slides_is_refused_until_one_is_chosen(tmp_path: Path) -> None:
+    named, copy = copy_of_older_study(tmp_path, "phantom")
+    own = copy / "phantom" / "slides.csv"
+    own.write_text("slide_id,part,path\nb,Test,a.tif\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="has other slides") as error:
+        manifest_of_study(copy)
+    assert f"--manifest {named} --only-missing" in str(error.value)
+    claim_study(copy, named)
+    assert manifest_of_study(copy).path == named
+
+
+def test_an_older_study_of_slides_in_another_study_s_folder_is_no_copy(tmp_path: Path) -> None:
+    named, copy = copy_of_older_study(tmp_path, "phantom")
+    shutil.rmtree(copy / "phantom")
+    assert manifest_of_study(copy).path == named
+
+
 @pytest.mark.parametrize("manifest_by_link", [True, False])
 def test_a_study_in_a_home_that_is_a_link_names_its_manifest_through_the_link(
     tmp_path: Path, *, manifest_by_link: bool
