@@ -11,7 +11,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from analysis.evidence.evidence import Evidence
 from analysis.evidence.table import Table
-from analysis.specs import SPECS
+from analysis.specs import SPECS, Spec
 from bccdist.command import run_command
 from bccdist.errors import BccdistError, ConfigurationError, NothingToShowError
 from bccdist.parts import Part
@@ -36,7 +36,7 @@ def make(words: Sequence[str]) -> None:
             function,
             prog=f"make.py {name}",
             args=rest,
-            registry=_words_to_values(None if into is None else Path(into), studies),
+            registry=_words_to_values(SPECS[name], None if into is None else Path(into), studies),
             config=(tyro.conf.PositionalRequiredArgs,),
         )
     except NothingToShowError as error:
@@ -85,8 +85,20 @@ def _help() -> str:
     return "\n".join([usage, "", *(f"  {spec.name:16} {spec.about}" for spec in SPECS.values())])
 
 
-def _words_to_values(into: Path | None, studies: list[Evidence]) -> ConstructorRegistry:
+def _words_to_values(spec: Spec, into: Path | None, studies: list[Evidence]) -> ConstructorRegistry:
     """How words of the command line become a study, which is added to `studies`, and parts of the data."""
+
+    def study_at(path: str) -> Evidence:
+        study = Evidence(Path(path), shown_in=into)
+        if spec.of_study_alone and study.is_cohort:
+            # The parser would take a ValueError for its own, and say less.
+            raise BccdistError(
+                f"{path} is a cohort, a model applied to slides: {spec.name} rests on a training or on slides of "
+                "Validation I + II, which a cohort has not; give the study that the model was trained in"
+            )
+        studies.append(study)
+        return study
+
     registry = ConstructorRegistry()
 
     @registry.primitive_rule
@@ -96,7 +108,7 @@ def _words_to_values(into: Path | None, studies: list[Evidence]) -> ConstructorR
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar="STUDY",
-            instance_from_str=lambda words: _noted(Evidence(Path(words[0]), shown_in=into), studies),
+            instance_from_str=lambda words: study_at(words[0]),
             is_instance=lambda value: isinstance(value, Evidence),
             str_from_instance=lambda value: [str(value.root)],
         )
@@ -114,11 +126,6 @@ def _words_to_values(into: Path | None, studies: list[Evidence]) -> ConstructorR
         )
 
     return registry
-
-
-def _noted(study: Evidence, studies: list[Evidence]) -> Evidence:
-    studies.append(study)
-    return study
 
 
 def _parse_part(word: str) -> Part:

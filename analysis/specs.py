@@ -97,7 +97,7 @@ SPECS = {
             function="analysis.tables.section_verdicts:write_verdict_table",
             summary="never",
         ),
-        _table("learning_curves", "How the settings learn (section 2.5)", summary="never"),
+        _table("learning_curves", "How the settings learn (section 2.5)", summary="never", of_study_alone=True),
         _table("beside_paper", "The study's results beside the paper's", summary="never"),
         _figure("figure2", "Figure 2: labels of the sections of Test slides (section 2.1)"),
         _figure("figure4", "Figure 4: the settings on patches of Validation I (section 3)", of_study_alone=True),

@@ -24,6 +24,8 @@ resampled slides of the probe (bootstrap, 90 %): it says how well the probe tell
 that others have not. Waiting in the queue, work that is done twice after a crash, and processes that were killed are
 not in it.
 
+A cohort is a probe, too: for the heatmaps and tables of more slides by its model.
+
 With --check, a study is held against its plan: `python jobs/plan.py STUDY --check plan.json`.
 """
 
@@ -55,7 +57,7 @@ class PlanArguments:
     """Predict what a large study will take, or hold a study against its plan."""
 
     study: Annotated[Path, tyro.conf.Positional]
-    """Folder of the probe; with --check, of the study that was planned."""
+    """Folder of the probe, a study or a cohort; with --check, of the study that was planned."""
     slides: int | None = None
     """How many slides the study that is planned has."""
     parts: tuple[float, float, float, float] | None = None
@@ -108,6 +110,11 @@ def size_of(arguments: PlanArguments, probe: Probe) -> Size:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+    if probe.is_cohort and (given := _of_study_alone(arguments)):
+        raise ConfigurationError(
+            f"{', '.join(given)}: {probe.paths.root} is a cohort, of which all slides are judged and nothing is "
+            "trained; leave it out, or give a study as the probe"
+        )
     return Size(
         num_slides=_num_slides(arguments.slides, _shares(arguments, probe)),
         max_parallel=arguments.max_parallel,
@@ -115,6 +122,12 @@ def size_of(arguments: PlanArguments, probe: Probe) -> Size:
         keep_best=arguments.keep_best,
         max_steps=arguments.max_steps,
     )
+
+
+def _of_study_alone(arguments: PlanArguments) -> list[str]:
+    """The flags that were given and say something of parts or training."""
+    names = ("parts", "paper_parts", "epochs", "keep_best", "max_steps")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
 
 
 def _shares(arguments: PlanArguments, probe: Probe) -> dict[Part, float]:

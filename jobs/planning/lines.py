@@ -15,8 +15,9 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def plan_lines(plan: Plan, size: Size, probe: Probe) -> list[str]:
     """Head, table and notes."""
     parts = ", ".join(f"{num:,} {part.value}" for part, num in size.num_slides.items())
+    of_what = "of a cohort" if probe.is_cohort else f"({parts})"
     head = [
-        f"{sum(size.num_slides.values()):,} slides ({parts}), at most {size.max_parallel} elements at once",
+        f"{sum(size.num_slides.values()):,} slides {of_what}, at most {size.max_parallel} elements at once",
         f"from a probe of {sum(probe.num_slides.values())} slides: {probe.paths.root}",
     ]
     if probe.manifest.is_phantom:
@@ -46,7 +47,7 @@ def _notes(plan: Plan, probe: Probe) -> Iterator[str]:
     if any(stage.is_from_few for stage in plan.stages):
         yield f"* from fewer than {FEW} slides of the probe: its range is too narrow, take it as a first guess."
     yield from (f"{stage.name}: {stage.note}" for stage in plan.stages if stage.note)
-    if not any(stage.is_like(SPEEDUPS) for stage in probe.stages):
+    if not probe.is_cohort and not any(stage.is_like(SPEEDUPS) for stage in probe.stages):
         yield "The plan has no stage `speedups`, as no speed-ups were measured in the probe."
     yield from (f"NOT IN THE PLAN: {reason}" for reason in plan.unknown)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from bccdist.configuration import SETTINGS, Setting, read_claimed
 from bccdist.files import read_json
+from bccdist.models.model_file import read_model
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.stage import Stage
-from bccdist.stages.table import SPEEDUPS, TABLE, stages_of
+from bccdist.stages.table import SPEEDUPS, TABLE, TABLES, TEST_HEATMAPS, stages_of
 from bccdist.stages.training_pace import RunState, read_plan, read_run
 from bccdist.study import manifest_of_study
 from bccdist.usage import SlideTime, Start, read_starts
@@ -69,14 +70,27 @@ class Probe:
         """The part of each slide."""
         return {slide.slide_id: slide.part for slide in self.manifest.slides}
 
+    @property
+    def is_cohort(self) -> bool:
+        """Whether it is a model applied to slides, of which nothing is trained or selected."""
+        return self.paths.model.exists()
+
     @cached_property
     def settings(self) -> list[Setting]:
-        """Those that were trained or are being trained."""
+        """Those that were trained or are being trained, or the one of a cohort's model.
+
+        Raises:
+            ModelError: a cohort's model is damaged.
+        """
+        if self.is_cohort:
+            return [read_model(self.paths.model).description.network.setting]
         return [setting for setting in SETTINGS if self.paths.run(setting).config.exists()]
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """The stages of a study like this: the speed-ups are among them where they were measured."""
+        """The stages of a study or cohort like this: the speed-ups are among them where they were measured."""
+        if self.is_cohort:
+            return stages_of(dict.fromkeys((TEST_HEATMAPS, TABLES)), self.settings)
         stages = stages_of(dict.fromkeys(TABLE), self.settings)
         return [stage for stage in stages if not stage.is_like(SPEEDUPS) or self.starts_of(stage)]
 
@@ -143,7 +157,7 @@ class Probe:
 
 
 def read_probe(root: Path) -> Probe:
-    """Read a study.
+    """Read a study or a cohort.
 
     Raises:
         ConfigurationError: the folder is no study.

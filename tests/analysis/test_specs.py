@@ -3,12 +3,15 @@
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from analysis.make import make
 from analysis.page.summary import make_tables
 from analysis.specs import SPECS, in_summary
+from bccdist.errors import BccdistError
+from bccdist.paths import StudyPaths
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -42,3 +45,10 @@ def test_the_list_of_commands_draws_and_trains_nothing() -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(SystemExit, match="unknown name 'table9'; known names: summary, report, selection"):
         make(["table9"])
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in SPECS.values() if spec.of_study_alone])
+def test_what_only_a_study_has_is_refused_of_a_cohort_in_one_line(name: str, tmp_path: Path) -> None:
+    StudyPaths(tmp_path).model.touch()
+    with pytest.raises(BccdistError, match=f"is a cohort, a model applied to slides: {name} rests on a training"):
+        make([name, str(tmp_path)])

@@ -7,16 +7,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cohort import write_model_file
 from study_folders import ledger_row, write_study
 from usage_records import USAGE, write_start
 
 from bccdist.configuration import TrainConfig, claim_config
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_json
+from bccdist.models.cohort import unpack_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.slides.manifest import read_manifest
 from bccdist.stages.table import (
     FINISH_SHARDS,
     SELECTION,
@@ -26,6 +30,7 @@ from bccdist.stages.table import (
     TRAINING,
     VALIDATION_HEATMAPS,
 )
+from bccdist.study import keep_manifest
 from bccdist.training.reporting.metrics import write_metrics
 from bccdist.usage import SlideTime
 from jobs.plan import PlanArguments, main, read_plan, size_of
@@ -358,3 +363,51 @@ def test_the_command_gives_one_message_and_starts_without_torch(tmp_path: Path) 
     imported = {line.split("|")[-1].strip() for line in finished.stderr.splitlines() if line.startswith("import time")}
     assert "tyro" in imported
     assert not {"torch", "pandas", "cv2"} & imported
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of two slides, of which heatmaps and tables took round numbers."""
+    folder = tmp_path_factory.mktemp("cohort")
+    root = folder / "cohort"
+    unpack_model(write_model_file(folder), root)
+    for name in ("a", "b"):
+        (root / f"{name}.tif").touch()
+    (root / "slides.csv").write_text("slide_id,part,path\na,Test,a.tif\nb,Test,b.tif\n", encoding="utf-8")
+    keep_manifest(root, read_manifest(root / "slides.csv"))
+    write_start(
+        StudyPaths(root),
+        replace(USAGE, job_id="1", stage=TEST.fields, seconds=25.0, num_slides=2),
+        times(["a", "b"], 10.0),
+    )
+    write_start(StudyPaths(root), replace(USAGE, job_id="2", stage=TABLES.fields, seconds=16.0))
+    return root
+
+
+def test_a_cohort_plans_the_heatmaps_and_tables_of_more_slides(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = read_probe(cohort)
+    size = size_of(PlanArguments(study=cohort, slides=100, max_parallel=4), probe)
+    plan = predict(probe, size)
+    assert plan.unknown == []
+    # Ten seconds a slide, and five to start each of four elements.
+    assert stage_of(plan, f"infer-{SETTING}-test").wall_s.estimate == pytest.approx((100 * 10 + 4 * 5) / 4)
+    assert stage_of(plan, "tables").wall_s.high == pytest.approx(50 * 16)
+    main(PlanArguments(study=cohort, slides=100))
+    told = capsys.readouterr().out
+    assert "100 slides of a cohort" in told
+    assert not [words for words in ("NOT IN THE PLAN", "speedups", "Training") if words in told]
+
+
+@pytest.mark.parametrize(
+    ("flag", "changes"),
+    [
+        ("--paper-parts", {"paper_parts": True}),
+        ("--parts", {"parts": (0.0, 0.0, 0.5, 0.5)}),
+        ("--epochs", {"epochs": 40}),
+    ],
+)
+def test_what_a_cohort_has_not_is_not_planned_from_one(cohort: Path, flag: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{flag}: .* is a cohort"):
+        main(PlanArguments(study=cohort, slides=100, **changes))
