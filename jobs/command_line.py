@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -46,13 +46,22 @@ class LauncherArguments:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _WithoutTraining(ClusterConfig):
+    """What the help of a launcher that trains nothing shows; it takes all flags, so that one line serves them all."""
+
+    nodes: Annotated[int, tyro.conf.Suppress] = ClusterConfig.nodes
+    min_nodes: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.min_nodes
+    ranks_per_node: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.ranks_per_node
+
+
 def run_launcher(
     kind: type[Arguments], main: Callable[[Arguments], object], *, train_field: str | None = None
 ) -> None:
     """Parse the command line into `kind` and call `main`.
 
     A site file, named with --site, gives the defaults of the cluster's flags; a preset, named with --preset, those of
-    training, where `train_field` says which field of `kind` holds them.
+    training, where `train_field` says which field of `kind` holds them; None is a launcher that trains nothing.
     """
     run_command(lambda: main(_arguments(kind, train_field)))
 
@@ -61,7 +70,10 @@ def _arguments(kind: type[Arguments], train_field: str | None) -> Arguments:
     require_folder()
     words = sys.argv[1:]
     site, preset = _value_on_command_line(words, "--site"), _value_on_command_line(words, "--preset")
-    defaults: dict[str, Any] = {"cluster": read_site(site) if site else ClusterConfig()}
+    cluster = read_site(site) if site else ClusterConfig()
+    if train_field is None and {"-h", "--help"} & {*words}:
+        cluster = _WithoutTraining(**{each.name: getattr(cluster, each.name) for each in fields(cluster)})
+    defaults: dict[str, Any] = {"cluster": cluster}
     if train_field is not None and preset is not None:
         defaults[train_field] = preset_named(preset)
     command = (str(as_given(Path(sys.argv[0]))), *words)

@@ -74,7 +74,8 @@ class ClusterConfig:
     min_nodes: int | None = None
     """Fewest nodes that training begins with where not all of `nodes` are free; None waits for all."""
     gpus_per_node: int = 4
-    """GPUs, and so ranks, per node for training on Slurm; 0 trains on CPUs. Locally the GPUs that are there."""
+    """GPUs, and so ranks, per node for training on Slurm; a job for heatmaps takes one; 0 leaves all to CPUs.
+    Locally the GPUs that are there."""
     gpu_request: GpuRequest = "per_node"
     """How GPUs are asked for: per_node (--gpus-per-node), or per_task (--gpus-per-task=1), where a site wants it."""
     gpu_type: str | None = None

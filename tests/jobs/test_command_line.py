@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
+from jobs.command_line import LauncherArguments, run_launcher
+from jobs.slurm.sites import ClusterConfig
+
 
 def launch(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a launcher as a user would."""
@@ -73,3 +76,28 @@ def test_the_help_names_the_paper_and_the_defaults() -> None:
     assert done.returncode == 0
     for text in ("--partition", "--setting", "default: 64", "default: 0.0005", "default: 40"):
         assert text in " ".join(done.stdout.split())
+
+
+OF_TRAINING = ("--nodes", "--min-nodes", "--ranks-per-node")
+
+
+@pytest.mark.parametrize("launcher", ["launch_apply", "launch_tables", "launch_calibrate"])
+def test_a_launcher_that_trains_nothing_shows_no_flag_of_training_and_takes_those_of_a_site(
+    launcher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = set(re.findall(r"--[a-z-]+", launch(f"jobs/{launcher}.py", "--help").stdout))
+    assert flags.isdisjoint(OF_TRAINING)
+    assert {"--partition", "--gpus-per-node", "--timeout-min"} <= flags
+    site = tmp_path / "lab.toml"
+    site.write_text("nodes = 3\nmin_nodes = 2\npartition = 'cpu'\n", encoding="utf-8")
+    words = ["launch", "--site", str(site), "--ranks-per-node", "2"]
+    found: list[ClusterConfig] = []
+    monkeypatch.setattr(sys, "argv", words)
+    run_launcher(LauncherArguments, lambda arguments: found.append(arguments.cluster))
+    assert found == [ClusterConfig(nodes=3, min_nodes=2, ranks_per_node=2, partition="cpu", site=str(site))]
+
+
+@pytest.mark.parametrize("launcher", ["launch_train", "launch_study"])
+def test_a_launcher_that_trains_shows_them(launcher: str) -> None:
+    shown = launch(f"jobs/{launcher}.py", "--help").stdout
+    assert set(re.findall(r"--[a-z-]+", shown)) >= {*OF_TRAINING}
