@@ -1,6 +1,7 @@
 """Every table, figure and file of the analysis by its name: `python analysis/make.py NAME STUDY`."""
 
 import errno
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,10 +120,10 @@ def _words_to_values(spec: Spec, into: Path | None, studies: list[Evidence]) -> 
             return None
         return PrimitiveConstructorSpec(
             nargs=1,
-            metavar="|".join(part.short for part in Part),
+            metavar="|".join(shlex.quote(part.value) for part in Part),
             instance_from_str=lambda words: _parse_part(words[0]),
             is_instance=lambda value: isinstance(value, Part),
-            str_from_instance=lambda value: [value.short],
+            str_from_instance=lambda value: [value.value],
         )
 
     return registry

@@ -58,8 +58,8 @@ class DoctorArguments:
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     report: Path | None = None
     """Where to write everything that was found, as JSON; the slides' fingerprints are kept in a folder beside it."""
-    parts: tuple[str, ...] = tuple(part.short for part in Part)
-    """Which parts: train, val1, val2, test."""
+    parts: tuple[str, ...] = tuple(part.value for part in Part)
+    """Which parts: Training, Validation I, Validation II, Test; or, in short, train, val1, val2, test."""
     workers: int | None = None
     """Processes, which look at one slide each; by default as many as there are cores."""
     timeout_s: float = 120.0

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from bccdist.errors import first_of
-from bccdist.parts import Kind
+from bccdist.parts import Kind, Part
 from bccdist.slides.checkup import Finding, SlideCheckup, unknown_names_of
 from bccdist.slides.manifest import SlideRecord
 from bccdist.slides.part_totals import PartTotals
@@ -32,6 +32,7 @@ _COLUMNS = {
 def header_lines(slides: Sequence[SlideRecord]) -> list[str]:
     """What the columns mean, and their headings."""
     legend = (
+        f"part: {', '.join(f'{part.short} means {part.value}' for part in Part if part.short != part.value.lower())}. "
         "um/px: of level 0. read at: the level and its um/px, or the level and its pixels per pixel of a patch. "
         "sections: found/labelled. T/S/N mm2: annotated as Tumornest, Stroma, Normal."
     )

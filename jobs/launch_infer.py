@@ -21,8 +21,8 @@ class InferArguments(LauncherArguments):
 
     setting: Setting = "resnet34_ds"
     """unet, resnet34, resnet34_ds (deep supervision) or resnet34_linear (linear merge)."""
-    parts: tuple[str, ...] = ("val1", "val2")
-    """train, val1, val2, test."""
+    parts: tuple[str, ...] = (Part.VALIDATION_1.value, Part.VALIDATION_2.value)
+    """Training, Validation I, Validation II, Test; or, in short, train, val1, val2, test."""
     epochs: Epochs = "best"
     """best: the best epochs by IoU on Validation I, for the selection. chosen: what the selection chose."""
     config: Annotated[InferConfig, FLAT] = field(default_factory=InferConfig)

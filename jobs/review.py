@@ -26,8 +26,8 @@ class ReviewArguments:
     """Port to listen on; 0 takes any that is free."""
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let everybody in who can reach 127.0.0.1."""
-    parts: tuple[str, ...] = (Part.TEST.short,)
-    """Parts whose slides are shown: train, val1, val2, test."""
+    parts: tuple[str, ...] = (Part.TEST.value,)
+    """Parts whose slides are shown: Training, Validation I, Validation II, Test; or train, val1, val2, test."""
     setting: str | None = None
     """Setting that orders the sections and fills in labels; default is the one with the best F_beta."""
     order: Literal["distance", "random"] | None = None

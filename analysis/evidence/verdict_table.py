@@ -37,10 +37,9 @@ def all_verdicts(
 def no_rows(parts: list[Part], choices: list[Choice]) -> NothingToShowError:
     """The error for a table that has nothing to stand on."""
     epochs = ", ".join(f"{choice.setting} epoch {choice.epoch}" for choice in choices)
-    flags = " ".join(part.short for part in parts)
     return NothingToShowError(
         f"the ledger has no sections of {_names(parts)} for the chosen models ({epochs}); "
-        f"run the inference stage for {flags} with the chosen epochs, where there are slides of it"
+        f"run the inference stage for {_names(parts)} with the chosen epochs, where there are slides of it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Overlays, a picture per slide and setting: `python analysis/make.py overlays STUDY [--parts test val1]`.
+"""Overlays, a picture per slide and setting: `python analysis/make.py overlays STUDY [--parts Test "Validation I"]`.
 
 The heatmap of the chosen model lies over the tissue; boxes are coloured by label, tags say label and verdict
 (paper, Figures 2, 6 and 7).

@@ -79,7 +79,7 @@ def settings_with_heatmaps(paths: StudyPaths, manifest: Manifest, choices: Seque
         names = ", ".join(f"{choice.setting} epoch {choice.epoch}" for choice in choices)
         raise NothingToShowError(
             f"{paths.root}: no heatmap of any slide of {Part.VALIDATION_1.value} by the chosen models ({names}); "
-            f"run the inference stage for {Part.VALIDATION_1.short} with the chosen epochs"
+            f"run the inference stage for {Part.VALIDATION_1.value} with the chosen epochs"
         )
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
+from bccdist.parts import Part
 from jobs.command_line import LauncherArguments, run_launcher
 from jobs.slurm.sites import ClusterConfig
 
@@ -101,3 +102,21 @@ def test_a_launcher_that_trains_nothing_shows_no_flag_of_training_and_takes_thos
 def test_a_launcher_that_trains_shows_them(launcher: str) -> None:
     shown = launch(f"jobs/{launcher}.py", "--help").stdout
     assert set(re.findall(r"--[a-z-]+", shown)) >= {*OF_TRAINING}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs/launch_infer.py",),
+        ("jobs/review.py",),
+        ("jobs/doctor.py",),
+        ("analysis/make.py", "overlays"),
+        ("analysis/make.py", "margins"),
+    ],
+    ids=" ".join,
+)
+def test_help_calls_the_parts_as_the_paper_does(words: tuple[str, ...]) -> None:
+    shown = re.sub(r"[\s│]+", " ", launch(*words, "--help").stdout)
+    for part in Part:
+        assert part.value in shown
+    assert not re.search(r"default: \(?'?(train|val1|val2|test)\b", shown)

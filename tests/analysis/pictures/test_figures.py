@@ -163,7 +163,7 @@ def test_settings_without_heatmaps_are_named_and_the_others_drawn(
 def test_figure4_without_any_heatmap(study: PictureStudy) -> None:
     for setting in SETTINGS:
         shutil.rmtree(study.root / "heatmaps" / setting, ignore_errors=True)
-    with pytest.raises(LedgerError, match="run the inference stage for val1 with the chosen epochs"):
+    with pytest.raises(LedgerError, match="run the inference stage for Validation I with the chosen epochs"):
         write_figure4(Evidence(study.root))
 
 
