@@ -1,7 +1,7 @@
 """A first manifest from slides that were found and a laboratory's table of them, patients dealt out to the parts."""
 
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -264,7 +264,24 @@ def _with_dealt(
         for patient, members in of_patient.items()
     ]
     parts = split_by_patient(patients, shares, seed=seed)
+    _tell_scarce_tumor(patients, parts, shares)
     return tuple(replace(slide, part=parts[first[_patient(slide)]]) for slide in slides)
+
+
+def _tell_scarce_tumor(
+    patients: Sequence[PatientSlides], parts: Mapping[str, Part], shares: Mapping[Part, float]
+) -> None:
+    """Where labels are known, a part with no Tumor patient, or one alone, says little or nothing of tumor."""
+    if not any(each.stratum for each in patients):
+        return
+    num = Counter(parts[each.patient] for each in patients if each.stratum == Label.TUMOR.value)
+    scarce = [part for part in Part if (shares.get(part, 0) > 0 or part in parts.values()) and num[part] < 2]
+    if scarce:
+        counts = ", ".join(f"{part.value} has {num[part] or 'none'}" for part in scarce)
+        LOG.warning(
+            f"of {num.total()} patient(s) with a section labelled Tumor {counts}: figures of such a part rest on one "
+            "patient, or cannot be made; give other --shares, or more slides"
+        )
 
 
 def _patient(slide: SlideRecord) -> str:

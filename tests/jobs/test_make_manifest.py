@@ -3,6 +3,7 @@
 import logging
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 from zipfile import ZipFile
 
@@ -12,6 +13,9 @@ from cohort import write_slides
 
 from bccdist.errors import BccdistError, ManifestError
 from bccdist.parts import Label, Part
+from bccdist.slides.case_table import read_case_table
+from bccdist.slides.draft import Table, draft_manifest
+from bccdist.slides.finder import find_slides
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
 from jobs.make_manifest import ManifestArguments, make_manifest
@@ -262,3 +266,47 @@ def test_a_workbook_that_is_none_is_one_line(slides: Path, tmp_path: Path, data:
     (tmp_path / "cases.xlsx").write_bytes(data)
     with pytest.raises(ManifestError, match=r"cases.xlsx: cannot be read as a workbook"):
         made(slides, tmp_path, tmp_path / "cases.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("num_tumor", "shares", "told"),
+    [
+        (1, (0, 0, 1, 1), ("of 1 patient(s)", "none", " 1")),
+        (3, (0, 0, 1, 1), ("of 3 patient(s)", "has 1")),
+        (0, (0, 0, 0, 1), ("of 0 patient(s)", "Test has none")),
+        (4, (0, 0, 1, 1), ()),
+    ],
+)
+def test_a_part_with_no_tumor_patient_or_one_alone_is_told(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, num_tumor: int, shares: Any, told: tuple[str, ...]
+) -> None:
+    rows = [f"case-{number}/HE.tif;P{number};{'Tumor' if number < num_tumor else 'Normal'}" for number in range(6)]
+    made(slides, tmp_path, table_of("file;patient;class", *rows), shares=shares)
+    lines = [record.message for record in caplog.records if "section labelled Tumor" in record.message]
+    assert len(lines) == bool(told)
+    assert all(words in lines[0] for words in told)
+
+
+def test_slides_without_labels_are_dealt_out_without_a_word_on_tumor(
+    slides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(slides, tmp_path)
+    assert "Tumor" not in caplog.text
+
+
+def test_whatever_the_order_of_files_and_rows_the_slides_come_into_the_same_parts(
+    slides: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cases.csv").write_text(CASES, encoding="utf-8")
+    rows = read_case_table(tmp_path / "cases.csv", known=("path", "patient_id", "label"), sheet=None)
+    paths = find_slides(slides).paths
+    shares = dict(zip(Part, (0, 0, 1, 1), strict=True))
+    found = []
+    for seed in (0, 1, 2):
+        random = Random(seed)
+        table = Table(path=tmp_path / "cases.csv", rows=random.sample(rows, len(rows)))
+        order = dict(random.sample([*paths.items()], len(paths)))
+        manifest = draft_manifest(tmp_path / "slides.csv", order, table, shares=shares, seed=0)
+        found.append({slide.slide_id: slide.part for slide in manifest.slides})
+    assert found[0] == found[1] == found[2]
+    assert {*found[0].values()} == {Part.VALIDATION_2, Part.TEST}
