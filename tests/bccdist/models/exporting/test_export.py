@@ -161,6 +161,25 @@ def test_onnx_runtime_finds_our_probabilities_for_any_number_and_size(model: Mod
     assert facts == json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_the_setting_of_one_output_on_a_resnet_is_ours_at_the_smallest_and_the_longest_sides(tmp_path: Path) -> None:
+    require(*export._FORMATS["onnx"].packages)
+    model = pack_model(write_model_study(tmp_path / "study", setting="resnet34").root, tmp_path / "bcc.model")
+    made = {each.folder.name: each for each in export_model(model, ["torchscript", "onnx"], tmp_path)}
+    assert all(each.difference <= LARGEST_DIFFERENCE[name] for name, each in made.items())  # type: ignore[index]
+    import onnxruntime
+
+    network = torch.jit.load(made["torchscript"].folder / "model.pt")
+    session = onnxruntime.InferenceSession(made["onnx"].folder / "model.onnx", providers=["CPUExecutionProvider"])
+    for images in (pictures(2, 32, 32), pictures(1, 32, 1056), pictures(5, 224, 96)):
+        given, expected = channels_before(images), ours(model, images)
+        with torch.inference_mode():
+            assert np.array_equal(network(torch.from_numpy(given)).numpy(), expected)
+        (found,) = session.run(["tumor_probability"], {"rgb": given.astype(np.float32)})
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= LARGEST_DIFFERENCE["onnx"]
+
+
 def test_openvino_finds_our_probabilities_for_any_number_and_size(model: ModelFile, exported: Export) -> None:
     folder = exported("openvino")
     images, given, found = pictures(3, 96, 160), folder.parent / "given.npy", folder.parent / "found.npy"
