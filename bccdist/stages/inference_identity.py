@@ -129,5 +129,7 @@ def _require_same(path: Path, there: dict[str, str], here: dict[str, str]) -> No
     if different:
         raise ConfigurationError(
             f"{path} was made from something else ({different}); nothing was changed: "
-            "give the same weights, slide and configuration, or another study folder"
+            "give the same weights, slide and configuration, or another study folder. The configuration is how "
+            "heatmaps are made (tiling, precision, blending, exit, cascade, um/px) and how verdicts are reached "
+            "(--inference, --confidence, --check-share and the calibration)"
         )

@@ -47,7 +47,8 @@ def test_imports_are_free_of_torch(tmp_path: Path) -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [*sections(tp=3, fn=0, fp=0, tn=3), *sections(tp=3, fn=0, fp=1, tn=3, part="Test")]
     root = write_study(tmp_path_factory.mktemp("scripts") / "study", rows).root
-    (root / "slides.csv").write_text("slide_id,part,path\nTest-0000,Test,gone.tif\n", encoding="utf-8")
+    lines = ["slide_id,part,path", "Test-0000,Test,gone.tif", "Validation-II-0000,Validation II,away.tif"]
+    (root / "slides.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(root / "study.json", {"manifest": str(root / "slides.csv"), "phantom": False})
     finished = python(str(FOLDER / "make.py"), "selection", str(root), cwd=root)
     assert finished.returncode == 0, finished.stderr
