@@ -352,7 +352,7 @@ class InferConfig:
     and exactly (paper tiling, float32) in the sections whose verdict at the selection's thresholds the speed-up record
     does not let follow from it."""
     confidence: float = 0.95
-    """Of certified verdicts: that a further slide's sections lie within the bound that they rest on."""
+    """Share of further slides, at least, whose sections lie within the bound that certified verdicts rest on."""
     check_share: float = 0.05
     """Share of the certified sections that are computed exactly as well, as a running check."""
     batch: int = 8

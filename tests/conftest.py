@@ -18,6 +18,8 @@ from mini_cluster import MiniCluster, reason_against
 from places import REPOSITORY, REQUIRE_ALL, SHARED_DATA, shared_data_folder
 from xdist.scheduler import LoadFileScheduling
 
+from bccdist.ranks import MARK
+
 # An example's time tells how busy the machine is; tests of speed measure it themselves.
 hypothesis.settings.register_profile("without-deadline", deadline=None)
 hypothesis.settings.load_profile("without-deadline")
@@ -31,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each of several processes one core, before torch or OpenCV are imported, and let Ctrl-C reach commands."""
-    # A shell's job in the background ignores it, and so would the commands that tests start and interrupt.
+    # A shell's job in the background ignores it, one under nohup HUP, and so would the commands that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if hasattr(config, "workerinput"):
         os.environ.update(OMP_NUM_THREADS="1", OPENCV_FOR_THREADS_NUM="1")
 
@@ -62,6 +65,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=no_container))
         if "dicom_tools" in item.keywords and no_dicom_tools is not None and REQUIRE_ALL not in os.environ:
             item.add_marker(pytest.mark.skip(reason=no_dicom_tools))
+
+
+@pytest.fixture(autouse=True)
+def no_mark_of_a_launcher_is_left() -> Iterator[None]:
+    """A task that a test ran within this process leaves its rank there, which the next test would take for its own."""
+    yield
+    os.environ.pop(MARK, None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -263,6 +263,7 @@ def another_value(key: str, value: Any) -> Any:
         "blending": "hann",
         "engine": "folded",
         "exit": "psi_0",
+        "inference": "certified",
         "max_slides": 7,
         "compile": "off",
         "channels_last": "on",

@@ -83,7 +83,7 @@ def test_slides_become_tables_and_done_work_is_not_done_again(
     _assert_ledger_is_whole(pd.read_parquet(paths.sections))
     assert set(pd.read_parquet(paths.selection)["setting"]) == set(SETTINGS)
     every_output = pd.read_parquet(paths.tables / "section_verdicts.parquet")
-    assert set(every_output["psi"]) == {f"psi_{number}" for number in range(5)}
+    assert set(every_output["psi"]) == {"merged", *(f"psi_{number}" for number in range(5))}
     verdicts = every_output[every_output["is_final"]].set_index("section_id")["verdict"]
     assert set(verdicts["phantom-test-000-glass"]) == {"review"}, "without tissue a section is never Normal"
     for setting in SETTINGS:
