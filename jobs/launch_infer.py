@@ -1,13 +1,14 @@
 """Heatmaps and section ledger: `python jobs/launch_infer.py --setting resnet34_ds --parts test --epochs chosen`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import LedgerError
+from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.parts import Part
-from bccdist.sections.choices import chosen_epochs, of_setting
+from bccdist.sections.choices import chosen_epochs, of_setting, read_choices
 from bccdist.stages.stage import Epochs
 from bccdist.stages.table import TEST_HEATMAPS, VALIDATION_HEATMAPS
 from bccdist.study import manifest_of_study
@@ -48,11 +49,36 @@ def _lacks_of_record(arguments: InferArguments) -> Iterator[str]:
     except LedgerError as error:
         yield f"inference is certified, which needs what the selection chooses: {error}"
         return
-    if not paths.run(setting).all_speedups(epoch):
+    records = paths.run(setting).all_speedups(epoch)
+    if records:
+        yield from _lacks_of_slides(arguments, records)
+    else:
         yield (
             f"inference is certified, and there is no speed-up record of {setting}, epoch {epoch}: run `python "
             "jobs/launch_calibrate.py` on the same kind of machine first, or ask for inference exact"
         )
+
+
+def _lacks_of_slides(arguments: InferArguments, records: Sequence[Path]) -> Iterator[str]:
+    """Why no record bears the confidence; whether one suits the machine that will run is for the job to say."""
+    from bccdist.speedups.record import read_speedups
+
+    paths, reasons = arguments.launch.paths, []
+    try:
+        choice = of_setting({each.setting: each for each in read_choices(paths)}, arguments.setting, paths)
+    except LedgerError as error:
+        yield f"inference is certified, which needs what the selection chooses: {error}"
+        return
+    for path in records:
+        try:
+            record = read_speedups(path, weights_digest=choice.weights_digest)
+        except ConfigurationError as fault:
+            reasons.append(str(fault))
+            continue
+        if not (reason := record.why_too_few_slides(arguments.config.confidence)):
+            return
+        reasons.append(f"{path}: {reason}")
+    yield f"inference is certified: {'; '.join(reasons)}"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from bccdist.heatmaps.predictors import make_predictor
 from bccdist.heatmaps.probability import step_of
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
-from bccdist.sections.certificate import bound_levels, is_certified, levels_apart, slides_needed
+from bccdist.sections.certificate import bound_levels, is_certified, levels_apart
 from bccdist.sections.verdicts import areas_at_all_steps
 from bccdist.speedups.machine import Machine
 from bccdist.speedups.probes import machine_of
@@ -188,13 +188,8 @@ def resolve_certificate(record: SpeedupRecord, confidence: float, device: torch.
     calibrated = [way for way in record.ways if way.slide_levels]
     if not calibrated:
         return NoCertificate("no way was calibrated; run `python jobs/launch_calibrate.py` again")
-    num_slides = max(len(way.slide_levels) for way in calibrated)
-    if num_slides < slides_needed(confidence):
-        return NoCertificate(
-            f"{num_slides} slides of Validation I and II were calibrated, and a confidence of {confidence:g} needs "
-            f"{slides_needed(confidence)}; calibrate more slides, or ask for a confidence of at most "
-            f"{num_slides / (num_slides + 1):.3g}"
-        )
+    if reason := record.why_too_few_slides(confidence):
+        return NoCertificate(reason)
     found = [
         certificate for way in calibrated if (certificate := _certificate(record, way, confidence, device)) is not None
     ]

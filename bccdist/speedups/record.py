@@ -8,6 +8,7 @@ certified it holds how far each slide of Validation I and II lies from the exact
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from bccdist.configuration import AreaUnit, Engine, Precision, Psi, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, sha256_of_file
 from bccdist.seals import read_sealed_json, write_sealed_json
-from bccdist.sections.certificate import bound_levels
+from bccdist.sections.certificate import bound_levels, slides_needed
 from bccdist.speedups.machine import Machine
 
 Range = tuple[float, float]
@@ -159,6 +160,18 @@ class SpeedupRecord:
             and (way.is_exact or way.slide_levels)
         ]
         return max((way for way in asked if not way.changed_verdicts), key=lambda way: way.mpx_per_s, default=None)
+
+    def why_too_few_slides(self, confidence: float) -> str:
+        """Why no way bears this confidence, by the number of calibrated slides; empty where it is enough."""
+        num_slides = max((len(way.slide_levels) for way in self.ways), default=0)
+        if num_slides >= slides_needed(confidence):
+            return ""
+        # Rounded down, since what is named must be enough itself.
+        most = math.floor(1000 * num_slides / (num_slides + 1)) / 1000
+        return (
+            f"{num_slides} slides of Validation I and II were calibrated, and a confidence of {confidence:g} needs "
+            f"{slides_needed(confidence)}; calibrate more slides, or ask for a confidence of at most {most:g}"
+        )
 
     @property
     def band(self) -> MeasuredBand | None:

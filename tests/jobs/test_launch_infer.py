@@ -1,14 +1,18 @@
 """What certified inference lacks is told before anything is queued, all of it at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from speedup_records import RECORD
 from study_folders import sections, write_study
 
 from bccdist.configuration import InferConfig
 from bccdist.errors import ConfigurationError
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Choice
+from bccdist.speedups.record import write_speedups
 from bccdist.stages.stage import Epochs
 from bccdist.study import claim_study
 from jobs.launch_infer import InferArguments, main
@@ -55,6 +59,30 @@ def test_the_best_epochs_are_never_certified(study: StudyPaths) -> None:
 
 def test_without_a_selection_there_is_nothing_to_certify(study: StudyPaths) -> None:
     assert "inference is certified, which needs what the selection chooses" in lacks(study, "chosen", "test")
+
+
+@pytest.mark.parametrize(("num_slides", "said"), [(2, "at most 0.666"), (12, "at most 0.923")])
+def test_too_few_calibrated_slides_for_the_confidence_are_said_with_what_they_bear(
+    study: StudyPaths, num_slides: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = Choice(
+        setting="resnet34_ds",
+        epoch=7,
+        psi="psi_4",
+        t_p=0.6,
+        t_a_um2=5120,
+        beta=1.5,
+        area_unit="physical",
+        weights_digest="abcdefabcdef",
+    )
+    monkeypatch.setattr("jobs.launch_infer.chosen_epochs", lambda _paths: {"resnet34_ds": 7})
+    monkeypatch.setattr("jobs.launch_infer.read_choices", lambda _paths: [choice])
+    ways = tuple(replace(way, slide_levels=(1,) * num_slides) for way in RECORD.ways)
+    record = replace(RECORD, ways=ways, epoch=choice.epoch, weights_digest=choice.weights_digest)
+    write_speedups(study.run(choice.setting).speedups(choice.epoch, record.machine.key), record)
+    text = lacks(study, "chosen", "test")
+    assert f"{num_slides} slides of Validation I and II were calibrated" in text
+    assert said in text
 
 
 def test_without_a_record_what_to_run_is_said(study: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A speed-up record comes back from its file, and belongs to its weights."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_each_damage_in_an_int8_model_gives_it_another_name(tmp_path: Path, suff
     for content in damages(damaged.read_bytes(), seed=1, num=60):
         damaged.write_bytes(content)
         assert int8_digest(path) != before
+
+
+def test_as_many_slides_as_a_confidence_needs_are_not_too_few() -> None:
+    def told(num: int) -> str:
+        return replace(
+            RECORD, ways=tuple(replace(way, slide_levels=(1,) * num) for way in RECORD.ways)
+        ).why_too_few_slides(0.95)
+
+    assert told(19) == ""
+    assert "18 slides" in told(18)
+    assert "at most 0.947" in told(18)
