@@ -49,9 +49,8 @@ def test_a_copy_of_an_older_study_packs_with_a_word_on_its_times_and_on_whose_ma
     shutil.copyfile(copy.ledger_rows("resnet34_ds", 2, "slide-2"), other)
     pack(PackArguments(study=copy.root, out=tmp_path / "bcc.model", feature_patches=0))
     assert "whether its choice of resnet34_ds is out of date is not known: by the times of files" in caplog.text
-    assert (
-        f"its manifest is that of another study, {study.root / 'data' / 'slides.csv'} in {study.root}" in caplog.text
-    )
+    assert f"{copy.root} is a copy that names the manifest of another study" in caplog.text
+    assert f"{copy.root / 'data' / 'slides.csv'}, is read instead" in caplog.text
 
 
 @pytest.mark.parametrize(
