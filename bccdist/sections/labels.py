@@ -11,6 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from bccdist.errors import first_of
+from bccdist.log import LOG
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.geometry import Box
@@ -52,11 +53,13 @@ def ledger_of_today(table: pa.Table, manifest: Manifest | None, corrections: Ite
     Args:
         table: rows of the ledger.
         manifest: the study's; None where there is none. A section that lies elsewhere there than in the ledger may be
-            another piece of tissue, and keeps its label until its rows are made anew.
+            another piece of tissue: it is told, and keeps its label until its rows are made anew.
         corrections: sections whose labels were corrected.
     """
     if manifest is not None:
         there = sections_in_ledger(table) if manifest.sections else {}
+        if moved := moved_sections(manifest, {key: section.box_level0_px for key, section in there.items()}):
+            LOG.warning(told_moved(moved))
         named = (section for section in manifest.sections if key_of(section) in there)
         table = with_labels(table, (each for each in named if lie_together(each, there[key_of(each)])))
     return with_labels(table, corrections)
@@ -107,19 +110,25 @@ def lost_corrections(
     return [each for each in corrections if each.slide_id in slides and key_of(each) not in there]
 
 
-def moved_sections(manifest: Manifest, there: Mapping[SectionKey, SectionRecord]) -> list[SectionKey]:
+def boxes_in_ledger(table: pa.Table) -> dict[SectionKey, Box | None]:
+    """The box of each section in level-0 px; of the ledger's columns it needs the ids and `BOX_COLUMNS` alone."""
+    sides = zip(*(table[name].to_pylist() for name in BOX_COLUMNS), strict=True)
+    return {key: Box(*box) for key, box in zip(section_keys(table), sides, strict=True)}
+
+
+def moved_sections(manifest: Manifest, there: Mapping[SectionKey, Box | None]) -> list[SectionKey]:
     """The sections that the manifest puts elsewhere than they were judged, or that a judged slide lacks.
 
     Args:
         manifest: the study's; of a section without a box it says nothing.
-        there: the ledger's sections.
+        there: the boxes of the ledger's sections.
     """
     slides = {slide_id for slide_id, _ in there}
     return [
         key
         for section in manifest.sections
         if section.box_level0_px is not None and section.slide_id in slides
-        if (key := key_of(section)) not in there or there[key].box_level0_px != section.box_level0_px
+        if (key := key_of(section)) not in there or there[key] != section.box_level0_px
     ]
 
 

@@ -12,18 +12,11 @@ from numpy.typing import NDArray
 
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError
-from bccdist.log import LOG
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections import ledger
 from bccdist.sections.curve import CURVE_LENGTH
-from bccdist.sections.labels import (
-    ledger_of_today,
-    moved_sections,
-    read_corrections,
-    sections_in_ledger,
-    told_moved,
-)
+from bccdist.sections.labels import ledger_of_today, read_corrections
 from bccdist.slides.manifest import Manifest
 from bccdist.study import manifest_of_study
 
@@ -114,8 +107,6 @@ def load_ledger(paths: StudyPaths, manifest: Manifest | None = None) -> pa.Table
     if manifest is not None:
         named = pa.array([slide.slide_id for slide in manifest.slides], pa.string())
         table = table.filter(pc.is_in(table["slide_id"], named))
-        if moved := moved_sections(manifest, sections_in_ledger(table) if manifest.sections else {}):
-            LOG.warning(told_moved(moved))
     return ledger_of_today(table, manifest, read_corrections(paths))
 
 

@@ -7,9 +7,9 @@ whether it was made from what the manifest says today is checked by the job that
 
 import os
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from bccdist.configuration import TrainConfig
@@ -19,7 +19,8 @@ from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.origins import changes_since, faults_in
-from bccdist.slides.manifest import Manifest
+from bccdist.slides.geometry import Box
+from bccdist.slides.manifest import BOX_COLUMNS, Manifest
 from bccdist.stages.epochs import resolve_epochs
 from bccdist.stages.stage import ProgressReader, Stage, StageProgress
 from bccdist.stages.training_pace import read_run
@@ -93,7 +94,7 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
     rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
     heatmaps = [partial(paths.heatmap, stage.its_setting, number) for number in numbers]
     done = set.intersection(*map(_whole_ids, (*rows, *heatmaps))) & set(wanted)
-    if reason := _why_rows_outdated(rows[-1], done) or _told_moved(paths, manifest, done):
+    if reason := _why_rows_outdated(rows[-1], done) or _told_moved(paths, manifest, rows[-1], done):
         return StageProgress(
             num_done=0,
             num_total=len(wanted),
@@ -128,20 +129,33 @@ def _why_rows_outdated(rows_of: _FileOf, slide_ids: Collection[str]) -> str:
     return ""
 
 
-def _told_moved(paths: StudyPaths, manifest: Manifest, slide_ids: Collection[str]) -> str:
+def _told_moved(paths: StudyPaths, manifest: Manifest, rows_of: _FileOf, slide_ids: Collection[str]) -> str:
     """Which sections of these slides lie elsewhere now than they were judged, by the gathered ledger; or nothing."""
-    from bccdist.parquet import open_table
-    from bccdist.sections.labels import moved_sections, sections_in_ledger, told_moved
+    from bccdist.sections.labels import moved_sections, told_moved
 
-    if not manifest.sections or not paths.sections.exists():
+    has_boxes = any(section.box_level0_px is not None for section in manifest.sections)
+    if not has_boxes or not slide_ids or not paths.sections.exists():
         return ""
-    try:
-        table = open_table(paths.sections, error=LedgerError, advice="it is made anew").read()
-        there = {key: section for key, section in sections_in_ledger(table).items() if key[0] in slide_ids}
-    except (LedgerError, KeyError):
+    gathered_ns = paths.sections.stat().st_mtime_ns
+    # Rows that came since are not in it, and may be those that were made anew.
+    if gathered_ns < rows_of("any").parent.stat().st_mtime_ns:
         return ""
-    moved = moved_sections(manifest, there)
+    boxes = _gathered_boxes(paths.sections, gathered_ns)
+    moved = moved_sections(manifest, {key: box for key, box in boxes.items() if key[0] in slide_ids})
     return told_moved(moved) if moved else ""
+
+
+@lru_cache(maxsize=1)
+def _gathered_boxes(path: Path, _time_ns: int) -> Mapping[tuple[str, str], Box | None]:
+    """The boxes of the gathered ledger, read once for all stages; none where it cannot be read."""
+    from bccdist.parquet import open_table
+    from bccdist.sections.labels import boxes_in_ledger
+
+    try:
+        table = open_table(path, error=LedgerError, advice="it is made anew")
+        return boxes_in_ledger(table.read(columns=["slide_id", "section_id", *BOX_COLUMNS]))
+    except (LedgerError, KeyError):
+        return {}
 
 
 def _epochs_text(stage: Stage, paths: StudyPaths, numbers: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ def section(name: str, box: Box | None, slide_id: str = "s") -> SectionRecord:
 def moved(*sections: SectionRecord) -> list[tuple[str, str]]:
     slides = tuple(SlideRecord(slide_id=name, part=Part.TEST, path=Path(f"{name}.tif")) for name in ("s", "t"))
     manifest = Manifest(path=Path("slides.csv"), slides=slides, sections=sections)
-    there = {("s", "a"): section("a", Box(0, 0, 100, 100)), ("s", "b"): section("b", Box(200, 0, 100, 100))}
+    there = {("s", "a"): Box(0, 0, 100, 100), ("s", "b"): Box(200, 0, 100, 100)}
     return moved_sections(manifest, there)
 
 
