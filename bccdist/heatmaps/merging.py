@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, pixel_px
+from bccdist.configuration import CELL_PX
 from bccdist.heatmaps.certificate import HeatmapCertificate
 from bccdist.heatmaps.predict import HeatmapRows, PredictionTally, SlidePass, predict_rows
-from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, HeatmapWriter, writing_heatmap
+from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, HeatmapWriter, pixels_of_cells, writing_heatmap
 from bccdist.slides.geometry import Box
 from bccdist.slides.slide import Slide
 
@@ -127,8 +127,6 @@ def _append_merged(
         pixels = base.read(psi, box_px)
         if wanted.any():
             height, width = pixels.shape
-            edge = CELL_PX // pixel_px(psi)
-            inside = wanted.repeat(edge, axis=0).repeat(edge, axis=1)[:height, :width]
-            pixels = np.where(inside, maps[psi][:height, :width], pixels)
+            pixels = np.where(pixels_of_cells(wanted, psi, pixels.shape), maps[psi][:height, :width], pixels)
         merged[psi] = pixels
     writer.append(merged)

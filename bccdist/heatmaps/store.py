@@ -351,6 +351,12 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def pixels_of_cells(cells: NDArray[np.bool_], psi: Psi, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Flags of cells, bool [rows, cols], as flags of the pixels of an output that begin at the first cell: `shape`."""
+    edge = CELL_PX // pixel_px(psi)
+    return np.asarray(cells.repeat(edge, axis=0).repeat(edge, axis=1)[: shape[0], : shape[1]])
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of the heatmap at `path` left beside it."""
     for partial in path.parent.glob(f"{path.name}.partial-*"):

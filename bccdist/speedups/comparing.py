@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.configuration import CELL_PX, Psi
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
-from bccdist.heatmaps.store import Heatmap
+from bccdist.heatmaps.store import Heatmap, pixels_of_cells
 from bccdist.sections.certificate import flip_levels, levels_apart
 from bccdist.sections.verdicts import areas_at_all_steps, has_tumor, verdicts_of
 from bccdist.slides.geometry import Box
@@ -51,10 +51,9 @@ class Comparison:
             box_px = Box(0, top, width, min(_ROWS_AT_ONCE_PX, height - top))
             cells = covered[top // CELL_PX : -(-box_px.y_end // CELL_PX)]
             for psi in other.outputs:
-                edge = CELL_PX // pixel_px(psi)
                 # Stored values are bytes, whose difference would wrap around below 0.
                 ours, theirs = (heatmap.read(psi, box_px).astype(np.int16) for heatmap in (other, reference))
-                inside = cells.repeat(edge, axis=0).repeat(edge, axis=1)[: ours.shape[0], : ours.shape[1]]
+                inside = pixels_of_cells(cells, psi, ours.shape)
                 self._add_pixels(ours[inside], theirs[inside], t_p=t_p, is_last=psi == other.outputs[-1])
 
     def _add_pixels(self, ours: NDArray[np.int16], theirs: NDArray[np.int16], *, t_p: float, is_last: bool) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bccdist.configuration import CELL_PX, Psi, pixel_px
+from bccdist.configuration import CELL_PX, Psi
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
-from bccdist.heatmaps.store import Heatmap
+from bccdist.heatmaps.store import Heatmap, pixels_of_cells
 from bccdist.slides.geometry import Box
 
 UNDECIDED = (0.2, 0.8)
@@ -52,13 +52,12 @@ def traits_of(heatmap: Heatmap, psi: Psi, colours: Mapping[str, float]) -> dict[
 def _counts(heatmap: Heatmap, psi: Psi) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """How many pixels on covered tissue cells have each stored value: int64 [256]."""
     counts = np.zeros(NUM_STEPS + 1, dtype=np.int64)
-    counted, edge = heatmap.counted_cells, CELL_PX // pixel_px(psi)
+    counted = heatmap.counted_cells
     width, height = heatmap.attributes.size_target_px
     for top in range(0, height, _ROWS_AT_ONCE_PX):
         pixels = heatmap.read(psi, Box(0, top, width, min(_ROWS_AT_ONCE_PX, height - top)))
         cells = counted[top // CELL_PX : -(-(top + _ROWS_AT_ONCE_PX) // CELL_PX)]
-        inside = cells.repeat(edge, axis=0).repeat(edge, axis=1)[: pixels.shape[0], : pixels.shape[1]]
-        counts += np.bincount(pixels[inside], minlength=NUM_STEPS + 1)
+        counts += np.bincount(pixels[pixels_of_cells(cells, psi, pixels.shape)], minlength=NUM_STEPS + 1)
     return counts
 
 
