@@ -59,11 +59,7 @@ def is_certified(fast_um2: NDArray[np.float64], step: int, levels: int, t_a_um2:
     Returns:
         bool [n]. The verdict is then that of `has_tumor` on the fast area at t_p, if the section was read whole.
     """
-    if levels > NUM_STEPS:
-        return np.zeros(len(fast_um2), dtype=bool)
-    least = fast_um2[:, step + levels] if step + levels <= NUM_STEPS else np.zeros(len(fast_um2))
-    most = fast_um2[:, max(0, step - levels)]
-    return np.asarray(has_tumor(least, t_a_um2) == has_tumor(most, t_a_um2), dtype=bool)
+    return np.asarray(flip_levels(fast_um2, step, t_a_um2) > levels, dtype=bool)
 
 
 def bound_levels(slide_levels: Sequence[int], confidence: float) -> int | None:
@@ -103,7 +99,7 @@ def flip_levels(fast_um2: NDArray[np.float64], step: int, t_a_um2: float) -> NDA
         int64 [n], from 1 to 256, at which nothing is certified.
     """
     has_one = np.asarray(has_tumor(fast_um2, t_a_um2))
-    # Beyond 1 there is no region, as in `is_certified`.
+    # Beyond 1 there is no region.
     has_one = np.concatenate([has_one, np.zeros((len(has_one), 1), dtype=bool)], axis=1)
     levels = np.arange(1, NUM_STEPS + 1)
     above, below = np.minimum(step + levels, NUM_STEPS + 1), np.maximum(step - levels, 0)

@@ -17,7 +17,7 @@ from bccdist.heatmaps.certificate import FastCurve, HeatmapCertificate
 from bccdist.heatmaps.probability import step_of
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes
 from bccdist.sections.certificate import is_certified, levels_apart
-from bccdist.sections.verdicts import ReachedBy, has_tumor, region_area_um2
+from bccdist.sections.verdicts import ReachedBy, areas_at_all_steps, has_tumor
 from bccdist.slides.geometry import Box
 from bccdist.slides.section_map import SectionMap
 from bccdist.slides.tissue import TISSUE_MPP
@@ -50,10 +50,7 @@ def cells_of_sections(
 def areas_um2(curves: NDArray[np.uint32], psi: Psi, *, mpp: float, area_unit: AreaUnit) -> NDArray[np.float64]:
     """The areas of curves of one slide at all probability steps: float64 [n, 256]."""
     num = len(curves)
-    steps = np.arange(curves.shape[1])
-    return region_area_um2(
-        curves, steps, mpp=np.full(num, mpp), pixel_px=np.full(num, pixel_px(psi)), area_unit=area_unit
-    )
+    return areas_at_all_steps(curves, mpp=np.full(num, mpp), pixel_px=np.full(num, pixel_px(psi)), area_unit=area_unit)
 
 
 def are_certified(
@@ -161,7 +158,6 @@ class SectionsReached:
                 f"{self._path}: the section in the box {tuple(box_level0_px)} is neither certified nor computed "
                 "exactly; run the inference again for this slide"
             )
-        final = self._attributes.outputs[-1]
         return {psi: _columns(ReachedBy.CERTIFIED if psi == final else ReachedBy.FAST, certificate) for psi in curves}
 
     def _compared(
