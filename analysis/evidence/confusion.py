@@ -3,7 +3,7 @@
 Tumor is the positive class. A ratio without anything to divide by is NaN, never 0: it says "not known".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,11 @@ class Confusion:
     def total(self) -> Count:
         """All sections that were counted."""
         return self.tp + self.fn + self.fp + self.tn
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The four counts, each one number, under the names of the tables' columns."""
+        return {each.name: int(getattr(self, each.name)) for each in fields(self)}
 
     @property
     def accuracy(self) -> NDArray[np.float64]:

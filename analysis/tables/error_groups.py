@@ -77,7 +77,7 @@ def _row(kind: str, group: str, verdicts: pd.DataFrame) -> dict[str, Any]:
         "setting": verdicts["setting"].iloc[0],
         "kind": kind,
         "group": group,
-        **{name: int(getattr(confusion, name)) for name in ("tp", "fn", "fp", "tn")},
+        **confusion.counts,
         "num_review": int((verdicts["verdict"] == Verdict.REVIEW.value).sum()),
         "num_sections": len(verdicts),
         "error_share": float((confusion.fn + confusion.fp) / max(1, confusion.total)),

@@ -68,7 +68,7 @@ def build_flow(states: pd.DataFrame, verdicts: pd.DataFrame) -> Table:
 def _numbers(slides: pd.DataFrame, verdicts: pd.DataFrame) -> Iterator[tuple[str, int]]:
     states = slides["state"].value_counts()
     labelled = verdicts[verdicts["label"].notna()]
-    confusion = {name: int(getattr(count_sections(verdicts), name)) for name in ("tp", "fn", "fp", "tn")}
+    confusion = count_sections(verdicts).counts
     found = {
         "slides": len(slides),
         "slides_failed": int(states.get(SlideState.FAILED.value, 0)),

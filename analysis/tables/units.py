@@ -82,7 +82,7 @@ def _rows(verdicts: pd.DataFrame, units: tuple[str, ...], beta: float) -> Iterat
         yield {
             "setting": verdicts["setting"].iloc[0],
             "unit": unit,
-            **{name: int(getattr(sums, name)) for name in ("tp", "fn", "fp", "tn")},
+            **sums.counts,
             "num_review": int((counted["label"].notna() & (counted["verdict"] == Verdict.REVIEW.value)).sum()),
             "num_unlabelled": int(counted["label"].isna().sum()),
             "num_units": len(counted),
