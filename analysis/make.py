@@ -10,9 +10,9 @@ from typing import Any, get_type_hints
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
 from analysis.specs import SPECS, Spec
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.command import run_command
 from bccdist.errors import BccdistError, ConfigurationError, NothingToShowError
 from bccdist.parts import Part

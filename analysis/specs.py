@@ -63,7 +63,7 @@ SPECS = {
         ),
         Spec(
             name="relabel",
-            function="analysis.evidence.relabel:relabel_study",
+            function="analysis.study_evidence.relabel:relabel_study",
             about="Corrected labels for the selection and all tables",
         ),
         _table("table1", "Table 1: slides, annotations and section labels (section 2.1)"),
@@ -131,7 +131,7 @@ SPECS = {
         ),
         Spec(
             name="schemas",
-            function="analysis.evidence.schemas:write_schemas",
+            function="analysis.study_evidence.schemas:write_schemas",
             about="What every column of every parquet file means",
         ),
     )

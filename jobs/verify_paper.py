@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from analysis.evidence.confusion import Confusion
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
+from analysis.study_evidence.confusion import Confusion
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.paper_results import CHOSEN_AREAS_UM2, FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
 from analysis.tables.beside_paper import write_beside_paper
 from analysis.tables.selection import area_thresholds_um2
 from bccdist.command import run_command

@@ -25,8 +25,8 @@ from small_model import write_small_model
 from study_folders import sections, write_study
 
 import bccdist
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.schemas import SCHEMAS
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.schemas import SCHEMAS
 from analysis.tables.section_verdicts import write_verdict_table
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig

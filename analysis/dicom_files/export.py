@@ -5,7 +5,7 @@ Two files: a fractional segmentation, and a report of measurements. docs/dicom.m
 
 from pathlib import Path
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from bccdist.errors import ConfigurationError
 from bccdist.installed import lack_for_dicom
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from analysis.dicom_files.placement import Placement, place_slide
 from analysis.dicom_files.report import make_report
 from analysis.dicom_files.segmentation import attach_frames, make_segmentation, write_frames
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import phantom_warning
 from bccdist.errors import LedgerError, NothingToShowError, SlideError
 from bccdist.files import atomic_path, fingerprint_of_file

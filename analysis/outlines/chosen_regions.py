@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.verdict_table import no_rows
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.verdict_table import no_rows
 from bccdist.configuration import Psi
 from bccdist.errors import HeatmapError, LedgerError, SlideError
 from bccdist.parts import Part

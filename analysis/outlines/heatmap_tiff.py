@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from bccdist import __version__
 from bccdist.configuration import Psi, phantom_warning, pixel_px
 from bccdist.errors import HeatmapError

@@ -20,8 +20,8 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import pandas as pd
 import tyro
 
-from analysis.evidence.evidence import Evidence
 from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
+from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import Psi
 from bccdist.errors import StageFailedError
 from bccdist.files import atomic_path

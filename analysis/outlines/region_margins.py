@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, of_part, rounded
 from analysis.outlines.chosen_regions import on_each_output, read_chosen_verdicts
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, of_part, rounded
 from bccdist.errors import StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part
@@ -184,7 +184,7 @@ def bounds_table(verdicts: pd.DataFrame) -> Table:
     """The ledger's bounds for the sections that were called Tumor, without reading a slide; research use only.
 
     Args:
-        verdicts: from `analysis.evidence.verdict_table.all_verdicts`, of one part.
+        verdicts: from `analysis.study_evidence.verdict_table.all_verdicts`, of one part.
     """
     tumor = verdicts[verdicts["verdict"] == Verdict.TUMOR.value]
     ordered = tumor.sort_values(["setting", LEDGER_MARGIN, "slide_id", "section_id"], ignore_index=True)

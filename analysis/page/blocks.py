@@ -11,7 +11,7 @@ from typing import Literal
 import jinja2
 import pandas as pd
 
-from analysis.evidence.table import Table
+from analysis.study_evidence.table import Table
 from bccdist import __version__
 
 _NUMBER = re.compile(r"([-+<]? ?[\d.,]+ ?%?|n/a|never|)( \(.*\))?")

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NotMade, Table
 from analysis.page.blocks import PictureBlock, TableBlock, data_uri, table_block
 from analysis.page.summary import Made
 from analysis.pictures.figure2 import labels_shown
 from analysis.pictures.picture_state import is_of_today, state_of_labels, state_of_verdicts
 from analysis.pictures.shown_sections import of_setting
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NotMade, Table
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice

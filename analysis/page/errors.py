@@ -3,10 +3,10 @@
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Literal
 
-from analysis.evidence.flip_shifts import shift_texts
 from analysis.page.blocks import GalleryBlock, Section, Tile, data_uri
 from analysis.page.content import PageContent
 from analysis.pictures.shown_sections import section_picture
+from analysis.study_evidence.flip_shifts import shift_texts
 from bccdist.errors import HeatmapError, ManifestError, SlideError
 from bccdist.parts import Label, Part
 from bccdist.sections.chosen_output import boxes_by_slide

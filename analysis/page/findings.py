@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.evidence.provenance import slide_times
-from analysis.evidence.table import NotMade, Table
 from analysis.page.blocks import GalleryBlock, Section, TableBlock, Tile, data_uri, frame_block, table_block
 from analysis.page.content import PageContent, as_jpeg
 from analysis.pictures.picture_state import state_of_verdicts
+from analysis.study_evidence.provenance import slide_times
+from analysis.study_evidence.table import NotMade, Table
 from analysis.tables.section_verdicts import build_verdict_table
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict

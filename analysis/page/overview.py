@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.provenance import failures
-from analysis.evidence.resampling import FIGURES
-from analysis.evidence.slide_states import SlideState
-from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import FAST_NUMBERS
 from analysis.page.blocks import Number, Section
 from analysis.page.content import PageContent
+from analysis.study_evidence.provenance import failures
+from analysis.study_evidence.resampling import FIGURES
+from analysis.study_evidence.slide_states import SlideState
+from analysis.study_evidence.table import Table
+from analysis.study_evidence.verdict_table import FAST_NUMBERS
 from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
 from analysis.tables.intervals import interval_from, interval_text
 from bccdist.errors import first_of

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.provenance import costs, facts, failures, model_facts, runs
-from analysis.evidence.table import NotMade, Table
 from analysis.outlines.region_margins import bounds_table
 from analysis.page.blocks import PictureBlock, Section, TableBlock, data_uri, frame_block, render, table_block
 from analysis.page.content import PageContent, spoken
@@ -21,6 +18,9 @@ from analysis.page.findings import list_section, nearest_section, overlays_secti
 from analysis.page.overview import overview_section
 from analysis.page.summary import Made, fault, faults_of, make_tables, require_no_fault
 from analysis.specs import SPECS
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.provenance import costs, facts, failures, model_facts, runs
+from analysis.study_evidence.table import NotMade, Table
 from analysis.tables.learning_curves import write_learning_curves
 from bccdist.configuration import phantom_warning
 from bccdist.errors import NothingToShowError

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NotMade, Table
 from analysis.outlines.qupath import write_regions
 from analysis.page.report import build_report
 from analysis.page.summary import Made, faults_of, make_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NotMade, Table
 from bccdist.errors import BccdistError, NothingToShowError, first_of
 from bccdist.failures import read_reason
 from bccdist.parts import Part

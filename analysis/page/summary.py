@@ -3,9 +3,9 @@
 import errno
 from collections.abc import Mapping, Sequence
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NotMade, Table
 from analysis.specs import Spec, in_summary
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NotMade, Table
 from bccdist.errors import BccdistError, NothingToShowError, StageFailedError
 from bccdist.log import LOG
 

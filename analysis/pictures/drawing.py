@@ -19,9 +19,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from analysis.evidence.table import Table, warning_of
 from analysis.pictures.colours import BRIGHT, DARK, ColourBar
 from analysis.pictures.picture_state import STATE
+from analysis.study_evidence.table import Table, warning_of
 from bccdist.canvas import new_canvas
 from bccdist.files import atomic_path
 from bccdist.paths import StudyPaths

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
 from analysis.pictures.colours import LABEL_COLOURS
 from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_labels
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.errors import ManifestError, NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.slides.geometry import Box

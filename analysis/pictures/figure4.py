@@ -3,8 +3,6 @@
 A row a patch, a column a setting: its own output in colours, with the outline of what reaches its chosen t_p.
 """
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
     FigureRow,
     outputs_on,
@@ -12,6 +10,8 @@ from analysis.pictures.validation_patches import (
     settings_with_heatmaps,
     write_patch_figure,
 )
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.parts import Part
 
 NUM_PATCHES = 4

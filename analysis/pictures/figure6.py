@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts, needs_labels
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_verdicts
 from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
+from analysis.study_evidence.verdict_table import all_verdicts, needs_labels
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.chosen_heatmap import open_chosen

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import needs_labels
 from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.pictures.colours import heat_bar
 from analysis.pictures.crops import Crop, Heat, read_heated, read_section
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_verdicts
 from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
+from analysis.study_evidence.verdict_table import needs_labels
 from bccdist.configuration import CELL_PX
 from bccdist.errors import NothingToShowError, StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS

@@ -4,8 +4,6 @@ The outputs of resnet34_ds and resnet34_linear on the same patches of Validation
 each in its own resolution. A row a patch and setting, a column an output.
 """
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
 from analysis.pictures.validation_patches import (
     FigureRow,
     outputs_on,
@@ -13,6 +11,8 @@ from analysis.pictures.validation_patches import (
     settings_with_heatmaps,
     write_patch_figure,
 )
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.configuration import Psi, Setting, outputs_of
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Part

@@ -13,12 +13,12 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
-from analysis.evidence.evidence import Evidence
 from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
 from analysis.pictures.crops import Crop, read_heated
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
 from analysis.pictures.picture_state import state_of_verdicts
 from analysis.pictures.shown_sections import heat_panel
+from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import phantom_warning
 from bccdist.errors import StageFailedError
 from bccdist.parts import Label, Part

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, rounded
 from analysis.pictures.colours import heated, outlined
 from analysis.pictures.crops import Crop, Heat, read_section
 from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, rounded
 from bccdist.configuration import phantom_warning
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.evidence.confusion import Confusion, count_verdicts
-from analysis.evidence.table import Table, rounded
 from analysis.pictures.colours import in_colours, outlined, probability_bar
 from analysis.pictures.crops import Crop, Heat, read_annotated_crop, read_heat
 from analysis.pictures.drawing import Panel, Row, write_figure
+from analysis.study_evidence.confusion import Confusion, count_verdicts
+from analysis.study_evidence.table import Table, rounded
 from bccdist.configuration import PATCH_PX, Psi
 from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.parts import Part

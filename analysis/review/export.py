@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.evidence.evidence import Evidence
 from analysis.review.agreement import agreement_report
 from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, read_journals
 from analysis.review.corrections import qupath_collection
 from analysis.review.tiles import TileReader
+from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text

@@ -16,13 +16,13 @@ from typing import Any
 
 import shapely
 
-from analysis.evidence.evidence import Evidence
 from analysis.review.answers import GivenRegions, Said, read_journals
 from analysis.review.corrections import qupath_collection
 from analysis.review.export import Resolved, placed_sections, resolve, sections_csv
 from analysis.review.geojson import geometry_of
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
+from analysis.study_evidence.evidence import Evidence
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_text
 from bccdist.parts import Kind, Label, Part

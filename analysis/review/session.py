@@ -9,10 +9,10 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
-from analysis.evidence.without_paths import WithoutPaths
 from analysis.review.answers import GivenAnswer, Journal
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist, WorkSection
+from analysis.study_evidence.without_paths import WithoutPaths
 from bccdist.slides.geometry import Box
 
 NUM_TILE_THREADS = 4

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.verdict_table import no_rows
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.verdict_table import no_rows
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path, digest_of, read_json
 from bccdist.parts import Part

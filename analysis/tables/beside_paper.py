@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.paper_results import CHOSEN_AREAS_UM2, CHOSEN_T_P, FALSE_VERDICTS, TABLE_3
-from analysis.evidence.resampling import FIGURES, Interval
-from analysis.evidence.table import Table, phantom_marks
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.paper_results import CHOSEN_AREAS_UM2, CHOSEN_T_P, FALSE_VERDICTS, TABLE_3
+from analysis.study_evidence.resampling import FIGURES, Interval
+from analysis.study_evidence.table import Table, phantom_marks
 from analysis.tables.intervals import interval_from, interval_text, read_intervals
 
 _BLOCKS = {

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import (
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.resampling import (
     LEVEL,
     NUM_RESAMPLES,
     Interval,
@@ -26,8 +26,8 @@ from analysis.evidence.resampling import (
     few_slides_notes,
     judged_by_both,
 )
-from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import needs_labels, no_rows
+from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.study_evidence.verdict_table import needs_labels, no_rows
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice

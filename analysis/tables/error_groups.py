@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, shift_texts
-from analysis.evidence.table import Table, phantom_marks, rounded
-from analysis.evidence.verdict_table import count_sections, fast_notes, needs_labels
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, shift_texts
+from analysis.study_evidence.table import Table, phantom_marks, rounded
+from analysis.study_evidence.verdict_table import count_sections, fast_notes, needs_labels
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 

@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, warning_of
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, warning_of
 from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
 from analysis.tables.section_verdicts import own_verdicts
 from analysis.tables.table4 import build_table4

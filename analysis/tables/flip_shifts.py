@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, nearest_notes, shift_texts
-from analysis.evidence.table import Table, of_part, phantom_marks
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import NEAR_SHIFTS, flip_figures, near_column, nearest_notes, shift_texts
+from analysis.study_evidence.table import Table, of_part, phantom_marks
+from analysis.study_evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 

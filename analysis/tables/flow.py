@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.slide_states import SlideState, slide_states
-from analysis.evidence.table import Table, phantom_marks, warning_of
-from analysis.evidence.verdict_table import count_sections, no_rows
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.slide_states import SlideState, slide_states
+from analysis.study_evidence.table import Table, phantom_marks, warning_of
+from analysis.study_evidence.verdict_table import count_sections, no_rows
 from analysis.tables.chart import new_figure, write_chart
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict

@@ -1,7 +1,7 @@
 """The figures of Tables 3 to 5 with their intervals: `python analysis/make.py intervals STUDY`.
 
 The paper gives single numbers. Here each has the range that it takes when slides are drawn anew
-(`analysis.evidence.resampling`): on the labelled sections of Test, and of Validation I + II, on which epoch and
+(`analysis.study_evidence.resampling`): on the labelled sections of Test, and of Validation I + II, on which epoch and
 thresholds were chosen, so that those figures are too good whatever their interval.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import (
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.resampling import (
     EXACT_NOTE,
     FIGURES,
     LEVEL,
@@ -25,8 +25,8 @@ from analysis.evidence.resampling import (
     intervals,
     total,
 )
-from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import needs_labels, no_rows
+from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.study_evidence.verdict_table import needs_labels, no_rows
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NOT_KNOWN, Table, rounded, warning_of
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NOT_KNOWN, Table, rounded, warning_of
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError, NothingToShowError

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NOT_KNOWN, Table
 from analysis.tables.table5 import measured_outputs
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError

@@ -5,10 +5,10 @@ Needs no labels: where to look first.
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import nearest_first, shift_texts
-from analysis.evidence.table import Table, of_part, rounded
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import nearest_first, shift_texts
+from analysis.study_evidence.table import Table, of_part, rounded
+from analysis.study_evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 
 MOST_OF_A_SETTING = 10

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
 from bccdist.sections.certificate import CheckOutcome, CheckVerdict, check_outcome

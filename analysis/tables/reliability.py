@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.table import Table, rounded, warning_of, write_frame
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.scored_sections import ScoredSections, all_scored, unread_notes
+from analysis.study_evidence.table import Table, rounded, warning_of, write_frame
+from analysis.study_evidence.verdict_table import fast_notes
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Part

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.evidence.confusion import Confusion
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import (
+from analysis.study_evidence.confusion import Confusion
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.resampling import (
     EXACT_NOTE,
     LEVEL,
     NUM_RESAMPLES,
@@ -24,9 +24,9 @@ from analysis.evidence.resampling import (
     few_slides_notes,
     interval_of,
 )
-from analysis.evidence.scored_sections import ScoredSections, all_scored, unread_notes
-from analysis.evidence.table import Table, warning_of, write_frame
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.scored_sections import ScoredSections, all_scored, unread_notes
+from analysis.study_evidence.table import Table, warning_of, write_frame
+from analysis.study_evidence.verdict_table import fast_notes
 from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
 from bccdist.heatmaps.probability import NUM_STEPS, step_of

@@ -7,10 +7,10 @@ pathologist would look at are the rows of the settings' own outputs (`is_final`)
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import shift_texts
-from analysis.evidence.table import Table, of_part, read_texts, rounded
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import shift_texts
+from analysis.study_evidence.table import Table, of_part, read_texts, rounded
+from analysis.study_evidence.verdict_table import fast_notes
 from bccdist.parts import Part
 from bccdist.sections.verdicts import Verdict
 

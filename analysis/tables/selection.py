@@ -17,8 +17,8 @@ import pandas as pd
 import tyro
 from numpy.typing import NDArray
 
-from analysis.evidence.confusion import count_verdicts
-from analysis.evidence.table import phantom_marks, write_frame
+from analysis.study_evidence.confusion import count_verdicts
+from analysis.study_evidence.table import phantom_marks, write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError

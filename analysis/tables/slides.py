@@ -5,9 +5,9 @@ Needs no labels. A slide that failed, or has no section, stands here with its re
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.slide_states import SlideState, slide_states
-from analysis.evidence.table import Table, read_texts, rounded
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.slide_states import SlideState, slide_states
+from analysis.study_evidence.table import Table, read_texts, rounded
 
 _ORDER = (SlideState.FAILED, SlideState.NOT_THERE, SlideState.NO_SECTION, SlideState.DONE)
 UM2_PER_MM2 = 1e6

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, phantom_marks, rounded, warning_of
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, phantom_marks, rounded, warning_of
 from analysis.tables.chart import new_figure, write_chart
 from bccdist.errors import LedgerError, NothingToShowError
 from bccdist.parquet import read_frame

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import (
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.resampling import (
     FIGURES,
     LEVEL,
     NUM_RESAMPLES,
@@ -27,8 +27,8 @@ from analysis.evidence.resampling import (
     resampled,
     total,
 )
-from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import needs_labels
+from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.study_evidence.verdict_table import needs_labels
 from analysis.tables.intervals import interval_text
 from bccdist.errors import ConfigurationError, NothingToShowError
 from bccdist.parts import Part

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.parts import Part
 from bccdist.slides.manifest import Manifest
 from bccdist.slides.part_totals import totals_of

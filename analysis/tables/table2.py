@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import NOT_KNOWN, Table
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import NOT_KNOWN, Table
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.shard_set.index import read_set_manifest

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, rounded
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, rounded
 from bccdist.errors import NothingToShowError
 
 _FIGURES = (

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import nearest_notes
-from analysis.evidence.table import Table, rounded
-from analysis.evidence.verdict_table import needs_labels, summarise, unlabelled_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import nearest_notes
+from analysis.study_evidence.table import Table, rounded
+from analysis.study_evidence.verdict_table import needs_labels, summarise, unlabelled_notes
 from analysis.tables.section_verdicts import build_verdict_table, verdicts_with_times
 from analysis.tables.table3 import printed_figures
 from bccdist.parts import Part

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pandas as pd
 import pyarrow as pa
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, cut, rounded
-from analysis.evidence.verdict_table import needs_labels, no_rows, summarise, unlabelled_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, cut, rounded
+from analysis.study_evidence.verdict_table import needs_labels, no_rows, summarise, unlabelled_notes
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part

@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.scored_sections import ScoredSections, all_scored, scored_sections
-from analysis.evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.evidence.verdict_table import fast_notes
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.scored_sections import ScoredSections, all_scored, scored_sections
+from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
+from analysis.study_evidence.verdict_table import fast_notes
 from analysis.tables.selection import SELECTION_PARTS
 from bccdist.binomial import at_most, greatest_share
 from bccdist.errors import ConfigurationError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.resampling import (
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.resampling import (
     FIGURES,
     LEVEL,
     NUM_RESAMPLES,
@@ -23,8 +23,8 @@ from analysis.evidence.resampling import (
     intervals,
     total,
 )
-from analysis.evidence.table import Table, phantom_marks
-from analysis.evidence.verdict_table import needs_labels
+from analysis.study_evidence.table import Table, phantom_marks
+from analysis.study_evidence.verdict_table import needs_labels
 from analysis.tables.intervals import interval_text
 from bccdist.parts import Label, Part
 from bccdist.sections.verdicts import Verdict

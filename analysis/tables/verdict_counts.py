@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.slide_states import SlideState, slide_states
-from analysis.evidence.table import Table, phantom_marks
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.slide_states import SlideState, slide_states
+from analysis.study_evidence.table import Table, phantom_marks
 from bccdist.sections.choices import Choice
 
 _SUMS = ("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread")

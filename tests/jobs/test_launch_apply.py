@@ -18,11 +18,11 @@ from model_study import write_model_study
 from places import REPOSITORY
 from speedup_records import RECORD
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.relabel import relabel
 from analysis.outlines.heatmap_tiff import export_heatmap
 from analysis.outlines.qupath import write_regions
 from analysis.review.worklist import claim_plan, read_worklist
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel import relabel
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError, ModelError, StageFailedError
 from bccdist.models.model_file import ModelFile, read_model, write_model

@@ -43,7 +43,7 @@ def counted(name: str) -> Iterator[None]:
 
 def slide_trip(root: Path, slide_id: str) -> None:
     """Heatmap, ledger rows and verdicts of a Test slide with the chosen model."""
-    from analysis.evidence.verdict_table import all_verdicts
+    from analysis.study_evidence.verdict_table import all_verdicts
     from bccdist.configuration import InferConfig
     from bccdist.parts import Part
     from bccdist.paths import StudyPaths

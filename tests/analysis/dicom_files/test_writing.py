@@ -23,8 +23,8 @@ from study_folders import ledger_row
 from analysis.dicom_files import writing
 from analysis.dicom_files.export import write_dicom
 from analysis.dicom_files.placement import Placement, uid_of
-from analysis.evidence.evidence import Evidence
 from analysis.make import make
+from analysis.study_evidence.evidence import Evidence
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, LedgerError, ManifestError, SlideError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from picture_study import choice_of
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.outlines import heatmap_tiff
 from analysis.outlines.heatmap_tiff import export_heatmap
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import BccdistError, HeatmapError, LedgerError

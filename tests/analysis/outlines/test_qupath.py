@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from study_folders import sections as other_sections
 from study_folders import write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.outlines import chosen_regions
 from analysis.outlines.qupath import write_regions
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import Psi, SelectConfig, pixel_px
 from bccdist.errors import LedgerError, StageFailedError

@@ -16,8 +16,8 @@ from study_folders import sections as other_sections
 from study_folders import write_study
 
 import analysis
-from analysis.evidence.evidence import Evidence
 from analysis.outlines.region_margins import write_margins
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, Psi, SelectConfig, pixel_px
 from bccdist.errors import StageFailedError

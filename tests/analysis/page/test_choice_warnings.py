@@ -4,8 +4,8 @@ from pathlib import Path
 
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.files import write_json

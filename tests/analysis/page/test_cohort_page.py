@@ -8,10 +8,10 @@ from cohort import write_cohort, write_model_file, write_slides
 from model_study import SETTING
 from report_page import ReportPage, check_page_against_ledger
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.relabel import relabel_study
 from analysis.page.report import write_report
 from analysis.page.stage import write_tables
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel import relabel_study
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING, SelectConfig
 from bccdist.errors import ConfigurationError, StageFailedError

@@ -9,8 +9,8 @@ import pytest
 from study_folders import sections, write_study
 from usage_records import USAGE, write_start
 
-from analysis.evidence.evidence import Evidence
 from analysis.page.report import write_report
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING, SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.page import stage
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import StageFailedError

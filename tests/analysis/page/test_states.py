@@ -12,11 +12,11 @@ from PIL.PngImagePlugin import PngInfo
 from report_page import ReportPage, check_page_against_ledger
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.relabel import relabel_study
 from analysis.page.report import write_report
 from analysis.page.stage import write_tables
 from analysis.pictures.picture_state import STATE, state_of_verdicts
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel import relabel_study
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError, StageFailedError

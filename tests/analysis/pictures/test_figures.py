@@ -13,8 +13,6 @@ import pytest
 from picture_study import FALSE_REGION, HEIGHT_PX, MPP, SHIFT_PX, WIDTH_PX, PictureStudy, write_picture_study
 from small_study import DOWNSAMPLE, TUMORNEST, annotated
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table
 from analysis.make import make
 from analysis.page.report import write_report
 from analysis.pictures.figure2 import choose_slides, write_figure2
@@ -23,6 +21,8 @@ from analysis.pictures.figure6 import choose_sections, write_figure6
 from analysis.pictures.figure7 import write_figure7, zoom_box
 from analysis.pictures.figure8 import write_figure8
 from analysis.pictures.validation_patches import choose_patches
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError, ManifestError, ShardError, StageFailedError
 from bccdist.parts import Label

@@ -14,10 +14,10 @@ from killing import killed_at
 from numpy.typing import NDArray
 from study_folders import ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.pictures.crops import Crop
 from analysis.pictures.drawing import PictureBox
 from analysis.pictures.overlays import draw_overlays, section_mark
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from review_study import copied_study, drawn_square, given, original, say
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.relabel import relabel
 from analysis.review.answers import GivenRegions
 from analysis.review.export import export_review
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel import relabel
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError

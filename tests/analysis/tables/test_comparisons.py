@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.comparisons import mcnemar_p, write_comparisons
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig

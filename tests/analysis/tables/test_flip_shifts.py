@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from study_folders import flat_curve, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.flip_shifts import flip_figures, nearest_notes, shift_texts
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.flip_shifts import flip_figures, nearest_notes, shift_texts
 from analysis.tables.error_groups import write_error_groups
 from analysis.tables.flip_shifts import write_flip_shifts
 from analysis.tables.nearest_verdicts import MOST_OF_A_SETTING, write_nearest_verdicts

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from study_folders import ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.beside_paper import write_beside_paper
 from analysis.tables.intervals import write_intervals
 from analysis.tables.selection import select_thresholds

@@ -10,7 +10,7 @@ import cv2
 import pandas as pd
 import pytest
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.learning_curves import draw, read_curves, write_learning_curves
 from bccdist.errors import LedgerError
 from bccdist.paths import StudyPaths

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from study_folders import flat_curve, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.error_groups import write_error_groups
 from analysis.tables.figure5 import write_figure5
 from analysis.tables.merge_weights import write_merge_weights

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.predictive_values import values_at, write_predictive_values
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig

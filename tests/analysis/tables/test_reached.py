@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from study_folders import TUMOR_CURVE, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
 from analysis.page.summary import make_tables
 from analysis.specs import SPECS
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.reached import write_reached
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_folders import flat_curve, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.roc import average_precision, confusion_at_steps, roc_area, write_roc
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from analysis.tables.stability import score_map, write_stability
 from bccdist.configuration import SelectConfig

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import Table, markdown_of
 from analysis.page.summary import print_tables
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import Table, markdown_of
 from analysis.tables.flip_shifts import write_flip_shifts
 from analysis.tables.nearest_verdicts import write_nearest_verdicts
 from analysis.tables.section_verdicts import write_verdict_table

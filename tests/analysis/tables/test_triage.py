@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from study_folders import flat_curve, ledger_row, write_study
 
-from analysis.evidence.evidence import Evidence
+from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from analysis.tables.triage import (
     NO_STEP,

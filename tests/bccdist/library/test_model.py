@@ -21,8 +21,8 @@ from small_model import SmallModel, write_small_model
 from speedup_records import RECORD, measured_way
 
 import bccdist
-from analysis.evidence.evidence import Evidence
 from analysis.outlines.qupath import write_regions
+from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError, ConfigurationError, HeatmapError, ModelError, SlideError, StageFailedError
 from bccdist.heatmaps.method import Method

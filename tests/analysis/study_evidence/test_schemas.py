@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from study_folders import sections, write_study
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.schemas import SCHEMAS, document, with_descriptions
-from analysis.evidence.table import Table
 from analysis.page.summary import make_tables
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.schemas import SCHEMAS, document, with_descriptions
+from analysis.study_evidence.table import Table
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import LedgerError

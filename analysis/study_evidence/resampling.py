@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.evidence.confusion import Confusion
+from analysis.study_evidence.confusion import Confusion
 from bccdist.binomial import greatest_share
 from bccdist.parts import Label
 from bccdist.sections.verdicts import Verdict

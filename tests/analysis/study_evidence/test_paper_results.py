@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.evidence.confusion import Confusion
-from analysis.evidence.paper_results import FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
+from analysis.study_evidence.confusion import Confusion
+from analysis.study_evidence.paper_results import FALSE_VERDICTS, TABLE_3, TEST_SECTIONS
 from analysis.tables import table5
 from analysis.tables.table3 import printed_figures
 

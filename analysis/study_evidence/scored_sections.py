@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.evidence.table import phantom_marks
-from analysis.evidence.verdict_table import needs_both_labels, no_rows
+from analysis.study_evidence.table import phantom_marks
+from analysis.study_evidence.verdict_table import needs_both_labels, no_rows
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice

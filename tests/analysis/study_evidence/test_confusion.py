@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.evidence.confusion import Confusion, count_verdicts
-from analysis.evidence.table import cut, rounded
+from analysis.study_evidence.confusion import Confusion, count_verdicts
+from analysis.study_evidence.table import cut, rounded
 
 
 class Printed(NamedTuple):

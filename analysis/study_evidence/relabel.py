@@ -16,8 +16,8 @@ from typing import Annotated
 
 import tyro
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.relabel_match import match_sections
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel_match import match_sections
 from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.evidence.confusion import Confusion, count_verdicts
-from analysis.evidence.table import phantom_marks
+from analysis.study_evidence.confusion import Confusion, count_verdicts
+from analysis.study_evidence.table import phantom_marks
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from study_folders import ledger_row, sections, write_study
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.provenance import facts
-from analysis.evidence.relabel import Relabelled, relabel, relabel_study
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.provenance import facts
+from analysis.study_evidence.relabel import Relabelled, relabel, relabel_study
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table1 import write_table1
 from analysis.tables.table4 import write_table4

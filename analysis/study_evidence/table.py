@@ -8,7 +8,7 @@ from typing import Self
 
 import pandas as pd
 
-from analysis.evidence.schemas import SCHEMAS, with_descriptions
+from analysis.study_evidence.schemas import SCHEMAS, with_descriptions
 from bccdist.configuration import phantom_warning
 from bccdist.files import write_text
 from bccdist.parquet import write_table
@@ -40,7 +40,7 @@ class Table:
     notes: tuple[str, ...] = ()
     """Sentences below the table."""
     schema: str = ""
-    """What `analysis.evidence.schemas` describes the columns under, if not `name`."""
+    """What `analysis.study_evidence.schemas` describes the columns under, if not `name`."""
     place: Path | None = None
     """Where it was written, without the ending."""
 
@@ -87,7 +87,7 @@ def write_frame(path: Path, frame: pd.DataFrame, schema: str) -> None:
     """Write a frame as parquet, atomically and without its index, with what its columns mean.
 
     Raises:
-        LedgerError: `analysis.evidence.schemas` does not describe the file or a column.
+        LedgerError: `analysis.study_evidence.schemas` does not describe the file or a column.
     """
     write_table(path, with_descriptions(frame, schema))
 

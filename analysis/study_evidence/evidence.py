@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.evidence.table import Table
-from analysis.evidence.verdict_table import all_verdicts
-from analysis.evidence.without_paths import WithoutPaths
+from analysis.study_evidence.table import Table
+from analysis.study_evidence.verdict_table import all_verdicts
+from analysis.study_evidence.without_paths import WithoutPaths
 from bccdist.errors import NothingToShowError
 from bccdist.models.model_file import ModelFile, read_model
 from bccdist.parts import Part

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.evidence.without_paths import WithoutPaths
+from analysis.study_evidence.without_paths import WithoutPaths
 from bccdist.parts import Part
 from bccdist.slides.manifest import SlideRecord
 

@@ -594,7 +594,7 @@ def with_descriptions(frame: pd.DataFrame, name: str) -> pa.Table:
     schema = SCHEMAS.get(name)
     unknown = set(frame.columns) - set(schema.columns if schema else ())
     if schema is None or unknown:
-        raise LedgerError(f"{name}.parquet: not described in analysis/evidence/schemas.py: {sorted(unknown)}")
+        raise LedgerError(f"{name}.parquet: not described in analysis/study_evidence/schemas.py: {sorted(unknown)}")
     table = pa.Table.from_pandas(frame, preserve_index=False)
     fields = [each.with_metadata({"description": schema.columns[each.name]}) for each in table.schema]
     about = {"bccdist.schema": schema.name, "bccdist.schema_version": str(schema.version)}

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.verdict_table import no_rows
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.verdict_table import no_rows
 from bccdist.errors import NothingToShowError
 from bccdist.failures import read_reason
 from bccdist.parts import Part

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.evidence.evidence import Evidence
-from analysis.evidence.table import rounded
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import rounded
 from bccdist.configuration import read_claimed
 from bccdist.errors import EventLogError, first_of
 from bccdist.failures import read_reason

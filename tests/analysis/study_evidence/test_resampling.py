@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from study_folders import verdict_rows
 
-from analysis.evidence.confusion import Confusion
-from analysis.evidence.resampling import (
+from analysis.study_evidence.confusion import Confusion
+from analysis.study_evidence.resampling import (
     counts_by_slide,
     differences,
     draw_slides,
