@@ -4,6 +4,9 @@ A line is whole, whatever becomes of its writer: one that a full disk cut is tak
 left unfinished is passed over when the file is read.
 """
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import math
 import os
@@ -17,6 +20,8 @@ from bccdist.errors import EventLogError
 _TAG = "event"
 _CUT_LINE = "cut_line"
 """The event after a line that a killed process left unfinished."""
+BEFORE = "before"
+"""In a chained log: the SHA-256 of the bytes of the line before, without its end; of no bytes in the first line."""
 
 
 class EventLog:
@@ -47,6 +52,31 @@ def append_event(path: Path, event: str, **values: Any) -> None:
         log.write(event, **values)
     finally:
         log.close()
+
+
+def append_chained(path: Path, event: str, **values: Any) -> None:
+    """Append one event that holds the SHA-256 of the line before it, so that no line changes unseen.
+
+    Several processes may append at once: each holds the file's lock while it reads the last line and writes the next.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        # A file system without locks has whole lines all the same; two at one instant would name the same line.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        *_, last, end = (b"", *path.read_bytes().split(b"\n"))
+        if end:
+            last = _line(_CUT_LINE, **{BEFORE: digest_of_line(end)})
+            append_bytes(file, b"\n" + last)
+        append_bytes(file, _line(event, **values, **{BEFORE: digest_of_line(last)}))
+    finally:
+        os.close(file)
+
+
+def digest_of_line(line: bytes) -> str:
+    """The SHA-256 of a line without its end, as the next line of a chained log holds it."""
+    return hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
 
 
 def append_bytes(file: int, line: bytes, *, is_synced: bool = False) -> None:

@@ -1,7 +1,7 @@
 """What was submitted for a study, one line per job, in the order of time: a second launch and the status read it.
 
 Beside the jobs it holds the study's own number, which jobs carry in their marks, what each launch meant to submit, and
-how local jobs ended.
+how local jobs ended. Each line holds the digest of the line before it (`append_chained`): a later change shows.
 """
 
 import uuid
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bccdist.errors import EventLogError
-from bccdist.events import append_event, read_events
+from bccdist.events import append_chained, read_events
 from bccdist.stages.stage import Stage, find_stage
 from bccdist.stages.table import TABLE
 
@@ -66,7 +66,7 @@ class JournalEntry:
 
 def append(path: Path, entry: JournalEntry) -> None:
     """Write down a job that was submitted."""
-    append_event(path, _EVENT, **entry.as_json)
+    append_chained(path, _EVENT, **entry.as_json)
 
 
 def read(path: Path, table: Sequence[Stage] = TABLE) -> list[JournalEntry]:
@@ -96,19 +96,19 @@ def study_id(path: Path) -> str:
     known = next((str(event["id"]) for event in events if event["event"] == _STUDY), None)
     if known is None:
         known = uuid.uuid4().hex[:12]
-        append_event(path, _STUDY, id=known)
+        append_chained(path, _STUDY, id=known)
     return known
 
 
 def append_plan(path: Path, plan: Plan) -> None:
     """Write down what a launch is going to submit."""
     stages = [stage.fields for stage in plan.stages]
-    append_event(path, _PLANNED, stages=stages, command=plan.command, folder=plan.folder, planned_at=plan.planned_at)
+    append_chained(path, _PLANNED, stages=stages, command=plan.command, folder=plan.folder, planned_at=plan.planned_at)
 
 
 def append_ending(path: Path, job_id: str, ending: Ending) -> None:
     """Write down how a local job ended."""
-    append_event(path, _ENDED, job_id=job_id, ending=ending)
+    append_chained(path, _ENDED, job_id=job_id, ending=ending)
 
 
 def plans(path: Path, table: Sequence[Stage] = TABLE) -> dict[Stage, Plan]:

@@ -1,7 +1,9 @@
 """Events are strict JSON, one whole line each; a later start appends, whatever a killed one left."""
 
+import hashlib
 import json
 import math
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bccdist.errors import EventLogError
-from bccdist.events import EventLog, append_event, read_events
+from bccdist.events import EventLog, append_chained, append_event, read_events
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
@@ -107,3 +109,49 @@ def test_whom_the_umask_lets_may_append(umask: int, mode: int, tmp_path: Path) -
     finally:
         os.umask(before)
     assert (tmp_path / "events.jsonl").stat().st_mode & 0o777 == mode
+
+
+def _broken_links(path: Path) -> list[int]:
+    """The numbers of the lines that name another line before them than the one that is there."""
+    lines = path.read_bytes().splitlines()
+    before = [hashlib.sha256(line).hexdigest() for line in [b"", *lines]]
+    return [number for number, line in enumerate(lines, 1) if json.loads(line)["before"] != before[number - 1]]
+
+
+def _append_many(path: Path, writer: int) -> None:
+    for number in range(20):
+        append_chained(path, "ended", job_id=f"{writer}-{number}")
+
+
+def test_each_line_of_a_chained_log_holds_the_digest_of_the_line_before(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    _append_many(path, 0)
+    assert _broken_links(path) == []
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:4], lines[4].replace(b"0-4", b"0-9"), *lines[5:]]))
+    assert _broken_links(path) == [6]
+
+
+def test_processes_that_append_at_once_make_one_chain(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    started = [multiprocessing.get_context("spawn").Process(target=_append_many, args=(path, each)) for each in (1, 2)]
+    for process in started:
+        process.start()
+    _append_many(path, 0)
+    for process in started:
+        process.join()
+    assert len(read_events(path)) == 60
+    assert _broken_links(path) == []
+
+
+def test_a_chain_goes_on_behind_lines_of_before_and_behind_one_that_a_kill_cut(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    append_event(path, "ended", job_id="of an older version")
+    append_chained(path, "ended", job_id="1")
+    with path.open("ab") as file:
+        file.write(b'{"event": "subm')
+    append_chained(path, "ended", job_id="2")
+    assert [event["event"] for event in read_events(path)] == ["ended", "ended", "cut_line", "ended"]
+    lines = path.read_bytes().splitlines()
+    for number in (1, 3, 4):
+        assert json.loads(lines[number])["before"] == hashlib.sha256(lines[number - 1]).hexdigest()
