@@ -32,6 +32,8 @@ from bccdist.slides.slide import Slide
 from bccdist.slides.tissue import tissue_mask
 
 _T = TypeVar("_T")
+TissueAt = Callable[[float], SlideTissue]
+"""The tissue of a slide, by the um/px of the target frame."""
 
 
 class ChosenVerdicts(NamedTuple):
@@ -138,11 +140,11 @@ def open_outputs(
 
     def work_on_all(slide_id: str) -> tuple[list[_T], list[str]]:
         done, failures = [], []
-        tissue_at = cache(partial(_read_tissue, manifest.slide(slide_id)))
+        tissue_at = cache(partial(read_tissue, manifest.slide(slide_id)))
         for setting, sections in of_slide[slide_id].groupby("setting"):
             try:
                 choice, boxes = chosen.choices[str(setting)], chosen.boxes_level0_px[slide_id]
-                output = _open_output(paths, choice, sections, boxes, tissue_at)
+                output = open_output(paths, choice, sections, boxes, tissue_at)
                 done.append(work(output, sections.sort_values("section_id")))
             except (SlideError, HeatmapError) as error:
                 failures.append(f"  - {setting}: {error}")
@@ -151,12 +153,12 @@ def open_outputs(
     return work_on_all
 
 
-def _open_output(
+def open_output(
     paths: StudyPaths,
     choice: Choice,
     sections: pd.DataFrame,
     boxes_level0_px: Mapping[str, Box],
-    tissue_at: Callable[[float], SlideTissue],
+    tissue_at: TissueAt,
 ) -> ChosenOutput:
     """One slide's output under one setting.
 
@@ -171,7 +173,12 @@ def _open_output(
     return ChosenOutput(heatmap=heatmap, psi=psi, choice=choice, slide=slide, boxes_level0_px=boxes_level0_px)
 
 
-def _read_tissue(record: SlideRecord, target_mpp: float) -> SlideTissue:
+def read_tissue(record: SlideRecord, target_mpp: float) -> SlideTissue:
+    """The tissue of a slide, found anew.
+
+    Raises:
+        SlideError: the slide cannot be read.
+    """
     with Slide(record.path, target_mpp=target_mpp, mpp=record.mpp) as slide:
         width_px, height_px = slide.level0_size
         tissue = tissue_mask(slide)

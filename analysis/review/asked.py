@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from analysis.review.answers import Answer
 from analysis.review.worklist import Worklist, WorkSection
-from bccdist.configuration import Psi
+from bccdist.configuration import Psi, Setting, outputs_of
+from bccdist.sections.choices import Choice
 from bccdist.slides.geometry import Box
 
 LONGEST_COMMENT = 4000
@@ -57,6 +58,14 @@ class Asked:
         psi = self.request.path_params["psi"]
         if psi not in get_args(Psi):
             refuse(404, f"no output {psi!r}")
+        return cast("Psi", psi)
+
+    def psi_of(self, choice: Choice) -> Psi:
+        """The output of a chosen setting that the address names, or else the setting's own."""
+        psi = self.request.query_params.get("psi", choice.psi)
+        outputs = outputs_of(cast("Setting", choice.setting))
+        if psi not in outputs:
+            refuse(404, f"no output {psi!r} of {choice.setting}; it has {', '.join(outputs)}")
         return cast("Psi", psi)
 
     def number(self, name: str, default: float) -> float:

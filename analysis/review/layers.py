@@ -1,35 +1,29 @@
-"""What lies over a slide on the page: pieces of heatmaps, annotations and predicted regions (paper, section 2.4).
+"""What lies over a slide on the page: pieces of heatmaps, and annotations; predicted.py has the predicted regions.
 
 What belongs to a blind section that this reviewer has not answered yet is left out of all of them; whoever asks gives
 the boxes of these sections.
 """
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
 from analysis.review.geojson import Feature, feature, geometry_of
-from analysis.review.worklist import Worklist
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import ConfigurationError, HeatmapError
-from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
-from bccdist.sections.chosen_output import ChosenOutput, boxes_by_slide
 from bccdist.sections.regions import find_regions
 from bccdist.sections.sampling import pixels_under
-from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
 from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP
 
 LONGEST_ANNOTATION_PX = 3072
 """The longer side of a slide, in the pixels that annotations are shown with."""
@@ -47,7 +41,15 @@ class Piece(NamedTuple):
     """x, y, width and height of what it really covers."""
 
 
-def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int, hidden: Iterable[Box]) -> Piece:
+def heatmap_piece(
+    heatmap: Heatmap,
+    psi: Psi,
+    box_level0_px: Box,
+    *,
+    max_px: int,
+    hidden: Iterable[Box],
+    tissue: NDArray[np.bool_] | None = None,
+) -> Piece:
     """A box of a heatmap as a picture.
 
     It comes from the finest pyramid level at which it has at most `max_px` pixels on its longer side, and is reduced
@@ -61,6 +63,8 @@ def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int
         box_level0_px: what to show; it is cut to the slide and widened to whole pixels.
         max_px: greatest length of the picture's longer side.
         hidden: boxes in level-0 px of which nothing may be seen.
+        tissue: the slide's tissue mask, bool [h, w] at `TISSUE_MPP`; beside it the picture is 0, as in the verdict.
+            None leaves out only the cells without any.
 
     Raises:
         HeatmapError: the output is not stored or damaged.
@@ -75,6 +79,9 @@ def heatmap_piece(heatmap: Heatmap, psi: Psi, box_level0_px: Box, *, max_px: int
     level, box_px = _level_to_show(heatmap, psi, box_target_px, max_px)
     edge_target_px = pixel_px(psi) << level
     values = _read_level(heatmap, psi, level, box_px) * _counted(heatmap, box_px, edge_target_px)
+    if tissue is not None:
+        scale = heatmap.attributes.mpp / TISSUE_MPP
+        values *= tissue[np.ix_(*pixels_under(box_px, tissue.shape, edge_px=edge_target_px, scale=scale))]
     edge_level0_px = edge_target_px * downsample
     # Whole pixels go, so that not even the edge of a blind section shows.
     for box in hidden:
@@ -166,45 +173,3 @@ def _smoothed(outline: shapely.Geometry, edge_level0_px: float) -> shapely.Geome
     """An outline in level-0 px without the steps of its pixels, where there are any."""
     plain = shapely.simplify(outline, 1.0 if edge_level0_px > 1 else 0.0)
     return shapely.transform(plain, lambda xy: np.round(xy * edge_level0_px, _DECIMALS))
-
-
-def region_features(worklist: Worklist, setting: str, slide_id: str, t_p: float | None) -> list[Feature]:
-    """The regions of at least t_A that a chosen model finds on a slide.
-
-    Args:
-        worklist: the study's.
-        setting: one of those selected.
-        slide_id: a slide that was inferred.
-        t_p: prediction threshold, above 0 to 1; None is the chosen one.
-
-    Raises:
-        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
-        HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
-    """
-    choice = worklist.choices[setting]
-    choice = choice if t_p is None else replace(choice, t_p=t_p)
-    frame = worklist.rows.frame
-    is_asked = (frame["setting"] == setting) & (frame["epoch"] == choice.epoch) & (frame["slide_id"] == slide_id)
-    rows = worklist.rows.where(is_asked.to_numpy())
-    verdicts = section_verdicts(rows, choice)
-    chosen = ChosenVerdicts({setting: choice}, verdicts, boxes_by_slide(verdicts))
-    found, failures = on_each_output(worklist.paths, worklist.manifest, chosen, _features_of_output)
-    if failures:
-        raise HeatmapError("; ".join(line.strip(" -") for line in failures))
-    return [each for features in found for each in features]
-
-
-def _features_of_output(output: ChosenOutput, sections: Any) -> list[Feature]:
-    return [
-        feature(output.placed(region.outline), {"section_id": section["section_id"], **_measures(output, region)})
-        for section in sections.to_dict("records")
-        for region in output.regions_in(section)
-    ]
-
-
-def _measures(output: ChosenOutput, region: Any) -> dict[str, Any]:
-    return {
-        "area_um2": round(region.num_pixels * output.pixel_um2, 1),
-        "margin_um": None if math.isnan(region.margin_um) else round(region.margin_um, 1),
-        "max_probability": round(region.max_value / NUM_STEPS, 4),
-    }

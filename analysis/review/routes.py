@@ -4,10 +4,9 @@ A route is one function of the session and what was asked; it returns what becom
 a blind section that is not answered yet never leaves the server.
 """
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +17,11 @@ from analysis.review.answers import Answer, GivenAnswer, GivenRegions, now, read
 from analysis.review.asked import Asked, refuse
 from analysis.review.corrections import checked_regions
 from analysis.review.geojson import Feature, collection
-from analysis.review.layers import annotation_features, heatmap_piece, region_features, without_hidden
+from analysis.review.layers import annotation_features, heatmap_piece, without_hidden
+from analysis.review.predicted import call_json, predicted, predicted_json
 from analysis.review.session import Session, is_revealed
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
-from analysis.review.worklist import SectionCall, WorkSection
+from analysis.review.worklist import WorkSection
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
@@ -101,16 +101,8 @@ def _section_json(section: WorkSection, latest: GivenAnswer | None) -> dict[str,
         **seen,
         "label": section.label,
         "prefilled": section.prefilled,
-        "verdicts": {setting: _verdict_json(call) for setting, call in section.calls.items()},
+        "verdicts": {setting: call_json(call) for setting, call in section.calls.items()},
     }
-
-
-def _verdict_json(call: SectionCall) -> dict[str, Any]:
-    """What a setting says; null where no shift changes its verdict, as JSON has no infinity."""
-    finite = {
-        name: value if math.isfinite(value := getattr(call, name)) else None for name in ("area_factor", "flip_shift")
-    }
-    return {**asdict(call), **finite}
 
 
 def progress(session: Session, _: Asked) -> Mapping[str, Any]:
@@ -173,8 +165,14 @@ def heatmap(session: Session, asked: Asked) -> Response:
     key = (choice.setting, slide_id)
     opened = session.heatmaps.get(key, lambda: open_chosen(worklist.paths, choice, slide_id))
     whole_level0_px = Box(0, 0, *opened.attributes.size_level0_px)
-    hidden = session.hidden_boxes(slide_id)
-    piece = heatmap_piece(opened, psi, box_level0_px or whole_level0_px, max_px=max_px, hidden=hidden)
+    piece = heatmap_piece(
+        opened,
+        psi,
+        box_level0_px or whole_level0_px,
+        max_px=max_px,
+        hidden=session.hidden_boxes(slide_id),
+        tissue=session.tissue(slide_id, opened.attributes.mpp).tissue,
+    )
     covered = ",".join(f"{side:.10g}" for side in piece.box_level0_px)
     return Response(piece.png, media_type="image/png", headers={"X-Box": covered})
 
@@ -189,14 +187,20 @@ def annotations(session: Session, asked: Asked) -> Feature:
 
 
 def regions(session: Session, asked: Asked) -> Feature:
-    """The regions of a slide that a setting predicts."""
+    """The regions of a slide that a setting predicts at a psi and a t_p, and the verdicts that rest on them."""
     setting, slide_id = asked.setting, asked.slide_id
-    t_p = asked.number("t_p", session.worklist.choices[setting].t_p)
+    choice = session.worklist.choices[setting]
+    psi, t_p = asked.psi_of(choice), asked.number("t_p", choice.t_p)
     if not 0 < t_p <= 1:
         refuse(400, f"t_p is {t_p}, expected above 0 to 1")
-    key = ("regions", setting, slide_id, t_p)
-    features = session.features.get(key, lambda: region_features(session.worklist, setting, slide_id, t_p))
-    return collection(without_hidden(features, session.hidden_boxes(slide_id)))
+    key = ("regions", setting, slide_id, psi, t_p)
+    tissue_at = partial(session.tissue, slide_id)
+    found = session.features.get(
+        key, lambda: predicted(session.worklist, setting, slide_id, psi=psi, t_p=t_p, tissue_at=tissue_at)
+    )
+    hidden = frozenset(section.section_id for section in session.hidden_sections(slide_id))
+    seen = collection(without_hidden(found.regions, session.hidden_boxes(slide_id)))
+    return {**seen, **predicted_json(found, choice=choice, psi=psi, t_p=t_p, hidden=hidden)}
 
 
 def drawn_regions(session: Session, asked: Asked) -> Feature:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
+from analysis.outlines.chosen_regions import read_tissue
 from analysis.review.answers import GivenAnswer, Journal
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist, WorkSection
 from analysis.study_evidence.without_paths import WithoutPaths
+from bccdist.sections.chosen_output import SlideTissue
 from bccdist.slides.geometry import Box
 
 NUM_TILE_THREADS = 4
@@ -21,6 +23,8 @@ NUM_FILE_THREADS = 2
 """Threads for heatmaps, annotations and regions, which hold up neither tiles nor answers."""
 _MOST_HEATMAPS, _MOST_FEATURES = 6, 64
 """Kept in memory: open heatmaps, and answers with annotations or regions."""
+_MOST_TISSUES = 2
+"""Of a slide of 100,000 px it takes 50 MB."""
 _T = TypeVar("_T")
 
 
@@ -61,6 +65,7 @@ class Session:
         )
         self.heatmaps = Newest(_MOST_HEATMAPS)
         self.features = Newest(_MOST_FEATURES)
+        self._tissues = Newest(_MOST_TISSUES)
         self.tile_threads = ThreadPoolExecutor(NUM_TILE_THREADS, thread_name_prefix="tiles")
         self.file_threads = ThreadPoolExecutor(NUM_FILE_THREADS, thread_name_prefix="files")
         # Answers are kept one after another, in the order in which they came.
@@ -77,11 +82,20 @@ class Session:
         """This reviewer's answers that count, by section."""
         return self.journal.said.latest
 
+    def tissue(self, slide_id: str, target_mpp: float) -> SlideTissue:
+        """The tissue of a slide, as its verdicts count it, by the um/px of a heatmap."""
+        record = self.worklist.manifest.slide(slide_id)
+        return self._tissues.get((slide_id, target_mpp), lambda: read_tissue(record, target_mpp))
+
     def hidden_boxes(self, slide_id: str) -> list[Box]:
-        """The boxes of a slide's blind sections that this reviewer has not answered yet, in level-0 px."""
+        """The boxes of `hidden_sections`, in level-0 px."""
+        return [section.box_level0_px for section in self.hidden_sections(slide_id)]
+
+    def hidden_sections(self, slide_id: str) -> list[WorkSection]:
+        """The blind sections of a slide that this reviewer has not answered yet."""
         latest = self.latest
         return [
-            section.box_level0_px
+            section
             for section in self.worklist.by_slide[slide_id]
             if not is_revealed(section, latest.get(section.key))
         ]

@@ -230,7 +230,7 @@ def _predicted(verdicts: pd.DataFrame, plan: ReviewPlan, headline: str) -> list[
         records = {str(row["setting"]): row for row in rows.to_dict("records")}
         # Box, part and coverage are facts of the section: all settings have the same.
         first = next(iter(records.values()))
-        calls = {setting: _call(row) for setting, row in records.items()}
+        calls = {setting: call_of(row) for setting, row in records.items()}
         found.append(
             WorkSection(
                 slide_id=str(slide_id),
@@ -247,7 +247,8 @@ def _predicted(verdicts: pd.DataFrame, plan: ReviewPlan, headline: str) -> list[
     return found
 
 
-def _call(row: Mapping[Any, Any]) -> SectionCall:
+def call_of(row: Mapping[Any, Any]) -> SectionCall:
+    """What a row of the verdicts says."""
     return SectionCall(
         verdict=str(row["verdict"]),
         area_um2=float(row["area_um2"]),

@@ -11,16 +11,17 @@ import shapely
 from annotated_slides import feature
 from numpy.typing import NDArray
 from picture_study import FALSE_REGION, HEIGHT_PX, WIDTH_PX, probability, sections_of, write_heatmap
-from review_study import SETTING, copied_study, drawn_square, original, worklist_of
+from review_study import SETTING, drawn_square, original
 from small_study import DOWNSAMPLE, write_slide
 
 from analysis.review.corrections import geometry_of
-from analysis.review.layers import annotation_features, heatmap_piece, region_features, without_hidden
+from analysis.review.layers import annotation_features, heatmap_piece, without_hidden
 from bccdist.configuration import Setting, outputs_of
 from bccdist.errors import ConfigurationError, HeatmapError
 from bccdist.heatmaps.store import Heatmap
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import DEFAULT_KINDS
+from bccdist.slides.tissue import TISSUE_MPP
 
 SEEN: Setting = "resnet34_ds"
 FALSE_REGION_EDGES = (FALSE_REGION.x, FALSE_REGION.y, FALSE_REGION.x_end, FALSE_REGION.y_end)
@@ -90,6 +91,17 @@ def test_what_was_not_read_is_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(cells, [[200, 0, 200], [0, 200, 200]])
 
 
+@pytest.mark.parametrize("max_px", [4096, 300])
+def test_heat_lies_within_the_tissue_as_the_verdict_counts_it(heatmap: Heatmap, max_px: int) -> None:
+    """Tissue that ends in the middle of a cell of 256 px: whole cells would count beyond it."""
+    tissue = np.zeros((round(HEIGHT_PX * 0.92 / TISSUE_MPP), round(WIDTH_PX * 0.92 / TISSUE_MPP)), dtype=bool)
+    tissue[:, :23] = True
+    image = pixels(heatmap_piece(heatmap, "psi_4", WHOLE, max_px=max_px, hidden=[], tissue=tissue).png)
+    edge = 23 * TISSUE_MPP / (WIDTH_PX * 0.92) * image.shape[1]
+    assert image[:, : int(edge) - 1].max() == 230
+    assert not image[:, int(edge) + 2 :].any()
+
+
 def test_what_is_not_there_is_refused(heatmap: Heatmap) -> None:
     with pytest.raises(ConfigurationError, match="lies outside of the slide"):
         heatmap_piece(heatmap, "psi_4", Box(9000, 0, 10, 10), max_px=10, hidden=[])
@@ -105,29 +117,6 @@ def test_annotations_are_outlined_where_they_were_drawn() -> None:
         "Stroma": (120.0, 600.0, 700.0, 840.0),
         "Normal": (1400.0, 1000.0, 1800.0, 1280.0),
     }
-
-
-def test_regions_are_those_of_the_verdict(tmp_path: Path) -> None:
-    worklist = worklist_of(copied_study(tmp_path))
-    found = region_features(worklist, SETTING, "test-1", None)
-    by_section = {each["properties"]["section_id"]: each for each in found}
-    assert set(by_section) == {"test-1-left", "test-1-right"}
-    right = by_section["test-1-right"]
-    assert geometry_of(right).bounds == tuple(DOWNSAMPLE * edge for edge in FALSE_REGION_EDGES)
-    assert right["properties"]["area_um2"] == pytest.approx(FALSE_REGION.area * 0.92**2, abs=0.1)
-    assert right["properties"]["max_probability"] == pytest.approx(180 / 255, abs=1e-4)
-    assert right["properties"]["margin_um"] > 0
-
-
-def test_regions_follow_the_threshold(tmp_path: Path) -> None:
-    worklist = worklist_of(copied_study(tmp_path))
-
-    def sections_at(t_p: float) -> set[str]:
-        return {each["properties"]["section_id"] for each in region_features(worklist, SETTING, "test-1", t_p)}
-
-    assert sections_at(0.7) == {"test-1-left", "test-1-right"}
-    assert sections_at(0.8) == {"test-1-left"}
-    assert sections_at(1.0) == set()
 
 
 def test_features_that_touch_a_hidden_box_are_left_out() -> None:
