@@ -66,7 +66,7 @@ class Asked:
         outputs = outputs_of(cast("Setting", choice.setting))
         if psi not in outputs:
             refuse(404, f"no output {psi!r} of {choice.setting}; it has {', '.join(outputs)}")
-        return cast("Psi", psi)
+        return psi
 
     def number(self, name: str, default: float) -> float:
         """A number of the address; `default` where it is not there."""

@@ -7,7 +7,7 @@ the page says that it is not.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -55,7 +55,7 @@ def predicted(
     """
     choice = replace(worklist.choices[setting], t_p=t_p)
     verdicts = section_verdicts(_rows(worklist, choice, slide_id, psi), choice)
-    if verdicts.empty and psi != choice.psi and not _rows(worklist, choice, slide_id, choice.psi).frame.empty:
+    if verdicts.empty and not _rows(worklist, choice, slide_id, cast("Psi", choice.psi)).frame.empty:
         raise LedgerError(
             f"{slide_id}: the ledger has no row of {setting}'s output {psi}; it was not inferred with it"
         )
