@@ -1,17 +1,23 @@
 """Networks through MNN on the CPU in float32: 3x3 convolutions by Winograd, which take fewer multiplications.
 
-Each of its sessions keeps the convolutions that it chose for the first size that it saw. For the paper's patches it
-would choose tiles of 6 x 6 px, whose rounding reaches 4e-3 of a probability; for a corner of 64 px it chooses smaller
-ones, with the rounding of other engines. The choice also depends on a session's number of threads. So every session
-has one thread and sees a corner first: then neither size, number of patches nor number of threads changes a bit.
+Sessions of one interpreter take turns, so each has an interpreter for itself, and all read the same file. A session
+keeps the convolutions that it chose for the first size that it saw. For the paper's patches it would choose tiles of
+6 x 6 px, whose rounding reaches 4e-3 of a probability; for a corner of 64 px it chooses smaller ones, with the
+rounding of other engines. The choice also depends on a session's number of threads. So every session has one thread
+and sees a corner first: then neither size, number of patches nor number of threads changes a bit.
 """
 
+import ctypes
+import importlib
+import os
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +34,9 @@ from bccdist.networks.inference import corner, is_patch
 
 Arrays = list[NDArray[np.float32]]
 _OPSET = 17
+_HIGH = 1
+"""MNN's number for float32 as it says; by its name it prints a line for each session."""
+_IMPORTING = Lock()
 _INSTEAD = "set engine to auto or folded"
 _CONVERT = "import sys, _tools; sys.exit(not _tools.mnnconvert(sys.argv))"
 """The converter itself: the module around it, MNN.tools.mnnconvert, installs a package and reports to its makers."""
@@ -41,7 +50,7 @@ class MnnRunner:
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="mnn")
         self._lock = Lock()
-        self._interpreter: Any = None
+        self._model: _Model | None = None
         self._num_sessions = 0
         self._idle: SimpleQueue[_Session] = SimpleQueue()
 
@@ -69,22 +78,38 @@ class MnnRunner:
         with self._lock:
             part = corner(inputs)
             # The model waits for the first patches, whose shapes say which piece of the network it is.
-            if self._interpreter is None:
-                self._interpreter = _converted(self._module, part)
+            if self._model is None:
+                self._model = _converted(self._module, part)
             for _ in range(self._num_sessions, min(self._num_threads, len(inputs[0]))):
                 first = [np.ascontiguousarray(each.numpy(), dtype=np.float32) for each in part]
-                self._idle.put(_Session(self._interpreter, first, self._lock))
+                self._idle.put(_Session(self._model, first))
                 self._num_sessions += 1
+
+
+class _Model:
+    """What MNN reads, in open files whose names are gone: they end with the process, however it ends.
+
+    Attributes:
+        graph: a path by which this process finds the first of them.
+        weights: of the second.
+    """
+
+    def __init__(self, graph: Path, weights: Path) -> None:
+        files = [os.open(path, os.O_RDONLY) for path in (graph, weights)]
+        self.graph, self.weights = (f"/dev/fd/{file}" for file in files)
+        for file in files:
+            weakref.finalize(self, os.close, file)
 
 
 class _Session:
     """One thread of MNN with its own copy of the weights."""
 
-    def __init__(self, interpreter: Any, first: Arrays, lock: Any) -> None:
-        """Choose the convolutions for the first input; the lock is held by the caller."""
-        self._interpreter = interpreter
-        self._lock = lock
-        self._session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
+    def __init__(self, model: _Model, first: Arrays) -> None:
+        """Choose the convolutions for the first input."""
+        # Sessions of one interpreter wait for each other: whatever is asked of it takes its only lock.
+        self._interpreter = _mnn().Interpreter(model.graph)
+        self._interpreter.setExternalFile(model.weights)
+        self._session = self._interpreter.createSession({"backend": "CPU", "precision": _HIGH, "numThread": 1})
         self._shapes: list[tuple[int, ...]] = []
         self._resize([array.shape for array in first])
 
@@ -92,8 +117,7 @@ class _Session:
         """The outputs for one patch."""
         shapes = [array.shape for array in arrays]
         if shapes != self._shapes:
-            with self._lock:
-                self._resize(shapes)
+            self._resize(shapes)
         for index, port in _by_place(self._interpreter.getSessionInputAll(self._session)):
             port.copyFrom(_as_tensor(arrays[index]))
         if code := self._interpreter.runSession(self._session):
@@ -117,30 +141,54 @@ def _by_place(ports: dict[str, Any]) -> list[tuple[int, Any]]:
     return sorted(((int(name[1:]), port) for name, port in ports.items()), key=itemgetter(0))
 
 
+def _mnn() -> Any:
+    """The package; what it prints of the processor while it is imported goes nowhere."""
+    with _IMPORTING, nullcontext() if "MNN" in sys.modules else _without_c_output():
+        return importlib.import_module("MNN")
+
+
+@contextmanager
+def _without_c_output() -> Iterator[None]:
+    """Send what C code prints to nowhere, where the C library lets its stream be set; Python writes without it."""
+    libc = ctypes.CDLL(None)
+    try:
+        stream = ctypes.c_void_p.in_dll(libc, "stdout")
+    except ValueError:
+        yield
+        return
+    libc.fopen.restype = ctypes.c_void_p
+    before, stream.value = stream.value, libc.fopen(os.devnull.encode(), b"we")
+    try:
+        yield
+    finally:
+        # What was opened stays so: another thread may be at writing there.
+        stream.value = before
+
+
 def _as_tensor(array: NDArray[np.float32]) -> Any:
-    import MNN
+    mnn = _mnn()
+    return mnn.Tensor(array.shape, mnn.Halide_Type_Float, array, mnn.Tensor_DimensionType_Caffe)
 
-    return MNN.Tensor(array.shape, MNN.Halide_Type_Float, array, MNN.Tensor_DimensionType_Caffe)
 
-
-def _converted(module: nn.Module, sample: Sequence[Tensor]) -> Any:
-    """The module as MNN's interpreter of single patches, of any size."""
-    import MNN
-
+def _converted(module: nn.Module, sample: Sequence[Tensor]) -> _Model:
+    """The module as MNN's model of single patches, of any size."""
     with tempfile.TemporaryDirectory(prefix="bccdist-mnn-") as folder:
         exported, converted = Path(folder) / "model.onnx", Path(folder) / "model.mnn"
+        weights = Path(f"{converted}.weight")
         _export(module, sample, exported)
         words = ["-f", "ONNX", "--modelFile", str(exported), "--MNNModel", str(converted), "--bizCode", "bccdist"]
+        # Otherwise each interpreter keeps the weights beside those that its session makes of them.
+        words.append("--saveExternalData")
         # A process of its own: it writes to the terminal, and what it cannot read may end it.
         done = subprocess.run(
             [sys.executable, "-c", _CONVERT, *words], check=False, capture_output=True, text=True, errors="replace"
         )
-        if done.returncode or not converted.is_file():
+        if done.returncode or not (converted.is_file() and weights.is_file()):
             last = " / ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
             raise ConfigurationError(
                 f"MNN's converter ended with {done.returncode} and gave no model of this network: {last}; {_INSTEAD}"
             )
-        return MNN.Interpreter(str(converted))
+        return _Model(converted, weights)
 
 
 def _export(module: nn.Module, sample: Sequence[Tensor], path: Path) -> None:

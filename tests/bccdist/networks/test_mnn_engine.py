@@ -1,9 +1,12 @@
 """MNN's sessions: the same bits by any number of threads, small rounding at any size, faults in words."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +72,68 @@ def test_several_threads_may_call_one_runner(threads: Callable[[int], None]) -> 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda edge_px: runner(_patches(2, edge_px)), sizes))
     assert all(_are_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+class _Watched:
+    """An interpreter of MNN, and whether it is computing."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self.is_computing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._interpreter, name)
+
+    def runSession(self, session: Any) -> int:  # noqa: N802 (MNN's name)
+        self.is_computing = True
+        code = int(self._interpreter.runSession(session))
+        self.is_computing = False
+        return code
+
+
+def test_no_session_waits_for_another(threads: Callable[[int], None]) -> None:
+    """Sessions of one interpreter would: no small patch would be computed before the large one is."""
+    threads(2)
+    runner = MnnRunner(_module(width=16))
+    runner(_patches(2, 64))
+    slow, quick = runner._idle.get(), runner._idle.get()
+    watched = slow._interpreter = _Watched(slow._interpreter)
+    large, small = (_patches(1, edge_px).float().numpy() for edge_px in (1024, 64))
+    num_meanwhile = 0
+    with ThreadPoolExecutor(1) as pool:
+        computing = pool.submit(slow, [large])
+        while not computing.done():
+            was_computing = watched.is_computing
+            quick([small])
+            num_meanwhile += was_computing and watched.is_computing
+    assert num_meanwhile >= 5
+
+
+def test_nothing_is_printed_and_no_file_stays_open_or_behind(tmp_path: Path) -> None:
+    """In a process of its own, because C writes what it holds at its end."""
+    code = """
+import gc, os, tempfile, torch
+from pathlib import Path
+from torch import nn
+from bccdist.networks.mnn_engine import MnnRunner
+def files():
+    return [each for each in Path("/dev/fd").iterdir() if "bccdist-mnn" in os.path.realpath(each)]
+torch.set_num_threads(2)
+runner = MnnRunner(nn.Conv2d(8, 2, 3, padding=1))
+runner(torch.rand(2, 8, 64, 64))
+held = len(files())
+del runner
+gc.collect()
+print(held, len(files()), list(Path(tempfile.gettempdir()).iterdir()))
+"""
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "2 0 []\n", "")
 
 
 def test_rounding_stays_small_on_patches_of_the_papers_size() -> None:
