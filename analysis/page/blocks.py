@@ -1,6 +1,7 @@
 """What a page of the analysis consists of, and how it becomes HTML."""
 
 import base64
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ class TableBlock:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     folded: bool = False
+    name: str = ""
+    """The table in STUDY/tables whose rows these are, all or some: who checks the page finds its numbers by it."""
     kind: Literal["table"] = "table"
 
     @property
@@ -75,6 +78,8 @@ class Number:
     name: str
     value: str
     range: str
+    source: str = ""
+    """Where value and range stand in STUDY/tables, from `taken_from`; empty where they do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,11 @@ class Section:
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
+def taken_from(table: str, *columns: str, **row: object) -> str:
+    """Where numbers of the page come from: columns of one row of a table, as who checks the page reads it."""
+    return json.dumps({"table": table, "row": row, "columns": columns})
+
+
 def frame_block(title: str, frame: pd.DataFrame) -> TableBlock:
     """A frame of texts."""
     rows = frame.fillna("").astype(str).to_numpy().tolist()
@@ -102,7 +112,9 @@ def frame_block(title: str, frame: pd.DataFrame) -> TableBlock:
 
 def table_block(table: Table, *, folded: bool = False) -> TableBlock:
     """A table as it is printed."""
-    return replace(frame_block(table.title, table.printed), notes=table.notes, folded=folded)
+    return replace(
+        frame_block(table.title, table.printed), notes=table.notes, folded=folded, name=table.schema or table.name
+    )
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.page.blocks import Number, Section
+from analysis.page.blocks import Number, Section, taken_from
 from analysis.page.content import PageContent
 from analysis.study_evidence.provenance import failures
 from analysis.study_evidence.resampling import FIGURES
@@ -59,15 +59,23 @@ def _count_numbers(counts: Mapping[Hashable, Any] | None) -> Iterator[Number]:
         )
         if counts[name]
     ]
-    yield Number(name="slides of Test", value=f"{counts['num_slides']:,}", range=", ".join(without))
+    where = {"part": counts["part"], "setting": counts["setting"]}
+    yield Number(
+        name="slides of Test",
+        value=f"{counts['num_slides']:,}",
+        range=", ".join(without),
+        source=taken_from("verdict_counts", "num_slides", **where),
+    )
     yield Number(
         name="sections",
         value=f"{counts['num_sections']:,}",
         range=f"{counts['num_unread']:,} not read whole" if counts["num_unread"] else "all read whole",
+        source=taken_from("verdict_counts", "num_sections", **where),
     )
     for name, verdict in (("num_tumor", "called Tumor"), ("num_normal", "called Normal"), ("num_review", "review")):
         share = f"{counts[name] / counts['num_sections']:.0%} of the sections" if counts["num_sections"] else ""
-        yield Number(name=verdict, value=f"{counts[name]:,}", range=share)
+        source = taken_from("verdict_counts", name, **where)
+        yield Number(name=verdict, value=f"{counts[name]:,}", range=share, source=source)
 
 
 def _reached_lines(study: PageContent) -> Iterator[str]:
@@ -172,7 +180,9 @@ def _numbers(intervals: pd.DataFrame, choice: Choice) -> Iterator[Number]:
     for name, title in zip(FIGURES, titles, strict=True):
         if name in mine:
             value, _, rest = interval_text(interval_from(mine[name])).partition(" ")
-            yield Number(name=title, value=value, range=rest.strip("()"))
+            where = {"part": Part.TEST.value, "setting": choice.setting, "is_final": True, "figure": name}
+            source = taken_from("intervals", "value", "low", "high", **where)
+            yield Number(name=title, value=value, range=rest.strip("()"), source=source)
 
 
 def _resolution_lines(study: PageContent) -> Iterator[str]:
