@@ -1,6 +1,6 @@
 """The verdicts on every section by all chosen models, and what they count up to (paper, sections 2.4 and 3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from analysis.study_evidence.confusion import Confusion, count_verdicts
 from analysis.study_evidence.table import phantom_marks
+from bccdist.configuration import SETTINGS, outputs_of
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
 from bccdist.sections.choices import Choice
@@ -106,6 +107,41 @@ def fast_notes(verdicts: pd.DataFrame) -> tuple[str, ...]:
     sections = verdicts[verdicts["is_final"]] if "is_final" in verdicts else verdicts
     num = int(sections["reached_by"].isin([ReachedBy.CERTIFIED.value, ReachedBy.FAST.value]).sum())
     return (f"Of {num} of {len(sections)} rows {FAST_NUMBERS}",) if num else ()
+
+
+def missing_outputs_notes(verdicts: pd.DataFrame) -> Iterator[str]:
+    """Which outputs of a network have no rows, and why: a table of outputs must not look as if it were whole.
+
+    Args:
+        verdicts: of every output that has rows.
+    """
+    for name, mine in verdicts.groupby("setting", sort=False):
+        known = [outputs_of(setting) for setting in SETTINGS if setting == name]
+        if missing := [psi for outputs in known for psi in outputs if psi not in set(mine["psi"])]:
+            yield f"Without {', '.join(missing)} of {name}: {_why_missing(mine)}."
+    fast = verdicts[~verdicts["is_final"] & verdicts["reached_by"].eq(ReachedBy.FAST.value)]
+    for name, mine in fast.groupby(["setting", "psi"], sort=False):
+        output = " ".join(map(str, name))
+        yield f"{len(mine)} verdicts of {output} come from a fast way: not the exact ones of this output."
+
+
+_CERTIFIED = (ReachedBy.CERTIFIED, ReachedBy.RECOMPUTED, ReachedBy.CHECKED, ReachedBy.OUTSIDE)
+"""How verdicts are reached by certified inference alone."""
+
+
+def _why_missing(verdicts: pd.DataFrame) -> str:
+    final = verdicts[verdicts["is_final"]]
+    if final["reached_by"].isin([each.value for each in _CERTIFIED]).any():
+        return (
+            "certified inference ended at psi_0 where it could, and computed the final output alone elsewhere; exact "
+            "inference (`--inference exact`, in a study folder of its own) computes every output"
+        )
+    if final["psi"].eq("psi_0").any():
+        return (
+            "the inference ended at psi_0 (`--exit psi_0`); without --exit, in a study folder of its own, it computes "
+            "every output"
+        )
+    return "the ledger has no rows of them; the inference stage makes them where it ends at no earlier output"
 
 
 def unlabelled_notes(summaries: pd.DataFrame) -> tuple[str, ...]:

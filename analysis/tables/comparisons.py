@@ -27,7 +27,7 @@ from analysis.study_evidence.resampling import (
     judged_by_both,
 )
 from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
-from analysis.study_evidence.verdict_table import needs_labels, no_rows
+from analysis.study_evidence.verdict_table import missing_outputs_notes, needs_labels, no_rows
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
@@ -63,7 +63,12 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
         if not sections["label"].notna().any():
             raise needs_labels(sections, [Part.TEST])
         raise NothingToShowError(
-            "there is nothing to compare on Test: one output of one setting has labelled sections there"
+            " ".join(
+                [
+                    "there is nothing to compare on Test: one output of one setting has labelled sections there.",
+                    *missing_outputs_notes(sections),
+                ]
+            ).removesuffix(".")
         )
     frame = pd.DataFrame(compared)
     return Table(
@@ -76,6 +81,7 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
             f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference contains 0.",
             "McNemar's p takes sections as independent. Nothing is corrected for the number of pairs.",
             *_exact_notes(frame),
+            *missing_outputs_notes(pd.concat(list(verdicts.values()))),
             *few_slides_notes({"Test": int(frame["num_slides"].min())}),
         ),
     )

@@ -13,7 +13,13 @@ import pyarrow as pa
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table, cut, rounded
-from analysis.study_evidence.verdict_table import needs_labels, no_rows, summarise, unlabelled_notes
+from analysis.study_evidence.verdict_table import (
+    missing_outputs_notes,
+    needs_labels,
+    no_rows,
+    summarise,
+    unlabelled_notes,
+)
 from bccdist.configuration import Setting
 from bccdist.errors import LedgerError
 from bccdist.parts import Part
@@ -78,9 +84,10 @@ def _block_row(block: pd.DataFrame, final: pd.Series, choice: Choice) -> dict[st
 
 
 def _notes(verdicts: pd.DataFrame, frame: pd.DataFrame) -> tuple[str, ...]:
+    missing = missing_outputs_notes(verdicts)
     if frame["num_sections"].any():
-        return unlabelled_notes(frame)
-    return (f"Without its columns of right and wrong: {needs_labels(verdicts, [Part.TEST])}.",)
+        return (*missing, *unlabelled_notes(frame))
+    return (*missing, f"Without its columns of right and wrong: {needs_labels(verdicts, [Part.TEST])}.")
 
 
 def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:

@@ -254,13 +254,13 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "setting": frame["setting"],
             "misses promised": _percent(frame["miss_rate"]),
-            "came": _counted(frame["miss_rate_test"], frame["num_slides_missed"]),
-            "sections": frame["num_missed"].astype(str),
+            "slides missed": _counted(frame["miss_rate_test"], frame["num_slides_missed"]),
+            "sections missed": frame["num_missed"].astype(str),
             "false alarms promised": _percent(frame["false_alarm_rate"]),
-            "came ": _counted(frame["false_alarm_rate_test"], frame["num_slides_false_alarms"]),
-            "sections ": frame["num_false_alarms"].astype(str),
+            "slides falsely called": _counted(frame["false_alarm_rate_test"], frame["num_slides_false_alarms"]),
+            "sections falsely called": frame["num_false_alarms"].astype(str),
             "review predicted": _percent(frame["review_share_predicted"]),
-            "came  ": _counted(frame["review_share_test"], frame["num_review"]),
+            "review on Test": _counted(frame["review_share_test"], frame["num_review"]),
             "auto-normal": frame["num_auto_normal"].astype(str),
             "auto-tumor": frame["num_auto_tumor"].astype(str),
         }
