@@ -3,7 +3,8 @@
 Corrections are kept in STUDY/labels.csv and come before the manifest's labels, in every table, picture and page, at
 once and without any heatmap (bccdist/sections/labels.py). A further file is merged over those that are there: a
 section that it does not name keeps its label, with who set it and when, and an empty label takes none away unless that
-is asked for.
+is asked for. Several files at once are several readers': where they differ, a section has no label, and the column
+`conflict` keeps who said what.
 """
 
 import shlex
@@ -17,11 +18,12 @@ from typing import Annotated
 import tyro
 
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.relabel_match import match_sections
+from analysis.study_evidence.relabel_match import Matched, match_sections
+from analysis.study_evidence.relabel_readers import joined
 from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.paths import StudyPaths
-from bccdist.sections.labels import SectionKey, key_of
+from bccdist.sections.labels import CONFLICT, SectionKey, key_of
 from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
 from bccdist.slides.table_file import likely_meant
@@ -50,6 +52,12 @@ class Relabelled:
     misspelt: Mapping[str, str] = field(default_factory=dict)
     """Columns that are not known and so were not used, with the ones that they may be meant for."""
 
+    conflicts: tuple[str, ...] = ()
+    """Sections on which the files' readers differ."""
+    num_unsure: int = 0
+    """Sections of which all readers who answered are unsure."""
+    num_overruled: int = 0
+    """Changed labels that another reader had set before."""
     has_changed: bool = True
     """Whether anything is other than it was, be it who set a label."""
 
@@ -62,51 +70,90 @@ class Relabelled:
         )
 
 
-def relabel(study_root: Path, sections_csv_path: Path, *, remove_labels: bool = False) -> Relabelled:
-    """Merge the labels of a sections.csv over the study's.
+def relabel(study_root: Path, *sections_csv_paths: Path, remove_labels: bool = False) -> Relabelled:
+    """Merge the labels of a sections.csv over the study's, or those of several readers.
 
     Args:
         study_root: the study's folder.
-        sections_csv_path: the file.
-        remove_labels: whether an empty label takes away the one that is there.
+        sections_csv_paths: the file, or one of each reader.
+        remove_labels: whether an empty label, or readers who differ, take away the label that is there.
 
     Raises:
         LedgerError: there is no ledger, or a row fits no section of the study.
-        ManifestError: the file has faults.
-        ConfigurationError: labels would be removed, and that is not asked for.
+        ManifestError: a file has faults.
+        ConfigurationError: labels would be removed, and that is not asked for; or of several files one does not say
+            whose answers it has.
             Nothing is changed in any of these cases.
     """
     study = Evidence(study_root)
-    given = read_sections(sections_csv_path)
+    given = {path: read_sections(path) for path in sections_csv_paths}
     before = _sections_of(study)
-    slide_ids = [slide.slide_id for slide in study.manifest.slides] if study.paths.study.exists() else []
-    found = match_sections(given, before, slide_ids)
-    _refuse(study, sections_csv_path, found.faults, given)
-    if len(found.unknown_slides) == len(given):
-        raise LedgerError(
-            f"{sections_csv_path}: none of its {len(given)} sections is on a slide of {study_root} (the first is "
-            f"{given[0].slide_id}/{given[0].section_id}); give the sections.csv of this study's slides"
-        )
+    found = {path: _matched(study, path, rows, before) for path, rows in given.items()}
+    one, *others = (each.pairs for each in found.values())
+    pairs = joined({path: each.pairs for path, each in found.items()}, _own_sections(study)) if others else one
     new = {
         key_of(section): _relabelled(section, row)
-        for row, section in found.pairs
-        if row.label is not None or section.label is not None
+        for row, section in pairs
+        if row.label is not None or section.label is not None or row.labelled_by
     }
     if not remove_labels:
-        _refuse_removals(sections_csv_path, before, new)
-    changed = {key: section for key, section in new.items() if section != before.get(key)}
+        _refuse_removals(sections_csv_paths, before, new)
+    corrected = {key_of(section): section for section in study.corrections}
+    changed = {
+        key: each for key, each in new.items() if _said(each) not in map(_said, (before.get(key), corrected.get(key)))
+    }
     if changed:
-        merged = {**{key_of(section): section for section in study.corrections}, **changed}
-        write_text(study.paths.labels, sections_csv(list(merged.values())))
+        write_text(study.paths.labels, sections_csv(list({**corrected, **changed}.values())))
     inferred = {slide_id for slide_id, _ in study.sections_in_ledger}
+    unknown = [slide_id for each in found.values() for slide_id in each.unknown_slides]
     return replace(
         _counts(before, {**before, **new}),
         has_changed=bool(changed),
-        num_not_inferred=sum(row.slide_id not in inferred for row, _ in found.pairs),
-        num_unknown=len(found.unknown_slides),
-        unknown_slides=tuple(dict.fromkeys(found.unknown_slides)),
-        misspelt=_misspelt(given),
+        num_not_inferred=sum(section.slide_id not in inferred for _, section in pairs),
+        num_unknown=len(unknown),
+        unknown_slides=tuple(dict.fromkeys(unknown)),
+        misspelt=_misspelt([row for rows in given.values() for row in rows]),
+        conflicts=tuple("/".join(key) for key, each in new.items() if each.extra.get(CONFLICT)),
+        num_unsure=sum(each.label is None and not each.extra.get(CONFLICT) for each in new.values()),
+        num_overruled=sum(_overrules(new[key], was) for key, was in corrected.items() if key in new),
     )
+
+
+def _said(section: SectionRecord | None) -> SectionRecord | None:
+    """What a row says: an empty column says as much as one that is not there."""
+    return section and replace(section, extra={name: text for name, text in section.extra.items() if text})
+
+
+def _own_sections(study: Evidence) -> dict[SectionKey, SectionRecord]:
+    """The manifest's sections, without what was corrected since."""
+    manifest = study.known_manifest
+    return {key_of(section): section for section in manifest.sections} if manifest else {}
+
+
+def _overrules(section: SectionRecord, before: SectionRecord) -> bool:
+    """Whether one reader's label takes the place of another's."""
+    labels = {section.label, before.label}
+    is_another = before.labelled_by not in ("", section.labelled_by)
+    return len(labels) == 2 and None not in labels and is_another
+
+
+def _matched(
+    study: Evidence, path: Path, given: list[SectionRecord], before: Mapping[SectionKey, SectionRecord]
+) -> Matched:
+    """The study's sections that the rows of a file speak of.
+
+    Raises:
+        LedgerError: a row fits none, or all are of other slides.
+    """
+    slide_ids = [slide.slide_id for slide in study.manifest.slides] if study.paths.study.exists() else []
+    found = match_sections(given, before, slide_ids)
+    _refuse(study, path, found.faults, given)
+    if len(found.unknown_slides) == len(given):
+        raise LedgerError(
+            f"{path}: none of its {len(given)} sections is on a slide of {study.root} (the first is "
+            f"{given[0].slide_id}/{given[0].section_id}); give the sections.csv of this study's slides"
+        )
+    return found
 
 
 def _misspelt(given: Sequence[SectionRecord]) -> dict[str, str]:
@@ -174,13 +221,14 @@ def _other_way(study: Evidence) -> str:
 
 
 def _refuse_removals(
-    path: Path, before: Mapping[SectionKey, SectionRecord], new: Mapping[SectionKey, SectionRecord]
+    paths: Sequence[Path], before: Mapping[SectionKey, SectionRecord], new: Mapping[SectionKey, SectionRecord]
 ) -> None:
     gone = [f"{'/'.join(key)} ({_label(before.get(key))})" for key in _removed(before, new)]
     if gone:
         raise ConfigurationError(
-            f"{path}: {len(gone)} label(s) would be removed: {first_of(gone, _MOST_NAMED)}; their rows have no label. "
-            "Add --remove-labels to remove them, or take those rows out of the file to keep them; nothing was changed"
+            f"{', '.join(map(str, paths))}: {len(gone)} label(s) would be removed: {first_of(gone, _MOST_NAMED)}; "
+            "their rows have no label, or readers differ on them. Add --remove-labels to remove them, or take those "
+            "rows out of the file to keep them; nothing was changed"
         )
 
 
@@ -224,7 +272,7 @@ def remove_corrections(study_root: Path) -> tuple[Relabelled, Path | None]:
 
 def relabel_study(
     study: Annotated[Path, tyro.conf.arg(metavar="STUDY")],
-    sections: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SECTIONS_CSV")] = None,
+    sections: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[SECTIONS_CSV ...]")] = (),
     *,
     remove_labels: bool = False,
     remove: bool = False,
@@ -233,25 +281,36 @@ def relabel_study(
 
     Args:
         study: The study's folder.
-        sections: A sections.csv, such as the review exports; sections that it does not name keep their labels.
-        remove_labels: An empty label in it takes away the one that is there; without this it is refused.
+        sections: A sections.csv, such as the review exports, or one of each reader; sections that they do not name
+            keep their labels, and those on which readers differ have none.
+        remove_labels: An empty label, or readers who differ, take away the one that is there; else that is refused.
         remove: Go back to the manifest's labels; the corrections are set aside in the study's folder.
 
     Raises:
         ConfigurationError: neither or both is asked for, or labels would be removed unasked.
         LedgerError: there is no ledger, or a row fits no section of the study.
-        ManifestError: the file has faults. The labels stay as they are then.
+        ManifestError: a file has faults. The labels stay as they are then.
     """
-    if (sections is None) != remove:
+    if bool(sections) == remove:
         raise ConfigurationError("give either a sections.csv or --remove")
     labels = StudyPaths(study).labels
-    if sections is None:
+    if remove:
         found, aside = remove_corrections(study)
         if aside is None:
             return f"{labels}: there are no corrections; the labels are the manifest's"
         return f"{found.text}: they are the manifest's again, and the corrections are in {aside}\n{_next(study)}"
-    found = relabel(study, sections, remove_labels=remove_labels)
+    found = relabel(study, *sections, remove_labels=remove_labels)
     lines = [f"{found.text} ({labels})"]
+    if found.conflicts:
+        named = first_of(found.conflicts, _MOST_NAMED)
+        lines.append(f"note: readers differ on {len(found.conflicts)} section(s), which have no label: {named}")
+    if found.num_unsure:
+        lines.append(f"note: of {found.num_unsure} section(s) their readers are unsure; they have no label")
+    if found.num_overruled:
+        lines.append(
+            f"note: {found.num_overruled} label(s) of another reader were replaced; give the readers' files at once "
+            "to keep what they differ on"
+        )
     if found.num_not_inferred:
         lines.append(f"note: {found.num_not_inferred} of the file's sections are of slides that were not inferred")
     if found.num_unknown:

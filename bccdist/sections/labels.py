@@ -19,6 +19,8 @@ from bccdist.slides.manifest import BOX_COLUMNS, Manifest, SectionRecord, read_s
 
 SectionKey = tuple[str, str]
 """(slide_id, section_id)."""
+CONFLICT = "conflict"
+"""Column of sections.csv and labels.csv: who said what, where readers differ, so that the section has no label."""
 _MOST_MOVED = 5
 _LABEL_COLUMNS: Mapping[str, Callable[[SectionRecord], str | None]] = {
     "label": lambda section: None if section.label is None else section.label.value,
@@ -177,10 +179,13 @@ def with_label_of(section: SectionRecord, later: SectionRecord | None) -> Sectio
     """A section where it is, with what a later row, if there is one, says of its label."""
     if later is None:
         return section
+    said_before = {name: text for name, text in section.extra.items() if name != CONFLICT}
+    said_later = {CONFLICT: later.extra[CONFLICT]} if CONFLICT in later.extra else {}
     return replace(
         section,
         label=later.label,
         labelled_by=later.labelled_by,
         labelled_at=later.labelled_at,
         prefilled=later.prefilled,
+        extra={**said_before, **said_later},
     )

@@ -94,7 +94,7 @@ def test_later_labels_add_figures_to_the_same_page(cohort: StudyPaths, tmp_path:
     verdicts = Evidence(cohort.root).verdicts(Part.TEST)
     lines = [f"{row.slide_id},{row.section_id},Tumor" for row in verdicts.head(3).itertuples()]
     (tmp_path / "later.csv").write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
-    said = relabel_study(cohort.root, tmp_path / "later.csv")
+    said = relabel_study(cohort.root, (tmp_path / "later.csv",))
     assert "launch_tables.py" in said
     assert "selection" not in said
     page = ReportPage(write_report(Evidence(cohort.root)))
@@ -108,7 +108,7 @@ def test_pictures_of_before_a_correction_are_marked_and_made_anew(cohort: StudyP
     (tmp_path / "later.csv").write_text(f"slide_id,section_id,label\n{slide_id},{section_id},Tumor\n")
     before = cohort.overlay(SETTING, slide_id).read_bytes()
     assert "of before" not in cohort.report.read_text(encoding="utf-8")
-    relabel_study(cohort.root, tmp_path / "later.csv")
+    relabel_study(cohort.root, (tmp_path / "later.csv",))
     page = ReportPage(write_report(Evidence(cohort.root)))
     redraw = "`python jobs/launch_tables.py --study STUDY` draws it anew."
     assert page.warnings["Overlays"] == [f"1 drawn with labels or verdicts of before; {redraw}"]

@@ -174,7 +174,7 @@ def test_labels_that_come_later_add_figures_everywhere_and_go_again(tmp_path: Pa
     new = tmp_path / "later.csv"
     lines = [f"{row['slide_id']},{row['section_id']},{row['label']}" for row in TEST]
     new.write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
-    said = relabel_study(paths.root, new)
+    said = relabel_study(paths.root, (new,))
     assert f"0 label(s) changed, 12 added, 0 removed, 12 kept ({paths.labels})" in said
     assert f"python analysis/make.py selection {paths.root}" in said
     assert f"python jobs/launch_tables.py --study {paths.root}" in said

@@ -127,7 +127,7 @@ def test_an_empty_label_where_there_is_none_takes_nothing_away(boxed: StudyPaths
 
 def test_what_was_done_is_one_line_and_what_is_to_be_run_another(tmp_path: Path) -> None:
     paths = write_study(tmp_path / "a study", sections(tp=2, fn=0, fp=0, tn=1, part="Test", slide_id="t"))
-    said = relabel_study(paths.root, csv(tmp_path, "t,Test-section-0000,Normal,,,", "x,y,Tumor,,,")).splitlines()
+    said = relabel_study(paths.root, (csv(tmp_path, "t,Test-section-0000,Normal,,,", "x,y,Tumor,,,"),)).splitlines()
     assert said[0] == f"1 label(s) changed, 0 added, 0 removed, 2 kept ({paths.labels})"
     assert said[1] == "note: 1 of the file's sections left out, as the study has no slide x"
     quoted = f"'{paths.root}'"
@@ -137,14 +137,14 @@ def test_what_was_done_is_one_line_and_what_is_to_be_run_another(tmp_path: Path)
 
 def test_columns_that_may_be_misspelt_are_named(boxed: StudyPaths, tmp_path: Path) -> None:
     header = "slide_id,section_id,label,labelled by,x,colour\n"
-    said = relabel_study(boxed.root, csv(tmp_path, "s,b,Normal,anna,200,red", header=header))
+    said = relabel_study(boxed.root, (csv(tmp_path, "s,b,Normal,anna,200,red", header=header),))
     assert "note: column 'labelled by' is not known and was not used; did you mean labelled_by?" in said
     assert "note: column 'x' is not known and was not used; did you mean x_level0_px?" in said
     assert "colour" not in said
 
 
 def test_the_labels_of_before_come_back_and_the_corrections_are_set_aside(paths: StudyPaths, tmp_path: Path) -> None:
-    relabel_study(paths.root, csv(tmp_path, "t,Test-section-0005,Normal,,,"))
+    relabel_study(paths.root, (csv(tmp_path, "t,Test-section-0005,Normal,,,"),))
     kept = paths.labels.read_bytes()
     said = relabel_study(paths.root, remove=True)
     assert said.startswith(f"1 label(s) changed, 0 added, 0 removed, {NUM - 1} kept: they are the manifest's again")
