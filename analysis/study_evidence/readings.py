@@ -103,6 +103,7 @@ def readings_of(study: Evidence) -> Readings:
         for reader, answer in said_in(section).items():
             found[reader][key_of(section)] = answer
     for said in journals_of(study):
-        for answer in said.latest.values():
-            found[said.reviewer][answer.slide_id, answer.section_id] = answer.answer.value
+        found[said.reviewer] |= {
+            (given.slide_id, given.section_id): given.answer.value for given in said.latest.values()
+        }
     return found

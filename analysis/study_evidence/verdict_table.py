@@ -120,9 +120,8 @@ def missing_outputs_notes(verdicts: pd.DataFrame) -> Iterator[str]:
         if missing := [psi for outputs in known for psi in outputs if psi not in set(mine["psi"])]:
             yield f"Without {', '.join(missing)} of {name}: {_why_missing(mine)}."
     fast = verdicts[~verdicts["is_final"] & verdicts["reached_by"].eq(ReachedBy.FAST.value)]
-    for name, mine in fast.groupby(["setting", "psi"], sort=False):
-        output = " ".join(map(str, name))
-        yield f"{len(mine)} verdicts of {output} come from a fast way: not the exact ones of this output."
+    for (setting, psi), mine in fast.groupby(["setting", "psi"], sort=False):
+        yield f"{len(mine)} verdicts of {setting} {psi} come from a fast way: not the exact ones of this output."
 
 
 _CERTIFIED = (ReachedBy.CERTIFIED, ReachedBy.RECOMPUTED, ReachedBy.CHECKED, ReachedBy.OUTSIDE)
