@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,19 @@ from typing import Literal
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from analysis.study_evidence.table import Table
 from bccdist import __version__
 
-_NUMBER = re.compile(r"([-+<]? ?[\d.,]+ ?%?|n/a|never|)( \(.*\))?")
-"""A cell that is a number, with what stands for one that is not known, and perhaps with a range or count behind."""
+_ONE_NUMBER = r"[-+<>]? ?(?:[\d.,]+ ?%?|inf)"
+_NUMBER = re.compile(rf"({_ONE_NUMBER}( to {_ONE_NUMBER})?|n/a|never|-|)( \(.*\))?")
+"""A number or a range in a cell, or what stands for one that is not known, perhaps with a range or count behind."""
+_WITH_RANGE = re.compile(rf"(.+?) (\({_ONE_NUMBER} to {_ONE_NUMBER}\))")
+_WIDTHS = ((88, ""), (122, "wide"), (math.inf, "wide widest"))
+"""How many letters a row has at least, however its cells are broken into lines, and the class of such a table."""
+_MOST_LETTERS_OF_WORD, _LETTERS_BETWEEN = 16, 2
+"""Longer words of a table are broken where there is no room; and what lies between two columns."""
 
 _PICTURE = "data:image/"
 
@@ -39,6 +47,22 @@ class TableBlock:
         """Which columns hold words, which stand at the left; numbers stand at the right."""
         return [any(not _NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.heading))]
 
+    @property
+    def least_letters(self) -> list[int]:
+        """How many letters each column needs: its longest piece that is not broken into lines."""
+        return [self._least_letters(place, is_text) for place, is_text in enumerate(self.is_text)]
+
+    @property
+    def width(self) -> str:
+        """The class of its letters' size: the more has to stand beside each other, the smaller they are."""
+        least = sum(self.least_letters) + _LETTERS_BETWEEN * len(self.heading)
+        return next(name for most, name in _WIDTHS if least <= most)
+
+    def _least_letters(self, place: int, is_text: bool) -> int:
+        most = _MOST_LETTERS_OF_WORD if is_text else 10**6
+        pieces = [min(len(piece), most) for row in self.rows for piece in _pieces(row[place])]
+        return max([*pieces, *map(len, self.heading[place].split())], default=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBlock:
@@ -47,6 +71,11 @@ class PictureBlock:
     uri: str
     caption: str
     kind: Literal["picture"] = "picture"
+
+    @property
+    def alt(self) -> str:
+        """What it shows, for those who do not see it."""
+        return self.caption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +87,10 @@ class Tile:
     error: Literal["fn", "fp", ""] = ""
     """A missed section or a false alarm; nothing where the tile shows no error."""
     uri: str = ""
-    link: str = ""
-    """Where the whole picture lies, seen from the page."""
+    alt: str = ""
+    """What the picture shows, for those who do not see it."""
+    links: Sequence[tuple[str, str]] = ()
+    """Texts, and where each leads, seen from the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,19 +153,37 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"{_PICTURE}{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def _pieces(cell: str) -> list[str]:
+    """What of a number is not broken into lines."""
+    found = _WITH_RANGE.fullmatch(cell)
+    return list(found.groups()) if found else cell.split()
+
+
+def with_range(cell: str) -> Markup:
+    """A cell whose range, if there is one behind the number, stays in one line; its text is the same."""
+    found = _WITH_RANGE.fullmatch(cell)
+    return Markup('{} <span class="range">{}</span>').format(*found.groups()) if found else escape(cell)
+
+
 def render(
     name: str, sections: Sequence[Section], *, warning: str, without_paths: Callable[[str], str] = lambda text: text
 ) -> str:
     """The page's text; everything that is put in goes through `without_paths` and is escaped."""
 
     def shown(value: object) -> object:
-        return without_paths(value) if isinstance(value, str) and not value.startswith(_PICTURE) else value
+        is_text = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith(_PICTURE)
+        return without_paths(value) if is_text else value
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=shown
     )
-    template = environment.from_string(files("analysis.page").joinpath("report.html.j2").read_text(encoding="utf-8"))
+    room = files("analysis.page")
+    template = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    tables = [block for section in sections for block in section.blocks if isinstance(block, TableBlock)]
     return template.render(
+        style=Markup(room.joinpath("report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        with_range=lambda cell: with_range(without_paths(cell)),
+        most_columns=max((len(table.heading) for table in tables), default=0),
         name=name,
         sections=sections,
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -66,4 +66,5 @@ def _tile(
         picture = section_picture(study.paths, record, study.headline, row, boxes_level0_px)
     except (SlideError, HeatmapError, ManifestError) as reason:
         return Tile(name=str(row["section_id"]), lines=[*lines, f"no picture: {reason}"], error=error)
-    return Tile(name=str(row["section_id"]), lines=lines, error=error, uri=data_uri(picture, "jpeg"))
+    alt = f"Section {row['section_id']}: its tissue, and the same under its heatmap"
+    return Tile(name=str(row["section_id"]), lines=lines, error=error, uri=data_uri(picture, "jpeg"), alt=alt)

@@ -82,7 +82,8 @@ def _overlay_tile(study: PageContent, slide: Mapping[Hashable, Any], path: Path,
         name=str(slide["slide_id"]),
         lines=[", ".join(counts), *before],
         uri=data_uri(as_jpeg(path, most_px=_OVERLAY_PX), "jpeg"),
-        link=path.relative_to(study.paths.shown()).as_posix(),
+        alt=f"Slide {slide['slide_id']} under its heatmap, with its sections, labels and verdicts",
+        links=[("whole picture", path.relative_to(study.paths.shown()).as_posix())],
     )
 
 

@@ -34,7 +34,7 @@ class ReportPage(HTMLParser):
         # A large number is <b>value</b>name<br><span>range</span>.
         if tag == "br" and self._class == "number":
             self._text.append("|")
-        elif tag not in ("br", "span", "code"):
+        elif tag not in ("br", "span", "code", "a", "abbr", "dfn"):
             self._text = []
         if tag == "table":
             self._heading = []

@@ -85,7 +85,8 @@ def test_the_drawn_slides_are_on_the_page_and_lead_to_the_whole_pictures(made: S
     text = made.report.read_text(encoding="utf-8")
     for name in ("one", "two"):
         link = f"overlays/{SETTING}/{name}.png"
-        assert f'<a href="{link}"><img src="data:image/jpeg;base64,' in text
+        assert f'<a href="{link}">whole picture</a>' in text
+        assert f'alt="Slide {name} under its heatmap' in text
         assert (made.report.parent / link).exists()
     assert f"overlays/{SETTING}/cut.png" not in text
 
