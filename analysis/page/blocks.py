@@ -171,8 +171,9 @@ def render(
     """The page's text; everything that is put in goes through `without_paths` and is escaped."""
 
     def shown(value: object) -> object:
-        is_text = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith(_PICTURE)
-        return without_paths(value) if is_text else value
+        if not isinstance(value, str) or isinstance(value, Markup) or value.startswith(_PICTURE):
+            return value
+        return without_paths(value)
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=shown
