@@ -126,7 +126,8 @@ def _test_section(study: PageContent) -> Section:
             *study.blocks(*names),
             *study.picture("figure5", "Figure 5. Wrongly classified sections of Test."),
             *study.picture(
-                "roc", "ROC and precision-recall of section verdicts over all t_p; marks: the chosen ones."
+                "roc",
+                "ROC and precision-recall of section verdicts over all t_p; marks: the chosen ones; shaded: 95 % bands.",
             ),
             *study.blocks("roc"),
             *study.picture("figure6"),
@@ -161,7 +162,10 @@ def _trust_section(study: PageContent) -> Section:
         lines=study.left_out("reliability", "triage"),
         warnings=warnings,
         blocks=[
-            *study.picture("reliability", "Share of Tumor among sections of a probability; dotted: calibrated."),
+            *study.picture(
+                "reliability",
+                "Share of Tumor among sections of a probability, with 95 % intervals; dotted: calibrated.",
+            ),
             *study.blocks("reliability", "triage"),
         ],
     )

@@ -102,7 +102,7 @@ def figures_of(confusion: Confusion, beta: float) -> dict[str, NDArray[np.float6
 def interval_of(
     value: float, samples: NDArray[np.float64], *, num_trials: int, is_difference: bool = False
 ) -> Interval:
-    """Take the middle `LEVEL` of the samples; where they are all alike, the exact bounds.
+    """Take the middle `LEVEL` of the samples; where that is one outcome, the exact bounds.
 
     Where every section is right, or every slide alike, resampling finds no other outcome, and an interval of no width
     would claim a certainty that is not there. Then the bounds are Clopper and Pearson's for a share of `value`, or for
@@ -117,21 +117,61 @@ def interval_of(
     Returns:
         The interval; its ends are NaN where no sample has a value.
     """
-    known = samples[~np.isnan(samples)]
-    if not known.size:
+    if np.isnan(samples).all():
         return Interval(value=value, low=float("nan"), high=float("nan"))
-    if are_alike(known):
+    low, high = _ends(samples)
+    if high - low < _ROUNDING:
         low, high = exact_bounds(abs(value), num_trials)
         if is_difference and value <= 0:
             low, high = -high, (-low if value else high)
-        return Interval(value=value, low=low, high=high)
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
+    return Interval(value=value, low=low, high=high)
+
+
+def band_of(
+    values: NDArray[np.float64], samples: NDArray[np.float64], *, num_trials: int, rises: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interval at each place of a curve of shares, as the lower and the upper edge of a band around it.
+
+    Exact bounds are wider than what resampling finds a place further on, where a single section is wrong. So that the
+    band makes no step inwards there, they hold on to where the curve is lower (the lower one) or higher (the upper).
+
+    Args:
+        values: shares [n].
+        samples: the same over resampled slides, [num_resamples, n].
+        num_trials: as in `interval_of`.
+        rises: whether the curve rises with its places, or falls.
+
+    Returns:
+        Two arrays [n].
+    """
+    found = [interval_of(float(value), samples[:, at], num_trials=num_trials) for at, value in enumerate(values)]
+    is_exact = np.array([not np.isnan(each).all() and are_alike(each) for each in samples.T])
+    low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
+    lower, upper = np.where(is_exact, low, np.inf), np.where(is_exact, high, -np.inf)
+    if rises:
+        lower, upper = np.minimum.accumulate(lower[::-1])[::-1], np.maximum.accumulate(upper)
+    else:
+        lower, upper = np.minimum.accumulate(lower), np.maximum.accumulate(upper[::-1])[::-1]
+    return np.minimum(low, lower), np.maximum(high, upper)
 
 
 def are_alike(samples: NDArray[np.float64]) -> bool:
-    """Whether resampling found one outcome alone, but for rounding."""
-    return bool(np.ptp(samples[~np.isnan(samples)]) < _ROUNDING)
+    """Whether the middle `LEVEL` of what resampling found is one outcome, but for rounding."""
+    low, high = _ends(samples)
+    return high - low < _ROUNDING
+
+
+def middle_of(samples: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the middle `LEVEL` of samples ends, by values that occur, since between infinite ones there is nothing."""
+    known = samples[~np.isnan(samples)]
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _ends(samples: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the middle `LEVEL` of the samples that have a value ends."""
+    low, high = np.quantile(samples[~np.isnan(samples)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def exact_bounds(share: float, num_trials: int) -> tuple[float, float]:

@@ -368,22 +368,44 @@ SCHEMAS = {
             num_normal="sections labelled Normal",
         ),
         file_schema(
+            "roc_bands",
+            "one place of a setting's ROC or precision-recall curve on Test, with its band",
+            ("setting", "phantom", "phantom_weights"),
+            curve="roc or precision_recall",
+            x="roc: 1 - specificity; precision_recall: sensitivity",
+            y="roc: the highest sensitivity there, straight between thresholds; precision_recall: precision of the "
+            "highest threshold that finds so many",
+            low="lower end of its 95 % interval over resampled slides, at this place alone",
+            high="upper end",
+        ),
+        file_schema(
             "reliability_bins",
             "the Test sections of a setting with a probability in one tenth",
             ("setting", "phantom", "phantom_weights"),
             probability_low="where the tenth begins",
             probability_high="where it ends",
             mean_probability="mean of the highest t_p at which its sections are Tumor",
-            tumor_share="share of its sections that are labelled Tumor",
+            **_with_ends({"tumor_share": "share of its sections that are labelled Tumor"}),
             num_sections="its sections",
+            num_slides="their slides",
         ),
         file_schema(
             "reliability",
             "a setting's calibration on Test",
-            ("setting", "num_sections", "phantom", "phantom_weights"),
+            ("setting", "num_sections", "num_slides", "phantom", "phantom_weights"),
             calibration_error="mean distance of mean_probability and tumor_share over the tenths, by sections",
             brier_score="mean squared distance of probability and label",
             brier_score_of_share="the same for always saying the share of Tumor",
+            **_with_ends(
+                {
+                    "intercept": "what has to be added to the logit of each probability, its slope held at 1, so that "
+                    "as many Tumor sections are expected as there are: calibration in the large, best 0",
+                    "slope": "factor of the logit that is most likely, with an intercept of its own, best 1; null "
+                    "where slope_outcome is not fitted",
+                }
+            ),
+            slope_outcome="fitted; separated: the probability tells all Tumor from all Normal sections, so no finite "
+            "slope fits best; or one value: all probabilities are the same",
         ),
         file_schema(
             "error_groups",

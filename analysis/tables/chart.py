@@ -17,6 +17,8 @@ STYLES = {
     "resnet34_linear": ("#cc79a7", "D"),
 }
 """A setting's colour, also told apart by the colour-blind (Okabe and Ito), and a shape for those who print grey."""
+BAND_ALPHA = 0.15
+"""How dense the colour of a band around a curve is: two that overlap are both seen."""
 FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR = "#0072b2", "#e69f00"
 
 

@@ -24,6 +24,7 @@ from analysis.study_evidence.resampling import (
     few_slides_notes,
     figures_of,
     intervals,
+    middle_of,
     resampled,
     total,
 )
@@ -136,17 +137,11 @@ def _with_intervals(
             _at(sensitivity.low, specificity.low, prevalence),
             _at(sensitivity.high, specificity.high, prevalence),
         )
-        ends = {name: sorted((worst[name], best[name])) for name in VALUES}
-        return {name: Interval(value=point[name], low=ends[name][0], high=ends[name][1]) for name in VALUES}
-    drawn = values_at(samples["sensitivity"], samples["specificity"], prevalence)
-    return {name: _interval_of(point[name], drawn[name]) for name in VALUES}
-
-
-def _interval_of(value: float, samples: NDArray[np.float64]) -> Interval:
-    """The middle of the samples by values that occur, since between infinite ones there is nothing."""
-    known = samples[~np.isnan(samples)]
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
-    return Interval(value=value, low=float(low), high=float(high))
+        ends = {name: (min(worst[name], best[name]), max(worst[name], best[name])) for name in VALUES}
+    else:
+        drawn = values_at(samples["sensitivity"], samples["specificity"], prevalence)
+        ends = {name: middle_of(drawn[name]) for name in VALUES}
+    return {name: Interval(value=point[name], low=ends[name][0], high=ends[name][1]) for name in VALUES}
 
 
 def _at(sensitivity: float, specificity: float, prevalence: float) -> dict[str, float]:

@@ -1,9 +1,12 @@
 """ROC and precision-recall of section verdicts on Test: `python analysis/make.py roc STUDY`.
 
 t_p runs over all 256 stored probabilities while t_A stays as chosen: all of it comes from the curves in the ledger.
+Bands say what the curves would have been on other slides: at each 1 - specificity the range of sensitivity, at each
+sensitivity that of precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from analysis.study_evidence.resampling import (
     NUM_RESAMPLES,
     SEED,
     Interval,
+    band_of,
     draw_slides,
     few_slides_notes,
     interval_of,
@@ -27,7 +31,7 @@ from analysis.study_evidence.resampling import (
 from analysis.study_evidence.scored_sections import ScoredSections, all_scored, unread_notes
 from analysis.study_evidence.table import Table, warning_of, write_frame
 from analysis.study_evidence.verdict_table import fast_notes
-from analysis.tables.chart import STYLES, new_figure, tidy, write_chart
+from analysis.tables.chart import BAND_ALPHA, STYLES, new_figure, tidy, write_chart
 from analysis.tables.intervals import interval_text
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.parts import Part
@@ -35,6 +39,14 @@ from bccdist.sections.choices import Choice
 from bccdist.sections.curve import CURVE_LENGTH
 
 Counts = NDArray[np.int64]
+Shares = NDArray[np.float64]
+GRID = np.arange(101) / 100
+"""Where bands are given: 1 - specificity of ROC, and sensitivity of precision-recall."""
+BAND_NOTE = (
+    f"Bands of the picture: the {LEVEL:.0%} interval of sensitivity at each 1 - specificity, and of precision at each "
+    "sensitivity, one place at a time, from the same resamples. Near the ends of a curve, where less than one section "
+    "decides, they are too narrow."
+)
 _MOST_AT_ONCE = 1 << 22
 """Numbers of resampled counts that are in memory at once."""
 
@@ -72,19 +84,89 @@ def average_precision(of_tumor: Counts, of_normal: Counts) -> NDArray[np.float64
     return np.asarray(np.divide(hits, num_tumor, out=np.full(num_tumor.shape, np.nan), where=num_tumor > 0))
 
 
-def areas(sections: ScoredSections) -> dict[str, Interval]:
-    """Area under ROC and average precision, with intervals over resampled slides."""
+def sensitivity_at(of_tumor: Counts, of_normal: Counts) -> Shares:
+    """The ROC curve read at each of `GRID` as 1 - specificity, [..., 101]: the highest there, straight in between."""
+    confusion = confusion_at_steps(of_tumor, of_normal)
+    # With a threshold above all steps nothing is called Tumor, and there the curve begins.
+    false, found = (
+        np.insert(np.flip(each, -1), 0, 0.0, axis=-1) for each in (1 - confusion.specificity, confusion.sensitivity)
+    )
+    return _read_rows(lambda x, y: np.interp(GRID, x, y), false, found)
+
+
+def precision_at(of_tumor: Counts, of_normal: Counts) -> Shares:
+    """Precision at each of `GRID` as the sensitivity that is asked for, [..., 101]; NaN at 0, where none is.
+
+    It is that of the highest threshold that finds so many, so that its mean is the average precision.
+    """
+    confusion = confusion_at_steps(of_tumor, of_normal)
+    found, precision = (np.flip(each, -1) for each in (confusion.sensitivity, confusion.precision))
+    read = _read_rows(lambda x, y: y[np.searchsorted(x, GRID)], found, precision)
+    read[..., 0] = np.nan
+    return read
+
+
+def _read_rows(read: Callable[[Shares, Shares], Shares], x: Shares, y: Shares) -> Shares:
+    """Read each curve [..., n] at `GRID`; NaN where a curve is not defined, as it lacks a kind of section."""
+    flat_x, flat_y = (each.reshape(-1, each.shape[-1]) for each in (x, y))
+    found = np.full((len(flat_x), len(GRID)), np.nan)
+    for row in np.flatnonzero(~np.isnan(flat_x[:, -1])):
+        found[row] = read(flat_x[row], flat_y[row])
+    return found.reshape(*x.shape[:-1], len(GRID))
+
+
+CURVES: dict[str, Callable[[Counts, Counts], Shares]] = {
+    "roc": sensitivity_at,
+    "precision_recall": precision_at,
+}
+_AREAS: dict[str, Callable[[Counts, Counts], Shares]] = {
+    "roc_auc": roc_area,
+    "average_precision": average_precision,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the counts of one setting's sections say, with what resampled slides would."""
+
+    sections: ScoredSections
+    areas: dict[str, Interval]
+    """`roc_auc` and `average_precision`."""
+    bands: pd.DataFrame
+    """A row for each curve and each of `GRID`: curve, x, y, low, high."""
+
+
+def measure(sections: ScoredSections) -> Measured:
+    """Areas and curves, all judged on the same resampled slides."""
     by_slide = counts_at_steps(sections)
     draws = draw_slides(len(by_slide[0]))
     # Both rest on pairs of a Tumor and a Normal section: there are no more independent ones than slides of the rarer.
     num_trials = min(int(each.any(axis=1).sum()) for each in by_slide)
-    found = {}
-    for name, area in (("roc_auc", roc_area), ("average_precision", average_precision)):
-        value = float(area(by_slide[0].sum(0), by_slide[1].sum(0)))
-        parts = np.array_split(draws, max(1, draws.shape[0] * CURVE_LENGTH // _MOST_AT_ONCE))
-        samples = np.concatenate([area(part @ by_slide[0], part @ by_slide[1]) for part in parts])
-        found[name] = interval_of(value, samples, num_trials=num_trials)
-    return found
+    asked = _AREAS | CURVES
+    whole = {name: ask(by_slide[0].sum(0), by_slide[1].sum(0)) for name, ask in asked.items()}
+    samples = resampled_figures(by_slide, draws, asked)
+    areas = {name: interval_of(float(whole[name]), samples[name], num_trials=num_trials) for name in _AREAS}
+    bands = [_band(name, whole[name], samples[name], num_trials) for name in CURVES]
+    return Measured(sections=sections, areas=areas, bands=pd.concat(bands, ignore_index=True))
+
+
+def resampled_figures(
+    by_slide: tuple[Counts, Counts], draws: Counts, asked: Mapping[str, Callable[[Counts, Counts], Shares]]
+) -> dict[str, Shares]:
+    """What is asked for of each resample, [num_resamples, ...]; some at a time, for the memory that they take."""
+    found: dict[str, list[Shares]] = {name: [] for name in asked}
+    for part in np.array_split(draws, max(1, draws.shape[0] * CURVE_LENGTH // _MOST_AT_ONCE)):
+        # Products of floats are many times as fast as those of whole numbers, and exact for counts.
+        drawn = part.astype(np.float64)
+        counts = (drawn @ by_slide[0]).astype(np.int64), (drawn @ by_slide[1]).astype(np.int64)
+        for name, ask in asked.items():
+            found[name].append(ask(*counts))
+    return {name: np.concatenate(each) for name, each in found.items()}
+
+
+def _band(name: str, y: Shares, samples: Shares, num_trials: int) -> pd.DataFrame:
+    low, high = band_of(y, samples, num_trials=num_trials, rises=name == "roc")
+    return pd.DataFrame({"curve": name, "x": GRID, "y": y, "low": low, "high": high}).dropna(subset="y")
 
 
 def build_curves(every: Sequence[ScoredSections]) -> pd.DataFrame:
@@ -108,9 +190,16 @@ def _curve(sections: ScoredSections) -> pd.DataFrame:
     )
 
 
-def build_roc(every: Sequence[ScoredSections]) -> Table:
+def build_bands(measured: Sequence[Measured]) -> pd.DataFrame:
+    """One row per setting, curve and place."""
+    bands = {each.sections.choice.setting: each.bands.assign(**each.sections.marks) for each in measured}
+    return pd.concat(bands, names=["setting"]).reset_index("setting").reset_index(drop=True)
+
+
+def build_roc(measured: Sequence[Measured]) -> Table:
     """The areas under the curves, one row per setting."""
-    found = [areas(each) for each in every]
+    every = [each.sections for each in measured]
+    found = [each.areas for each in measured]
     frame = pd.DataFrame([_row(each, area) for each, area in zip(every, found, strict=True)])
     printed = pd.DataFrame(
         {
@@ -129,6 +218,7 @@ def build_roc(every: Sequence[ScoredSections]) -> Table:
         notes=(
             f"{LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}.",
             f"{EXACT_NOTE} A trial is a slide of the label that fewer slides have.",
+            BAND_NOTE,
             *few_slides_notes({row["setting"]: int(row["num_slides"]) for row in frame.to_dict("records")}),
             *unread_notes(every),
             *fast_notes(pd.concat([each.frame for each in every])),
@@ -148,13 +238,16 @@ def _row(sections: ScoredSections, area: dict[str, Interval]) -> dict[str, Any]:
     }
 
 
-def draw(curves: pd.DataFrame, choices: Sequence[Choice]) -> Figure:
-    """Both curves, with a mark at each setting's chosen t_p."""
+def draw(curves: pd.DataFrame, bands: pd.DataFrame, choices: Sequence[Choice]) -> Figure:
+    """Both curves with their bands, and a mark at each setting's chosen t_p."""
     figure = new_figure(11, 5.2, "Section verdicts on Test over all t_p", warning=warning_of(curves))
     roc, precision_recall = figure.subplots(1, 2)
     for choice in choices:
         curve = curves[curves["setting"] == choice.setting]
         if not curve.empty:
+            band = bands[bands["setting"] == choice.setting].set_index("curve")
+            _draw_band(roc, band.loc["roc"], choice)
+            _draw_band(precision_recall, band.loc["precision_recall"], choice)
             _draw_setting(roc, 1 - curve["specificity"], curve["sensitivity"], choice)
             _draw_setting(precision_recall, curve["sensitivity"], curve["precision"], choice)
     _finish(roc, "1 - specificity", "sensitivity")
@@ -179,6 +272,11 @@ def _draw_setting(axes: Axes, x: pd.Series, y: pd.Series, choice: Choice) -> Non
     )
 
 
+def _draw_band(axes: Axes, band: pd.DataFrame, choice: Choice) -> None:
+    colour, _ = STYLES[choice.setting]
+    axes.fill_between(band["x"], band["low"], band["high"], color=colour, alpha=BAND_ALPHA, linewidth=0)
+
+
 def _finish(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -189,7 +287,7 @@ def _finish(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def write_roc(study: Evidence) -> Table:
-    """Draw ROC and precision-recall of the section verdicts on Test, and write the curves and their areas.
+    """Draw ROC and precision-recall of the section verdicts on Test, and write the curves, bands and areas.
 
     Args:
         study: The study's folder.
@@ -198,7 +296,9 @@ def write_roc(study: Evidence) -> Table:
         LedgerError: nothing was selected, or Test has not both Tumor and Normal sections.
     """
     every = all_scored(study.ledger, study.choices, [Part.TEST])
-    curves = build_curves(every)
+    measured = [measure(each) for each in every]
+    curves, bands = build_curves(every), build_bands(measured)
     write_frame(study.paths.tables / "roc_curves.parquet", curves, "roc_curves")
-    write_chart(study.paths.figure("roc"), draw(curves, study.choices))
-    return study.write(build_roc(every))
+    write_frame(study.paths.tables / "roc_bands.parquet", bands, "roc_bands")
+    write_chart(study.paths.figure("roc"), draw(curves, bands, study.choices))
+    return study.write(build_roc(measured))

@@ -12,6 +12,7 @@ from study_folders import verdict_rows
 
 from analysis.study_evidence.confusion import Confusion
 from analysis.study_evidence.resampling import (
+    band_of,
     counts_by_slide,
     differences,
     draw_slides,
@@ -101,6 +102,21 @@ def test_samples_that_are_all_alike_have_the_exact_bounds_of_so_many_slides(valu
     assert found.high - found.low > 0.05
     mirrored = interval_of(-value, np.full(100, -value), num_trials=num_slides, is_difference=True)
     assert (mirrored.low, mirrored.high) == pytest.approx((-upper, -lower if value else upper))
+
+
+def test_exact_bounds_of_a_band_hold_on_where_the_curve_is_lower() -> None:
+    values = np.array([0.5, 0.9, 1.0, 1.0])
+    samples = np.column_stack([np.linspace(*ends, 1000) for ends in ((0.3, 0.7), (0.8, 1), (1, 1), (1, 1))])
+    low, high = band_of(values, samples, num_trials=6, rises=True)
+    assert low == pytest.approx([0.31, 0.5407, 0.5407, 0.5407], abs=1e-3)
+    assert high == pytest.approx([0.69, 0.995, 1, 1], abs=1e-3)
+    falling_low, _ = band_of(values[::-1], samples[:, ::-1], num_trials=6, rises=False)
+    assert falling_low == pytest.approx(low[::-1])
+
+
+def test_samples_of_which_nearly_all_are_alike_have_the_exact_bounds_too() -> None:
+    found = interval_of(1.0, np.array([1.0] * 990 + [0.9] * 10), num_trials=6)
+    assert found.low == pytest.approx(0.5407, abs=1e-4)
 
 
 def test_one_slide_tells_next_to_nothing_whatever_is_on_it() -> None:
