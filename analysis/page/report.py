@@ -127,7 +127,7 @@ def _test_section(study: PageContent) -> Section:
             *study.picture("figure5", "Figure 5. Wrongly classified sections of Test."),
             *study.picture(
                 "roc",
-                "ROC and precision-recall of section verdicts over all t_p; marks: the chosen ones; shaded: 95 % bands.",
+                "ROC and precision-recall of section verdicts over all t_p; marks: the chosen; shaded: 95 % bands.",
             ),
             *study.blocks("roc"),
             *study.picture("figure6"),
