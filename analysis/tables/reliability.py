@@ -78,7 +78,7 @@ def _bins(sections: ScoredSections) -> Iterator[dict[str, Any]]:
 
 def _shares(counts: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
     """NaN where there is nothing to have a share of."""
-    return np.divide(counts, numbers, out=np.full(len(counts), np.nan), where=numbers > 0)
+    return np.asarray(np.divide(counts, numbers, out=np.full(len(counts), np.nan), where=numbers > 0))
 
 
 @dataclass(frozen=True, kw_only=True)

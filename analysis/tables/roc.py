@@ -245,9 +245,9 @@ def draw(curves: pd.DataFrame, bands: pd.DataFrame, choices: Sequence[Choice]) -
     for choice in choices:
         curve = curves[curves["setting"] == choice.setting]
         if not curve.empty:
-            band = bands[bands["setting"] == choice.setting].set_index("curve")
-            _draw_band(roc, band.loc["roc"], choice)
-            _draw_band(precision_recall, band.loc["precision_recall"], choice)
+            band = bands[bands["setting"] == choice.setting]
+            _draw_band(roc, band[band["curve"] == "roc"], choice)
+            _draw_band(precision_recall, band[band["curve"] == "precision_recall"], choice)
             _draw_setting(roc, 1 - curve["specificity"], curve["sensitivity"], choice)
             _draw_setting(precision_recall, curve["sensitivity"], curve["precision"], choice)
     _finish(roc, "1 - specificity", "sensitivity")
