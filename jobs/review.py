@@ -20,6 +20,8 @@ class ReviewArguments:
     """Folder of the study; its thresholds must be selected."""
     reviewer: str = ""
     """Name of who labels; every reviewer has a journal of their own."""
+    new_reviewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """This reviewer is not the one whose name differs by case, dots or signs alone."""
     host: str = "127.0.0.1"
     """Address to listen on; with any other than this one, other machines come in, too, who have the token."""
     port: int = 8765
@@ -30,8 +32,9 @@ class ReviewArguments:
     """Parts whose slides are shown: Training, Validation I, Validation II, Test; or train, val1, val2, test."""
     setting: str | None = None
     """Setting that orders the sections and fills in labels; default is the one with the best F_beta."""
-    order: Literal["distance", "random"] | None = None
-    """Order of sections: distance (default: nearest to the decision first) or random; the first reviewer's holds."""
+    order: Literal["slide", "distance", "random"] | None = None
+    """Order of sections: blind ones first, then slide (default: one slide after the other) or distance (nearest to the
+    decision first); or all at random. The first reviewer's holds."""
     blind_share: float | None = None
     """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
     seed: int | None = None
@@ -70,6 +73,7 @@ def main(arguments: ReviewArguments) -> None:
         host=arguments.host,
         port=arguments.port,
         with_token=not arguments.no_token,
+        is_new_reviewer=arguments.new_reviewer,
     )
 
 

@@ -37,6 +37,17 @@ class Answer(StrEnum):
     UNSURE = "unsure"
 
 
+class GivenAs(StrEnum):
+    """How an answer was given."""
+
+    ANSWER = "answer"
+    """To this section alone."""
+    REST = "rest of the slide"
+    """Together with all others of its slide that had none: what was filled in is confirmed."""
+    DECISION = "decision"
+    """Between the different answers of others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GivenAnswer:
     """One answer, with all that may have led it."""
@@ -52,7 +63,7 @@ class GivenAnswer:
     is_blind: bool
     """Whether the section belongs to the blind share."""
     was_shown: bool
-    """Whether the prediction was to be seen before this answer: it was answered before, or is not blind."""
+    """Whether the prediction was to be seen before this answer: the section is not blind, or was revealed."""
     prefilled: str
     """What stood there before: Tumor, Normal, or nothing."""
     prediction: str
@@ -65,6 +76,10 @@ class GivenAnswer:
     weights_digest: str
     viewed: Mapping[str, Any] = field(default_factory=dict)
     """What the page showed at the time: setting, psi, t_p, heatmap."""
+    is_hasty: bool = False
+    """Whether it came within half a second of the answer before, too soon to have looked."""
+    given_as: str = GivenAs.ANSWER
+    """One of `GivenAs`."""
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast, get_args
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from analysis.review.answers import Answer
+from analysis.review.answers import Answer, GivenAs
 from analysis.review.worklist import Worklist, WorkSection
 from bccdist.configuration import Psi, Setting, outputs_of
 from bccdist.sections.choices import Choice
@@ -18,7 +18,8 @@ from bccdist.slides.geometry import Box
 LONGEST_COMMENT = 4000
 """Characters."""
 LONGEST_SECONDS = 7 * 24 * 3600.0
-_ANSWER_FIELDS = {"id", "answer", "comment", "seconds", "viewed"}
+_ANSWER_FIELDS = {"id", "answer", "comment", "seconds", "viewed", "since_last_s", "given_as"}
+_BY_HAND = (GivenAs.ANSWER, GivenAs.REST)
 _VIEWED_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "setting": str,
     "psi": str,
@@ -108,6 +109,7 @@ class Asked:
 def answer_fault(content: Mapping[str, Any], worklist: Worklist) -> str:
     """What is wrong with an answer as the page sent it; nothing where it is right."""
     seconds, viewed, comment = content.get("seconds", 0.0), content.get("viewed") or {}, content.get("comment", "")
+    since_s, given_as = content.get("since_last_s"), content.get("given_as", GivenAs.ANSWER)
     faults = {
         f"unknown fields {sorted(content.keys() - _ANSWER_FIELDS)}": bool(content.keys() - _ANSWER_FIELDS),
         f"id is {content.get('id')!r}, which is no section under review": content.get("id") not in worklist.by_key,
@@ -118,6 +120,9 @@ def answer_fault(content: Mapping[str, Any], worklist: Worklist) -> str:
         f"seconds is {seconds!r}, expected 0 to {LONGEST_SECONDS}": not _is_number(seconds)
         or not 0 <= seconds <= LONGEST_SECONDS,
         f"viewed is {viewed!r}, expected {', '.join(_VIEWED_TYPES)}": not _is_viewed(viewed),
+        f"since_last_s is {since_s!r}, expected a number from 0, or null": since_s is not None
+        and (not _is_number(since_s) or since_s < 0),
+        f"given_as is {given_as!r}, expected {' or '.join(_BY_HAND)}": given_as not in _BY_HAND,
     }
     return "; ".join(text for text, is_fault in faults.items() if is_fault)
 

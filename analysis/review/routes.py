@@ -4,8 +4,10 @@ A route is one function of the session and what was asked; it returns what becom
 a blind section that is not answered yet never leaves the server.
 """
 
+import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ from typing import Any, cast
 from starlette.responses import FileResponse, Response
 
 from analysis.review.agreement import agreement_report
-from analysis.review.answers import Answer, GivenAnswer, GivenRegions, now, read_journals
+from analysis.review.answers import Answer, GivenAnswer, GivenAs, GivenRegions, now, read_journals
 from analysis.review.asked import Asked, refuse
 from analysis.review.corrections import checked_regions
 from analysis.review.geojson import Feature, collection
@@ -31,6 +33,8 @@ from bccdist.slides.geometry import Box
 STATIC = Path(__file__).parent / "static"
 MOST_HEATMAP_PX = 4096
 """The greatest length of a piece's longer side."""
+HASTY_S = 0.5
+"""An answer that comes sooner after the one before is marked: nobody looks so fast, but a key is soon hit twice."""
 _ERROR_HEADER_CHARACTERS = 300
 _MOST_LEVEL = 40
 _TILE_NAME = re.compile(r"([0-9]{1,7})_([0-9]{1,7})\.jpe?g")
@@ -75,24 +79,31 @@ def _setting_json(choice: Choice) -> dict[str, Any]:
 
 def sections(session: Session, _: Asked) -> Mapping[str, Any]:
     """All sections in the order of review."""
-    latest = session.latest
-    return {"sections": [_section_json(section, latest.get(section.key)) for section in session.worklist.sections]}
+    latest, seen = session.latest, session.seen
+    return {
+        "sections": [
+            _section_json(section, latest.get(section.key), revealed=is_revealed(section, seen))
+            for section in session.worklist.sections
+        ]
+    }
 
 
-def _section_json(section: WorkSection, latest: GivenAnswer | None) -> dict[str, Any]:
+def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed: bool) -> dict[str, Any]:
     """A section as the page knows it, with the answer that counts; what is hidden is not there at all."""
-    revealed = is_revealed(section, latest)
     seen = {
         "id": section.key,
         "slide_id": section.slide_id,
         "section_id": section.section_id,
         "part": section.part.value,
         "box_level0_px": list(section.box_level0_px),
-        "coverage": section.coverage,
+        # Too little coverage is what makes a verdict `review`.
+        "coverage": section.coverage if revealed else None,
         "blind": section.is_blind,
         "answer": latest and latest.answer.value,
         "answered_at": latest and latest.at,
         "comment": latest.comment if latest else "",
+        "hasty": bool(latest and latest.is_hasty),
+        "given_as": latest and latest.given_as,
         "revealed": revealed,
     }
     if not revealed:
@@ -118,8 +129,13 @@ def progress(session: Session, _: Asked) -> Mapping[str, Any]:
 
 
 def agreement(session: Session, _: Asked) -> Mapping[str, Any]:
-    """Agreement between all reviewers of the study, and anchoring."""
-    return agreement_report(read_journals(session.worklist.paths))
+    """Agreement between all reviewers of the study, and anchoring; sections that are hidden here count nowhere."""
+    plan, seen = session.worklist.plan, session.seen
+
+    def is_hidden(answer: GivenAnswer) -> bool:
+        return plan.is_blind(answer.slide_id, answer.section_id) and answer.key not in seen
+
+    return agreement_report(read_journals(session.worklist.paths), is_hidden)
 
 
 def slide(session: Session, asked: Asked) -> Mapping[str, Any]:
@@ -223,9 +239,13 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
     headline = session.worklist.headline
     call = section.calls.get(headline.setting)
     # Before the answer is kept: it reveals the section, and what led to it is what was seen before.
-    was_shown = is_revealed(section, session.latest.get(section.key))
+    was_shown = is_revealed(section, session.seen)
+    given_as = GivenAs(content.get("given_as", GivenAs.ANSWER))
+    if given_as is GivenAs.REST and not (was_shown and content["answer"] == section.prefilled):
+        refuse(400, f"{section.key}: the rest of a slide is confirmed only where a verdict was shown; answer this one")
+    at = now()
     given = GivenAnswer(
-        at=now(),
+        at=at,
         slide_id=section.slide_id,
         section_id=section.section_id,
         answer=Answer(content["answer"]),
@@ -240,9 +260,23 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
         epoch=headline.epoch,
         weights_digest=headline.weights_digest,
         viewed=content.get("viewed") or {},
+        is_hasty=given_as is GivenAs.ANSWER and _since_last_s(session, content, at) < HASTY_S,
+        given_as=given_as,
     )
     session.journal.add_answer(given)
-    return {"section": _section_json(section, given)}
+    revealed = is_revealed(section, session.seen)
+    return {"section": _section_json(section, given, revealed=revealed)}
+
+
+def _since_last_s(session: Session, content: Mapping[str, Any], at: str) -> float:
+    """Seconds since the answer before: by the page's clock, as what could not be sent comes at once later."""
+    if "since_last_s" in content:
+        since_s = content["since_last_s"]
+        return math.inf if since_s is None else float(since_s)
+    given = session.journal.said.answers
+    if not given:
+        return math.inf
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(given[-1].at)).total_seconds()
 
 
 def _readable(session: Session, slide_id: str) -> SlideFacts:

@@ -12,6 +12,7 @@ import uvicorn
 
 from analysis.review.answers import Journal
 from analysis.review.gate import Access
+from analysis.review.reviewers import refuse_alike
 from analysis.review.server import make_app
 from analysis.review.session import Session
 from analysis.review.worklist import Order, claim_plan, read_worklist
@@ -38,6 +39,7 @@ def serve_review(
     host: str,
     port: int,
     with_token: bool,
+    is_new_reviewer: bool = False,
 ) -> None:
     """Serve the review page of one reviewer until it is interrupted.
 
@@ -46,16 +48,18 @@ def serve_review(
         reviewer: who labels.
         parts: whose slides are reviewed.
         setting: the one that orders sections and fills in labels; None is the best.
-        order: distance or random; None is what the review was begun with.
+        order: slide, distance or random; None is what the review was begun with.
         blind_share: share of blind sections, 0 to 1; None is what the review was begun with.
         seed: decides which are blind; None is what the review was begun with.
         host: address to listen on.
         port: 0 takes any that is free.
         with_token: whether the page needs a token.
+        is_new_reviewer: whether the reviewer is somebody else than those whose names are nearly the same.
 
     Raises:
-        ConfigurationError: the folder is no study, the review was begun otherwise, another server of this reviewer is
-            at work, the address cannot be had, or other machines would need no token.
+        ConfigurationError: the folder is no study, the review was begun otherwise, the reviewer's name is nearly that
+            of another one, another server of this reviewer is at work, the address cannot be had, or other machines
+            would need no token.
         LedgerError: nothing was selected, or there is nothing to review.
         EventLogError: the reviewer's journal is damaged.
     """
@@ -70,6 +74,8 @@ def serve_review(
     )
     # A start that comes to nothing claims nothing.
     worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting)
+    if not is_new_reviewer:
+        refuse_alike(worklist.paths, reviewer)
     with Journal(worklist.paths, reviewer) as journal, listen(host, port) as listener:
         claim()
         for note in (journal.note, unplaced_note(worklist.num_unplaced), openness_note(host)):

@@ -5,12 +5,12 @@ A few threads read all files: so a slow disk stops no other answer, and only so 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from analysis.outlines.chosen_regions import read_tissue
-from analysis.review.answers import GivenAnswer, Journal
+from analysis.review.answers import Answer, GivenAnswer, Journal
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist, WorkSection
 from analysis.study_evidence.without_paths import WithoutPaths
@@ -82,6 +82,15 @@ class Session:
         """This reviewer's answers that count, by section."""
         return self.journal.said.latest
 
+    @property
+    def seen(self) -> set[str]:
+        """The sections whose predictions an answer has shown to this reviewer.
+
+        Unsure shows nothing: else whoever wants to know would say so first, and answer then.
+        """
+        # Also where another answer came later: nobody forgets what was shown.
+        return {answer.key for answer in self.journal.said.answers if answer.answer is not Answer.UNSURE}
+
     def tissue(self, slide_id: str, target_mpp: float) -> SlideTissue:
         """The tissue of a slide, as its verdicts count it, by the um/px of a heatmap."""
         record = self.worklist.manifest.slide(slide_id)
@@ -92,15 +101,11 @@ class Session:
         return [section.box_level0_px for section in self.hidden_sections(slide_id)]
 
     def hidden_sections(self, slide_id: str) -> list[WorkSection]:
-        """The blind sections of a slide that this reviewer has not answered yet."""
-        latest = self.latest
-        return [
-            section
-            for section in self.worklist.by_slide[slide_id]
-            if not is_revealed(section, latest.get(section.key))
-        ]
+        """The blind sections of a slide that this reviewer has not called Tumor or Normal yet."""
+        seen = self.seen
+        return [section for section in self.worklist.by_slide[slide_id] if not is_revealed(section, seen)]
 
 
-def is_revealed(section: WorkSection, answer: GivenAnswer | None) -> bool:
-    """Whether predictions of a section may be seen: it is not blind, or the reviewer has answered it."""
-    return not section.is_blind or answer is not None
+def is_revealed(section: WorkSection, seen: Container[str]) -> bool:
+    """Whether predictions of a section may be seen: it is not blind, or they were seen already."""
+    return not section.is_blind or section.key in seen

@@ -2,12 +2,14 @@
 
 Labels that a model has filled in before lead the reviewer. So a share of the sections is blind: no prediction is shown
 before the answer. Which ones, a digest of the seed and the names says: they are the same for every reviewer and at
-every start.
+every start. Nor does their place in the list tell: blind sections come first, in a random order, because in a list by
+score the neighbours have the same verdict.
 """
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +30,8 @@ from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
 
-Order = Literal["distance", "random"]
+Order = Literal["slide", "distance", "random"]
+_Names = tuple[tuple[str | int, ...], tuple[str | int, ...], str]
 _DIGEST_HEX_DIGITS = 12
 _BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"]
 
@@ -37,8 +40,9 @@ _BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_
 class ReviewPlan:
     """What all reviewers of a study share."""
 
-    order: Order = "distance"
-    """distance: sections for review, then the smallest flip shifts; random: an order that the seed decides."""
+    order: Order = "slide"
+    """slide: one slide after the other, by name; distance: sections for review, then the smallest flip shifts, in both
+    the blind sections first; random: an order that the seed decides, the blind sections among the others."""
     blind_share: float = 0.2
     """Share of the sections, 0 to 1, whose predictions are shown only after the answer."""
     seed: int = 0
@@ -218,7 +222,7 @@ def read_worklist(
         choices=choices,
         headline=headline,
         rows=rows,
-        sections=tuple(sorted([*predicted, *others], key=lambda section: _place(section, plan, headline))),
+        sections=in_order([*predicted, *others], plan, headline.setting),
         num_unplaced=num_unplaced,
     )
 
@@ -283,13 +287,32 @@ def _not_predicted(
     return placed, len(sections) - len(placed)
 
 
-def _place(section: WorkSection, plan: ReviewPlan, headline: Choice) -> tuple[int, float, str, str]:
-    """What sections are sorted by: those for review come first, those without a prediction last."""
-    names = section.slide_id, section.section_id
-    if plan.order == "random":
-        return 0, plan.random_place(*names), *names
-    call = section.calls.get(headline.setting)
+def in_order(sections: Iterable[WorkSection], plan: ReviewPlan, headline: str) -> tuple[WorkSection, ...]:
+    """Sections in the order of review: the blind ones first, those without a prediction last.
+
+    Args:
+        sections: what is reviewed.
+        plan: says which order.
+        headline: the setting whose flip shifts order by distance.
+    """
+    return tuple(sorted(sections, key=lambda section: _place(section, plan, headline)))
+
+
+def _place(section: WorkSection, plan: ReviewPlan, headline: str) -> tuple[int, float, _Names]:
+    """What sections are sorted by."""
+    names = _in_numbers(section.slide_id), _in_numbers(section.section_id), section.key
+    # Nothing that a model said may decide on the place of a blind section.
+    if plan.order == "random" or section.is_blind:
+        return 0, plan.random_place(section.slide_id, section.section_id), names
+    call = section.calls.get(headline)
     if call is None:
-        return 2, 0.0, *names
+        return 3, 0.0, names
+    if plan.order == "slide":
+        return 1, 0.0, names
     # The smaller a shift changes the verdict, the more a label tells.
-    return 0 if call.verdict == Verdict.REVIEW else 1, call.flip_shift, *names
+    return 1 if call.verdict == Verdict.REVIEW else 2, call.flip_shift, names
+
+
+def _in_numbers(name: str) -> tuple[str | int, ...]:
+    """A name by which slide 9 comes before slide 10: texts and numbers in turn."""
+    return tuple(int(piece) if number % 2 else piece for number, piece in enumerate(re.split(r"([0-9]+)", name)))

@@ -28,7 +28,7 @@ SETTING = "resnet34_ds"
 REVIEW_PARTS = [Part.VALIDATION_1, Part.TEST]
 BLIND = "test-1/test-1-left"
 """The one blind section with `PLAN`."""
-PLAN = ReviewPlan(blind_share=0.2, seed=3)
+PLAN = ReviewPlan(order="distance", blind_share=0.2, seed=3)
 
 
 @cache

@@ -17,6 +17,11 @@ import { Visit } from "./visit.js";
 
 const T_P_STEP = 0.01;
 const LEAST_T_P = 0.02;
+const ORDERS = {
+  slide: "Order: blind ones first, then by slide",
+  distance: "Order: blind ones first, then nearest to the decision",
+  random: "Order: random",
+};
 
 let study;
 let sections = [];
@@ -282,7 +287,7 @@ function showStudy() {
   document.title = `Review of ${study.name}`;
   byId("study-name").textContent = study.name;
   byId("reviewer").textContent = `Reviewer: ${study.reviewer}`;
-  byId("order").textContent = study.order === "random" ? "Order: random" : "Order: nearest to the decision first";
+  byId("order").textContent = ORDERS[study.order];
   byId("unplaced").textContent = study.num_unplaced
     ? `${study.num_unplaced} more have no box yet and are not shown.`
     : "";

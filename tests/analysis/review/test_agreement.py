@@ -1,10 +1,12 @@
 """Kappa and anchoring, against numbers worked out by hand."""
 
+import numpy as np
 import pytest
 from review_study import given
 
 from analysis.review.agreement import agreement_report, anchoring, cohens_kappa, pair_agreement
-from analysis.review.answers import Said
+from analysis.review.answers import GivenAs, Said
+from analysis.study_evidence.resampling import draw_slides
 
 
 def said(reviewer: str, *answers: str, **changes: object) -> Said:
@@ -41,6 +43,71 @@ def test_without_common_sections_there_is_a_note_in_place_of_a_number() -> None:
 def test_sections_that_one_is_unsure_about_are_left_out_and_counted() -> None:
     pair = pair_agreement(said("a", "Tumor", "unsure", "Normal"), said("b", "Tumor", "Tumor", "Normal"))
     assert (pair.num, pair.num_unsure, pair.num_agreed, pair.kappa) == (2, 1, 2, 1.0)
+
+
+def read_by(reviewer: str, answers: str, *, per_slide: int) -> Said:
+    """T or N for each section of slides with so many sections."""
+    names = {"T": "Tumor", "N": "Normal"}
+    return Said(
+        reviewer=reviewer,
+        answers=[
+            given(f"slide-{number // per_slide:03}/s{number}", names[letter]) for number, letter in enumerate(answers)
+        ],
+    )
+
+
+@pytest.mark.parametrize("per_slide", [1, 2, 5])
+def test_the_interval_of_kappa_is_over_resampled_slides(per_slide: int) -> None:
+    one, other = "TTTTNNNNTTNNTNTNTNNN", "TTTNNNNTTTNNTNTNTNNT"
+    pair = pair_agreement(read_by("a", one, per_slide=per_slide), read_by("b", other, per_slide=per_slide))
+    num_slides = len(one) // per_slide
+    samples = []
+    for draw in draw_slides(num_slides):
+        drawn = [
+            both
+            for slide, times in enumerate(draw)
+            for both in list(zip(one, other, strict=True))[slide * per_slide : (slide + 1) * per_slide] * times
+        ]
+        samples.append(cohens_kappa(drawn))
+    known = [sample for sample in samples if sample is not None]
+    assert pair.interval == pytest.approx(np.quantile(known, [0.025, 0.975]))
+    assert pair.num_slides == num_slides
+    assert pair.interval is not None
+    assert pair.kappa is not None
+    assert pair.interval[0] < pair.kappa < pair.interval[1]
+
+
+def test_where_all_agree_kappa_is_as_certain_as_the_number_of_slides_makes_it() -> None:
+    lows = []
+    for num_slides in (2, 10, 100):
+        answers = "TN" * num_slides
+        pair = pair_agreement(read_by("a", answers, per_slide=2), read_by("b", answers, per_slide=2))
+        # By chance half would agree: a share s is a kappa of 2 s - 1.
+        assert pair.interval == pytest.approx((2 * 0.025 ** (1 / num_slides) - 1, 1.0), abs=1e-6)
+        assert pair.interval is not None
+        lows.append(pair.interval[0])
+    assert lows == sorted(lows)
+
+
+def test_there_is_no_interval_without_a_kappa_and_few_slides_are_said() -> None:
+    report = agreement_report([said("a", "Tumor", "Tumor"), said("b", "Tumor", "Tumor"), said("c", "Tumor", "Normal")])
+    assert [pair["interval"] is None for pair in report["pairs"]] == [True, False, False]
+    assert report["notes"] == [
+        "Intervals over fewer than 20 slides are narrower than they should be; slides: a and c 1, b and c 1."
+    ]
+
+
+def test_decisions_between_others_count_for_neither_kappa_nor_anchoring() -> None:
+    decision = said("c", "Tumor", "Normal", given_as=GivenAs.DECISION)
+    assert pair_agreement(said("a", "Tumor", "Normal"), decision).num == 0
+    assert anchoring([decision])["shown"]["num"] == 0
+
+
+def test_hidden_answers_count_nowhere() -> None:
+    report = agreement_report(
+        [said("a", "Tumor", "Normal"), said("b", "Tumor", "Tumor")], lambda each: each.key == "slide/s1"
+    )
+    assert (report["pairs"][0]["num"], report["anchoring"]["shown"]["num"], report["num_withheld"]) == (1, 2, 1)
 
 
 def test_the_last_answers_agree_and_the_first_ones_tell_of_anchoring() -> None:

@@ -134,8 +134,48 @@ def test_nothing_of_a_blind_section_is_in_the_overlays_before_its_answer(client:
     assert heatmap_pixels(client, BLIND_SLIDE)[:, half:].any()
     assert (kinds(), region_sections()) == ({"Normal"}, {"test-1-right"})
     answer(client, BLIND, "unsure")
+    assert not heatmap_pixels(client, BLIND_SLIDE)[:, :half].any()
+    answer(client, BLIND, "Normal")
     assert heatmap_pixels(client, BLIND_SLIDE)[:, :half].max() == 230
     assert (kinds(), region_sections()) == ({"Tumornest", "Stroma", "Normal"}, {"test-1-left", "test-1-right"})
+
+
+def test_unsure_reveals_nothing_and_a_later_answer_is_a_blind_one(client: httpx.Client, paths: StudyPaths) -> None:
+    hidden = section(client, BLIND)
+    said = answer(client, BLIND, "unsure").json()["section"]
+    assert said == {**hidden, "answer": "unsure", "answered_at": said["answered_at"], "given_as": "answer"}
+    assert section(client, BLIND) == said
+    assert answer(client, BLIND, "Tumor", seconds=3).json()["section"]["revealed"]
+    # Once seen it stays seen, whatever is said later.
+    assert answer(client, BLIND, "unsure", seconds=3).json()["section"]["revealed"]
+    given = [(each.answer, each.is_blind, each.was_shown, each.prefilled) for each in read_journals(paths)[0].answers]
+    assert given == [
+        ("unsure", True, False, ""),
+        ("Tumor", True, False, ""),
+        ("unsure", True, True, "Tumor"),
+    ]
+
+
+def test_answers_within_half_a_second_of_the_last_are_marked(client: httpx.Client, paths: StudyPaths) -> None:
+    keys = ["test-0/test-0-left", "test-0/test-0-right", "test-1/test-1-right"]
+    for key in keys:
+        answer(client, key)
+    # What waited for the server comes at once, and the page says how it was given.
+    for key, since_s in zip(keys, (None, 0.49, 0.51), strict=True):
+        answer(client, key, "Normal", since_last_s=since_s)
+    marks = [each.is_hasty for each in read_journals(paths)[0].answers]
+    assert marks == [False, True, True, False, True, False]
+    assert section(client, keys[1])["hasty"]
+
+
+def test_the_rest_of_a_slide_is_confirmed_where_a_verdict_was_shown(client: httpx.Client, paths: StudyPaths) -> None:
+    assert answer(client, "test-0/test-0-left", "Tumor", given_as="rest of the slide").status_code == 200
+    for key, said in ((BLIND, "Tumor"), ("test-0/test-0-right", "Tumor"), ("test-2/test-2-left", "Tumor")):
+        got = answer(client, key, said, given_as="rest of the slide")
+        assert (got.status_code, "only where a verdict was shown" in got.json()["error"]) == (400, True)
+    assert answer(client, "test-0/test-0-right", given_as="decision").status_code == 400
+    (given,) = read_journals(paths)[0].answers
+    assert (given.given_as, given.is_hasty) == ("rest of the slide", False)
 
 
 def test_another_reviewers_answer_reveals_nothing(paths: StudyPaths) -> None:
@@ -200,6 +240,9 @@ def test_the_journal_keeps_what_may_have_led_the_answer(client: httpx.Client, pa
         ({"viewed": {"screen": 1}}, 400, "viewed"),
         ({"viewed": {"t_p": "high"}}, 400, "viewed"),
         ({"more": 1}, 400, "unknown fields"),
+        ({"since_last_s": -0.1}, 400, "since_last_s"),
+        ({"since_last_s": "soon"}, 400, "since_last_s"),
+        ({"given_as": "guess"}, 400, "given_as"),
     ],
 )
 def test_what_is_no_answer_is_refused_and_not_kept(
@@ -385,7 +428,7 @@ def test_a_disk_that_is_full_is_said_and_the_answer_is_not_counted(
 
 def test_a_fault_that_nobody_foresaw_is_one_sentence(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(paths) as client:
-        monkeypatch.setattr("analysis.review.routes.agreement_report", lambda _: 1 / 0)
+        monkeypatch.setattr("analysis.review.routes.agreement_report", lambda *_: 1 / 0)
         got = client.get("/api/agreement")
         assert (got.status_code, got.json()) == (
             500,

@@ -89,6 +89,15 @@ def paths(tmp_path: Path) -> StudyPaths:
     return copied_study(tmp_path)
 
 
+def test_a_name_that_differs_by_case_or_dots_is_asked_about(paths: StudyPaths) -> None:
+    say(paths, "Dr. A", given())
+    asked = refused(paths, "--reviewer", "dr A")
+    assert "there is 'Dr. A'" in asked
+    assert "--new-reviewer" in asked
+    with running(paths, "--new-reviewer", reviewer="dr A"):
+        pass
+
+
 def test_the_printed_address_opens_the_page_and_no_other_does(paths: StudyPaths) -> None:
     with running(paths) as server, httpx.Client() as client:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", server.url)
@@ -149,7 +158,7 @@ def test_what_was_begun_otherwise_is_refused_and_a_failed_start_claims_nothing(p
     assert not paths.review_plan.exists()
     with running(paths, "--blind-share", "0.5"):
         pass
-    assert json.loads(paths.review_plan.read_text()) == {"blind_share": 0.5, "order": "distance", "seed": 0}
+    assert json.loads(paths.review_plan.read_text()) == {"blind_share": 0.5, "order": "slide", "seed": 0}
     assert "blind_share is 0.5, not 0.1" in refused(paths, "--reviewer", "bert", "--blind-share", "0.1")
 
 

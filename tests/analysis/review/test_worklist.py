@@ -12,20 +12,45 @@ import pytest
 from picture_study import SLIDES
 from review_study import BLIND, PLAN, SETTING, copied_study, original, worklist_of
 
-from analysis.review.worklist import ReviewPlan, claim_plan, read_worklist
+from analysis.review.worklist import ReviewPlan, SectionCall, WorkSection, claim_plan, in_order, read_worklist
 from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.parts import Part
 from bccdist.sections.ledger import SCHEMA
+from bccdist.slides.geometry import Box
 
 
-def test_the_nearest_to_the_decision_come_first_and_those_without_prediction_last(tmp_path: Path) -> None:
+def test_the_nearest_to_the_decision_come_first_after_the_blind_ones_and_those_without_prediction_last(
+    tmp_path: Path,
+) -> None:
     worklist = worklist_of(copied_study(tmp_path))
-    distances = [section.calls[SETTING].flip_shift if section.calls else math.inf for section in worklist.sections]
+    assert [section.key for section in worklist.sections if section.is_blind] == [BLIND]
+    first, *others = worklist.sections
+    assert first.key == BLIND
+    distances = [section.calls[SETTING].flip_shift if section.calls else math.inf for section in others]
     assert distances == sorted(distances)
     assert distances[0] < 1
-    assert worklist.sections[0].key == "test-1/test-1-right"
-    assert [section.slide_id for section in worklist.sections[-2:]] == ["test-2", "test-2"]
+    assert others[0].key == "test-1/test-1-right"
+    assert [section.slide_id for section in others[-2:]] == ["test-2", "test-2"]
     assert len(worklist.sections) == 10
+
+
+def test_the_order_by_slide_counts_in_numbers_and_keeps_each_slide_together() -> None:
+    names = [("s10", "a"), ("s9", "b2"), ("s9", "b10"), ("s10", "b"), ("s9", "a")]
+    made = [section_of(slide_id, section_id) for slide_id, section_id in names]
+    plan = ReviewPlan(blind_share=0)
+    assert [section.key for section in in_order(made, plan, SETTING)] == ["s9/a", "s9/b2", "s9/b10", "s10/a", "s10/b"]
+
+
+def section_of(slide_id: str, section_id: str) -> WorkSection:
+    call = SectionCall(verdict="Tumor", area_um2=1.0, area_factor=2.0, flip_shift=0.5)
+    return WorkSection(
+        slide_id=slide_id,
+        section_id=section_id,
+        part=Part.TEST,
+        box_level0_px=Box(0, 0, 1, 1),
+        is_blind=False,
+        calls={SETTING: call},
+    )
 
 
 def test_sections_for_review_come_before_all_others(tmp_path: Path) -> None:
@@ -34,7 +59,7 @@ def test_sections_for_review_come_before_all_others(tmp_path: Path) -> None:
     frame = pd.read_parquet(rows)
     frame.loc[frame["section_id"] == "val1-0-right", "coverage"] = 0.5
     pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), rows)
-    first = worklist_of(paths).sections[0]
+    first = worklist_of(paths).sections[1]
     assert first.key == "val1-0/val1-0-right"
     assert first.calls[SETTING].verdict == "review"
     assert first.prefilled == ""
@@ -60,7 +85,7 @@ def test_sections_for_review_stand_by_their_flip_shifts(tmp_path: Path) -> None:
     faint, near = [1000] * 20 + [0] * 236, [10**9] * 100 + [0] * 156
     frame["largest_region_px"] = [faint if is_low else near for is_low in low]
     pq.write_table(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), rows)
-    assert [section.section_id for section in worklist_of(paths).sections[:2]] == ["val1-0-right", "val1-0-left"]
+    assert [section.section_id for section in worklist_of(paths).sections[1:3]] == ["val1-0-right", "val1-0-left"]
 
 
 def test_the_random_order_depends_on_the_seed_alone(tmp_path: Path) -> None:
@@ -123,7 +148,7 @@ def test_a_dry_claim_writes_nothing(tmp_path: Path) -> None:
 def test_values_that_cannot_work_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"blind_share is 1.5, expected 0 to 1"):
         ReviewPlan(blind_share=1.5)
-    with pytest.raises(ConfigurationError, match="order is 'size', expected one of distance, random"):
+    with pytest.raises(ConfigurationError, match="order is 'size', expected one of slide, distance, random"):
         replace(PLAN, order="size")  # type: ignore[arg-type]
 
 
