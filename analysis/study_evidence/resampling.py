@@ -8,6 +8,7 @@ same drawn slides, so that what they have in common does not blur their differen
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.study_evidence.confusion import Confusion
+from analysis.study_evidence.table import NOT_KNOWN
 from bccdist.binomial import greatest_share
 from bccdist.parts import Label
 from bccdist.sections.verdicts import Verdict
@@ -257,6 +259,52 @@ def _f_beta_at(found: Mapping[str, Interval], end: str, confusion: Confusion, be
     missed = beta**2 * num_tumor * (1 - sensitivity)
     false = num_normal * (1 - getattr(found["specificity"], end)) if num_normal else 0.0
     return float(weight / (weight + missed + false))
+
+
+def p_of_difference(samples: NDArray[np.float64], smallest: float) -> float:
+    """Two-sided p-value that a difference is 0, from what it is over resampled slides; NaN where it is never known.
+
+    Args:
+        samples: the difference over resampled slides; NaN where it is not defined.
+        smallest: what an exact test of so few slides gives at best (`smallest_p_of_pairs`, `smallest_p_of_groups`):
+            resampling takes a few slides that are all alike for as sure as many.
+    """
+    known = samples[~np.isnan(samples)]
+    if not known.size:
+        return math.nan
+    # One is added to both, since a p-value of resamples is never 0.
+    below, above = ((known <= _ROUNDING).sum() + 1, (known >= -_ROUNDING).sum() + 1)
+    return float(min(1.0, max(smallest, 2 * min(below, above) / (len(known) + 1))))
+
+
+def smallest_p_of_pairs(num_slides: int) -> float:
+    """What an exact test gives where all slides say the same of two models, which might as well have been swapped."""
+    return min(1.0, 2.0 ** (1 - num_slides))
+
+
+def smallest_p_of_groups(num_one: int, num_other: int) -> float:
+    """What an exact test gives of two groups of so many slides, which might have been dealt out in any other way."""
+    return min(1.0, float(Fraction(2, math.comb(num_one + num_other, num_one))))
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """p-values adjusted for their number, by Holm's step-down rule (1979); NaN stays so and does not count.
+
+    The one rule of all tables with p-values: each adjusts for all comparisons that stand in it.
+    """
+    known = p.dropna().sort_values(kind="stable")
+    scaled = known * np.arange(len(known), 0, -1)
+    return scaled.cummax().clip(upper=1.0).reindex(p.index)
+
+
+def holm_note(p: pd.Series) -> str:
+    """What a table of p-values says of their number, as the end of a sentence."""
+    return f"adjusted for the {int(p.notna().sum())} comparison(s) of this table by Holm's rule (1979)."
+
+
+def p_texts(p: pd.Series) -> list[str]:
+    """p-values as texts; NaN is not known."""
+    return [NOT_KNOWN if math.isnan(each) else f"{each:.4f}" if each >= 0.0001 else "< 0.0001" for each in p]
 
 
 def few_slides_notes(num_slides: Mapping[str, int]) -> tuple[str, ...]:

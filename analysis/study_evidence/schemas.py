@@ -327,7 +327,10 @@ SCHEMAS = {
             num_sections="labelled sections that both call Tumor or Normal",
             num_only_one_right="sections on which only the first is right",
             num_only_other_right="sections on which only the second is right",
+            p="two-sided p-value that both have the same accuracy, by resampled slides",
+            p_adjusted="p adjusted for the number of pairs by Holm's rule",
             mcnemar_p="McNemar's exact two-sided p, which takes sections as independent",
+            mcnemar_p_adjusted="mcnemar_p adjusted for the number of pairs by Holm's rule",
             **{
                 f"{name}_difference{suffix}": f"{name} of the first minus the second's{text}"
                 for name in ("accuracy", "sensitivity", "specificity", "f_beta")

@@ -3,7 +3,7 @@
 Two models are compared on the sections that both judge. McNemar's exact test looks at the sections on which one is
 right and the other wrong, as if sections were independent; they are not, they cluster in slides. So what decides is
 the difference of the accuracies over resampled slides: where its interval contains 0, the two are not resolved,
-whatever the table of figures ranks first. Nothing is corrected for the number of pairs.
+whatever the table of figures ranks first. Both p-values are adjusted for the number of pairs.
 """
 
 import math
@@ -24,7 +24,14 @@ from analysis.study_evidence.resampling import (
     differences,
     draw_slides,
     few_slides_notes,
+    figures_of,
+    holm,
+    holm_note,
     judged_by_both,
+    p_of_difference,
+    p_texts,
+    resampled,
+    smallest_p_of_pairs,
 )
 from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
 from analysis.study_evidence.verdict_table import missing_outputs_notes, needs_labels, no_rows
@@ -71,6 +78,8 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
             ).removesuffix(".")
         )
     frame = pd.DataFrame(compared)
+    for name in ("p", "mcnemar_p"):
+        frame[f"{name}_adjusted"] = holm(frame[name])
     return Table(
         name="comparisons",
         title="Pairs of models on Test, and whether it tells them apart.",
@@ -78,8 +87,11 @@ def build_comparisons(rows: SectionRows, choices: list[Choice]) -> Table:
         printed=_printed(frame),
         notes=(
             f"Differences: first minus second, {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resampled sets of slides.",
-            f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference contains 0.",
-            "McNemar's p takes sections as independent. Nothing is corrected for the number of pairs.",
+            f"{NOT_RESOLVED.capitalize()}: the interval of the accuracy's difference, of this pair alone, contains 0.",
+            (
+                "p: whether the accuracies are the same, by their resampled difference. McNemar's p takes sections as "
+                f"independent. Each is {holm_note(frame['p'])}"
+            ),
             *_exact_notes(frame),
             *missing_outputs_notes(pd.concat(list(verdicts.values()))),
             *few_slides_notes({"Test": int(frame["num_slides"].min())}),
@@ -106,6 +118,7 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
     draws = draw_slides(len(slide_ids))
     by_slide = [counts_by_slide(each, slide_ids) for each in (first, second)]
     found = differences(by_slide[0], by_slide[1], draws, beta)
+    samples = [figures_of(resampled(each, draws), beta)["accuracy"] for each in by_slide]
     right = [np.asarray(each["correct"], dtype=bool) for each in (first, second)]
     num_one, num_other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     yield {
@@ -115,6 +128,7 @@ def _compare(one: tuple[str, pd.DataFrame], other: tuple[str, pd.DataFrame], bet
         "num_slides": len(slide_ids),
         "num_only_one_right": num_one,
         "num_only_other_right": num_other,
+        "p": p_of_difference(samples[0] - samples[1], smallest_p_of_pairs(len(slide_ids))),
         "mcnemar_p": mcnemar_p(num_one, num_other),
         **{key: value for name, each in found.items() for key, value in each.columns(f"{name}_difference").items()},
         "is_resolved": found["accuracy"].excludes_zero,
@@ -158,7 +172,10 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             ],
             "first alone right": frame["num_only_one_right"].astype(str),
             "second alone": frame["num_only_other_right"].astype(str),
-            "McNemar p": [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in frame["mcnemar_p"]],
+            "p": p_texts(frame["p"]),
+            "adjusted": p_texts(frame["p_adjusted"]),
+            "McNemar p": p_texts(frame["mcnemar_p"]),
+            "adjusted ": p_texts(frame["mcnemar_p_adjusted"]),
             "sections": frame["num_sections"].astype(str),
         }
     )

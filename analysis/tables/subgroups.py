@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.study_evidence.evidence import Evidence
@@ -23,8 +22,13 @@ from analysis.study_evidence.resampling import (
     counts_by_slide,
     draw_slides,
     figures_of,
+    holm,
+    holm_note,
     intervals,
+    p_of_difference,
+    p_texts,
     resampled,
+    smallest_p_of_groups,
     total,
 )
 from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks
@@ -77,8 +81,8 @@ def build_subgroups(verdicts: pd.DataFrame, of_slides: Mapping[str, pd.Series], 
         notes=(
             f"{NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}; within a group, of its own slides.",
             (
-                "p: whether the accuracy of the group is that of all others, by the resampled difference; adjusted "
-                f"(Holm 1979) for {int(frame['p'].notna().sum())} comparisons. {NOT_KNOWN}: too few slides to tell."
+                "p: whether the accuracy of the group is that of all others, by the resampled difference, "
+                f"{holm_note(frame['p'])} {NOT_KNOWN}: too few slides to tell."
             ),
             *_left_out_notes([name for name in of_slides if name not in names]),
         ),
@@ -88,13 +92,6 @@ def build_subgroups(verdicts: pd.DataFrame, of_slides: Mapping[str, pd.Series], 
 def _left_out_notes(names: list[str]) -> Iterator[str]:
     if names:
         yield f"Not taken, as they have one value or more than {MOST_GROUPS}: {', '.join(names)}."
-
-
-def holm(p: pd.Series) -> pd.Series:
-    """p-values adjusted for their number, by Holm's step-down rule; NaN stays so."""
-    known = p.dropna().sort_values(kind="stable")
-    scaled = known * np.arange(len(known), 0, -1)
-    return scaled.cummax().clip(upper=1.0).reindex(p.index)
 
 
 def _groups(verdicts: pd.DataFrame, values: pd.Series) -> pd.Series:
@@ -145,10 +142,8 @@ def _p_against_others(verdicts: pd.DataFrame, mine: pd.DataFrame, beta: float) -
     here, there = (
         figures_of(resampled(counts_by_slide(each, slide_ids), draws), beta)["accuracy"] for each in (mine, others)
     )
-    differences = (here - there)[~pd.isna(here - there)]
-    # One is added to both, since a p-value of resamples is never 0.
-    below, above = (differences <= 0).sum() + 1, (differences >= 0).sum() + 1
-    return float(min(1.0, 2 * min(below, above) / (len(differences) + 1)))
+    num = [each["slide_id"].nunique() for each in (mine, others)]
+    return p_of_difference(here - there, smallest_p_of_groups(*num))
 
 
 def _printed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,8 +159,8 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
                 name: [interval_text(Interval.from_columns(row, name)) for row in rows]
                 for name in ("accuracy", "sensitivity", "specificity")
             },
-            "p": [NOT_KNOWN if math.isnan(row["p"]) else f"{row['p']:.3f}" for row in rows],
-            "adjusted": [NOT_KNOWN if math.isnan(row["p_adjusted"]) else f"{row['p_adjusted']:.3f}" for row in rows],
+            "p": p_texts(frame["p"]),
+            "adjusted": p_texts(frame["p_adjusted"]),
         }
     )
 

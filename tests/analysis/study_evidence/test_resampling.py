@@ -18,10 +18,14 @@ from analysis.study_evidence.resampling import (
     draw_slides,
     few_slides_notes,
     figures_of,
+    holm,
     interval_of,
     intervals,
     judged_by_both,
+    p_of_difference,
     resampled,
+    smallest_p_of_groups,
+    smallest_p_of_pairs,
     total,
 )
 
@@ -178,3 +182,45 @@ def test_pairs_are_the_labelled_sections_that_both_judge() -> None:
     first, second = judged_by_both(one, other.iloc[::-1])
     assert first["section_id"].tolist() == second["section_id"].tolist() == ["s0", "s3"]
     assert second["verdict"].tolist() == ["Normal", "Tumor"]
+
+
+def test_holms_rule_on_a_known_example() -> None:
+    adjusted = holm(pd.Series([0.01, 0.04, np.nan, 0.03, 0.005]))
+    assert adjusted.tolist()[:2] + adjusted.tolist()[3:] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert np.isnan(adjusted[2])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holms_rule_is_the_textbooks(p: list[float]) -> None:
+    """The k-th smallest p, from 0, times n - k, and never less than that of a smaller one."""
+    adjusted = holm(pd.Series(p)).tolist()
+    ranked = sorted(p)
+    for each, found in zip(p, adjusted, strict=True):
+        place = max(number for number, other in enumerate(ranked) if other == each)
+        assert found == pytest.approx(min(1.0, max(ranked[k] * (len(p) - k) for k in range(place + 1))))
+
+
+def test_a_difference_that_is_always_there_has_the_smallest_p_of_so_few_slides() -> None:
+    samples = np.full(10_000, -0.2)
+    assert p_of_difference(samples, smallest_p_of_pairs(20)) == pytest.approx(2 / 10_001)
+    # Heads or tails, three times the same.
+    assert p_of_difference(samples, smallest_p_of_pairs(3)) == 0.25
+    assert p_of_difference(samples, smallest_p_of_groups(2, 3)) == pytest.approx(2 / 10)
+    assert p_of_difference(samples, smallest_p_of_pairs(1)) == 1
+
+
+def test_no_difference_at_all_has_a_p_of_one_and_an_unknown_one_none() -> None:
+    assert p_of_difference(np.zeros(100), 0.0) == 1
+    assert math.isnan(p_of_difference(np.full(100, np.nan), 0.0))
+
+
+def test_the_p_of_equal_models_is_below_five_percent_in_no_more_than_some_five_percent_of_studies() -> None:
+    random = np.random.default_rng(0)
+    num, false = 200, 0
+    for seed in range(num):
+        # Thirty slides of five sections; of each slide both models have more or less often right, alike.
+        share = random.uniform(0.5, 1, size=30)
+        one, other = (random.binomial(5, share) for _ in range(2))
+        samples = draw_slides(30, num_resamples=400, seed=seed) @ (one - other) / 150
+        false += p_of_difference(samples, smallest_p_of_pairs(30)) < 0.05
+    assert false / num < 0.1

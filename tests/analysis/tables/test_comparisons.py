@@ -92,3 +92,14 @@ def test_the_table_says_not_resolved(tmp_path: Path) -> None:
 def test_a_single_model_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="nothing to compare"):
         compare(tmp_path, slides(wrong={}))
+
+
+def test_p_values_of_all_pairs_are_adjusted_together(tmp_path: Path) -> None:
+    many = slides(wrong=dict.fromkeys(range(20), 2), setting="unet")
+    rows = compare(tmp_path, slides(wrong={}), slides(wrong={1: 3}, psi="psi_0", is_final=False), many)
+    clear, open_ = rows["unet", "resnet34_ds"], rows["resnet34_ds psi_0", "resnet34_ds"]
+    assert clear["p_adjusted"] == pytest.approx(2 * clear["p"])
+    assert clear["mcnemar_p_adjusted"] == pytest.approx(2 * clear["mcnemar_p"])
+    assert open_["p_adjusted"] == open_["p"] > 0.05
+    printed = (tmp_path / "tables" / "comparisons.md").read_text()
+    assert "adjusted for the 2 comparison(s) of this table by Holm's rule (1979)" in printed

@@ -1,10 +1,10 @@
 """Subgroups: right counts, no group unasked that may name a patient, p-values that know how many they are."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables.subgroups import build_subgroups, holm
+from analysis.study_evidence.resampling import holm
+from analysis.tables.subgroups import build_subgroups
 from bccdist.sections.choices import Choice
 
 CHOICE = Choice(
@@ -77,7 +77,15 @@ def test_slides_without_a_value_are_a_group_of_their_own() -> None:
     assert set(frame.query("column == 'site'")["group"]) == {"not said", "one"}
 
 
-def test_holms_rule_on_a_known_example() -> None:
-    adjusted = holm(pd.Series([0.01, 0.04, np.nan, 0.03, 0.005]))
-    assert adjusted.tolist()[:2] + adjusted.tolist()[3:] == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert np.isnan(adjusted[2])
+def test_two_slides_against_two_prove_nothing_however_alike_they_are() -> None:
+    frame = build_subgroups(verdicts(4, wrong={2, 3}), {"site": of_slides(4, {2: "two", 3: "two"})}, [CHOICE]).frame
+    # Four slides can be dealt out in six ways, and two of them are as far apart as this.
+    assert frame.query("column == 'site'")["p"].tolist() == pytest.approx([1 / 3, 1 / 3])
+
+
+def test_p_values_are_adjusted_for_all_comparisons_of_the_table() -> None:
+    table = build_subgroups(
+        verdicts(20, wrong=set(range(10, 20))), {"site": of_slides(20, dict.fromkeys(range(10, 20), "two"))}, [CHOICE]
+    )
+    assert table.frame["p_adjusted"].tolist() == holm(table.frame["p"]).tolist()
+    assert f"adjusted for the {len(table.frame)} comparison(s) of this table by Holm's rule (1979)" in table.markdown
