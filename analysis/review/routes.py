@@ -150,20 +150,23 @@ def slide(session: Session, asked: Asked) -> Mapping[str, Any]:
         "overlap": OVERLAP_PX,
         "min_level": facts.min_level,
         "max_level": facts.max_level,
+        "profile": facts.profile and facts.profile.name,
+        "profile_fault": facts.profile_fault,
         "file": session.worklist.manifest.slide(asked.slide_id).path.name,
         "error": facts.error,
     }
 
 
 def tile(session: Session, asked: Asked) -> Response:
-    """A tile of a slide; one that cannot be read is grey and says why in a header."""
+    """A tile of a slide, with `profile=no` in the file's own colours; one that cannot be read is grey and says why in a header."""
     slide_id, level = asked.slide_id, asked.request.path_params["level"]
     place = _TILE_NAME.fullmatch(asked.request.path_params["name"])
     if place is None or level > _MOST_LEVEL:
         refuse(404, "no such tile")
     col, row = map(int, place.groups())
     try:
-        content = session.tiles.tile(slide_id, level, col, row)
+        in_profile = asked.request.query_params.get("profile") != "no"
+        content = session.tiles.tile(slide_id, level, col, row, in_profile=in_profile)
     except Exception as error:  # noqa: BLE001 - whatever a slide is poisoned with, the page says so and goes on
         reason = f"{type(error).__name__}: {error}".encode("ascii", "replace").decode().replace("\n", " ")
         headers = {"X-Tile-Error": reason[:_ERROR_HEADER_CHARACTERS], "Cache-Control": "no-store"}

@@ -18,6 +18,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from analysis.review.colour import ColourProfile, read_profile
 from bccdist.errors import SlideError
 from bccdist.slides.frames import qupath_origin
 from bccdist.slides.geometry import Box
@@ -91,6 +92,10 @@ class SlideFacts:
     """The level-0 pixel that QuPath counts from: the corner of the scanned area, where the scanner names one."""
     error: str | None = None
     """Why the slide cannot be read."""
+    profile: ColourProfile | None = None
+    """The colour profile that the file carries."""
+    profile_fault: str | None = None
+    """Why the one that it carries is not applied."""
 
 
 class OpenSlides:
@@ -199,8 +204,8 @@ class TileReader:
                 return SlideFacts(width=0, height=0, mpp=0.0, min_level=0, max_level=0, error=reason)
         return self._facts[slide_id]
 
-    def tile(self, slide_id: str, level: int, col: int, row: int) -> bytes | None:
-        """A tile as JPEG; None where there is no such tile.
+    def tile(self, slide_id: str, level: int, col: int, row: int, *, in_profile: bool = True) -> bytes | None:
+        """A tile as JPEG, in the colours of the slide's profile or as the file has them; None without such a tile.
 
         Raises:
             SlideError: it cannot be read.
@@ -216,7 +221,8 @@ class TileReader:
         tolerance = 1 / max(pyramid.size_px(level))
         try:
             with self.slides.using(record, facts.mpp, step=pyramid.downsample(level), tolerance=tolerance) as slide:
-                return encode_jpeg(slide.read(box_px))
+                image = slide.read(box_px)
+            return encode_jpeg(facts.profile.applied(image) if in_profile and facts.profile else image)
         except OSError as error:
             raise SlideError(without_folders(error, record)) from error
 
@@ -230,6 +236,7 @@ def _read_facts(record: SlideRecord) -> SlideFacts:
     # No tile is read here; the target is one that no slide is too coarse for.
     with Slide(record.path, target_mpp=TISSUE_MPP, mpp=record.mpp, by_tile=False) as slide:
         pyramid = DeepZoom(*slide.level0_size)
+        profile = read_profile(record.path)
         return SlideFacts(
             width=pyramid.width,
             height=pyramid.height,
@@ -237,6 +244,8 @@ def _read_facts(record: SlideRecord) -> SlideFacts:
             min_level=coarsest_offered(pyramid, level_downsamples(slide.properties)),
             max_level=pyramid.max_level,
             origin_level0_px=qupath_origin(slide.properties),
+            profile=profile if isinstance(profile, ColourProfile) else None,
+            profile_fault=profile if isinstance(profile, str) else None,
         )
 
 
