@@ -158,7 +158,10 @@ def slide(session: Session, asked: Asked) -> Mapping[str, Any]:
 
 
 def tile(session: Session, asked: Asked) -> Response:
-    """A tile of a slide, with `profile=no` in the file's own colours; one that cannot be read is grey and says why in a header."""
+    """A tile of a slide, with `profile=no` in the file's own colours.
+
+    One that cannot be read is grey, and says why in a header.
+    """
     slide_id, level = asked.slide_id, asked.request.path_params["level"]
     place = _TILE_NAME.fullmatch(asked.request.path_params["name"])
     if place is None or level > _MOST_LEVEL:

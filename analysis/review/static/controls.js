@@ -28,6 +28,7 @@ function connectButtons(acts) {
     "zoom-section": acts.fitSection,
     "zoom-slide": acts.fitSlide,
     "tp-chosen": acts.chosenTP,
+    "hide-all": acts.hideAll,
     draw: acts.toggleDrawing,
     "copy-regions": acts.copyRegions,
     "outbox-retry": acts.retry,
@@ -55,7 +56,7 @@ function connectInputs(acts) {
   byId("tp").addEventListener("change", acts.loadRegions);
   byId("only-open").addEventListener("change", acts.showLists);
   byId("comment").addEventListener("input", acts.showSaveComment);
-  for (const name of SHOWN) byId(`show-${name}`).addEventListener("change", acts.redraw);
+  for (const name of SHOWN) byId(`show-${name}`).addEventListener("change", acts.showChanged);
 }
 
 function connectKeys(acts) {
@@ -69,6 +70,8 @@ function connectKeys(acts) {
   const toggles = SHOWN.map((name, number) => [String(number + 1), () => byId(`show-${name}`).click()]);
   const actions = {
     ...zooms,
+    ...acts.stageKeys,
+    x: acts.hideAll,
     ...Object.fromEntries(toggles),
     t: () => acts.answer("Tumor"),
     n: () => acts.answer("Normal"),
@@ -89,6 +92,8 @@ function connectKeys(acts) {
   };
   const drawing = {
     ...zooms,
+    ...acts.stageKeys,
+    x: acts.hideAll,
     Enter: () => acts.drawing.close(),
     Escape: () => acts.drawing.cancel(),
     Backspace: () => acts.drawing.back(),

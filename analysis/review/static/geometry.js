@@ -63,6 +63,18 @@ function ringArea(ring) {
   return Math.abs(twice) / 2;
 }
 
+/** Whether a point lies within a geometry; in its holes it does not. */
+export function holdsPoint(geometry, [x, y]) {
+  let isInside = false;
+  for (const ring of ringsOf(geometry)) {
+    for (let i = 0, j = ring.length - 1; i < ring.length; j = i++) {
+      const [[ax, ay], [bx, by]] = [ring[i], ring[j]];
+      if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) isInside = !isInside;
+    }
+  }
+  return isInside;
+}
+
 /** Whether an outline, its last point joined to its first, crosses or touches itself. */
 export function crossesItself(points) {
   const sides = points.map((point, i) => [point, points[(i + 1) % points.length]]);

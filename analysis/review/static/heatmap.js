@@ -19,7 +19,7 @@ export function colourOf(probability) {
   return low.map((value, channel) => Math.round(value + (high[channel] - value) * (place - first)));
 }
 
-/** How much a probability hides the tissue, 0 to 1. */
+/** How much a probability hides the tissue, 0 to 1; below t_p the page shows none of it (colourTable). */
 export function opacityOf(probability, tP) {
   const lowest = SHOWN_FROM * tP;
   if (probability < lowest) return 0;
@@ -30,11 +30,11 @@ function channels(hex) {
   return [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 }
 
-/** RGBA for each of the 256 stored values; the opacity is given as a share of the greatest. */
+/** RGBA for each of the 256 stored values, from t_p on; the opacity is given as a share of the greatest. */
 export function colourTable(tP) {
   const table = new Uint8ClampedArray(4 * 256);
   for (let value = 0; value < 256; value++) {
-    const share = opacityOf(value / 255, tP) / MOST_OPAQUE;
+    const share = value < levelOf(tP) ? 0 : opacityOf(value / 255, tP) / MOST_OPAQUE;
     table.set([...colourOf(value / 255), Math.round(255 * share)], 4 * value);
   }
   return new Uint32Array(table.buffer);

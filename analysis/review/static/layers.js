@@ -1,24 +1,29 @@
 /** What is drawn over the slide: heatmap, mask, annotations, regions, boxes, and the reviewer's own outlines. */
 
-import { areaText, boxOf, ringsOf, sharedBox } from "./geometry.js";
+import { areaText, boxOf, lengthText, ringsOf, sharedBox } from "./geometry.js";
 
+// Blue, orange and near-black on white: apart for every kind of colour vision, and none of them is pink or purple.
 export const ANSWER_COLOURS = { Tumor: "#c64600", Normal: "#0065a8", unsure: "#6f5a00" };
-export const KIND_COLOURS = { Tumornest: "#d01c8b", Stroma: "#00735c", Normal: "#0065a8" };
+export const KIND_COLOURS = { Tumornest: "#0047ff", Stroma: "#007a33", Normal: "#111111" };
+/** Kinds differ in their dashes, too: nobody has to tell them by colour. */
+export const KIND_DASHES = { Tumornest: [], Stroma: [12, 5], Normal: [3, 4] };
 const NO_ANSWER_COLOUR = "#4a5560";
 const REGION_COLOUR = "#ffe135";
+const CHOSEN_COLOUR = "#00e5ff";
 const MASK_COLOUR = "#101010";
-const LEAST_TEXT_PX = 46;
+const HANDLE_PX = 5;
 
-/** Paint everything; `state` is what review.js holds, `place` what SlideView gives. */
+/** Paint everything; `state` is what review.js holds, `place` a Place. */
 export function drawLayers(context, place, state) {
   const { show } = state;
   if (show.heatmap) drawHeatmap(context, place, state);
   if (show.mask) drawMask(context, place, state);
-  if (show.annotations) state.annotations.forEach((feature) => drawAnnotation(context, place, feature));
+  if (show.annotations) state.annotations.forEach((feature) => drawKind(context, place, feature, { width: 1.5 }));
   if (show.boxes) state.boxes.forEach((box) => drawBox(context, place, box));
-  if (show.regions) state.regions.forEach((region) => drawRegion(context, place, region));
-  if (show.own) state.outlines.forEach((feature) => drawOwn(context, place, feature));
+  if (show.regions) drawRegions(context, place, state);
+  if (show.own) state.outlines.forEach((feature, number) => drawOwn(context, place, feature, number === state.chosen));
   if (state.draft) drawDraft(context, place, state.draft);
+  state.rulers?.forEach((ruler) => drawRuler(context, place, ruler, state.mpp));
 }
 
 /** A coarse crop of the whole slide, and over it a fine one of what is seen. */
@@ -26,8 +31,8 @@ function drawHeatmap(context, place, { crops, tP, opacity }) {
   context.save();
   context.globalAlpha = opacity;
   eachCrop(context, place, crops, (crop) => {
-    const [x, y, width, height] = onScreen(crop.box, place);
-    context.imageSmoothingEnabled = width < crop.width;
+    const [x, y, width, height] = crop.box;
+    context.imageSmoothingEnabled = place.scale * width < crop.width;
     context.drawImage(crop.layer(tP), x, y, width, height);
   });
   context.restore();
@@ -35,24 +40,25 @@ function drawHeatmap(context, place, { crops, tP, opacity }) {
 
 function drawMask(context, place, { crops, tP }) {
   eachCrop(context, place, crops, (crop) => {
-    const [x, y, width, height] = onScreen(crop.box, place);
+    const [x, y, width, height] = crop.box;
     context.translate(x, y);
     context.scale(width / crop.width, height / crop.height);
-    context.lineWidth = (1.6 * crop.width) / width;
+    context.lineWidth = 1.6 / (place.scale * crop.pixelPx);
     context.strokeStyle = MASK_COLOUR;
     context.stroke(crop.outline(tP));
   });
 }
 
-/** Each crop in its own part of the screen: the coarse one where the fine one is not. */
+/** Each crop in its own part of the slide, in level-0 px: the coarse one where the fine one is not. */
 function eachCrop(context, place, { coarse, fine }, draw) {
   for (const crop of [coarse, fine]) {
     if (!crop) continue;
     context.save();
+    context.transform(place.a, place.b, place.c, place.d, place.e, place.f);
     if (crop === coarse && fine) {
       const outside = new Path2D();
-      outside.rect(-1e5, -1e5, 2e5 + innerWidth, 2e5 + innerHeight);
-      outside.rect(...onScreen(fine.box, place));
+      outside.rect(...coarse.box);
+      outside.rect(...fine.box);
       context.clip(outside, "evenodd");
     }
     draw(crop);
@@ -60,66 +66,106 @@ function eachCrop(context, place, { coarse, fine }, draw) {
   }
 }
 
-function drawAnnotation(context, place, { geometry, properties }) {
-  strokeTwice(context, outline(geometry, place), KIND_COLOURS[properties.kind] ?? NO_ANSWER_COLOUR, { dash: [7, 4] });
-}
-
-function drawRegion(context, place, { geometry, properties }) {
-  context.save();
-  const rings = outline(geometry, place);
-  context.strokeStyle = MASK_COLOUR;
-  context.lineWidth = 4;
-  context.stroke(rings);
-  context.strokeStyle = REGION_COLOUR;
-  context.lineWidth = 2;
-  context.stroke(rings);
-  const [x, y, width, height] = onScreen(boxOf(geometry), place);
-  if (Math.max(width, height) >= LEAST_TEXT_PX)
-    tag(context, areaText(properties.area_um2), x + width / 2, y + height + 12, MASK_COLOUR);
-  context.restore();
-}
-
-function drawOwn(context, place, { geometry, properties }) {
-  const rings = outline(geometry, place);
-  context.save();
-  context.fillStyle = KIND_COLOURS[properties.kind];
-  context.globalAlpha = 0.14;
-  context.fill(rings, "evenodd");
-  context.restore();
-  strokeTwice(context, rings, KIND_COLOURS[properties.kind], {});
-}
-
-/** An outline that is being drawn: its points, and a thin line back to the first. */
-function drawDraft(context, place, { points, kind }) {
-  const spots = points.map(([x, y]) => [x * place.scale + place.x, y * place.scale + place.y]);
-  const path = new Path2D();
-  spots.forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
-  strokeTwice(context, path, KIND_COLOURS[kind], {});
-  for (const [x, y] of spots) {
-    const spot = new Path2D();
-    spot.arc(x, y, 4, 0, 2 * Math.PI);
-    context.fillStyle = KIND_COLOURS[kind];
-    context.fill(spot);
-    context.strokeStyle = "white";
-    context.stroke(spot);
+/** Thin outlines; the area stands at the largest of the open section, and at the one under the pointer. */
+function drawRegions(context, place, { regions, currentSection, hovered }) {
+  for (const { geometry } of regions) {
+    strokeTwice(context, outline(geometry, place), REGION_COLOUR, { width: 1, under: MASK_COLOUR });
+  }
+  const largest = largestOf(regions.filter(({ properties }) => properties.section_id === currentSection));
+  for (const region of new Set([largest, hovered])) {
+    if (!region) continue;
+    const [x, y, width, height] = place.screenBox(boxOf(region.geometry));
+    tag(context, areaText(region.properties.area_um2), x + width / 2, y + height + 12, MASK_COLOUR);
   }
 }
 
-function drawBox(context, place, { box, answer, isCurrent, name }) {
-  const [x, y, width, height] = onScreen(box, place);
-  const colour = ANSWER_COLOURS[answer] ?? NO_ANSWER_COLOUR;
-  const path = new Path2D();
-  path.rect(x, y, width, height);
-  strokeTwice(context, path, colour, { width: isCurrent ? 3 : 1.5, dash: answer ? [] : [10, 5] });
-  const seen = sharedBox([x, y, width, height], [0, 0, context.canvas.width, context.canvas.height]);
-  const text = answer ? `${name}: ${answer}` : name;
-  if (seen && width >= LEAST_TEXT_PX) tag(context, text, seen[0], Math.max(seen[1] - 9, 12), colour, "left");
+export function largestOf(regions) {
+  return regions.reduce(
+    (best, region) => (best && best.properties.area_um2 >= region.properties.area_um2 ? best : region),
+    null,
+  );
 }
 
-/** A line that is seen on dark and bright tissue: coloured on white. */
-function strokeTwice(context, path, colour, { width = 2, dash = [] }) {
+function drawKind(context, place, { geometry, properties }, { width }) {
+  const { kind } = properties;
+  const rings = outline(geometry, place);
+  strokeTwice(context, rings, KIND_COLOURS[kind] ?? NO_ANSWER_COLOUR, { width, dash: KIND_DASHES[kind] });
+  return rings;
+}
+
+function drawOwn(context, place, feature, isChosen) {
+  const rings = drawKind(context, place, feature, { width: isChosen ? 3 : 2 });
+  if (!isChosen) return;
   context.save();
-  context.strokeStyle = "rgba(255, 255, 255, 0.85)";
+  context.fillStyle = CHOSEN_COLOUR;
+  context.globalAlpha = 0.12;
+  context.fill(rings, "evenodd");
+  context.restore();
+}
+
+/** What is being drawn: its line, and the points that can be taken hold of; `radius` is that of a brush. */
+function drawDraft(context, place, { points, kind, handles = [], brush = null, isCut = false }) {
+  const colour = isCut ? MASK_COLOUR : (KIND_COLOURS[kind] ?? NO_ANSWER_COLOUR);
+  const spots = points.map((point) => place.screen(point));
+  const path = new Path2D();
+  spots.forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
+  if (brush && spots.length) {
+    context.save();
+    Object.assign(context, { globalAlpha: 0.35, strokeStyle: colour, lineCap: "round", lineJoin: "round" });
+    context.lineWidth = 2 * brush.radius * place.scale;
+    if (spots.length === 1) path.lineTo(spots[0][0] + 0.01, spots[0][1]);
+    context.stroke(path);
+    context.restore();
+  } else strokeTwice(context, path, colour, { dash: isCut ? [4, 4] : [] });
+  if (brush?.at) circle(context, place.screen(brush.at), brush.radius * place.scale, colour);
+  handles.forEach((handle, i) => spot(context, place.screen(handle), i ? colour : CHOSEN_COLOUR));
+}
+
+function spot(context, [x, y], colour) {
+  const path = new Path2D();
+  path.arc(x, y, HANDLE_PX, 0, 2 * Math.PI);
+  Object.assign(context, { fillStyle: colour, strokeStyle: "white", lineWidth: 1.5 });
+  context.fill(path);
+  context.stroke(path);
+}
+
+function circle(context, [x, y], radius, colour) {
+  const path = new Path2D();
+  path.arc(x, y, Math.max(radius, 1), 0, 2 * Math.PI);
+  strokeTwice(context, path, colour, { width: 1 });
+}
+
+/** A measured line with its length. */
+function drawRuler(context, place, [from, to], mpp) {
+  const [start, end] = [from, to].map((point) => place.screen(point));
+  const path = new Path2D();
+  path.moveTo(...start);
+  path.lineTo(...end);
+  strokeTwice(context, path, MASK_COLOUR, { width: 2 });
+  [start, end].forEach((place) => spot(context, place, MASK_COLOUR));
+  const px = Math.hypot(to[0] - from[0], to[1] - from[1]);
+  const text = mpp ? lengthText(px * mpp) : `${Math.round(px)} px`;
+  tag(context, text, (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 14, MASK_COLOUR);
+}
+
+function drawBox(context, place, { box, answer, isCurrent, name }) {
+  const colour = ANSWER_COLOURS[answer] ?? NO_ANSWER_COLOUR;
+  const [x, y, width, height] = box;
+  const ring = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]; // prettier-ignore
+  const path = outline({ type: "Polygon", coordinates: [ring] }, place);
+  strokeTwice(context, path, colour, { width: isCurrent ? 3 : 1.5, dash: answer ? [] : [10, 5] });
+  const around = place.screenBox(box);
+  const seen = sharedBox(around, [0, 0, ...place.size]);
+  const text = answer ? `${name}: ${answer}` : name;
+  if (seen && around[2] >= LEAST_TEXT_PX) tag(context, text, seen[0], Math.max(seen[1] - 9, 12), colour, "left");
+}
+
+const LEAST_TEXT_PX = 46;
+
+/** A line that is seen on dark and bright tissue: coloured on white, or on what `under` says. */
+function strokeTwice(context, path, colour, { width = 2, dash = [], under = "rgba(255, 255, 255, 0.9)" }) {
+  context.save();
+  context.strokeStyle = under;
   context.lineWidth = width + 2;
   context.stroke(path);
   context.strokeStyle = colour;
@@ -142,15 +188,11 @@ function tag(context, text, x, y, colour, align = "center") {
   context.restore();
 }
 
-function outline(geometry, { scale, x, y }) {
+function outline(geometry, place) {
   const path = new Path2D();
   for (const ring of ringsOf(geometry)) {
-    ring.forEach(([px, py], i) => path[i ? "lineTo" : "moveTo"](px * scale + x, py * scale + y));
+    ring.forEach((point, i) => path[i ? "lineTo" : "moveTo"](...place.screen(point)));
     path.closePath();
   }
   return path;
-}
-
-function onScreen([x, y, width, height], place) {
-  return [x * place.scale + place.x, y * place.scale + place.y, width * place.scale, height * place.scale];
 }

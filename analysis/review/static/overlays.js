@@ -32,7 +32,8 @@ export class Overlays {
   clearPrediction() {
     this.crops = { coarse: null, fine: null };
     this.regions = [];
-    this.regionsTP = null;
+    this.verdicts = null;
+    this.regionsOf = { psi: null, tP: null };
     for (const name of ["coarse", "fine", "regions"]) this.faults.delete(name);
   }
 
@@ -79,14 +80,20 @@ export class Overlays {
     this.changed();
   }
 
-  /** The regions at t_p that are large enough to count. */
-  async loadRegions(setting, slideId, tP) {
-    const address = `${path("api", "regions", setting, slideId)}?t_p=${tP}`;
+  /** The regions at psi and t_p that are large enough to count, and the verdicts that rest on them. */
+  async loadRegions(setting, slideId, { psi, tP }) {
+    const address = `${path("api", "regions", setting, slideId)}?${new URLSearchParams({ psi, t_p: tP })}`;
     const found = await this.#load("regions", (signal) => getJson(address, signal));
     if (!found) return;
     this.regions = found.features;
-    this.regionsTP = tP;
+    this.verdicts = found.verdicts;
+    this.regionsOf = { psi, tP };
     this.changed();
+  }
+
+  /** Whether regions and verdicts are those of a psi and t_p. */
+  isOf({ psi, tP }) {
+    return this.regionsOf.psi === psi && this.regionsOf.tP === tP;
   }
 
   async #load(name, ask) {

@@ -84,7 +84,11 @@ export function showOutlines(outlines, { mpp, remove, locate }) {
         "Delete",
       ),
     );
-  byId("outlines").replaceChildren(...outlines.map(item));
+  // Made anew where something changed alone: a button that is just being pressed must stay where it is.
+  const list = byId("outlines");
+  const shows = JSON.stringify([outlines, mpp]);
+  if (list.shows !== shows) list.replaceChildren(...outlines.map(item));
+  list.shows = shows;
 }
 
 function outlineText({ geometry, properties }, mpp) {

@@ -3,16 +3,18 @@
 import { connect, SHOWN } from "./controls.js";
 import { byId } from "./dom.js";
 import { Drawing } from "./drawing.js";
-import { boxOf } from "./geometry.js";
-import { colourOf, MOST_OPAQUE, opacityOf } from "./heatmap.js";
+import { boxOf, holdsPoint } from "./geometry.js";
+import { colourOf, MOST_OPAQUE } from "./heatmap.js";
 import { drawLayers } from "./layers.js";
 import { Latest } from "./latest.js";
+import { Microscope } from "./microscope.js";
 import { Outbox } from "./outbox.js";
 import { Overlays } from "./overlays.js";
 import { showAgreement, showOutlines, showSection } from "./panel.js";
 import { showList, showProgress } from "./section_list.js";
 import { getJson, path, postJson } from "./server.js";
 import { SlideView } from "./slide_view.js";
+import { showViewed } from "./viewed.js";
 import { Visit } from "./visit.js";
 
 const T_P_STEP = 0.01;
@@ -34,15 +36,18 @@ const drafts = new Map(); // comments that are not saved yet, by section
 const slides = new Map();
 const openSlide = new Latest();
 const openOutlines = new Latest();
-const view = { setting: null, psi: null, tP: 0.5, opacity: MOST_OPAQUE, bySlide: false };
+const view = { setting: null, psi: null, tP: 0.5, opacity: MOST_OPAQUE, bySlide: false, isBare: false };
 
 const overlays = new Overlays(showOverlays);
 const drawing = new Drawing({ changed: showDrawing, closed: (feature) => saveOutlines([...outlines, feature]) });
 const slideView = new SlideView(byId("slide"), byId("scale"), {
   draw: (context, place) => drawLayers(context, place, layers()),
-  settled: () => hasHeatmap() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
-  clicked: (x, y) => slideView.slide && drawing.add(x, y, slideView.slide),
+  settled: () => wantsHeat() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
+  moved: () => microscope.show(),
+  hand: { click: (point) => slideView.slide && drawing.add(...point, slideView.slide), hover },
+  overview: byId("overview"),
 });
+const microscope = new Microscope({ views: () => [slideView], caption, failed: showProblem });
 
 start().catch(showProblem);
 
@@ -67,7 +72,9 @@ async function start() {
     setTP,
     stepTP: (steps) => setTP(view.tP + steps * T_P_STEP),
     chosenTP: () => setTP(settingOf(view.setting).t_p),
-    redraw: () => slideView.redraw(),
+    showChanged: () => hideAll(false),
+    hideAll: () => hideAll(),
+    stageKeys: microscope.keys,
     showSaveComment,
     setBySlide: (bySlide) => ((view.bySlide = bySlide), showLists()),
     showLists,
@@ -138,11 +145,13 @@ async function show(section) {
   byId("slide-name").textContent = `${slide.slide_id} \u00b7 ${slide.file}`;
   byId("slide-error").hidden = !slide.error;
   byId("slide-error").textContent = slide.error ? `The slide cannot be read: ${slide.error}` : "";
+  microscope.showProfile(slide);
   if (slide.slide_id !== slideView.slide?.slide_id || slide.error) clearSlide();
   if (slide.error) return slideView.close();
   const isOther = await slideView.open(slide);
   if (section.id !== currentId) return;
   slideView.fit(section.box_level0_px, isOther);
+  microscope.showLight();
   if (isOther) loadOverlays();
 }
 
@@ -223,24 +232,52 @@ function loadOverlays() {
 function loadPrediction() {
   overlays.clearPrediction();
   if (!hasHeatmap()) return;
-  overlays.loadHeatmap(source(), () => slideView.visibleBox, slideView.widthPx);
   loadRegions();
+  loadHeat();
+}
+
+/** Heat is asked for once it is wanted: on opening, nothing but outlines lies over the tissue. */
+function loadHeat() {
+  if (wantsHeat()) overlays.loadHeatmap(source(), () => slideView.visibleBox, slideView.widthPx);
+}
+
+function wantsHeat() {
+  return hasHeatmap() && (byId("show-heatmap").checked || byId("show-mask").checked);
 }
 
 function loadRegions() {
-  if (hasHeatmap()) overlays.loadRegions(view.setting, slideView.slide.slide_id, view.tP);
+  if (hasHeatmap()) overlays.loadRegions(view.setting, slideView.slide.slide_id, view);
+}
+
+/** Take everything off the slide, or put it back; what is shown or hidden by itself puts the rest back, too. */
+function hideAll(isBare = !view.isBare) {
+  view.isBare = isBare;
+  byId("hide-all").ariaPressed = String(isBare);
+  if (!isBare && !overlays.crops.coarse) loadHeat();
+  slideView.redraw();
+}
+
+function hover(point) {
+  const regions = overlays.isOf(view) ? overlays.regions : [];
+  const hovered = regions.find(({ geometry }) => holdsPoint(geometry, point)) ?? null;
+  if (hovered === view.hovered) return;
+  view.hovered = hovered;
+  slideView.redraw();
 }
 
 function layers() {
-  const show = Object.fromEntries(SHOWN.map((name) => [name, byId(`show-${name}`).checked]));
-  visit.sawHeatmap ||= Boolean(overlays.crops.coarse) && (show.heatmap || show.mask) && Boolean(current()?.revealed);
+  const show = Object.fromEntries(SHOWN.map((name) => [name, !view.isBare && byId(`show-${name}`).checked]));
+  // Outlines of regions come from the heatmap, too.
+  const isSeen = ((show.heatmap || show.mask) && overlays.crops.coarse) || (show.regions && overlays.isOf(view));
+  visit.sawHeatmap ||= Boolean(isSeen && current()?.revealed);
   const members = sections.filter((section) => section.slide_id === slideView.slide?.slide_id);
   return {
     ...view,
     show,
     crops: overlays.crops,
     annotations: overlays.annotations,
-    regions: overlays.regionsTP === view.tP ? overlays.regions : [],
+    regions: overlays.isOf(view) ? overlays.regions : [],
+    currentSection: current()?.section_id,
     boxes: members.map((section) => ({
       box: section.box_level0_px,
       answer: withWaiting(section).answer,
@@ -346,7 +383,7 @@ function showCurrent() {
     refusal: entry?.refused,
   });
   showSaveComment();
-  slideView.redraw();
+  showOverlays();
 }
 
 function showSaveComment() {
@@ -365,7 +402,9 @@ function showLists() {
 function showOverlays() {
   byId("loading").textContent = overlays.numLoading ? "Loading\u2026" : "";
   const num = overlays.regions.length;
-  const isOfNow = overlays.regionsTP === view.tP;
+  const isOfNow = overlays.isOf(view);
+  const verdicts = isOfNow ? overlays.verdicts : null;
+  if (study && view.setting) showViewed(current(), { ...view, verdicts }, settingOf(view.setting));
   byId("regions-text").textContent = isOfNow
     ? `${num} region${num === 1 ? "" : "s"} of at least t\u2090 on this slide`
     : "";
@@ -406,6 +445,16 @@ function showOutbox({ entries, lastError }) {
   showCurrent();
 }
 
+/** What stands below a snapshot: whose it is, and what is laid over it. */
+function caption() {
+  const { slide_id: slideId } = slideView.slide;
+  const section = current()?.section_id;
+  const shown = SHOWN.filter((name) => !view.isBare && byId(`show-${name}`).checked);
+  const laid = shown.length ? `${view.setting}, ${view.psi}, t_p ${view.tP.toFixed(2)}: ${shown.join(", ")}` : "";
+  const lines = [[study.name, slideId, section].filter(Boolean).join(" \u00b7 "), laid].filter(Boolean);
+  return { name: `${slideId}-${section}.png`.replace(/[^\w.-]+/g, "_"), lines, warning: study.warning };
+}
+
 function showProblem(error) {
   byId("problem").hidden = false;
   byId("problem-text").textContent = error.message;
@@ -417,7 +466,7 @@ function drawColourBar() {
   context.clearRect(0, 0, width, height);
   for (let x = 0; x < width; x++) {
     const probability = x / (width - 1);
-    context.fillStyle = opacityOf(probability, view.tP) ? `rgb(${colourOf(probability)})` : "#ffffff";
+    context.fillStyle = probability >= view.tP ? `rgb(${colourOf(probability)})` : "#ffffff";
     context.fillRect(x, 0, 1, height);
   }
   context.fillStyle = "#101010";

@@ -1,10 +1,13 @@
 /** The slide: OpenSeadragon, its scale bar, and a canvas over it on which the layers are drawn. */
 
 import { lengthText, roundLength } from "./geometry.js";
+import { magnificationOf, umPerPxOf } from "./magnification.js";
+import { Place } from "./place.js";
 import { path } from "./server.js";
 
 const SCALE_BAR_PX = 150;
 const SETTLED_MS = 150;
+const FINEST_UM_PER_PX = 0.125; // 80x
 
 export class SlideView {
   #viewer;
@@ -13,29 +16,31 @@ export class SlideView {
   #isPlanned = false;
   #settling = null;
   #opening = Promise.resolve();
+  #hasProfile = true;
 
   /**
-   * `draw(context, place)` paints the layers, where place is {scale, x, y}: screen = level0 * scale + (x, y);
-   * `settled()` is called once the view has come to rest; `clicked(x, y)` gets level-0 px.
+   * `draw(context, place)` paints the layers; `settled()` is called once the view has come to rest, `moved(view)` at
+   * every step; `hand` gets what pointers do in level-0 px: press, drag, release, click, doubleClick and hover, of
+   * which those that return true are its own, and do not move the view. `overview` is an element beside the picture.
    */
-  constructor(element, scale, { draw, settled, clicked }) {
+  constructor(element, scale, { draw, settled, moved = () => {}, hand = {}, overview = null }) {
     keepStyleOut();
     this.#scale = scale;
     this.slide = null;
     this.draw = draw;
     this.settled = settled;
+    this.moved = moved;
     this.#viewer = OpenSeadragon({
       element,
       drawer: "canvas",
       showNavigationControl: false,
-      showNavigator: true,
-      navigatorPosition: "TOP_RIGHT",
-      navigatorSizeRatio: 0.16,
+      showNavigator: overview !== null,
+      navigatorElement: overview ?? undefined,
       navigatorAutoFade: false,
+      navigatorRotate: true,
       keyboardNavEnabled: false,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-      animationTime: 0.4,
-      maxZoomPixelRatio: 4,
+      animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
       visibilityRatio: 0.3,
       imageLoaderLimit: 6,
       maxImageCacheCount: 400,
@@ -43,9 +48,36 @@ export class SlideView {
     });
     this.#canvas.className = "layers";
     this.#viewer.canvas.append(this.#canvas);
-    this.#viewer.addHandler("update-viewport", () => this.#moved());
-    this.#viewer.addHandler("resize", () => this.#moved());
-    this.#viewer.addHandler("canvas-click", (event) => event.quick && clicked(...this.#level0(event.position)));
+    for (const event of ["update-viewport", "resize", "rotate", "flip"]) {
+      this.#viewer.addHandler(event, () => this.#moved());
+    }
+    this.#listen(hand);
+  }
+
+  #listen(hand) {
+    // OpenSeadragon mirrors the positions of some events and not of others: the browser's own count here.
+    const at = ({ clientX, clientY }) => {
+      const { left, top } = this.#viewer.canvas.getBoundingClientRect();
+      return this.place.level0([clientX - left, clientY - top]);
+    };
+    const pass = (event, act) => {
+      this.#viewer.addHandler(event, (happened) => {
+        const { originalEvent } = happened;
+        // With the shift key the slide is moved, whatever tool is in the hand.
+        if (!this.isOpen || originalEvent.shiftKey) return;
+        if (act(at(originalEvent), happened)) happened.preventDefaultAction = true;
+      });
+    };
+    pass("canvas-press", (point) => hand.press?.(point));
+    pass("canvas-drag", (point) => hand.drag?.(point));
+    pass("canvas-drag-end", () => hand.isHolding?.());
+    pass("canvas-release", (point) => hand.release?.(point));
+    pass("canvas-click", (point, { quick }) => quick && hand.click?.(point));
+    pass("canvas-double-click", (point) => hand.doubleClick?.(point));
+    this.#viewer.addHandler("canvas-pinch", () => hand.pinch?.());
+    this.#viewer.canvas.addEventListener("pointermove", (event) => {
+      if (this.isOpen && !event.buttons) hand.hover?.(at(event));
+    });
   }
 
   /** Show a slide of GET /api/slides; whether it was another one before. */
@@ -55,11 +87,15 @@ export class SlideView {
     return this.#opening;
   }
 
-  #open(slide) {
-    if (slide.slide_id === this.slide?.slide_id) return false;
+  #open(slide, isAnew = false) {
+    if (slide.slide_id === this.slide?.slide_id && !isAnew) return false;
     this.slide = slide;
     const { width, height, tile_px: tileSize, overlap: tileOverlap, min_level: minLevel, max_level: maxLevel } = slide;
-    const getTileUrl = (level, column, row) => path("tiles", slide.slide_id, String(level), `${column}_${row}.jpeg`);
+    const query = this.#hasProfile ? "" : "?profile=no";
+    const getTileUrl = (level, column, row) =>
+      path("tiles", slide.slide_id, String(level), `${column}_${row}.jpeg`) + query;
+    // As far as 80x, where the scale is known; a scanner's own pixels may become larger than the screen's then.
+    this.#viewer.viewport.maxZoomPixelRatio = slide.mpp ? Math.max(4, slide.mpp / FINEST_UM_PER_PX) : 4;
     return new Promise((resolve) => {
       this.#viewer.addOnceHandler("open", () => resolve(true));
       this.#viewer.open({ width, height, tileSize, tileOverlap, minLevel, maxLevel, getTileUrl });
@@ -72,10 +108,24 @@ export class SlideView {
       this.#viewer.close();
       this.redraw();
     });
+    return this.#opening;
   }
 
   get isOpen() {
     return this.slide !== null && this.#viewer.world.getItemCount() > 0;
+  }
+
+  /** Whether the scanner's colour profile is applied to the tiles; where this changes they are fetched anew. */
+  get hasProfile() {
+    return this.#hasProfile;
+  }
+
+  set hasProfile(has) {
+    if (has === this.#hasProfile) return;
+    this.#hasProfile = has;
+    if (!this.slide) return;
+    const { view } = this;
+    this.#opening = this.#opening.then(() => this.#open(this.slide, true)).then(() => (this.view = view));
   }
 
   /** Bring a box in level-0 px to fill the view, with some room around it. */
@@ -101,28 +151,101 @@ export class SlideView {
     this.#viewer.viewport.applyConstraints();
   }
 
-  /** While an outline is drawn, two quick clicks are two points. */
+  /** Move by shares of the view, to the right and down on the screen. */
+  panBy(right, down) {
+    if (!this.isOpen) return;
+    const { size, centre } = this.place;
+    const [x, y] = this.place.level0([size[0] * (0.5 + right), size[1] * (0.5 + down)]);
+    const { viewport } = this.#viewer;
+    const by = viewport.imageToViewportCoordinates(x, y).minus(viewport.imageToViewportCoordinates(...centre));
+    viewport.panBy(by);
+    viewport.applyConstraints();
+  }
+
+  /** Turn clockwise as it is seen, also where it is mirrored. */
+  turnTo(degrees) {
+    this.#viewer.viewport.setRotation((this.isMirrored ? 360 - degrees : degrees) % 360, true);
+  }
+
+  get degrees() {
+    const degrees = this.#viewer.viewport.getRotation(true);
+    return Math.round(((((this.isMirrored ? -degrees : degrees) % 360) + 360) % 360) * 10) / 10;
+  }
+
+  get isMirrored() {
+    return this.#viewer.viewport.getFlip();
+  }
+
+  mirror() {
+    this.#viewer.viewport.toggleFlip();
+  }
+
+  /** um of the slide per px of the screen; null where the slide has no scale. */
+  get umPerPx() {
+    return this.isOpen && this.slide.mpp ? this.slide.mpp / this.place.scale : null;
+  }
+
+  /** Zoom about the middle to a magnification; 10x is 1 um per px of the screen. */
+  magnifyTo(magnification) {
+    const { umPerPx } = this;
+    if (umPerPx) this.zoomBy(umPerPx / umPerPxOf(magnification));
+  }
+
+  /** What is seen: centre in level-0 px, screen px per level-0 px, and how it lies. */
+  get view() {
+    const { scale, centre } = this.place;
+    const { viewport } = this.#viewer;
+    return { scale, centre, rotation: viewport.getRotation(true), isMirrored: viewport.getFlip() };
+  }
+
+  set view({ scale, centre, rotation, isMirrored }) {
+    if (!this.isOpen) return;
+    const { viewport } = this.#viewer;
+    viewport.setRotation(rotation, true);
+    viewport.setFlip(isMirrored);
+    viewport.zoomTo(viewport.imageToViewportZoom(scale), null, true);
+    viewport.panTo(viewport.imageToViewportCoordinates(...centre), true);
+  }
+
+  /** While something is drawn, two quick clicks are two points. */
   set isDrawing(isDrawing) {
     this.#viewer.gestureSettingsMouse.dblClickToZoom = !isDrawing;
+    this.#viewer.gestureSettingsTouch.dblClickToZoom = !isDrawing;
     this.#viewer.canvas.classList.toggle("is-drawing", isDrawing);
   }
 
-  /** {scale, x, y} of the view now. */
+  /** Where level 0 lies on the screen now. */
   get place() {
-    const viewport = this.#viewer.viewport;
-    const corner = viewport.imageToViewerElementCoordinates(new OpenSeadragon.Point(0, 0));
-    return { scale: viewport.viewportToImageZoom(viewport.getZoom(true)), x: corner.x, y: corner.y };
+    const { viewport } = this.#viewer;
+    const centre = viewport.viewportToImageCoordinates(viewport.getCenter(true));
+    const { clientWidth, clientHeight } = this.#viewer.canvas;
+    return new Place({
+      scale: viewport.viewportToImageZoom(viewport.getZoom(true)),
+      degrees: viewport.getRotation(true),
+      isMirrored: viewport.getFlip(),
+      centre: [centre.x, centre.y],
+      size: [clientWidth, clientHeight],
+    });
   }
 
   /** The box in level-0 px that is seen, beyond the slide's edges too. */
   get visibleBox() {
-    const { scale, x, y } = this.place;
-    const { clientWidth, clientHeight } = this.#viewer.canvas;
-    return [-x / scale, -y / scale, clientWidth / scale, clientHeight / scale];
+    return this.place.seenBox;
   }
 
   get widthPx() {
     return Math.max(this.#viewer.canvas.clientWidth, this.#viewer.canvas.clientHeight) * window.devicePixelRatio;
+  }
+
+  /** The canvases of the tiles: the slide's, and the overview's. */
+  get tileCanvases() {
+    return [this.#viewer.drawer.canvas, this.#viewer.navigator?.drawer.canvas].filter(Boolean);
+  }
+
+  /** Tiles and layers as two canvases of the same part of the slide. */
+  get canvases() {
+    this.#paint();
+    return { tiles: this.#viewer.drawer.canvas, layers: this.#canvas };
   }
 
   /** Paint the layers again, at most once a frame. */
@@ -139,6 +262,7 @@ export class SlideView {
     this.#paint();
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.isOpen && this.settled(), SETTLED_MS);
+    if (this.isOpen) this.moved(this);
   }
 
   #paint() {
@@ -152,22 +276,17 @@ export class SlideView {
     this.#scale.hidden = !this.isOpen || !this.slide.mpp;
     if (!this.isOpen) return;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const place = this.place;
-    this.draw(context, place);
-    if (this.slide.mpp) this.#showScale(place.scale);
+    this.draw(context, this.place);
+    if (this.slide.mpp) this.#showScale();
   }
 
-  #showScale(scale) {
-    const umPerPx = this.slide.mpp / scale;
+  #showScale() {
+    const { umPerPx } = this;
     const um = roundLength(SCALE_BAR_PX * umPerPx);
-    this.#scale.firstElementChild.style.width = `${um / umPerPx}px`;
-    this.#scale.lastElementChild.textContent = lengthText(um);
-  }
-
-  #level0(position) {
-    if (!this.isOpen) return [NaN, NaN];
-    const { scale, x, y } = this.place;
-    return [(position.x - x) / scale, (position.y - y) / scale];
+    const [line, text, magnification] = this.#scale.children;
+    line.style.width = `${um / umPerPx}px`;
+    text.textContent = lengthText(um);
+    magnification.textContent = `${magnificationOf(umPerPx)} \u00b7 ${Number(umPerPx.toPrecision(3))} \u00b5m/px`;
   }
 }
 
@@ -176,6 +295,7 @@ export class SlideView {
  * stands in review.css). What it finds is an element of that name that is no style.
  */
 function keepStyleOut() {
+  if (document.querySelector("[data-openseadragon-mobile-css]")) return;
   const mark = document.createElementNS(null, "style");
   mark.setAttribute("data-openseadragon-mobile-css", "");
   document.head.append(mark);
