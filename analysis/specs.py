@@ -70,6 +70,8 @@ SPECS = {
         _table("table2", "Table 2: patches before and after balancing (section 2.3)", of_study_alone=True),
         _table("table3", "Table 3: the selected models on Validation I + II (section 2.5)"),
         _table("stability", "How much the choice of thresholds matters"),
+        _table("reference_standard", "Who labelled the sections, when, and led by what"),
+        _table("agreement", "How far readers agree with one another"),
         _table("verdict_counts", "How many slides and sections were judged, and how; needs no labels"),
         _table("slides", "What became of each slide, and how it was read; needs no labels"),
         _table("flow", "How slides of Test became figures: a STARD flow diagram"),

@@ -102,6 +102,18 @@ def _data_section(study: PageContent) -> Section:
     )
 
 
+def _standard_section(study: PageContent) -> Section:
+    """Who labelled the sections, and how far readers agree."""
+    names = ("reference_standard", "agreement")
+    return Section(
+        lines=[
+            "Every figure of right and wrong rests on these labels: the manifest's, and after them the corrections.",
+            *study.left_out(*names),
+        ],
+        blocks=[*study.blocks(*names)],
+    )
+
+
 def _selection_section(study: PageContent) -> Section:
     names = ("table3", "stability")
     return Section(
@@ -199,6 +211,7 @@ def _provenance_section(study: PageContent) -> Section:
 _STUDY_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
     "Overview": overview_section,
     "Data": _data_section,
+    "Reference standard": _standard_section,
     "Training": _training_section,
     "Selection": _selection_section,
     "Test": _test_section,
@@ -221,8 +234,8 @@ _COHORT_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
     **{
         title: _STUDY_PAGE[title]
         for title in (
-            *("Sections", "Slides", "Overlays", "Verdicts nearest to changing", "Test", "Errors", "Decoder blocks"),
-            *("Probabilities and triage", "Margins", "Time", "Provenance"),
+            *("Sections", "Slides", "Overlays", "Verdicts nearest to changing", "Reference standard", "Test"),
+            *("Errors", "Decoder blocks", "Probabilities and triage", "Margins", "Time", "Provenance"),
         )
     },
 }

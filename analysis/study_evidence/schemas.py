@@ -192,6 +192,37 @@ SCHEMAS = {
             num_prefilled="sections whose label a model had filled in before a person saw them",
         ),
         file_schema(
+            "reference_standard",
+            "a part's sections with one and the same reader, or readers who answered all of them",
+            ("part", "phantom"),
+            num_sections="sections, labelled or not",
+            labelled_by="who labelled them, several with '; ' between; not named, or nobody where they have no label",
+            num_tumor="sections labelled Tumor",
+            num_normal="sections labelled Normal",
+            num_unsure="sections that somebody saw and gave no label",
+            num_conflict="sections on which readers differ, so that they have no label",
+            num_unlabelled="sections of which nobody said anything",
+            num_prefilled="sections whose label a model had filled in before, as far as that is noted",
+            num_blind="sections to which every reader's first answer came before the model's verdict was shown; null "
+            "where no review was held in the study",
+            first_labelled_at="the first date among them, as it was given; empty where none is",
+            last_labelled_at="the last date among them",
+        ),
+        file_schema(
+            "agreement",
+            "two readers on the sections of a part that both answered",
+            ("part", "num_slides", "phantom"),
+            one="a reader",
+            other="another reader",
+            num_sections="sections to which both said Tumor or Normal",
+            num_unsure="sections that both answered, at least one of them with unsure",
+            num_agreed="sections to which both said the same",
+            agreement="num_agreed / num_sections; null without any",
+            **_with_ends(
+                {"kappa": "Cohen's kappa; null where both gave all sections one label, or decided none together"}
+            ),
+        ),
+        file_schema(
             "table2",
             "one pool of training patches, or their total",
             ("phantom",),

@@ -1,0 +1,136 @@
+"""How far readers agree with one another on each part: `python analysis/make.py agreement STUDY`.
+
+Two readers are compared on the sections to which both said Tumor or Normal; one of whom a reader was unsure is counted
+beside them. What they said stands in the journals of a review and in the labels of today
+(`analysis.study_evidence.readings`).
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from analysis.review.agreement import anchoring
+from analysis.review.answers import Answer
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.kappa import kappa_of
+from analysis.study_evidence.readings import Readings, journals_of, readings_of
+from analysis.study_evidence.resampling import LEVEL, NUM_RESAMPLES, Interval, few_slides_notes
+from analysis.study_evidence.slide_states import PARTS
+from analysis.study_evidence.table import NOT_KNOWN, Table
+from analysis.tables.intervals import interval_text
+from bccdist.errors import NothingToShowError
+from bccdist.parts import Part
+
+
+def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool, notes: tuple[str, ...]) -> Table:
+    """One row for each part and pair of readers with a section that both answered.
+
+    Args:
+        readings: what each reader said.
+        parts: the part of each slide.
+        phantom: whether any slide is drawn.
+        notes: to be said below the table.
+
+    Raises:
+        NothingToShowError: no section was answered by two readers.
+    """
+    rows = [
+        row
+        for part in PARTS
+        for one, other in combinations(sorted(readings), 2)
+        for row in _rows(readings, one, other, part, parts)
+    ]
+    if not rows:
+        raise NothingToShowError(
+            "no section was answered by two readers; have a second one answer, each by himself "
+            "(`python jobs/review.py STUDY --reviewer NAME`), and give their exports to "
+            "`python analysis/make.py relabel STUDY` at once"
+        )
+    frame = pd.DataFrame(rows).assign(phantom=phantom)
+    return Table(
+        name="agreement",
+        title=f"Agreement of readers: Cohen's kappa with {LEVEL:.0%} intervals.",
+        frame=frame,
+        printed=_printed(frame),
+        notes=(
+            "Of sections to which both said Tumor or Normal, by the answers that count; unsure ones are beside them.",
+            (
+                f"{NUM_RESAMPLES:,} resamples of whole slides; where both agree on all sections, Clopper and "
+                "Pearson's bound of their agreement, each slide one trial."
+            ),
+            *notes,
+            *few_slides_notes({str(row["part"]): int(row["num_slides"]) for row in rows if row["num_sections"]}),
+        ),
+    )
+
+
+def _rows(readings: Readings, one: str, other: str, part: Part, parts: dict[str, Part]) -> Iterator[dict[str, Any]]:
+    """The row of a pair; none where they share no section of the part."""
+    mine, theirs = readings[one], readings[other]
+    shared = sorted(key for key in mine.keys() & theirs.keys() if parts.get(key[0]) is part)
+    if not shared:
+        return
+    answers = pd.DataFrame(
+        {"slide_id": [key[0] for key in shared], "one": [mine[key] for key in shared]}
+        | {"other": [theirs[key] for key in shared]}
+    )
+    is_unsure = (answers["one"] == Answer.UNSURE.value) | (answers["other"] == Answer.UNSURE.value)
+    decided = answers[~is_unsure]
+    num_agreed = int((decided["one"] == decided["other"]).sum())
+    yield {
+        "part": part.value,
+        "one": one,
+        "other": other,
+        "num_sections": len(decided),
+        "num_slides": int(decided["slide_id"].nunique()),
+        "num_unsure": int(is_unsure.sum()),
+        "num_agreed": num_agreed,
+        "agreement": num_agreed / len(decided) if len(decided) else float("nan"),
+        **kappa_of(decided).columns("kappa"),
+    }
+
+
+def _printed(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame.to_dict("records")
+    return pd.DataFrame(
+        {
+            "part": frame["part"],
+            "readers": frame["one"] + " and " + frame["other"],
+            "kappa": [interval_text(Interval.from_columns(row, "kappa")) for row in rows],
+            "agreement": [NOT_KNOWN if pd.isna(share) else f"{share:.1%}" for share in frame["agreement"]],
+            "agreed": frame["num_agreed"].astype(str),
+            "sections": frame["num_sections"].astype(str),
+            "slides": frame["num_slides"].astype(str),
+            "one unsure": frame["num_unsure"].astype(str),
+        }
+    )
+
+
+def _led_notes(study: Evidence) -> Iterator[str]:
+    """How far the verdict that was shown led first answers, where a review was held in the study."""
+    found = anchoring(journals_of(study))
+    shown, blind = found["shown"], found["blind"]
+    if shown["num"] or blind["num"]:
+        yield (
+            f"First answers that say what the model said: {shown['num_agreed']} of {shown['num']} where its verdict "
+            f"was shown before, {blind['num_agreed']} of {blind['num']} where it was not."
+        )
+
+
+def write_agreement(study: Evidence) -> Table:
+    """Write how far readers agree with one another.
+
+    Args:
+        study: The study's folder.
+
+    Raises:
+        NothingToShowError: no section was answered by two readers.
+        EventLogError: a journal of the review is damaged.
+    """
+    manifest = study.manifest
+    parts = {slide.slide_id: slide.part for slide in manifest.slides}
+    return study.write(
+        build_agreement(readings_of(study), parts, phantom=manifest.is_phantom, notes=tuple(_led_notes(study)))
+    )
