@@ -85,6 +85,7 @@ SPECS = {
         _table("figure5", "Figure 5: wrongly classified sections of Test (section 3)"),
         _table("roc", "ROC and precision-recall of the section verdicts on Test"),
         _table("reliability", "Whether a section's probability means what it says"),
+        _table("decision_curve", "What acting on the verdicts on Test is worth, at each price of a false alarm"),
         _table("error_groups", "Where the wrong verdicts on Test are"),
         _table("flip_shifts", "How small a shift of probability would change verdicts, by verdict"),
         _table("nearest_verdicts", "The verdicts that the smallest shifts of probability would change"),

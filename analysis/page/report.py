@@ -171,14 +171,16 @@ def _trust_section(study: PageContent) -> Section:
     triage = study.tables.get("triage")
     warnings = [note for note in triage.notes if note.startswith("WARNING")] if isinstance(triage, Table) else []
     return Section(
-        lines=study.left_out("reliability", "triage"),
+        lines=study.left_out("reliability", "decision_curve", "triage"),
         warnings=warnings,
         blocks=[
             *study.picture(
                 "reliability",
                 "Share of Tumor among sections of a probability, with 95 % intervals; dotted: calibrated.",
             ),
-            *study.blocks("reliability", "triage"),
+            *study.blocks("reliability"),
+            *study.picture("decision_curve", "Net benefit for each section; dashed: acting on all, dotted: on none."),
+            *study.blocks("decision_curve", "triage"),
         ],
     )
 

@@ -442,6 +442,25 @@ SCHEMAS = {
             "slope fits best; or one value: all probabilities are the same",
         ),
         file_schema(
+            "decision_curve",
+            "a setting on Test at one threshold probability",
+            ("setting", "num_slides", "phantom", "phantom_weights"),
+            threshold="threshold probability: how likely tumor must be before one acts on a section; a false alarm "
+            "costs threshold / (1 - threshold) of a tumor found",
+            treat_all="net benefit of acting on every section; of acting on none it is 0",
+            **_with_ends(
+                {
+                    "by_score_net_benefit": "tumors found less priced false alarms, for each section, where one acts "
+                    "on scores (the highest t_p at which a section is Tumor with t_A) of at least the threshold",
+                    "by_score_gain": "by_score_net_benefit less the better of treat_all and 0",
+                    "as_chosen_net_benefit": "the same where one acts on sections that are Tumor at the chosen t_p",
+                    "as_chosen_gain": "as_chosen_net_benefit less the better of treat_all and 0",
+                }
+            ),
+            num_tumor="sections labelled Tumor",
+            num_sections="labelled sections that were read whole",
+        ),
+        file_schema(
             "error_groups",
             "one group of Test sections under one chosen model",
             ("setting", *_COUNTS, "num_review", "num_sections", *_FLIPS, "phantom", "phantom_weights"),
