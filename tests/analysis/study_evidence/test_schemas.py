@@ -20,7 +20,7 @@ from bccdist.paths import StudyPaths
 DOCUMENT = Path(__file__).parents[3] / "docs" / "parquet.md"
 FROM_A_LEDGER_ALONE = {
     *("table3", "stability", "table4", "intervals", "comparisons", "figure5", "roc", "predictive_values", "reached"),
-    *("reliability", "error_groups", "flip_shifts", "nearest_verdicts", "triage", "table5"),
+    *("reliability", "error_groups", "flip_shifts", "nearest_verdicts", "triage", "table5", "decision_curve"),
 }
 """What `make_tables` can make without a manifest, shards or a linear merge."""
 
