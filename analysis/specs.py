@@ -79,6 +79,9 @@ SPECS = {
         _table("table4", "Table 4: the chosen models on Test (section 3)"),
         _table("intervals", "The figures of Tables 3 to 5 with their intervals"),
         _table("units", "The verdicts on Test by section, by slide and by patient"),
+        _table(
+            "sensitivity_analysis", "The figures on Test with what is left out or in doubt, at its best and its worst"
+        ),
         _table("predictive_values", "Predictive values and likelihood ratios of the verdicts, at several prevalences"),
         _table("subgroups", "The verdicts on Test by scanner, site and other groups, and by tissue area"),
         _table("comparisons", "Which settings and outputs are told apart by Test"),

@@ -519,6 +519,20 @@ SCHEMAS = {
             **_with_ends({name: WORDS[name].replace("sections", "units") for name in _FIGURES if name not in _COUNTS}),
         ),
         file_schema(
+            "sensitivity_analysis",
+            "a setting on Test with sections of one kind that are left out or in doubt, as one case takes them",
+            ("setting", *_COUNTS, "num_slides", "phantom", "phantom_weights"),
+            kind="as reported; review; no verdict: on slides that failed, were not worked on or have no section; "
+            "unsure, conflict or no label: why there is no label; disputed: labelled, but not every reader says so; "
+            "or all of these",
+            case="left out, as if right or as if wrong: all verdicts of the kind; called Tumor or called Normal: what "
+            "is for review",
+            num_meant="sections of the kind",
+            num_neither="of them, those with neither label nor verdict: in none of the four counts, but in each "
+            "figure that they could belong to",
+            **_with_ends({name: WORDS[name] for name in _FIGURES if name not in _COUNTS}),
+        ),
+        file_schema(
             "predictive_values",
             "a setting on Test at one prevalence",
             ("setting", "num_slides", "phantom", "phantom_weights"),
