@@ -12,7 +12,6 @@ from typing import Literal
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
 
 from analysis.study_evidence.table import Table
 from bccdist import __version__
@@ -154,15 +153,15 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def _pieces(cell: str) -> list[str]:
-    """What of a number is not broken into lines."""
-    found = _WITH_RANGE.fullmatch(cell)
-    return list(found.groups()) if found else cell.split()
+    """What of a cell is not broken into lines."""
+    number, range_ = split_range(cell)
+    return [*number.split(), *([range_] if range_ else [])]
 
 
-def with_range(cell: str) -> Markup:
-    """A cell whose range, if there is one behind the number, stays in one line; its text is the same."""
+def split_range(cell: str) -> tuple[str, str]:
+    """A cell without the range behind its number, and that range, which stays in one line; perhaps none."""
     found = _WITH_RANGE.fullmatch(cell)
-    return Markup('{} <span class="range">{}</span>').format(*found.groups()) if found else escape(cell)
+    return (found[1], found[2]) if found else (cell, "")
 
 
 def render(
@@ -171,19 +170,23 @@ def render(
     """The page's text; everything that is put in goes through `without_paths` and is escaped."""
 
     def shown(value: object) -> object:
-        if not isinstance(value, str) or isinstance(value, Markup) or value.startswith(_PICTURE):
+        # What a macro of the template gives has been here already.
+        if not isinstance(value, str) or hasattr(value, "__html__") or value.startswith(_PICTURE):
             return value
         return without_paths(value)
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, finalize=shown
-    )
     room = files("analysis.page")
-    template = environment.from_string(room.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=shown,
+        loader=jinja2.FunctionLoader(lambda file: room.joinpath(file).read_text(encoding="utf-8")),
+    )
+    template = environment.get_template("report.html.j2")
     tables = [block for section in sections for block in section.blocks if isinstance(block, TableBlock)]
     return template.render(
-        style=Markup(room.joinpath("report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-        with_range=lambda cell: with_range(without_paths(cell)),
+        split_range=split_range,
         most_columns=max((len(table.heading) for table in tables), default=0),
         name=name,
         sections=sections,

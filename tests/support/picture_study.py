@@ -1,7 +1,7 @@
 """A small study with slides, shards, heatmaps and thresholds, made without a network, for the tests of the figures."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -127,10 +127,10 @@ def write_heatmap(
     return Heatmap(path)
 
 
-def write_picture_study(folder: Path) -> PictureStudy:
-    """One Training slide, two of Validation I and three of Test; test-2 has no label."""
+def write_picture_study(folder: Path, *, unlabelled: Collection[str] = ("test-2",)) -> PictureStudy:
+    """One Training slide, two of Validation I and three of Test, some of them without labels."""
     paths = StudyPaths(folder / "study")
-    manifest_path = _write_data(folder / "data")
+    manifest_path = _write_data(folder / "data", unlabelled)
     claim_study(paths.root, manifest_path)
     annotated_ids = [slide_id for slide_id, part in SLIDES.items() if part.is_annotated]
     build_slides(manifest_path, annotated_ids, paths.root, ShardConfig(), num_workers=0)
@@ -140,11 +140,11 @@ def write_picture_study(folder: Path) -> PictureStudy:
     selection.to_parquet(paths.selection)
     manifest = read_manifest(manifest_path)
     for slide_id in ("val1-0", "val1-1", "test-0", "test-1"):
-        _write_results(paths, manifest, slide_id)
+        _write_results(paths, manifest, slide_id, unlabelled)
     return PictureStudy(paths=paths, manifest=manifest)
 
 
-def _write_data(folder: Path) -> Path:
+def _write_data(folder: Path, unlabelled: Collection[str]) -> Path:
     """The slides, masks and tables of the data set; returns slides.csv."""
     slides = ["slide_id,part,path,annotation,scanner"]
     sections = ["slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px"]
@@ -153,7 +153,7 @@ def _write_data(folder: Path) -> Path:
         write_mask(folder / f"{slide_id}.png", annotated(WIDTH_PX, HEIGHT_PX))
         slides.append(f"{slide_id},{part.value},{slide_id}.tif,{slide_id}.png,phantom")
         for section in sections_of(slide_id):
-            label = "" if slide_id == "test-2" or section.label is None else section.label.value
+            label = "" if slide_id in unlabelled or section.label is None else section.label.value
             sections.append(f"{slide_id},{section.section_id},{label},{','.join(map(str, section.box_level0_px))}")
     path = folder / "slides.csv"
     path.write_text("\n".join(slides) + "\n", encoding="utf-8")
@@ -161,11 +161,12 @@ def _write_data(folder: Path) -> Path:
     return path
 
 
-def _write_results(paths: StudyPaths, manifest: Manifest, slide_id: str) -> None:
+def _write_results(paths: StudyPaths, manifest: Manifest, slide_id: str, unlabelled: Collection[str]) -> None:
     """Heatmaps and ledger rows of one slide by every setting."""
     record = manifest.slide(slide_id)
     with Slide(record.path, target_mpp=MPP) as slide:
         tissue = tissue_mask(slide)
+    sections = [replace(each, label=None) if slide_id in unlabelled else each for each in sections_of(slide_id)]
     for setting in SETTINGS:
         choice = choice_of(setting)
         heatmap = write_heatmap(
@@ -177,5 +178,5 @@ def _write_results(paths: StudyPaths, manifest: Manifest, slide_id: str) -> None
             slide_id=slide_id,
             slide_fingerprint=fingerprint_of_file(record.path),
         )
-        rows = section_rows(heatmap, sections_of(slide_id), tissue, part=record.part, phantom_weights=False)
+        rows = section_rows(heatmap, sections, tissue, part=record.part, phantom_weights=False)
         write_rows(paths.ledger_rows(setting, choice.epoch, slide_id), list(rows))
