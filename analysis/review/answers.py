@@ -1,32 +1,34 @@
-"""What a reviewer said, as JSON lines that are only ever appended to: one file a reviewer.
+"""What a reviewer said: answers, outlines, and what was taken back, as steps in the order of time (section 3.2).
 
-An answer is on the disk before it is acknowledged. A line that a crash has cut is set aside at the next start, and all
-before it stays. Corrections are further lines: the last one counts, and the first one is kept.
+Steps are lines of a journal (journal.py) that is only ever appended to. A correction is a further step, and so is what
+takes one back: the first answer is kept, and the last one that stands counts. Every line has a version. Fields that
+this version does not know are kept with their step; lines of a later version of no known kind are counted, and said.
 """
 
-import fcntl
-import os
 import re
-import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 from bccdist.errors import ConfigurationError, EventLogError
-from bccdist.events import append_bytes, json_line, parse_record, records_in
+from bccdist.events import parse_record, records_in
 from bccdist.files import digest_of
 from bccdist.paths import StudyPaths
 
+VERSION = 2
+"""Of the lines that are written now. Those of the first have none: they have no entries either."""
 LONGEST_NAME = 100
 """Characters of a reviewer's name."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,39}")
-_TAG = "kind"
+TAG = "kind"
 """The key that says what a line is."""
-_REVIEWER, _ANSWER, _REGIONS, _NOTE = "reviewer", "answer", "regions", "note"
+REVIEWER, NOTE = "reviewer", "note"
+_ALL_REGIONS = "regions"
+"""A line of the first version, which held all outlines of a slide."""
 
 
 class Answer(StrEnum):
@@ -46,6 +48,11 @@ class GivenAs(StrEnum):
     """Together with all others of its slide that had none: what was filled in is confirmed."""
     DECISION = "decision"
     """Between the different answers of others."""
+
+
+def new_entry() -> str:
+    """A name for a step that nobody named."""
+    return uuid4().hex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,21 +87,80 @@ class GivenAnswer:
     """Whether it came within half a second of the answer before, too soon to have looked."""
     given_as: str = GivenAs.ANSWER
     """One of `GivenAs`."""
+    entry: str = field(default_factory=new_entry)
+    """The step's name. The page chooses it before it sends, so that what is sent twice is kept once."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that this version does not know."""
 
     @property
     def key(self) -> str:
         """Names the section."""
         return f"{self.slide_id}/{self.section_id}"
 
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What two steps of one entry must share."""
+        return self.key, self.answer, self.comment
+
 
 @dataclass(frozen=True, kw_only=True)
-class GivenRegions:
-    """The regions of a slide as a reviewer drew or corrected them; they replace those that came before."""
+class OutlineChange:
+    """Outlines that a reviewer drew on a slide or took off; one that is corrected is taken off and drawn anew."""
 
     at: str
     slide_id: str
+    added: tuple[Mapping[str, Any], ...] = ()
+    """GeoJSON features in level-0 px, each with an `id` and `properties.kind`; one of an id replaces what had it."""
+    removed: tuple[str, ...] = ()
+    """Ids of features."""
+    replaces_all: bool = False
+    """Whether all outlines of the slide go first."""
+    entry: str = field(default_factory=new_entry)
+    """The step's name."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that this version does not know."""
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What two steps of one entry must share."""
+        return self.slide_id, tuple(each.get("id") for each in self.added), self.removed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """Takes earlier steps back: they do not count any more."""
+
+    at: str
+    withdrawn: tuple[str, ...]
+    """Entries of steps."""
+    is_undo: bool = False
+    """Whether it went one step back, which no undo takes back in turn."""
+    entry: str = field(default_factory=new_entry)
+    """The step's name."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that this version does not know."""
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What two steps of one entry must share."""
+        return self.withdrawn, self.is_undo
+
+
+Step = GivenAnswer | OutlineChange | Withdrawal
+STEPS: Mapping[str, type[Step]] = {"answer": GivenAnswer, "outlines": OutlineChange, "withdrawal": Withdrawal}
+"""What the kinds of lines are."""
+_S = TypeVar("_S", bound=Step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRegions:
+    """The outlines of a slide that a reviewer has drawn, after all changes."""
+
+    at: str
+    """When the last change was made."""
+    slide_id: str
     features: tuple[Mapping[str, Any], ...]
-    """GeoJSON features in level-0 px with `properties.kind`."""
+    """GeoJSON features in level-0 px with `id` and `properties.kind`."""
 
 
 @dataclass(kw_only=True)
@@ -102,23 +168,59 @@ class Said:
     """All that one reviewer said, in the order of time."""
 
     reviewer: str
-    answers: list[GivenAnswer] = field(default_factory=list)
-    regions: list[GivenRegions] = field(default_factory=list)
+    begun_at: str = ""
+    """When the journal was begun."""
+    steps: list[Step] = field(default_factory=list)
+    num_unknown: int = 0
+    """Lines of a later version whose kind is not known here: kept in the journal, and not counted."""
+
+    @property
+    def standing(self) -> list[Step]:
+        """The steps that nothing has taken back."""
+        void: set[str] = set()
+        # From the end: a withdrawal that was itself taken back takes nothing back.
+        for step in reversed(self.steps):
+            if isinstance(step, Withdrawal) and step.entry not in void:
+                void.update(step.withdrawn)
+        return [step for step in self.steps if step.entry not in void]
+
+    @property
+    def answers(self) -> list[GivenAnswer]:
+        """All that were ever given."""
+        return _of(GivenAnswer, self.steps)
 
     @property
     def latest(self) -> dict[str, GivenAnswer]:
         """The answer that counts, by section."""
-        return {answer.key: answer for answer in self.answers}
+        return {answer.key: answer for answer in _of(GivenAnswer, self.standing)}
 
     @property
     def first(self) -> dict[str, GivenAnswer]:
-        """The answer that was given first, by section."""
-        return {answer.key: answer for answer in reversed(self.answers)}
+        """The answer that was given first, by section; of sections that have one that counts."""
+        latest = self.latest
+        # Also one that was taken back: only the first of all had seen nothing.
+        return {answer.key: answer for answer in reversed(self.answers) if answer.key in latest}
 
     @property
     def latest_regions(self) -> dict[str, GivenRegions]:
-        """The regions that count, by slide."""
-        return {regions.slide_id: regions for regions in self.regions}
+        """The outlines that count, by slide."""
+        features: dict[str, dict[str, Mapping[str, Any]]] = {}
+        at: dict[str, str] = {}
+        for change in _of(OutlineChange, self.standing):
+            of_slide = features.setdefault(change.slide_id, {})
+            gone = tuple(of_slide) if change.replaces_all else change.removed
+            for feature_id in gone:
+                of_slide.pop(feature_id, None)
+            of_slide.update({each["id"]: each for each in change.added})
+            at[change.slide_id] = change.at
+        return {
+            slide_id: GivenRegions(at=at[slide_id], slide_id=slide_id, features=tuple(of_slide.values()))
+            for slide_id, of_slide in features.items()
+        }
+
+
+def _of(kind: type[_S], steps: Iterable[Step]) -> list[_S]:
+    return [step for step in steps if isinstance(step, kind)]
 
 
 def now() -> str:
@@ -144,125 +246,10 @@ def file_name_of(reviewer: str) -> str:
     return f"{plain or 'reviewer'}-{digest_of(reviewer)}"
 
 
-class Journal:
-    """The journal of one reviewer, open for appending by one process; threads may share it."""
-
-    def __init__(self, paths: StudyPaths, reviewer: str) -> None:
-        """Open the journal, or begin it; what a crash has cut is set aside.
-
-        Raises:
-            ConfigurationError: the name is none, another process has the journal open, or it cannot be written.
-            EventLogError: the journal is damaged where no crash can have cut it, or is another reviewer's.
-        """
-        self.path = paths.review_journal(file_name_of(reviewer))
-        self._lock = threading.Lock()
-        self._file = _opened(self.path)
-        try:
-            _hold(self._file, self.path, reviewer)
-            self.note = self._set_torn_line_aside()
-            self.said = read_journal(self.path) if os.fstat(self._file).st_size else self._begin(reviewer)
-            if self.said.reviewer != reviewer:
-                raise EventLogError(
-                    f"{self.path}: it is the journal of {self.said.reviewer!r}, not of {reviewer!r}; give another name"
-                )
-        except BaseException:
-            os.close(self._file)
-            raise
-
-    def __enter__(self) -> Self:
-        """The journal itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; another process may open it then."""
-        os.close(self._file)
-
-    def add_answer(self, answer: GivenAnswer) -> None:
-        """Append an answer; it is on the disk when this returns.
-
-        Raises:
-            OSError: it cannot be written; the journal is as it was.
-        """
-        with self._lock:
-            self._append({"kind": _ANSWER, **asdict(answer)})
-            self.said.answers.append(answer)
-
-    def add_regions(self, regions: GivenRegions) -> None:
-        """Append the regions of a slide; they are on the disk when this returns.
-
-        Raises:
-            OSError: they cannot be written; the journal is as it was.
-        """
-        with self._lock:
-            self._append({"kind": _REGIONS, **asdict(regions)})
-            self.said.regions.append(regions)
-
-    def _begin(self, reviewer: str) -> Said:
-        self._append({"kind": _REVIEWER, "at": now(), "reviewer": reviewer})
-        # The file's name is on the disk, too, before anything is acknowledged.
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return Said(reviewer=reviewer)
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        append_bytes(self._file, json_line(record), is_synced=True)
-
-    def _set_torn_line_aside(self) -> str:
-        """Cut a last line that is not whole off, into a file of its own; returns what is to be said about it."""
-        content = self.path.read_bytes()
-        torn = _torn_end(content)
-        if not torn:
-            return ""
-        aside = self.path.with_name(f"{self.path.stem}.torn-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-        with aside.open("xb") as file:
-            file.write(torn)
-            file.flush()
-            os.fsync(file.fileno())
-        os.ftruncate(self._file, len(content) - len(torn))
-        text = f"the last line was cut by a crash before it was acknowledged; it is set aside as {aside.name}"
-        if len(content) > len(torn):
-            self._append({"kind": _NOTE, "at": now(), "text": text})
-        return f"{self.path}: {text}"
-
-
-def _opened(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be written: {error.strerror}; answers are kept there, so make the folder writable"
-        ) from error
-
-
-def _hold(file: int, path: Path, reviewer: str) -> None:
-    """Lock the open file for this process; the system gives the lock back when it ends, however it does."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigurationError(
-            f"{path}: another server of reviewer {reviewer!r} is at work; stop it, or give another --reviewer"
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: its file system has no locks ({error.strerror}), so two servers of one reviewer could not be "
-            "told apart; put the study on another one"
-        ) from error
-
-
-def _torn_end(content: bytes) -> bytes:
+def torn_end(content: bytes) -> bytes:
     """What stands behind the last whole line."""
     *lines, end = content.split(b"\n")
-    if end or not lines or parse_record(lines[-1], tag=_TAG) is not None:
+    if end or not lines or parse_record(lines[-1], tag=TAG) is not None:
         return end
     return lines[-1] + b"\n"
 
@@ -275,13 +262,13 @@ def read_journal(path: Path) -> Said:
     """
     content = path.read_bytes()
     said: Said | None = None
-    for number, record in records_in(content.removesuffix(_torn_end(content)), path=path, tag=_TAG):
+    for number, record in records_in(content.removesuffix(torn_end(content)), path=path, tag=TAG):
         try:
-            kind = record.pop(_TAG)
-            if kind == _REVIEWER:
-                said = Said(reviewer=record["reviewer"])
+            kind = record.pop(TAG)
+            if kind == REVIEWER:
+                said = Said(reviewer=record["reviewer"], begun_at=record.get("at", ""))
             elif said is not None:
-                _note_down(said, kind, record)
+                _note_down(said, kind, record, line=number)
             else:
                 raise ValueError("it does not say whose journal it is")
         except (ValueError, TypeError, KeyError) as error:
@@ -294,13 +281,33 @@ def read_journal(path: Path) -> Said:
     return said
 
 
-def _note_down(said: Said, kind: str, record: dict[str, Any]) -> None:
-    if kind == _ANSWER:
-        said.answers.append(GivenAnswer(**{**record, "answer": Answer(record["answer"])}))
-    elif kind == _REGIONS:
-        said.regions.append(GivenRegions(**{**record, "features": tuple(record["features"])}))
-    elif kind != _NOTE:
+def _note_down(said: Said, kind: str, record: dict[str, Any], *, line: int) -> None:
+    version = record.pop("version", 1)
+    if kind == _ALL_REGIONS:
+        features = [{**each, "id": f"line-{line}-{number}"} for number, each in enumerate(record.pop("features"))]
+        kind, record = "outlines", {**record, "added": features, "replaces_all": True}
+    if kind in STEPS:
+        said.steps.append(_step(STEPS[kind], {"entry": f"line-{line}", **record}))
+    elif kind == NOTE:
+        return
+    elif isinstance(version, int) and version > VERSION:
+        said.num_unknown += 1
+    else:
         raise ValueError(f"kind is {kind!r}")
+
+
+def _step(made: type[Step], record: Mapping[str, Any]) -> Step:
+    """A step from the fields of its line, those that are not known kept apart."""
+    names = {each.name for each in fields(made)} - {"more"}
+    known: dict[str, Any] = {name: value for name, value in record.items() if name in names}
+    if made is GivenAnswer:
+        known["answer"] = Answer(known["answer"])
+    for name in {"added", "removed", "withdrawn"} & known.keys():
+        known[name] = tuple(known[name])
+    if not isinstance(known["entry"], str):
+        raise ValueError(f"entry is {known['entry']!r}")
+    more = {name: value for name, value in record.items() if name not in names}
+    return cast("Step", made(**known, more=more))
 
 
 def read_journals(paths: StudyPaths) -> list[Said]:

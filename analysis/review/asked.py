@@ -1,5 +1,6 @@
 """What a request of the page asks for: taken apart, and refused where it is none."""
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, NoReturn, cast, get_args
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from analysis.review.answers import Answer, GivenAs
+from analysis.review.answers import Answer, GivenAs, new_entry
 from analysis.review.worklist import Worklist, WorkSection
 from bccdist.configuration import Psi, Setting, outputs_of
 from bccdist.sections.choices import Choice
@@ -18,7 +19,11 @@ from bccdist.slides.geometry import Box
 LONGEST_COMMENT = 4000
 """Characters."""
 LONGEST_SECONDS = 7 * 24 * 3600.0
-_ANSWER_FIELDS = {"id", "answer", "comment", "seconds", "viewed", "since_last_s", "given_as"}
+LONGEST_ENTRY = 100
+LONGEST_ERROR = 1000
+LONGEST_BODY_S = 60.0
+"""So long may a body take to arrive."""
+_ANSWER_FIELDS = {"entry", "id", "answer", "comment", "seconds", "viewed", "since_last_s", "given_as"}
 _BY_HAND = (GivenAs.ANSWER, GivenAs.REST)
 _VIEWED_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "setting": str,
@@ -98,21 +103,46 @@ class Asked:
         return Box(left, top, math.ceil(x + width) - left, math.ceil(y + height) - top)
 
     @property
+    def entry(self) -> str:
+        """The name that the page gave to the step that it sends; a new one where it gave none."""
+        return self.entry_of("entry") if "entry" in self.content else new_entry()
+
+    def entry_of(self, name: str) -> str:
+        """The content's field that names a step."""
+        entry = self.content.get(name)
+        if not isinstance(entry, str) or not 0 < len(entry) <= LONGEST_ENTRY or not entry.isascii():
+            refuse(400, f"{name} is {entry!r}, expected 1 to {LONGEST_ENTRY} ASCII characters")
+        return entry
+
+    @property
+    def named_section(self) -> WorkSection:
+        """The section whose id the content gives."""
+        key = self.content.get("id")
+        # A list or an object is no key of a dictionary at all.
+        if not isinstance(key, str) or key not in self.worklist.by_key:
+            refuse(404, _no_section(key))
+        return self.worklist.by_key[key]
+
+    @property
     def answered_section(self) -> WorkSection:
         """The section that the content answers; refused where any of it is wrong."""
-        fault = answer_fault(self.content, self.worklist)
+        section = self.named_section
+        fault = answer_fault(self.content)
         if fault:
-            refuse(404 if self.content.get("id") not in self.worklist.by_key else 400, fault)
-        return self.worklist.by_key[self.content["id"]]
+            refuse(400, fault)
+        return section
 
 
-def answer_fault(content: Mapping[str, Any], worklist: Worklist) -> str:
-    """What is wrong with an answer as the page sent it; nothing where it is right."""
+def _no_section(key: Any) -> str:
+    return f"id is {key!r}, which is no section under review"
+
+
+def answer_fault(content: Mapping[str, Any]) -> str:
+    """What is wrong with an answer as the page sent it, beside its section; nothing where it is right."""
     seconds, viewed, comment = content.get("seconds", 0.0), content.get("viewed") or {}, content.get("comment", "")
     since_s, given_as = content.get("since_last_s"), content.get("given_as", GivenAs.ANSWER)
     faults = {
         f"unknown fields {sorted(content.keys() - _ANSWER_FIELDS)}": bool(content.keys() - _ANSWER_FIELDS),
-        f"id is {content.get('id')!r}, which is no section under review": content.get("id") not in worklist.by_key,
         f"answer is {content.get('answer')!r}, expected one of {', '.join(Answer)}": content.get("answer")
         not in list(Answer),
         f"comment is no text of at most {LONGEST_COMMENT} characters": not isinstance(comment, str)
@@ -128,7 +158,8 @@ def answer_fault(content: Mapping[str, Any], worklist: Worklist) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Whole numbers can be too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 def _is_viewed(viewed: Any) -> bool:
@@ -141,9 +172,16 @@ def _is_viewed(viewed: Any) -> bool:
 async def sent_object(request: Request) -> dict[str, Any]:
     """The JSON object that a request carries."""
     try:
-        content = json.loads(await request.body(), parse_constant=_no_constant)
+        async with asyncio.timeout(LONGEST_BODY_S):
+            body = await request.body()
+    except TimeoutError:
+        refuse(408, f"the body did not arrive within {LONGEST_BODY_S:.0f} s; send it again")
+    try:
+        content = json.loads(body, parse_constant=_no_constant)
+        # What cannot be written again cannot be kept: half a character, a number beyond all floats.
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
-        refuse(400, f"not JSON: {error}")
+        refuse(400, f"not JSON that can be kept: {error}")
     if not isinstance(content, dict):
         refuse(400, f"expected a JSON object, got {type(content).__name__}")
     return content
@@ -160,4 +198,5 @@ def refuse(status: int, error: str) -> NoReturn:
     Raises:
         HTTPException: always.
     """
-    raise HTTPException(status, error)
+    # It may name what was sent, of whatever length.
+    raise HTTPException(status, error[:LONGEST_ERROR])

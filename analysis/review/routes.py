@@ -6,7 +6,7 @@ a blind section that is not answered yet never leaves the server.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, cast
 from starlette.responses import FileResponse, Response
 
 from analysis.review.agreement import agreement_report
-from analysis.review.answers import Answer, GivenAnswer, GivenAs, GivenRegions, now, read_journals
+from analysis.review.answers import Answer, GivenAnswer, GivenAs, OutlineChange, Step, Withdrawal, now, read_journals
 from analysis.review.asked import Asked, refuse
-from analysis.review.corrections import checked_regions
+from analysis.review.corrections import MOST_FEATURES, checked_ids, checked_regions
 from analysis.review.geojson import Feature, collection
 from analysis.review.layers import annotation_features, heatmap_piece, without_hidden
 from analysis.review.predicted import call_json, predicted, predicted_json
@@ -47,14 +47,16 @@ def page(_: Session, __: Asked) -> Response:
 
 def study(session: Session, _: Asked) -> Mapping[str, Any]:
     """What the page has to know at its start."""
-    worklist, plan = session.worklist, session.worklist.plan
+    worklist, plan, said = session.worklist, session.worklist.plan, session.journal.said
     slides = worklist.manifest.is_phantom or bool(worklist.rows.frame["phantom"].any())
     warning = phantom_warning(slides=slides, weights=any(each.phantom_weights for each in worklist.choices.values()))
     return {
         "name": worklist.paths.root.resolve().name,
         "phantom": slides,
         "warning": warning or None,
-        "reviewer": session.journal.said.reviewer,
+        "reviewer": said.reviewer,
+        # What a browser keeps for one journal must not reach another: of a study of the same name, for instance.
+        "journal": f"{worklist.paths.root.resolve().name}, {said.reviewer}, begun {said.begun_at}",
         "order": plan.order,
         "blind_share": plan.blind_share,
         "settings": [_setting_json(choice) for choice in worklist.choices.values()],
@@ -79,18 +81,17 @@ def _setting_json(choice: Choice) -> dict[str, Any]:
 
 def sections(session: Session, _: Asked) -> Mapping[str, Any]:
     """All sections in the order of review."""
+    return {"sections": _sections_json(session, session.worklist.sections)}
+
+
+def _sections_json(session: Session, wanted: Iterable[WorkSection]) -> list[dict[str, Any]]:
     latest, seen = session.latest, session.seen
-    return {
-        "sections": [
-            _section_json(section, latest.get(section.key), revealed=is_revealed(section, seen))
-            for section in session.worklist.sections
-        ]
-    }
+    return [_section_json(section, latest.get(section.key), revealed=is_revealed(section, seen)) for section in wanted]
 
 
 def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed: bool) -> dict[str, Any]:
     """A section as the page knows it, with the answer that counts; what is hidden is not there at all."""
-    seen = {
+    shown = {
         "id": section.key,
         "slide_id": section.slide_id,
         "section_id": section.section_id,
@@ -107,9 +108,9 @@ def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed:
         "revealed": revealed,
     }
     if not revealed:
-        return seen
+        return shown
     return {
-        **seen,
+        **shown,
         "label": section.label,
         "prefilled": section.prefilled,
         "verdicts": {setting: call_json(call) for setting, call in section.calls.items()},
@@ -232,11 +233,31 @@ def drawn_regions(session: Session, asked: Asked) -> Feature:
 
 
 def keep_regions(session: Session, asked: Asked) -> Mapping[str, Any]:
-    """Keep the regions of a slide that the reviewer drew or corrected."""
+    """Keep what the reviewer drew on a slide, and what was taken off it; returns the outlines as they are kept."""
+    unknown = asked.content.keys() - {"entry", "added", "removed"}
+    if unknown:
+        refuse(400, f"unknown fields {sorted(unknown)}")
     facts = _readable(session, asked.slide_id)
-    checked = checked_regions(asked.content.get("features"), size_level0_px=(facts.width, facts.height))
-    session.journal.add_regions(GivenRegions(at=now(), slide_id=asked.slide_id, features=checked))
-    return {"num": len(checked)}
+    added = checked_regions(asked.content.get("added", []), size_level0_px=(facts.width, facts.height))
+    removed = checked_ids(asked.content.get("removed", []))
+    drawn = session.journal.said.latest_regions.get(asked.slide_id)
+    there = {each["id"] for each in (drawn.features if drawn else ())} - set(removed) | {each["id"] for each in added}
+    if len(there) > MOST_FEATURES:
+        refuse(400, f"the slide would have {len(there)} outlines, expected at most {MOST_FEATURES}")
+    change = OutlineChange(at=now(), slide_id=asked.slide_id, added=added, removed=removed, entry=asked.entry)
+    return {"added": cast("OutlineChange", _kept(session, change)).added}
+
+
+def _kept(session: Session, step: Step) -> Step:
+    """Keep a step, or find the one of the same entry that was kept already.
+
+    Raises:
+        HTTPException: another step has this entry.
+    """
+    kept = session.journal.add(step)
+    if type(kept) is not type(step) or kept.content != step.content:
+        refuse(409, f"the entry {step.entry} was kept with other content at {kept.at}; send it under a new name")
+    return kept
 
 
 def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
@@ -251,6 +272,7 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
         refuse(400, f"{section.key}: the rest of a slide is confirmed only where a verdict was shown; answer this one")
     at = now()
     given = GivenAnswer(
+        entry=asked.entry,
         at=at,
         slide_id=section.slide_id,
         section_id=section.section_id,
@@ -269,9 +291,8 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
         is_hasty=given_as is GivenAs.ANSWER and _since_last_s(session, content, at) < HASTY_S,
         given_as=given_as,
     )
-    session.journal.add_answer(given)
-    revealed = is_revealed(section, session.seen)
-    return {"section": _section_json(section, given, revealed=revealed)}
+    _kept(session, given)
+    return {"section": _sections_json(session, [section])[0]}
 
 
 def _since_last_s(session: Session, content: Mapping[str, Any], at: str) -> float:
@@ -283,6 +304,61 @@ def _since_last_s(session: Session, content: Mapping[str, Any], at: str) -> floa
     if not given:
         return math.inf
     return (datetime.fromisoformat(at) - datetime.fromisoformat(given[-1].at)).total_seconds()
+
+
+def withdraw(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """Take the answer to a section back, and all that stood there before; the section is open again."""
+    section = asked.named_section
+    standing = tuple(
+        step.entry
+        for step in session.journal.said.standing
+        if isinstance(step, GivenAnswer) and step.key == section.key
+    )
+    # Nothing stands where it is sent a second time.
+    if standing and session.journal.step_of(asked.entry) is None:
+        session.journal.add(Withdrawal(at=now(), withdrawn=standing, entry=asked.entry))
+    return {"section": _sections_json(session, [section])[0]}
+
+
+def undo(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """Take one step back, so that what stood before it counts again."""
+    undone = asked.entry_of("undone")
+    step = session.journal.step_of(undone)
+    if step is None or (isinstance(step, Withdrawal) and step.is_undo):
+        refuse(404, f"undone is {undone!r}, which is no step that can be taken back")
+    _kept(session, Withdrawal(at=now(), withdrawn=(undone,), is_undo=True, entry=asked.entry))
+    return {"sections": _sections_json(session, _touched(session, step))}
+
+
+def history(session: Session, asked: Asked) -> Mapping[str, Any]:
+    """The steps from number `since` on, for a page that knows those before, and the sections that they touch."""
+    since = asked.number("since", 0.0)
+    steps = session.journal.said.steps[max(0, int(since)) :]
+    # A later answer to the same section comes with it.
+    touched = {section.key: section for step in steps for section in _touched(session, step)}
+    return {
+        "num": len(session.journal.said.steps),
+        "steps": [_step_json(step) for step in steps],
+        "sections": _sections_json(session, touched.values()),
+    }
+
+
+def _touched(session: Session, step: Step) -> list[WorkSection]:
+    """The sections under review whose answer a step gives or takes back."""
+    if isinstance(step, Withdrawal):
+        before = [earlier for entry in step.withdrawn if (earlier := session.journal.step_of(entry)) is not None]
+        return [section for earlier in before for section in _touched(session, earlier)]
+    found = session.worklist.by_key.get(step.key) if isinstance(step, GivenAnswer) else None
+    return [] if found is None else [found]
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    about = {"entry": step.entry, "at": step.at}
+    if isinstance(step, Withdrawal):
+        return {**about, "kind": "undo" if step.is_undo else "withdrawal", "withdrawn": step.withdrawn}
+    if isinstance(step, OutlineChange):
+        return {**about, "kind": "outlines", "slide_id": step.slide_id}
+    return {**about, "kind": "answer", "id": step.key, "answer": step.answer}
 
 
 def _readable(session: Session, slide_id: str) -> SlideFacts:

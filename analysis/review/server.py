@@ -66,6 +66,9 @@ def _routes(session: Session) -> list[Route | Mount]:
         route("/api/regions/{slide_id}", routes.keep_regions, files, method="POST"),
         route("/api/regions/{setting}/{slide_id}", routes.regions, files),
         route("/api/answers", routes.keep_answer, journal, method="POST"),
+        route("/api/withdrawals", routes.withdraw, journal, method="POST"),
+        route("/api/undo", routes.undo, journal, method="POST"),
+        route("/api/history", routes.history),
         route("/tiles/{slide_id}/{level:int}/{name}", routes.tile, tiles),
     ]
 

@@ -10,8 +10,8 @@ from typing import cast
 import cv2
 import uvicorn
 
-from analysis.review.answers import Journal
 from analysis.review.gate import Access
+from analysis.review.journal import Journal
 from analysis.review.reviewers import refuse_alike
 from analysis.review.server import make_app
 from analysis.review.session import Session

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from analysis.outlines.chosen_regions import read_tissue
-from analysis.review.answers import Answer, GivenAnswer, Journal
+from analysis.review.answers import Answer, GivenAnswer
+from analysis.review.journal import Journal
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist, WorkSection
 from analysis.study_evidence.without_paths import WithoutPaths
@@ -88,7 +89,7 @@ class Session:
 
         Unsure shows nothing: else whoever wants to know would say so first, and answer then.
         """
-        # Also where another answer came later: nobody forgets what was shown.
+        # Also where another answer came later, or this one was taken back: nobody forgets what was shown.
         return {answer.key for answer in self.journal.said.answers if answer.answer is not Answer.UNSURE}
 
     def tissue(self, slide_id: str, target_mpp: float) -> SlideTissue:

@@ -25,8 +25,8 @@ from review_study import listening
 from unpacking import Layer, files_below, layers, pictures_in
 
 from analysis.make import make
-from analysis.review.answers import Journal
 from analysis.review.gate import Access
+from analysis.review.journal import Journal
 from analysis.review.server import make_app
 from analysis.review.session import Session
 from analysis.review.worklist import ReviewPlan, read_worklist

@@ -15,8 +15,9 @@ import uvicorn
 from picture_study import PictureStudy, write_picture_study
 from starlette.types import ASGIApp
 
-from analysis.review.answers import Answer, GivenAnswer, GivenRegions, Journal
+from analysis.review.answers import Answer, GivenAnswer, GivenRegions, OutlineChange
 from analysis.review.gate import Access
+from analysis.review.journal import Journal
 from analysis.review.server import make_app
 from analysis.review.serving import listen
 from analysis.review.session import Session
@@ -100,13 +101,15 @@ def given(key: str = "test-0/test-0-left", answer: str = "Tumor", **changes: Any
 def drawn_square(x: float, y: float, edge: float, kind: str = "Tumornest") -> dict[str, Any]:
     """A GeoJSON feature in level-0 px."""
     ring = [[x, y], [x + edge, y], [x + edge, y + edge], [x, y + edge], [x, y]]
-    return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {"kind": kind}}
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "id": f"square {x} {y} {edge}", "geometry": geometry, "properties": {"kind": kind}}
 
 
 def say(paths: StudyPaths, reviewer: str, *answers: GivenAnswer, regions: GivenRegions | None = None) -> None:
     """Put answers and regions into a reviewer's journal."""
     with Journal(paths, reviewer) as journal:
         for answer in answers:
-            journal.add_answer(answer)
+            journal.add(answer)
         if regions is not None:
-            journal.add_regions(regions)
+            named = tuple({"id": f"{number}", **each} for number, each in enumerate(regions.features))
+            journal.add(OutlineChange(at=regions.at, slide_id=regions.slide_id, added=named, replaces_all=True))

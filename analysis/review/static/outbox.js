@@ -1,82 +1,160 @@
-/** What is to be written by the server, kept in this browser until it has been. */
+/**
+ * What is to be written by the server, kept in this browser until it has been.
+ *
+ * Every entry has a name, by which the server knows one that it is sent twice. What cannot be sent or kept is said.
+ */
 
 const RETRY_MS = 4000;
 
 export class Outbox {
-  #storage;
-  #key;
+  #store;
+  #journal;
   #send;
   #isSending = false;
+  #inFlight = null;
   #timer = null;
+  #lastAt = 0;
+  #unkept = new Set();
+  #gone = new Set();
 
   /**
-   * `send(address, body)` posts; `onSent(entry, answer)` and `onChange(outbox)` are told.
-   * The storage is read anew each time, because another tab may have changed it.
+   * In the order in which they were added: {entry, at, address, body, subject, fault, isRefused, wasTried}. The server
+   * may have one that was tried, even where no answer came.
    */
-  constructor({ storage, key, send, onSent, onChange }) {
-    this.#storage = storage;
-    this.#key = key;
+  entries = [];
+  /** The journals of other studies or reviewers for which this browser keeps something, by name. */
+  others = [];
+  /** Why nothing can be sent at all, and why this browser keeps nothing; null where it does. */
+  lastError = null;
+  storageError = null;
+
+  /**
+   * `send(address, body)` posts; `onSent(entry, answer)` and `onChange(outbox)` are told. Entries belong to one
+   * `journal`: another server may answer at this address later, and must not get them.
+   */
+  constructor({ store, journal, send, onSent, onChange }) {
+    this.#store = store;
+    this.#journal = journal;
     this.#send = send;
     this.onSent = onSent;
     this.onChange = onChange;
-    this.lastError = null;
   }
 
-  /** In the order in which they were added; each {number, address, body, refused: null or the server's reason}. */
-  get entries() {
-    return JSON.parse(this.#storage.getItem(this.#key) ?? "[]");
+  /** Read what is kept, also by other tabs. */
+  async refresh() {
+    try {
+      const rows = (await this.#store.all()).filter(({ entry }) => !this.#gone.has(entry));
+      const own = rows
+        .filter(({ journal }) => journal === this.#journal)
+        .map((row) => ({ ...row, wasTried: true }));
+      const known = new Set(own.map(({ entry }) => entry));
+      const unkept = this.entries.filter(({ entry }) => this.#unkept.has(entry) && !known.has(entry));
+      this.entries = [...own, ...unkept].sort((one, other) => one.at - other.at);
+      this.others = [...new Set(rows.map(({ journal }) => journal))].filter((name) => name !== this.#journal);
+    } catch (error) {
+      this.storageError = error;
+    }
+    this.onChange(this);
   }
 
-  /** Keep, then send. An entry that is not sent yet gives way where `replaces(entry)` says so. */
-  add(address, body, replaces = () => false) {
-    const number = `${Date.now()}-${Math.random()}`;
-    this.#write([...this.entries.filter((entry) => !replaces(entry)), { number, address, body, refused: null }]);
-    return this.flush();
+  /** Keep and send. Of entries with one `subject` none is sent before those that came earlier. */
+  add(address, body, subject) {
+    this.#lastAt = Math.max(Date.now(), this.#lastAt + 0.001);
+    const row = { entry: newName(), journal: this.#journal, at: this.#lastAt, address, body, subject };
+    this.entries = [...this.entries, { ...row, fault: null, isRefused: false, wasTried: false }];
+    this.#keep(this.entries.at(-1));
+    this.onChange(this);
+    this.flush();
+    return row.entry;
   }
 
-  /** Give up the entries that the server refused. */
+  /** How many entries are in this page alone, because the browser did not keep them. */
+  get numUnkept() {
+    return this.storageError ? this.entries.filter(({ entry }) => this.#unkept.has(entry)).length : 0;
+  }
+
+  /** Give an entry up, unless it is being sent just now; returns whether it was. */
+  discard(entry) {
+    if (entry === this.#inFlight || !this.entries.some((other) => other.entry === entry)) return false;
+    this.#drop(entry);
+    this.flush();
+    return true;
+  }
+
+  /** Give up all entries that the server refused. */
   discardRefused() {
-    this.#write(this.entries.filter((entry) => entry.refused === null));
+    for (const { entry, isRefused } of this.entries) if (isRefused) this.#drop(entry);
   }
 
-  /** Send what waits, one after the other; later again where the server does not answer. */
+  /** Send what waits, one after the other; later again what the server does not take now. */
   async flush() {
     if (this.#isSending) return;
     this.#isSending = true;
     clearTimeout(this.#timer);
+    const passedBy = new Set();
     try {
-      for (let entry = this.#next(); entry; entry = this.#next()) await this.#sendOne(entry);
+      for (let row = this.#next(passedBy); row; row = this.#next(passedBy)) await this.#sendOne(row, passedBy);
       this.lastError = null;
     } catch (error) {
       this.lastError = error;
-      this.#timer = setTimeout(() => this.flush(), RETRY_MS);
     } finally {
       this.#isSending = false;
     }
+    if (this.lastError || passedBy.size) this.#timer = setTimeout(() => this.flush(), RETRY_MS);
     this.onChange(this);
   }
 
-  #next() {
-    return this.entries.find((entry) => entry.refused === null);
+  #next(passedBy) {
+    return this.entries.find(({ isRefused, subject }) => !isRefused && !passedBy.has(subject));
   }
 
-  async #sendOne(entry) {
+  async #sendOne(row, passedBy) {
     let answer;
+    this.#inFlight = row.entry;
+    this.entries = this.entries.map((other) => (other === row ? { ...row, wasTried: true } : other));
     try {
-      answer = await this.#send(entry.address, entry.body);
+      answer = await this.#send(row.address, { ...row.body, entry: row.entry });
     } catch (error) {
-      if (error.isPassing !== false) throw error;
-      this.#write(
-        this.entries.map((other) => (other.number === entry.number ? { ...other, refused: error.message } : other)),
-      );
+      // Where the server takes nothing at all, the next entry fares no better.
+      if (error.isGeneral !== false) throw error;
+      if (error.isPassing) passedBy.add(row.subject);
+      this.#change({ ...row, wasTried: true, fault: error.message, isRefused: !error.isPassing });
       return;
+    } finally {
+      this.#inFlight = null;
     }
-    this.#write(this.entries.filter((other) => other.number !== entry.number));
-    this.onSent(entry, answer);
+    this.#drop(row.entry);
+    this.onSent(row, answer);
   }
 
-  #write(entries) {
-    this.#storage.setItem(this.#key, JSON.stringify(entries));
+  #change(row) {
+    this.entries = this.entries.map((other) => (other.entry === row.entry ? row : other));
+    this.#keep(row);
     this.onChange(this);
   }
+
+  #drop(entry) {
+    this.#gone.add(entry);
+    this.entries = this.entries.filter((other) => other.entry !== entry);
+    this.onChange(this);
+    // It comes back at the next reload if this fails, and the server knows it then.
+    this.#store.remove(entry).catch((error) => (this.storageError = error));
+  }
+
+  async #keep(row) {
+    this.#unkept.add(row.entry);
+    try {
+      await this.#store.put(row);
+      this.#unkept.delete(row.entry);
+      if (!this.#unkept.size) this.storageError = null;
+    } catch (error) {
+      this.storageError = error;
+    }
+    this.onChange(this);
+  }
+}
+
+/** A name that no other entry has. */
+export function newName() {
+  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
 }

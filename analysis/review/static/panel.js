@@ -18,6 +18,7 @@ export function showSection(section, { position, total, isWaiting, refusal }) {
       !section.answer && section.revealed && button.dataset.answer === section.prefilled,
     );
   }
+  byId("withdraw").hidden = !section.answer;
   showAnswerState(section, isWaiting, refusal);
   showKnown(section);
 }
@@ -25,8 +26,9 @@ export function showSection(section, { position, total, isWaiting, refusal }) {
 function showAnswerState(section, isWaiting, refusal) {
   const state = byId("answer-state");
   state.classList.toggle("is-waiting", isWaiting || Boolean(refusal));
-  if (refusal) state.textContent = `${ANSWER_NAMES[section.answer]}: refused by the server: ${refusal}`;
-  else if (isWaiting) state.textContent = `${ANSWER_NAMES[section.answer]}: kept here, not sent yet`;
+  const said = ANSWER_NAMES[section.answer] ?? "Withdrawn";
+  if (refusal) state.textContent = `${said}: refused by the server: ${refusal}`;
+  else if (isWaiting) state.textContent = `${said}: kept here, not sent yet`;
   else if (section.answer)
     state.textContent = `${ANSWER_NAMES[section.answer]}, saved ${timeText(section.answered_at)}`;
   else
@@ -78,7 +80,7 @@ export function showOutlines(outlines, { mpp, remove, locate }) {
         {
           type: "button",
           className: "small",
-          onclick: () => remove(number),
+          onclick: () => remove(feature.id),
           ariaLabel: `Delete outline ${number + 1}`,
         },
         "Delete",

@@ -1,5 +1,6 @@
 /** The review page: which section is open, what is shown of it, and what is answered. */
 
+import { showOutbox, showProblem } from "./bars.js";
 import { connect, SHOWN } from "./controls.js";
 import { byId } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -9,11 +10,15 @@ import { drawLayers } from "./layers.js";
 import { Latest } from "./latest.js";
 import { Microscope } from "./microscope.js";
 import { Outbox } from "./outbox.js";
+import { Outlines } from "./outlines.js";
 import { Overlays } from "./overlays.js";
 import { showAgreement, showOutlines, showSection } from "./panel.js";
 import { showList, showProgress } from "./section_list.js";
 import { getJson, path, postJson } from "./server.js";
 import { SlideView } from "./slide_view.js";
+import { Steps } from "./steps.js";
+import { Store } from "./store.js";
+import { watchTabs } from "./tabs.js";
 import { showViewed } from "./viewed.js";
 import { Visit } from "./visit.js";
 
@@ -31,15 +36,17 @@ let currentId = null;
 let lastAnsweredId = null;
 let visit = new Visit();
 let outbox;
-let outlines = null; // GeoJSON features of the open slide, once they are known
+let outlines;
+let tellTabs;
+const steps = new Steps(takeSteps);
+const drawnHere = new Set(); // entries of changes of outlines that this tab has taken over already
 const drafts = new Map(); // comments that are not saved yet, by section
 const slides = new Map();
 const openSlide = new Latest();
-const openOutlines = new Latest();
 const view = { setting: null, psi: null, tP: 0.5, opacity: MOST_OPAQUE, bySlide: false, isBare: false };
 
 const overlays = new Overlays(showOverlays);
-const drawing = new Drawing({ changed: showDrawing, closed: (feature) => saveOutlines([...outlines, feature]) });
+const drawing = new Drawing({ changed: showDrawing, closed: (feature) => outlines.change({ added: [feature] }) });
 const slideView = new SlideView(byId("slide"), byId("scale"), {
   draw: (context, place) => drawLayers(context, place, layers()),
   settled: () => wantsHeat() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
@@ -58,6 +65,8 @@ async function start() {
   connect({
     answer,
     answerAgain: () => answer(current().answer),
+    withdraw,
+    undo,
     step,
     selectNextOpen,
     selectLast: () => lastAnsweredId && select(lastAnsweredId),
@@ -85,22 +94,25 @@ async function start() {
     discardRefused,
     openAgreement,
     watch: () => visit.watch(),
-    hasDrafts: () => (keepComment(), drafts.size > 0),
+    hasDrafts: () => (keepComment(), drafts.size > 0 || outbox.numUnkept > 0),
   });
   outbox = new Outbox({
-    storage: localStorage,
-    key: `bccdist-review:${study.name}:${study.reviewer}`,
+    store: new Store("bccdist-review"),
+    journal: study.journal,
     send: postJson,
     onSent: sent,
-    onChange: showOutbox,
+    onChange: outboxChanged,
   });
+  outlines = new Outlines({ outbox, changed: showOverlays });
+  tellTabs = watchTabs("bccdist-review", () => Promise.all([outbox.refresh(), steps.refresh()]).catch(showProblem));
+  await outbox.refresh();
   const named = decodeURIComponent(location.hash.slice(1));
   const first =
     sections.find((section) => section.id === named) ?? sections.find((section) => !section.answer) ?? sections[0];
   showLists();
   if (first) await select(first.id);
   else showProblem(new Error("There are no sections to review in the parts that were asked for."));
-  await outbox.flush();
+  await Promise.all([outbox.flush(), steps.refresh()]);
 }
 
 // ---- what is open
@@ -109,14 +121,14 @@ function current() {
   return withWaiting(sections.find((section) => section.id === currentId));
 }
 
-/** A section with the answer that has not been sent yet, if there is one. */
+/** A section with what has not been sent yet, if there is anything: an answer, or that there is none any more. */
 function withWaiting(section) {
   const entry = section && waitingFor(section.id);
-  return entry ? { ...section, answer: entry.body.answer, comment: entry.body.comment } : section;
+  return entry ? { ...section, answer: entry.body.answer ?? null, comment: entry.body.comment ?? "" } : section;
 }
 
 function waitingFor(id) {
-  return outbox.entries.findLast((entry) => entry.address === "/api/answers" && entry.body.id === id);
+  return outbox.entries.findLast((entry) => entry.body.id === id);
 }
 
 async function select(id) {
@@ -159,7 +171,7 @@ async function show(section) {
 function clearSlide() {
   if (drawing.isOn) drawing.cancel();
   overlays.clear();
-  outlines = null;
+  outlines.clear();
   showOverlays();
 }
 
@@ -191,24 +203,85 @@ function answer(value) {
   const section = current();
   if (!section) return;
   const id = section.id;
-  const comment = byId("comment").value;
+  const comment = byId("comment").value.toWellFormed();
   drafts.delete(id);
   lastAnsweredId = id;
   const { setting, psi, tP } = view;
   const viewed = { setting, psi, t_p: tP, heatmap: visit.sawHeatmap };
-  outbox.add("/api/answers", { id, answer: value, comment, seconds: visit.seconds, viewed });
+  outbox.add("/api/answers", { id, answer: value, comment, seconds: visit.seconds, viewed }, `section ${id}`);
   visit = new Visit();
   if (byId("go-on").checked) selectNextOpen();
 }
 
+function withdraw() {
+  const section = current();
+  if (section?.answer) outbox.add("/api/withdrawals", { id: section.id }, `section ${section.id}`);
+}
+
+/** Take the newest step back: one that was never sent is given up, of the others the server is told. */
+function undo() {
+  const waiting = outbox.entries.findLast(({ address, entry }) => address !== "/api/undo" && !undoing().has(entry));
+  const step = waiting ? stepOf(waiting) : steps.last(undoing());
+  byId("undone").textContent = step ? `Taken back: ${nameOfStep(step)}` : "There is no step to take back.";
+  if (!step) return;
+  if (waiting && !waiting.wasTried) discard(waiting);
+  else outbox.add("/api/undo", { undone: step.entry }, waiting?.subject ?? subjectOf(step));
+  if (step.id && step.id !== currentId) select(step.id);
+}
+
+function subjectOf({ id, slide_id: slideId, withdrawn }) {
+  return withdrawn ? subjectOf(steps.named(withdrawn[0])) : id ? `section ${id}` : `slide ${slideId}`;
+}
+
+function discard({ entry }) {
+  outbox.discard(entry);
+  outlines.refresh();
+}
+
+/** The names of the steps that are being taken back. */
+function undoing() {
+  return new Set(outbox.entries.map(({ body }) => body.undone).filter(Boolean));
+}
+
+/** What waits, as the server will know it. */
+function stepOf({ entry, address, body }) {
+  const slideId = decodeURIComponent(address.split("/").at(-1));
+  return body.id ? { entry, id: body.id, answer: body.answer } : { entry, slide_id: slideId };
+}
+
+function nameOfStep({ id, slide_id: slideId, answer: said, withdrawn }) {
+  if (withdrawn) return `the withdrawal of ${steps.named(withdrawn[0])?.id ?? "an answer"}`;
+  return id ? `${said ?? "the withdrawal"}, ${id}` : `a change of outlines, ${slideId}`;
+}
+
 function sent(entry, reply) {
-  if (entry.address !== "/api/answers") return;
-  const { section } = reply;
-  const before = sections.find((other) => other.id === section.id);
-  sections = sections.map((other) => (other.id === section.id ? section : other));
+  if (reply.added) {
+    outlines.sent(entry, reply);
+    drawnHere.add(entry.entry);
+  }
+  takeSections(reply.sections ?? (reply.section ? [reply.section] : []));
+  steps.refresh().catch(showProblem);
+  tellTabs();
+}
+
+/** Take over what the server says of some sections. */
+function takeSections(changed) {
+  if (!changed.length) return;
+  const uncovered = changed.filter(({ id, revealed }) => revealed && !sections.find((other) => other.id === id)?.revealed);
+  const byKey = new Map(changed.map((section) => [section.id, section]));
+  sections = sections.map((section) => byKey.get(section.id) ?? section);
+  if (!drafts.has(currentId) && byKey.has(currentId)) byId("comment").value = current().comment ?? "";
   showCurrent();
-  const isUncovered = before && !before.revealed && section.revealed;
-  if (isUncovered && section.slide_id === slideView.slide?.slide_id) loadOverlays();
+  if (uncovered.some(({ slide_id: slideId }) => slideId === slideView.slide?.slide_id)) loadOverlays();
+}
+
+/** Take over what was done in this tab and in others. */
+function takeSteps(taken, changed) {
+  takeSections(changed);
+  const touched = taken
+    .filter(({ entry }) => !drawnHere.has(entry))
+    .flatMap((step) => [step, ...(step.withdrawn ?? []).map((entry) => steps.named(entry))]);
+  if (outlines.slideId && touched.some((step) => step?.slide_id === outlines.slideId)) loadOutlines(outlines.slideId);
 }
 
 // ---- overlays
@@ -284,38 +357,23 @@ function layers() {
       isCurrent: section.id === currentId,
       name: section.section_id,
     })),
-    outlines: outlines ?? [],
+    outlines: outlines?.features ?? [],
     draft: drawing.draft,
   };
 }
 
 // ---- the reviewer's own outlines
 
-function saveOutlines(features) {
-  const slideId = slideView.slide.slide_id;
-  outlines = features;
-  const address = path("api", "regions", slideId);
-  outbox.add(address, { features }, (entry) => entry.address === address);
-  showOverlays();
-}
-
-async function loadOutlines(slideId) {
-  outlines = null;
-  const address = path("api", "regions", slideId);
-  const waiting = outbox.entries.findLast((entry) => entry.address === address);
-  const found = waiting?.body ?? (await openOutlines.run((signal) => getJson(address, signal)).catch(showProblem));
-  if (!found || slideId !== slideView.slide?.slide_id) return;
-  outlines = found.features;
-  showOverlays();
+function loadOutlines(slideId) {
+  return outlines.load(slideId).catch(showProblem);
 }
 
 /** Take the predicted regions of the open section over, to be deleted or added to. */
 function copyRegions() {
   const section = current();
   const wanted = overlays.regions.filter(({ properties }) => properties.section_id === section.section_id);
-  const kind = byId("kind").value;
-  const copies = wanted.map(({ geometry }) => ({ type: "Feature", geometry, properties: { kind } }));
-  if (copies.length) saveOutlines([...outlines, ...copies]);
+  const num = outlines.copy(wanted, view, byId("kind").value);
+  byId("undone").textContent = wanted.length && !num ? "All regions of this section are copied already." : "";
 }
 
 // ---- showing
@@ -379,8 +437,8 @@ function showCurrent() {
   showSection(section, {
     position,
     total: sections.length,
-    isWaiting: Boolean(entry) && entry.refused === null,
-    refusal: entry?.refused,
+    isWaiting: Boolean(entry) && !entry.isRefused,
+    refusal: entry?.isRefused ? entry.fault : null,
   });
   showSaveComment();
   showOverlays();
@@ -409,11 +467,11 @@ function showOverlays() {
     ? `${num} region${num === 1 ? "" : "s"} of at least t\u2090 on this slide`
     : "";
   byId("overlay-faults").textContent = overlays.faultText;
-  byId("copy-regions").disabled = !isOfNow || !num || !outlines;
-  byId("draw").disabled = !outlines;
-  showOutlines(outlines ?? [], {
+  byId("copy-regions").disabled = !isOfNow || !num || !outlines?.features;
+  byId("draw").disabled = !outlines?.features;
+  showOutlines(outlines?.features ?? [], {
     mpp: slideView.slide?.mpp,
-    remove: (number) => saveOutlines(outlines.filter((_, other) => other !== number)),
+    remove: (id) => outlines.change({ removed: [id] }),
     locate: ({ geometry }) => slideView.fit(boxOf(geometry)),
   });
   slideView.redraw();
@@ -431,17 +489,11 @@ function showDrawing() {
   slideView.redraw();
 }
 
-function showOutbox({ entries, lastError }) {
-  const refused = entries.filter((entry) => entry.refused !== null);
-  const num = lastError ? entries.length - refused.length : 0;
-  const texts = [];
-  if (num)
-    texts.push(`${num} not sent yet, kept in this browser and tried again every few seconds. ${lastError.message}`);
-  if (refused.length) texts.push(`${refused.length} refused by the server: ${refused[0].refused}`);
-  byId("outbox").hidden = !texts.length;
-  byId("outbox-text").textContent = texts.join(" ");
-  byId("outbox-retry").hidden = !num;
-  byId("outbox-discard").hidden = !refused.length;
+function outboxChanged() {
+  showOutbox(outbox, {
+    nameOf: (entry) => (entry.body.undone ? "undo" : nameOfStep(stepOf(entry))),
+    discard,
+  });
   showCurrent();
 }
 
@@ -453,11 +505,6 @@ function caption() {
   const laid = shown.length ? `${view.setting}, ${view.psi}, t_p ${view.tP.toFixed(2)}: ${shown.join(", ")}` : "";
   const lines = [[study.name, slideId, section].filter(Boolean).join(" \u00b7 "), laid].filter(Boolean);
   return { name: `${slideId}-${section}.png`.replace(/[^\w.-]+/g, "_"), lines, warning: study.warning };
-}
-
-function showProblem(error) {
-  byId("problem").hidden = false;
-  byId("problem-text").textContent = error.message;
 }
 
 function drawColourBar() {
@@ -504,12 +551,12 @@ function setTP(tP) {
 
 function toggleDrawing() {
   if (drawing.isOn) drawing.cancel();
-  else if (slideView.isOpen && outlines) drawing.start(byId("kind").value);
+  else if (slideView.isOpen && outlines.features) drawing.start(byId("kind").value);
 }
 
 function discardRefused() {
   outbox.discardRefused();
-  if (slideView.isOpen) loadOutlines(slideView.slide.slide_id);
+  outlines.refresh();
 }
 
 async function openAgreement() {

@@ -7,10 +7,24 @@ export class ServerError extends Error {
     this.status = status;
   }
 
-  /** Whether the same request can go well later: 403 once the address with a new token was opened. */
-  get isPassing() {
-    return [0, 401, 403, 408, 429].includes(this.status) || this.status >= 500;
+  /** Whether no other request fares better now: 403 until the address with a new token was opened, 507 a full disk. */
+  get isGeneral() {
+    return [0, 401, 403, 408, 429, 502, 503, 504, 507].includes(this.status);
   }
+
+  /** Whether the same request can go well later. */
+  get isPassing() {
+    return this.isGeneral || this.status >= 500;
+  }
+}
+
+/** Where the page lies: behind a proxy it can be below a path. */
+const ROOT = new URL("../", import.meta.url);
+const LONGEST_WAIT_MS = 60000;
+
+/** The whole address of a path that begins with /. */
+export function urlOf(address) {
+  return new URL(address.slice(1), ROOT).href;
 }
 
 /** A path from parts of which each is escaped. */
@@ -19,7 +33,7 @@ export function path(...parts) {
 }
 
 export async function getJson(address, signal) {
-  return (await ask(address, { signal })).json();
+  return json(await ask(address, { signal }));
 }
 
 /** The bytes of a picture and the box in level-0 px that they cover. */
@@ -34,13 +48,24 @@ export async function getPicture(address, signal) {
 
 export async function postJson(address, body) {
   const headers = { "Content-Type": "application/json" };
-  return (await ask(address, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  const signal = AbortSignal.timeout(LONGEST_WAIT_MS);
+  return json(await ask(address, { method: "POST", headers, body: JSON.stringify(body), signal }));
+}
+
+async function json(answer) {
+  try {
+    return await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    // A proxy's page for signing in, for instance.
+    throw new ServerError("What came back is no answer of the server. Load this page anew.", 0);
+  }
 }
 
 async function ask(address, options) {
   let answer;
   try {
-    answer = await fetch(address, { credentials: "same-origin", ...options });
+    answer = await fetch(urlOf(address), { credentials: "same-origin", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ServerError("The server does not answer. Is it still running?", 0);

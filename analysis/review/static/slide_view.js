@@ -3,7 +3,7 @@
 import { lengthText, roundLength } from "./geometry.js";
 import { magnificationOf, umPerPxOf } from "./magnification.js";
 import { Place } from "./place.js";
-import { path } from "./server.js";
+import { path, urlOf } from "./server.js";
 
 const SCALE_BAR_PX = 150;
 const SETTLED_MS = 150;
@@ -93,7 +93,7 @@ export class SlideView {
     const { width, height, tile_px: tileSize, overlap: tileOverlap, min_level: minLevel, max_level: maxLevel } = slide;
     const query = this.#hasProfile ? "" : "?profile=no";
     const getTileUrl = (level, column, row) =>
-      path("tiles", slide.slide_id, String(level), `${column}_${row}.jpeg`) + query;
+      urlOf(path("tiles", slide.slide_id, String(level), `${column}_${row}.jpeg`) + query);
     // As far as 80x, where the scale is known; a scanner's own pixels may become larger than the screen's then.
     this.#viewer.viewport.maxZoomPixelRatio = slide.mpp ? Math.max(4, slide.mpp / FINEST_UM_PER_PX) : 4;
     return new Promise((resolve) => {

@@ -14,7 +14,7 @@ def said(reviewer: str, *answers: str, **changes: object) -> Said:
     keys = [f"slide/s{number}" for number in range(len(answers))]
     return Said(
         reviewer=reviewer,
-        answers=[given(key, answer, **changes) for key, answer in zip(keys, answers, strict=True) if answer],
+        steps=[given(key, answer, **changes) for key, answer in zip(keys, answers, strict=True) if answer],
     )
 
 
@@ -115,7 +115,7 @@ def test_the_last_answers_agree_and_the_first_ones_tell_of_anchoring() -> None:
         given("slide/s0", "Normal", is_blind=True, was_shown=False, prefilled="", prediction="Tumor"),
         given("slide/s0", "Tumor", is_blind=True, was_shown=True, prediction="Tumor"),
     ]
-    anna = Said(reviewer="anna", answers=blind_then_led)
+    anna = Said(reviewer="anna", steps=[*blind_then_led])
     assert pair_agreement(anna, said("b", "Tumor")).num_agreed == 1
     report = anchoring([anna])
     assert report["blind"] == {"num": 1, "num_agreed": 0, "num_unsure": 0, "agreement": 0.0}

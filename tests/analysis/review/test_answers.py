@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 from review_study import drawn_square, given, say
 
-from analysis.review.answers import Answer, GivenRegions, Journal, file_name_of, read_journal, read_journals
+from analysis.review.answers import (
+    Answer,
+    GivenRegions,
+    OutlineChange,
+    Withdrawal,
+    file_name_of,
+    read_journal,
+    read_journals,
+)
+from analysis.review.journal import Journal
 from bccdist.errors import ConfigurationError, EventLogError
 from bccdist.paths import StudyPaths
 
@@ -19,11 +28,13 @@ def paths(tmp_path: Path) -> StudyPaths:
 def test_what_is_said_stands_there_after_a_restart(paths: StudyPaths) -> None:
     regions = GivenRegions(at="2026", slide_id="test-0", features=(drawn_square(1, 2, 3),))
     answer = given(comment='ünïcode "quoted"\nline', viewed={"psi": "psi_4", "t_p": 0.5})
-    say(paths, "anna", answer, given(answer="unsure"), regions=regions)
+    second = given(answer="unsure")
+    say(paths, "anna", answer, second, regions=regions)
     with Journal(paths, "anna") as journal:
         assert journal.note == ""
-        assert journal.said.answers == [answer, given(answer="unsure")]
-        assert journal.said.regions == [regions]
+        assert journal.said.answers == [answer, second]
+        (found,) = journal.said.latest_regions.values()
+        assert (found.at, found.features[0]["geometry"]) == ("2026", drawn_square(1, 2, 3)["geometry"])
 
 
 def test_the_last_answer_counts_and_the_first_is_kept(paths: StudyPaths) -> None:
@@ -42,7 +53,7 @@ def test_a_line_that_a_crash_has_cut_is_set_aside_and_all_before_it_is_kept(path
     with Journal(paths, "anna") as journal:
         assert [answer.answer for answer in journal.said.answers] == ["Tumor", "Normal"]
         assert "set aside as journal-anna.torn-" in journal.note
-        journal.add_answer(given(answer="unsure"))
+        journal.add(given(answer="unsure"))
     (aside,) = paths.review.glob("*.torn-*")
     assert aside.read_bytes() == torn
     assert [answer.answer for answer in read_journal(path).answers] == ["Tumor", "Normal", "unsure"]
@@ -115,7 +126,7 @@ def test_an_answer_is_on_the_disk_before_it_counts(paths: StudyPaths, monkeypatc
     monkeypatch.setattr(os, "fsync", synced.append)
     with Journal(paths, "anna") as journal:
         before = len(synced)
-        journal.add_answer(given())
+        journal.add(given())
         assert len(synced) == before + 1
 
 
@@ -128,11 +139,73 @@ def test_a_disk_that_is_full_leaves_the_journal_as_it_was(paths: StudyPaths, mon
         return real(file, data[:-50])
 
     with Journal(paths, "anna") as journal:
-        journal.add_answer(given())
+        journal.add(given())
         with monkeypatch.context() as patched:
             patched.setattr(os, "write", write_a_little)
             with pytest.raises(OSError, match="No space"):
-                journal.add_answer(given(answer="Normal"))
+                journal.add(given(answer="Normal"))
         assert len(journal.said.answers) == 1
-        journal.add_answer(given(answer="unsure"))
+        journal.add(given(answer="unsure"))
     assert [each.answer for each in read_journal(paths.review_journal("anna")).answers] == ["Tumor", "unsure"]
+
+
+OLD = (
+    '{"kind": "reviewer", "at": "2025", "reviewer": "anna"}',
+    (
+        '{"kind": "answer", "at": "2025", "slide_id": "s", "section_id": "1", "answer": "Tumor", "comment": "", '
+        '"seconds": 1.0, "is_blind": false, "was_shown": true, "prefilled": "", "prediction": "", '
+        '"label_before": null, '
+        '"setting": "unet", "epoch": 2, "weights_digest": "0"}'
+    ),
+    '{"kind": "regions", "at": "2025", "slide_id": "s", "features": [{"properties": {"kind": "Stroma"}}]}',
+    '{"kind": "regions", "at": "2026", "slide_id": "s", "features": [{"properties": {"kind": "Normal"}}]}',
+)
+"""Lines of the first version."""
+
+
+def journal_of(paths: StudyPaths, *lines: str) -> Path:
+    paths.review.mkdir()
+    paths.review_journal("anna").write_text("".join(f"{line}\n" for line in lines))
+    return paths.review_journal("anna")
+
+
+def test_a_journal_of_the_first_version_goes_on(paths: StudyPaths) -> None:
+    journal_of(paths, *OLD)
+    with Journal(paths, "anna") as journal:
+        (drawn,) = journal.said.latest_regions["s"].features
+        assert drawn["properties"] == {"kind": "Normal"}
+        journal.add(OutlineChange(at="2027", slide_id="s", removed=(drawn["id"],)))
+        journal.add(Withdrawal(at="2027", withdrawn=(journal.said.answers[0].entry,)))
+    said = read_journal(paths.review_journal("anna"))
+    assert (said.latest, said.latest_regions["s"].features) == ({}, ())
+
+
+@pytest.mark.parametrize("field", ['"certainty": 0.9', '"more": {"a": [1]}', '"\\u00e4": null'])
+def test_a_field_that_is_not_known_is_kept_and_exported(paths: StudyPaths, field: str) -> None:
+    path = journal_of(paths, OLD[0], OLD[1].replace('"kind"', f'"version": 9, {field}, "kind"'))
+    (answer,) = read_journal(path).answers
+    name = next(iter(answer.more))
+    assert (answer.answer, f'"{name}"') == ("Tumor", field.split(":", maxsplit=1)[0].encode().decode("unicode_escape"))
+
+
+def test_a_line_of_a_later_version_is_counted_and_one_of_this_version_is_damage(paths: StudyPaths) -> None:
+    path = journal_of(paths, *OLD, '{"kind": "voice", "version": 3, "at": "2027"}')
+    said = read_journal(path)
+    assert (said.num_unknown, len(said.answers)) == (1, 1)
+    path.write_text(path.read_text().replace('"version": 3, ', ""))
+    with pytest.raises(EventLogError, match="line 5: not a line of a journal"):
+        read_journal(path)
+
+
+def test_what_was_taken_back_does_not_count_unless_that_was_taken_back_too(paths: StudyPaths) -> None:
+    tumor, normal = given(answer="Tumor"), given(answer="Normal")
+    withdrawal = Withdrawal(at="2026", withdrawn=(tumor.entry, normal.entry))
+    with Journal(paths, "anna") as journal:
+        journal.add(tumor)
+        journal.add(normal)
+        journal.add(withdrawal)
+        assert journal.said.latest == journal.said.first == {}
+        journal.add(Withdrawal(at="2026", withdrawn=(withdrawal.entry,), is_undo=True))
+        assert journal.said.latest == {normal.key: normal}
+    (said,) = read_journals(paths)
+    assert (said.latest, said.first) == ({normal.key: normal}, {tumor.key: tumor})

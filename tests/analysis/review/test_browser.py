@@ -435,31 +435,110 @@ def test_an_answer_that_cannot_be_sent_is_kept_and_sent_later(browser: Browser, 
     browser.faults()
 
 
+OUTBOX = """
+    const { Outbox } = await import("/static/outbox.js");
+    const { ServerError } = await import("/static/server.js");
+    const rows = new Map();
+    const store = {
+      all: async () => [...rows.values()].sort((one, other) => one.at - other.at),
+      put: async (row) => rows.set(row.entry, row),
+      remove: async (entry) => rows.delete(entry),
+    };
+    const sent = [];
+    const statusOf = {};
+    const send = async (address, { said }) => {
+      if (said in statusOf) throw new ServerError(`no ${said}`, statusOf[said]);
+      sent.push(said);
+    };
+    const made = async (journal = "j", other = store) => {
+      const outbox = new Outbox({ store: other, journal, send, onSent: () => {}, onChange: () => {} });
+      await outbox.refresh();
+      return outbox;
+    };
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 20));
+    const add = async (outbox, said, subject = said) => (outbox.add("/a", { said }, subject), await pause());
+    const shown = ({ entries }) => entries.map(({ body, fault, isRefused }) => [body.said, fault, isRefused]);
+"""
+"""Entries that say something, a server that answers `statusOf` it, and a browser that keeps `rows`."""
+
+
 def test_what_the_server_refuses_is_kept_until_it_is_discarded_and_holds_nothing_up(
     browser: Browser, start: Start
 ) -> None:
     browser.open(start("refuses").address)
-    entries = browser.run(
-        """
-        const { Outbox } = await import("/static/outbox.js");
-        const { ServerError } = await import("/static/server.js");
-        const kept = new Map();
-        const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
-        const sent = [];
-        const send = async (address, body) => {
-          if (body === "bad") throw new ServerError("no such section", 404);
-          sent.push(body);
-        };
-        const made = () => new Outbox({ storage, key: "k", send, onSent: () => {}, onChange: () => {} });
-        await made().add("/a", "good");
-        await made().add("/a", "bad");
-        await made().add("/a", "better");
-        const refused = made().entries.map(({ body, refused }) => [body, refused]);
-        made().discardRefused();
-        return [sent, refused, made().entries];
+    found = browser.run(
+        OUTBOX
+        + """
+        statusOf.bad = 404;
+        for (const said of ["good", "bad", "better"]) await add(await made(), said);
+        const again = await made();
+        const refused = shown(again);
+        again.discardRefused();
+        await pause();
+        return [sent, refused, shown(await made())];
         """
     )
-    assert entries == [["good", "better"], [["bad", "no such section"]], []]
+    assert found == [["good", "better"], [["bad", "no bad", True]], []]
+    settle(browser)
+
+
+def test_an_entry_at_which_the_server_fails_is_passed_by_and_can_be_discarded(browser: Browser, start: Start) -> None:
+    """What is said later of the same section waits for it: otherwise the earlier answer would come last, and count."""
+    browser.open(start("fails").address)
+    found = browser.run(
+        OUTBOX
+        + """
+        statusOf.poison = 500;
+        const outbox = await made();
+        await add(outbox, "poison", "section 1");
+        await add(outbox, "other", "section 2");
+        await add(outbox, "later", "section 1");
+        const before = [[...sent], shown(outbox)];
+        outbox.discard(outbox.entries[0].entry);
+        await pause();
+        return [...before, sent, shown(outbox)];
+        """
+    )
+    waiting = [["poison", "no poison", False], ["later", None, False]]
+    assert found == [["other"], waiting, ["other", "later"], []]
+    settle(browser)
+
+
+def test_what_waits_for_another_review_is_not_sent_to_this_one_and_is_said(browser: Browser, start: Start) -> None:
+    browser.open(start("other").address)
+    found = browser.run(
+        OUTBOX
+        + """
+        statusOf.away = 0;
+        await add(await made("their journal"), "away");
+        delete statusOf.away;
+        const outbox = await made("ours");
+        await outbox.flush();
+        return [sent, outbox.others, rows.size];
+        """
+    )
+    assert found == [[], ["their journal"], 1]
+    settle(browser)
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_sends_all_the_same(browser: Browser, start: Start) -> None:
+    browser.open(start("full").address)
+    found = browser.run(
+        OUTBOX
+        + """
+        const full = { ...store, put: async () => { throw new DOMException("too much", "QuotaExceededError"); } };
+        const outbox = await made("j", full);
+        statusOf.waits = 0;
+        await add(outbox, "goes");
+        await add(outbox, "waits");
+        const unkept = [outbox.numUnkept, outbox.storageError.name];
+        await outbox.refresh();
+        delete statusOf.waits;
+        await outbox.flush();
+        return [unkept, sent, outbox.numUnkept];
+        """
+    )
+    assert found == [[1, "QuotaExceededError"], ["goes", "waits"], 0]
     settle(browser)
 
 
@@ -509,7 +588,8 @@ def test_an_outline_is_drawn_kept_and_deleted(browser: Browser, start: Start, tm
 
 
 def outlines(browser: Browser) -> list[str]:
-    return [item.text for item in browser.driver.find_elements(By.CSS_SELECTOR, "#outlines li")]
+    texts: list[str] = browser.run('return [...document.querySelectorAll("#outlines li")].map((li) => li.innerText)')
+    return texts
 
 
 def test_a_slide_that_cannot_be_read_is_named_and_the_rest_goes_on(

@@ -1,9 +1,11 @@
 """Drawn regions are checked, made valid, and come out as QuPath's GeoJSON that this project reads again."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 from annotated_slides import blank_slide, whole
@@ -20,9 +22,10 @@ SIZE = (120, 80)
 
 def test_a_region_keeps_its_kind_and_section() -> None:
     drawn = drawn_square(10, 10, 20, "Normal")
-    drawn["properties"] |= {"section_id": "s-1", "area_um2": 3, "evil": "<script>"}
+    drawn["properties"] |= {"section_id": "s-1", "area_um2": 3, "evil": "<script>", "copied_from": "resnet34_ds"}
     (found,) = checked_regions([drawn], size_level0_px=SIZE)
-    assert found["properties"] == {"kind": "Normal", "section_id": "s-1"}
+    assert found["properties"] == {"kind": "Normal", "section_id": "s-1", "copied_from": "resnet34_ds"}
+    assert found["id"] == drawn["id"]
     assert geometry_of(found).equals(geometry_of(drawn))
 
 
@@ -36,7 +39,8 @@ def test_without_a_kind_it_is_tumor() -> None:
 def test_an_outline_that_crosses_itself_is_repaired_and_one_beyond_the_slide_is_cut() -> None:
     bow = {"type": "Polygon", "coordinates": [[[0, 0], [40, 40], [40, 0], [0, 40], [0, 0]]]}
     found = checked_regions(
-        [{"type": "Feature", "geometry": bow, "properties": {}}, drawn_square(100, 60, 50)], size_level0_px=SIZE
+        [{"type": "Feature", "id": "bow", "geometry": bow, "properties": {}}, drawn_square(100, 60, 50)],
+        size_level0_px=SIZE,
     )
     assert all(geometry_of(each).is_valid for each in found)
     assert geometry_of(found[0]).area == pytest.approx(800)
@@ -50,17 +54,42 @@ def test_an_outline_that_crosses_itself_is_repaired_and_one_beyond_the_slide_is_
         ({"type": "FeatureCollection"}, "expected a list"),
         ([drawn_square(0, 0, 1)] * (MOST_FEATURES + 1), "at most"),
         (["text"], "feature 0: expected GeoJSON"),
-        ([{"geometry": {"type": "Nonsense"}}], "feature 0: expected GeoJSON"),
+        ([{"id": "a", "geometry": {"type": "Nonsense"}}], "feature 0: expected GeoJSON"),
         ([drawn_square(1, 1, 2, "Cat")], "a kind of Tumornest, Stroma, Normal"),
         ([drawn_square(1, 1, 2), drawn_square(500, 500, 2)], "feature 1: it lies outside"),
-        ([{"geometry": {"type": "Point", "coordinates": [1, 1]}}], "without area"),
-        ([{"geometry": {"type": "LineString", "coordinates": [[1, 1], [2, 2]]}}], "without area"),
+        ([{"id": "a", "geometry": {"type": "Point", "coordinates": [1, 1]}}], "without area"),
+        ([{"id": "a", "geometry": {"type": "LineString", "coordinates": [[1, 1], [2, 2]]}}], "without area"),
         ([drawn_square(float("nan"), 1, 2)], "feature 0"),
+        ([{**drawn_square(1, 1, 2), "id": None}], "expected GeoJSON with an id"),
+        ([drawn_square(1, 1, 2), drawn_square(1, 1, 2)], "the same id"),
     ],
 )
 def test_what_is_no_region_is_refused(features: Any, says: str) -> None:
     with pytest.raises(AnnotationError, match=says):
         checked_regions(features, size_level0_px=SIZE)
+
+
+def tangle(name: str) -> Any:
+    """An outline that crosses itself thousands of times, or thousands of corners that cross once."""
+    random = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 5001)
+    corners = {
+        "scribble": random.uniform(0, 80, (3000, 2)),
+        "star": 40 + 40 * np.stack([np.cos(2500 * angles), np.sin(2500 * angles)], axis=1),
+        "zigzag": np.stack([np.arange(4000) % 2 * 79.0, np.abs(2000 - np.arange(4000)) / 50 % 79], axis=1),
+        "long": np.concatenate([40 + 30 * np.stack([np.cos(angles * 9), np.sin(angles * 9)], axis=1)] * 5),
+    }[name]
+    ring = [*corners.tolist(), corners[0].tolist()]
+    return {"type": "Feature", "id": name, "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+
+
+@pytest.mark.parametrize("name", ["scribble", "star", "zigzag", "long"])
+def test_an_outline_that_crosses_itself_thousands_of_times_is_refused_in_time(name: str) -> None:
+    """To mend 3,000 corners at random takes minutes."""
+    begun_s = time.process_time()
+    with pytest.raises(AnnotationError, match="it crosses itself, and has more than"):
+        checked_regions([tangle(name)], size_level0_px=SIZE)
+    assert time.process_time() - begun_s < 2
 
 
 def test_what_qupath_gets_is_read_again_as_annotations(tmp_path: Path) -> None:

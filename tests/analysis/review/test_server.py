@@ -231,6 +231,16 @@ def test_the_journal_keeps_what_may_have_led_the_answer(client: httpx.Client, pa
         ({"id": "test-1/nowhere"}, 404, "no section under review"),
         ({"id": "../../etc/passwd"}, 404, "no section under review"),
         ({"id": 7}, 404, "no section"),
+        ({"id": ["a"]}, 404, "no section"),
+        ({"id": {"a": {}}}, 404, "no section"),
+        ({"id": None}, 404, "no section"),
+        ({"entry": ["a"]}, 400, "entry"),
+        ({"entry": ""}, 400, "entry"),
+        ({"entry": "x" * 101}, 400, "entry"),
+        ({"seconds": 10**400}, 400, "seconds"),
+        ({"seconds": True}, 400, "seconds"),
+        ({"viewed": {"t_p": 10**400}}, 400, "viewed"),
+        ({"viewed": [["a"]]}, 400, "viewed"),
         ({"answer": "Cat"}, 400, "expected one of Tumor, Normal, unsure"),
         ({"answer": ["Tumor"]}, 400, "expected one of"),
         ({"comment": "x" * 4001}, 400, "comment"),
@@ -253,7 +263,14 @@ def test_what_is_no_answer_is_refused_and_not_kept(
     assert read_journals(paths)[0].answers == []
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"id": NaN}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{", b'{"id": NaN}', b"\xff", b"[" * 100_000, b'{"a":' * 5000 + b"1" + b"}" * 5000),
+        # Half of a character of two halves, as a text field that counts halves may cut it; and beyond all floats.
+        *(b'{"comment": "\\ud83d"}', b'{"viewed": {"psi": "\\udc00"}}', b'{"\\ud83d": 1}', b'{"seconds": 1e999}'),
+    ],
+)
 def test_what_is_no_json_object_is_refused(client: httpx.Client, body: bytes) -> None:
     got = client.post("/api/answers", content=body, headers={"content-type": "application/json"})
     assert got.status_code == 400
@@ -385,7 +402,7 @@ def test_a_broken_slide_shows_an_error_tile_and_the_server_lives(tmp_path: Path,
         assert "broken.tif" in got.headers["x-tile-error"]
         assert got.headers["cache-control"] == "no-store"
         assert client.get("/api/annotations/test-0").status_code == 400
-        assert client.post("/api/regions/test-0", json={"features": []}).status_code == 400
+        assert client.post("/api/regions/test-0", json={"added": []}).status_code == 400
         assert client.get("/tiles/test-1/8/0_0.jpeg").headers.get("x-tile-error") is None
         heat = client.get(f"/api/heatmap/{SETTING}/test-0/psi_4")
         assert "cannot open it" in heat.json()["error"], "where its tissue ends is not known"
@@ -395,19 +412,33 @@ def test_a_broken_slide_shows_an_error_tile_and_the_server_lives(tmp_path: Path,
 def test_drawn_regions_are_kept_and_found_again(paths: StudyPaths) -> None:
     with serving(paths) as client:
         assert client.get("/api/regions/test-0").json()["features"] == []
-        client.post("/api/regions/test-0", json={"features": [drawn_square(1, 1, 9)]})
-        got = client.post("/api/regions/test-0", json={"features": [drawn_square(100, 100, 50, "Normal")]})
-        assert got.json() == {"num": 1}
+        first, second = drawn_square(1, 1, 9), drawn_square(100, 100, 50, "Normal")
+        client.post("/api/regions/test-0", json={"added": [first]})
+        got = client.post("/api/regions/test-0", json={"added": [second], "removed": [first["id"]]})
+        assert [each["id"] for each in got.json()["added"]] == [second["id"]]
     with serving(paths) as client:
         (found,) = client.get("/api/regions/test-0").json()["features"]
-        assert found["properties"] == {"kind": "Normal"}
-    assert len(read_journals(paths)[0].regions) == 2
+        assert (found["id"], found["properties"]) == (second["id"], {"kind": "Normal"})
+    assert len(read_journals(paths)[0].steps) == 2
 
 
-@pytest.mark.parametrize("content", [{}, {"features": "all"}, {"features": [drawn_square(90_000, 1, 5)]}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"added": "all"},
+        {"added": [drawn_square(90_000, 1, 5)]},
+        {"added": [{**drawn_square(1, 1, 5), "id": ["a"]}]},
+        {"added": [drawn_square(1, 1, 5), drawn_square(1, 1, 5)]},
+        {"removed": "a"},
+        {"removed": [7]},
+        {"removed": ["a\nb"]},
+        {"features": [drawn_square(1, 1, 5)]},
+        {"entry": ["a"], "removed": ["a"]},
+    ],
+)
 def test_what_are_no_regions_is_refused(client: httpx.Client, paths: StudyPaths, content: Any) -> None:
     assert client.post("/api/regions/test-0", json=content).status_code == 400
-    assert read_journals(paths)[0].regions == []
+    assert read_journals(paths)[0].steps == []
 
 
 @pytest.mark.parametrize("t_p", ["0", "1.01", "-1", "inf", "x"])
@@ -446,3 +477,75 @@ def test_all_blind_hides_every_verdict(paths: StudyPaths) -> None:
         assert not heatmap_pixels(client, "test-0").any()
         assert client.get(f"/api/regions/{SETTING}/test-0").json()["features"] == []
         assert client.get("/api/annotations/test-0").json()["features"] == []
+
+
+def test_what_is_sent_twice_is_kept_once(client: httpx.Client, paths: StudyPaths) -> None:
+    """As a page does that got no answer: the server was killed, or the line was."""
+    square = drawn_square(1, 1, 9)
+    for _ in range(2):
+        assert answer(client, "test-0/test-0-left", entry="a").status_code == 200
+        assert client.post("/api/regions/test-0", json={"entry": "b", "added": [square]}).status_code == 200
+        assert client.post("/api/withdrawals", json={"entry": "c", "id": "test-0/test-0-left"}).status_code == 200
+        assert client.post("/api/undo", json={"entry": "d", "undone": "c"}).status_code == 200
+    assert [step.entry for step in read_journals(paths)[0].steps] == ["a", "b", "c", "d"]
+    assert section(client, "test-0/test-0-left")["answer"] == "Tumor"
+    refused = answer(client, "test-0/test-0-right", entry="a")
+    assert (refused.status_code, "was kept with other content" in refused.json()["error"]) == (409, True)
+
+
+def test_an_answer_can_be_withdrawn_and_what_it_has_shown_stays_shown(client: httpx.Client, paths: StudyPaths) -> None:
+    answer(client, BLIND, "Normal")
+    answer(client, BLIND, "Tumor")
+    withdrawn = client.post("/api/withdrawals", json={"id": BLIND}).json()["section"]
+    assert (withdrawn["answer"], withdrawn["revealed"]) == (None, True)
+    assert client.get("/api/progress").json()["answered"] == 0
+    answer(client, BLIND, "Tumor")
+    assert read_journals(paths)[0].answers[-1].was_shown
+
+
+def test_undo_goes_back_any_number_of_steps_also_after_a_restart(paths: StudyPaths) -> None:
+    key, square = "test-0/test-0-left", drawn_square(1, 1, 9)
+    with serving(paths) as client:
+        for number, said in enumerate(("Tumor", "Normal", "unsure")):
+            answer(client, key, said, entry=f"answer {number}")
+        client.post("/api/regions/test-0", json={"entry": "drawn", "added": [square]})
+        client.post("/api/withdrawals", json={"entry": "withdrawn", "id": key})
+    seen = []
+    with serving(paths) as client:
+        for undone in ("withdrawn", "drawn", "answer 2", "answer 1", "answer 0"):
+            client.post("/api/undo", json={"undone": undone})
+            num_drawn = len(client.get("/api/regions/test-0").json()["features"])
+            seen.append((section(client, key)["answer"], num_drawn))
+    assert seen == [("unsure", 1), ("unsure", 0), ("Normal", 0), ("Tumor", 0), (None, 0)]
+
+
+@pytest.mark.parametrize("undone", [None, 7, ["a"], "", "never"])
+def test_what_is_no_step_cannot_be_undone(client: httpx.Client, paths: StudyPaths, undone: Any) -> None:
+    assert client.post("/api/undo", json={"undone": undone}).status_code in (400, 404)
+    assert client.post("/api/withdrawals", json={"id": undone}).status_code == 404
+    assert read_journals(paths)[0].steps == []
+
+
+def test_a_second_page_is_told_what_came_since(client: httpx.Client) -> None:
+    answer(client, "test-0/test-0-left", entry="a")
+    known = client.get("/api/history").json()
+    assert (known["num"], [step["entry"] for step in known["steps"]]) == (1, ["a"])
+    answer(client, BLIND, entry="b")
+    client.post("/api/withdrawals", json={"entry": "c", "id": "test-0/test-0-left"})
+    new = client.get(f"/api/history?since={known['num']}").json()
+    assert [(step["kind"], step["entry"]) for step in new["steps"]] == [("answer", "b"), ("withdrawal", "c")]
+    assert {each["id"]: each["answer"] for each in new["sections"]} == {BLIND: "Tumor", "test-0/test-0-left": None}
+
+
+def test_saving_outlines_writes_what_changed_and_not_all_again(client: httpx.Client, paths: StudyPaths) -> None:
+    """Regions of real tissue have thousands of corners."""
+    circle = 500 + 400 * np.stack([np.cos(np.linspace(0, 6.28, 1000)), np.sin(np.linspace(0, 6.28, 1000))], axis=1)
+    ring = [*circle.tolist(), circle[0].tolist()]
+    sizes = []
+    for number in range(6):
+        feature = {"id": f"{number}", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+        client.post("/api/regions/test-0", json={"added": [feature]})
+        sizes.append(paths.review_journal("anna").stat().st_size)
+    steps = np.diff(sizes)
+    assert steps.max() < 1.1 * steps.min()
+    assert len(client.get("/api/regions/test-0").json()["features"]) == 6
