@@ -50,7 +50,7 @@ def read_by(reviewer: str, answers: str, *, per_slide: int) -> Said:
     names = {"T": "Tumor", "N": "Normal"}
     return Said(
         reviewer=reviewer,
-        answers=[
+        steps=[
             given(f"slide-{number // per_slide:03}/s{number}", names[letter]) for number, letter in enumerate(answers)
         ],
     )

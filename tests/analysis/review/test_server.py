@@ -289,6 +289,8 @@ def test_a_slide_says_what_deep_zoom_needs(client: httpx.Client) -> None:
         "max_level": 12,
         "file": "test-0.tif",
         "error": None,
+        "profile": None,
+        "profile_fault": None,
     }
 
 
