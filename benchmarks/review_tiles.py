@@ -28,8 +28,8 @@ import tyro
 import uvicorn
 from openslide.deepzoom import DeepZoomGenerator
 
-from analysis.review.answers import Journal
 from analysis.review.gate import Access
+from analysis.review.journal import Journal
 from analysis.review.server import make_app
 from analysis.review.serving import LOCAL, listen
 from analysis.review.session import Session

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from bccdist.errors import ConfigurationError, EventLogError
@@ -307,7 +307,7 @@ def _step(made: type[Step], record: Mapping[str, Any]) -> Step:
     if not isinstance(known["entry"], str):
         raise ValueError(f"entry is {known['entry']!r}")
     more = {name: value for name, value in record.items() if name not in names}
-    return cast("Step", made(**known, more=more))
+    return made(**known, more=more)
 
 
 def read_journals(paths: StudyPaths) -> list[Said]:
