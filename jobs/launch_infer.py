@@ -60,7 +60,7 @@ def _lacks_of_record(arguments: InferArguments) -> Iterator[str]:
 
 
 def _lacks_of_slides(arguments: InferArguments, records: Sequence[Path]) -> Iterator[str]:
-    """Why no record bears the confidence; whether one suits the machine that will run is for the job to say."""
+    """Why no record is for these thresholds and bears the confidence; the job says whether it suits its machine."""
     from bccdist.speedups.record import read_speedups
 
     paths, reasons = arguments.launch.paths, []
@@ -75,7 +75,8 @@ def _lacks_of_slides(arguments: InferArguments, records: Sequence[Path]) -> Iter
         except ConfigurationError as fault:
             reasons.append(str(fault))
             continue
-        if not (reason := record.why_too_few_slides(arguments.config.confidence)):
+        reason = record.thresholds.why_others(choice) or record.why_too_few_slides(arguments.config.confidence)
+        if not reason:
             return
         reasons.append(f"{path}: {reason}")
     yield f"inference is certified: {'; '.join(reasons)}"

@@ -102,6 +102,14 @@ def read_choices(paths: StudyPaths) -> list[Choice]:
     return choices_of(read_selection(paths))
 
 
+def choice_for(paths: StudyPaths, setting: str) -> Choice | None:
+    """What was chosen for one setting; None where nothing was, or not by today's version, or training has gone on."""
+    try:
+        return next((each for each in read_choices(paths) if each.setting == setting), None)
+    except LedgerError:
+        return None
+
+
 def of_setting(chosen: Mapping[str, T], setting: str, paths: StudyPaths) -> T:
     """What was chosen for one setting, by its name.
 

@@ -108,6 +108,5 @@ def _require_thresholds(frame: pd.DataFrame, choice: Choice) -> None:
             f"{first['certificate_t_a_um2']:g} um2 ({first['certificate_area_unit']}), and for nothing "
             f"else, but {choice.t_p:g} and {choice.t_a_um2:g} um2 ({choice.area_unit}) are asked for. Thresholds for "
             "one look need exact heatmaps: infer the part exactly in a study folder of its own. After another choice "
-            "of thresholds remove the heatmaps and ledger rows of this epoch of the slides of this part, and run "
-            "`python jobs/launch_calibrate.py` and the inference again"
+            "of thresholds run `python jobs/launch_calibrate.py` and the inference again, which makes these anew"
         )

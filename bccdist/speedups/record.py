@@ -19,6 +19,7 @@ from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, sha256_of_file
 from bccdist.seals import read_sealed_json, write_sealed_json
 from bccdist.sections.certificate import bound_levels, slides_needed
+from bccdist.sections.choices import Choice
 from bccdist.speedups.machine import Machine
 
 Range = tuple[float, float]
@@ -43,6 +44,17 @@ class Thresholds:
     t_a_um2: float
     """Area threshold."""
     area_unit: AreaUnit = "physical"
+
+    def why_others(self, choice: Choice) -> str:
+        """Why what was measured at these says nothing of the chosen ones, and what to do; empty where they are."""
+        chosen = Thresholds(t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_unit=choice.area_unit)
+        if self == chosen:
+            return ""
+        return f"was made for {self}, but {chosen} were chosen since; run `python jobs/launch_calibrate.py` again"
+
+    def __str__(self) -> str:
+        """The thresholds in words."""
+        return f"t_p {self.t_p:g}, t_A {self.t_a_um2:g} um2 ({self.area_unit})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from bccdist.sections.settling import Settling
 from bccdist.slides.colours import tissue_colours
 from bccdist.slides.slide import Slide
 from bccdist.speedups.certifying import Certificate, NoCertificate, ready_certificate
+from bccdist.speedups.record import Thresholds
 from bccdist.speedups.resolving import ReadyWay, ready_way
 from bccdist.speedups.traits import traits_of, why_outside
 
@@ -97,13 +98,10 @@ def _end(certificate: Certificate) -> str:
 
 def _require_thresholds(certificate: Certificate, choice: Choice) -> None:
     """Refuse a calibration at other thresholds than those that are in force: it certifies other verdicts."""
-    there = (certificate.t_p, certificate.t_a_um2, certificate.area_unit)
-    here = (choice.t_p, choice.t_a_um2, choice.area_unit)
-    if there != here:
+    there = Thresholds(t_p=certificate.t_p, t_a_um2=certificate.t_a_um2, area_unit=certificate.area_unit)
+    if reason := there.why_others(choice):
         raise ConfigurationError(
-            f"the speed-up record of {choice.setting}, epoch {choice.epoch}, was made for t_p {there[0]:g}, t_A "
-            f"{there[1]:g} um2 ({there[2]}), but {here[0]:g}, {here[1]:g} um2 ({here[2]}) were chosen since; run "
-            "`python jobs/launch_calibrate.py` again, or ask for inference exact"
+            f"the speed-up record of {choice.setting}, epoch {choice.epoch}, {reason}; or ask for inference exact"
         )
 
 

@@ -9,16 +9,17 @@ from time import perf_counter
 import torch
 
 from bccdist.configuration import InferConfig, Setting
-from bccdist.errors import ConfigurationError, NotFiniteError, NothingToShowError
+from bccdist.errors import ConfigurationError, NotFiniteError
 from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
+from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, choices_of, read_selection
+from bccdist.sections.choices import Choice, choice_for
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.marking import MarkedSlide, SettledOrder, mark_slide
 from bccdist.sections.verdicts import ReachedBy
@@ -59,6 +60,8 @@ class _Job:
     target_mpp: float
     """Resolution that the networks were trained at, in um per pixel."""
     device: torch.device
+    choice: Choice | None
+    """What is chosen for the setting; None where nothing is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,8 @@ class _SlideWork:
     epochs_to_predict: Sequence[int]
     epochs_to_enter: Sequence[int]
     """Epochs whose rows are missing in the ledger; also those whose heatmap is there already."""
+    epochs_to_forget: Sequence[int]
+    """Epochs whose heatmap was certified for other thresholds than those that are chosen now."""
 
 
 def open_inference(
@@ -121,7 +126,7 @@ def _open_job(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = paths.run(setting)
     networks, resolutions = {}, {}
-    choice = _choice(paths, setting) if config.is_certified else None
+    choice = choice_for(paths, setting)
     for epoch in epochs:
         network, resolutions[epoch], phantom = load_for_heatmaps(run.weights(epoch), setting)
         digest = weights_digest(run.weights(epoch))
@@ -138,15 +143,8 @@ def _open_job(
         networks=_with_same_patches(networks),
         target_mpp=_same_target_mpp(resolutions),
         device=device,
+        choice=choice,
     )
-
-
-def _choice(paths: StudyPaths, setting: Setting) -> Choice | None:
-    """What was chosen for a setting; None where nothing was yet."""
-    try:
-        return next((each for each in choices_of(read_selection(paths)) if each.setting == setting), None)
-    except NothingToShowError:
-        return None
 
 
 def _with_same_patches(networks: Mapping[int, _Network]) -> Mapping[int, _Network]:
@@ -193,14 +191,21 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         )
         for epoch, network in job.networks.items()
     }
-    to_predict, to_enter = [], []
+    to_predict, to_enter, to_forget = [], [], []
     for epoch, identity in identities.items():
-        has_rows = are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
         heatmap = job.paths.heatmap(job.setting, epoch, record.slide_id)
-        # Rows are written after their heatmap: where there are some, the file is whole, if nobody removed it.
-        if not (heatmap.exists() if has_rows else is_heatmap_done(heatmap, identity)):
+        try:
+            has_rows = are_rows_done(job.paths.ledger_rows(job.setting, epoch, record.slide_id), identity)
+            # Rows are written after their heatmap: where there are some, the file is whole, if nobody removed it.
+            has_heatmap = heatmap.exists() if has_rows else is_heatmap_done(heatmap, identity)
+        except ConfigurationError:
+            if not _is_for_other_thresholds(heatmap, identity, job.choice):
+                raise
+            has_rows = has_heatmap = False
+            to_forget.append(epoch)
+        if not has_heatmap:
             to_predict.append(epoch)
-        if not has_rows or epoch in to_predict:
+        if not (has_rows and has_heatmap):
             to_enter.append(epoch)
     if to_enter and why_gone is not None:
         raise why_gone
@@ -210,7 +215,35 @@ def _work_of(job: _Job, record: SlideRecord) -> _SlideWork:
         identities=identities,
         epochs_to_predict=to_predict,
         epochs_to_enter=to_enter,
+        epochs_to_forget=to_forget,
     )
+
+
+def _is_for_other_thresholds(path: Path, identity: InferenceIdentity, choice: Choice | None) -> bool:
+    """Whether a heatmap of these weights and this slide was certified for thresholds that are not chosen any more.
+
+    Nothing is claimed of it then, and what is asked for may take its place. One that was made with another confidence
+    or in another way holds what it promised, and stays.
+    """
+    if choice is None or choice.weights_digest != identity.weights_digest or not path.exists():
+        return False
+    there = Heatmap(path).attributes
+    if there.certificate is None or there.weights_digest != identity.weights_digest:
+        return False
+    certified_for = (there.certificate.t_p, there.certificate.t_a_um2, there.certificate.area_unit)
+    is_same_slide = there.slide_fingerprint == identity.slide_fingerprint
+    return is_same_slide and certified_for != (choice.t_p, choice.t_a_um2, choice.area_unit)
+
+
+def _forget(job: _Job, work: _SlideWork) -> None:
+    """Remove what was certified for other thresholds, rows first, so that none is left without its heatmap."""
+    for epoch in work.epochs_to_forget:
+        job.paths.ledger_rows(job.setting, epoch, work.record.slide_id).unlink(missing_ok=True)
+        job.paths.heatmap(job.setting, epoch, work.record.slide_id).unlink(missing_ok=True)
+        LOG.info(
+            f"{work.record.slide_id}: epoch {epoch} was certified for thresholds that are not chosen any more; it is "
+            "made anew"
+        )
 
 
 def _fingerprint(job: _Job, record: SlideRecord) -> tuple[str, OSError | None]:
@@ -239,6 +272,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     if not work.epochs_to_enter:
         return "done before"
     record, config, seen_before = work.record, job.config, _undecided(job)
+    _forget(job, work)
     plain = [epoch for epoch in work.epochs_to_predict if job.networks[epoch].way.settling is None]
     marked = mark_slide(
         record,

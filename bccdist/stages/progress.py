@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from bccdist.configuration import TrainConfig
-from bccdist.errors import LedgerError
+from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.parts import Part
@@ -102,14 +102,42 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
             missing=tuple(wanted),
             is_out_of_date=True,
         )
-    return _slides_progress(
+    outdated, told = _certified_so_far(stage, paths, rows[-1], done)
+    found = _slides_progress(
         wanted,
-        done,
+        done - outdated,
         failures=paths.failures / stage.failures,
         file_of=rows[-1],
         since_s=since_s,
-        detail=_epochs_text(stage, paths, numbers),
+        detail="; ".join(filter(None, (_epochs_text(stage, paths, numbers), told))),
     )
+    return replace(found, is_out_of_date=bool(outdated))
+
+
+def _certified_so_far(
+    stage: Stage, paths: StudyPaths, rows_of: _FileOf, done: Collection[str]
+) -> tuple[set[str], str]:
+    """The slides whose certified verdicts are for other thresholds than the chosen ones; and what there is, in words.
+
+    Of many slides a sample is read; the tables read all, and refuse such verdicts.
+    """
+    from bccdist.sections.choices import choice_for
+    from bccdist.sections.how_reached import how_reached
+    from bccdist.speedups.record import Thresholds
+
+    if stage.epochs != "chosen" or not done:
+        return set(), ""
+    some = sorted(done) if len(done) <= _MOST_TIMES else random.Random(0).sample(sorted(done), _MOST_TIMES)
+    choice = choice_for(paths, stage.its_setting)
+    found = how_reached(map(rows_of, some), choice)
+    text = found.text if len(some) == len(done) else f"{found.text} on {len(some)} slides, drawn from {len(done)}"
+    if choice is None or found.certified_for is None:
+        return set(), text if found.text else ""
+    t_p, t_a_um2, area_unit = found.certified_for
+    reason = Thresholds(t_p=t_p, t_a_um2=t_a_um2, area_unit=area_unit).why_others(choice)
+    told = f"{text}; {len(found.outdated)} slide(s) certified at other thresholds: {reason}, and launch this again"
+    # Where not all were read, the others may be so, too.
+    return set(found.outdated if len(some) == len(done) else done), told
 
 
 def _why_rows_outdated(rows_of: _FileOf, slide_ids: Collection[str]) -> str:
@@ -216,15 +244,30 @@ def why_choice_is_outdated(
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
-    """Whether the chosen epoch of a setting has a speed-up record, of any machine."""
+    """Whether the chosen epoch of a setting has a speed-up record for the chosen thresholds, of any machine."""
+    from bccdist.sections.choices import choice_for
+    from bccdist.speedups.record import read_speedups
+
     setting = stage.its_setting
     epoch = _chosen_epochs(paths).get(setting)
     if epoch is None:
         return StageProgress(num_done=0, num_total=1, detail="no epoch is chosen")
-    records = paths.run(setting).all_speedups(epoch)
-    machines = [path.stem.removeprefix(f"epoch-{epoch:03d}-") for path in records]
-    detail = f"epoch {epoch} on {', '.join(machines)}" if machines else f"epoch {epoch} not measured"
-    return StageProgress(num_done=int(bool(machines)), num_total=1, detail=detail)
+    choice, able, reasons = choice_for(paths, setting), [], []
+    for path in paths.run(setting).all_speedups(epoch):
+        try:
+            reason = choice and read_speedups(path, weights_digest=choice.weights_digest).thresholds.why_others(choice)
+        except ConfigurationError as error:
+            reason = str(error)
+        machine = path.stem.removeprefix(f"epoch-{epoch:03d}-")
+        able += [] if reason else [machine]
+        reasons += [f"on {machine} {reason}"] if reason else []
+    words = f"on {', '.join(able)}" if able else "; ".join(reasons) or "not measured"
+    return StageProgress(
+        num_done=int(bool(able)),
+        num_total=1,
+        detail=f"epoch {epoch} {words}",
+        is_out_of_date=bool(reasons) and not able,
+    )
 
 
 def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:

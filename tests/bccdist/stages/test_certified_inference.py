@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from heatmap_slides import MPP, BrightnessNetwork, PlainPredictor, pink_picture, write_slide
@@ -15,6 +16,7 @@ from bccdist.heatmaps.certificate import HeatmapCertificate
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import SlidePass
 from bccdist.heatmaps.store import Heatmap
+from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import read_rows
 from bccdist.sections.settling import Settling
@@ -162,3 +164,55 @@ def test_a_run_that_fails_between_the_ways_starts_the_slide_anew(
     assert not study.heatmap.exists()
     study.infer()
     assert sorted(study.reached.values()) == ["certified", "recomputed"]
+
+
+def _choose(study: _Study, t_p: float, **changes: Any) -> None:
+    values = {"setting": "resnet34", "epoch": 1, "psi": "psi_4", "t_p": t_p, "t_a_um2": 10_000.0, "beta": 1.5}
+    values |= {"area_unit": "physical", "phantom_weights": False}
+    values["weights_digest"] = weights_digest(study.paths.run("resnet34").weights(1))
+    study.paths.selection.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([values | changes]).to_parquet(study.paths.selection)
+
+
+@pytest.mark.parametrize("then", ["certified", "exact"])
+@pytest.mark.parametrize("changes", [{"t_p": 0.4}, {"t_a_um2": 2560.0}, {"area_unit": "nominal"}])
+def test_what_was_certified_for_other_thresholds_is_made_anew(
+    study: _Study, changes: dict[str, Any], then: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _choose(study, 0.62)
+    study.infer()
+    _choose(study, **{"t_p": 0.62, **changes})
+    study.promise = replace(study.promise, **changes)
+    study.infer(then)
+    assert "certified for thresholds that are not chosen any more" in caplog.text
+    attributes = Heatmap(study.heatmap).attributes
+    assert (attributes.certificate is None) == (then == "exact")
+    row = read_rows(study.paths.ledger_rows("resnet34", 1, "a")).to_pylist()[0]
+    assert row["certificate_t_p"] == (None if then == "exact" else study.promise.t_p)
+    # A run that ended between rows and heatmap, and then goes on.
+    study.paths.ledger_rows("resnet34", 1, "a").unlink()
+    study.infer(then)
+    assert len(study.reached) == 2
+
+
+def test_a_heatmap_without_rows_that_was_certified_for_other_thresholds_is_made_anew(study: _Study) -> None:
+    _choose(study, 0.62)
+    study.infer()
+    study.paths.ledger_rows("resnet34", 1, "a").unlink()
+    _choose(study, 0.4)
+    study.promise = replace(study.promise, t_p=0.4)
+    study.infer()
+    assert Heatmap(study.heatmap).attributes.certificate.t_p == 0.4
+
+
+@pytest.mark.parametrize("then", [{"levels": 11}, {"check_share": 0.5}, {"confidence": 0.9}])
+def test_what_still_holds_its_promise_is_never_replaced(study: _Study, then: dict[str, Any]) -> None:
+    _choose(study, 0.62)
+    study.infer()
+    content = study.heatmap.read_bytes()
+    study.promise = replace(study.promise, **then)
+    with pytest.raises(ConfigurationError, match="was made from something else"):
+        study.infer()
+    with pytest.raises(ConfigurationError, match="was made from something else"):
+        study.infer("exact")
+    assert study.heatmap.read_bytes() == content

@@ -6,10 +6,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from speedup_records import RECORD
 from study_folders import ledger_row, write_claimed, write_study
 
 from bccdist.failures import write_begun, write_failure
@@ -18,6 +20,7 @@ from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import merge
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
+from bccdist.speedups.record import Thresholds, write_speedups
 from bccdist.stages import progress
 from bccdist.stages.progress import eta_of
 from bccdist.stages.stage import Stage, StageProgress
@@ -25,6 +28,7 @@ from bccdist.stages.table import (
     FINISH_SHARDS,
     SELECTION,
     SHARDS,
+    SPEEDUPS,
     TABLES,
     TEST_HEATMAPS,
     TRAINING,
@@ -130,9 +134,9 @@ def study_with_ledger(paths: StudyPaths, slides: dict[str, list[int]]) -> None:
     write_claimed(paths.run(SETTING).config, {"keep_best": 2, "epochs": 3, "global_batch": 64})
 
 
-def choose(paths: StudyPaths, epoch: int) -> None:
-    choice = {"setting": SETTING, "epoch": epoch, "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5}
-    choice |= {"area_unit": "physical", "weights_digest": "abcdefabcdef", "phantom_weights": True}
+def choose(paths: StudyPaths, epoch: int, **changes: Any) -> None:
+    choice = {"setting": SETTING, "epoch": epoch, "psi": "psi_4", "t_p": 0.5, "t_a_um2": 1280.0, "beta": 1.5}
+    choice |= {"area_unit": "physical", "weights_digest": "abcdefabcdef", "phantom_weights": True, **changes}
     paths.selection.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame([choice]).to_parquet(paths.selection)
 
@@ -197,6 +201,87 @@ def test_heatmaps_of_the_chosen_epoch_wait_for_the_choice(paths: StudyPaths) -> 
     assert TEST.name == "infer-resnet34_ds-test"
     choose(paths, 3)
     assert progress_of(TEST, paths).missing == ("test-0",)
+
+
+def write_certified(paths: StudyPaths, *slide_ids: str, t_p: float = 0.5, t_a_um2: float = 1280.0) -> None:
+    """A certified, a recomputed and a checked section for each slide, in epoch 1."""
+    certificate = {"certificate_t_p": t_p, "certificate_t_a_um2": t_a_um2, "certificate_area_unit": "physical"}
+    for slide_id in slide_ids:
+        touch(paths.heatmap(SETTING, 1, slide_id))
+    write_study(
+        paths.root,
+        [
+            ledger_row(slide_id=slide_id, section_id=reached, part="Test", reached_by=reached, **certificate)
+            for slide_id in slide_ids
+            for reached in ("certified", "recomputed", "checked")
+        ],
+    )
+
+
+TWO = manifest_of({"test-0": Part.TEST, "test-1": Part.TEST})
+
+
+def test_how_verdicts_were_reached_is_counted_where_they_are_not_all_exact(paths: StudyPaths) -> None:
+    write_certified(paths, "test-0")
+    touch(paths.heatmap(SETTING, 1, "test-1"))
+    write_study(paths.root, [ledger_row(slide_id="test-1", part="Test")])
+    choose(paths, 1)
+    found = progress_of(TEST, paths, TWO)
+    assert found.is_whole
+    assert found.detail == "epoch 1; 4 sections: 1 exact, 1 certified, 1 recomputed, 1 checked"
+    (paths.ledger_rows(SETTING, 1, "test-0")).unlink()
+    assert progress_of(TEST, paths, TWO).detail == "epoch 1"
+
+
+@pytest.mark.parametrize("changes", [{"t_p": 0.6}, {"t_a_um2": 2560.0}, {"area_unit": "nominal"}])
+def test_certified_slides_are_out_of_date_after_another_choice_and_exact_ones_are_not(
+    paths: StudyPaths, changes: dict[str, Any]
+) -> None:
+    write_certified(paths, "test-0")
+    touch(paths.heatmap(SETTING, 1, "test-1"))
+    write_study(paths.root, [ledger_row(slide_id="test-1", part="Test")])
+    choose(paths, 1)
+    assert progress_of(TEST, paths, TWO).is_whole
+    choose(paths, 1, **changes)
+    found = progress_of(TEST, paths, TWO)
+    assert (found.missing, found.is_out_of_date) == (("test-0",), True)
+    assert (
+        "1 slide(s) certified at other thresholds: was made for t_p 0.5, t_A 1280 um2 (physical), but" in found.detail
+    )
+    assert "launch_calibrate.py` again, and launch this again" in found.detail
+
+
+def test_of_many_certified_slides_a_sample_tells_for_all(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_MOST_TIMES", 1)
+    write_certified(paths, "test-0", "test-1")
+    choose(paths, 1)
+    assert (
+        "3 sections: 1 certified, 1 recomputed, 1 checked on 1 slides, drawn from 2"
+        in progress_of(TEST, paths, TWO).detail
+    )
+    choose(paths, 1, t_p=0.6)
+    assert progress_of(TEST, paths, TWO).missing == ("test-0", "test-1")
+
+
+@pytest.mark.parametrize("changes", [{"t_p": 0.6}, {"t_a_um2": 2560.0}, {"weights_digest": "bcdefabcdefa"}])
+def test_speedups_are_out_of_date_after_another_choice(paths: StudyPaths, changes: dict[str, Any]) -> None:
+    speedups = replace(SPEEDUPS, setting=SETTING)
+    choose(paths, 1)
+    assert progress_of(speedups, paths).detail == "epoch 1 not measured"
+    record = replace(RECORD, epoch=1, weights_digest="abcdefabcdef", thresholds=Thresholds(t_p=0.5, t_a_um2=1280.0))
+    write_speedups(paths.run(SETTING).speedups(1, "cpu-0"), record)
+    found = progress_of(speedups, paths)
+    assert (found.is_whole, found.detail) == (True, "epoch 1 on cpu-0")
+    choose(paths, 1, **changes)
+    outdated = progress_of(speedups, paths)
+    assert (outdated.is_whole, outdated.is_out_of_date) == (False, True)
+    assert "launch_calibrate.py` again" in outdated.detail
+    # One machine's record for the new choice is enough.
+    thresholds = {"t_p": 0.5, "t_a_um2": 1280.0}
+    other = {name: value for name, value in changes.items() if name not in thresholds}
+    fresh = replace(record, thresholds=Thresholds(**{**thresholds, **changes} if not other else thresholds), **other)
+    write_speedups(paths.run(SETTING).speedups(1, "cpu-1"), fresh)
+    assert progress_of(speedups, paths).detail == "epoch 1 on cpu-1"
 
 
 def test_the_stage_of_the_failures_is_that_of_the_inference(paths: StudyPaths) -> None:
