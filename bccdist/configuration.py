@@ -340,8 +340,9 @@ class InferConfig:
     engine: Literal["auto"] | Engine = "auto"
     """What runs the network. eager: torch as it comes, to which all others are compared; folded: batch normalisation
     folded into the convolutions, channels last; compiled: torch.compile; openvino and mnn: OpenVINO and MNN, on the
-    CPU; auto: the fastest by the speed-up record, or without one OpenVINO on a CPU and torch.compile on a GPU where
-    they are installed."""
+    CPU; auto: the fastest by the speed-up record where precision or tiling is auto, else OpenVINO on a CPU and
+    torch.compile on a GPU where they are installed. With inference certified it is what computes exactly; the fast
+    way runs by the engine that it was measured with."""
     exit: Literal["psi_0"] | None = None
     """Where the network ends. psi_0: after encoder and first decoder block; None: at its last output."""
     cascade: bool = False

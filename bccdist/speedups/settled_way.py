@@ -13,6 +13,7 @@ from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import SlidePass
 from bccdist.heatmaps.predictors import EarlyPredictor, make_predictor
 from bccdist.heatmaps.store import Heatmap
+from bccdist.log import LOG
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
 from bccdist.sections.choices import Choice
@@ -85,6 +86,10 @@ def ready_for(
             device=device,
         ),
         why_outside=partial(_why_outside, certificate),
+    )
+    LOG.info(
+        f"epoch {epoch}: the fast way is {settling.certificate.way}, certified within d = {certificate.levels} with "
+        f"confidence {certificate.confidence:g}; what is computed exactly is so by {exact.arithmetic}"
     )
     predictor = found.predictor
     if certificate.method.exit:

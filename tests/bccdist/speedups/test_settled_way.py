@@ -89,6 +89,24 @@ def test_certified_inference_is_the_fast_way_with_the_exact_one_beside_it(
     assert promise.way == "dense float32 eager"
 
 
+@pytest.mark.parametrize("engine", ["mnn", "folded"])
+def test_the_engine_that_is_asked_for_computes_what_is_left_open_and_the_log_names_both(
+    network: DeeplySupervisedUNet, monkeypatch: pytest.MonkeyPatch, engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, make = [], make_predictor
+    monkeypatch.setattr(
+        "bccdist.speedups.settled_way.make_predictor",
+        lambda network, method, **how: (asked.append(method.engine), make(network, method, **how))[1],
+    )
+    with_certificate(monkeypatch, _CERTIFICATE)
+    assert ready(network, config=replace(_CERTIFIED, engine=engine)).method.engine == "eager"
+    assert asked == [engine]
+    assert "the fast way is dense float32 eager, certified within d = 9 with confidence 0.95; what is computed " in (
+        caplog.text
+    )
+    assert f"exactly is so by float32 {engine}" in caplog.text
+
+
 @pytest.mark.parametrize(
     "change", [{"levels": 10}, {"confidence": 0.9}, {"t_p": 0.65}, {"t_a_um2": 3840.0}, {"psi": "psi_0"}]
 )
