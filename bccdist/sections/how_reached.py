@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bccdist.configuration import AreaUnit
 from bccdist.errors import LedgerError
 from bccdist.parquet import open_table
 from bccdist.sections.choices import Choice
@@ -22,7 +23,7 @@ class HowReached:
     """Verdicts by the final output, by how they were reached."""
     outdated: list[str] = field(default_factory=list)
     """Slides with verdicts that were certified for other thresholds than those that are chosen."""
-    certified_for: tuple[float, float, str] | None = None
+    certified_for: tuple[float, float, AreaUnit] | None = None
     """t_p, t_A in um2 and area unit of one of these."""
 
     @property
@@ -64,6 +65,6 @@ def how_reached(files: Iterable[Path], choice: Choice | None) -> HowReached:
     return found
 
 
-def _thresholds(row: Mapping[str, Any]) -> tuple[float, float, str]:
+def _thresholds(row: Mapping[str, Any]) -> tuple[float, float, AreaUnit]:
     t_p, t_a_um2, area_unit = (row[name] for name in _COLUMNS[2:])
     return t_p, t_a_um2, area_unit
