@@ -136,6 +136,11 @@ SPECS = {
             about="A slide's heatmap and verdicts as a DICOM segmentation and report",
         ),
         Spec(
+            name="evidence",
+            function="analysis.evidence_pack.making:write_evidence",
+            about="All that the report rests on, in a folder that anybody can check; short: analysis/evidence.py",
+        ),
+        Spec(
             name="schemas",
             function="analysis.study_evidence.schemas:write_schemas",
             about="What every column of every parquet file means",

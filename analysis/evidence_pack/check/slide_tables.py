@@ -1,0 +1,131 @@
+"""What became of slides and how verdicts were reached, computed anew."""
+
+import math
+
+from analysis.evidence_pack.check.figures import confusion, slides_in, upper_bound
+from analysis.evidence_pack.check.findings import JUDGED_PARTS, TEST, Row
+from analysis.evidence_pack.check.raw_rows import Pack, marks
+
+
+def slides(pack: Pack) -> list[Row]:
+    """What became of each slide under each choice."""
+    rows = []
+    for choice, mine in pack.by_setting(*JUDGED_PARTS):
+        for slide_id in dict.fromkeys(row["slide_id"] for row in mine):
+            here = [row for row in mine if row["slide_id"] == slide_id]
+            tissue_um2 = sum(row["tissue_um2"] for row in here)
+            read_um2 = sum(row["tissue_um2"] * row["coverage"] for row in here)
+            rows.append(
+                {
+                    "part": here[0]["part"],
+                    "setting": choice["setting"],
+                    "epoch": choice["epoch"],
+                    "slide_id": slide_id,
+                    "state": "done",
+                    "reason": "",
+                    "num_sections": len(here),
+                    **{f"num_{v.lower()}": sum(row["verdict"] == v for row in here) for v in _VERDICTS},
+                    "num_labelled": sum(row["label"] is not None for row in here),
+                    "num_unread": sum(row["coverage"] < 1 for row in here),
+                    "tissue_um2": tissue_um2,
+                    "coverage": read_um2 / tissue_um2 if tissue_um2 else math.nan,
+                    **{name: here[0][name] for name in ("reader", "why_openslide", "read_s", "network_s")},
+                    **marks(here[:1]),
+                }
+            )
+    return rows + [
+        {
+            **{name: row[name] for name in ("part", "setting", "slide_id", "state", "reason")},
+            "epoch": int(row["epoch"]),
+            **dict.fromkeys(_STATE_COUNTS, 0),
+            "tissue_um2": 0.0,
+            "coverage": math.nan,
+            **{name: row[name] == "yes" for name in ("phantom", "phantom_weights")},
+        }
+        for row in pack.without_rows
+    ]
+
+
+_VERDICTS = ("Tumor", "Normal", "review")
+_STATE_COUNTS = ("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread")
+_STATES = {"done": "done", "failed": "failed", "not there": "not_there", "no section": "without_section"}
+
+
+def verdict_counts(pack: Pack) -> list[Row]:
+    """Slides and sections of each part under each choice."""
+    every = slides(pack)
+    rows = []
+    for part, setting in dict.fromkeys((row["part"], row["setting"]) for row in every):
+        mine = [row for row in every if (row["part"], row["setting"]) == (part, setting)]
+        (choice,) = [each for each in pack.choices if each["setting"] == setting]
+        unread = [row["tissue_um2"] * (1 - row["coverage"]) for row in mine]
+        rows.append(
+            {
+                "part": part,
+                **{name: choice[name] for name in ("setting", "epoch", "t_p", "t_a_um2")},
+                "num_slides": len(mine),
+                **{f"num_{name}": sum(row["state"] == state for row in mine) for state, name in _STATES.items()},
+                **{name: sum(row[name] for row in mine) for name in _STATE_COUNTS},
+                "tissue_um2": sum(row["tissue_um2"] for row in mine),
+                "unread_um2": sum(each for each in unread if not math.isnan(each)),
+                **marks(mine),
+            }
+        )
+    return rows
+
+
+def flow(pack: Pack) -> list[Row]:
+    """How slides of Test became figures, step by step."""
+    every = [row for row in slides(pack) if row["part"] == TEST]
+    rows = []
+    for setting in dict.fromkeys(row["setting"] for row in every):
+        here = [row for row in every if row["setting"] == setting]
+        mine = [row for row in pack.of_part(TEST) if row["setting"] == setting]
+        labelled = [row for row in mine if row["label"] is not None]
+        tp, fn, fp, tn = map(int, confusion(mine, slides_in(mine)).sum(1))
+        steps = {
+            "slides": len(here),
+            **{f"slides_{name}": sum(r["state"] == s for r in here) for s, name in _STATES.items() if s != "done"},
+            "sections": len(mine),
+            "sections_unlabelled": len(mine) - len(labelled),
+            "sections_labelled": len(labelled),
+            "sections_review": sum(row["verdict"] == "review" for row in labelled),
+            "called_tumor": tp + fp,
+            "called_normal": fn + tn,
+            "tp": tp,
+            "fp": fp,
+            "fn": fn,
+            "tn": tn,
+        }
+        rows += [{"setting": setting, "step": step, "number": num, **marks(here)} for step, num in steps.items()]
+    return rows
+
+
+def reached(pack: Pack) -> list[Row]:
+    """How the verdicts on Test were reached, and on how many slides the bound of a certificate was checked."""
+    rows = []
+    ways = ("exact", "certified", "recomputed", "checked", "outside", "fast")
+    for choice, mine in pack.by_setting(TEST):
+        for levels, confidence in dict.fromkeys(
+            (row["certificate_levels"], row["certificate_confidence"]) for row in mine
+        ):
+            here = [r for r in mine if (r["certificate_levels"], r["certificate_confidence"]) == (levels, confidence)]
+            compared = [] if levels is None else [row for row in here if row["levels_apart"] is not None]
+            outside = slides_in(row for row in compared if row["levels_apart"] > levels)
+            num = len(slides_in(compared))
+            rows.append(
+                {
+                    "part": TEST,
+                    "setting": choice["setting"],
+                    "epoch": choice["epoch"],
+                    "num_sections": len(here),
+                    **{f"num_{way}": sum(row["reached_by"] == way for row in here) for way in ways},
+                    "levels": levels,
+                    "confidence": confidence,
+                    "num_slides_compared": num,
+                    "num_slides_outside": len(outside),
+                    "most_outside": math.nan if levels is None else upper_bound(len(outside), num, 0.05),
+                    **marks(here),
+                }
+            )
+    return rows

@@ -1,0 +1,337 @@
+"""A pack is checked by whoever has it alone, its numbers follow from raw rows, and whatever is changed has a name."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from evidence_study import PATIENT, write_evidence_study
+
+import analysis.evidence_pack
+from analysis.evidence_pack.check.verify import told, verify
+from analysis.evidence_pack.making import write_evidence
+from analysis.study_evidence.evidence import Evidence
+from bccdist.errors import ConfigurationError, NothingToShowError, StageFailedError
+from bccdist.events import append_event
+from bccdist.paths import StudyPaths
+
+ROOM = Path(analysis.evidence_pack.__file__).parent
+WEIGHTS = "runs/unet/checkpoints/epoch-001.safetensors"
+COMPUTED = {
+    *("table1", "table3", "table4", "table5", "intervals", "units", "predictive_values", "subgroups", "comparisons"),
+    *("roc", "roc_curves", "reliability", "section_verdicts", "verdict_counts", "flow", "slides", "reached"),
+    *("selection", "grid"),
+}
+Tamper = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
+    return write_evidence_study(tmp_path_factory.mktemp("evidence"))
+
+
+@pytest.fixture(scope="module")
+def made(study: StudyPaths) -> Path:
+    return write_evidence(Evidence(study.root), study.root.parent / "pack", with_weights=True)
+
+
+@pytest.fixture
+def pack(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "pack"))
+
+
+def edit(name: str, old: str, new: str) -> Tamper:
+    """Replaces the first place of a text in a file."""
+
+    def tamper(pack: Path) -> None:
+        content = (pack / name).read_bytes()
+        assert old.encode() in content
+        (pack / name).write_bytes(content.replace(old.encode(), new.encode(), 1))
+
+    return tamper
+
+
+def with_ledger(change: Callable[[pa.Table], pa.Table]) -> Tamper:
+    """Writes the ledger anew, changed."""
+    return lambda pack: pq.write_table(change(pq.read_table(pack / "ledger.parquet")), pack / "ledger.parquet")
+
+
+def flip_label(table: pa.Table) -> pa.Table:
+    """The label of the first row of Test that decides is the other one."""
+    rows = table.to_pylist()
+    row = next(row for row in rows if row["part"] == "Test" and row["is_final"] and row["label"])
+    row["label"] = {"Tumor": "Normal", "Normal": "Tumor"}[row["label"]]
+    return pa.Table.from_pylist(rows, table.schema)
+
+
+def with_log(change: Callable[[list[bytes]], list[bytes]]) -> Tamper:
+    """Writes the lines of the job log anew, changed."""
+
+    def tamper(pack: Path) -> None:
+        lines = (pack / "jobs.jsonl").read_bytes().splitlines(keepends=True)
+        (pack / "jobs.jsonl").write_bytes(b"".join(change(lines)))
+
+    return tamper
+
+
+def number_on_page(pack: Path) -> None:
+    """Table 4's accuracy of unet is another one."""
+    page = (pack / "report.html").read_text(encoding="utf-8")
+    start = page.index("<td", page.index('data-table="table4"'))
+    place = re.compile(r">0\.\d{3}<").search(page, start)
+    assert place
+    (pack / "report.html").write_text(page[: place.start()] + ">0.999<" + page[place.end() :], encoding="utf-8")
+
+
+TAMPERS: dict[str, tuple[Tamper, str]] = {
+    "a byte of the weights": (edit(WEIGHTS, "unet", "unEt"), rf"{WEIGHTS}: its bytes changed: sha256"),
+    "a row of the ledger": (
+        with_ledger(flip_label),
+        r"ledger.parquet: the row slide_id \S+, section_id \S+, setting \w+, epoch 1, psi psi_4 was changed",
+    ),
+    "a number that follows from the row": (
+        with_ledger(flip_label),
+        r"tables/table4.parquet: row \w+, column \w+: got \d+, expected \d+ by the ledger",
+    ),
+    "a row taken out": (
+        with_ledger(lambda table: table.slice(1)),
+        "ledger.parquet: the row slide_id .*, psi psi_. is gone",
+    ),
+    "a row twice": (
+        with_ledger(lambda table: pa.concat_tables([table, table.slice(0, 1).replace_schema_metadata(None)])),
+        "ledger.parquet: its bytes changed",
+    ),
+    "a byte of the ledger's file": (edit("ledger.parquet", "PAR1", "PAR2"), "ledger.parquet: its bytes changed"),
+    "a line of the job log": (edit("jobs.jsonl", '"job_id": "6"', '"job_id": "9"'), "jobs.jsonl: line 3 was changed"),
+    "lines of the job log swapped": (
+        with_log(lambda lines: [lines[0], lines[2], lines[1], *lines[3:]]),
+        "jobs.jsonl: line 2 now stands at line 3|jobs.jsonl: line 3 now stands at line 2",
+    ),
+    "the job log cut off": (with_log(lambda lines: lines[:-2]), "jobs.jsonl: the lines from 7 to 8 were cut off"),
+    "a line of the job log gone": (with_log(lambda lines: lines[:2] + lines[3:]), "jobs.jsonl: line 3 is gone"),
+    "a line added to the job log": (with_log(lambda lines: [*lines, lines[0]]), "jobs.jsonl: its bytes changed"),
+    "a number on the page": (
+        number_on_page,
+        r"report.html: Test / Table 4\..* / row unet / column accuracy: got '0.999', expected '0\.\d{3}'",
+    ),
+    "a number on the page against the ledger": (
+        number_on_page,
+        r"report.html: .* / row unet / column accuracy: got '0.999', expected 0\.\d+ by the ledger",
+    ),
+    "a word on the page": (
+        edit("report.html", "For research alone", "For diagnosis"),
+        "report.html: top of the page: got '.*For diagnosis.*', expected '.*For research alone",
+    ),
+    "a value of a table": (
+        lambda pack: pq.write_table(
+            pq.read_table(pack / "tables" / "units.parquet").set_column(2, "tp", pa.array([99] * 6)),
+            pack / "tables" / "units.parquet",
+        ),
+        r"tables/units.parquet: row unet, section, column tp: got 99, expected \d+ by the ledger",
+    ),
+    "a label": (edit("labels.csv", "Tumor", "Normal"), "tables/table1.parquet: row .*, column num_tumor: got"),
+    "a file removed": (
+        lambda pack: (pack / "sbom.cdx.json").unlink(),
+        "sbom.cdx.json: is gone; digests.json names it",
+    ),
+    "a file added": (
+        lambda pack: (pack / "tables" / "more.txt").write_text("x"),
+        "tables/more.txt: was added; digests.json does not name it",
+    ),
+    "the checker": (edit("verify.pyz", "def verify", "def verifY"), "verify.pyz: its bytes changed"),
+    "the ledger removed": (lambda pack: (pack / "ledger.parquet").unlink(), "ledger.parquet: is gone"),
+    "the manifest removed": (lambda pack: (pack / "digests.json").unlink(), "holds no digests.json"),
+    "the manifest damaged": (lambda pack: (pack / "digests.json").write_text("{"), "digests.json: cannot be read"),
+}
+
+
+def run_checker(pack: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The pack's own program, where nothing of this repository is found."""
+    code = (
+        "import sys, runpy; sys.modules['bccdist'] = None; sys.argv = sys.argv[1:]; "
+        "sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    words = ("-c", code, str(pack / "verify.pyz"), *words)
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
+
+
+def test_what_was_made_is_checked_without_study_and_without_bccdist(made: Path, tmp_path: Path) -> None:
+    elsewhere = Path(shutil.copytree(made, tmp_path / "given away"))
+    finished = run_checker(elsewhere, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "no fault found" in finished.stdout
+    assert "verify.pyz" in (made / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_table_is_computed_anew_or_named(made: Path) -> None:
+    found = verify(made)
+    assert not found.faults
+    computed = {each.partition(":")[0] for each in found.done}
+    assert computed >= COMPUTED
+    there = {path.stem for path in (made / "tables").glob("*.parquet")}
+    named = {each.partition(" ")[0] for each in found.left["tables"]}
+    assert there <= computed | named
+
+
+def test_every_number_of_the_page_is_computed_anew_or_its_place_is_named(made: Path) -> None:
+    found = verify(made)
+    (num,) = [int(each.split()[0]) for each in found.done if each.endswith("numbers of the page by the ledger")]
+    assert num > 300
+    left = found.left["texts of the page"]
+    assert any(each.startswith("Provenance / The study.") for each in left)
+    assert not [each for each in left if re.search(r"Table 4\..*: (accuracy|sensitivity|TP)", each)]
+
+
+@pytest.mark.parametrize("kind", TAMPERS)
+def test_what_was_changed_is_named(kind: str, pack: Path) -> None:
+    tamper, expected = TAMPERS[kind]
+    tamper(pack)
+    found = verify(pack)
+    assert any(re.search(expected, fault) for fault in found.faults), found.faults
+    assert "fault(s)" in told(pack, found)
+
+
+def test_a_manifest_that_was_made_to_fit_is_found_by_the_head_digest(pack: Path) -> None:
+    head = re.search("head digest (.*)", told(pack, verify(pack)))
+    assert head
+    sbom = pack / "sbom.cdx.json"
+    manifest = json.loads((pack / "digests.json").read_text(encoding="utf-8"))
+    sbom.write_text("{}", encoding="utf-8")
+    manifest["files"]["sbom.cdx.json"] = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    (pack / "digests.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert not verify(pack).faults
+    (fault,) = verify(pack, head=head[1]).faults
+    assert fault.startswith("digests.json: its bytes changed")
+
+
+def test_weights_that_are_not_in_the_pack_are_looked_at_where_they_lie(study: StudyPaths, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(study.root, tmp_path / "study"))
+    pack = write_evidence(Evidence(root), tmp_path / "pack")
+    assert not (pack / WEIGHTS).exists()
+    assert not verify(pack, beside=root).faults
+    assert any(WEIGHTS in each for each in next(iter(verify(pack).left.values())))
+    (root / WEIGHTS).write_bytes(b"other weights")
+    (fault,) = verify(pack, beside=root).faults
+    assert fault.startswith(f"{WEIGHTS}: the weights of unet: its bytes changed")
+    with pytest.raises(StageFailedError, match="do not fit together"):
+        write_evidence(Evidence(root), tmp_path / "later")
+
+
+def test_a_report_of_before_does_not_pass_for_one_of_today(study: StudyPaths, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(study.root, tmp_path / "study"))
+    lines = [f"test-0-0,test-0-0-s{number},Tumor" for number in range(4)]
+    (root / "labels.csv").write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
+    with pytest.raises(StageFailedError, match=r"do not fit together.*make\.py report STUDY"):
+        write_evidence(Evidence(root), tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    "state", [{"is_labelled": False}, {"is_phantom": True, "seed": 1}, {"is_certified": True, "seed": 2}]
+)
+def test_packs_of_other_states_hold_together(state: dict[str, bool], tmp_path: Path) -> None:
+    paths = write_evidence_study(tmp_path, **state)
+    found = verify(write_evidence(Evidence(paths.root), tmp_path / "pack"))
+    assert not found.faults
+
+
+def test_the_chain_of_the_study_is_checked_from_its_first_chained_line_on(study: StudyPaths, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(study.root, tmp_path / "study"))
+    log = root / "jobs.jsonl"
+    chained = log.read_bytes().splitlines(keepends=True)
+    log.unlink()
+    append_event(log, "ended", job_id="1", ending="done")  # as an older version wrote it
+    log.write_bytes(log.read_bytes() + b"".join([*chained[1:3], *chained[4:]]))
+    with pytest.raises(StageFailedError):
+        write_evidence(Evidence(root), tmp_path / "pack")
+    found = verify(tmp_path / "pack")
+    assert found.left["job log"] == ["the study's own chain: unchained until line 1, as older versions wrote it"]
+    assert [re.sub(":.*", "", each.removeprefix("jobs.jsonl: ")) for each in found.faults] == [
+        "in the study, line 2 was not written behind line 1",
+        "in the study, line 4 was not written behind line 3",
+    ]
+
+
+def test_no_patient_path_or_user_is_in_the_pack(made: Path) -> None:
+    texts = []
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        if path.suffix == ".parquet":
+            texts.append(str(pq.read_table(path).to_pydict()) + str(pq.read_schema(path).metadata))
+        elif path.suffix == ".pyz":
+            with zipfile.ZipFile(path) as archive:
+                texts += [archive.read(name).decode() for name in archive.namelist()]
+        else:
+            texts.append(path.read_text(encoding="utf-8"))
+    for text in texts:
+        assert PATIENT not in text
+        assert str(made.parent) not in text
+        assert "dr-vogel" not in text
+    assert any("--cpus" in text for text in texts)
+
+
+def test_the_checker_imports_nothing_of_what_it_checks() -> None:
+    for path in (ROOM / "check").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                root = name.split(".")[0]
+                assert root in {*sys.stdlib_module_names, "numpy", "pyarrow"} or name.startswith(
+                    "analysis.evidence_pack.check."
+                ), f"{path.name} imports {name}"
+
+
+def test_the_metadata_says_what_each_file_is(made: Path) -> None:
+    graph = json.loads((made / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    by_id = {each["@id"]: each for each in graph}
+    assert by_id["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert {"name", "description", "datePublished", "license", "hasPart"} <= set(by_id["./"])
+    digests = json.loads((made / "digests.json").read_text(encoding="utf-8"))["files"]
+    parts = {each["@id"] for each in by_id["./"]["hasPart"]}
+    assert parts == set(digests) - {"ro-crate-metadata.json"}
+    for name in parts:
+        assert by_id[name]["@type"] == "File"
+        assert by_id[name]["sha256"] == digests[name]
+        assert by_id[name]["contentSize"] == str((made / name).stat().st_size)
+
+
+def test_the_bill_of_materials_names_each_distribution_once_with_its_version(made: Path) -> None:
+    sbom = json.loads((made / "sbom.cdx.json").read_text(encoding="utf-8"))
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    refs = [each["bom-ref"] for each in sbom["components"]]
+    assert len(refs) == len(set(refs))
+    assert {"numpy", "pyarrow", "torch"} <= {each["name"] for each in sbom["components"]}
+    known = {*refs, "bccdist"}
+    for each in sbom["dependencies"]:
+        assert {each["ref"], *each["dependsOn"]} <= known
+
+
+def test_a_folder_that_is_there_is_not_written_into(study: StudyPaths, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is there already"):
+        write_evidence(Evidence(study.root), tmp_path)
+
+
+def test_without_a_report_there_is_nothing_to_pack(study: StudyPaths, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(study.root, tmp_path / "study"))
+    (root / "report.html").unlink()
+    with pytest.raises(NothingToShowError, match=r"there is no report yet; `python analysis/make\.py report STUDY`"):
+        write_evidence(Evidence(root), tmp_path / "pack")
+    assert not list(tmp_path.glob("pack*"))
+
+
+def test_the_command_makes_and_checks(study: StudyPaths, tmp_path: Path) -> None:
+    script, pack = ROOM.parent / "evidence.py", tmp_path / "pack"
+    for words in ([str(study.root), "--out", str(pack)], ["verify", str(pack)]):
+        finished = subprocess.run(
+            [sys.executable, str(script), *words], capture_output=True, text=True, check=False, timeout=300
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert re.search("head digest [0-9a-f]{64}", finished.stdout)
+        assert "no fault found" in finished.stdout

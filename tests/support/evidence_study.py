@@ -1,0 +1,136 @@
+"""A study with two settings, several outputs, patients, groups, gaps in labels and reading, a report and a job log."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from journal_entry import ENTRY
+from study_folders import flat_curve, ledger_row, write_study
+
+from analysis.page.report import write_report
+from analysis.study_evidence.evidence import Evidence
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
+from bccdist.files import write_json
+from bccdist.paths import StudyPaths
+from jobs.slurm import journal
+
+PATIENT = "Anna-Vogel-1961"
+SETTINGS = ("unet", "resnet34_ds")
+_OUTPUTS = {"unet": ("psi_4",), "resnet34_ds": ("psi_3", "psi_4")}
+
+
+def write_evidence_study(
+    root: Path, *, is_labelled: bool = True, is_phantom: bool = False, is_certified: bool = False, seed: int = 0
+) -> StudyPaths:
+    """The study with its report, below `root`, where the manifest lies, too.
+
+    Args:
+        root: an empty folder.
+        is_labelled: whether sections of Test have labels.
+        is_phantom: whether slides are drawn.
+        is_certified: whether a fast way reached the verdicts on Test.
+        seed: of what the network sees.
+    """
+    paths = StudyPaths(root / "study")
+    digests = {}
+    for setting in SETTINGS:
+        weights = paths.run(setting).weights(1)
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(f"the weights of {setting}".encode())
+        digests[setting] = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    marks = {"phantom": is_phantom, "phantom_weights": is_phantom}
+    rows = list(_rows(digests, np.random.default_rng(seed), is_labelled=is_labelled, **marks))
+    write_study(paths.root, rows)
+    _write_manifest(root, rows, is_phantom=is_phantom)
+    select_thresholds(paths.root, SelectConfig())
+    if is_certified:
+        write_study(paths.root, map(_certified(paths), rows))
+    write_report(Evidence(paths.root))
+    for job_id in "5678":
+        journal.append(paths.journal, ENTRY if job_id == "7" else _entry(root, job_id))
+        journal.append_ending(paths.journal, job_id, "done")
+    return paths
+
+
+def _certified(paths: StudyPaths) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Makes most rows of Test certified at the chosen thresholds, and some that were checked."""
+    choices = pd.read_parquet(paths.selection).set_index("setting")
+
+    def certified(row: dict[str, Any]) -> dict[str, Any]:
+        if row["part"] != "Test":
+            return row
+        choice = choices.loc[row["setting"]]
+        is_checked = row["section_id"].endswith("s1")
+        return {
+            **row,
+            "reached_by": "checked" if is_checked else "certified",
+            "levels_apart": (12 if row["slide_id"].endswith("3") else 4) if is_checked else None,
+            "certificate_levels": 9,
+            "certificate_confidence": 0.9,
+            "certificate_num_slides": 30,
+            "certificate_t_p": float(choice["t_p"]),
+            "certificate_t_a_um2": float(choice["t_a_um2"]),
+            "certificate_area_unit": "physical",
+        }
+
+    return certified
+
+
+def _entry(root: Path, job_id: str) -> journal.JournalEntry:
+    command = ("jobs/launch_infer.py", "--study", str(root / "study"), f"--slides={root}/{PATIENT}.svs", "--cpus", "4")
+    values = {**vars(ENTRY), "job_id": job_id, "command": command, "folder": str(root), "user": "dr-vogel"}
+    return journal.JournalEntry(**values)
+
+
+def _rows(digests: dict[str, str], random: np.random.Generator, *, is_labelled: bool, **marks: bool) -> Iterator[Any]:
+    """Four sections a slide, of which some are judged wrongly, not read whole or not labelled."""
+    for part, num_slides in (("Validation I", 3), ("Validation II", 4), ("Test", 9)):
+        for number in range(4 * num_slides):
+            slide = f"{part.split()[0].lower()}-{part.count('I')}-{number // 4}"
+            is_tumor = bool(random.random() < 0.5)
+            label = None if part == "Test" and (number % 11 == 7 or not is_labelled) else ["Normal", "Tumor"][is_tumor]
+            coverage = 0.5 if number % 13 == 5 else 1.0
+            for setting, outputs in _OUTPUTS.items():
+                for psi in outputs:
+                    top = int(np.clip(random.normal(190 if is_tumor else 90, 70), 1, 255))
+                    yield ledger_row(
+                        slide_id=slide,
+                        section_id=f"{slide}-s{number % 4}",
+                        part=part,
+                        setting=setting,
+                        psi=psi,
+                        is_final=psi == "psi_4",
+                        label=label,
+                        coverage=coverage,
+                        tissue_um2=1e6 * (1 + number % 5),
+                        largest_region_px=flat_curve(top_step=top, num_px=int(random.integers(100, 90_000))),
+                        mpp=float(random.choice([0.46, 0.5])),
+                        read_s=float(number // 4),
+                        weights_digest=digests[setting],
+                        why_openslide=f"no tiles in /data/{PATIENT}.svs" if number == 3 else "",
+                        slide_fingerprint=f"{number // 4:012x}",
+                        **marks,
+                    )
+
+
+def _write_manifest(root: Path, rows: list[dict[str, Any]], *, is_phantom: bool) -> None:
+    slides = list(dict.fromkeys((row["slide_id"], row["part"]) for row in rows))
+    scanner = "phantom" if is_phantom else "scanner {}"
+    lines = [
+        f"{slide},{part},/data/{PATIENT}/{slide}.svs,{slide}.geojson,{PATIENT}-{part[-4:]}-{place // 2},"
+        f"{scanner.format(place % 2)},{'north' if place % 3 else 'south'},{PATIENT}"
+        for place, (slide, part) in enumerate(slides)
+    ]
+    lines.append(f"test-lost,Test,/data/{PATIENT}/lost.svs,,{PATIENT}-lost,scanner 0,north,{PATIENT}")
+    lines.append(f"train-0,Training,/data/{PATIENT}/train.svs,train.geojson,{PATIENT}-train,scanner 0,north,{PATIENT}")
+    heading = "slide_id,part,path,annotation,patient_id,scanner,site,note"
+    (root / "slides.csv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
+    sections = {(row["slide_id"], row["section_id"]): row["label"] or "" for row in rows}
+    lines = [f"{slide},{section},{label},0,0,100,100" for (slide, section), label in sections.items()]
+    heading = "slide_id,section_id,label,x_level0_px,y_level0_px,width_level0_px,height_level0_px"
+    (root / "sections.csv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
+    write_json(root / "study" / "study.json", {"manifest": str(root / "slides.csv"), "phantom": is_phantom})
