@@ -170,6 +170,11 @@ class StudyPaths:
         return self.root / "labels.csv"
 
     @property
+    def labels_lock(self) -> Path:
+        """Locked while somebody changes the labels."""
+        return self.root / "labels.lock"
+
+    @property
     def fingerprints(self) -> Path:
         """The folder of the slides' fingerprints, by content."""
         return self.root / "fingerprints"

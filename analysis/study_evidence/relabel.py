@@ -8,7 +8,7 @@ is asked for. Several files at once are several readers': where they differ, a s
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -18,17 +18,21 @@ from typing import Annotated
 import tyro
 
 from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.labels_lock import changing_labels
 from analysis.study_evidence.relabel_match import Matched, match_sections
 from analysis.study_evidence.relabel_readers import joined
 from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.labels import CONFLICT, SectionKey, key_of
+from bccdist.sections.verdicts import ReachedBy
 from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
 from bccdist.slides.table_file import likely_meant
 
 _MOST_NAMED = 10
+_CERTIFIED_BY = ["setting", "part", "certificate_confidence"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +89,13 @@ def relabel(study_root: Path, *sections_csv_paths: Path, remove_labels: bool = F
             whose answers it has.
             Nothing is changed in any of these cases.
     """
-    study = Evidence(study_root)
     given = {path: read_sections(path) for path in sections_csv_paths}
+    with changing_labels(StudyPaths(study_root)):
+        return _merged(Evidence(study_root), given, remove_labels=remove_labels)
+
+
+def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remove_labels: bool) -> Relabelled:
+    """Merge what files of labels say over the study's, which nobody else changes meanwhile."""
     before = _sections_of(study)
     found = {path: _matched(study, path, rows, before) for path, rows in given.items()}
     one, *others = (each.pairs for each in found.values())
@@ -97,7 +106,7 @@ def relabel(study_root: Path, *sections_csv_paths: Path, remove_labels: bool = F
         if row.label is not None or section.label is not None or row.labelled_by
     }
     if not remove_labels:
-        _refuse_removals(sections_csv_paths, before, new)
+        _refuse_removals(list(given), before, new)
     corrected = {key_of(section): section for section in study.corrections}
     changed = {
         key: each for key, each in new.items() if _said(each) not in map(_said, (before.get(key), corrected.get(key)))
@@ -261,10 +270,11 @@ def remove_corrections(study_root: Path) -> tuple[Relabelled, Path | None]:
     paths = StudyPaths(study_root)
     if not paths.labels.exists():
         return Relabelled(num_changed=0, num_added=0, num_removed=0, num_kept=0), None
-    before = _sections_of(Evidence(study_root))
-    aside = paths.labels.with_name(f"labels-until-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.csv")
-    paths.labels.rename(aside)
-    after = _sections_of(Evidence(study_root))
+    with changing_labels(paths):
+        before = _sections_of(Evidence(study_root))
+        aside = paths.labels.with_name(f"labels-until-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.csv")
+        paths.labels.rename(aside)
+        after = _sections_of(Evidence(study_root))
     return _counts(
         before, {**{key: replace(before[key], label=None) for key in before.keys() - after}, **after}
     ), aside
@@ -329,4 +339,25 @@ def _next(study: Path) -> str:
     tables = f"python jobs/launch_tables.py --study {place}"
     is_cohort = StudyPaths(study).model.exists()
     commands = tables if is_cohort else f"python analysis/make.py selection {place} && {tables}"
-    return f"now run, so that nothing shows the labels of before:\n  {commands}"
+    lines = ["now run, so that nothing shows the labels of before:", f"  {commands}"]
+    return "\n".join([*lines, *([] if is_cohort else _next_of_certified(study))])
+
+
+def _next_of_certified(study: Path) -> Iterator[str]:
+    """What is to be run besides where verdicts were certified: at thresholds that other labels may move."""
+    place = shlex.quote(str(study))
+    frame = Evidence(study).ledger.select([*_CERTIFIED_BY, "reached_by"]).to_pandas()
+    certified = frame[frame["reached_by"] == ReachedBy.CERTIFIED].drop_duplicates(_CERTIFIED_BY)
+    if certified.empty:
+        return
+    yield (
+        "some verdicts are certified at the thresholds of before; if the selection chooses others, run before the "
+        "tables, each once the one before it has ended:"
+    )
+    for setting, group in certified.groupby("setting"):
+        parts = " ".join(part.short for part in Part if part in set(group["part"]))
+        yield f"  python jobs/launch_calibrate.py --study {place} --setting {setting}"
+        yield (
+            f"  python jobs/launch_infer.py --study {place} --setting {setting} --parts {parts} --epochs chosen "
+            f"--inference certified --confidence {group['certificate_confidence'].max():g}"
+        )

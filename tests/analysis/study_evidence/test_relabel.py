@@ -1,19 +1,24 @@
 """Labels that came later are merged over those that are there, feed everything at once, and can be taken back."""
 
+import threading
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from study_folders import ledger_row, sections, write_study
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.provenance import facts
-from analysis.study_evidence.relabel import Relabelled, relabel, relabel_study
+from analysis.study_evidence.relabel import Relabelled, relabel, relabel_study, remove_corrections
 from analysis.tables.selection import select_thresholds
 from analysis.tables.table1 import write_table1
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, ManifestError
+from bccdist.files import write_text
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_selection
@@ -133,6 +138,66 @@ def test_what_was_done_is_one_line_and_what_is_to_be_run_another(tmp_path: Path)
     quoted = f"'{paths.root}'"
     run = f"  python analysis/make.py selection {quoted} && python jobs/launch_tables.py --study {quoted}"
     assert said[-1] == run
+
+
+def test_where_verdicts_are_certified_calibration_and_inference_are_to_be_run_too(tmp_path: Path) -> None:
+    rows = sections(tp=2, fn=0, fp=0, tn=1, part="Test", slide_id="t")
+    exact = write_study(tmp_path / "exact", rows)
+    certificate = {"certificate_t_p": 0.5, "certificate_t_a_um2": 1280.0, "certificate_area_unit": "physical"}
+    certified = write_study(
+        tmp_path / "certified",
+        [
+            *rows[:1],
+            *(row | certificate | {"reached_by": "certified", "certificate_confidence": 0.9} for row in rows[1:]),
+        ],
+    )
+    labels = csv(tmp_path, "t,Test-section-0000,Normal,,,")
+    assert "launch_calibrate" not in relabel_study(exact.root, (labels,))
+    *_, calibrate, infer = relabel_study(certified.root, (labels,)).splitlines()
+    assert calibrate == f"  python jobs/launch_calibrate.py --study {certified.root} --setting resnet34_ds"
+    assert infer.endswith("--parts test --epochs chosen --inference certified --confidence 0.9")
+    assert "launch_calibrate" in relabel_study(certified.root, remove=True)
+
+
+def test_two_files_at_once_lose_no_label(paths: StudyPaths, tmp_path: Path) -> None:
+    """The first stops in the middle, after it has read what was there."""
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def write_slowly(path: Path, text: str) -> None:
+        if not halfway.is_set():
+            halfway.set()
+            go_on.wait(60)
+        write_text(path, text)
+
+    names = ["Test-section-0000", "Test-section-0001"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    files = [csv(tmp_path / name, f"t,{name},Normal,,,") for name in names]
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr("analysis.study_evidence.relabel.write_text", write_slowly)
+        first = pool.submit(relabel, paths.root, files[0])
+        assert halfway.wait(60)
+        second = pool.submit(relabel, paths.root, files[1])
+        time.sleep(0.3)
+        assert not second.done()
+        go_on.set()
+        first.result()
+        second.result()
+    assert [labels_of(paths)[name] for name in names] == ["Normal", "Normal"]
+
+
+def test_who_waits_too_long_for_the_lock_of_the_labels_is_told(
+    paths: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.study_evidence.labels_lock._PATIENCE_S", 0.1)
+    relabel(paths.root, csv(tmp_path, "t,Test-section-0000,Normal,,,"))
+    before = paths.labels.read_text()
+    with FileLock(paths.labels_lock), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ConfigurationError, match=r"labels.csv: another process has been changing the labels"):
+            pool.submit(relabel, paths.root, csv(tmp_path, "t,Test-section-0001,Normal,,,")).result()
+        with pytest.raises(ConfigurationError, match=r"labels.csv: another process has been changing the labels"):
+            pool.submit(remove_corrections, paths.root).result()
+    assert paths.labels.read_text() == before
 
 
 def test_columns_that_may_be_misspelt_are_named(boxed: StudyPaths, tmp_path: Path) -> None:
