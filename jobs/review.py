@@ -37,8 +37,18 @@ class ReviewArguments:
     decision first); or all at random. The first reviewer's holds."""
     blind_share: float | None = None
     """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
+    readers: tuple[str, ...] | None = None
+    """Names of those to whom the sections are dealt; the first reviewer's hold for all. Default: all read all."""
+    overlap: float | None = None
+    """Share of the sections that all --readers read; each of the others is read by one of them. Default: 1."""
+    conflicts: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the sections on which readers differ, to decide between them; for somebody who did not read them."""
+    conflict_answers: Literal["hidden", "shown"] | None = None
+    """Whether who decides sees what the readers said; the first reviewer's holds for all. Default: hidden."""
+    progress: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print how far each reader is, and serve nothing."""
     seed: int | None = None
-    """Seed of the blind share and the random order; the first reviewer's holds for all. Default: 0."""
+    """Seed of the blind share, the dealing and the random order; the first reviewer's holds for all. Default: 0."""
     export: Path | None = None
     """Write what all reviewers said into this folder, and serve nothing."""
     export_hard: Path | None = None
@@ -46,7 +56,7 @@ class ReviewArguments:
 
 
 def main(arguments: ReviewArguments) -> None:
-    """Serve or export.
+    """Serve, export, or say how far readers are.
 
     Raises:
         ConfigurationError: a part is unknown, or the web server's packages are not installed.
@@ -55,6 +65,11 @@ def main(arguments: ReviewArguments) -> None:
         _export(arguments)
         return
     parts = [Part.parse(part) for part in arguments.parts]
+    if arguments.progress:
+        from analysis.review.readers import study_progress
+
+        print(study_progress(arguments.study, parts, setting=arguments.setting))
+        return
     try:
         # Imported here, so that --help and exports need no web server.
         from analysis.review.serving import serve_review
@@ -70,6 +85,10 @@ def main(arguments: ReviewArguments) -> None:
         order=arguments.order,
         blind_share=arguments.blind_share,
         seed=arguments.seed,
+        readers=arguments.readers,
+        overlap=arguments.overlap,
+        conflict_answers=arguments.conflict_answers,
+        decides=arguments.conflicts,
         host=arguments.host,
         port=arguments.port,
         with_token=not arguments.no_token,

@@ -1,7 +1,8 @@
 """What all reviewers said, as files that the other stages read (paper, section 3.2).
 
-    sections.csv       all sections, with the labels that reviewers agree on; its column `conflict` says who differs
-    conflicts.csv      the answers to sections to which reviewers gave different ones
+    sections.csv       all sections, with the labels that readers agree on or that were decided between them; its
+                       column `label_origin` says which, and `conflict` who differs
+    conflicts.csv      the answers to sections to which readers gave different ones, with the decisions
     answers.csv        every answer that counts, with all that may have led it
     agreement.json     kappa of all pairs of reviewers, and anchoring
     regions/           drawn and corrected regions, a file per slide and reviewer, as QuPath opens them
@@ -11,72 +12,31 @@ A section keeps no label where reviewers differ or are unsure; one that nobody a
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.review.agreement import agreement_report
-from analysis.review.answers import Answer, GivenAnswer, Said, file_name_of, read_journals
+from analysis.review.answers import Said, file_name_of, read_journals
+from analysis.review.consensus import Origin, Resolved, resolve
 from analysis.review.corrections import qupath_collection
 from analysis.review.tiles import TileReader
 from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text
-from bccdist.parts import Label
 from bccdist.sections.labels import key_of
 from bccdist.slides.manifest import Manifest, SectionRecord
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "labelled_at", "prefilled", "patient_id")
-_CONFLICT = "conflict"
+_ORIGIN, _CONFLICT = "label_origin", "conflict"
 _ANSWER_COLUMNS = (
     *("slide_id", "section_id", "reviewer", "answer", "at", "seconds", "is_blind", "was_shown", "prefilled"),
-    *("prediction", "label_before", "setting", "epoch", "weights_digest", "comment"),
+    *("prediction", "label_before", "setting", "epoch", "weights_digest", "given_as", "is_hasty", "comment"),
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula at the start of a cell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """What the answers of all reviewers to one section come to."""
-
-    answers: Mapping[str, GivenAnswer]
-    """Those that count, by reviewer; at least one."""
-
-    @property
-    def conflict(self) -> str:
-        """Who said what, where reviewers differ; else nothing."""
-        if len({answer.answer for answer in self.answers.values()}) < 2:
-            return ""
-        return "; ".join(f"{reviewer}: {answer.answer}" for reviewer, answer in sorted(self.answers.items()))
-
-    @property
-    def newest(self) -> GivenAnswer:
-        """The answer that was given last."""
-        return max(self.answers.values(), key=lambda answer: answer.at)
-
-    @property
-    def label(self) -> Label | None:
-        """What all reviewers say; None where they differ or are unsure."""
-        if self.conflict or self.newest.answer is Answer.UNSURE:
-            return None
-        return Label(self.newest.answer.value)
-
-    @property
-    def labelled_by(self) -> str:
-        """All reviewers who answered."""
-        return "; ".join(sorted(self.answers))
-
-
-def resolve(journals: Iterable[Said]) -> dict[str, Resolved]:
-    """The answers that count, by section."""
-    found: dict[str, dict[str, GivenAnswer]] = {}
-    for said in journals:
-        for key, answer in said.latest.items():
-            found.setdefault(key, {})[said.reviewer] = answer
-    return {key: Resolved(answers=answers) for key, answers in found.items()}
 
 
 def export_review(study_root: Path, out: Path) -> str:
@@ -123,11 +83,13 @@ def _summary(
     num_regions: int,
 ) -> Iterable[str]:
     known = {_key(section) for section in sections}
-    num_conflicts = sum(bool(each.conflict) for each in resolved.values())
+    num_conflicts = sum(each.is_open for each in resolved.values())
+    num_decided = sum(each.origin is Origin.DECIDED for each in resolved.values())
     num_labels = sum(each.label is not None for each in resolved.values())
     yield f"{len(resolved)} of {len(sections)} sections answered by {num_reviewers} reviewer(s):"
+    decided = f" ({num_decided} decided between readers)" if num_decided else ""
     yield (
-        f"{num_labels} labelled, {num_conflicts} with different answers (conflicts.csv), "
+        f"{num_labels} labelled{decided}, {num_conflicts} with different answers (conflicts.csv), "
         f"{len(resolved) - num_labels - num_conflicts} unsure; {num_regions} file(s) of regions"
     )
     unknown = sorted(resolved.keys() - known)
@@ -166,9 +128,9 @@ def placed_sections(study: Evidence) -> list[SectionRecord]:
 def sections_csv(sections: Iterable[SectionRecord], resolved: Mapping[str, Resolved]) -> str:
     """Sections as sections.csv, with the labels of the answers."""
     sections = list(sections)
-    extra = sorted({name for section in sections for name in section.extra} - {_CONFLICT})
+    extra = sorted({name for section in sections for name in section.extra} - {_ORIGIN, _CONFLICT})
     rows = (_section_row(section, resolved.get(_key(section))) for section in sections)
-    return csv_text((*_SECTION_COLUMNS, *extra, _CONFLICT), rows)
+    return csv_text((*_SECTION_COLUMNS, *extra, _ORIGIN, _CONFLICT), rows)
 
 
 def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any]:
@@ -176,13 +138,14 @@ def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any
     names = ("slide_id", "section_id", "labelled_by", "labelled_at", "prefilled", "patient_id")
     row = {**section.extra, **{name: getattr(section, name) for name in names}, **box, "label": section.label or ""}
     if said is None:
-        return {**row, _CONFLICT: ""}
+        return {**row, _ORIGIN: "", _CONFLICT: ""}
     return {
         **row,
         "label": said.label or "",
         "labelled_by": said.labelled_by,
         "labelled_at": said.newest.at,
         "prefilled": said.newest.prefilled,
+        _ORIGIN: said.origin or "",
         _CONFLICT: said.conflict,
     }
 
@@ -200,7 +163,7 @@ def answers_csv(resolved: Iterable[Resolved]) -> str:
             "comment": f"'{answer.comment}" if answer.comment.startswith(_FORMULA_STARTS) else answer.comment,
         }
         for each in resolved
-        for reviewer, answer in sorted(each.answers.items())
+        for reviewer, answer in each.all_answers
     )
     ordered = sorted(rows, key=lambda row: (row["slide_id"], row["section_id"], row["reviewer"]))
     return csv_text(_ANSWER_COLUMNS, ordered)

@@ -17,8 +17,9 @@ from typing import Any
 import shapely
 
 from analysis.review.answers import GivenRegions, Said, read_journals
+from analysis.review.consensus import Resolved, resolve
 from analysis.review.corrections import qupath_collection
-from analysis.review.export import Resolved, placed_sections, resolve, sections_csv
+from analysis.review.export import placed_sections, sections_csv
 from analysis.review.geojson import geometry_of
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
@@ -89,7 +90,7 @@ def export_hard_sections(study_root: Path, out: Path, *, setting: str | None = N
 
 
 def hard_sections(worklist: Worklist, resolved: Mapping[str, Resolved]) -> list[WorkSection]:
-    """The sections that all reviewers call Tumor or Normal, and the headline the other one."""
+    """The sections that readers call Tumor or Normal, or whoever decided between them, and the headline the other."""
     return [
         section
         for section in worklist.sections

@@ -21,9 +21,10 @@ from analysis.review.corrections import MOST_FEATURES, checked_ids, checked_regi
 from analysis.review.geojson import Feature, collection
 from analysis.review.layers import annotation_features, heatmap_piece, without_hidden
 from analysis.review.predicted import call_json, predicted, predicted_json
+from analysis.review.readers import progress_by_reader
 from analysis.review.session import Session, is_revealed
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
-from analysis.review.worklist import WorkSection
+from analysis.review.worklist import Worklist, WorkSection
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
@@ -58,6 +59,7 @@ def study(session: Session, _: Asked) -> Mapping[str, Any]:
         # What a browser keeps for one journal must not reach another: of a study of the same name, for instance.
         "journal": f"{worklist.paths.root.resolve().name}, {said.reviewer}, begun {said.begun_at}",
         "order": plan.order,
+        "decides": worklist.others is not None,
         "blind_share": plan.blind_share,
         "settings": [_setting_json(choice) for choice in worklist.choices.values()],
         "headline": worklist.headline.setting,
@@ -86,10 +88,15 @@ def sections(session: Session, _: Asked) -> Mapping[str, Any]:
 
 def _sections_json(session: Session, wanted: Iterable[WorkSection]) -> list[dict[str, Any]]:
     latest, seen = session.latest, session.seen
-    return [_section_json(section, latest.get(section.key), revealed=is_revealed(section, seen)) for section in wanted]
+    return [
+        _section_json(session, section, latest.get(section.key), revealed=is_revealed(section, seen))
+        for section in wanted
+    ]
 
 
-def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed: bool) -> dict[str, Any]:
+def _section_json(
+    session: Session, section: WorkSection, latest: GivenAnswer | None, *, revealed: bool
+) -> dict[str, Any]:
     """A section as the page knows it, with the answer that counts; what is hidden is not there at all."""
     shown = {
         "id": section.key,
@@ -106,6 +113,7 @@ def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed:
         "hasty": bool(latest and latest.is_hasty),
         "given_as": latest and latest.given_as,
         "revealed": revealed,
+        "others": _others_json(session.worklist, section, latest),
     }
     if not revealed:
         return shown
@@ -115,6 +123,19 @@ def _section_json(section: WorkSection, latest: GivenAnswer | None, *, revealed:
         "prefilled": section.prefilled,
         "verdicts": {setting: call_json(call) for setting, call in section.calls.items()},
     }
+
+
+def _others_json(worklist: Worklist, section: WorkSection, latest: GivenAnswer | None) -> list[dict[str, str]] | None:
+    """What the readers said between whom is decided; None where that is not shown, or not yet."""
+    if worklist.others is None:
+        return None
+    is_decided = latest is not None and latest.answer is not Answer.UNSURE
+    if worklist.plan.conflict_answers == "hidden" and not is_decided:
+        return None
+    return [
+        {"reviewer": reviewer, "answer": given.answer.value, "comment": given.comment}
+        for reviewer, given in worklist.others[section.key]
+    ]
 
 
 def progress(session: Session, _: Asked) -> Mapping[str, Any]:
@@ -137,6 +158,11 @@ def agreement(session: Session, _: Asked) -> Mapping[str, Any]:
         return plan.is_blind(answer.slide_id, answer.section_id) and answer.key not in seen
 
     return agreement_report(read_journals(session.worklist.paths), is_hidden)
+
+
+def readers(session: Session, _: Asked) -> Mapping[str, Any]:
+    """How far each reader is; not what they said, so that nobody is led by it."""
+    return {"readers": progress_by_reader(session.worklist, read_journals(session.worklist.paths))}
 
 
 def slide(session: Session, asked: Asked) -> Mapping[str, Any]:
@@ -268,6 +294,8 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
     # Before the answer is kept: it reveals the section, and what led to it is what was seen before.
     was_shown = is_revealed(section, session.seen)
     given_as = GivenAs(content.get("given_as", GivenAs.ANSWER))
+    if session.worklist.others is not None:
+        given_as = GivenAs.DECISION
     if given_as is GivenAs.REST and not (was_shown and content["answer"] == section.prefilled):
         refuse(400, f"{section.key}: the rest of a slide is confirmed only where a verdict was shown; answer this one")
     at = now()
@@ -288,7 +316,7 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
         epoch=headline.epoch,
         weights_digest=headline.weights_digest,
         viewed=content.get("viewed") or {},
-        is_hasty=given_as is GivenAs.ANSWER and _since_last_s(session, content, at) < HASTY_S,
+        is_hasty=given_as is not GivenAs.REST and _since_last_s(session, content, at) < HASTY_S,
         given_as=given_as,
     )
     _kept(session, given)

@@ -59,6 +59,7 @@ def _routes(session: Session) -> list[Route | Mount]:
         route("/api/sections", routes.sections),
         route("/api/progress", routes.progress),
         route("/api/agreement", routes.agreement, files),
+        route("/api/readers", routes.readers, files),
         route("/api/slides/{slide_id}", routes.slide, files),
         route("/api/heatmap/{setting}/{slide_id}/{psi}", routes.heatmap, files),
         route("/api/annotations/{slide_id}", routes.annotations, files),

@@ -10,12 +10,14 @@ from typing import cast
 import cv2
 import uvicorn
 
+from analysis.review.answers import read_journals
 from analysis.review.gate import Access
 from analysis.review.journal import Journal
+from analysis.review.readers import assigned, in_conflict
 from analysis.review.reviewers import refuse_alike
 from analysis.review.server import make_app
 from analysis.review.session import Session
-from analysis.review.worklist import Order, claim_plan, read_worklist
+from analysis.review.worklist import ConflictAnswers, Order, claim_plan, read_worklist
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -36,6 +38,10 @@ def serve_review(
     order: str | None,
     blind_share: float | None,
     seed: int | None,
+    readers: Sequence[str] | None,
+    overlap: float | None,
+    conflict_answers: str | None,
+    decides: bool,
     host: str,
     port: int,
     with_token: bool,
@@ -51,6 +57,10 @@ def serve_review(
         order: slide, distance or random; None is what the review was begun with.
         blind_share: share of blind sections, 0 to 1; None is what the review was begun with.
         seed: decides which are blind; None is what the review was begun with.
+        readers: to whom the sections are dealt; None is what the review was begun with.
+        overlap: share of the sections that all readers read; None is what the review was begun with.
+        conflict_answers: whether who decides sees the answers: hidden or shown; None is what it was begun with.
+        decides: whether the reviewer decides between readers who differ, and reads nothing else.
         host: address to listen on.
         port: 0 takes any that is free.
         with_token: whether the page needs a token.
@@ -71,11 +81,18 @@ def serve_review(
         order=cast("Order | None", order),
         blind_share=blind_share,
         seed=seed,
+        readers=readers,
+        overlap=overlap,
+        conflict_answers=cast("ConflictAnswers | None", conflict_answers),
     )
     # A start that comes to nothing claims nothing.
     worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting)
     if not is_new_reviewer:
-        refuse_alike(worklist.paths, reviewer)
+        refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
+    if decides:
+        worklist = in_conflict(worklist, read_journals(worklist.paths), reviewer)
+    else:
+        worklist = assigned(worklist, reviewer)
     with Journal(worklist.paths, reviewer) as journal, listen(host, port) as listener:
         claim()
         for note in (journal.note, unplaced_note(worklist.num_unplaced), openness_note(host)):

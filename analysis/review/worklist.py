@@ -10,13 +10,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import pandas as pd
 
+from analysis.review.answers import GivenAnswer
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.verdict_table import no_rows
 from bccdist.errors import ConfigurationError
@@ -31,6 +32,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
 
 Order = Literal["slide", "distance", "random"]
+ConflictAnswers = Literal["hidden", "shown"]
 _Names = tuple[tuple[str | int, ...], tuple[str | int, ...], str]
 _DIGEST_HEX_DIGITS = 12
 _BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"]
@@ -46,6 +48,12 @@ class ReviewPlan:
     blind_share: float = 0.2
     """Share of the sections, 0 to 1, whose predictions are shown only after the answer."""
     seed: int = 0
+    readers: tuple[str, ...] = ()
+    """To whom the sections are dealt; empty: everybody reads all of them."""
+    overlap: float = 1.0
+    """Share of the sections, 0 to 1, that all readers read; each of the others is read by one of them."""
+    conflict_answers: ConflictAnswers = "hidden"
+    """Whether whoever decides between readers sees what they said before."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -53,10 +61,46 @@ class ReviewPlan:
             raise ConfigurationError(f"order is {self.order!r}, expected one of {', '.join(get_args(Order))}")
         if not 0 <= self.blind_share <= 1:
             raise ConfigurationError(f"blind_share is {self.blind_share}, expected 0 to 1")
+        if not 0 <= self.overlap <= 1:
+            raise ConfigurationError(f"overlap is {self.overlap}, expected 0 to 1")
+        if self.overlap < 1 and len(set(self.readers)) < 2:
+            raise ConfigurationError(
+                f"overlap is {self.overlap}, but readers are {list(self.readers)}: sections are dealt to two or more"
+            )
+        if self.conflict_answers not in get_args(ConflictAnswers):
+            expected = " or ".join(get_args(ConflictAnswers))
+            raise ConfigurationError(f"conflict_answers is {self.conflict_answers!r}, expected {expected}")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The plan of a study.
+
+        Raises:
+            ConfigurationError: it has a field that this version does not know, or a value that cannot work.
+        """
+        content = read_json(path)
+        unknown = sorted(content.keys() - {each.name for each in fields(cls)})
+        if unknown:
+            raise ConfigurationError(f"{path}: unknown fields {', '.join(unknown)}; a later version wrote them")
+        return cls(**{**content, "readers": tuple(content.get("readers", ()))})
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is written: order, blind share and seed, and of the others those that are not the default."""
+        default = asdict(type(self)())
+        always = {"order", "blind_share", "seed"}
+        return {name: value for name, value in asdict(self).items() if name in always or value != default[name]}
 
     def is_blind(self, slide_id: str, section_id: str) -> bool:
         """Whether a section is reviewed blind."""
         return self._fraction("blind", slide_id, section_id) < self.blind_share
+
+    def reads(self, reader: str, slide_id: str, section_id: str) -> bool:
+        """Whether a reader is to read a section."""
+        if not self.readers or self._fraction("shared", slide_id, section_id) < self.overlap:
+            return True
+        place = int(self._fraction("reader", slide_id, section_id) * len(self.readers))
+        return self.readers[place] == reader
 
     def random_place(self, slide_id: str, section_id: str) -> float:
         """Where a section stands in the random order, 0 to 1."""
@@ -122,6 +166,10 @@ class Worklist:
     """The ledger's, of the settings' own outputs."""
     sections: tuple[WorkSection, ...]
     """What is reviewed, in this order."""
+    all_sections: tuple[WorkSection, ...] = ()
+    """Those of all readers."""
+    others: Mapping[str, tuple[tuple[str, GivenAnswer], ...]] | None = None
+    """Where this reviewer decides between readers: who said what, by section; None where they read."""
     num_unplaced: int = 0
     """Sections of the manifest that have neither a box nor a prediction, so that there is nowhere to look."""
 
@@ -140,7 +188,15 @@ class Worklist:
 
 
 def claim_plan(
-    path: Path, *, order: Order | None, blind_share: float | None, seed: int | None, dry_run: bool = False
+    path: Path,
+    *,
+    order: Order | None,
+    blind_share: float | None,
+    seed: int | None,
+    readers: Sequence[str] | None = None,
+    overlap: float | None = None,
+    conflict_answers: ConflictAnswers | None = None,
+    dry_run: bool = False,
 ) -> ReviewPlan:
     """The study's plan: written by the first reviewer, and the same for all that follow.
 
@@ -148,20 +204,30 @@ def claim_plan(
         path: where review.json is, or will be.
         order: None takes what is there, or the default; so do the others.
         blind_share: share of blind sections, 0 to 1.
-        seed: decides which sections are blind, and the random order.
+        seed: decides which sections are blind, whose they are, and the random order.
+        readers: to whom the sections are dealt.
+        overlap: share that all of them read, 0 to 1.
+        conflict_answers: whether whoever decides between readers sees what they said.
         dry_run: write nothing.
 
     Raises:
         ConfigurationError: the plan that is there is another one, or a value cannot work.
     """
-    given = {"order": order, "blind_share": blind_share, "seed": seed}
+    given = {
+        "order": order,
+        "blind_share": blind_share,
+        "seed": seed,
+        "readers": None if readers is None else tuple(readers),
+        "overlap": overlap,
+        "conflict_answers": conflict_answers,
+    }
     wanted = {name: value for name, value in given.items() if value is not None}
     if not path.exists():
         plan = ReviewPlan(**wanted)  # type: ignore[arg-type]
         if dry_run:
             return plan
         _create(path, plan)
-    there = ReviewPlan(**read_json(path))
+    there = ReviewPlan.read(path)
     different = [
         f"{name} is {getattr(there, name)}, not {value}"
         for name, value in wanted.items()
@@ -178,7 +244,7 @@ def claim_plan(
 def _create(path: Path, plan: ReviewPlan) -> None:
     """Write the plan unless another reviewer has just done so."""
     with atomic_path(path) as partial:
-        partial.write_text(json.dumps(asdict(plan), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plan.content, indent=2) + "\n", encoding="utf-8")
         try:
             # A link is made or refused in one step: of two first reviewers one writes the plan, and both read it.
             os.link(partial, path)
@@ -215,6 +281,7 @@ def read_worklist(
     )
     if not predicted and not others:
         raise no_rows(list(parts), list(choices.values()))
+    sections = in_order([*predicted, *others], plan, headline.setting)
     return Worklist(
         paths=paths,
         manifest=manifest,
@@ -222,7 +289,8 @@ def read_worklist(
         choices=choices,
         headline=headline,
         rows=rows,
-        sections=in_order([*predicted, *others], plan, headline.setting),
+        sections=sections,
+        all_sections=sections,
         num_unplaced=num_unplaced,
     )
 

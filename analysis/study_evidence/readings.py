@@ -2,7 +2,8 @@
 
 The review's export (`jobs/review.py --export`) and `relabel` with several readers' files write it into the columns of
 sections.csv: `labelled_by` names all readers who answered, `conflict` says who said what where they differ, and a row
-with readers and without a label is one of which all were unsure. Journals of reviews that were held in the study say
+with readers and without a label is one of which all were unsure. Where somebody decided between readers there is a
+label beside the conflict, and `labelled_by` names who decided. Journals of reviews that were held in the study say
 it, too.
 """
 
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from analysis.review.answers import Answer, Said, read_journals
+from analysis.review.answers import Answer, GivenAs, Said, read_journals
 from analysis.study_evidence.evidence import Evidence
 from bccdist.parts import Label
 from bccdist.sections.labels import CONFLICT, SectionKey, key_of
@@ -103,7 +104,8 @@ def readings_of(study: Evidence) -> Readings:
         for reader, answer in said_in(section).items():
             found[reader][key_of(section)] = answer
     for said in journals_of(study):
-        found[said.reviewer] |= {
-            (given.slide_id, given.section_id): given.answer.value for given in said.latest.values()
-        }
+        for given in said.latest.values():
+            # Who decides between readers is none of them.
+            if given.given_as != GivenAs.DECISION:
+                found[said.reviewer][given.slide_id, given.section_id] = given.answer.value
     return found

@@ -8,6 +8,7 @@ is asked for. Several files at once are several readers': where they differ, a s
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ from bccdist.slides.table_file import likely_meant
 
 _MOST_NAMED = 10
 _CERTIFIED_BY = ["setting", "part", "certificate_confidence"]
+_ORIGIN = "label_origin"
+"""The column of the review's export that says where a label comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,9 @@ class Relabelled:
     """Sections of which all readers who answered are unsure."""
     num_overruled: int = 0
     """Changed labels that another reader had set before."""
+    origins: Mapping[str, int] = field(default_factory=dict)
+    """Labels of the files by their origin, where the review wrote it: one reader, readers agree, decided."""
+
     has_changed: bool = True
     """Whether anything is other than it was, be it who set a label."""
 
@@ -122,7 +128,8 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
         num_unknown=len(unknown),
         unknown_slides=tuple(dict.fromkeys(unknown)),
         misspelt=_misspelt([row for rows in given.values() for row in rows]),
-        conflicts=tuple("/".join(key) for key, each in new.items() if each.extra.get(CONFLICT)),
+        conflicts=tuple("/".join(key) for key, each in new.items() if each.label is None and each.extra.get(CONFLICT)),
+        origins=Counter(row.extra[_ORIGIN] for row, _ in pairs if row.label and row.extra.get(_ORIGIN)),
         num_unsure=sum(each.label is None and not each.extra.get(CONFLICT) for each in new.values()),
         num_overruled=sum(_overrules(new[key], was) for key, was in corrected.items() if key in new),
     )
@@ -311,6 +318,9 @@ def relabel_study(
         return f"{found.text}: they are the manifest's again, and the corrections are in {aside}\n{_next(study)}"
     found = relabel(study, *sections, remove_labels=remove_labels)
     lines = [f"{found.text} ({labels})"]
+    if found.origins:
+        counts = ", ".join(f"{num} {origin}" for origin, num in sorted(found.origins.items()))
+        lines.append(f"origin of the labels that were read: {counts}")
     if found.conflicts:
         named = first_of(found.conflicts, _MOST_NAMED)
         lines.append(f"note: readers differ on {len(found.conflicts)} section(s), which have no label: {named}")

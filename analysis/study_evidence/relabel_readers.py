@@ -61,6 +61,10 @@ def _require_readers(path: Path, answers: Iterable[Pair]) -> None:
 def _joined_row(pairs: Sequence[Pair]) -> Pair:
     """One row for a section; of a reader who stands in several files the newest answer counts."""
     in_time = sorted((row for row, _ in pairs), key=lambda row: row.labelled_at)
+    decided = [row for row in in_time if row.label is not None and row.extra.get(CONFLICT)]
+    if decided and len({row.label for row in decided}) == 1:
+        # Somebody has decided between readers already: that they differ is known, and no conflict any more.
+        return decided[-1], pairs[0][1]
     said: dict[str, str] = {}
     for row in in_time:
         said |= said_in(row) or {row.labelled_by: answer_of(row)}

@@ -140,7 +140,7 @@ def made_sections(seed: int, plan: ReviewPlan) -> list[WorkSection]:
 
 def listed(sections: Sequence[WorkSection]) -> list[dict[str, Any]]:
     """The list that the browser gets of a reviewer who has answered nothing."""
-    session = SimpleNamespace(latest={}, seen=set(), worklist=SimpleNamespace(sections=sections))
+    session = SimpleNamespace(latest={}, seen=set(), worklist=SimpleNamespace(sections=sections, others=None))
     found: list[dict[str, Any]] = sections_route(session, SimpleNamespace())["sections"]  # type: ignore[arg-type]
     return found
 

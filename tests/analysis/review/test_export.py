@@ -9,16 +9,24 @@ import pandas as pd
 import pytest
 from review_study import copied_study, drawn_square, given, original, say
 
-from analysis.review.answers import GivenRegions
+from analysis.review.answers import GivenAs, GivenRegions
 from analysis.review.export import export_review
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.relabel import relabel
+from analysis.study_evidence.readings import readings_of
+from analysis.study_evidence.relabel import relabel, relabel_study
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
+
+LEFT, RIGHT, OTHER, THIRD = (
+    "test-0/test-0-left",
+    "test-0/test-0-right",
+    "test-1/test-1-left",
+    "test-1/test-1-right",
+)
 
 
 @pytest.fixture
@@ -90,6 +98,47 @@ def test_reviewers_who_agree_give_a_label_and_those_who_differ_a_conflict(paths:
         ["test-0-left", "bert", "Normal"],
     ]
     assert "1 labelled, 1 with different answers (conflicts.csv), 0 unsure" in said
+
+
+def test_a_decision_between_readers_is_the_label_and_its_origin_is_said(paths: StudyPaths, tmp_path: Path) -> None:
+    say(paths, "anna", given(LEFT, "Tumor"), given(RIGHT, "Normal"), given(OTHER, "Tumor"), given(THIRD, "Tumor"))
+    say(paths, "bert", given(LEFT, "Normal"), given(RIGHT, "Normal"), given(OTHER, "Normal"))
+    decision = {"given_as": GivenAs.DECISION, "at": "2026-06-01", "prefilled": ""}
+    say(paths, "carl", given(LEFT, "Normal", **decision), given(RIGHT, "Tumor", **decision))
+    said = export_review(paths.root, tmp_path / "out")
+    assert "3 labelled (1 decided between readers), 1 with different answers (conflicts.csv), 0 unsure" in said
+    found = rows(tmp_path / "out" / "sections.csv")
+    columns = ("label", "labelled_by", "label_origin", "conflict")
+    names = [key.split("/")[1] for key in (LEFT, RIGHT, OTHER, THIRD)]
+    assert [tuple(found[name][column] for column in columns) for name in names] == [
+        ("Normal", "carl", "decided", "anna: Tumor; bert: Normal"),
+        # What readers agree on needs no decision.
+        ("Normal", "anna; bert", "readers agree", ""),
+        ("", "anna; bert", "", "anna: Tumor; bert: Normal"),
+        ("Tumor", "anna", "one reader", ""),
+    ]
+    conflicts = pd.read_csv(tmp_path / "out" / "conflicts.csv")
+    assert conflicts[conflicts["section_id"] == names[0]]["given_as"].tolist() == ["answer", "answer", "decision"]
+
+
+def test_relabel_understands_where_labels_come_from(paths: StudyPaths, tmp_path: Path) -> None:
+    say(paths, "anna", given(LEFT, "Normal"), given(RIGHT, "Normal"), given(THIRD, "Normal"))
+    say(paths, "bert", given(LEFT, "Tumor"), given(RIGHT, "Normal"))
+    say(paths, "carl", given(LEFT, "Normal", given_as=GivenAs.DECISION))
+    export_review(paths.root, tmp_path / "out")
+    exported = tmp_path / "out" / "sections.csv"
+    found = relabel(paths.root, exported)
+    assert found.origins == {"decided": 1, "readers agree": 1, "one reader": 1}
+    assert (found.conflicts, found.misspelt) == ((), {})
+    again = tmp_path / "again.csv"
+    again.write_text(exported.read_text().replace("decided", "readers agree"))
+    assert "origin of the labels that were read: 1 one reader, 2 readers agree" in relabel_study(paths.root, (again,))
+    # Of several files the one with the decision decides.
+    lines = exported.read_text().splitlines()
+    only_anna = [lines[0], *(line.replace("carl", "anna") for line in lines if LEFT.split("/")[1] in line)]
+    (tmp_path / "anna.csv").write_text("\n".join(only_anna).replace("anna: Normal; bert: Tumor", "") + "\n")
+    assert relabel(paths.root, tmp_path / "anna.csv", exported).conflicts == ()
+    assert readings_of(Evidence(paths.root)).keys() == {"anna", "bert"}
 
 
 def test_unsure_leaves_no_label_but_who_looked(paths: StudyPaths, tmp_path: Path) -> None:
