@@ -83,6 +83,7 @@ SPECS = {
             "sensitivity_analysis", "The figures on Test with what is left out or in doubt, at its best and its worst"
         ),
         _table("predictive_values", "Predictive values and likelihood ratios of the verdicts, at several prevalences"),
+        _table("sample_size", "Whether Test has sections enough for a stated goal, as they cluster in slides"),
         _table("subgroups", "The verdicts on Test by scanner, site and other groups, and by tissue area"),
         _table("comparisons", "Which settings and outputs are told apart by Test"),
         _table("figure5", "Figure 5: wrongly classified sections of Test (section 3)"),

@@ -175,6 +175,11 @@ class StudyPaths:
         return self.root / "labels.lock"
 
     @property
+    def goals(self) -> Path:
+        """How good the verdicts on Test were to be, and when that was stated, as long as it is there."""
+        return self.shown() / "goals.json"
+
+    @property
     def fingerprints(self) -> Path:
         """The folder of the slides' fingerprints, by content."""
         return self.root / "fingerprints"

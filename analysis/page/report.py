@@ -129,7 +129,16 @@ def _selection_section(study: PageContent) -> Section:
 
 
 def _test_section(study: PageContent) -> Section:
-    names = ("table4", "units", "sensitivity_analysis", "predictive_values", "intervals", "subgroups", "comparisons")
+    names = (
+        "table4",
+        "units",
+        "sensitivity_analysis",
+        "predictive_values",
+        "intervals",
+        "sample_size",
+        "subgroups",
+        "comparisons",
+    )
     return Section(
         lines=study.left_out("flow", *names, "figure5", "roc", "figure6"),
         blocks=[

@@ -549,6 +549,28 @@ SCHEMAS = {
             ),
         ),
         file_schema(
+            "sample_size",
+            "a setting's sensitivity or specificity on Test, and how many sections it rests on",
+            ("setting", "phantom", "phantom_weights"),
+            figure="sensitivity or specificity",
+            num_sections="Tumor sections with a verdict, for specificity Normal ones",
+            num_slides="their slides",
+            **_with_ends({"value": "share of these sections that are right; null where there is none"}),
+            design_effect="sections for each independent one: num_sections / num_effective",
+            num_effective="as how many independent sections they count, by how far slides differ; slides where all "
+            "are alike",
+            width_independent="width of the exact 95 % interval of value for num_sections independent sections",
+            width_effective="the same for num_effective",
+            goal="how high the figure was to be; null where nothing was stated",
+            goal_width="how wide its 95 % interval may be; null likewise",
+            num_needed="independent sections from which on the exact interval of the goal is no wider; null likewise",
+            num_needed_here="the same times design_effect",
+            is_reached="whether num_effective is at least num_needed; null likewise",
+            outcome="shown, missed or open: whether the interval of value lies above the goal, below it or holds it; "
+            "empty likewise",
+            goal_stated_at="when the goal was stated, UTC; empty likewise",
+        ),
+        file_schema(
             "subgroups",
             "a setting in one group of Test",
             ("setting", *_COUNTS, "num_sections", "num_slides", "phantom", "phantom_weights"),
