@@ -6,6 +6,7 @@ import { listen } from "./keyboard.js";
 /** What can be shown and hidden; keys 1 to 6. */
 export const SHOWN = ["heatmap", "mask", "regions", "annotations", "boxes", "own"];
 const ZOOM = 1.5;
+const TOOL_KEYS = { d: "points", g: "freehand", b: "brush", e: "eraser", o: "hole", v: "corners", l: "ruler" };
 
 /** `acts` are the functions of review.js by name, and its `drawing`. */
 export function connect(acts) {
@@ -31,7 +32,6 @@ function connectButtons(acts) {
     "zoom-slide": acts.fitSlide,
     "tp-chosen": acts.chosenTP,
     "hide-all": acts.hideAll,
-    draw: acts.toggleDrawing,
     "copy-regions": acts.copyRegions,
     "outbox-retry": acts.retry,
     "outbox-discard": acts.discardRefused,
@@ -40,13 +40,16 @@ function connectButtons(acts) {
     "problem-close": () => (byId("problem").hidden = true),
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", () => act());
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.addEventListener("click", () => acts.takeTool(button.dataset.tool));
+  }
   for (const button of document.querySelectorAll("[data-answer]")) {
     button.addEventListener("click", () => acts.answer(button.dataset.answer));
   }
 }
 
 function connectInputs(acts) {
-  const changes = { setting: acts.setSetting, psi: acts.setPsi, kind: () => undefined };
+  const changes = { setting: acts.setSetting, psi: acts.setPsi, kind: acts.setKind };
   for (const [id, act] of Object.entries(changes)) {
     byId(id).addEventListener("change", (event) => {
       act(event.target.value);
@@ -69,6 +72,7 @@ function connectKeys(acts) {
     0: acts.fitSection,
     9: acts.fitSlide,
   };
+  const tools = Object.fromEntries(Object.entries(TOOL_KEYS).map(([key, tool]) => [key, () => acts.takeTool(tool)]));
   const toggles = SHOWN.map((name, number) => [String(number + 1), () => byId(`show-${name}`).click()]);
   const actions = {
     ...zooms,
@@ -86,9 +90,9 @@ function connectKeys(acts) {
     ArrowLeft: () => acts.step(-1),
     " ": acts.selectNextOpen,
     u: acts.selectLast,
-    z: acts.undo,
     c: () => byId("comment").focus(),
-    d: acts.toggleDrawing,
+    ...tools,
+    ...undos(() => acts.undo()),
     h: openHelp,
     "[": () => acts.stepTP(-1),
     "]": () => acts.stepTP(1),
@@ -96,12 +100,21 @@ function connectKeys(acts) {
   const drawing = {
     ...zooms,
     ...acts.stageKeys,
+    ...tools,
     x: acts.hideAll,
     Enter: () => acts.drawing.close(),
-    Escape: () => acts.drawing.cancel(),
+    Escape: () => acts.drawing.stop(),
     Backspace: () => acts.drawing.back(),
+    Delete: () => acts.drawing.back(),
+    ...undos(() => (acts.drawing.points.length ? acts.drawing.back() : acts.undo())),
+    "[": () => acts.drawing.widen(-1),
+    "]": () => acts.drawing.widen(1),
   };
   listen({ actions, drawing, isDrawing: () => acts.drawing.isOn });
+}
+
+function undos(undo) {
+  return { z: undo, "Ctrl+Z": undo };
 }
 
 function connectPage(acts) {

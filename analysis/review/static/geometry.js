@@ -63,6 +63,11 @@ function ringArea(ring) {
   return Math.abs(twice) / 2;
 }
 
+/** Whether two points are at most so far apart. */
+export function near([ax, ay], [bx, by], distance) {
+  return Math.hypot(ax - bx, ay - by) <= distance;
+}
+
 /** Whether a point lies within a geometry; in its holes it does not. */
 export function holdsPoint(geometry, [x, y]) {
   let isInside = false;

@@ -2,13 +2,18 @@
 
 import { areaText, boxOf, lengthText, ringsOf, sharedBox } from "./geometry.js";
 
-// Blue, orange and near-black on white: apart for every kind of colour vision, and none of them is pink or purple.
 export const ANSWER_COLOURS = { Tumor: "#c64600", Normal: "#0065a8", unsure: "#6f5a00" };
-export const KIND_COLOURS = { Tumornest: "#0047ff", Stroma: "#007a33", Normal: "#111111" };
-/** Kinds differ in their dashes, too: nobody has to tell them by colour. */
-export const KIND_DASHES = { Tumornest: [], Stroma: [12, 5], Normal: [3, 4] };
+/**
+ * Colours that neither nuclei nor stroma nor glass have, for any kind of colour vision, each on a rim that it stands
+ * out from (tests/analysis/review/test_line_colours.py measures it). Kinds differ in their dashes, too.
+ */
+export const KIND_LINES = {
+  Tumornest: { colour: "#00ff66", under: "#101010", dash: [] },
+  Stroma: { colour: "#ff8c00", under: "#101010", dash: [12, 5] },
+  Normal: { colour: "#0047ff", under: "#ffffff", dash: [3, 4] },
+};
+export const REGION_LINE = { colour: "#ffe135", under: "#101010" };
 const NO_ANSWER_COLOUR = "#4a5560";
-const REGION_COLOUR = "#ffe135";
 const CHOSEN_COLOUR = "#00e5ff";
 const MASK_COLOUR = "#101010";
 const HANDLE_PX = 5;
@@ -21,9 +26,9 @@ export function drawLayers(context, place, state) {
   if (show.annotations) state.annotations.forEach((feature) => drawKind(context, place, feature, { width: 1.5 }));
   if (show.boxes) state.boxes.forEach((box) => drawBox(context, place, box));
   if (show.regions) drawRegions(context, place, state);
-  if (show.own) state.outlines.forEach((feature, number) => drawOwn(context, place, feature, number === state.chosen));
+  if (show.own) state.outlines.forEach((feature) => drawOwn(context, place, feature, state.isChosen(feature)));
   if (state.draft) drawDraft(context, place, state.draft);
-  state.rulers?.forEach((ruler) => drawRuler(context, place, ruler, state.mpp));
+  state.rulers.forEach((ruler) => drawRuler(context, place, ruler, state.mpp));
 }
 
 /** A coarse crop of the whole slide, and over it a fine one of what is seen. */
@@ -69,7 +74,7 @@ function eachCrop(context, place, { coarse, fine }, draw) {
 /** Thin outlines; the area stands at the largest of the open section, and at the one under the pointer. */
 function drawRegions(context, place, { regions, currentSection, hovered }) {
   for (const { geometry } of regions) {
-    strokeTwice(context, outline(geometry, place), REGION_COLOUR, { width: 1, under: MASK_COLOUR });
+    strokeTwice(context, outline(geometry, place), REGION_LINE.colour, { ...REGION_LINE, width: 1 });
   }
   const largest = largestOf(regions.filter(({ properties }) => properties.section_id === currentSection));
   for (const region of new Set([largest, hovered])) {
@@ -87,9 +92,9 @@ export function largestOf(regions) {
 }
 
 function drawKind(context, place, { geometry, properties }, { width }) {
-  const { kind } = properties;
+  const line = KIND_LINES[properties.kind] ?? { colour: NO_ANSWER_COLOUR };
   const rings = outline(geometry, place);
-  strokeTwice(context, rings, KIND_COLOURS[kind] ?? NO_ANSWER_COLOUR, { width, dash: KIND_DASHES[kind] });
+  strokeTwice(context, rings, line.colour, { ...line, width });
   return rings;
 }
 
@@ -103,9 +108,9 @@ function drawOwn(context, place, feature, isChosen) {
   context.restore();
 }
 
-/** What is being drawn: its line, and the points that can be taken hold of; `radius` is that of a brush. */
-function drawDraft(context, place, { points, kind, handles = [], brush = null, isCut = false }) {
-  const colour = isCut ? MASK_COLOUR : (KIND_COLOURS[kind] ?? NO_ANSWER_COLOUR);
+/** What is being drawn: its line or the outline that is moved, the points that can be taken hold of, and a brush. */
+function drawDraft(context, place, { points, kind, handles, brush, moved, isCut }) {
+  const { colour, under } = isCut ? { colour: MASK_COLOUR } : KIND_LINES[kind];
   const spots = points.map((point) => place.screen(point));
   const path = new Path2D();
   spots.forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
@@ -116,7 +121,8 @@ function drawDraft(context, place, { points, kind, handles = [], brush = null, i
     if (spots.length === 1) path.lineTo(spots[0][0] + 0.01, spots[0][1]);
     context.stroke(path);
     context.restore();
-  } else strokeTwice(context, path, colour, { dash: isCut ? [4, 4] : [] });
+  } else strokeTwice(context, path, colour, { under, dash: isCut ? [4, 4] : [] });
+  if (moved) strokeTwice(context, outline(moved, place), CHOSEN_COLOUR, {});
   if (brush?.at) circle(context, place.screen(brush.at), brush.radius * place.scale, colour);
   handles.forEach((handle, i) => spot(context, place.screen(handle), i ? colour : CHOSEN_COLOUR));
 }

@@ -46,12 +46,18 @@ const openSlide = new Latest();
 const view = { setting: null, psi: null, tP: 0.5, opacity: MOST_OPAQUE, bySlide: false, isBare: false };
 
 const overlays = new Overlays(showOverlays);
-const drawing = new Drawing({ changed: showDrawing, closed: (feature) => outlines.change({ added: [feature] }) });
+const drawing = new Drawing({
+  changed: showDrawing,
+  change: ({ added, removed }) => outlines.change({ added, removed: removed.map(({ id }) => id) }),
+  features: () => outlines?.features ?? [],
+  slide: () => slideView.slide,
+  scale: () => slideView.place.scale,
+});
 const slideView = new SlideView(byId("slide"), byId("scale"), {
   draw: (context, place) => drawLayers(context, place, layers()),
   settled: () => wantsHeat() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
   moved: () => microscope.show(),
-  hand: { click: (point) => slideView.slide && drawing.add(...point, slideView.slide), hover },
+  hand: hand(),
   overview: byId("overview"),
 });
 const microscope = new Microscope({ views: () => [slideView], caption, failed: showProblem });
@@ -88,7 +94,8 @@ async function start() {
     setBySlide: (bySlide) => ((view.bySlide = bySlide), showLists()),
     showLists,
     drawing,
-    toggleDrawing,
+    takeTool,
+    setKind: (kind) => (drawing.kind = kind),
     copyRegions,
     retry: () => outbox.flush(),
     discardRefused,
@@ -169,7 +176,7 @@ async function show(section) {
 
 /** Take off what belongs to the slide that is shown. */
 function clearSlide() {
-  if (drawing.isOn) drawing.cancel();
+  drawing.stop();
   overlays.clear();
   outlines.clear();
   showOverlays();
@@ -330,6 +337,13 @@ function hideAll(isBare = !view.isBare) {
   slideView.redraw();
 }
 
+/** What pointers on the slide do: the tool's, or else regions that are pointed at. */
+function hand() {
+  const names = ["press", "drag", "isHolding", "release", "click", "doubleClick", "pinch"];
+  const ofTool = Object.fromEntries(names.map((name) => [name, (...given) => drawing.isOn && drawing[name](...given)]));
+  return { ...ofTool, hover: (point) => (drawing.hover(point), hover(point)) };
+}
+
 function hover(point) {
   const regions = overlays.isOf(view) ? overlays.regions : [];
   const hovered = regions.find(({ geometry }) => holdsPoint(geometry, point)) ?? null;
@@ -359,6 +373,9 @@ function layers() {
     })),
     outlines: outlines?.features ?? [],
     draft: drawing.draft,
+    isChosen: (feature) => drawing.isChosen(feature),
+    rulers: drawing.rulers,
+    mpp: slideView.slide?.mpp,
   };
 }
 
@@ -468,7 +485,9 @@ function showOverlays() {
     : "";
   byId("overlay-faults").textContent = overlays.faultText;
   byId("copy-regions").disabled = !isOfNow || !num || !outlines?.features;
-  byId("draw").disabled = !outlines?.features;
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.disabled = !outlines?.features && button.dataset.tool !== "ruler";
+  }
   showOutlines(outlines?.features ?? [], {
     mpp: slideView.slide?.mpp,
     remove: (id) => outlines.change({ removed: [id] }),
@@ -478,14 +497,12 @@ function showOverlays() {
 }
 
 function showDrawing() {
-  const { isOn, draft, fault } = drawing;
-  slideView.isDrawing = isOn;
-  byId("draw").ariaPressed = String(isOn);
-  byId("drawing-hint").hidden = !isOn;
-  byId("drawing-hint").textContent = isOn
-    ? fault ||
-      `${draft.kind}: click points (${draft.points.length}); Enter closes, Backspace takes one back, Esc cancels`
-    : "";
+  slideView.isDrawing = drawing.isOn;
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.ariaPressed = String(button.dataset.tool === drawing.tool);
+  }
+  byId("drawing-hint").textContent = drawing.hint;
+  byId("drawing-hint").hidden = !drawing.isOn;
   slideView.redraw();
 }
 
@@ -549,9 +566,8 @@ function setTP(tP) {
   loadRegions();
 }
 
-function toggleDrawing() {
-  if (drawing.isOn) drawing.cancel();
-  else if (slideView.isOpen && outlines.features) drawing.start(byId("kind").value);
+function takeTool(tool) {
+  if (slideView.isOpen && (outlines.features || tool === "ruler")) drawing.take(tool, byId("kind").value);
 }
 
 function discardRefused() {

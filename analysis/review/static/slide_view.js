@@ -41,6 +41,8 @@ export class SlideView {
       keyboardNavEnabled: false,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
       animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
+      // A slide of a millimetre is seen at 1x, too, though it is small then.
+      minZoomImageRatio: 0.05,
       visibilityRatio: 0.3,
       imageLoaderLimit: 6,
       maxImageCacheCount: 400,
@@ -68,7 +70,7 @@ export class SlideView {
         if (act(at(originalEvent), happened)) happened.preventDefaultAction = true;
       });
     };
-    pass("canvas-press", (point) => hand.press?.(point));
+    pass("canvas-press", (point, { pointerType }) => hand.press?.(point, { isTouch: pointerType === "touch" }));
     pass("canvas-drag", (point) => hand.drag?.(point));
     pass("canvas-drag-end", () => hand.isHolding?.());
     pass("canvas-release", (point) => hand.release?.(point));
@@ -211,6 +213,8 @@ export class SlideView {
   set isDrawing(isDrawing) {
     this.#viewer.gestureSettingsMouse.dblClickToZoom = !isDrawing;
     this.#viewer.gestureSettingsTouch.dblClickToZoom = !isDrawing;
+    // A stroke that ends quickly must not throw the slide aside.
+    this.#viewer.gestureSettingsTouch.flickEnabled = !isDrawing;
     this.#viewer.canvas.classList.toggle("is-drawing", isDrawing);
   }
 

@@ -1,197 +1,36 @@
 """The review page in a real browser: it opens, shows, redraws, takes answers, and loses none."""
 
-import json
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from chromium import Browser, running_browser
-from picture_study import write_picture_study
+from chromium import Browser
+from review_browser import (
+    BLACK,
+    BLIND,
+    OTHER,
+    SEEN,
+    UNREADABLE,
+    Start,
+    forget_requests,
+    num_of_colour,
+    only,
+    open_page,
+    open_section,
+    requests,
+    settle,
+)
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from analysis.pictures.colours import heat_layer
-from analysis.review.worklist import ReviewPlan
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-SEEN, OTHER, BLIND, UNREADABLE = (
-    "test-1/test-1-left",
-    "test-0/test-0-right",
-    "test-0/test-0-left",
-    "test-2/test-2-left",
-)
 HOSTILE = 'Dr <img src="x" onerror="window.hacked = 1"><b>x'
-BLACK = (16, 16, 16)
-"""Of the mask's outline."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-Start = Callable[..., "Server"]
-
-
-def seed_with(*, blind: str, seen: tuple[str, ...]) -> int:
-    """A seed under which one section is blind and others are not."""
-
-    def fits(seed: int) -> bool:
-        plan = ReviewPlan(seed=seed)
-        return plan.is_blind(*blind.split("/")) and not any(plan.is_blind(*name.split("/")) for name in seen)
-
-    return next(seed for seed in range(1000) if fits(seed))
-
-
-class Server:
-    """A server as a user starts it."""
-
-    def __init__(self, study: Path, reviewer: str, port: int = 0) -> None:
-        """Start it, and wait until it listens."""
-        self.study, self.reviewer = study, reviewer
-        seed = seed_with(blind=BLIND, seen=(SEEN, OTHER))
-        words = ["--reviewer", reviewer, "--port", str(port), "--seed", str(seed)]
-        self._process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "jobs" / "review.py"), str(study), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.address = self._printed_address()
-        self.port = urlsplit(self.address).port or 0
-
-    def _printed_address(self) -> str:
-        assert self._process.stdout is not None
-        said = ""
-        for line in self._process.stdout:
-            said += line
-            if found := re.match(r"open (http\S+)", line):
-                return found[1]
-        self._process.communicate()
-        raise AssertionError(f"the server did not start: {said}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=20)
-
-    @property
-    def answers(self) -> list[dict[str, Any]]:
-        """What stands in the reviewer's journal."""
-        (path,) = [
-            path
-            for path in (self.study / "review").glob("journal-*.jsonl")
-            if json.loads(path.read_text(encoding="utf-8").splitlines()[0])["reviewer"] == self.reviewer
-        ]
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [record for record in records if record["kind"] == "answer"]
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantom slides with heatmaps; the file of test-2 is damaged."""
-    written = write_picture_study(tmp_path_factory.mktemp("review"))
-    slide = written.manifest.slide("test-2").path
-    slide.write_bytes(b"this is no slide" * (slide.stat().st_size // 16))
-    return written.root
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser, start: Start) -> Iterator[Browser]:
-    """The window on an empty page, which must not have complained of anything by the end."""
-    # It depends on `start`, so that the servers stop after it: what is asked for until then is answered.
-    del start
-    window.faults()
-    yield window
-    assert window.faults() == []
-    window.open("about:blank")
-
-
-@pytest.fixture
-def start(study: Path) -> Iterator[Start]:
-    """Starts servers; they end with the test."""
-    servers: list[Server] = []
-
-    def starting(reviewer: str, *, study: Path = study, port: int = 0) -> Server:
-        servers.append(Server(study, reviewer, port))
-        return servers[-1]
-
-    yield starting
-    for server in servers:
-        server.stop()
-
-
-def settle(browser: Browser) -> None:
-    """Wait until all that was asked for is drawn."""
-    browser.wait(lambda: browser.find("slide-name").text, "a slide has a name")
-    browser.wait(lambda: not browser.text("loading"), "everything is loaded")
-    time.sleep(0.8)
-    browser.wait(lambda: not browser.text("loading"), "everything is loaded")
-
-
-def open_section(browser: Browser, section_id: str) -> None:
-    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{section_id}"]').click()
-    browser.wait(lambda: browser.text("section-name") == section_id.split("/")[1], f"{section_id} is open")
-    settle(browser)
-
-
-def open_page(browser: Browser, server: Server, section_id: str) -> None:
-    browser.open(server.address)
-    browser.wait(lambda: browser.text("section-name"), "the page is there")
-    open_section(browser, section_id)
-
-
-def num_of_colour(browser: Browser, colour: tuple[int, int, int], *, alpha: int = 255) -> int:
-    """Pixels of the layers over the slide that have a colour, to a few grey levels."""
-    return int(
-        browser.run(
-            """
-            const layers = document.querySelector(".layers");
-            const { data } = layers.getContext("2d").getImageData(0, 0, layers.width, layers.height);
-            let num = 0;
-            for (let i = 0; i < data.length; i += 4) {
-              const isNear = given[0].every((value, channel) => Math.abs(data[i + channel] - value) <= 4);
-              num += isNear && Math.abs(data[i + 3] - given[1]) <= 4;
-            }
-            return num;
-            """,
-            colour,
-            alpha,
-        )
-    )
-
-
-def requests(browser: Browser) -> list[str]:
-    """What the page asked for since `forget_requests`, or since it was opened."""
-    return list(browser.run("return performance.getEntriesByType('resource').map(({ name }) => name)"))
-
-
-def forget_requests(browser: Browser) -> None:
-    browser.run("performance.clearResourceTimings()")
-
-
-@contextmanager
-def only(browser: Browser, *names: str) -> Iterator[None]:
-    """Show some layers alone."""
-    boxes = {name: browser.find(f"show-{name}") for name in ("heatmap", "mask", "regions", "annotations", "boxes")}
-    was = {name: box.is_selected() for name, box in boxes.items()}
-    for name, box in boxes.items():
-        if box.is_selected() != (name in names):
-            box.click()
-    settle(browser)
-    yield
-    for name, box in boxes.items():
-        if box.is_selected() != was[name]:
-            box.click()
 
 
 def test_the_page_opens_with_its_token_alone(browser: Browser, start: Start, tmp_path: Path) -> None:

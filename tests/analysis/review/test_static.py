@@ -1,4 +1,4 @@
-"""What the review page is made of: it needs no other machine, and its one foreign file is the one it names."""
+"""What the review page is made of: it needs no other machine, and its foreign files are those that it names."""
 
 import hashlib
 import re
@@ -12,6 +12,15 @@ def test_openseadragon_is_the_file_that_its_readme_names() -> None:
     digest = hashlib.sha256((folder / "openseadragon.min.js").read_bytes()).hexdigest()
     assert f"`{digest}`" in (folder / "README.md").read_text(encoding="utf-8")
     assert "BSD" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_clipper2_is_the_files_that_its_readme_names() -> None:
+    folder = STATIC / "vendor" / "clipper2"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"- `(\w+\.js)`: `([0-9a-f]{64})`", text))
+    assert named == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.js")}
+    assert "BSL-1.0" in text
+    assert "Boost Software License" in (folder / "LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_the_page_names_no_other_machine() -> None:
