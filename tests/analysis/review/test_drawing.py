@@ -192,3 +192,23 @@ def test_with_shift_the_slide_moves_under_a_tool(browser: Browser, start: Start)
     settle(browser)
     assert areas(browser) == []
     assert "freehand" in browser.text("drawing-hint")
+
+
+def test_every_step_is_taken_back_also_a_deleted_outline(browser: Browser, start: Start) -> None:
+    open_at_10x(browser, start, "undoes")
+    browser.press("b")
+    stroke(browser, (-100, 0), (100, 0))
+    (painted,) = areas(browser)
+    browser.press("e")
+    stroke(browser, (0, -60), (0, 60))
+    (erased,) = areas(browser)
+    browser.press(Keys.ESCAPE)
+    browser.run('document.querySelector("#outlines li .small").click()')
+    browser.wait(lambda: not areas(browser), "it is deleted")
+    for expected in (erased, painted):
+        time.sleep(0.6)
+        browser.press("z")
+        browser.wait(lambda area=expected: areas(browser) == [area], f"{expected} um2 are back")
+    time.sleep(0.6)
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    browser.wait(lambda: not areas(browser), "the first stroke is taken back, too")
