@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import ModelError
 from bccdist.models.description import Description
+from bccdist.models.exporting.facts import MULTIPLE_PX
 from bccdist.networks.inputs import MEAN_RGB, STD_RGB
 from bccdist.networks.unet import DeeplySupervisedUNet, tumor_probability
 
@@ -33,8 +34,8 @@ class TumorMaps(nn.Module):
         self.register_buffer("std", _of_colours(STD_RGB).mul(255))
 
     def forward(self, rgb_N3HW: Tensor) -> Tensor:
-        """Float32 [n, k, h, w] from uint8 or float RGB of 0 to 255; sides are multiples of 32."""
-        scores = self.network(rgb_N3HW.float().sub(self.mean).div(self.std))
+        """Float32 [n, k, h, w] from uint8 or float RGB of 0 to 255; other sides than multiples of 32 are an error."""
+        scores = self.network(_whole(rgb_N3HW).float().sub(self.mean).div(self.std))
         return torch.cat([_full_size(tumor_probability(scores[psi]), psi) for psi in self.network.outputs], dim=1)
 
 
@@ -82,6 +83,17 @@ def pixels_of_t_a(facts: Description) -> int:
             "tool that judges patches one by one cannot decide with it; export another format"
         )
     return num_pixels
+
+
+def _whole(rgb_N3HW: Tensor) -> Tensor:
+    """The same pixels, by way of strips of `MULTIPLE_PX`, which no runtime can make of other sides.
+
+    What is exported is the calculation alone, without a line that could look at sizes; and from some sides, such as 31
+    px, a network makes maps of another size without a word.
+    """
+    num, colours, height, width = rgb_N3HW.shape
+    by_columns = rgb_N3HW.reshape(num, colours, height, -1, MULTIPLE_PX).reshape(num, colours, -1, MULTIPLE_PX, width)
+    return by_columns.reshape(num, colours, height, width)
 
 
 def _of_colours(values: tuple[float, float, float]) -> Tensor:

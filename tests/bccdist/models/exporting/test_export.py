@@ -32,6 +32,7 @@ from bccdist.models.network import load_network_of
 from bccdist.models.packing import pack_model
 from bccdist.networks.folding import channels_first
 from bccdist.networks.inference import WholeNetwork
+from bccdist.networks.openvino_engine import run_float_model
 
 LARGEST_DIFFERENCE: dict[ExportFormat, float] = {
     "torchscript": 0.0,
@@ -196,6 +197,37 @@ print(model.get_rt_info(["bccdist"]).astype(str))
     facts = json.loads(by_tool(code, folder.parent / "home"))
     assert np.abs(np.load(found) - ours(model, images)).max() <= LARGEST_DIFFERENCE["openvino"]
     assert facts == json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("sides_px", [(31, 31), (64, 63), (95, 32), (48, 64)])
+def test_sides_that_are_no_multiples_of_32_are_refused_by_every_runtime(
+    exported: Export, name: ExportFormat, sides_px: tuple[int, int]
+) -> None:
+    """From 31 px the network would make maps of 32 px, without a word."""
+    given = channels_before(pictures(1, *sides_px))
+    with pytest.raises(RuntimeError, match=r"(?i)shape|reshape|dimension"):
+        run_exported(name, exported(name), given)
+    assert run_exported(name, exported(name), channels_before(pictures(1, 32, 64))).shape[2:] == (32, 64)
+
+
+def run_exported(name: ExportFormat, folder: Path, given: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a format's own runtime gives, any error of which is a RuntimeError."""
+    if name == "torchscript":
+        network = torch.jit.load(next(folder.glob("*.pt")))
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(given)))
+    if name == "openvino":
+        return run_float_model(next(folder.glob("*.xml")), given.astype(np.float32))
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(next(folder.glob("*.onnx")))
+    try:
+        (found,) = session.run(None, {"rgb": given.astype(np.float32)})
+    except Exception as error:  # of a module that ONNX Runtime does not name
+        raise RuntimeError(str(error)) from error
+    return np.asarray(found)
 
 
 @pytest.mark.slow
