@@ -30,7 +30,7 @@ TABLES: dict[str, tuple[Callable[[Pack], list[Row]], tuple[str, ...]]] = {
     "nearest_verdicts": (section_verdicts, ("setting", "slide_id", "section_id")),
     "intervals": (intervals, ("part", "setting", "psi", "figure")),
     "units": (units, ("setting", "unit")),
-    "predictive_values": (predictive_values, ("setting", "prevalence")),
+    "predictive_values": (predictive_values, ("setting", "is_own", "prevalence")),
     "subgroups": (subgroups, ("setting", "column", "group")),
     "comparisons": (comparisons, ("one", "other")),
     "roc": (roc, ("setting",)),
@@ -78,7 +78,7 @@ def _num_numbers(rows: Sequence[Row]) -> int:
 
 def _compare(name: str, computed: Sequence[Row], written: Sequence[Row], keys: Sequence[str], found: Findings) -> None:
     if not computed and name in {"selection", "table3"}:
-        found.leave("tables", f"{name}: the choice came with a model, whose study is elsewhere")
+        found.leave("selection", f"{name}: the choice came with a model, whose study is elsewhere")
         return
     if not computed and name == "table2":
         found.leave("tables", "table2: there are no patches in the pack")

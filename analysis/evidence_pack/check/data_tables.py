@@ -95,8 +95,8 @@ def selection(pack: Pack) -> list[Row]:
 def check_grid(pack: Pack, found: Findings) -> None:
     """Every cell of the selection's grid, and that no cell is better than the chosen one."""
     grid = pack.table("grid")
-    if not grid:
-        found.leave("selection", "the grid, as the choice came with a model or no grid is there")
+    if not any(row["part"] in SELECTED_ON for row in pack.ledger):
+        found.leave("selection", "grid: the choice came with a model, whose study is elsewhere")
         return
     told, num = [], 0
     for choice in pack.choices:

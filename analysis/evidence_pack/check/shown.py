@@ -196,7 +196,7 @@ FLOOR_SHOWN = {("table5", "accuracy"), ("slides", "tissue read"), ("section_verd
 """What the page cuts instead of rounding."""
 NUMBER = re.compile(r"<?\s*(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\bn/a\b|\bnever\b|\binf\b|\bunlabelled\b")
 WORDS = {"n/a": math.nan, "never": math.inf, "inf": math.inf, "unlabelled": 0.0}
-_OPTIONAL = 3
+_WITH_ENDS = 3
 """A figure is followed by its two ends, or by nothing where they are not known."""
 
 
@@ -207,9 +207,9 @@ def says(text: str, values: Sequence[Any], *, is_cut: bool = False) -> bool:
     if values == [None] and text == "none":
         return True
     tokens = [token.group().replace(",", "").replace(" ", "") for token in NUMBER.finditer(text)]
-    if len(values) == _OPTIONAL and len(tokens) in (1, 2) and math.isnan(_float(values[1])):
+    if len(values) == _WITH_ENDS and len(tokens) < _WITH_ENDS and any(math.isnan(_float(each)) for each in values):
         values = values[: len(tokens)]
-    return len(tokens) >= len(values) and all(
+    return len(tokens) >= len(values) > 0 and all(
         _shows(token, _float(value), is_cut=is_cut) for token, value in zip(tokens, values, strict=False)
     )
 

@@ -156,13 +156,13 @@ def predictive_values(pack: Pack) -> list[Row]:
         if not 0 < num_tumor < num:
             continue
         ends, samples = intervals_of(counts, choice["beta"]), figures_of(resampled(counts), choice["beta"])
-        for prevalence in (num_tumor / num, *dict.fromkeys(asked)):
+        for number, prevalence in enumerate((num_tumor / num, *dict.fromkeys(asked))):
             found = _carried(ends["sensitivity"], ends["specificity"], samples, prevalence)
             rows.append(
                 {
                     "setting": choice["setting"],
                     "prevalence": prevalence,
-                    "is_own": prevalence == num_tumor / num,
+                    "is_own": number == 0,
                     **{key: value for name, each in found.items() for key, value in with_ends(name, each).items()},
                     "num_sections": num,
                     "num_slides": len(slides),

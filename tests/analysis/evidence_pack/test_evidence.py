@@ -13,14 +13,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cohort import write_cohort, write_model_file, write_slides
 from evidence_study import PATIENT, write_evidence_study
+from model_study import SETTING
+from study_folders import sections, write_study
 
 import analysis.evidence_pack
 from analysis.evidence_pack.check.verify import told, verify
 from analysis.evidence_pack.making import write_evidence
+from analysis.page.report import write_report
 from analysis.study_evidence.evidence import Evidence
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, NothingToShowError, StageFailedError
 from bccdist.events import append_event
+from bccdist.failures import write_failure
+from bccdist.files import write_json
 from bccdist.paths import StudyPaths
 
 ROOM = Path(analysis.evidence_pack.__file__).parent
@@ -30,6 +38,7 @@ COMPUTED = {
     *("roc", "roc_curves", "reliability", "section_verdicts", "verdict_counts", "flow", "slides", "reached"),
     *("selection", "grid"),
 }
+LABELS = ((0, "Tumor"), (1, "Normal"))
 Tamper = Callable[[Path], None]
 
 
@@ -240,6 +249,52 @@ def test_packs_of_other_states_hold_together(state: dict[str, bool], tmp_path: P
     paths = write_evidence_study(tmp_path, **state)
     found = verify(write_evidence(Evidence(paths.root), tmp_path / "pack"))
     assert not found.faults
+
+
+def test_the_pack_of_a_cohort_holds_its_model_and_later_its_labels(tmp_path: Path) -> None:
+    model, slides = write_model_file(tmp_path), write_slides(tmp_path / "slides", "one", "two", "cut")
+    paths = write_cohort(tmp_path / "lab2", model.path, slides)
+    paths.ledger_rows(SETTING, 2, "cut").unlink()
+    write_failure(
+        paths.failure(f"infer-{SETTING}", "cut"), stage="infer", slide_id="cut", reason="its end is missing", error="x"
+    )
+    for number in range(2):
+        write_report(Evidence(paths.root))
+        pack = write_evidence(Evidence(paths.root), tmp_path / f"pack-{number}", with_weights=True)
+        found = verify(pack)
+        assert not found.faults
+        assert ("table4" in {each.partition(":")[0] for each in found.done}) == bool(number)
+        assert any("the choice came with a model" in each for each in found.left["selection"])
+        labels = [f"{slide}-s{place},{slide},{label}" for slide in ("one", "two") for place, label in LABELS]
+        lines = ["section_id,slide_id,label", *labels]
+        paths.labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    content = bytearray((pack / "model.bcc").read_bytes())
+    content[len(content) // 2] ^= 1
+    (pack / "model.bcc").write_bytes(content)
+    (fault,) = verify(pack).faults
+    assert fault.startswith("model.bcc: its bytes changed: sha256")
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    {
+        "every verdict wrong, half of them Tumor": {"tp": 0, "fn": 4, "fp": 4, "tn": 0},
+        "no error": {"tp": 3, "fn": 0, "fp": 0, "tn": 5},
+        "Tumor alone": {"tp": 3, "fn": 1, "fp": 0, "tn": 0},
+        "all for review": {"tp": 0, "fn": 0, "fp": 0, "tn": 0, "review": 3},
+        "one section": {"tp": 1, "fn": 0, "fp": 0, "tn": 0},
+    }.items(),
+)
+def test_packs_of_few_sections_hold_together(kind: str, counts: dict[str, int], tmp_path: Path) -> None:
+    rows = [*sections(tp=5, fn=1, fp=0, tn=6), *sections(part="Test", **counts)]
+    rows += [{**row, "slide_id": "other", "section_id": f"other-{row['section_id']}"} for row in rows[-2:]]
+    paths = write_study(tmp_path / "study", rows)
+    lines = ["Test-0000,Test,t.tif", "other,Test,o.tif", "Validation-II-0000,val2,v.tif", "never,Test,n.tif"]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide_id,part,path", *lines]) + "\n", encoding="utf-8")
+    write_json(paths.study, {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
+    select_thresholds(paths.root, SelectConfig())
+    write_report(Evidence(paths.root))
+    assert not verify(write_evidence(Evidence(paths.root), tmp_path / "pack")).faults
 
 
 def test_the_chain_of_the_study_is_checked_from_its_first_chained_line_on(study: StudyPaths, tmp_path: Path) -> None:
