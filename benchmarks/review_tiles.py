@@ -194,7 +194,7 @@ def serve(records: dict[str, SlideRecord], folder: Path, parent: Connection) -> 
     )
     with Journal(worklist.paths, "bench") as journal, listen(LOCAL, 0) as listener:
         port = listener.getsockname()[1]
-        access = Access(token=None, port=port, names=frozenset({LOCAL}))
+        access = Access(port=port, names=frozenset({LOCAL}))
         app = make_app(Session(worklist, journal), access)
         parent.send(port)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none")).run(sockets=[listener])

@@ -26,6 +26,8 @@ class ReviewArguments:
     """Address to listen on; with any other than this one, other machines come in, too, who have the token."""
     port: int = 8765
     """Port to listen on; 0 takes any that is free."""
+    address: str | None = None
+    """Address at which a proxy shows the page, as https://hub.example/user/anna/review/; leave it out without one."""
     no_token: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Let everybody in who can reach 127.0.0.1."""
     parts: tuple[str, ...] = (Part.TEST.value,)
@@ -91,6 +93,7 @@ def main(arguments: ReviewArguments) -> None:
         decides=arguments.conflicts,
         host=arguments.host,
         port=arguments.port,
+        address=arguments.address,
         with_token=not arguments.no_token,
         is_new_reviewer=arguments.new_reviewer,
     )

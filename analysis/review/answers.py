@@ -175,6 +175,16 @@ class Said:
     """Lines of a later version whose kind is not known here: kept in the journal, and not counted."""
 
     @property
+    def unknown_note(self) -> str:
+        """What is to be said of lines that are not known; nothing where there are none."""
+        if not self.num_unknown:
+            return ""
+        return (
+            f"{self.num_unknown} line(s) of {self.reviewer}'s journal are of a later version: they are kept, and do "
+            "NOT count here; review and export with the newer version"
+        )
+
+    @property
     def standing(self) -> list[Step]:
         """The steps that nothing has taken back."""
         void: set[str] = set()

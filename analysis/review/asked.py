@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast, get_args
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from analysis.review.answers import Answer, GivenAs, new_entry
 from analysis.review.worklist import Worklist, WorkSection
@@ -174,7 +174,7 @@ async def sent_object(request: Request) -> dict[str, Any]:
     try:
         async with asyncio.timeout(LONGEST_BODY_S):
             body = await request.body()
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         refuse(408, f"the body did not arrive within {LONGEST_BODY_S:.0f} s; send it again")
     try:
         content = json.loads(body, parse_constant=_no_constant)

@@ -17,15 +17,24 @@ from starlette.types import ASGIApp
 
 from analysis.review import routes
 from analysis.review.asked import Asked, sent_object
-from analysis.review.gate import Access, Gate
+from analysis.review.gate import Access, Gate, Keys
 from analysis.review.session import Session
 from bccdist.errors import AnnotationError, BccdistError, ConfigurationError
 
 _Work = Callable[[Session, Asked], Mapping[str, Any] | Response]
 
 
-def make_app(session: Session, access: Access) -> ASGIApp:
-    """The server as an ASGI application; it closes what it opened when it ends."""
+def make_app(
+    session: Session, access: Access, keys: Keys | None = None, when_revoked: Callable[[], None] = lambda: None
+) -> ASGIApp:
+    """The server as an ASGI application; it closes what it opened when it ends.
+
+    Args:
+        session: the reviewer at work.
+        access: who may ask.
+        keys: what opens the page; None lets everybody in who reaches the server.
+        when_revoked: called once the keys are new ones.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> Any:
@@ -38,11 +47,11 @@ def make_app(session: Session, access: Access) -> ASGIApp:
         exception_handlers={
             HTTPException: _on_http_error,
             BccdistError: partial(_on_our_error, session),
-            OSError: _on_disk_error,
+            OSError: partial(_on_disk_error, session),
             Exception: _on_fault,
         },
     )
-    return Gate(app, access)
+    return Gate(app, access, keys, when_revoked)
 
 
 def _routes(session: Session) -> list[Route | Mount]:
@@ -96,9 +105,15 @@ async def _on_our_error(session: Session, _: Request, error: Exception) -> Respo
     return JSONResponse({"error": session.without_paths(str(error))}, status)
 
 
-async def _on_disk_error(_: Request, error: Exception) -> Response:
-    reason = cast("OSError", error).strerror or str(error)
-    return JSONResponse({"error": f"the disk refused: {reason}; nothing was kept, try again"}, 507)
+async def _on_disk_error(session: Session, request: Request, error: Exception) -> Response:
+    reason = cast("OSError", error).strerror or type(error).__name__
+    if request.method != "POST":
+        return JSONResponse({"error": f"it cannot be read: {reason}"}, 500)
+    num, name = len(session.journal.said.steps), session.journal.path.name
+    kept = f"the {num} steps before it are, in {name}" if num else f"nothing was said before it in {name}"
+    return JSONResponse(
+        {"error": f"the disk refused: {reason}; this is not kept, {kept}; make room: the page sends it again"}, 507
+    )
 
 
 async def _on_fault(_: Request, error: Exception) -> Response:

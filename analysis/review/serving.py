@@ -1,17 +1,18 @@
 """Starts the server: claims the plan, opens the journal, listens, and says where."""
 
-import secrets
 import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
+from urllib.parse import SplitResult, urlsplit
 
 import cv2
 import uvicorn
 
 from analysis.review.answers import read_journals
-from analysis.review.gate import Access
+from analysis.review.connections import MOST_CONNECTIONS, Connection
+from analysis.review.gate import Access, Keys
 from analysis.review.journal import Journal
 from analysis.review.readers import assigned, in_conflict
 from analysis.review.reviewers import refuse_alike
@@ -24,8 +25,6 @@ from bccdist.paths import StudyPaths
 
 LOCAL = "127.0.0.1"
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
-MOST_REQUESTS = 512
-"""At a time: those of fifty browsers with some to spare; more are told to come again (503)."""
 _KEEP_ALIVE_S = 15
 
 
@@ -44,6 +43,7 @@ def serve_review(
     decides: bool,
     host: str,
     port: int,
+    address: str | None,
     with_token: bool,
     is_new_reviewer: bool = False,
 ) -> None:
@@ -63,6 +63,7 @@ def serve_review(
         decides: whether the reviewer decides between readers who differ, and reads nothing else.
         host: address to listen on.
         port: 0 takes any that is free.
+        address: the address at which a proxy shows the page; None where there is no proxy.
         with_token: whether the page needs a token.
         is_new_reviewer: whether the reviewer is somebody else than those whose names are nearly the same.
 
@@ -73,8 +74,11 @@ def serve_review(
         LedgerError: nothing was selected, or there is nothing to review.
         EventLogError: the reviewer's journal is damaged.
     """
-    if not with_token and host != LOCAL:
-        raise ConfigurationError(f"--no-token is for {LOCAL} alone, not for {host}: leave one of the two out")
+    if not with_token and (host != LOCAL or address is not None):
+        raise ConfigurationError(
+            f"--no-token is for {LOCAL} alone, not for {address or host}: leave one of the two out"
+        )
+    proxied = None if address is None else proxied_at(address)
     claim = partial(
         claim_plan,
         StudyPaths(study_root).review_plan,
@@ -95,22 +99,31 @@ def serve_review(
         worklist = assigned(worklist, reviewer)
     with Journal(worklist.paths, reviewer) as journal, listen(host, port) as listener:
         claim()
-        for note in (journal.note, unplaced_note(worklist.num_unplaced), openness_note(host)):
+        for note in (
+            journal.note,
+            journal.said.unknown_note,
+            unplaced_note(worklist.num_unplaced),
+            openness_note(host),
+        ):
             if note:
                 print(note, flush=True)
-        access = access_of(host, listener.getsockname()[1], secrets.token_urlsafe(24) if with_token else None)
+        access = access_of(host, listener.getsockname()[1], proxied)
+        keys = Keys() if with_token else None
         print(f"{len(worklist.sections)} sections on {len(worklist.by_slide)} slides; {journal.path}")
-        print(f"open {address_of(host, access)}\nstop with Ctrl-C", flush=True)
+        say_address = partial(_say_address, host, access, keys)
+        say_address()
+        print("stop with Ctrl-C", flush=True)
         # Tiles are decoded by several threads already.
         cv2.setNumThreads(1)
         config = uvicorn.Config(
-            make_app(Session(worklist, journal), access),
+            make_app(Session(worklist, journal), access, keys, say_address),
             log_level="warning",
             access_log=False,
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=MOST_REQUESTS,
+            http=Connection,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
         uvicorn.Server(config).run(sockets=[listener])
@@ -134,20 +147,46 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def access_of(host: str, port: int, token: str | None) -> Access:
-    """Who may ask a server that listens on `host`."""
+def proxied_at(address: str) -> SplitResult:
+    """The address at which a proxy shows the page, taken apart.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"--address is {address!r}, expected what is opened in a browser, as https://hub.example/user/anna/review/"
+        )
+    return parts._replace(path=f"{parts.path.rstrip('/')}/")
+
+
+def access_of(host: str, port: int, proxied: SplitResult | None = None) -> Access:
+    """Who may ask a server that listens on `host`, and is shown at `proxied` by a proxy."""
     names = {"localhost", LOCAL, "::1", host.lower()}
     is_everywhere = host in _ALL_ADDRESSES
     if is_everywhere:
         names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-    return Access(token=token, port=port, names=frozenset(names), any_address=is_everywhere)
+    if proxied is not None:
+        names.add((proxied.hostname or "").lower())
+    return Access(port=port, names=frozenset(names), any_address=is_everywhere, proxied=proxied)
 
 
-def address_of(host: str, access: Access) -> str:
+def address_of(host: str, access: Access, keys: Keys | None) -> str:
     """What to open in a browser."""
     name = socket.gethostname() if host in _ALL_ADDRESSES else host
     place = f"http://{f'[{name}]' if ':' in name else name}:{access.port}/"
-    return place if access.token is None else f"{place}?token={access.token}"
+    if access.proxied is not None:
+        place = access.proxied.geturl()
+    return place if keys is None else f"{place}?token={keys.token}"
+
+
+def _say_address(host: str, access: Access, keys: Keys | None) -> None:
+    print(f"open {address_of(host, access, keys)}", flush=True)
 
 
 def unplaced_note(num_unplaced: int) -> str:

@@ -122,7 +122,7 @@ def review(made: Made, paths: StudyPaths) -> None:
     """Look at all that the review page shows of each slide, and answer for a section."""
     parts = [Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST]
     worklist = read_worklist(paths.root, parts, ReviewPlan(blind_share=0.0, seed=0), setting="resnet34_ds")
-    access = Access(token=None, port=0, names=frozenset({"127.0.0.1"}))
+    access = Access(port=0, names=frozenset({"127.0.0.1"}))
     with Journal(paths, "anna") as journal:
         app = make_app(Session(worklist, journal), access)
         with listening(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

@@ -16,6 +16,7 @@ from picture_study import PictureStudy, write_picture_study
 from starlette.types import ASGIApp
 
 from analysis.review.answers import Answer, GivenAnswer, GivenRegions, OutlineChange
+from analysis.review.connections import Connection
 from analysis.review.gate import Access
 from analysis.review.journal import Journal
 from analysis.review.server import make_app
@@ -53,7 +54,7 @@ def worklist_of(paths: StudyPaths, plan: ReviewPlan = PLAN, parts: list[Part] | 
 @contextmanager
 def listening(app: ASGIApp) -> Iterator[int]:
     """The port of 127.0.0.1 on which an application answers, in a thread of this process."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", http=Connection)
     server = uvicorn.Server(config)
     with listen("127.0.0.1", 0) as listener:
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -69,7 +70,7 @@ def listening(app: ASGIApp) -> Iterator[int]:
 @contextmanager
 def serving(paths: StudyPaths, reviewer: str = "anna", plan: ReviewPlan = PLAN) -> Iterator[httpx.Client]:
     """A client of the server of one reviewer, without a token."""
-    access = Access(token=None, port=0, names=frozenset({"127.0.0.1"}))
+    access = Access(port=0, names=frozenset({"127.0.0.1"}))
     with Journal(paths, reviewer) as journal:
         session = Session(worklist_of(paths, plan), journal)
         with listening(make_app(session, access)) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:

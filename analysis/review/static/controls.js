@@ -35,6 +35,7 @@ function connectButtons(acts) {
     "copy-regions": acts.copyRegions,
     "outbox-retry": acts.retry,
     "outbox-discard": acts.discardRefused,
+    revoke: acts.revoke,
     "help-button": openHelp,
     "agreement-button": acts.openAgreement,
     "problem-close": () => (byId("problem").hidden = true),

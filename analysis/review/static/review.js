@@ -14,7 +14,7 @@ import { Outlines } from "./outlines.js";
 import { Overlays } from "./overlays.js";
 import { showAgreement, showOutlines, showSection } from "./panel.js";
 import { showList, showProgress } from "./section_list.js";
-import { getJson, path, postJson } from "./server.js";
+import { getJson, path, postJson, revoke } from "./server.js";
 import { SlideView } from "./slide_view.js";
 import { Steps } from "./steps.js";
 import { Store } from "./store.js";
@@ -99,6 +99,7 @@ async function start() {
     copyRegions,
     retry: () => outbox.flush(),
     discardRefused,
+    revoke: signOthersOut,
     openAgreement,
     watch: () => visit.watch(),
     hasDrafts: () => (keepComment(), drafts.size > 0 || outbox.numUnkept > 0),
@@ -573,6 +574,15 @@ function takeTool(tool) {
 function discardRefused() {
   outbox.discardRefused();
   outlines.refresh();
+}
+
+async function signOthersOut() {
+  try {
+    await revoke();
+    byId("revoked").textContent = "Done. The server has printed a new address.";
+  } catch (error) {
+    showProblem(error);
+  }
 }
 
 async function openAgreement() {

@@ -47,9 +47,18 @@ export async function getPicture(address, signal) {
 }
 
 export async function postJson(address, body) {
+  return json(await post(address, body));
+}
+
+/** Make a new token: this browser stays signed in, and no other. */
+export function revoke() {
+  return post("/revoke", {});
+}
+
+function post(address, body) {
   const headers = { "Content-Type": "application/json" };
   const signal = AbortSignal.timeout(LONGEST_WAIT_MS);
-  return json(await ask(address, { method: "POST", headers, body: JSON.stringify(body), signal }));
+  return ask(address, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
 async function json(answer) {

@@ -1,6 +1,7 @@
 """Who may ask: the token, names of this machine, no other pages; and what every answer carries."""
 
 import http.client
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -11,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from analysis.review.gate import LARGEST_BODY_BYTES, Access, Gate
+from analysis.review.gate import LARGEST_BODY_BYTES, Access, Gate, Keys
+from analysis.review.serving import proxied_at
 
 TOKEN = "right-token"  # noqa: S105 - of a test
 NAMES = frozenset({"localhost", "127.0.0.1", "::1", "node7"})
@@ -21,14 +23,18 @@ async def _echo(request: Request) -> Response:
     return PlainTextResponse(f"{request.method} {len(await request.body())}")
 
 
-def gated(token: str | None = TOKEN, *, any_address: bool = False) -> Gate:
+def gated(keys: Keys | None, proxied: str | None = None) -> Gate:
     routes = [Route("/{path:path}", _echo, methods=["GET", "POST"])]
-    return Gate(Starlette(routes=routes), Access(token=token, port=1234, names=NAMES, any_address=any_address))
+    place = None if proxied is None else proxied_at(proxied)
+    names = NAMES if place is None else NAMES | {place.hostname or ""}
+    return Gate(Starlette(routes=routes), Access(port=1234, names=names, proxied=place), keys)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with listening(gated()) as port:
+    keys = Keys()
+    keys.token = TOKEN
+    with listening(gated(keys)) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -54,11 +60,53 @@ def test_the_picture_that_browsers_ask_for_by_themselves_is_no_refusal(url: str)
 def test_the_token_in_the_address_becomes_a_cookie_that_opens_all(url: str) -> None:
     with httpx.Client(base_url=url) as client:
         first = client.get(f"/?token={TOKEN}")
-        assert (first.status_code, first.headers["location"]) == (303, "/")
+        assert (first.status_code, first.headers["location"]) == (303, "./")
         cookie = first.headers["set-cookie"]
-        assert cookie == f"review_1234={TOKEN}; HttpOnly; SameSite=Strict; Path=/"
+        assert re.fullmatch(r"review_1234=[\w-]{32}; HttpOnly; SameSite=Lax", cookie)
+        assert TOKEN not in cookie
         assert client.get("/api/study").text == "GET 0"
         assert client.post("/api/answers", json={}).text == "POST 2"
+
+
+def test_what_is_revoked_opens_nothing_and_whoever_revokes_stays() -> None:
+    keys = Keys()
+    with listening(gated(keys)) as port, httpx.Client() as owner, httpx.Client() as thief:
+        owner.base_url = thief.base_url = httpx.URL(f"http://127.0.0.1:{port}")
+        old = keys.token
+        for client in (owner, thief):
+            client.get(f"/?token={old}")
+            assert client.get("/api/study").status_code == 200
+        assert owner.post("/revoke", json={}).status_code == 204
+        assert owner.get("/api/study").status_code == 200
+        assert thief.get("/api/study").status_code == 403
+        assert thief.get(f"/?token={old}").status_code == 403
+        assert thief.post("/revoke", json={}).status_code == 403
+        assert thief.get(f"/?token={keys.token}").status_code == 303
+
+
+def test_two_runs_of_a_server_have_nothing_in_common() -> None:
+    one, other = Keys(), Keys()
+    assert len({one.token, one.cookie, other.token, other.cookie}) == 4
+
+
+@pytest.mark.parametrize("takes_its_part_off", [True, False])
+def test_behind_a_proxy_the_page_lies_below_a_path(takes_its_part_off: bool) -> None:
+    keys = Keys()
+    there = "" if takes_its_part_off else "/user/anna/review"
+    with listening(gated(keys, "https://hub.example/user/anna/review")) as port:
+        url = f"http://127.0.0.1:{port}{there}"
+        with httpx.Client(headers={"host": "hub.example", "origin": "https://hub.example"}) as client:
+            first = client.get(f"{url}/?token={keys.token}")
+            assert (first.status_code, first.headers["location"]) == (303, "./")
+            cookie = first.headers["set-cookie"]
+            assert cookie.endswith("; HttpOnly; SameSite=Lax; Secure"), (
+                "and no path of its own: below the page's alone"
+            )
+            given = {"cookie": cookie.split(";")[0]}
+            assert client.get(f"{url}/api/study", headers=given).headers["cache-control"] == "private, no-store"
+            assert client.post(f"{url}/api/answers", json={}, headers=given).text == "POST 2"
+            foreign = {**given, "origin": "https://other.example"}
+            assert client.get(f"{url}/api/study", headers=foreign).status_code == 403
 
 
 @pytest.mark.parametrize("path", [f"/api/study?token={TOKEN}", f"/static/a?token={TOKEN}"])
@@ -83,7 +131,7 @@ def test_the_servers_own_names_are_right(open_url: str, host: str) -> None:
 
 
 def test_a_server_on_all_addresses_answers_to_addresses_but_not_to_foreign_names() -> None:
-    access = Access(token=TOKEN, port=1, names=NAMES, any_address=True)
+    access = Access(port=1, names=NAMES, any_address=True)
     assert access.is_name("10.0.0.8:8765")
     assert not access.is_name("evil.example")
     assert not access.is_name("1.2.3.4.evil.example")

@@ -455,7 +455,7 @@ def test_a_disk_that_is_full_is_said_and_the_answer_is_not_counted(
         patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         got = answer(client, "test-0/test-0-left")
     assert got.status_code == 507
-    assert "No space left on device; nothing was kept" in got.json()["error"]
+    assert "No space left on device; this is not kept, nothing was said before it" in got.json()["error"]
     assert section(client, "test-0/test-0-left")["answer"] is None
 
 

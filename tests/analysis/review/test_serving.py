@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -18,14 +19,19 @@ import httpx
 import numpy as np
 import pytest
 from places import REPOSITORY
-from review_study import SETTING, copied_study, given, say
+from review_study import SETTING, copied_study, given, listening, say
+from starlette.responses import PlainTextResponse
 
 from analysis.review.answers import read_journals
-from analysis.review.serving import access_of, address_of, listen, openness_note, unplaced_note
+from analysis.review.connections import MOST_WAITING
+from analysis.review.gate import Keys
+from analysis.review.serving import access_of, address_of, listen, proxied_at
+from bccdist.errors import ConfigurationError
 from bccdist.paths import StudyPaths
 
 REVIEW = str(REPOSITORY / "jobs" / "review.py")
 NUM_CLIENTS, TILES_EACH = 50, 12
+HOST = b"Host: 127.0.0.1\r\n"
 
 
 @dataclass(frozen=True)
@@ -239,19 +245,98 @@ def test_connections_send_what_they_have_at_once() -> None:
 
 
 def test_names_and_addresses_follow_from_where_it_listens() -> None:
-    local = access_of("127.0.0.1", 8765, "t")
-    assert address_of("127.0.0.1", local) == "http://127.0.0.1:8765/?token=t"
+    keys = Keys()
+    local = access_of("127.0.0.1", 8765)
+    assert address_of("127.0.0.1", local, keys) == f"http://127.0.0.1:8765/?token={keys.token}"
     assert not local.any_address
-    everywhere = access_of("0.0.0.0", 1, "t")  # noqa: S104 - not listened on
+    everywhere = access_of("0.0.0.0", 1)  # noqa: S104 - not listened on
     assert everywhere.any_address
-    assert address_of("::1", access_of("::1", 5, None)) == "http://[::1]:5/"
+    assert address_of("::1", access_of("::1", 5), None) == "http://[::1]:5/"
 
 
-def test_what_is_open_to_others_is_said() -> None:
-    assert openness_note("127.0.0.1") == ""
-    assert "NOT encrypted" in openness_note("10.0.0.8")
+def test_behind_a_proxy_its_address_is_printed_and_its_name_is_known() -> None:
+    access = access_of("127.0.0.1", 8765, proxied_at("https://Hub.example:8443/user/anna/review"))
+    assert address_of("127.0.0.1", access, None) == "https://Hub.example:8443/user/anna/review/"
+    assert access.is_name("hub.example:8443")
+    assert access.is_name("127.0.0.1:8765")
+    assert [access.within(path) for path in ("/user/anna/review/", "/user/anna/review/api/x", "/api/x", "/")] == [
+        "/",
+        "/api/x",
+        "/api/x",
+        "/",
+    ]
 
 
-def test_sections_that_cannot_be_shown_are_said() -> None:
-    assert unplaced_note(0) == ""
-    assert "3 section(s) of the manifest are NOT shown" in unplaced_note(3)
+@pytest.mark.parametrize(
+    "address", ["hub.example/review", "ftp://hub/x", "https://", "https://h/x?token=1", "https://[x"]
+)
+def test_what_is_no_address_of_a_page_is_refused(paths: StudyPaths, address: str) -> None:
+    with pytest.raises(ConfigurationError, match="--address is"):
+        proxied_at(address)
+
+
+def test_a_proxy_lets_others_in_so_there_is_a_token(paths: StudyPaths) -> None:
+    said = refused(paths, "--reviewer", "anna", "--address", "https://hub.example/", "--no-token")
+    assert "--no-token is for 127.0.0.1 alone" in said
+
+
+def half_sent(port: int, text: bytes, num: int) -> list[socket.socket]:
+    """Connections on each of which the same beginning of a request was sent."""
+    connections = []
+    for _ in range(num):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+        connection.sendall(text)
+        connections.append(connection)
+    return connections
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"GET /api/study HTTP/1.1\r\n" + HOST + b"X-Slow: ",
+        b"POST /api/answers HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_600_half_sent_requests_shut_nobody_out(paths: StudyPaths, text: bytes) -> None:
+    with running(paths, "--no-token") as server:
+        port = int(server.base.rsplit(":", 1)[1])
+        connections = half_sent(port, text, 600)
+        try:
+            begun_s = time.monotonic()
+            for _ in range(5):
+                assert httpx.get(f"{server.base}/api/study", timeout=20).status_code == 200
+                content = {"id": "test-0/test-0-left", "answer": "Normal"}
+                assert httpx.post(f"{server.base}/api/answers", json=content, timeout=20).status_code == 200
+            assert time.monotonic() - begun_s < 5
+            assert server.num_files < MOST_WAITING + 80
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the first of a connection, nor one after a whole request."""
+    monkeypatch.setattr("analysis.review.connections.LONGEST_HEAD_S", 0.5)
+    whole = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with listening(PlainTextResponse("here")) as port:
+        for before in (b"", whole):
+            (connection,) = half_sent(port, before, 1)
+            with connection:
+                received = b""
+                while before and b"here" not in received:
+                    received += connection.recv(10_000)
+                begun_s = time.monotonic()
+                while not is_ended(connection, whole[:1]):
+                    time.sleep(0.05)
+                assert 0.3 < time.monotonic() - begun_s < 5
+
+
+def is_ended(connection: socket.socket, byte: bytes) -> bool:
+    """Whether the server has ended a connection, on which one more byte is sent otherwise."""
+    try:
+        connection.sendall(byte)
+        return bool(select.select([connection], [], [], 0)[0]) and connection.recv(1) == b""
+    except ConnectionError:
+        return True
