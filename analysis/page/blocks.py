@@ -110,6 +110,8 @@ class Number:
     range: str
     source: str = ""
     """Where value and range stand in STUDY/tables, from `taken_from`; empty where they do not."""
+    row: int = 0
+    """Numbers of one row stand beside each other."""
 
 
 @dataclass(frozen=True, kw_only=True)

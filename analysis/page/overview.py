@@ -1,22 +1,17 @@
 """The report's first part: what was judged and how, what is missing, and with labels the headline's figures."""
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-import pandas as pd
-
-from analysis.page.blocks import Number, Section, taken_from
+from analysis.page.blocks import Section
 from analysis.page.content import PageContent
+from analysis.page.headline import choice_lines, headline_numbers, headline_row, reader_lines
 from analysis.study_evidence.provenance import failures
-from analysis.study_evidence.resampling import FIGURES
 from analysis.study_evidence.slide_states import SlideState
 from analysis.study_evidence.table import Table
 from analysis.study_evidence.verdict_table import FAST_NUMBERS
 from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
-from analysis.tables.intervals import interval_from, interval_text
 from bccdist.errors import first_of
 from bccdist.parts import Label, Part
-from bccdist.sections.choices import Choice
 
 _MOST_FAILURES = 10
 FEW_SECTIONS = 20
@@ -24,58 +19,18 @@ FEW_SECTIONS = 20
 
 
 def overview_section(study: PageContent) -> Section:
-    """What was judged and how; with labels the chosen model in four numbers, and whether others are told apart."""
-    choice = study.headline
-    intervals = study.tables["intervals"]
-    origin = f"best F_{choice.beta:g} on Validation I + II" + (" of the model's study" * study.evidence.is_cohort)
+    """What was judged and how, what is missing, and with labels how right it is."""
     return Section(
         lines=[
-            (
-                f"{choice.setting}, epoch {choice.epoch}, t_p {choice.t_p:.2f}, t_A {choice.t_a_um2:.0f} um2 "
-                f"({choice.area_unit}): {origin}, judged on Test."
-            ),
+            *choice_lines(study),
             *_reached_lines(study),
             *_label_lines(study),
+            *reader_lines(study),
             *_resolution_lines(study),
         ],
         warnings=[*_choice_warnings(study), *_missing_warnings(study)],
-        numbers=[
-            *_count_numbers(study.counts()),
-            *(_numbers(intervals.frame, choice) if isinstance(intervals, Table) else []),
-        ],
+        numbers=[*headline_numbers(study)],
     )
-
-
-def _count_numbers(counts: Mapping[Hashable, Any] | None) -> Iterator[Number]:
-    """How many slides and sections of Test, and how many have each verdict."""
-    if counts is None:
-        return
-    without = [
-        f"{counts[name]} {text}"
-        for name, text in (
-            ("num_failed", "failed"),
-            ("num_not_there", "not there"),
-            ("num_without_section", "without a section"),
-        )
-        if counts[name]
-    ]
-    where = {"part": counts["part"], "setting": counts["setting"]}
-    yield Number(
-        name="slides of Test",
-        value=f"{counts['num_slides']:,}",
-        range=", ".join(without),
-        source=taken_from("verdict_counts", "num_slides", **where),
-    )
-    yield Number(
-        name="sections",
-        value=f"{counts['num_sections']:,}",
-        range=f"{counts['num_unread']:,} not read whole" if counts["num_unread"] else "all read whole",
-        source=taken_from("verdict_counts", "num_sections", **where),
-    )
-    for name, verdict in (("num_tumor", "called Tumor"), ("num_normal", "called Normal"), ("num_review", "review")):
-        share = f"{counts[name] / counts['num_sections']:.0%} of the sections" if counts["num_sections"] else ""
-        source = taken_from("verdict_counts", name, **where)
-        yield Number(name=verdict, value=f"{counts[name]:,}", range=share, source=source)
 
 
 def _reached_lines(study: PageContent) -> Iterator[str]:
@@ -97,7 +52,7 @@ def _reached_lines(study: PageContent) -> Iterator[str]:
 
 def _label_lines(study: PageContent) -> Iterator[str]:
     """What labels say, or that there are none."""
-    counts, table4 = study.counts(), study.tables["table4"]
+    counts = study.counts()
     if counts is None:
         return
     total, labelled = counts["num_sections"], counts["num_labelled"]
@@ -106,8 +61,7 @@ def _label_lines(study: PageContent) -> Iterator[str]:
             f"No section of Test has a label (0 of {total}): what follows counts verdicts. With labels, now or later, "
             "the same commands add figures and intervals: `python analysis/make.py relabel STUDY sections.csv`."
         )
-    elif isinstance(table4, Table):
-        (row,) = table4.frame[table4.frame["setting"] == study.headline.setting].to_dict("records")
+    elif row := headline_row(study, "table4"):
         which = "All" if labelled == total else f"{labelled} of {total}"
         yield (
             f"{which} sections of Test have a label: {row['tp']} TP, {row['fn']} FN, {row['fp']} FP, {row['tn']} TN, "
@@ -166,23 +120,6 @@ def _missing_warnings(study: PageContent) -> Iterator[str]:
         yield f"{slide['slide_id']} failed: {slide['reason']}"
     if len(failed_here) > _MOST_FAILURES:
         yield f"{len(failed_here) - _MOST_FAILURES} more slides of Test failed: see Slides."
-
-
-def _numbers(intervals: pd.DataFrame, choice: Choice) -> Iterator[Number]:
-    mine = (
-        intervals[
-            (intervals["part"] == Part.TEST.value) & intervals["is_final"] & (intervals["setting"] == choice.setting)
-        ]
-        .set_index("figure")
-        .to_dict("index")
-    )
-    titles = ("accuracy", "sensitivity", "specificity", f"F_{choice.beta:g}")
-    for name, title in zip(FIGURES, titles, strict=True):
-        if name in mine:
-            value, _, rest = interval_text(interval_from(mine[name])).partition(" ")
-            where = {"part": Part.TEST.value, "setting": choice.setting, "is_final": True, "figure": name}
-            source = taken_from("intervals", "value", "low", "high", **where)
-            yield Number(name=title, value=value, range=rest.strip("()"), source=source)
 
 
 def _resolution_lines(study: PageContent) -> Iterator[str]:

@@ -163,6 +163,8 @@ _STATE_SUMS = {
     "num_tumor": "sections called Tumor",
     "num_normal": "sections called Normal",
     "num_labelled": "sections with a label",
+    "num_unsure": "sections without a label, as those who saw them could not say",
+    "num_conflict": "sections without a label, as those who saw them differ",
     "num_unread": "sections whose tissue was not read whole",
     "tissue_um2": "area of the sections' tissue, um2",
 }
@@ -242,6 +244,8 @@ SCHEMAS = {
             "the slides and sections of a part under one chosen model, labelled or not",
             ("part", *_CHOICE, "num_review", "phantom", "phantom_weights"),
             num_slides="slides of the part, in the manifest or the ledger",
+            num_patients="patients that the manifest names for the part's slides or their sections; null if none",
+            num_slides_without_patient="slides of the part of which no patient is named",
             num_done="of them, those with sections in the ledger",
             num_failed="of them, those that failed",
             num_not_there="of them, those that were not worked on, or whose rows are gone",

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.readings import LabelState, label_states
 from analysis.study_evidence.verdict_table import no_rows
 from bccdist.errors import NothingToShowError
 from bccdist.failures import read_reason
@@ -26,6 +27,8 @@ from bccdist.stages.stage import failures_name
 
 PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose slides get verdicts."""
+_NO_LABEL = (LabelState.UNSURE, LabelState.CONFLICT)
+"""Why a section that somebody saw has no label."""
 _READING = ["reader", "why_openslide", "read_s", "network_s"]
 """What the ledger knows of a slide's reading."""
 
@@ -45,7 +48,8 @@ def slide_states(study: Evidence) -> pd.DataFrame:
     """One row for each slide and chosen model, of each part with a slide that was worked on.
 
     Columns: part, setting, epoch, slide_id, state, reason (of a failure), num_sections, num_tumor, num_normal,
-    num_review, num_labelled, num_unread (sections not read whole), tissue_um2, coverage (share of the sections' tissue
+    num_review, num_labelled, num_unsure and num_conflict (sections without a label, as those who saw them could not
+    say, or differ), num_unread (sections not read whole), tissue_um2, coverage (share of the sections' tissue
     that was read; NaN without any), reader, why_openslide, read_s, network_s, phantom, phantom_weights.
 
     Raises:
@@ -54,6 +58,7 @@ def slide_states(study: Evidence) -> pd.DataFrame:
     """
     manifest, choices = study.manifest, study.choices
     rows = rows_of(_ledger(study), PARTS, final_only=True)
+    unlabelled = label_states(study)
     found = []
     for choice in choices:
         mine = rows.where(
@@ -62,6 +67,10 @@ def slide_states(study: Evidence) -> pd.DataFrame:
         verdicts = section_verdicts(mine, choice)
         # Verdicts are the same rows in the same order.
         verdicts[_READING] = mine.frame[_READING].to_numpy()
+        verdicts["label_state"] = [
+            unlabelled.get(key, LabelState.UNLABELLED)
+            for key in zip(verdicts["slide_id"], verdicts["section_id"], strict=True)
+        ]
         found += list(_of_choice(study, manifest, choice, verdicts))
     frame = pd.DataFrame(found)
     was_worked_on = frame.assign(known=frame["state"] != SlideState.NOT_THERE).groupby(["part", "setting"])["known"]
@@ -108,6 +117,7 @@ def _with_sections(sections: pd.DataFrame) -> dict[str, Any]:
         "num_sections": len(sections),
         **{f"num_{verdict.lower()}": int(counts.get(verdict.value, 0)) for verdict in Verdict},
         "num_labelled": int(sections["label"].notna().sum()),
+        **{f"num_{state.value}": _num_unlabelled(sections, state) for state in _NO_LABEL},
         "num_unread": int((sections["coverage"] < 1).sum()),
         "tissue_um2": tissue_um2,
         "coverage": read_um2 / tissue_um2 if tissue_um2 else float("nan"),
@@ -115,6 +125,11 @@ def _with_sections(sections: pd.DataFrame) -> dict[str, Any]:
         "phantom": bool(first["phantom"]),
         "phantom_weights": bool(first["phantom_weights"]),
     }
+
+
+def _num_unlabelled(sections: pd.DataFrame, state: LabelState) -> int:
+    # By the label that counts: what is said to be unsure and has a label in the ledger has one.
+    return int((sections["label"].isna() & (sections["label_state"] == state)).sum())
 
 
 def _without(study: Evidence, choice: Choice, record: SlideRecord) -> dict[str, Any]:
@@ -128,6 +143,7 @@ def _without(study: Evidence, choice: Choice, record: SlideRecord) -> dict[str, 
         "state": state.value,
         "reason": study.without_paths(reason or ""),
         **dict.fromkeys(("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread"), 0),
+        **{f"num_{state.value}": 0 for state in _NO_LABEL},
         "tissue_um2": 0.0,
         "coverage": float("nan"),
         **dict.fromkeys(("reader", "why_openslide"), ""),

@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.review.agreement import anchoring
+from analysis.review.agreement import anchoring, cohens_kappa, kappa_interval
 from analysis.review.answers import Answer
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.kappa import kappa_of
 from analysis.study_evidence.readings import Readings, journals_of, readings_of
 from analysis.study_evidence.resampling import LEVEL, NUM_RESAMPLES, Interval, few_slides_notes
 from analysis.study_evidence.slide_states import PARTS
@@ -88,8 +87,18 @@ def _rows(readings: Readings, one: str, other: str, part: Part, parts: dict[str,
         "num_unsure": int(is_unsure.sum()),
         "num_agreed": num_agreed,
         "agreement": num_agreed / len(decided) if len(decided) else float("nan"),
-        **kappa_of(decided).columns("kappa"),
+        **_kappa(decided).columns("kappa"),
     }
+
+
+def _kappa(decided: pd.DataFrame) -> Interval:
+    """Kappa of the sections that both decided; NaN where it is not defined."""
+    pairs = list(zip(decided["one"], decided["other"], strict=True))
+    kappa = cohens_kappa(pairs)
+    if kappa is None:
+        return Interval(value=float("nan"), low=float("nan"), high=float("nan"))
+    low, high = kappa_interval(list(zip(decided["slide_id"], pairs, strict=True)))
+    return Interval(value=kappa, low=low, high=high)
 
 
 def _printed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -173,9 +173,9 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             "first alone right": frame["num_only_one_right"].astype(str),
             "second alone": frame["num_only_other_right"].astype(str),
             "p": p_texts(frame["p"]),
-            "adjusted": p_texts(frame["p_adjusted"]),
+            "p, adjusted": p_texts(frame["p_adjusted"]),
             "McNemar p": p_texts(frame["mcnemar_p"]),
-            "adjusted ": p_texts(frame["mcnemar_p_adjusted"]),
+            "McNemar p, adjusted": p_texts(frame["mcnemar_p_adjusted"]),
             "sections": frame["num_sections"].astype(str),
         }
     )

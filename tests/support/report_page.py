@@ -1,5 +1,6 @@
 """The report as its reader meets it, taken apart; and what it has to say, counted from the ledger by other code."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -18,6 +19,10 @@ class ReportPage(HTMLParser):
         """Read the page."""
         super().__init__()
         self.numbers: dict[str, tuple[str, str]] = {}
+        self.sources: dict[str, dict[str, Any]] = {}
+        """Where each large number stands in the study's tables, as the page says it."""
+        self.named_tables: dict[str, str] = {}
+        """The parquet file's name of each table, by title."""
         self.lines: dict[str, list[str]] = {}
         self.warnings: dict[str, list[str]] = {}
         self.tables: dict[str, list[dict[str, str]]] = {}
@@ -31,6 +36,8 @@ class ReportPage(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._class = dict(attrs).get("class") if tag in ("p", "div") else self._class
+        if self._class == "number" and tag == "div":
+            self._source = dict(attrs).get("data-from")
         # A large number is <b>value</b>name<br><span>range</span>.
         if tag == "br" and self._class == "number":
             self._text.append("|")
@@ -38,6 +45,8 @@ class ReportPage(HTMLParser):
             self._text = []
         if tag == "table":
             self._heading = []
+            if name := dict(attrs).get("data-table"):
+                self.named_tables[self._title] = name
         if tag == "tr":
             self._row = []
 
@@ -59,8 +68,11 @@ class ReportPage(HTMLParser):
         elif tag == "div" and self._class == "number":
             name, _, about = text.partition("|")
             self.numbers[name.strip()] = (self._value, about.strip())
+            if self._source:
+                self.sources[name.strip()] = json.loads(self._source)
             self._class = None
         elif tag == "th":
+            assert text not in self._heading, f"two columns are headed {text!r}"
             self._heading.append(text)
         elif tag == "td":
             self._row.append(text)
@@ -129,7 +141,56 @@ def check_page_against_ledger(page: ReportPage, root: Path, setting: str) -> pd.
     assert page.numbers["sections"][1] == (f"{unread} not read whole" if unread else "all read whole")
     _check_lists(page, verdicts, setting)
     _check_figures(page, verdicts, setting)
+    _check_sources(page, root)
+    _check_cells(page, root)
     return verdicts
+
+
+def _check_sources(page: ReportPage, root: Path) -> None:
+    """Each large number and its range are what the page says that the study's tables hold."""
+    for name, source in page.sources.items():
+        frame = pd.read_parquet(root / "tables" / f"{source['table']}.parquet")
+        for column, value in source["row"].items():
+            frame = frame[frame[column] == value]
+        (row,) = frame[source["columns"]].to_numpy().tolist()
+        value, about = page.numbers[name]
+        said = [value, *re.findall(r"-?\d+\.\d+", about)[: len(row) - 1]]
+        assert said == [_as_printed(number) for number in row][: len(said)], name
+        assert len(said) == len(row) or all(map(pd.isna, row[len(said) :])), name
+
+
+def _as_printed(number: float) -> str:
+    if pd.isna(number):
+        return "n/a"
+    return f"{number:,}" if isinstance(number, int) else f"{number:.3f}"
+
+
+_OF_THE_PAGE_ALONE = {"margin_bounds"}
+"""Tables that are in no file of their own: the ledger's margins, as they are."""
+
+
+def _check_cells(page: ReportPage, root: Path) -> None:
+    """Each number in the cells of a table stands in a row of its parquet file, rounded, cut or as a percentage."""
+    for title, name in page.named_tables.items():
+        if name in _OF_THE_PAGE_ALONE:
+            continue
+        path = root / "tables" / f"{name}.parquet"
+        path = path if path.exists() else root / "figures" / f"{name}.parquet"
+        known = [value for row in pd.read_parquet(path).to_numpy().tolist() for value in row]
+        numbers = [float(value) for value in known if isinstance(value, (int, float)) and not pd.isna(value)]
+        words = " ".join(str(value) for value in known if isinstance(value, str))
+        for row in page.tables[title]:
+            for heading, cell in row.items():
+                for text in re.findall(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?%?(?![\w.])", cell):
+                    assert text in words or _stands_in(text, numbers), (title, heading, cell)
+
+
+def _stands_in(text: str, numbers: list[float]) -> bool:
+    scale = 100 if text.endswith("%") else 1
+    digits = len(text.rstrip("%").partition(".")[2])
+    value, step = float(text.rstrip("%").replace(",", "")), 10.0**-digits
+    # Half a unit of the last digit; a whole one where digits were cut off.
+    return any(abs(number * factor - value) < step for number in numbers for factor in (scale, scale / 1e6, 1000))
 
 
 def _check_lists(page: ReportPage, verdicts: pd.DataFrame, setting: str) -> None:
@@ -158,7 +219,7 @@ def _check_figures(page: ReportPage, verdicts: pd.DataFrame, setting: str) -> No
     """Table 4, the line on labels and the large figures where there are labels; none of them where there are none."""
     counts, labelled = confusion(verdicts), int(verdicts.label.notna().sum())
     overview = " ".join(page.lines["Overview"])
-    figures = {"accuracy", "sensitivity", "specificity"}
+    figures = {"accuracy", "sensitivity", "specificity", "TP", "FN", "FP", "TN", "sections left out"}
     if not labelled:
         assert f"(0 of {len(verdicts)})" in overview
         assert not figures & set(page.numbers)
@@ -168,6 +229,12 @@ def _check_figures(page: ReportPage, verdicts: pd.DataFrame, setting: str) -> No
     (table4,) = [row for row in page.table("Table 4.") if row["setting"] == setting]
     assert {name: int(table4[name]) for name in counts} == counts
     assert int(table4["sections"]) == labelled
+    for name in ("TP", "FN", "FP", "TN"):
+        assert page.numbers[name][0] == str(counts[name])
+    nameless = len(verdicts) - labelled
+    left_out = page.numbers["sections left out"]
+    assert left_out[0] == str(nameless + counts["review"])
+    assert sum(map(int, re.findall(r"(\d+) [a-z]", left_out[1]))) == nameless + counts["review"]
     spoken = ", ".join(f"{counts[name]} {name}" for name in ("TP", "FN", "FP", "TN"))
     assert f"{spoken}, {counts['review']} for review." in overview
     right, judged = counts["TP"] + counts["TN"], labelled - counts["review"]

@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from review_study import copied_study, given, say
 from study_folders import ledger_row, write_study
 
-from analysis.review.agreement import cohens_kappa
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.kappa import kappa_of
 from analysis.study_evidence.relabel import relabel
 from analysis.tables.agreement import write_agreement
 from analysis.tables.reference_standard import write_reference_standard
@@ -18,45 +14,6 @@ from bccdist.errors import NothingToShowError
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import read_manifest
 from bccdist.study import keep_manifest
-
-
-def answers(pairs: dict[tuple[str, str], int], *, num_slides: int) -> pd.DataFrame:
-    """So many sections of each pair of answers, dealt out to slides."""
-    rows = [pair for pair, num in pairs.items() for _ in range(num)]
-    frame = pd.DataFrame(rows, columns=["one", "other"])
-    return frame.assign(slide_id=[f"s{number % num_slides}" for number in range(len(frame))])
-
-
-def test_kappa_is_that_of_the_review_and_lies_within_its_interval() -> None:
-    pairs = {("Tumor", "Tumor"): 20, ("Tumor", "Normal"): 5, ("Normal", "Tumor"): 10, ("Normal", "Normal"): 15}
-    frame = answers(pairs, num_slides=25)
-    found = kappa_of(frame)
-    # 35 of 50 agree; 25 of 50 and 30 of 50 are called Tumor: by chance half of them agree.
-    assert found.value == pytest.approx(0.4)
-    assert found.value == cohens_kappa(list(zip(frame["one"], frame["other"], strict=True)))
-    # The large-sample standard error of independent sections is 0.127 (Fleiss, Cohen and Everitt 1969).
-    assert found.low == pytest.approx(0.4 - 1.96 * 0.127, abs=0.08)
-    assert found.high == pytest.approx(0.4 + 1.96 * 0.127, abs=0.08)
-
-
-def test_sections_that_cluster_in_slides_make_the_interval_wider() -> None:
-    pairs = {("Tumor", "Tumor"): 40, ("Tumor", "Normal"): 10, ("Normal", "Normal"): 50}
-    spread = answers(pairs, num_slides=100)
-    clustered = spread.assign(slide_id=[f"s{number // 10}" for number in range(100)])
-    widths = [np.subtract(*reversed((each.low, each.high))) for each in map(kappa_of, (spread, clustered))]
-    assert abs(widths[1]) > 1.3 * abs(widths[0])
-
-
-def test_readers_who_agree_on_all_are_not_certain_to() -> None:
-    found = kappa_of(answers({("Tumor", "Tumor"): 5, ("Normal", "Normal"): 5}, num_slides=10))
-    # None of 10 slides differs: at most 30.8 % do (Clopper and Pearson), and chance agrees on half.
-    assert (found.value, found.high) == (1, 1)
-    assert found.low == pytest.approx((0.692 - 0.5) / 0.5, abs=0.001)
-
-
-@pytest.mark.parametrize("pairs", [{}, {("Tumor", "Tumor"): 8}])
-def test_kappa_is_not_known_without_sections_or_with_one_label_alone(pairs: dict[tuple[str, str], int]) -> None:
-    assert np.isnan(kappa_of(answers(pairs, num_slides=4)).value)
 
 
 def study_of(folder: Path, num_slides: int = 8) -> StudyPaths:
