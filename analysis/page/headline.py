@@ -78,7 +78,6 @@ def _size_numbers(counts: Counts) -> Iterator[Number]:
         name="patients",
         value=f"{int(num):,}" if is_known else "not known",
         range=f"{nameless} slide(s) name none" if is_known and nameless else "" if is_known else "no slide names one",
-        source=taken_from("verdict_counts", "num_patients", **where) if is_known else "",
     )
 
 
@@ -139,12 +138,10 @@ def _reader_numbers(study: PageContent) -> Iterator[Number]:
     for row in pairs[:1]:
         value, _, rest = interval_text(Interval.from_columns(row, "kappa")).partition(" ")
         others = f"; the least of {len(pairs)} pairs" if len(pairs) > 1 else ""
-        where = {name: row[name] for name in ("part", "one", "other")}
         yield Number(
             name=f"kappa of {row['one']} and {row['other']}",
             value=value,
             range=f"{rest.strip('()') or 'not defined'}, {row['num_sections']} sections{others}",
-            source=taken_from("agreement", "kappa", "kappa_low", "kappa_high", **where),
         )
 
 

@@ -59,7 +59,8 @@ def test_what_is_left_out_is_counted_by_its_reason_and_readers_have_their_kappa(
     value, about = page.numbers["kappa of anna and ben"]
     # 4 of 5 agree; by chance (3 x 2 + 2 x 3) / 25 do.
     assert value == "0.615"
-    assert about.endswith(", 5 sections")
+    row = pd.read_parquet(paths.tables / "agreement.parquet").iloc[0]
+    assert (value, about) == (f"{row.kappa:.3f}", f"{row.kappa_low:.3f} to {row.kappa_high:.3f}, 5 sections")
     assert "Labels of Test are of 2 reader(s): anna, ben (see Reference standard)." in page.lines["Overview"]
 
 
@@ -94,7 +95,10 @@ def test_one_reader_is_named_and_agreement_is_said_to_be_not_known(tmp_path: Pat
 def test_patients_are_those_that_the_manifest_names(
     tmp_path: Path, patients: dict[str, str], expected: tuple[str, str]
 ) -> None:
-    assert page_of(study_of(tmp_path, patients=patients)).numbers["patients"] == expected
+    paths = study_of(tmp_path, patients=patients)
+    assert page_of(paths).numbers["patients"] == expected
+    counted = pd.read_parquet(paths.tables / "verdict_counts.parquet").set_index("part").loc["Test"]
+    assert ("not known" if pd.isna(counted.num_patients) else str(counted.num_patients)) == expected[0]
 
 
 def test_the_choice_stands_in_words(tmp_path: Path) -> None:
