@@ -1,6 +1,7 @@
 /** Buttons, sliders and keys, each joined to what it does. */
 
 import { byId } from "./dom.js";
+import { connectFilters } from "./filters.js";
 import { listen } from "./keyboard.js";
 
 /** What can be shown and hidden; keys 1 to 6. */
@@ -38,6 +39,9 @@ function connectButtons(acts) {
     revoke: acts.revoke,
     "help-button": openHelp,
     "agreement-button": acts.openAgreement,
+    "gallery-button": acts.openGallery,
+    "copy-link": acts.copyLink,
+    "confirm-rest": acts.confirmRest,
     "problem-close": () => (byId("problem").hidden = true),
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", () => act());
@@ -60,7 +64,7 @@ function connectInputs(acts) {
   byId("opacity").addEventListener("input", (event) => acts.setOpacity(Number(event.target.value)));
   byId("tp").addEventListener("input", (event) => acts.previewTP(Number(event.target.value)));
   byId("tp").addEventListener("change", acts.loadRegions);
-  byId("only-open").addEventListener("change", acts.showLists);
+  connectFilters(acts.filtersChanged);
   byId("comment").addEventListener("input", acts.showSaveComment);
   for (const name of SHOWN) byId(`show-${name}`).addEventListener("change", acts.showChanged);
 }
@@ -91,6 +95,10 @@ function connectKeys(acts) {
     ArrowLeft: () => acts.step(-1),
     " ": acts.selectNextOpen,
     u: acts.selectLast,
+    a: acts.confirmRest,
+    "Shift+G": acts.openGallery,
+    "Shift+L": acts.copyLink,
+    s: () => byId("search").focus(),
     c: () => byId("comment").focus(),
     ...tools,
     ...undos(() => acts.undo()),
@@ -125,6 +133,8 @@ function connectPage(acts) {
     (event) => event.detail && event.target.closest("button, input[type=checkbox]")?.blur(),
   );
   document.addEventListener("visibilitychange", acts.watch);
+  addEventListener("hashchange", acts.followLink);
+  addEventListener("pagehide", acts.keepView);
   addEventListener("online", acts.retry);
   addEventListener("beforeunload", (event) => acts.hasDrafts() && event.preventDefault());
 }

@@ -34,7 +34,7 @@ const PANS = ["Left", "Right", "Up", "Down"].map((side) => `Shift+Arrow${side}`)
 const MAY_REPEAT = new Set(["j", "k", "ArrowDown", "ArrowUp", "[", "]", "+", "-", "Backspace", "Ctrl+Z", ...PANS]);
 
 function isText(target) {
-  return target.matches?.("textarea, select, input[type=text]") ?? false;
+  return target.matches?.("textarea, select, input[type=text], input[type=number]") ?? false;
 }
 
 /** Sliders need the arrows; buttons and boxes need space and enter. */

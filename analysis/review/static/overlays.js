@@ -82,13 +82,18 @@ export class Overlays {
 
   /** The regions at psi and t_p that are large enough to count, and the verdicts that rest on them. */
   async loadRegions(setting, slideId, { psi, tP }) {
-    const address = `${path("api", "regions", setting, slideId)}?${new URLSearchParams({ psi, t_p: tP })}`;
-    const found = await this.#load("regions", (signal) => getJson(address, signal));
+    const found = await this.#load("regions", (signal) => getJson(regionsOf(setting, slideId, { psi, tP }), signal));
     if (!found) return;
     this.regions = found.features;
     this.verdicts = found.verdicts;
     this.regionsOf = { psi, tP };
     this.changed();
+  }
+
+  /** Have the server compute what another slide will show, which it keeps; what may be seen is asked for then. */
+  prepare(setting, slideId, { psi, tP }) {
+    for (const address of [path("api", "annotations", slideId), regionsOf(setting, slideId, { psi, tP })])
+      getJson(address).catch(() => {}); // it is asked for again, and named, when it is to be shown
   }
 
   /** Whether regions and verdicts are those of a psi and t_p. */
@@ -110,6 +115,10 @@ export class Overlays {
       this.changed();
     }
   }
+}
+
+function regionsOf(setting, slideId, { psi, tP }) {
+  return `${path("api", "regions", setting, slideId)}?${new URLSearchParams({ psi, t_p: tP })}`;
 }
 
 async function readCrop({ setting, psi, slide }, [x, y, width, height], maxPx, signal) {

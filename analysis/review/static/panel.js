@@ -98,7 +98,7 @@ function outlineText({ geometry, properties }, mpp) {
 }
 
 /** The answer of GET /api/agreement. */
-export function showAgreement({ pairs, anchoring: { shown, blind, difference, interval, note } }) {
+export function showAgreement({ pairs, notes, num_withheld: numWithheld, anchoring: { shown, blind, difference, interval, note } }) {
   const led = (name, { num, num_agreed: agreed, agreement }) => [
     name,
     String(num),
@@ -108,8 +108,10 @@ export function showAgreement({ pairs, anchoring: { shown, blind, difference, in
   byId("agreement-content").replaceChildren(
     element("h3", {}, "Between reviewers"),
     pairs.length
-      ? table(["One", "Other", "Sections", "Agree", "Kappa"], pairs.map(pairRow))
+      ? table(["One", "Other", "Sections", "Slides", "Agree", "Kappa", "95 %"], pairs.map(pairRow))
       : element("p", { className: "quiet" }, "There is one reviewer so far."),
+    ...notes.map((text) => element("p", { className: "quiet" }, text)),
+    element("p", { className: "quiet" }, withheldText(numWithheld)),
     element("h3", {}, "First answers that agree with the model"),
     table(["", "Sections", "Agree", "Share"], [led("its verdict was shown", shown), led("blind", blind)]),
     element(
@@ -123,8 +125,51 @@ export function showAgreement({ pairs, anchoring: { shown, blind, difference, in
   );
 }
 
-function pairRow({ one, other, num, agreement, kappa, note }) {
-  return [one, other, String(num), shareText(agreement), isNumber(kappa) ? kappa.toFixed(2) : note || "\u2013"];
+function pairRow({ one, other, num, num_slides: numSlides, agreement, kappa, interval, note }) {
+  return [
+    one,
+    other,
+    String(num),
+    String(numSlides),
+    shareText(agreement),
+    isNumber(kappa) ? kappa.toFixed(2) : note || "\u2013",
+    interval ? interval.map((end) => end.toFixed(2)).join(" to ") : "\u2013",
+  ];
+}
+
+function withheldText(num) {
+  return num
+    ? `${num} blind section${num === 1 ? " is" : "s are"} not counted before you have answered; the export counts all.`
+    : "";
+}
+
+/** The answer of GET /api/readers: how far each is, not what they said. */
+export function showReaders(readers) {
+  const heads = ["Reader", "Answered", "Blind", "Unsure", "Fast", "Rest of slide", "Decisions", "Last"];
+  const rows = readers.map((each) => [
+    each.reader,
+    `${each.num_answered} of ${each.num}`,
+    `${each.num_blind_answered} of ${each.num_blind}`,
+    ...["num_unsure", "num_hasty", "num_rest", "num_decisions"].map((name) => String(each[name])),
+    each.last_at ? timeText(each.last_at) : "\u2013",
+  ]);
+  byId("readers-content").replaceChildren(
+    rows.length ? table(heads, rows) : element("p", { className: "quiet" }, "Nobody has begun."),
+  );
+}
+
+/** What those said between whom is decided, where it may be seen. */
+export function showOthers({ others }, isDeciding) {
+  const place = byId("others");
+  place.hidden = !isDeciding;
+  if (!isDeciding) return;
+  const lines = (others ?? []).map(({ reviewer, answer, comment }) =>
+    element("div", {}, element("strong", {}, `${reviewer}: ${ANSWER_NAMES[answer]}`), comment ? ` \u2013 ${comment}` : ""),
+  );
+  place.replaceChildren(
+    element("div", { className: "quiet" }, "Readers differ on this section, and you decide."),
+    ...(lines.length ? lines : [element("div", { className: "quiet" }, "What they said is shown after your answer.")]),
+  );
 }
 
 function shareText(share) {

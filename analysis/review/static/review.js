@@ -1,20 +1,26 @@
 /** The review page: which section is open, what is shown of it, and what is answered. */
 
+import { Ahead } from "./ahead.js";
 import { showOutbox, showProblem } from "./bars.js";
 import { connect, SHOWN } from "./controls.js";
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { Drawing } from "./drawing.js";
+import { FILTER_INPUTS, isFiltering, listed, readFilters } from "./filters.js";
+import { showGallery } from "./gallery.js";
 import { boxOf, holdsPoint } from "./geometry.js";
 import { colourOf, MOST_OPAQUE } from "./heatmap.js";
 import { drawLayers } from "./layers.js";
 import { Latest } from "./latest.js";
+import { idIn, linkTo } from "./links.js";
 import { Microscope } from "./microscope.js";
 import { Outbox } from "./outbox.js";
 import { Outlines } from "./outlines.js";
 import { Overlays } from "./overlays.js";
-import { showAgreement, showOutlines, showSection } from "./panel.js";
+import { showAgreement, showOthers, showOutlines, showReaders, showSection } from "./panel.js";
+import { whenReady } from "./ready.js";
 import { showList, showProgress } from "./section_list.js";
 import { getJson, path, postJson, revoke } from "./server.js";
+import { Settings } from "./settings.js";
 import { SlideView } from "./slide_view.js";
 import { Steps } from "./steps.js";
 import { Store } from "./store.js";
@@ -24,6 +30,7 @@ import { Visit } from "./visit.js";
 
 const T_P_STEP = 0.01;
 const LEAST_T_P = 0.02;
+const KEPT_INPUTS = ["go-on", "opacity", "kind", ...SHOWN.map((name) => `show-${name}`)];
 const ORDERS = {
   slide: "Order: blind ones first, then by slide",
   distance: "Order: blind ones first, then nearest to the decision",
@@ -38,6 +45,8 @@ let visit = new Visit();
 let outbox;
 let outlines;
 let tellTabs;
+let kept; // settings of this tab: setting, output, t_p, how the list is sorted
+let answeredAt = null; // when the last answer was given here, in ms
 const steps = new Steps(takeSteps);
 const drawnHere = new Set(); // entries of changes of outlines that this tab has taken over already
 const drafts = new Map(); // comments that are not saved yet, by section
@@ -60,6 +69,7 @@ const slideView = new SlideView(byId("slide"), byId("scale"), {
   hand: hand(),
   overview: byId("overview"),
 });
+const ahead = new Ahead((...tile) => slideView.tileAddress(...tile));
 const microscope = new Microscope({ views: () => [slideView], caption, failed: showProblem });
 
 start().catch(showProblem);
@@ -67,6 +77,9 @@ start().catch(showProblem);
 async function start() {
   study = await getJson("/api/study");
   ({ sections } = await getJson("/api/sections"));
+  kept = new Settings(sessionStorage, `bccdist-review: ${study.journal}`);
+  kept.keepInputs(FILTER_INPUTS);
+  new Settings(localStorage, "bccdist-review-display").keepInputs(KEPT_INPUTS);
   showStudy();
   connect({
     answer,
@@ -92,7 +105,12 @@ async function start() {
     stageKeys: microscope.keys,
     showSaveComment,
     setBySlide: (bySlide) => ((view.bySlide = bySlide), showLists()),
-    showLists,
+    filtersChanged,
+    confirmRest,
+    openGallery,
+    copyLink,
+    followLink: () => followLink(location.hash),
+    keepView,
     drawing,
     takeTool,
     setKind: (kind) => (drawing.kind = kind),
@@ -114,9 +132,10 @@ async function start() {
   outlines = new Outlines({ outbox, changed: showOverlays });
   tellTabs = watchTabs("bccdist-review", () => Promise.all([outbox.refresh(), steps.refresh()]).catch(showProblem));
   await outbox.refresh();
-  const named = decodeURIComponent(location.hash.slice(1));
+  const named = idIn(location.hash);
   const first =
     sections.find((section) => section.id === named) ?? sections.find((section) => !section.answer) ?? sections[0];
+  if (named && first?.id !== named) showProblem(notListed(named));
   showLists();
   if (first) await select(first.id);
   else showProblem(new Error("There are no sections to review in the parts that were asked for."));
@@ -140,6 +159,7 @@ function waitingFor(id) {
 }
 
 async function select(id) {
+  const askedAt = performance.now();
   if (id !== currentId) {
     keepComment();
     currentId = id;
@@ -149,6 +169,11 @@ async function select(id) {
   history.replaceState(null, "", `#${encodeURIComponent(id)}`);
   showCurrent();
   await show(current());
+  const isWanted = () => currentId === id;
+  if (!(await whenReady(() => slideView.isLoaded || !slideView.isOpen, isWanted))) return;
+  fetchAhead();
+  if (await whenReady(() => !overlays.numLoading, isWanted))
+    performance.measure("section ready", { start: askedAt, detail: id });
 }
 
 function keepComment() {
@@ -170,7 +195,8 @@ async function show(section) {
   if (slide.error) return slideView.close();
   const isOther = await slideView.open(slide);
   if (section.id !== currentId) return;
-  slideView.fit(section.box_level0_px, isOther);
+  // At once: a glide across the slide would fetch what lies between.
+  slideView.fit(section.box_level0_px, true);
   microscope.showLight();
   if (isOther) loadOverlays();
 }
@@ -192,17 +218,87 @@ async function slideOf(slideId) {
   return slides.get(slideId);
 }
 
-function step(by) {
-  const place = sections.findIndex((section) => section.id === currentId) + by;
-  if (sections[place]) select(sections[place].id);
+/** The sections as the list shows them. */
+function listedNow() {
+  const { bySlide } = view;
+  return listed(sections.map(withWaiting), { filters: readFilters(), bySlide, currentId, headline: study.headline });
 }
 
-/** The next section without an answer, from the first on again after the last. */
-function selectNextOpen() {
-  const place = sections.findIndex((section) => section.id === currentId);
-  const inTurn = [...sections.slice(place + 1), ...sections.slice(0, place)];
-  const next = inTurn.find((section) => !withWaiting(section).answer);
+function step(by) {
+  const shown = listedNow();
+  const next = shown[shown.findIndex((section) => section.id === currentId) + by];
   if (next) select(next.id);
+}
+
+function selectNextOpen() {
+  const next = nextOpen(listedNow());
+  if (next) select(next.id);
+}
+
+/** The next listed section without an answer, from the first on again after the last. */
+function nextOpen(shown) {
+  const place = shown.findIndex((section) => section.id === currentId);
+  return [...shown.slice(place + 1), ...shown.slice(0, place)].find((section) => !section.answer);
+}
+
+/** Fetch what comes next, so that it is there when it is asked for. */
+async function fetchAhead() {
+  const shown = listedNow();
+  const place = shown.findIndex((section) => section.id === currentId);
+  const wanted = [...new Set([shown[place + 1], nextOpen(shown)].filter(Boolean))];
+  const slidesOf = await Promise.all(wanted.map((section) => slideOf(section.slide_id).catch(() => null)));
+  const places = wanted.map((section, number) => ({ slide: slidesOf[number], box: section.box_level0_px }));
+  const readable = places.filter(({ slide }) => slide && !slide.error);
+  ahead.fetch(readable, slideView.place.size);
+  const others = new Set(readable.map(({ slide }) => slide.slide_id));
+  others.delete(slideView.slide?.slide_id);
+  for (const slideId of others) overlays.prepare(view.setting, slideId, view);
+}
+
+// ---- the list
+
+function filtersChanged() {
+  const named = idIn(byId("search").value);
+  if (named) {
+    byId("search").value = "";
+    openNamed(named);
+  }
+  showLists();
+}
+
+function followLink(link) {
+  const named = idIn(link);
+  if (named && named !== currentId) openNamed(named);
+}
+
+function openNamed(id) {
+  if (sections.some((section) => section.id === id)) select(id);
+  else showProblem(notListed(id));
+}
+
+function notListed(id) {
+  return new Error(`${id} is not among your sections: it may be of another part, dealt to another reader, or gone.`);
+}
+
+async function copyLink() {
+  const link = linkTo(currentId);
+  try {
+    await navigator.clipboard.writeText(link);
+    byId("undone").textContent = "The link is copied; colleagues paste it into their search.";
+  } catch {
+    // Browsers give the clipboard to https and to this machine alone.
+    byId("undone").textContent = `Copy this link: ${link}`;
+  }
+}
+
+function openGallery() {
+  const addressOf = (...tile) => slideView.tileAddress(...tile);
+  showGallery(listedNow(), { slideOf, addressOf, currentId, select });
+}
+
+function keepView() {
+  const { setting, psi, tP, bySlide } = view;
+  kept.set("view", { setting, psi, tP, bySlide });
 }
 
 // ---- answers
@@ -216,9 +312,47 @@ function answer(value) {
   lastAnsweredId = id;
   const { setting, psi, tP } = view;
   const viewed = { setting, psi, t_p: tP, heatmap: visit.sawHeatmap };
-  outbox.add("/api/answers", { id, answer: value, comment, seconds: visit.seconds, viewed }, `section ${id}`);
+  // By this page's clock: what cannot be sent now comes at once later.
+  const sinceLast = answeredAt === null ? null : (performance.now() - answeredAt) / 1000;
+  answeredAt = performance.now();
+  const given = { id, answer: value, comment, seconds: visit.seconds, viewed, since_last_s: sinceLast };
+  outbox.add("/api/answers", given, `section ${id}`);
   visit = new Visit();
   if (byId("go-on").checked) selectNextOpen();
+}
+
+/** The sections of the open slide that have no answer, and of them those whose verdict is shown. */
+function restOfSlide() {
+  const slideId = current()?.slide_id;
+  const open = sections.map(withWaiting).filter((section) => section.slide_id === slideId && !section.answer);
+  return { open, filledIn: open.filter((section) => section.revealed && section.prefilled) };
+}
+
+/** As in the paper: what is wrong was changed, and what is left is right. */
+function confirmRest() {
+  if (byId("confirm-rest").hidden) return;
+  keepComment();
+  const { open, filledIn } = restOfSlide();
+  const { setting, psi, tP } = view;
+  for (const { id, prefilled } of filledIn) {
+    const given = { id, answer: prefilled, comment: (drafts.get(id) ?? "").toWellFormed(), seconds: 0 };
+    drafts.delete(id);
+    const viewed = { setting, psi, t_p: tP, heatmap: false };
+    outbox.add("/api/answers", { ...given, viewed, given_as: "rest of the slide" }, `section ${id}`);
+  }
+  const num = open.length - filledIn.length;
+  byId("undone").textContent =
+    `${filledIn.length} confirmed` + (num ? `; ${num} blind or without a verdict left: answer them.` : ".");
+  if (byId("go-on").checked) selectNextOpen();
+}
+
+function showRest() {
+  const { filledIn } = study.decides ? { filledIn: [] } : restOfSlide();
+  byId("confirm-rest").hidden = !filledIn.length;
+  byId("confirm-rest").replaceChildren(
+    `Confirm the rest of this slide (${filledIn.length}) `,
+    element("kbd", {}, "A"),
+  );
 }
 
 function withdraw() {
@@ -410,9 +544,13 @@ function showStudy() {
     byId("setting"),
     study.settings.map(({ setting }) => setting),
   );
-  byId("opacity").value = view.opacity;
+  view.opacity = Number(byId("opacity").value);
   drawColourBar();
-  takeSetting(study.headline);
+  const { setting, psi, tP, bySlide } = kept.get("view") ?? {};
+  takeSetting(settingOf(setting) ? setting : study.headline);
+  if (settingOf(view.setting).psis.includes(psi)) byId("psi").value = view.psi = psi;
+  if (tP >= LEAST_T_P && tP <= 1) takeTP(tP);
+  view.bySlide = bySlide === true;
 }
 
 function settingOf(name) {
@@ -458,6 +596,8 @@ function showCurrent() {
     isWaiting: Boolean(entry) && !entry.isRefused,
     refusal: entry?.isRefused ? entry.fault : null,
   });
+  showOthers(section, study.decides);
+  showRest();
   showSaveComment();
   showOverlays();
 }
@@ -470,8 +610,11 @@ function showSaveComment() {
 function showLists() {
   const shown = sections.map(withWaiting);
   const waiting = new Set(outbox.entries.filter((entry) => entry.body.id).map((entry) => entry.body.id));
-  const onlyOpen = byId("only-open").checked;
-  showList({ sections: shown, currentId, headline: study.headline, bySlide: view.bySlide, onlyOpen, waiting, select });
+  const { bySlide } = view;
+  const filters = readFilters();
+  const wanted = listed(shown, { filters, bySlide, currentId, headline: study.headline });
+  const isFiltered = isFiltering(filters);
+  showList({ listed: wanted, sections: shown, currentId, headline: study.headline, bySlide, isFiltered, waiting, select });
   showProgress(shown);
 }
 
@@ -587,7 +730,9 @@ async function signOthersOut() {
 
 async function openAgreement() {
   try {
-    showAgreement(await getJson("/api/agreement"));
+    const [{ readers }, agreement] = await Promise.all(["/api/readers", "/api/agreement"].map((each) => getJson(each)));
+    showReaders(readers);
+    showAgreement(agreement);
     byId("agreement").showModal();
   } catch (error) {
     showProblem(error);

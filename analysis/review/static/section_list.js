@@ -1,14 +1,15 @@
 /** The list of sections on the left: in the order of work, or by slide. */
 
 import { byId, element } from "./dom.js";
+import { inSlides } from "./filters.js";
 
 const MARKS = { Tumor: "T", Normal: "N", unsure: "?" };
 const made = new Map(); // rows by key, each with what it shows
+const HASTY = "Answered within half a second of the answer before";
 const VERDICT_NAMES = { review: "for review" };
 
-/** `sections` in the order of work; `select(id)` is called on a click. */
-export function showList({ sections, currentId, headline, bySlide, onlyOpen, waiting, select }) {
-  const wanted = sections.filter((section) => !onlyOpen || !section.answer || section.id === currentId);
+/** `listed` are those to show of `sections`, in their order; `select(id)` is called on a click. */
+export function showList({ listed, sections, currentId, headline, bySlide, isFiltered, waiting, select }) {
   const row = (section) =>
     rowOf(
       section,
@@ -16,14 +17,16 @@ export function showList({ sections, currentId, headline, bySlide, onlyOpen, wai
       detail(section, headline, bySlide),
     );
   const rows = bySlide
-    ? groups(wanted).flatMap(([slide, members]) => [headOf(slide, sections), ...members.map(row)])
-    : wanted.map(row);
+    ? withHeads(listed, sections).flatMap(([head, members]) => [head, ...members.map(row)])
+    : listed.map(row);
+  byId("list-count").textContent = isFiltered ? `${listed.length} of ${sections.length} listed` : "";
+  byId("filters-clear").hidden = !isFiltered;
   const list = byId("sections");
   replaceRows(
     list,
     rows.length
       ? rows
-      : [kept("none", "", () => element("p", { className: "quiet" }, "Every section has an answer."))],
+      : [kept("none", "", () => element("p", { className: "quiet" }, "No section is listed: show all, or search for less."))],
   );
   list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
   byId("by-slide").ariaPressed = String(bySlide);
@@ -52,14 +55,13 @@ function kept(key, shows, make) {
   return made.get(key).row;
 }
 
-function groups(sections) {
-  return [...Map.groupBy(sections, (section) => section.slide_id)].sort(([one], [other]) =>
-    one.localeCompare(other, "en", { numeric: true }),
-  );
+/** [head, rows' sections] of each slide; what a head counts are all sections of the slide. */
+function withHeads(listed, sections) {
+  const all = Map.groupBy(sections, (section) => section.slide_id);
+  return inSlides(listed).map(([slideId, members]) => [headOf(slideId, all.get(slideId)), members]);
 }
 
-function headOf(slideId, sections) {
-  const members = sections.filter((section) => section.slide_id === slideId);
+function headOf(slideId, members) {
   const count = `${members.filter((section) => section.answer).length}/${members.length}`;
   return kept(`slide ${slideId}`, count, () =>
     element(
@@ -72,7 +74,7 @@ function headOf(slideId, sections) {
 }
 
 function rowOf(section, { isCurrent, isWaiting, select }, text) {
-  const shows = JSON.stringify([section.answer, text, isCurrent, isWaiting]);
+  const shows = JSON.stringify([section.answer, section.hasty, text, isCurrent, isWaiting]);
   return kept(`section ${section.id}`, shows, () => {
     const row = element(
       "button",
@@ -87,6 +89,7 @@ function rowOf(section, { isCurrent, isWaiting, select }, text) {
           { className: "detail" },
           section.blind ? element("span", { className: "badge blind" }, "blind") : null,
           isWaiting ? element("span", { className: "badge waiting" }, "not sent") : null,
+          section.hasty ? element("span", { className: "badge hasty", title: HASTY }, "fast") : null,
           element("span", { className: "name quiet" }, text),
         ),
       ),

@@ -93,15 +93,23 @@ export class SlideView {
     if (slide.slide_id === this.slide?.slide_id && !isAnew) return false;
     this.slide = slide;
     const { width, height, tile_px: tileSize, overlap: tileOverlap, min_level: minLevel, max_level: maxLevel } = slide;
-    const query = this.#hasProfile ? "" : "?profile=no";
-    const getTileUrl = (level, column, row) =>
-      urlOf(path("tiles", slide.slide_id, String(level), `${column}_${row}.jpeg`) + query);
+    const getTileUrl = (level, column, row) => this.tileAddress(slide, level, column, row);
     // As far as 80x, where the scale is known; a scanner's own pixels may become larger than the screen's then.
     this.#viewer.viewport.maxZoomPixelRatio = slide.mpp ? Math.max(4, slide.mpp / FINEST_UM_PER_PX) : 4;
     return new Promise((resolve) => {
       this.#viewer.addOnceHandler("open", () => resolve(true));
       this.#viewer.open({ width, height, tileSize, tileOverlap, minLevel, maxLevel, getTileUrl });
     });
+  }
+
+  /** Where a tile of a slide is had, in the colours that are shown. */
+  tileAddress({ slide_id: slideId }, level, column, row) {
+    return urlOf(path("tiles", slideId, String(level), `${column}_${row}.jpeg`) + (this.#hasProfile ? "" : "?profile=no"));
+  }
+
+  /** Whether every tile of the view is there; true of the view before until a frame was drawn. */
+  get isLoaded() {
+    return this.isOpen && this.#viewer.world.getItemAt(0).getFullyLoaded();
   }
 
   close() {

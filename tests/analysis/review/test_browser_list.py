@@ -1,0 +1,307 @@
+"""The list of sections in a real browser: what is listed, what comes next, and how soon it is there."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chromium import Browser, running_browser
+from review_study import SETTING, copied_study, given, listening, say, worklist_of
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from analysis.review.answers import GivenAnswer, read_journals
+from analysis.review.gate import Access
+from analysis.review.journal import Journal
+from analysis.review.readers import in_conflict
+from analysis.review.server import make_app
+from analysis.review.session import Session
+from analysis.review.worklist import ReviewPlan
+from bccdist.paths import StudyPaths
+from bccdist.sections.ledger import SCHEMA
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+NUM_SECTIONS = 2000
+PLAN = ReviewPlan(blind_share=0.2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with running_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> StudyPaths:
+    return copied_study(tmp_path)
+
+
+def serve(
+    stack: ExitStack, paths: StudyPaths, reviewer: str, *, plan: ReviewPlan = PLAN, decides: bool = False
+) -> str:
+    """The address of a reviewer's page."""
+    worklist = worklist_of(paths, plan)
+    if decides:
+        worklist = in_conflict(worklist, read_journals(paths), reviewer)
+    journal = stack.enter_context(Journal(paths, reviewer))
+    access = Access(token=None, port=0, names=frozenset({"127.0.0.1"}))
+    port = stack.enter_context(listening(make_app(Session(worklist, journal), access)))
+    return f"http://127.0.0.1:{port}/"
+
+
+def answers(paths: StudyPaths) -> list[GivenAnswer]:
+    return [answer for said in read_journals(paths) for answer in said.answers]
+
+
+def ready(browser: Browser) -> list[dict[str, Any]]:
+    """The sections that were ready since `forget`, with how long each took in ms."""
+    script = (
+        "return performance.getEntriesByName('section ready').map(({ detail, duration }) => ({ detail, duration }))"
+    )
+    return list(browser.run(script))
+
+
+def forget(browser: Browser) -> None:
+    browser.run("performance.clearMeasures()")
+
+
+def open_page(browser: Browser, address: str) -> None:
+    browser.open(address)
+    browser.wait(lambda: ready(browser), "the first section is ready")
+
+
+def rows(browser: Browser) -> list[str]:
+    script = "return [...document.querySelectorAll('.row')].map(({ dataset }) => dataset.id)"
+    return list(browser.run(script))
+
+
+def name(browser: Browser) -> str:
+    return str(browser.run("return decodeURIComponent(location.hash.slice(1))"))
+
+
+def choose(browser: Browser, element_id: str, value: str) -> None:
+    script = """
+        const input = document.getElementById(given[0]);
+        input.value = given[1];
+        for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
+    """
+    browser.run(script, element_id, value)
+
+
+def test_j_and_k_follow_the_list_as_it_is_shown(browser: Browser, stack: ExitStack, paths: StudyPaths) -> None:
+    open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(order="random", seed=2)))
+    by_order = rows(browser)
+    browser.find("by-slide").click()
+    by_slide = rows(browser)
+    assert by_slide != by_order
+    assert [key.split("/")[0] for key in by_slide] == sorted(key.split("/")[0] for key in by_slide)
+    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{by_slide[0]}"]').click()
+    walked = [name(browser)]
+    for _ in by_slide[1:]:
+        browser.press("j")
+        walked.append(name(browser))
+    assert walked == by_slide
+    browser.press("k")
+    assert name(browser) == by_slide[-2]
+    choose(browser, "search", "test-0")
+    listed = rows(browser)
+    assert {key.split("/")[0] for key in listed if key != by_slide[-2]} == {"test-0"}
+    browser.press("k", "k")
+    assert name(browser) == listed[-3]
+    browser.press("t", " ")
+    assert name(browser).startswith("test-0/")
+    browser.find("filters-clear").click()
+    assert sorted(rows(browser)) == sorted(by_order)
+
+
+def test_filters_and_search_list_what_they_say(browser: Browser, stack: ExitStack, paths: StudyPaths) -> None:
+    open_page(browser, serve(stack, paths, "anna"))
+    every = rows(browser)
+    known = {
+        each["id"]: each
+        for each in httpx.get(browser.run("return location.origin") + "/api/sections").json()["sections"]
+    }
+    blind = [key for key in every if known[key]["blind"]]
+    assert blind
+    assert every[: len(blind)] == blind, "blind ones come first"
+
+    def listed(element_id: str, value: str) -> set[str]:
+        choose(browser, element_id, value)
+        found = set(rows(browser)) - {name(browser)}
+        browser.find("filters-clear").click()
+        return found
+
+    current = name(browser)
+    assert listed("filter-state", "blind") == set(blind) - {current}
+    verdicts = {key: each["verdicts"][SETTING]["verdict"] for key, each in known.items() if each.get("verdicts")}
+    for verdict in ("Tumor", "Normal"):
+        assert listed("filter-verdict", verdict) == {key for key in verdicts if verdicts[key] == verdict} - {current}
+    assert listed("search", "TEST-1 right") == {"test-1/test-1-right"} - {current}
+    shifts = {key: known[key]["verdicts"][SETTING]["flip_shift"] for key in verdicts}
+    most = sorted(shifts.values())[2]
+    assert listed("filter-shift", str(most)) == {key for key, shift in shifts.items() if shift <= most} - {current}
+    assert browser.text("list-count") == ""
+
+
+def test_the_rest_of_a_slide_is_confirmed_and_what_is_blind_is_left(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    open_page(browser, serve(stack, paths, "anna") + "#test-1/test-1-right")
+    assert browser.text("confirm-rest") == "Confirm the rest of this slide (1) A"
+    browser.press("a")
+    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "it is confirmed")
+    assert browser.text("undone") == "1 confirmed; 1 blind or without a verdict left: answer them."
+    (given,) = answers(paths)
+    assert (given.key, given.given_as, given.is_hasty) == ("test-1/test-1-right", "rest of the slide", False)
+    assert not browser.find("confirm-rest").is_displayed()
+
+
+def test_a_key_that_is_hit_twice_is_marked_and_unsure_reveals_nothing(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    open_page(browser, serve(stack, paths, "anna"))
+    browser.run("document.getElementById('go-on').click()")
+    first, second = rows(browser)[:2]
+    browser.run(
+        "for (const key of ['?', 't']) document.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+    )
+    browser.wait(lambda: len(answers(paths)) == 2, "both are kept")
+    assert [(each.key, each.is_hasty) for each in answers(paths)] == [(first, False), (second, True)]
+    row = browser.wait(
+        lambda: browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{second}"] .hasty'), "the row is marked"
+    )
+    assert row.text == "fast"
+    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{first}"]').click()
+    assert browser.find("blind-note").is_displayed()
+    assert browser.text("known-content") == "Not shown before your answer."
+
+
+def test_settings_are_kept_over_a_reload(browser: Browser, stack: ExitStack, paths: StudyPaths) -> None:
+    open_page(browser, serve(stack, paths, "anna"))
+    browser.find("by-slide").click()
+    browser.find("go-on").click()
+    browser.find("show-heatmap").click()
+    for element_id, value in (("opacity", "0.3"), ("tp", "0.7"), ("filter-state", "blind"), ("setting", "unet")):
+        choose(browser, element_id, value)
+    choose(browser, "tp", "0.7")
+    browser.driver.refresh()
+    browser.wait(lambda: ready(browser), "the page is there again")
+    values = {each: browser.find(each).get_property("value") for each in ("opacity", "tp", "filter-state", "setting")}
+    assert values == {"opacity": "0.3", "tp": "0.7", "filter-state": "blind", "setting": "unet"}
+    assert browser.find("go-on").is_selected()
+    assert browser.find("show-heatmap").is_selected()
+    assert browser.find("by-slide").get_attribute("aria-pressed") == "true"
+
+
+def test_a_link_opens_the_section_in_a_colleagues_own_session(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    open_page(browser, serve(stack, paths, "anna") + "#test-0/test-0-right")
+    assert name(browser) == "test-0/test-0-right"
+    link = browser.run("const { linkTo } = await import('/static/links.js'); return linkTo('test-0/test-0-right')")
+    assert "anna" not in link
+    assert "token" not in link
+    open_page(browser, serve(stack, paths, "bert"))
+    assert name(browser) != "test-0/test-0-right"
+    choose(browser, "search", link)
+    browser.wait(lambda: name(browser) == "test-0/test-0-right", "the pasted link is followed")
+    assert browser.find("search").get_property("value") == ""
+    choose(browser, "search", link.replace("test-0-right", "nowhere"))
+    assert "test-0/nowhere is not among your sections" in browser.text("problem-text")
+    browser.run("location.hash = '#test-1%2Ftest-1-right'")
+    browser.wait(lambda: browser.text("section-name") == "test-1-right", "a link in the address is followed, too")
+
+
+def test_the_gallery_shows_the_tissue_of_what_is_listed(
+    browser: Browser, stack: ExitStack, paths: StudyPaths, tmp_path: Path
+) -> None:
+    open_page(browser, serve(stack, paths, "anna"))
+    browser.press("G")
+    cards = browser.driver.find_elements(By.CSS_SELECTOR, ".gallery-card")
+    assert len(cards) == len(rows(browser))
+    drawn = "return document.querySelectorAll('.gallery-card [data-drawn]').length"
+    browser.wait(lambda: browser.run(drawn) >= 6, "pictures are drawn")
+    pixels = browser.run(
+        """
+        const canvas = document.querySelector(".gallery-card [data-drawn]");
+        return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+        """
+    )
+    colours = np.array(pixels).reshape(-1, 4)[:, :3]
+    assert colours[colours.sum(axis=1) > 0].std() > 10, "tissue, not one grey"
+    browser.keep_picture("review-gallery", tmp_path)
+    wanted = cards[3].get_attribute("data-id")
+    cards[3].click()
+    assert not browser.find("gallery").is_displayed()
+    assert name(browser) == wanted
+
+
+def test_who_decides_sees_the_answers_after_deciding(
+    browser: Browser, stack: ExitStack, paths: StudyPaths, tmp_path: Path
+) -> None:
+    say(paths, "anna", given("test-1/test-1-right", "Tumor", comment="a nest <b>"))
+    say(paths, "bert", given("test-1/test-1-right", "Normal"))
+    open_page(browser, serve(stack, paths, "carl", decides=True))
+    assert rows(browser) == ["test-1/test-1-right"]
+    assert "shown after your answer" in browser.text("others")
+    browser.press("n")
+    browser.wait(lambda: "anna: Tumor \u2013 a nest <b>" in browser.text("others"), "the answers are shown")
+    assert "bert: Normal" in browser.text("others")
+    browser.keep_picture("review-decides", tmp_path)
+    browser.find("agreement-button").click()
+    browser.wait(lambda: "carl" in browser.text("readers-content"), "how far each reader is")
+    browser.keep_picture("review-readers", tmp_path)
+    browser.press(Keys.ESCAPE)
+
+
+def many_sections(paths: StudyPaths) -> None:
+    """The ledger with thousands of sections, on slides that are there."""
+    for path in sorted(paths.ledger.rglob("*.parquet")):
+        frame = pd.read_parquet(path)
+        copies = []
+        for number in range(NUM_SECTIONS // (2 * 4)):
+            column, row = number % 25, number // 25
+            moved = frame.assign(
+                section_id=frame["section_id"] + f"-{number}",
+                x_level0_px=frame["x_level0_px"] + 40 * column,
+                y_level0_px=120 * row,
+                width_level0_px=38,
+                height_level0_px=110,
+            )
+            copies.append(moved)
+        table = pa.Table.from_pandas(pd.concat(copies), schema=SCHEMA, preserve_index=False)
+        pq.write_table(table, path)
+
+
+def test_thousands_of_sections_are_listed_and_the_next_one_is_soon_ready(
+    browser: Browser, stack: ExitStack, paths: StudyPaths, record_property: Callable[[str, object], None]
+) -> None:
+    """The limit is wide, for a loaded machine; benchmarks/review_next.py measures."""
+    many_sections(paths)
+    open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(blind_share=0.02, seed=1)))
+    num = len(rows(browser))
+    assert num >= NUM_SECTIONS
+    durations = []
+    for _ in range(12):
+        forget(browser)
+        browser.press("j")
+        durations += [each["duration"] for each in browser.wait(lambda: ready(browser), "the next one is ready")]
+    record_property("ms", durations)
+    assert np.median(durations) < 2000
+    began = time.monotonic()
+    choose(browser, "search", "test-1-left-7")
+    assert 0 < len(rows(browser)) < num / 10
+    assert time.monotonic() - began < 5
