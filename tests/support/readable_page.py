@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accessibility import violations
 from chromium import Browser
 from pypdf import PdfReader
 
-AXE = Path(__file__).resolve().parent / "axe" / "axe.min.js"
 A4_MM = (210.0, 297.0)
 PRINTED_WIDTH_PX = 703
 """Between the margins of the page's style: 186 mm at 96 px an inch."""
@@ -26,12 +26,6 @@ _SCROLLED = """
     return [...document.querySelectorAll(".scroll")]
         .filter((each) => each.scrollWidth > each.clientWidth)
         .map((each) => each.getAttribute("aria-label"));
-"""
-_VIOLATIONS = """
-    const found = await axe.run();
-    return found.violations
-        .filter((each) => ["serious", "critical"].includes(each.impact))
-        .map((each) => `${each.id}: ${each.nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`);
 """
 _EMPTY_PICTURES = """
     return [...document.images].filter((each) => !each.naturalWidth || !each.alt).map((each) => each.src.slice(0, 60));
@@ -56,11 +50,10 @@ def look_at(browser: Browser, page: Path, width_px: int) -> Looks:
     """Open a page in a window of some width."""
     _set_width(browser, width_px)
     browser.open(page.as_uri())
-    browser.driver.execute_script(AXE.read_text(encoding="utf-8"))
     return Looks(
         cut=browser.run(_CUT, ".scroll"),
         scrolled=browser.run(_SCROLLED),
-        violations=browser.run(_VIOLATIONS),
+        violations=violations(browser),
         empty_pictures=browser.run(_EMPTY_PICTURES),
     )
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import accessibility
 import pytest
-import readable_page
 from chromium import SCREENSHOTS, Browser, running_browser
 from picture_study import SETTINGS, write_picture_study
 from readable_page import SCREENS_PX, cut_on_paper, keep_whole_picture, look_at, print_page, without_space
@@ -159,5 +159,5 @@ def test_pictures_are_enlarged_and_put_back_by_keyboard(browser: Browser, report
 
 
 def test_the_checker_is_the_published_one() -> None:
-    readme = readable_page.AXE.with_name("README.md").read_text(encoding="utf-8")
-    assert hashlib.sha256(readable_page.AXE.read_bytes()).hexdigest() in readme
+    readme = accessibility.AXE.with_name("README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(accessibility.AXE.read_bytes()).hexdigest() in readme
