@@ -89,7 +89,7 @@ class RunPaths:
         return self.root / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
 
     def speedups(self, epoch: int, machine: str) -> Path:
-        """What faster ways of inference change on Validation I, measured with these weights on one machine."""
+        """What faster ways of inference change on Validation I and II, with these weights on one machine."""
         return self.root / "calibration" / f"epoch-{epoch:03d}-{machine}.json"
 
     def all_speedups(self, epoch: int) -> list[Path]:

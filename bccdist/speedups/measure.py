@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bccdist.configuration import CELL_PX, Engine, InferConfig, Psi, Setting, SpeedupsConfig
+from bccdist.durations import as_duration
 from bccdist.errors import SlideError
 from bccdist.heatmaps.layout import PAPER, Layout, place_patches
 from bccdist.heatmaps.method import Method
@@ -53,6 +55,7 @@ from bccdist.speedups.record import (
     write_speedups,
 )
 from bccdist.speedups.samples import halo_of, int8_origin, kept_int8_models, make_int8_models, sample_patches
+from bccdist.speedups.telling import PassTold, text_of_fields, text_of_paces, text_of_rest
 from bccdist.speedups.traits import ranges_of, traits_of
 
 LedgerRow = Mapping[str, Any]
@@ -106,6 +109,11 @@ class _Tried:
     scores: dict[str, SlideScore] = field(default_factory=dict)
     """By slide."""
     traits: list[dict[str, float]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """The way in words, such as `dense int8 openvino`."""
+        end = f" to {self.method.exit}" if self.method.exit else ""
+        return f"{self.method.tiling} {self.method.arithmetic}{end}"
 
     @property
     def psi(self) -> Psi:
@@ -197,7 +205,8 @@ def _measure(work: _Work) -> SpeedupRecord:
     fields = effective_receptive_field(network, samples[: config.num_field_samples])
     halo_px = halo_of(fields)
     LOG.info(
-        f"{network.setting}, epoch {work.epoch}: 99.9 % of what {fields} see; dense patches get {halo_px} px of halo"
+        f"{network.setting}, epoch {work.epoch}: 99.9 % of what an output sees lies within {text_of_fields(fields)}; "
+        f"dense patches get {halo_px} px of halo"
     )
     methods = _methods(work, halo_px)
     origin = int8_origin(samples)
@@ -206,11 +215,13 @@ def _measure(work: _Work) -> SpeedupRecord:
     views = [BandView(reference, band) for band in (bands() if "psi_0" in reference.outputs else [])]
     cascades = [_Tried(method=replace(methods[0], band=view.band), predictor=view) for view in views]
     counts = _Counts()
-    _time_and_compare(work, slides[: config.max_slides], [*ways, *cascades], counts)
+    first = slides[: config.max_slides]
+    further = [*slides[len(first) :], *work.slides_of(Part.VALIDATION_2)]
+    _say_what_comes(ways, num_first=len(first), num_further=len(further))
+    _time_and_compare(work, first, [*ways, *cascades], counts)
     fastest = _fastest_of_each_kind(ways)
-    _calibrate(
-        work, [*slides[config.max_slides or len(slides) :], *work.slides_of(Part.VALIDATION_2)], fastest, counts
-    )
+    _say_what_is_calibrated(fastest, num_first=len(first), num_further=len(further))
+    _calibrate(work, further, fastest, counts)
     return SpeedupRecord(
         setting=network.setting,
         epoch=work.epoch,
@@ -285,11 +296,33 @@ def _ways(work: _Work, methods: Sequence[Method]) -> tuple[list[_Tried], Remembe
     return [_Tried(method=way, predictor=each) for way, each in zip(methods, predictors, strict=True)], reference
 
 
+def _say_what_comes(ways: Sequence[_Tried], *, num_first: int, num_further: int) -> None:
+    kinds = {way.kind for way in ways if not way.is_exact}
+    LOG.info(
+        f"first {num_first} slide(s) of Validation I go through all {len(ways)} ways, which are timed and compared; "
+        f"most of the time goes to float32 eager, to which all are compared. Then one way of each of {len(kinds)} "
+        f"kinds goes over the {num_further} other slides of Validation I and II, and the exact way, too, over those "
+        "whose exact rows are not in the ledger. What makes it shorter: a smaller --max-slides, --num-samples (int8) "
+        "and --num-field-samples, and the exact inference of Validation beforehand"
+    )
+
+
+def _say_what_is_calibrated(fastest: Sequence[_Tried], *, num_first: int, num_further: int) -> None:
+    if num_further:
+        pace_s = sum(way.found.network_s for way in fastest) / num_first
+        LOG.info(
+            f"{num_further} further slide(s) are calibrated in {', '.join(map(str, fastest))}: about "
+            f"{as_duration(num_further * pace_s)} in these networks, if the slides are as large"
+        )
+
+
 def _time_and_compare(work: _Work, slides: Sequence[SlideRecord], tried: Sequence[_Tried], counts: _Counts) -> None:
     """Make the heatmaps of some slides in every way, and compare them with the first one's."""
+    took_s: list[float] = []
     for number, record in enumerate(slides, start=1):
+        started, what = perf_counter(), f"slide {number}/{len(slides)} {record.slide_id}"
         with tempfile.TemporaryDirectory(prefix="bccdist-speedups-") as folder:
-            made = _make(work, record, tried, folder=Path(folder))
+            made = _make(work, record, tried, folder=Path(folder), what=what)
             for each, heatmap, network_s in zip(tried, made.heatmaps, made.network_s, strict=True):
                 each.found.network_s += network_s
                 each.found.add(made.heatmaps[0], heatmap, t_p=work.thresholds.t_p)
@@ -297,7 +330,9 @@ def _time_and_compare(work: _Work, slides: Sequence[SlideRecord], tried: Sequenc
             counts.tissue_mpx += made.tissue_mpx
             _judge(work, record, tried, made, made.rows[0], counts)
         changed = sum(len(each.found.changed_verdicts) for each in tried if each.method.band is None)
-        LOG.info(f"slide {number}/{len(slides)} {record.slide_id}: {changed} verdicts changed in all ways so far")
+        took_s.append(perf_counter() - started)
+        rest = text_of_rest(took_s, len(slides) - number)
+        LOG.info(f"{what}: {changed} verdicts changed in all ways so far{rest}")
 
 
 def _fastest_of_each_kind(ways: Sequence[_Tried]) -> list[_Tried]:
@@ -314,23 +349,27 @@ def _calibrate(work: _Work, slides: Sequence[SlideRecord], ways: Sequence[_Tried
     exact = _Tried(
         method=Method.of(InferConfig(), work.device), predictor=work.predictor(Method.of(InferConfig(), work.device))
     )
+    took_s: list[float] = []
     for number, record in enumerate(slides, start=1):
+        started, what = perf_counter(), f"slide {number}/{len(slides)} {record.slide_id}"
         known = work.exact_rows(record, work.target_mpp)
         tried = [*ways, *([] if known is not None else [exact])]
         try:
             with tempfile.TemporaryDirectory(prefix="bccdist-speedups-") as folder:
-                made = _make(work, record, tried, folder=Path(folder))
+                made = _make(work, record, tried, folder=Path(folder), what=what)
                 exact_rows = made.rows[-1] if known is None else known
                 _judge(work, record, tried, made, exact_rows, counts)
         except SlideError as error:
             LOG.warning(f"left out: {error}")
             continue
         told = "from the ledger" if known is not None else "computed"
-        LOG.info(f"slide {number}/{len(slides)} {record.slide_id}: calibrated, the exact curves are {told}")
+        took_s.append(perf_counter() - started)
+        rest = text_of_rest(took_s, len(slides) - number)
+        LOG.info(f"{what}: calibrated, the exact curves are {told}{rest}")
 
 
-def _make(work: _Work, record: SlideRecord, tried: Sequence[_Tried], *, folder: Path) -> _Made:
-    """One slide's heatmaps in these ways, and the ledger's rows of each."""
+def _make(work: _Work, record: SlideRecord, tried: Sequence[_Tried], *, folder: Path, what: str) -> _Made:
+    """One slide's heatmaps in these ways, and the ledger's rows of each; `what` it is stands in the log."""
     sections = work.manifest.sections_of(record.slide_id)
     orders = [
         HeatmapOrder(
@@ -352,8 +391,14 @@ def _make(work: _Work, record: SlideRecord, tried: Sequence[_Tried], *, folder: 
             if here:
                 together = [orders[number] for number in here]
                 _warm_up(together, together[0].method.layout(cells), work)
-                tally = write_heatmaps(slide, record, tissue, together, batch=work.config.batch, device=work.device)
+                told = PassTold(f"{what}, tiling {tiling}, {len(here)} ways at once")
+                tally = write_heatmaps(
+                    slide, record, tissue, together, batch=work.config.batch, device=work.device, told=told
+                )
                 network_s.update(zip(here, tally.network_s, strict=True))
+                # Bands of the cascade look at what was computed, and take nothing.
+                paces = {str(tried[number]): network_s[number] for number in here if tried[number].method.band is None}
+                LOG.info(f"{what}, tiling {tiling}: {text_of_paces(paces)}")
         found = sections_of(slide, record.slide_id, tissue, sections)
         colours = tissue_colours(slide, tissue)
     heatmaps = [Heatmap(order.path) for order in orders]

@@ -81,7 +81,7 @@ SPEEDUPS = Stage(
     is_for_each_setting=True,
     needs="gpu",
 )
-"""What faster ways of inference change on Validation I; only where the Test heatmaps are made in such a way."""
+"""What faster ways of inference change on Validation I and II; only where the Test heatmaps are made in such a way."""
 TEST_HEATMAPS = replace(VALIDATION_HEATMAPS, parts=(Part.TEST,), epochs="chosen", after=(SELECTION, SPEEDUPS))
 """Heatmaps and ledger rows of the epoch that was chosen."""
 TABLES = Stage(

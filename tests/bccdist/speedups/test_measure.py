@@ -151,10 +151,23 @@ def test_every_way_is_measured_and_auto_follows(measured: Measured, tmp_path: Pa
     assert shares == sorted(shares, reverse=True)
     assert not list(path.parent.glob("*.xml"))
     assert "cascade, psi_0 within 0.005 to 1: " in measured.log
+    _assert_told(measured.log)
     heatmap = _infer(paths, tiling="auto", precision="auto")
     way = record.fastest(tilings=("paper", "dense"), precisions=("float32",))
     assert way is not None
     assert (heatmap.attributes.tiling, heatmap.attributes.arithmetic) == (way.tiling, f"float32 {way.engine}")
+
+
+def _assert_told(log: str) -> None:
+    """What comes, what each way took, and how long the rest takes, in words that a user can act on."""
+    assert "sees lies within psi_0 " in log
+    assert "first 1 slide(s) of Validation I go through all 8 ways" in log
+    assert "a smaller --max-slides" in log
+    for tiling in ("paper", "dense"):
+        line = next(line for line in log.splitlines() if f"slide 1/1 v, tiling {tiling}: " in line)
+        assert all(f"{tiling} float32 {way} " in line for way in ("eager", "folded", "eager to psi_0"))
+    assert re.search(r"1 further slide\(s\) are calibrated in .*: about \d+ s in these networks", log)
+    assert "{" not in log
 
 
 def _assert_calibrated(record: SpeedupRecord) -> None:
