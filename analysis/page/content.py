@@ -24,7 +24,7 @@ from bccdist.sections.choices import Choice
 
 _JPEG_QUALITY = 88
 _PAPER_FIGURES = {
-    "figure2": "Figure 2. Section labels on two Test slides: Tumor red, Normal green.",
+    "figure2": "Figure 2. Section labels on two Test slides: Tumor orange and solid, Normal blue and dashed.",
     "figure4": "Figure 4. The settings on patches of Validation I.",
     "figure6": "Figure 6. Sections of Test that were classified right.",
     "figure7": "Figure 7. A section of Test that was called Tumor and is not.",

@@ -4,12 +4,13 @@ A picture has a frame of its own: level 0 divided by `downsample`. It is read at
 shown, and heatmaps in bands, so memory stays bounded whatever the box.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from analysis.pictures.drawing import PictureBox
@@ -18,14 +19,13 @@ from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Kind
 from bccdist.sections.chosen_heatmap import require_same_slide
-from bccdist.sections.chosen_output import SectionVerdict, section_box
-from bccdist.sections.sampling import is_own_under, map_of_sections, pixels_under
+from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, section_box
+from bccdist.sections.sampling import is_own_under, pixels_under
 from bccdist.slides.annotations import read_annotations
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord
-from bccdist.slides.section_map import REACH_UM
 from bccdist.slides.slide import Slide
-from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
+from bccdist.slides.tissue import TISSUE_MPP
 
 _BAND_PIXELS = 1 << 24
 """Heatmap pixels that are held at once."""
@@ -190,55 +190,69 @@ def _read_padded(heatmap: Heatmap, psi: Psi, box: Box) -> NDArray[np.uint8]:
     return values
 
 
+class ShownSections(NamedTuple):
+    """A picture of sections, with what their verdicts stand on."""
+
+    crop: Crop
+    heat: Heat
+    """0 where no verdict of these sections counts it: on white glass, and on the tissue of others."""
+    decided: NDArray[np.bool_]
+    """The regions of at least t_A, which decided: bool [h, w]."""
+
+
 def read_section(
-    record: SlideRecord,
-    heatmap: Heatmap,
-    section: SectionVerdict,
-    boxes_level0_px: Mapping[str, Box],
-    *,
-    width_px: int,
-    height_px: int,
-) -> tuple[Crop, Heat]:
-    """A section with the heatmap that its verdict stands on, as large as fits into a picture of this size.
+    record: SlideRecord, output: ChosenOutput, section: SectionVerdict, *, width_px: int, height_px: int
+) -> ShownSections:
+    """A section with what its verdict stands on, as large as fits into a picture of this size.
 
     What belongs to another section is shown as tissue, without its heatmap: it does not count.
 
     Args:
         record: the slide.
-        heatmap: the slide's.
+        output: the slide's.
         section: its verdict.
-        boxes_level0_px: of all sections of the slide, by section_id.
         width_px: of the picture at most.
         height_px: of the picture at most.
 
     Raises:
         SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
-        HeatmapError: the heatmap is damaged.
+        HeatmapError: the heatmap is damaged, or is not the one that the ledger was made of.
     """
-    box_level0_px = section_box(section)
-    crop, heat = read_heated(record, heatmap, box_level0_px, section, width_px=width_px, height_px=height_px)
-    reach_level0_px = math.ceil(REACH_UM * crop.downsample / crop.um_per_px)
-    others = [box for section_id, box in boxes_level0_px.items() if section_id != section["section_id"]]
-    if not any(box.intersection(box_level0_px.grown(reach_level0_px)).area for box in others):
-        return crop, heat
-    with _open_at(record, TISSUE_MPP) as slide:
-        shares = map_of_sections(heatmap, tissue_mask(slide), list(boxes_level0_px.values()))
-    under = pixels_under(crop.box_px, shares.tissue.shape, edge_px=1, scale=crop.um_per_px / TISSUE_MPP)
-    own = is_own_under(shares, list(boxes_level0_px).index(section["section_id"]) + 1, *under)
-    return crop, Heat(heat.probability * own, heat.mask_share * own)
+    return read_sections(record, output, section_box(section), [section], width_px=width_px, height_px=height_px)
 
 
-def read_heated(
+def read_sections(
     record: SlideRecord,
-    heatmap: Heatmap,
+    output: ChosenOutput,
     box_level0_px: Box,
-    section: SectionVerdict,
+    sections: Sequence[SectionVerdict],
     *,
     width_px: int,
     height_px: int,
-) -> tuple[Crop, Heat]:
-    """A box of a slide with the output and at the t_p that a section's verdict stands on; see `read_section`."""
-    mpp_level0 = heatmap.attributes.mpp / heatmap.attributes.downsample
-    mpp = mpp_to_fit(box_level0_px, mpp_level0, width_px=width_px, height_px=height_px)
+) -> ShownSections:
+    """A box of a slide with what the verdicts on some of its sections stand on; see `read_section`."""
+    attributes = output.heatmap.attributes
+    mpp = mpp_to_fit(box_level0_px, attributes.mpp / attributes.downsample, width_px=width_px, height_px=height_px)
     crop = read_crop(record, box_level0_px, mpp=mpp)
-    return crop, read_heat(heatmap, section["psi"], crop, t_p=section["t_p"])
+    heat = read_heat(output.heatmap, output.psi, crop, t_p=output.choice.t_p)
+    under = pixels_under(crop.box_px, output.slide.tissue.shape, edge_px=1, scale=crop.um_per_px / TISSUE_MPP)
+    own = np.zeros(heat.probability.shape, dtype=bool)
+    for section in sections:
+        own |= is_own_under(output.section_map, list(output.boxes_level0_px).index(section["section_id"]) + 1, *under)
+    # Regions may reach over the tissue's edge, and have their outlines there; heat is of tissue alone.
+    own &= output.slide.tissue[np.ix_(*under)]
+    regions = [region for section in sections for region in output.regions_in(section)]
+    decided = _mask_of(crop, [output.placed(region.outline) for region in regions])
+    return ShownSections(crop, Heat(heat.probability * own, heat.mask_share * own), decided)
+
+
+def _mask_of(crop: Crop, outlines_level0_px: Sequence[shapely.Geometry]) -> NDArray[np.bool_]:
+    """The pixels of a picture under polygons of level-0 px, at least one for each: bool [h, w]."""
+    mask = np.zeros(crop.tissue.shape[:2], dtype=np.uint8)
+    corner_px = np.array((crop.box_px.x, crop.box_px.y))
+    for polygon in shapely.get_parts(outlines_level0_px):
+        rings = [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+        one = np.zeros_like(mask)
+        cv2.fillPoly(one, [np.round(ring / crop.downsample - corner_px - 0.5).astype(np.int32) for ring in rings], 1)
+        mask |= one
+    return mask.astype(bool)

@@ -5,7 +5,7 @@ is written shrinks to the room that it has, so that long names run into nothing.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from analysis.pictures.colours import BRIGHT, DARK, ColourBar
+from analysis.pictures.colours import BRIGHT, DARK, ColourBar, LineStyle
 from analysis.pictures.picture_state import STATE
 from analysis.study_evidence.table import Table, warning_of
 from bccdist.canvas import new_canvas
@@ -38,6 +39,7 @@ _SCALE_BAR_SHARE = 0.3
 """The longest scale bar, of its image's width."""
 _JPEG_QUALITY = 80
 _LEAST_FONT_POINTS = 6.5
+_DASHES: Mapping[LineStyle, Any] = {"solid": "solid", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.5))}
 _FRAME_COLOUR, _WARNING_COLOUR, _ALARM_COLOUR = "#b0b0b0", "#7b3294", "#ffe135"
 
 
@@ -58,7 +60,7 @@ class Mark:
     """Where it lies, in pixels of the panel's image."""
     colour: str
     text: str = ""
-    dashed: bool = False
+    line: LineStyle = "solid"
     alarming: bool = False
     """A thick box with a black tag: somebody has to look here."""
 
@@ -90,6 +92,7 @@ class Key:
     sign: Literal["box", "line", "tag"]
     colour: str
     text: str
+    line: LineStyle = "solid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +306,7 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
     width = 3.5 if mark.alarming else 2.2
     lines: tuple[tuple[str, float, Any], ...] = (
         (BRIGHT, width + 1.8, "solid"),
-        (mark.colour, width, (0, (4, 2)) if mark.dashed else "solid"),
+        (mark.colour, width, _DASHES[mark.line]),
     )
     for colour, linewidth, linestyle in lines:
         style = {"fill": False, "edgecolor": colour, "linewidth": linewidth, "linestyle": linestyle, "clip_on": False}
@@ -350,11 +353,14 @@ def _draw_scale_bar(axes: Axes, um_per_px: float, width_px: int) -> None:
 
 
 def _draw_colour_bar(figure: Figure, bar: ColourBar, *, left_px: float, top_px: float) -> None:
-    """The key to the colours, with t_p above it."""
+    """The key to the colours that are there, with t_p above it."""
     _write(figure, left_px, top_px + 29, "tumor probability", most_px=130, va="center")
     axes = _add_axes(figure, left_px + 138, top_px + 22, 300, 14)
-    axes.imshow(bar.colours[None], aspect="auto", extent=(0, 1, 0, 1))
-    axes.set(xticks=[0, 0.25, 0.5, 0.75, 1])
+    if len(bar.colours):
+        axes.imshow(bar.colours[None], aspect="auto", extent=(*bar.shown, 0, 1))
+    else:
+        _write(figure, left_px + 450, top_px + 29, "no probability reaches t_p", most_px=200, va="center")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.tick_params(labelsize=9.5)
     if bar.t_p is not None:
         axes.axvline(bar.t_p, color=DARK, linewidth=2)
@@ -378,6 +384,8 @@ def _draw_keys(figure: Figure, keys: tuple[Key, ...], *, left_px: float, top_px:
 
 def _handle_of(key: Key) -> Artist:
     if key.sign == "line":
-        return Line2D([], [], color=key.colour, linewidth=1.5, label=key.text)
+        edges = [withStroke(linewidth=4, foreground=DARK)] if key.colour == BRIGHT else []
+        return Line2D([], [], color=key.colour, linewidth=2, label=key.text, path_effects=edges)
     ground = key.colour if key.sign == "tag" else "none"
-    return Patch(facecolor=ground, edgecolor=key.colour, linewidth=2, label=key.text)
+    style: Any = _DASHES[key.line]
+    return Patch(facecolor=ground, edgecolor=key.colour, linewidth=2, linestyle=style, label=key.text)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.pictures.colours import LABEL_COLOURS
+from analysis.pictures.colours import LABEL_COLOURS, LABEL_LINES
 from analysis.pictures.crops import Crop, mpp_to_fit, read_crop
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_labels
@@ -90,10 +90,9 @@ def _panel(slide: _LabelledSlide) -> Panel:
     marks = []
     for section in slide.sections:
         label = None if section.label is None else section.label.value
-        # Not by colour alone: dashed is Normal, and each box says its label.
-        is_dashed = section.label is Label.NORMAL
-        box = slide.crop.place(section.box_level0_px)
-        marks.append(Mark(box=box, colour=LABEL_COLOURS[label], dashed=is_dashed, text=label or _NO_LABEL))
+        # Not by colour alone: lines differ, too, and each box says its label.
+        box, line = slide.crop.place(section.box_level0_px), LABEL_LINES[label]
+        marks.append(Mark(box=box, colour=LABEL_COLOURS[label], line=line, text=label or _NO_LABEL))
     return Panel(image=slide.crop.tissue, um_per_px=slide.crop.um_per_px, marks=tuple(marks))
 
 

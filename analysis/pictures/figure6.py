@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.pictures.colours import heat_bar
-from analysis.pictures.crops import Crop, Heat, read_section
+from analysis.pictures.crops import ShownSections, read_section
 from analysis.pictures.drawing import Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_verdicts
-from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
+from analysis.pictures.shown_sections import about_choice, bar_of, heat_panel, of_setting, open_shown, section_table
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table
 from analysis.study_evidence.verdict_table import all_verdicts, needs_labels
 from bccdist.errors import NothingToShowError
 from bccdist.parts import Label, Part
-from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.sections.chosen_output import boxes_by_slide
 
 NUM_TUMOR, NUM_NORMAL = 4, 2
@@ -52,12 +50,12 @@ def _spread(sections: pd.DataFrame, *, by: str, num: int) -> pd.DataFrame:
     return pool.iloc[picked]
 
 
-def _pair(number: int, section: Mapping[Hashable, Any], crop: Crop, heat: Heat) -> tuple[Panel, Panel]:
+def _pair(number: int, section: Mapping[Hashable, Any], shown: ShownSections) -> tuple[Panel, Panel]:
     """A section's tissue and its heatmap."""
     about = f"{number}: {section['section_id']}, {section['label']}"
-    tissue = Panel(image=crop.tissue, um_per_px=crop.um_per_px, caption=about)
+    tissue = Panel(image=shown.crop.tissue, um_per_px=shown.crop.um_per_px, caption=about)
     found = f"largest region {section['area_um2']:,.0f} µm²" if section["area_um2"] else "no region"
-    return tissue, replace(heat_panel(crop, heat, section["t_p"]), caption=found)
+    return tissue, replace(heat_panel(shown, section["t_p"]), caption=found)
 
 
 def _rows(pairs: list[tuple[Panel, Panel]]) -> tuple[Row, ...]:
@@ -95,13 +93,13 @@ def write_figure6(
         )
     size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
     boxes = boxes_by_slide(verdicts)
-    pairs, um_per_px = [], []
+    pairs, shown = [], []
     for number, section in enumerate(sections.to_dict("records"), start=1):
-        slide_id = section["slide_id"]
-        heatmap = open_chosen(paths, choice, slide_id)
-        crop, heat = read_section(manifest.slide(slide_id), heatmap, section, boxes[slide_id], **size)
-        pairs.append(_pair(number, section, crop, heat))
-        um_per_px.append(crop.um_per_px)
+        record = manifest.slide(section["slide_id"])
+        output = open_shown(paths, record, choice, section, boxes[record.slide_id])
+        shown.append(read_section(record, output, section, **size))
+        pairs.append(_pair(number, section, shown[-1]))
+    um_per_px = [each.crop.um_per_px for each in shown]
     title = f"Figure 6. Correctly classified sections of {Part.TEST.value}."
     return write_figure(
         paths,
@@ -110,6 +108,6 @@ def write_figure6(
         columns=("tissue", "heatmap") * min(_PAIRS_PER_ROW, len(pairs)),
         rows=_rows(pairs),
         panel_px=_PANEL_PX,
-        bar=heat_bar(choice.t_p),
+        bar=bar_of(choice.t_p, *shown),
         state=state_of_verdicts(verdicts),
     )

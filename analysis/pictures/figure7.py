@@ -3,24 +3,21 @@
 Of the false positives on Test the one with the largest region, and that region from near: what was taken for tumor?
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
 
 from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
-from analysis.pictures.colours import heat_bar
-from analysis.pictures.crops import Crop, Heat, read_heated, read_section
+from analysis.pictures.crops import ShownSections, read_section, read_sections
 from analysis.pictures.drawing import Mark, Panel, Row, write_figure
 from analysis.pictures.picture_state import state_of_verdicts
-from analysis.pictures.shown_sections import about_choice, heat_panel, of_setting, section_table
+from analysis.pictures.shown_sections import about_choice, bar_of, heat_panel, of_setting, section_table
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table
 from analysis.study_evidence.verdict_table import needs_labels
 from bccdist.configuration import CELL_PX
 from bccdist.errors import NothingToShowError, StageFailedError
 from bccdist.heatmaps.probability import NUM_STEPS
-from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
@@ -75,16 +72,16 @@ def zoom_box(region_level0_px: Box, *, least_level0_px: int, size_level0_px: tup
     return Box(*starts, *lengths)
 
 
-def _row(heading: str, crop: Crop, heat: Heat, t_p: float, *marks: Mark) -> Row:
-    tissue = Panel(image=crop.tissue, um_per_px=crop.um_per_px, marks=marks)
-    heated = heat_panel(crop, heat, t_p)
+def _row(heading: str, shown: ShownSections, t_p: float, *marks: Mark) -> Row:
+    tissue = Panel(image=shown.crop.tissue, um_per_px=shown.crop.um_per_px, marks=marks)
+    heated = heat_panel(shown, t_p)
     return Row(heading=heading, panels=(tissue, Panel(image=heated.image, marks=marks)))
 
 
 class _Decision(NamedTuple):
     """What decided on a section."""
 
-    heatmap: Heatmap
+    output: ChosenOutput
     region: Region
     """The largest."""
     box_level0_px: Box
@@ -96,7 +93,7 @@ def _find_decision(output: ChosenOutput, sections: pd.DataFrame) -> _Decision:
     (section,) = sections.to_dict("records")
     region = max(output.regions_in(section), key=lambda each: each.num_pixels)
     x, y, x_end, y_end = (round(edge) for edge in output.placed(region.outline).bounds)
-    return _Decision(output.heatmap, region, Box(x, y, x_end - x, y_end - y))
+    return _Decision(output, region, Box(x, y, x_end - x, y_end - y))
 
 
 def _decision_on(
@@ -115,22 +112,22 @@ def _decision_on(
 
 
 def _rows(
-    record: SlideRecord, section: SectionVerdict, decision: _Decision, boxes_level0_px: Mapping[str, Box]
-) -> tuple[tuple[Row, Row], Crop, Crop]:
+    record: SlideRecord, section: SectionVerdict, decision: _Decision
+) -> tuple[tuple[Row, Row], ShownSections, ShownSections]:
     """The section, and the region that decided from near: as they are drawn and as they were read."""
-    attributes = decision.heatmap.attributes
+    output, attributes = decision.output, decision.output.heatmap.attributes
     near_level0_px = zoom_box(
         decision.box_level0_px,
         least_level0_px=round(CELL_PX * attributes.downsample),
         size_level0_px=attributes.size_level0_px,
     )
     size = {"width_px": _PANEL_PX[0], "height_px": _PANEL_PX[1]}
-    whole, heat = read_section(record, decision.heatmap, section, boxes_level0_px, **size)
-    near, near_heat = read_heated(record, decision.heatmap, near_level0_px, section, **size)
-    mark = Mark(box=whole.place(near_level0_px), colour=_ZOOM_COLOUR)
+    whole = read_section(record, output, section, **size)
+    near = read_sections(record, output, near_level0_px, [section], **size)
+    mark = Mark(box=whole.crop.place(near_level0_px), colour=_ZOOM_COLOUR)
     rows = (
-        _row("section", whole, heat, section["t_p"], mark),
-        _row("region that decided", near, near_heat, section["t_p"]),
+        _row("section", whole, section["t_p"], mark),
+        _row("region that decided", near, section["t_p"]),
     )
     return rows, whole, near
 
@@ -172,10 +169,9 @@ def write_figure7(study: Evidence, setting: str | None = None) -> Table:
     (section,) = verdict.to_dict("records")
     decision = _decision_on(paths, manifest, choice, verdict, verdicts)
     slide_id = section["slide_id"]
-    boxes = boxes_by_slide(verdicts)[slide_id]
-    rows, whole, near = _rows(manifest.slide(slide_id), section, decision, boxes)
+    rows, whole, near = _rows(manifest.slide(slide_id), section, decision)
     note = f"Of {len(wrong)} false positive(s) of {choice.setting}, the one with the largest region."
-    table = _table(verdict, decision, note, um_per_px=whole.um_per_px, region_um_per_px=near.um_per_px)
+    table = _table(verdict, decision, note, um_per_px=whole.crop.um_per_px, region_um_per_px=near.crop.um_per_px)
     return write_figure(
         paths,
         table.asked(of_setting(study, choice)),
@@ -184,6 +180,6 @@ def write_figure7(study: Evidence, setting: str | None = None) -> Table:
         columns=("tissue", "heatmap"),
         rows=rows,
         panel_px=_PANEL_PX,
-        bar=heat_bar(choice.t_p),
+        bar=bar_of(choice.t_p, whole, near),
         state=state_of_verdicts(verdicts[verdicts["setting"] == choice.setting]),
     )

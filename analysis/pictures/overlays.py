@@ -1,10 +1,10 @@
 """Overlays, a picture per slide and setting: `python analysis/make.py overlays STUDY [--parts Test "Validation I"]`.
 
-The heatmap of the chosen model lies over the tissue; boxes are coloured by label, tags say label and verdict
-(paper, Figures 2, 6 and 7).
+Tissue comes first: the heatmap of the chosen model lies over it where it reaches t_p, and regions of at least t_A,
+which decided, have an outline. Boxes show labels by colour and line, tags say label and verdict (paper, Figures 2, 6
+and 7).
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,20 +13,18 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
-from analysis.pictures.colours import DARK, LABEL_COLOURS, heat_bar
-from analysis.pictures.crops import Crop, read_heated
+from analysis.outlines.chosen_regions import ChosenVerdicts, on_each_output
+from analysis.pictures.colours import BRIGHT, DARK, LABEL_COLOURS, LABEL_LINES
+from analysis.pictures.crops import Crop, read_sections
 from analysis.pictures.drawing import Key, Mark, Row, Sheet, write_sheet
 from analysis.pictures.picture_state import state_of_verdicts
-from analysis.pictures.shown_sections import heat_panel
+from analysis.pictures.shown_sections import bar_of, heat_panel
 from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import phantom_warning
 from bccdist.errors import StageFailedError
 from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
-from bccdist.processes import Failure, run_each
-from bccdist.sections.choices import Choice
-from bccdist.sections.chosen_heatmap import open_chosen
-from bccdist.sections.chosen_output import SectionVerdict, section_box
+from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, boxes_by_slide, section_box
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
@@ -34,9 +32,11 @@ from bccdist.slides.manifest import Manifest
 PICTURE_WIDTH_PX, PICTURE_HEIGHT_PX = 1400, 1600
 """A slide is drawn as large as fits into this, but not finer than it was scanned."""
 _KEYS = (
-    Key(sign="box", colour=LABEL_COLOURS[Label.TUMOR.value], text="label Tumor"),
-    Key(sign="box", colour=LABEL_COLOURS[Label.NORMAL.value], text="label Normal"),
-    Key(sign="line", colour=DARK, text="outline: probability at least t_p"),
+    *(
+        Key(sign="box", colour=LABEL_COLOURS[label], line=LABEL_LINES[label], text=f"label {label or 'not there'}")
+        for label in (Label.TUMOR.value, Label.NORMAL.value, None)
+    ),
+    Key(sign="line", colour=BRIGHT, text="region of at least t_A, which decided"),
     Key(sign="tag", colour=DARK, text="tag: label / verdict, black if wrong or for review"),
 )
 
@@ -64,63 +64,44 @@ def draw_overlays(
         StageFailedError: some slides or heatmaps cannot be read; all others are drawn.
     """
     slides = study.manifest_at(manifest)
-    choices = {choice.setting: choice for choice in study.choices}
     verdicts = study.verdicts(*parts)
-    outputs = [(str(setting), str(slide_id)) for (setting, slide_id), _ in verdicts.groupby(["setting", "slide_id"])]
-    setup = partial(open_drawing, study.paths, slides.only({slide_id for _, slide_id in outputs}), choices, verdicts)
-    outcomes = dict(run_each(setup, outputs, num_workers=num_workers))
-    drawn = [outcome for output in outputs if isinstance(outcome := outcomes[output], Path)]
-    failures = [
-        f"  - {', '.join(output)}: {outcome.reason}"
-        for output in outputs
-        if isinstance(outcome := outcomes[output], Failure)
-    ]
+    choices = {choice.setting: choice for choice in study.choices}
+    chosen = ChosenVerdicts(choices, verdicts, boxes_by_slide(verdicts))
+    draw = partial(draw_slide, study.paths, slides.only(set(verdicts["slide_id"])))
+    drawn, failures = on_each_output(study.paths, slides, chosen, draw, num_workers=num_workers)
     if failures:
         raise StageFailedError(f"{len(failures)} overlay(s) not drawn, {len(drawn)} drawn:\n" + "\n".join(failures))
     return drawn
 
 
-def open_drawing(
-    paths: StudyPaths, manifest: Manifest, choices: Mapping[str, Choice], verdicts: pd.DataFrame
-) -> Callable[[tuple[str, str]], Path]:
-    """The work of one process: it draws a slide under a setting, given as (setting, slide_id)."""
-    rows = dict(iter(verdicts.groupby(["setting", "slide_id"])))
-
-    def draw(output: tuple[str, str]) -> Path:
-        setting, slide_id = output
-        return draw_slide(paths, manifest, choices[setting], slide_id, rows[output])
-
-    return draw
-
-
-def draw_slide(paths: StudyPaths, manifest: Manifest, choice: Choice, slide_id: str, verdicts: pd.DataFrame) -> Path:
+def draw_slide(paths: StudyPaths, manifest: Manifest, output: ChosenOutput, verdicts: pd.DataFrame) -> Path:
     """Draw one slide with the heatmap of one chosen model; returns the picture's path.
 
     Raises:
         SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
-        HeatmapError: the heatmap cannot be read, or is of other weights than the chosen ones.
+        HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
     """
-    heatmap, rows = open_chosen(paths, choice, slide_id), verdicts.to_dict("records")
-    # All rows are of one output at one t_p; any of them says which.
+    attributes, choice, rows = output.heatmap.attributes, output.choice, verdicts.to_dict("records")
     size = {"width_px": PICTURE_WIDTH_PX, "height_px": PICTURE_HEIGHT_PX}
-    whole_level0_px = Box(0, 0, *heatmap.attributes.size_level0_px)
-    crop, heat = read_heated(manifest.slide(slide_id), heatmap, whole_level0_px, rows[0], **size)
+    whole_level0_px, slide_id = Box(0, 0, *attributes.size_level0_px), str(rows[0]["slide_id"])
+    shown = read_sections(manifest.slide(slide_id), output, whole_level0_px, rows, **size)
     panel = replace(
-        heat_panel(crop, heat, choice.t_p),
-        um_per_px=crop.um_per_px,
-        marks=tuple(section_mark(crop, row) for row in rows),
+        heat_panel(shown, choice.t_p),
+        um_per_px=shown.crop.um_per_px,
+        marks=tuple(section_mark(shown.crop, row) for row in rows),
     )
     sheet = Sheet(
         title=slide_id,
         subtitle=f"{rows[0]['part']}   {choice.setting}, epoch {choice.epoch}, {rows[0]['psi']}   "
-        f"t_p {choice.t_p:.2f}   t_A {choice.t_a_um2:.0f} \u00b5m\u00b2 ({choice.area_unit})",
+        f"heat: probability at least t_p = {choice.t_p:.2f}   "
+        f"t_A {choice.t_a_um2:.0f} \u00b5m\u00b2 ({choice.area_unit})",
         columns=("",),
         rows=(Row(panels=(panel,)),),
         panel_px=(panel.image.shape[1], panel.image.shape[0]),
-        bar=heat_bar(choice.t_p),
+        bar=bar_of(choice.t_p, shown),
         keys=_KEYS,
         state=state_of_verdicts(verdicts),
-        warning=phantom_warning(slides=heatmap.attributes.phantom, weights=choice.phantom_weights),
+        warning=phantom_warning(slides=attributes.phantom, weights=choice.phantom_weights),
     )
     path = paths.overlay(choice.setting, slide_id)
     write_sheet(path, sheet)
@@ -138,6 +119,6 @@ def section_mark(crop: Crop, section: SectionVerdict) -> Mark:
         box=crop.place(section_box(section)),
         colour=LABEL_COLOURS[label],
         text=f"{label or 'no label'} / {section['verdict']} {result}".strip(),
-        dashed=needs_a_look,
+        line=LABEL_LINES[label],
         alarming=needs_a_look,
     )

@@ -1,19 +1,20 @@
 """Sections as pictures: tissue beside tissue under its heatmap (paper, Figures 6 and 7; small ones for the report)."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 
-from analysis.pictures.colours import heated, outlined
-from analysis.pictures.crops import Crop, Heat, read_section
+from analysis.outlines.chosen_regions import open_output, read_tissue
+from analysis.pictures.colours import ColourBar, heat_bar, heated, outlined
+from analysis.pictures.crops import ShownSections, read_section
 from analysis.pictures.drawing import Panel, Row, Sheet, sheet_as_jpeg
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table, rounded
 from bccdist.configuration import phantom_warning
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
-from bccdist.sections.chosen_heatmap import open_chosen
-from bccdist.sections.chosen_output import SectionVerdict
+from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 
@@ -26,9 +27,25 @@ _COLUMNS = [
 ]
 
 
-def heat_panel(crop: Crop, heat: Heat, t_p: float) -> Panel:
-    """Tissue under its heatmap, with the outline of what reaches t_p."""
-    return Panel(image=outlined(heated(crop.tissue, heat.probability, t_p), heat.mask_share >= 0.5))
+def heat_panel(shown: ShownSections, t_p: float) -> Panel:
+    """Tissue under its heatmap from t_p on, with the outlines of the regions that decided."""
+    return Panel(image=outlined(heated(shown.crop.tissue, shown.heat.probability, t_p), shown.decided, bright=True))
+
+
+def bar_of(t_p: float, *shown: ShownSections) -> ColourBar:
+    """The key to the colours of some `heat_panel`s."""
+    return heat_bar(t_p, [(each.crop.tissue, each.heat.probability) for each in shown])
+
+
+def open_shown(
+    paths: StudyPaths,
+    record: SlideRecord,
+    choice: Choice,
+    section: SectionVerdict,
+    boxes_level0_px: Mapping[str, Box],
+) -> ChosenOutput:
+    """The output that the verdict on a section stands on; see `open_output`."""
+    return open_output(paths, choice, pd.DataFrame([section]), boxes_level0_px, partial(read_tissue, record))
 
 
 def of_setting(study: Evidence, choice: Choice) -> str:
@@ -39,8 +56,8 @@ def of_setting(study: Evidence, choice: Choice) -> str:
 def about_choice(choice: Choice) -> str:
     """The model and the thresholds, in a line."""
     return (
-        f"{choice.setting}, epoch {choice.epoch}   outline: probability at least t_p = {choice.t_p:.2f}   "
-        f"t_A {choice.t_a_um2:.0f} µm² ({choice.area_unit})"
+        f"{choice.setting}, epoch {choice.epoch}   heat: probability at least t_p = {choice.t_p:.2f}   "
+        f"outline: regions of at least t_A = {choice.t_a_um2:.0f} µm² ({choice.area_unit})"
     )
 
 
@@ -75,7 +92,7 @@ def section_picture(
     *,
     width_px: int = 420,
 ) -> bytes:
-    """One section with the heatmap that its verdict stands on, and the outline of what reaches t_p.
+    """One section with the heatmap that its verdict stands on, and the outlines of the regions that decided.
 
     Slide and heatmap are read at about the resolution of the picture, so memory stays bounded.
 
@@ -95,9 +112,8 @@ def section_picture(
         HeatmapError: the heatmap is not there or damaged, or was made with other weights.
     """
     panel_px = ((width_px - _GAP_PX) // 2, width_px)
-    heatmap = open_chosen(paths, choice, record.slide_id)
-    size = {"width_px": panel_px[0], "height_px": panel_px[1]}
-    crop, heat = read_section(record, heatmap, section, boxes_level0_px, **size)
-    panels = (Panel(image=crop.tissue, um_per_px=crop.um_per_px), heat_panel(crop, heat, section["t_p"]))
+    output = open_shown(paths, record, choice, section, boxes_level0_px)
+    shown = read_section(record, output, section, width_px=panel_px[0], height_px=panel_px[1])
+    panels = (Panel(image=shown.crop.tissue, um_per_px=shown.crop.um_per_px), heat_panel(shown, section["t_p"]))
     warning = phantom_warning(slides=record.scanner == PHANTOM_SCANNER, weights=choice.phantom_weights)
     return sheet_as_jpeg(Sheet(columns=("", ""), rows=(Row(panels=panels),), panel_px=panel_px, warning=warning))

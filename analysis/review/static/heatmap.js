@@ -1,19 +1,23 @@
 /** Probabilities that were fetched once, in colours and as a mask for any t_p; nothing is asked of the server here. */
 
 // As in analysis/pictures/colours.py; tests/analysis/review/test_browser.py compares the two.
-const STOPS = ["#2c3e9e", "#1fa6c9", "#7fd34e", "#ffe135", "#ff8c1a"];
-const LEAST_OPAQUE = 0.28;
+const STOPS = ["#00695c", "#26a65b", "#a8d93a", "#ffe135"]; // from t_p to 1
+const LEAST_OPAQUE = 0.38;
 export const MOST_OPAQUE = 0.62;
-const SHOWN_FROM = 0.5; // share of t_p below which the tissue is left as it is
 
 /** The smallest stored value, 0 to 255, that counts as at least t_p. */
 export function levelOf(tP) {
   return Math.ceil(tP * 255 - 1e-9);
 }
 
-/** [red, green, blue] of 0 to 255 for a probability of 0 to 1. */
-export function colourOf(probability) {
-  const place = Math.min(Math.max(probability, 0), 1) * (STOPS.length - 1);
+/** Where a probability lies between t_p and 1, 0 to 1. */
+function shareOf(probability, tP) {
+  return Math.min(Math.max((probability - tP) / Math.max(1 - tP, 1e-6), 0), 1);
+}
+
+/** [red, green, blue] of 0 to 255 for a probability of t_p to 1. */
+export function colourOf(probability, tP) {
+  const place = shareOf(probability, tP) * (STOPS.length - 1);
   const first = Math.min(Math.floor(place), STOPS.length - 2);
   const [low, high] = [STOPS[first], STOPS[first + 1]].map(channels);
   return low.map((value, channel) => Math.round(value + (high[channel] - value) * (place - first)));
@@ -21,9 +25,7 @@ export function colourOf(probability) {
 
 /** How much a probability hides the tissue, 0 to 1; below t_p the page shows none of it (colourTable). */
 export function opacityOf(probability, tP) {
-  const lowest = SHOWN_FROM * tP;
-  if (probability < lowest) return 0;
-  return LEAST_OPAQUE + (MOST_OPAQUE - LEAST_OPAQUE) * ((probability - lowest) / (1 - lowest));
+  return LEAST_OPAQUE + (MOST_OPAQUE - LEAST_OPAQUE) * shareOf(probability, tP);
 }
 
 function channels(hex) {
@@ -35,7 +37,7 @@ export function colourTable(tP) {
   const table = new Uint8ClampedArray(4 * 256);
   for (let value = 0; value < 256; value++) {
     const share = value < levelOf(tP) ? 0 : opacityOf(value / 255, tP) / MOST_OPAQUE;
-    table.set([...colourOf(value / 255), Math.round(255 * share)], 4 * value);
+    table.set([...colourOf(value / 255, tP), Math.round(255 * share)], 4 * value);
   }
   return new Uint32Array(table.buffer);
 }

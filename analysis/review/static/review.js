@@ -674,7 +674,7 @@ function drawColourBar() {
   context.clearRect(0, 0, width, height);
   for (let x = 0; x < width; x++) {
     const probability = x / (width - 1);
-    context.fillStyle = probability >= view.tP ? `rgb(${colourOf(probability)})` : "#ffffff";
+    context.fillStyle = probability >= view.tP ? `rgb(${colourOf(probability, view.tP)})` : "#ffffff";
     context.fillRect(x, 0, 1, height);
   }
   context.fillStyle = "#101010";

@@ -62,17 +62,21 @@ def strips(tmp_path_factory: pytest.TempPathFactory) -> Strips:
     return Strips(record, tissue, boxes, heatmap, is_strip)
 
 
-@pytest.mark.parametrize("psi", OUTPUTS)
-def test_regions_are_those_that_the_ledger_counted(strips: Strips, psi: Psi) -> None:
-    sections = [Section(section_id=name, box_level0_px=box) for name, box in strips.boxes.items()]
-    rows = section_rows(strips.heatmap, sections, strips.tissue, part=Part.TEST, phantom_weights=False)
+def output_of(strips: Strips, psi: Psi) -> ChosenOutput:
     slide = SlideTissue(
         properties={},
         size_level0_px=strips.heatmap.attributes.size_level0_px,
         tissue=strips.tissue,
         distances_um=edge_distances_um(strips.tissue),
     )
-    output = ChosenOutput(heatmap=strips.heatmap, psi=psi, choice=CHOICE, slide=slide, boxes_level0_px=strips.boxes)
+    return ChosenOutput(heatmap=strips.heatmap, psi=psi, choice=CHOICE, slide=slide, boxes_level0_px=strips.boxes)
+
+
+@pytest.mark.parametrize("psi", OUTPUTS)
+def test_regions_are_those_that_the_ledger_counted(strips: Strips, psi: Psi) -> None:
+    sections = [Section(section_id=name, box_level0_px=box) for name, box in strips.boxes.items()]
+    rows = section_rows(strips.heatmap, sections, strips.tissue, part=Part.TEST, phantom_weights=False)
+    output = output_of(strips, psi)
     found = {}
     for row in rows:
         if row["psi"] == psi:
@@ -94,11 +98,10 @@ def test_a_sections_picture_shows_the_heatmap_of_its_own_tissue_alone(strips: St
     for number, name in enumerate(strips.boxes, start=1):
         box = strips.boxes[name]
         sides = dict(zip(("x", "y", "width", "height"), box, strict=True))
-        verdict = {"section_id": name, "psi": "psi_4", "t_p": CHOICE.t_p}
+        verdict = {"section_id": name, "psi": "psi_4", "t_p": CHOICE.t_p, "tissue_um2": 0.0}
         verdict |= {f"{side}_level0_px": length for side, length in sides.items()}
-        crop, heat = read_section(
-            strips.record, strips.heatmap, verdict, strips.boxes, width_px=2 * SIZE_PX[0], height_px=2 * SIZE_PX[1]
-        )
+        size = {"width_px": 2 * SIZE_PX[0], "height_px": 2 * SIZE_PX[1]}
+        crop, heat, _ = read_section(strips.record, output_of(strips, "psi_4"), verdict, **size)
         assert crop.downsample == pytest.approx(1)
         shown = np.kron(strips.is_strip, np.ones((DOWNSAMPLE, DOWNSAMPLE), dtype=int))[box.slices()]
         assert heat.probability[shown == number].max() > 0.7

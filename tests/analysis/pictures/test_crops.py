@@ -166,7 +166,8 @@ def section(box_level0_px: Box, **changes: Any) -> dict[Any, Any]:
     """What pictures need of a row of the verdicts."""
     sides = ("x", "y", "width", "height")
     box = {f"{side}_level0_px": length for side, length in zip(sides, box_level0_px, strict=True)}
-    return {"section_id": "a", "psi": "psi_4", "t_p": T_P, **box, **changes}
+    verdict = {"slide_id": "slide-0", "section_id": "a", "psi": "psi_4", "t_p": T_P, "tissue_um2": 0.0}
+    return {**verdict, **box, **changes}
 
 
 def test_a_section_picture_is_tissue_beside_tissue_with_heat(tmp_path: Path) -> None:

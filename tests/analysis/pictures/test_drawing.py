@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from analysis.pictures.colours import heat_bar, heated, in_colours, outlined, probability_bar
+from analysis.pictures.colours import ColourBar, heat_bar, heated, in_colours, outlined, probability_bar
 from analysis.pictures.drawing import Key, Mark, Panel, PictureBox, Row, Sheet, draw_sheet, round_length_um
 from bccdist.configuration import PHANTOM_WARNING
 
@@ -149,7 +149,7 @@ def test_the_warning_overlaps_no_title() -> None:
 def test_signs_are_explained_below_everything() -> None:
     keys = (Key(sign="box", colour="r", text="label Tumor"), Key(sign="line", colour="k", text="outline"))
     row = Row(panels=(Panel(image=noise(300, 50)), None))
-    figure = draw_sheet(replace(plain_sheet(row), bar=heat_bar(0.6), keys=keys))
+    figure = draw_sheet(replace(plain_sheet(row), bar=a_heat_bar(), keys=keys))
     (legend,) = figure.legends
     drawn = legend.get_window_extent()
     assert [text.get_text() for text in legend.get_texts()] == ["label Tumor", "outline"]
@@ -194,11 +194,22 @@ def test_colours_of_probabilities_grow_brighter() -> None:
     np.testing.assert_array_equal(in_colours(np.array([[1.0]], dtype=np.float32))[0, 0], colours[-1])
 
 
-def test_the_bar_of_heat_is_white_below_half_of_t_p() -> None:
-    bar = heat_bar(0.6).colours
-    assert bar.shape == (256, 3)
-    assert (bar[:76] == 255).all()
-    assert (bar[78:] != 255).any(axis=1).all()
+def a_heat_bar() -> ColourBar:
+    """Of a picture whose greatest probability is 0.9."""
+    return heat_bar(0.6, [(noise(60, 40), np.full((40, 60), 0.9, dtype=np.float32))])
+
+
+def test_the_bar_of_heat_has_colours_from_t_p_to_what_is_shown() -> None:
+    bar = a_heat_bar()
+    assert bar.shown == pytest.approx((0.6, 0.9))
+    luminance = bar.colours.astype(float) @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(luminance) >= -0.8).all()
+
+
+def test_a_bar_of_nothing_says_so() -> None:
+    nothing = heat_bar(0.6, [(noise(60, 40), np.zeros((40, 60), dtype=np.float32))])
+    figure = draw_sheet(replace(plain_sheet(Row(panels=(Panel(image=noise(300, 50)), None))), bar=nothing))
+    assert drawn_text(figure, "no probability reaches t_p").x1 < figure.bbox.width
 
 
 def test_the_bar_has_its_own_place() -> None:
@@ -211,6 +222,6 @@ def test_the_bar_has_its_own_place() -> None:
 
 def test_the_bar_of_heat_marks_t_p() -> None:
     sheet = plain_sheet(Row(panels=(Panel(image=noise(300, 50)), None)))
-    axes = draw_sheet(replace(sheet, bar=heat_bar(0.6))).axes[1]
+    axes = draw_sheet(replace(sheet, bar=a_heat_bar())).axes[1]
     assert [text.get_text() for text in axes.texts] == ["t_p 0.60"]
     assert np.asarray(axes.lines[0].get_xdata()).tolist() == [0.6, 0.6]

@@ -1,6 +1,7 @@
 """The overlay shows the heatmap at its place on the slide, and right and wrong verdicts apart."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,30 @@ import pytest
 import tifffile
 from killing import killed_at
 from numpy.typing import NDArray
-from study_folders import ledger_row, sections, write_study
+from picture_study import choice_of
+from study_folders import sections, write_study
 
-from analysis.pictures.crops import Crop
+from analysis.outlines.chosen_regions import read_tissue
+from analysis.pictures.colours import heat_bar, heated
+from analysis.pictures.crops import Crop, ShownSections, read_section
 from analysis.pictures.drawing import PictureBox
 from analysis.pictures.overlays import draw_overlays, section_mark
+from analysis.pictures.shown_sections import bar_of
 from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
-from bccdist.parts import Part
+from bccdist.parts import Label, Part
 from bccdist.paths import StudyPaths
+from bccdist.sections.chosen_output import ChosenOutput
 from bccdist.sections.ledger import write_rows
+from bccdist.sections.rows import section_rows
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import read_manifest
+from bccdist.slides.manifest import SlideRecord, read_manifest
+from bccdist.slides.sections import Section
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import tissue_mask
 from bccdist.study import keep_manifest
 
 WIDTH_PX, HEIGHT_PX = 320, 240
@@ -79,6 +89,7 @@ def test_texts_of_sections(label: str | None, verdict: str, correct: bool | None
 def test_boxes_have_the_colour_of_the_label_and_lie_on_their_sections() -> None:
     marks = [section_mark(blank_crop(), judged(label, "Tumor", correct=None)) for label in ("Tumor", "Normal", None)]
     assert len({mark.colour for mark in marks}) == 3
+    assert len({mark.line for mark in marks}) == 3
     assert marks[0].box == PictureBox(20, 30, 100, 75)
 
 
@@ -99,8 +110,12 @@ def judged(label: str | None, verdict: str, correct: bool | None) -> dict[Hashab
     return {"label": label, "verdict": verdict, "correct": pd.NA if correct is None else correct, **box}
 
 
-def write_slide(path: Path, *, width: int = 2 * WIDTH_PX, height: int = 2 * HEIGHT_PX) -> None:
-    pixels = np.full((height, width, 3), (225, 160, 200), dtype=np.uint8)
+def write_slide(
+    path: Path, *, width: int = 2 * WIDTH_PX, height: int = 2 * HEIGHT_PX, pixels: NDArray[np.uint8] | None = None
+) -> None:
+    if pixels is None:
+        pixels = np.full((height, width, 3), (225, 160, 200), dtype=np.uint8)
+        pixels[:60] = pixels[-60:] = pixels[:, 500:] = 245
     resolution = (1e4 / 0.46, 1e4 / 0.46)
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(
@@ -111,21 +126,27 @@ def write_slide(path: Path, *, width: int = 2 * WIDTH_PX, height: int = 2 * HEIG
 @pytest.fixture
 def study(tmp_path: Path) -> tuple[StudyPaths, Path]:
     """A study with one Test slide of two sections, and its manifest."""
-    place = {"part": "Test", "slide_id": "slide-0", "phantom": True, "mpp": 0.92, "width_level0_px": 240}
-    place |= {"height_level0_px": 360, "y_level0_px": 60}
-    test = [
-        ledger_row(section_id="a", x_level0_px=40, label="Tumor", **place),
-        ledger_row(section_id="b", x_level0_px=340, label="Normal", **place),
-    ]
-    paths = write_study(tmp_path / "study", [*sections(tp=2, fn=0, fp=0, tn=2), *test])
+    paths = write_study(tmp_path / "study", sections(tp=2, fn=0, fp=0, tn=2))
     select_thresholds(paths.root, SelectConfig())
     values = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
     values[80:130, 50:110] = 240
-    write_heatmap(paths.heatmap("resnet34_ds", 1, "slide-0"), values)
-    write_slide(tmp_path / "data" / "slide.tif")
+    write_results(paths, tmp_path / "data" / "slide.tif", values, slide_id="slide-0")
     manifest = tmp_path / "data" / "slides.csv"
     manifest.write_text("slide_id,part,path,scanner\nslide-0,Test,slide.tif,phantom\n")
     return paths, manifest
+
+
+def write_results(paths: StudyPaths, slide_path: Path, values: NDArray[np.uint8], *, slide_id: str) -> None:
+    """A slide with its heatmap, and the ledger's rows of its two sections."""
+    write_slide(slide_path)
+    heatmap = write_heatmap(paths.heatmap("resnet34_ds", 1, slide_id), values)
+    found = [
+        Section(section_id=f"{slide_id}-a", box_level0_px=Box(40, 60, 240, 360), label=Label.TUMOR),
+        Section(section_id=f"{slide_id}-b", box_level0_px=Box(340, 60, 240, 360), label=Label.NORMAL),
+    ]
+    with Slide(slide_path, target_mpp=0.92) as slide:
+        rows = section_rows(heatmap, found, tissue_mask(slide), part=Part.TEST, phantom_weights=False)
+        write_rows(paths.ledger_rows("resnet34_ds", 1, slide_id), [{**row, "slide_id": slide_id} for row in rows])
 
 
 def test_every_slide_of_a_part_is_drawn(study: tuple[StudyPaths, Path]) -> None:
@@ -152,11 +173,8 @@ def test_the_studys_own_manifest_is_taken_where_none_is_named(study: tuple[Study
 
 def add_slide(paths: StudyPaths, manifest: Path) -> None:
     """One more Test slide, called slide-1."""
-    place = {"part": "Test", "slide_id": "slide-1", "phantom": True, "mpp": 0.92, "width_level0_px": 240}
-    row = ledger_row(section_id="c", x_level0_px=40, label="Tumor", height_level0_px=360, y_level0_px=60, **place)
-    write_rows(paths.ledger_rows("resnet34_ds", 1, "slide-1"), [row])
-    write_heatmap(paths.heatmap("resnet34_ds", 1, "slide-1"), np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8))
-    write_slide(manifest.with_name("slide-1.tif"))
+    values = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
+    write_results(paths, manifest.with_name("slide-1.tif"), values, slide_id="slide-1")
     with manifest.open("a") as file:
         file.write("slide-1,Test,slide-1.tif,phantom\n")
 
@@ -184,9 +202,9 @@ def test_a_slide_that_kills_its_process_is_named_and_the_others_are_drawn(
 ) -> None:
     paths, manifest = study
     add_slide(paths, manifest)
-    setup = partial(killed_at, "slide-1", "analysis.pictures.overlays:open_drawing")
-    monkeypatch.setattr("analysis.pictures.overlays.open_drawing", setup)
-    with pytest.raises(StageFailedError, match=r"1 drawn:\n  - resnet34_ds, slide-1: its process .* SIGKILL"):
+    setup = partial(killed_at, "slide-1", "analysis.outlines.chosen_regions:open_outputs")
+    monkeypatch.setattr("analysis.outlines.chosen_regions.open_outputs", setup)
+    with pytest.raises(StageFailedError, match=r"1 drawn:\n  - slide-1: its process .* SIGKILL"):
         draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=1)
     assert paths.overlay("resnet34_ds", "slide-0").exists()
 
@@ -210,3 +228,49 @@ def test_another_slide_of_the_same_name_is_not_drawn(study: tuple[StudyPaths, Pa
     write_slide(manifest.with_name("slide.tif"), width=512, height=512)
     with pytest.raises(StageFailedError, match="give the manifest that the study was made with"):
         draw_overlays(Evidence(paths.root), manifest, [Part.TEST], num_workers=0)
+
+
+def test_heat_lies_on_tissue_from_t_p_on_and_what_decided_has_an_outline(tmp_path: Path) -> None:
+    """One region of t_A, one that is too small, one below t_p, and one on white glass: also at another t_p."""
+    for t_p in (0.3, 0.8):
+        shown = show_four_regions(tmp_path / f"{t_p}", t_p)
+        heated_px = (heated(shown.crop.tissue, shown.heat.probability, t_p) != shown.crop.tissue).any(axis=2)
+        # Places in target px, which are the picture's here.
+        assert heated_px[80:120, 50:100].all()
+        assert heated_px[20:24, 20:24].all()
+        assert not heated_px[160:200, 50:100].any()
+        assert not heated_px[80:120, 200:300].any()
+        assert shown.decided[80:120, 50:100].all()
+        assert shown.decided.sum() == pytest.approx(50 * 60, rel=0.1)
+
+
+def show_four_regions(folder: Path, t_p: float) -> ShownSections:
+    pixels = np.full((2 * HEIGHT_PX, 2 * WIDTH_PX, 3), (225, 160, 200), dtype=np.uint8)
+    pixels[:, 300:] = 245
+    write_slide(folder / "slide.tif", pixels=pixels)
+    values = np.zeros((HEIGHT_PX, WIDTH_PX), dtype=np.uint8)
+    values[75:125, 45:105] = 240
+    values[18:26, 18:26] = 240
+    values[160:200, 50:100] = int(255 * t_p) - 5
+    values[80:100, 200:230] = 250
+    heatmap = write_heatmap(folder / "a.ozx", values)
+    record = SlideRecord(slide_id="slide-0", part=Part.TEST, path=folder / "slide.tif")
+    choice = replace(choice_of("resnet34_ds"), t_p=t_p, t_a_um2=1280.0)
+    boxes = {"a": Box(0, 0, 2 * WIDTH_PX, 2 * HEIGHT_PX)}
+    output = ChosenOutput(
+        heatmap=heatmap, psi="psi_4", choice=choice, slide=read_tissue(record, 0.92), boxes_level0_px=boxes
+    )
+    section = {"section_id": "a", "tissue_um2": 1.0, "verdict": "Tumor", "area_um2": 3000 * output.pixel_um2}
+    section |= {"x_level0_px": 0, "y_level0_px": 0, "width_level0_px": 640, "height_level0_px": 480}
+    return read_section(record, output, section, width_px=WIDTH_PX, height_px=HEIGHT_PX)
+
+
+def test_the_bar_has_the_colours_of_the_picture_and_no_others(tmp_path: Path) -> None:
+    for t_p in (0.3, 0.8):
+        shown = show_four_regions(tmp_path / f"{t_p}", t_p)
+        bar = bar_of(t_p, shown)
+        assert bar.shown == pytest.approx((t_p, 240 / 255), abs=0.02)
+        picture = heated(shown.crop.tissue, shown.heat.probability, t_p).reshape(-1, 3).astype(int)
+        assert np.abs(picture - bar.colours[-1]).max(axis=1).min() <= 3
+        nothing = heat_bar(t_p, [(shown.crop.tissue, np.zeros(shown.crop.tissue.shape[:2], dtype=np.float32))])
+        assert not len(nothing.colours)
