@@ -20,10 +20,11 @@ from analysis.review.agreement import agreement_report
 from analysis.review.answers import Said, file_name_of, read_journals
 from analysis.review.consensus import Origin, Resolved, resolve
 from analysis.review.corrections import qupath_collection
+from analysis.review.spreadsheets import guarded
 from analysis.review.tiles import TileReader
 from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import PHANTOM_WARNING
-from bccdist.errors import ConfigurationError, StageFailedError
+from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text
 from bccdist.sections.labels import key_of
 from bccdist.slides.manifest import Manifest, SectionRecord
@@ -33,10 +34,8 @@ _SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "la
 _ORIGIN, _CONFLICT = "label_origin", "conflict"
 _ANSWER_COLUMNS = (
     *("slide_id", "section_id", "reviewer", "answer", "at", "seconds", "is_blind", "was_shown", "prefilled"),
-    *("prediction", "label_before", "setting", "epoch", "weights_digest", "given_as", "is_hasty", "comment"),
+    *("prediction", "label_before", "setting", "epoch", "weights_digest", "given_as", "is_hasty", "comment", "more"),
 )
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for a formula at the start of a cell."""
 
 
 def export_review(study_root: Path, out: Path) -> str:
@@ -49,7 +48,8 @@ def export_review(study_root: Path, out: Path) -> str:
         ConfigurationError: the folder is no study, nobody has reviewed it, or `out` holds the study's own manifest.
         EventLogError: a journal is damaged.
         LedgerError: there is a ledger, but it cannot be read.
-        StageFailedError: some slides cannot be opened, so their regions are not written; all else is.
+        StageFailedError: some slides cannot be opened, so their regions are not written, and all else is; or the disk
+            is full, and it says what is written.
     """
     study = Evidence(study_root)
     paths, manifest = study.paths, study.manifest
@@ -64,14 +64,40 @@ def export_review(study_root: Path, out: Path) -> str:
         raise ConfigurationError(f"{target} is the study's own; give another folder, compare, and put it there then")
     resolved = resolve(journals)
     sections = placed_sections(study)
-    write_text(target, sections_csv(sections, resolved))
-    conflicts = {key: each for key, each in resolved.items() if each.conflict}
-    write_text(out / "conflicts.csv", answers_csv(conflicts.values()))
-    write_text(out / "answers.csv", answers_csv(resolved.values()))
     warning = {"warning": PHANTOM_WARNING} if manifest.is_phantom else {}
-    write_json(out / "agreement.json", {**agreement_report(journals), "phantom": manifest.is_phantom, **warning})
-    num_regions = _write_regions(out / "regions", manifest, journals)
-    return "\n".join(_summary(out, sections, resolved, num_reviewers=len(journals), num_regions=num_regions))
+    report = {**agreement_report(journals), "phantom": manifest.is_phantom, **warning}
+    written: list[str] = []
+    try:
+        _write_tables(out, sections_csv(sections, resolved), resolved.values(), report, written)
+        num_regions = _write_regions(out / "regions", manifest, journals, written)
+    except OSError as error:
+        if isinstance(error, BccdistError):
+            raise
+        raise StageFailedError(
+            f"{out}: {error.strerror or error}; written are {', '.join(written) or 'no files'}; the journals are as "
+            "they were: make room, and export again"
+        ) from error
+    num_reviewers = sum(bool(said.latest) for said in journals)
+    notes = [said.unknown_note for said in journals if said.num_unknown]
+    summary = _summary(out, sections, resolved, num_reviewers=num_reviewers, num_regions=num_regions)
+    return "\n".join([*notes, *summary])
+
+
+def _write_tables(
+    out: Path, sections: str, resolved: Iterable[Resolved], report: Mapping[str, Any], written: list[str]
+) -> None:
+    """Write all but the regions; the name of each file is added to `written` once it is there."""
+    resolved = list(resolved)
+    tables = {
+        "sections.csv": sections,
+        "conflicts.csv": answers_csv(each for each in resolved if each.conflict),
+        "answers.csv": answers_csv(resolved),
+    }
+    for name, text in tables.items():
+        write_text(out / name, text)
+        written.append(name)
+    write_json(out / "agreement.json", report)
+    written.append("agreement.json")
 
 
 def _summary(
@@ -142,11 +168,11 @@ def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any
     return {
         **row,
         "label": said.label or "",
-        "labelled_by": said.labelled_by,
+        "labelled_by": guarded(said.labelled_by),
         "labelled_at": said.newest.at,
         "prefilled": said.newest.prefilled,
         _ORIGIN: said.origin or "",
-        _CONFLICT: said.conflict,
+        _CONFLICT: guarded(said.conflict),
     }
 
 
@@ -155,12 +181,13 @@ def _key(section: SectionRecord) -> str:
 
 
 def answers_csv(resolved: Iterable[Resolved]) -> str:
-    """Answers, one row a section and reviewer; a comment that a spreadsheet would compute has a ' before it."""
+    """Answers, one row a section and reviewer; text that a spreadsheet would compute has a ' before it."""
     rows = (
         {
             **{name: getattr(answer, name) for name in _ANSWER_COLUMNS if name != "reviewer"},
-            "reviewer": reviewer,
-            "comment": f"'{answer.comment}" if answer.comment.startswith(_FORMULA_STARTS) else answer.comment,
+            "reviewer": guarded(reviewer),
+            "comment": guarded(answer.comment),
+            "more": json.dumps(answer.more, ensure_ascii=False) if answer.more else "",
         }
         for each in resolved
         for reviewer, answer in each.all_answers
@@ -169,7 +196,7 @@ def answers_csv(resolved: Iterable[Resolved]) -> str:
     return csv_text(_ANSWER_COLUMNS, ordered)
 
 
-def _write_regions(folder: Path, manifest: Manifest, journals: Iterable[Said]) -> int:
+def _write_regions(folder: Path, manifest: Manifest, journals: Iterable[Said], written: list[str]) -> int:
     """Write the regions of every slide and reviewer; returns how many files.
 
     Raises:
@@ -195,6 +222,7 @@ def _write_regions(folder: Path, manifest: Manifest, journals: Iterable[Said]) -
                 content["warning"] = PHANTOM_WARNING
             write_text(folder / f"{slide_id}.{file_name_of(said.reviewer)}.geojson", json.dumps(content) + "\n")
             num += 1
+            written.append(f"{folder.name}/{slide_id}, by {said.reviewer}")
     if failures:
         raise StageFailedError(
             f"the regions of {len(failures)} slide(s) were not written to {folder}, of {num} they were:\n"

@@ -111,7 +111,8 @@ def _regions(output: ChosenOutput, verdicts: pd.DataFrame) -> list[Feature]:
 
 def _measures(output: ChosenOutput, region: Any) -> dict[str, Any]:
     return {
-        "area_um2": round(region.num_pixels * output.pixel_um2, 1),
+        # As the verdict has it: rounded where it is shown, and nowhere before.
+        "area_um2": region.num_pixels * output.pixel_um2,
         "margin_um": None if math.isnan(region.margin_um) else round(region.margin_um, 1),
         "max_probability": round(region.max_value / NUM_STEPS, 4),
     }

@@ -15,7 +15,7 @@ import uvicorn
 from picture_study import PictureStudy, write_picture_study
 from starlette.types import ASGIApp
 
-from analysis.review.answers import Answer, GivenAnswer, GivenRegions, OutlineChange
+from analysis.review.answers import Answer, GivenAnswer, GivenRegions, OutlineChange, Step
 from analysis.review.connections import Connection
 from analysis.review.gate import Access
 from analysis.review.journal import Journal
@@ -106,8 +106,8 @@ def drawn_square(x: float, y: float, edge: float, kind: str = "Tumornest") -> di
     return {"type": "Feature", "id": f"square {x} {y} {edge}", "geometry": geometry, "properties": {"kind": kind}}
 
 
-def say(paths: StudyPaths, reviewer: str, *answers: GivenAnswer, regions: GivenRegions | None = None) -> None:
-    """Put answers and regions into a reviewer's journal."""
+def say(paths: StudyPaths, reviewer: str, *answers: Step, regions: GivenRegions | None = None) -> None:
+    """Put answers, or other steps, and regions into a reviewer's journal."""
     with Journal(paths, reviewer) as journal:
         for answer in answers:
             journal.add(answer)

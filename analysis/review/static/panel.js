@@ -99,11 +99,11 @@ function outlineText({ geometry, properties }, mpp) {
 
 /** The answer of GET /api/agreement. */
 export function showAgreement({ pairs, notes, num_withheld: numWithheld, anchoring: { shown, blind, difference, interval, note } }) {
-  const led = (name, { num, num_agreed: agreed, agreement }) => [
+  const led = (name, { num, num_agreed: agreed }) => [
     name,
     String(num),
     String(agreed),
-    shareText(agreement),
+    shareText(agreed, num),
   ];
   byId("agreement-content").replaceChildren(
     element("h3", {}, "Between reviewers"),
@@ -125,13 +125,13 @@ export function showAgreement({ pairs, notes, num_withheld: numWithheld, anchori
   );
 }
 
-function pairRow({ one, other, num, num_slides: numSlides, agreement, kappa, interval, note }) {
+function pairRow({ one, other, num, num_slides: numSlides, num_agreed: agreed, kappa, interval, note }) {
   return [
     one,
     other,
     String(num),
     String(numSlides),
-    shareText(agreement),
+    shareText(agreed, num),
     isNumber(kappa) ? kappa.toFixed(2) : note || "\u2013",
     interval ? interval.map((end) => end.toFixed(2)).join(" to ") : "\u2013",
   ];
@@ -172,8 +172,9 @@ export function showOthers({ others }, isDeciding) {
   );
 }
 
-function shareText(share) {
-  return isNumber(share) ? `${Math.round(100 * share)} %` : "\u2013";
+/** From whole numbers, as 57 of 200 times 100 is a little below 28.5; one decimal, as 199 of 200 are not all. */
+function shareText(agreed, num) {
+  return num ? `${(Math.round((1000 * agreed) / num) / 10).toFixed(1)} %` : "\u2013";
 }
 
 function signed(share) {

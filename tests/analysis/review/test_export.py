@@ -4,12 +4,13 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from review_study import copied_study, drawn_square, given, original, say
 
-from analysis.review.answers import GivenAs, GivenRegions
+from analysis.review.answers import GivenAs, GivenRegions, Withdrawal
 from analysis.review.export import export_review
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.readings import readings_of
@@ -17,6 +18,7 @@ from analysis.study_evidence.relabel import relabel, relabel_study
 from analysis.tables.table4 import write_table4
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import ConfigurationError, LedgerError, StageFailedError
+from bccdist.files import write_json, write_text
 from bccdist.parts import Label
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
@@ -234,3 +236,57 @@ def test_a_corrected_label_feeds_table_4_at_once(paths: StudyPaths, tmp_path: Pa
     export_review(paths.root, tmp_path / "out")
     assert relabel(paths.root, tmp_path / "out" / "sections.csv").num_changed == 1
     assert false_alarms() == 0
+
+
+def test_reviewers_are_those_who_answered(paths: StudyPaths, tmp_path: Path) -> None:
+    """Not who opened the page, nor who took all back."""
+    say(paths, "anna", given())
+    say(paths, "bert")
+    taken = given()
+    say(paths, "carl", taken, Withdrawal(at="2026", withdrawn=(taken.entry,)))
+    assert "answered by 1 reviewer(s)" in export_review(paths.root, tmp_path / "out")
+    assert rows(tmp_path / "out" / "answers.csv")["test-0-left"]["reviewer"] == "anna"
+
+
+def test_text_is_no_formula_in_any_table(paths: StudyPaths, tmp_path: Path) -> None:
+    for reviewer, said in (("a;=1+1", "Tumor"), ("bert", "Normal")):
+        say(paths, reviewer, given(answer=said, comment="\n\uff1dcmd"))
+    export_review(paths.root, tmp_path / "out")
+    for name, columns in (("answers.csv", ["reviewer", "comment"]), ("sections.csv", ["labelled_by", "conflict"])):
+        for row in pd.read_csv(tmp_path / "out" / name, dtype=str).fillna("").to_dict("records"):
+            assert all(";=" not in row[column] and "\n\uff1d" not in row[column] for column in columns)
+
+
+def test_fields_of_a_later_version_are_exported(paths: StudyPaths, tmp_path: Path) -> None:
+    say(paths, "anna", given(more={"certainty": 0.9}))
+    path = paths.review_journal("anna")
+    path.write_text(path.read_text() + '{"kind": "voice", "version": 99, "at": "2027"}\n')
+    said = export_review(paths.root, tmp_path / "out")
+    assert json.loads(rows(tmp_path / "out" / "answers.csv")["test-0-left"]["more"]) == {"certainty": 0.9}
+    assert said.startswith("1 line(s) of anna's journal are of a later version: they are kept, and do NOT count here")
+
+
+@pytest.mark.parametrize("full_at", ["conflicts.csv", "agreement.json", "test-0.anna.geojson"])
+def test_a_full_disk_is_said_with_what_is_written(
+    paths: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    say(paths, "anna", given(), regions=GivenRegions(at="2026", slide_id="test-0", features=(drawn_square(1, 1, 9),)))
+    before = paths.review_journal("anna").read_bytes()
+
+    def refusing(write: Any) -> Any:
+        def write_or_refuse(path: Path, content: Any) -> None:
+            if path.name == full_at:
+                raise OSError(28, "No space left on device")
+            write(path, content)
+
+        return write_or_refuse
+
+    monkeypatch.setattr("analysis.review.export.write_text", refusing(write_text))
+    monkeypatch.setattr("analysis.review.export.write_json", refusing(write_json))
+    with pytest.raises(StageFailedError, match="No space left on device; written are sections") as found:
+        export_review(paths.root, tmp_path / "out")
+    written = {file.name for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert {name for name in ("sections.csv", "conflicts.csv", "answers.csv") if name in str(found.value)} == (
+        written - {"agreement.json"}
+    )
+    assert paths.review_journal("anna").read_bytes() == before

@@ -108,7 +108,7 @@ def deciding(paths: StudyPaths, reviewer: str, plan: ReviewPlan = PLAN) -> Itera
     """The page of somebody who decides."""
     worklist = in_conflict(worklist_of(paths, plan), read_journals(paths), reviewer)
     with Journal(paths, reviewer) as journal:
-        app = make_app(Session(worklist, journal), Access(token=None, port=0, names=frozenset({"127.0.0.1"})))
+        app = make_app(Session(worklist, journal), Access(port=0, names=frozenset({"127.0.0.1"})))
         with listening(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client
 
