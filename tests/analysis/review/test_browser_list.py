@@ -57,7 +57,7 @@ def serve(
     if decides:
         worklist = in_conflict(worklist, read_journals(paths), reviewer)
     journal = stack.enter_context(Journal(paths, reviewer))
-    access = Access(token=None, port=0, names=frozenset({"127.0.0.1"}))
+    access = Access(port=0, names=frozenset({"127.0.0.1"}))
     port = stack.enter_context(listening(make_app(Session(worklist, journal), access)))
     return f"http://127.0.0.1:{port}/"
 
