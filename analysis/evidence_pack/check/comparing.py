@@ -6,9 +6,16 @@ from typing import Any
 
 from analysis.evidence_pack.check.data_tables import check_grid, selection, table1, table2
 from analysis.evidence_pack.check.findings import Findings, Row, same_value
-from analysis.evidence_pack.check.model_tables import comparisons, reliability, reliability_bins, roc, roc_curves
+from analysis.evidence_pack.check.model_tables import (
+    comparisons,
+    decision_curve,
+    reliability,
+    reliability_bins,
+    roc,
+    roc_curves,
+)
 from analysis.evidence_pack.check.raw_rows import Pack
-from analysis.evidence_pack.check.slide_tables import flow, reached, slides, verdict_counts
+from analysis.evidence_pack.check.slide_tables import flip_shifts, flow, reached, slides, verdict_counts
 from analysis.evidence_pack.check.verdict_tables import (
     intervals,
     predictive_values,
@@ -37,6 +44,8 @@ TABLES: dict[str, tuple[Callable[[Pack], list[Row]], tuple[str, ...]]] = {
     "roc_curves": (roc_curves, ("setting", "t_p")),
     "reliability": (reliability, ("setting",)),
     "reliability_bins": (reliability_bins, ("setting", "probability_low")),
+    "decision_curve": (decision_curve, ("setting", "threshold")),
+    "flip_shifts": (flip_shifts, ("setting", "verdict")),
     "verdict_counts": (verdict_counts, ("part", "setting")),
     "slides": (slides, ("setting", "slide_id")),
     "flow": (flow, ("setting", "step")),

@@ -116,6 +116,20 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "Brier score": ["brier_score"],
             "by Tumor's share alone": ["brier_score_of_share"],
             "sections": ["num_sections"],
+            "slides": ["num_slides"],
+        },
+    ),
+    "flip_shifts": (
+        {"setting": "setting", "verdict": "verdict"},
+        {
+            "sections": ["num_sections"],
+            "smallest": ["flip_shift_min"],
+            "25%": ["flip_shift_q1"],
+            "median": ["flip_shift_median"],
+            "75%": ["flip_shift_q3"],
+            "below 0.02": ["num_flip_below_0_02"],
+            "below 0.05": ["num_flip_below_0_05"],
+            "never": ["num_never_flip"],
         },
     ),
     "verdict_counts": (

@@ -129,3 +129,33 @@ def reached(pack: Pack) -> list[Row]:
                 }
             )
     return rows
+
+
+def flip_shifts(pack: Pack) -> list[Row]:
+    """How small a shift of probability changes the verdicts on Test, by verdict and of all."""
+    rows = []
+    for choice, mine in pack.by_setting(TEST):
+        for verdict in (*_VERDICTS, "all"):
+            here = [row for row in mine if verdict in (row["verdict"], "all")]
+            shifts = sorted(row["flip_shift"] for row in here)
+            if not here:
+                continue
+            quartiles = {
+                f"flip_shift_{name}": shifts[max(0, math.ceil(share * len(shifts)) - 1)]
+                for name, share in (("min", 0.0), ("q1", 0.25), ("median", 0.5), ("q3", 0.75))
+            }
+            rows.append(
+                {
+                    "setting": choice["setting"],
+                    "part": TEST,
+                    "verdict": verdict,
+                    **{name: choice[name] for name in ("t_p", "t_a_um2")},
+                    "num_sections": len(here),
+                    **quartiles,
+                    "num_flip_below_0_02": sum(shift < 0.02 for shift in shifts),
+                    "num_flip_below_0_05": sum(shift < 0.05 for shift in shifts),
+                    "num_never_flip": sum(map(math.isinf, shifts)),
+                    **marks(here),
+                }
+            )
+    return rows

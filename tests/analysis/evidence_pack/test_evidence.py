@@ -36,7 +36,7 @@ WEIGHTS = "runs/unet/checkpoints/epoch-001.safetensors"
 COMPUTED = {
     *("table1", "table3", "table4", "table5", "intervals", "units", "predictive_values", "subgroups", "comparisons"),
     *("roc", "roc_curves", "reliability", "section_verdicts", "verdict_counts", "flow", "slides", "reached"),
-    *("selection", "grid"),
+    *("selection", "grid", "reliability_bins", "decision_curve", "flip_shifts", "nearest_verdicts"),
 }
 LABELS = ((0, "Tumor"), (1, "Normal"))
 Tamper = Callable[[Path], None]
