@@ -46,6 +46,7 @@ export class Microscope {
       "Shift+R": () => this.turnBy(-QUARTER),
       m: () => this.mirror(),
       p: () => this.keepSnapshot(),
+      i: () => byId("compare").click(),
       f: () => this.foldAll(),
     };
   }
@@ -55,12 +56,12 @@ export class Microscope {
   }
 
   #turnTo(degrees) {
-    this.views().forEach((view) => view.turnTo(degrees));
+    this.views()[0].turnTo(degrees);
     this.show();
   }
 
   mirror() {
-    this.views().forEach((view) => view.mirror());
+    this.views()[0].mirror();
     this.show();
   }
 

@@ -2,6 +2,7 @@
 
 import { Ahead } from "./ahead.js";
 import { showOutbox, showProblem } from "./bars.js";
+import { Compare } from "./compare.js";
 import { connect, SHOWN } from "./controls.js";
 import { byId, element } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -65,12 +66,21 @@ const drawing = new Drawing({
 const slideView = new SlideView(byId("slide"), byId("scale"), {
   draw: (context, place) => drawLayers(context, place, layers()),
   settled: () => wantsHeat() && overlays.sharpen(source(), slideView.visibleBox, slideView.widthPx),
-  moved: () => microscope.show(),
+  moved: () => (microscope.show(), compare.lead()),
   hand: hand(),
   overview: byId("overview"),
 });
 const ahead = new Ahead((...tile) => slideView.tileAddress(...tile));
-const microscope = new Microscope({ views: () => [slideView], caption, failed: showProblem });
+const compare = new Compare({
+  main: slideView,
+  slides: () => [...new Set(sections.map(({ slide_id: slideId }) => slideId))],
+  slideOf,
+  settings: () => study.settings,
+  state: () => layers(),
+  changed: () => microscope.showLight(),
+  failed: showProblem,
+});
+const microscope = new Microscope({ views: () => [slideView, ...compare.views], caption, failed: showProblem });
 
 start().catch(showProblem);
 
@@ -462,6 +472,7 @@ function wantsHeat() {
 
 function loadRegions() {
   if (hasHeatmap()) overlays.loadRegions(view.setting, slideView.slide.slide_id, view);
+  compare.reload();
 }
 
 /** Take everything off the slide, or put it back; what is shown or hidden by itself puts the rest back, too. */
@@ -469,6 +480,7 @@ function hideAll(isBare = !view.isBare) {
   view.isBare = isBare;
   byId("hide-all").ariaPressed = String(isBare);
   if (!isBare && !overlays.crops.coarse) loadHeat();
+  compare.reload();
   slideView.redraw();
 }
 

@@ -16,8 +16,11 @@ export function showViewed(section, viewed, chosen) {
   note.hidden = !section?.revealed;
   if (!viewed.verdicts) note.textContent = `${at}: \u2026`;
   else if (!call) note.textContent = `${at}: no verdict`;
-  else {
-    const factor = call.area_factor === null ? "" : ` (${call.area_factor.toFixed(2)} \u00d7 t_A)`;
-    note.textContent = `${at}: ${call.verdict}, largest region ${areaText(call.area_um2)}${factor}`;
-  }
+  else note.textContent = `${at}: ${showCall(call)}`;
+}
+
+/** A verdict in words. */
+export function showCall({ verdict, area_um2: area, area_factor: factor }) {
+  const times = factor === null ? "" : ` (${factor.toFixed(2)} \u00d7 t_A)`;
+  return `${verdict}, largest region ${areaText(area)}${times}`;
 }
