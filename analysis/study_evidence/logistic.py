@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 _MOST_STEPS = 100
+_HALVINGS = 50
 _NEAR = 1e-10
 _LARGEST_LOGIT = 500.0
 """Beyond it a probability is 0 or 1 to a float, and its exponential no float any more."""
@@ -40,7 +41,7 @@ def intercepts(logits: Array, of_tumor: Array, of_normal: Array) -> Array:
     able = (num_tumor > 0) & (of_normal.sum(-1) > 0)
     # The number that is expected rises with the shift, so halving finds it whatever the logits are.
     low, high = (np.full(len(number), sign * (_LARGEST_LOGIT + float(np.abs(logits).max()))) for sign in (-1, 1))
-    for _ in range(_MOST_STEPS):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_below = (number * expected(logits + middle[:, None])).sum(-1) < num_tumor
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
