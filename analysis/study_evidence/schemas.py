@@ -527,6 +527,7 @@ SCHEMAS = {
             "a setting on Test with sections of one kind that are left out or in doubt, as one case takes them",
             ("setting", *_COUNTS, "num_slides", "phantom", "phantom_weights"),
             kind="as reported; review; no verdict: on slides that failed, were not worked on or have no section; "
+            "dropped: named in sections.csv or labels.csv, but not among what was judged; "
             "unsure, conflict or no label: why there is no label; disputed: labelled, but not every reader says so; "
             "or all of these",
             case="left out, as if right or as if wrong: all verdicts of the kind; called Tumor or called Normal: what "

@@ -70,7 +70,8 @@ def build_decision_curve(every: Sequence[ScoredSections]) -> Table:
             (
                 "Threshold probability p: how likely tumor must be before one acts on a section, such as to look or "
                 "cut again. Who acts from 10% on takes 9 false alarms for one tumor found. Net benefit: tumors found "
-                "for each section, less the false alarms at this price; acting on none is 0."
+                "for each section, less the false alarms at this price; acting on none is 0. It holds where tumor is "
+                "as frequent as among these sections."
             ),
             (
                 "By the score: acts where the section's score, the highest t_p at which it is Tumor with the chosen "

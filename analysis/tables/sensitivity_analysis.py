@@ -1,8 +1,9 @@
 """Figures on Test with what is left out or in doubt: `python analysis/make.py sensitivity_analysis STUDY`.
 
-Figures leave out sections for review, slides that failed, and sections without a label, as readers were unsure or
-differed or nobody looked. Each kind is put in as if all of its verdicts were right, and as if all were wrong; so are
-labelled sections on which readers do not agree, which are also taken out. The truth lies between.
+Figures leave out sections for review, slides that failed, sections that were dropped, and those without a label, as
+readers were unsure or differed or nobody looked. Each kind is put in as if all of its verdicts were right, and as if
+all were wrong; so are labelled sections on which readers do not agree, which are also taken out. The truth lies
+between.
 """
 
 from collections.abc import Collection, Iterator
@@ -29,13 +30,15 @@ from analysis.study_evidence.table import Table, phantom_marks
 from analysis.study_evidence.verdict_table import needs_labels, no_rows
 from analysis.tables.intervals import interval_text
 from bccdist.parts import Label, Part
-from bccdist.sections.labels import SectionKey
+from bccdist.sections.labels import SectionKey, key_of
 from bccdist.sections.verdicts import Verdict
+from bccdist.slides.manifest import SectionRecord
 
 AS_REPORTED, ALL = "as reported", "all of these"
 KINDS = {
     "review": "for review: not read whole, and no tumor in what was read",
     "no verdict": "on slides that failed, were not worked on, or have no section",
+    "dropped": "named in sections.csv or labels.csv, but not among the sections that were judged",
     "unsure": "without a label, as who looked was unsure",
     "conflict": "without a label, as readers differ",
     "no label": "without a label, as nobody looked",
@@ -57,11 +60,11 @@ def sections_in_doubt(
 
     Args:
         verdicts: of Test under the setting.
-        missing: slide_id, section_id and label of sections on slides without a verdict; `verdict` of them is empty.
+        missing: from `missing_sections`.
         states: why sections have no label.
         readings: what each reader said.
     """
-    there = verdicts[["slide_id", "section_id", "label", "verdict"]]
+    there = verdicts[["slide_id", "section_id", "label", "verdict"]].assign(kind="")
     frame = pd.concat([there, missing.assign(verdict=_NO_VERDICT)], ignore_index=True)
     # Pandas tells a missing text from None by its own kinds; here there is one.
     frame["label"] = frame["label"].astype(object).where(frame["label"].notna(), None)
@@ -71,8 +74,8 @@ def sections_in_doubt(
 
 def _kind(row: dict[Any, Any], states: dict[SectionKey, LabelState], readings: Readings) -> str:
     key = (row["slide_id"], row["section_id"])
-    if row["verdict"] == _NO_VERDICT:
-        return "no verdict"
+    if row["kind"]:
+        return str(row["kind"])
     if row["label"] is None:
         state = states.get(key, LabelState.UNLABELLED)
         return LabelState.UNLABELLED.value if state is LabelState.LABELLED else state.value
@@ -209,26 +212,40 @@ def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
     )
 
 
-def missing_sections(study: Evidence, slides: pd.DataFrame) -> pd.DataFrame:
-    """Sections of slides without a verdict: slide_id, section_id and label; one without a name where none is known.
+def missing_sections(study: Evidence, slides: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Sections without a verdict: slide_id, section_id, label, and kind, which is no verdict or dropped.
+
+    Of a slide without a verdict on which no section is known there is one row without a name.
 
     Args:
         study: the study.
-        slides: rows of `slide_states`, of one setting.
+        slides: rows of `slide_states` of Test, of one setting.
+        verdicts: of Test under the setting.
     """
-    by_slide: dict[str, list[dict[str, Any]]] = {
-        str(slide_id): [] for slide_id in slides.loc[slides["state"] != SlideState.DONE.value, "slide_id"]
-    }
-    for section in study.labelled_manifest.sections:
-        if section.slide_id in by_slide:
-            label = None if section.label is None else section.label.value
-            by_slide[section.slide_id].append({"section_id": section.section_id, "label": label})
+    states = dict(zip(slides["slide_id"], slides["state"], strict=True))
+    judged = set(zip(verdicts["slide_id"], verdicts["section_id"], strict=True))
     rows = [
-        {"slide_id": slide_id, **section}
-        for slide_id, sections in by_slide.items()
-        for section in (sections or [{"section_id": "", "label": None}])
+        {
+            "slide_id": section.slide_id,
+            "section_id": section.section_id,
+            "label": None if section.label is None else section.label.value,
+            "kind": "dropped" if states[section.slide_id] == SlideState.DONE.value else "no verdict",
+        }
+        for key, section in {key_of(each): each for each in _named(study)}.items()
+        if section.slide_id in states and key not in judged
     ]
-    return pd.DataFrame(rows, columns=["slide_id", "section_id", "label"])
+    known = {row["slide_id"] for row in rows}
+    rows += [
+        {"slide_id": slide_id, "section_id": "", "label": None, "kind": "no verdict"}
+        for slide_id, state in states.items()
+        if state != SlideState.DONE.value and slide_id not in known
+    ]
+    return pd.DataFrame(rows, columns=["slide_id", "section_id", "label", "kind"])
+
+
+def _named(study: Evidence) -> list[SectionRecord]:
+    """All sections that the manifest or a correction names."""
+    return [*study.labelled_manifest.sections, *study.lost_corrections]
 
 
 def write_sensitivity_analysis(study: Evidence) -> Table:
@@ -250,7 +267,7 @@ def write_sensitivity_analysis(study: Evidence) -> Table:
     why, readings = label_states(study), readings_of(study)
     doubts = {
         str(setting): sections_in_doubt(
-            mine, missing_sections(study, slides[slides["setting"] == setting]), why, readings
+            mine, missing_sections(study, slides[slides["setting"] == setting], mine), why, readings
         )
         for setting, mine in verdicts.groupby("setting", sort=False)
     }

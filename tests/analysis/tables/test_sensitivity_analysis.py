@@ -42,7 +42,8 @@ def table_of(known: list[Known], states: dict[int, LabelState] | None = None) ->
     is_missing = frame["verdict"] == ""
     said = {key: "unsure" for key, (_, _, is_disputed) in zip(keys, known, strict=True) if is_disputed}
     why = {keys[number]: state for number, state in (states or {}).items()}
-    doubts = sections_in_doubt(frame[~is_missing], frame[is_missing].drop(columns="verdict"), why, {"reader": said})
+    missing = frame[is_missing].drop(columns="verdict").assign(kind="no verdict")
+    doubts = sections_in_doubt(frame[~is_missing], missing, why, {"reader": said})
     return build_sensitivity_analysis({"resnet34_ds": doubts}, 1.5, MARKS)
 
 
@@ -179,6 +180,18 @@ def test_sections_that_are_named_on_a_slide_that_failed_count_with_their_labels(
     assert (wrong["num_meant"], wrong["num_neither"]) == (3, 1)
     assert (wrong["tp"], wrong["fn"], wrong["fp"], wrong["tn"]) == (3, 2, 1, 4)
     assert wrong["sensitivity"] == pytest.approx(3 / 6)
+
+
+def test_labelled_sections_that_were_not_judged_are_dropped_and_named(tmp_path: Path) -> None:
+    test = [{**row, "slide_id": "t0"} for row in sections(tp=3, fn=1, fp=0, tn=4, part="Test")]
+    judged = "\n".join(f"t0,{row['section_id']},{row['label']}" for row in test)
+    paths = make_study(tmp_path, test, named=f"{judged}\nt0,gone,Tumor")
+    # A correction of a section that has another name by now.
+    paths.labels.write_text("slide_id,section_id,label\nt0,older,Normal\n")
+    frame = write_sensitivity_analysis(Evidence(paths.root)).frame.set_index(["kind", "case"])
+    wrong = frame.loc[("dropped", "as if wrong")]
+    assert (wrong["num_meant"], wrong["num_neither"]) == (2, 0)
+    assert (wrong["tp"], wrong["fn"], wrong["fp"], wrong["tn"]) == (3, 2, 1, 4)
 
 
 def test_without_doubt_one_row_says_so(tmp_path: Path) -> None:
