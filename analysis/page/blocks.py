@@ -115,6 +115,14 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Term:
+    """A word that not every reader knows."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of the page."""
 
@@ -122,6 +130,8 @@ class Section:
     """Set where the parts are put together."""
     lines: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    terms: Sequence[Term] = ()
+    """Those that come here first; set where the parts are put together."""
     numbers: Sequence[Number] = ()
     blocks: Sequence[TableBlock | PictureBlock | GalleryBlock] = field(default_factory=tuple)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from analysis.page.blocks import PictureBlock, TableBlock, data_uri, table_block
 from analysis.page.summary import Made
 from analysis.pictures.figure2 import labels_shown
-from analysis.pictures.picture_state import is_of_today, state_of_labels, state_of_verdicts
+from analysis.pictures.picture_state import is_of_today, state_of_choices, state_of_labels, state_of_verdicts
 from analysis.pictures.shown_sections import of_setting
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import NotMade, Table
@@ -33,6 +33,8 @@ _PAPER_FIGURES = {
 
 _OF_LABELS = ("figure2", "figure6", "figure7")
 """What shows labels of Test, and may have been drawn with labels of before."""
+_OF_CHOICES = ("figure4", "figure8")
+"""What shows networks at their thresholds, and may have been drawn of those of before."""
 _OF_ONE_SETTING = ("figure6", "figure7")
 """What shows the verdicts of one setting: the headline's."""
 
@@ -73,7 +75,7 @@ class PageContent:
 
     def _why_not_shown(self, name: str) -> str:
         """Why a picture of labels and verdicts is not on the page; nothing where it is, or where it is not one."""
-        if name not in _OF_LABELS or not self._has_labels():
+        if name not in (*_OF_LABELS, *_OF_CHOICES) or (name in _OF_LABELS and not self._has_labels()):
             return ""
         path = self._picture_path(name)
         if path is None and self._picture_name(name) != name:
@@ -81,7 +83,8 @@ class PageContent:
             return f"not drawn of {self.headline.setting}; `{command}` draws it"
         if path is None or self._is_of_today(name, path):
             return ""
-        return f"drawn with labels or verdicts of before; {self.redraw}"
+        what = "of models or thresholds" if name in _OF_CHOICES else "with labels or verdicts"
+        return f"drawn {what} of before; {self.redraw}"
 
     @property
     def redraw(self) -> str:
@@ -103,8 +106,12 @@ class PageContent:
         return verdicts[verdicts["setting"] == self.headline.setting]
 
     def _is_of_today(self, name: str, path: Path) -> bool:
-        is_figure2 = name == "figure2"
-        state = state_of_labels(labels_shown(self.evidence)) if is_figure2 else state_of_verdicts(self.verdicts)
+        if name in _OF_CHOICES:
+            state = state_of_choices(self.evidence.choices)
+        elif name == "figure2":
+            state = state_of_labels(labels_shown(self.evidence))
+        else:
+            state = state_of_verdicts(self.verdicts)
         return not self.is_of_before(path, state)
 
     def _picture_name(self, name: str) -> str:
@@ -127,7 +134,8 @@ class PageContent:
         if is_without_labels or isinstance(self.tables.get(name), NotMade):
             return
         path = self._picture_path(name)
-        if path is not None and not (name in _OF_LABELS and not self._is_of_today(name, path)):
+        may_be_of_before = name in (*_OF_LABELS, *_OF_CHOICES)
+        if path is not None and not (may_be_of_before and not self._is_of_today(name, path)):
             # The paper's figures show tissue, which is smaller as JPEG.
             shows_tissue = name in _PAPER_FIGURES
             uri = data_uri(as_jpeg(path), "jpeg") if shows_tissue else data_uri(path.read_bytes(), "png")

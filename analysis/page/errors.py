@@ -1,7 +1,9 @@
 """The report's part on wrong verdicts, with a picture of each section."""
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
+from urllib.parse import quote
 
 from analysis.page.blocks import GalleryBlock, Section, Tile, data_uri
 from analysis.page.content import PageContent
@@ -16,14 +18,19 @@ from bccdist.slides.geometry import Box
 
 MOST_PICTURES = 12
 """Sections of each kind of error that are shown."""
+REVIEW_PAGE = "http://127.0.0.1:8765/"
+"""Where jobs/review.py serves its page on this machine, if nothing else is asked of it."""
 
 
 def errors_section(study: PageContent) -> Section:
     """The wrong verdicts of the headline, one by one and in groups."""
+    galleries = list(_galleries(study))
+    command = "python jobs/review.py STUDY --reviewer NAME"
+    served = f"Links to the review page lead to {REVIEW_PAGE}, where `{command}` serves it."
     return Section(
-        lines=study.left_out("error_groups", "figure7"),
+        lines=[*([served] if galleries else []), *study.left_out("error_groups", "figure7")],
         blocks=[
-            *_galleries(study),
+            *galleries,
             *study.picture("figure7"),
             *study.blocks("error_groups", folded=True),
         ],
@@ -61,10 +68,20 @@ def _tile(
     ]
     if row["prefilled"]:
         lines.append(f"pre-filled: {row['prefilled']}")
+    tile = Tile(name=str(row["section_id"]), lines=lines, error=error, links=list(_links(study, row)))
     try:
         record = study.evidence.manifest.slide(str(row["slide_id"]))
         picture = section_picture(study.paths, record, study.headline, row, boxes_level0_px)
     except (SlideError, HeatmapError, ManifestError) as reason:
-        return Tile(name=str(row["section_id"]), lines=[*lines, f"no picture: {reason}"], error=error)
+        return replace(tile, lines=[*lines, f"no picture: {reason}"])
     alt = f"Section {row['section_id']}: its tissue, and the same under its heatmap"
-    return Tile(name=str(row["section_id"]), lines=lines, error=error, uri=data_uri(picture, "jpeg"), alt=alt)
+    return replace(tile, uri=data_uri(picture, "jpeg"), alt=alt)
+
+
+def _links(study: PageContent, row: Mapping[Hashable, Any]) -> Iterator[tuple[str, str]]:
+    """Where there is more to see of a section."""
+    overlay = study.paths.overlay(study.headline.setting, str(row["slide_id"]))
+    if overlay.exists():
+        yield "whole slide", overlay.relative_to(study.paths.shown()).as_posix()
+    name = f"{row['slide_id']}/{row['section_id']}"
+    yield "review page", f"{REVIEW_PAGE}#{quote(name)}"

@@ -17,6 +17,7 @@ from analysis.page.errors import errors_section
 from analysis.page.findings import list_section, nearest_section, overlays_section, slides_section, time_section
 from analysis.page.overview import overview_section
 from analysis.page.summary import Made, fault, faults_of, make_tables, require_no_fault
+from analysis.page.terms import with_terms
 from analysis.specs import SPECS
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.provenance import costs, facts, failures, model_facts, runs
@@ -65,7 +66,7 @@ def build_report(study: Evidence, setting: str | None = None, *, tables: Made) -
     warning = phantom_warning(slides=drawn, weights=any(choice.phantom_weights for choice in study.choices))
     content = PageContent(evidence=study, headline=study.headline(setting), tables=tables)
     page = _COHORT_PAGE if study.is_cohort else _STUDY_PAGE
-    sections = [_section_or_reason(title, build, content) for title, build in page.items()]
+    sections = with_terms([_section_or_reason(title, build, content) for title, build in page.items()])
     page_text = render(study.root.resolve().name, sections, warning=warning, without_paths=study.without_paths)
     write_text(study.paths.report, page_text)
     return study.paths.report, content.faults

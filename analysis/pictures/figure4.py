@@ -3,6 +3,7 @@
 A row a patch, a column a setting: its own output in colours, with the outline of what reaches its chosen t_p.
 """
 
+from analysis.pictures.picture_state import state_of_choices
 from analysis.pictures.validation_patches import (
     FigureRow,
     outputs_on,
@@ -53,6 +54,7 @@ def write_figure4(study: Evidence, patches: int = NUM_PATCHES) -> Table:
             choice.setting: f"{choice.setting}\nepoch {choice.epoch}, t_p {choice.t_p:.2f}" for choice in choices
         },
         panel_px=_PANEL_PX,
+        state=state_of_choices(study.choices),
         with_outline=True,
         notes=("IoU: of the pixels at or above t_p with the annotated tumor, in this patch alone.",),
     )

@@ -4,6 +4,7 @@ The outputs of resnet34_ds and resnet34_linear on the same patches of Validation
 each in its own resolution. A row a patch and setting, a column an output.
 """
 
+from analysis.pictures.picture_state import state_of_choices
 from analysis.pictures.validation_patches import (
     FigureRow,
     outputs_on,
@@ -72,6 +73,7 @@ def write_figure8(study: Evidence, patches: int = NUM_PATCHES) -> Table:
         subtitle="; ".join(f"{choice.setting}: epoch {choice.epoch}, t_p {choice.t_p:.2f}" for choice in choices),
         columns={psi: psi for psi in OUTPUTS},
         panel_px=_PANEL_PX,
+        state=state_of_choices(study.choices),
         with_outline=False,
         notes=_NOTES,
     )

@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from bccdist.files import digest_of
+from bccdist.sections.choices import Choice
 from bccdist.slides.manifest import SectionRecord
 
 STATE = "bccdist state"
@@ -24,6 +25,11 @@ def state_of_verdicts(verdicts: pd.DataFrame) -> str:
 def state_of_labels(sections: Iterable[SectionRecord]) -> str:
     """Names the labels of some sections."""
     return digest_of(sorted([each.slide_id, each.section_id, each.label] for each in sections))
+
+
+def state_of_choices(choices: Iterable[Choice]) -> str:
+    """Names the chosen networks and thresholds."""
+    return digest_of(sorted([each.setting, each.epoch, each.psi, each.t_p, each.weights_digest] for each in choices))
 
 
 def is_of_today(path: Path, state: str, *, are_corrected: bool) -> bool:

@@ -90,7 +90,7 @@ def section_picture(
     section: SectionVerdict,
     boxes_level0_px: Mapping[str, Box],
     *,
-    width_px: int = 420,
+    width_px: int = 840,
 ) -> bytes:
     """One section with the heatmap that its verdict stands on, and the outlines of the regions that decided.
 

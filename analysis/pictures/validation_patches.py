@@ -263,6 +263,7 @@ def write_patch_figure(
     panel_px: tuple[int, int],
     with_outline: bool,
     notes: tuple[str, ...],
+    state: str,
 ) -> Table:
     """Draw patches with their ground truth and outputs, and write the figure's table.
 
@@ -275,6 +276,7 @@ def write_patch_figure(
         panel_px: the greatest width and height of a panel.
         with_outline: whether outputs have the outline of what reaches t_p.
         notes: below the table.
+        state: of the chosen networks and thresholds (`picture_state`).
     """
     outputs = [output for row in rows for output in row.outputs.values()]
     return write_figure(
@@ -285,6 +287,7 @@ def write_patch_figure(
         rows=tuple(row.drawn(columns, with_outline=with_outline) for row in rows),
         panel_px=panel_px,
         bar=probability_bar(),
+        state=state,
     )
 
 

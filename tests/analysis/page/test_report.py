@@ -4,11 +4,14 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from report_page import ReportPage
 from study_folders import sections, write_study
 from usage_records import USAGE, write_start
 
+from analysis.page.errors import REVIEW_PAGE
 from analysis.page.report import write_report
 from analysis.study_evidence.evidence import Evidence
 from analysis.tables.selection import select_thresholds
@@ -17,6 +20,7 @@ from bccdist.errors import ConfigurationError, LedgerError
 from bccdist.files import write_json
 from bccdist.paths import StudyPaths
 from bccdist.stages.table import SELECTION
+from jobs.review import ReviewArguments
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -80,7 +84,9 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     assert found.sources
     assert all(source.startswith("data:image/") for source in found.sources)
     assert not {"script", "iframe", "object"} & set(found.tags)
-    assert "http" not in re.sub(r'"data:image/[^"]*"', "", page).lower()
+    rest = re.sub(r'"data:image/[^"]*"', "", page).lower()
+    # The one place that the page names is the review page on the reader's own machine.
+    assert "http" not in rest.replace("http://127.0.0.1:8765/", "")
     assert "@import" not in page
 
 
@@ -88,7 +94,33 @@ def test_every_link_leads_to_a_part_of_the_page(page: str) -> None:
     found = Page(page)
     assert len(found.links) >= 9
     parts = {anchor for anchor in found.anchors if not anchor.startswith("picture-")}
-    assert {link.removeprefix("#") for link in found.links} == parts
+    assert {link.removeprefix("#") for link in found.links if link.startswith("#")} == parts
+
+
+def test_errors_lead_to_the_review_page_where_it_is_served_by_default(page: str) -> None:
+    links = [link for link in Page(page).links if link.startswith(REVIEW_PAGE)]
+    assert len(links) == 3
+    assert all(re.fullmatch(r"[^/]+/[^/]+", unquote(link.partition("#")[2])) for link in links)
+    defaults = ReviewArguments(study=Path())
+    assert f"http://{defaults.host}:{defaults.port}/" == REVIEW_PAGE
+
+
+def test_each_term_is_explained_where_it_comes_first_and_at_the_end(page: str, tmp_path: Path) -> None:
+    parts = re.split(r"<h2 ", page)
+    (overview,) = [part for part in parts if part.startswith('id="overview"')]
+    assert "<dt>t_p:</dt>" in overview
+    assert "<dt>t_A:</dt>" in overview
+    assert "<dt>F_1.5:</dt>" in overview
+    kept = tmp_path / "report.html"
+    kept.write_text(page, encoding="utf-8")
+    terms = re.findall(r"<dt>(.*?):</dt>", page)
+    assert len(terms) == len(set(terms)) > 12
+    glossary = ReportPage(kept).table("Terms of this page.")
+    assert {row["term"] for row in glossary} == set(terms)
+    for name in ("psi", "the paper", "TP, FN, FP, TN"):
+        assert name in terms
+    # What the page does not speak of is not explained.
+    assert "kappa" in page.lower() or "kappa" not in terms
 
 
 def test_the_headline_has_its_figures_and_intervals(page: str) -> None:
