@@ -22,6 +22,7 @@ from analysis.specs import SPECS
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.provenance import costs, facts, failures, model_facts, runs
 from analysis.study_evidence.table import NotMade, Table
+from analysis.tables.checklists import ItemState
 from analysis.tables.learning_curves import write_learning_curves
 from bccdist.configuration import phantom_warning
 from bccdist.errors import NothingToShowError
@@ -201,6 +202,22 @@ def _margins_section(study: PageContent) -> Section:
     return Section(warnings=[MARGIN_WARNING], blocks=[table_block(bounds_table(verdicts), folded=True)])
 
 
+def _checklists_section(study: PageContent) -> Section:
+    """What reporting guidelines ask, and by name what is open."""
+    table = study.tables["checklists"]
+    lines = study.left_out("checklists")
+    if isinstance(table, Table):
+        topics = table.frame.groupby("state")["topic"].agg(list).to_dict()
+        open_ones = topics.get(ItemState.OPEN.value, [])
+        lines = [
+            *table.notes,
+            f"Open, for the authors to answer ({len(open_ones)}): {'; '.join(open_ones)}.",
+        ]
+    return Section(
+        lines=lines, blocks=[*(replace(each, notes=()) for each in study.blocks("checklists", folded=True))]
+    )
+
+
 def _provenance_section(study: PageContent) -> Section:
     paths = study.paths
     not_made = [[name, each.reason] for name, each in study.tables.items() if isinstance(each, NotMade)]
@@ -236,6 +253,7 @@ _STUDY_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
     "Overlays": overlays_section,
     "Margins": _margins_section,
     "Time": time_section,
+    "Checklists": _checklists_section,
     "Provenance": _provenance_section,
 }
 """The parts of a study's page by their titles, in their order."""
@@ -247,7 +265,7 @@ _COHORT_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
         title: _STUDY_PAGE[title]
         for title in (
             *("Sections", "Slides", "Overlays", "Verdicts nearest to changing", "Reference standard", "Test"),
-            *("Errors", "Decoder blocks", "Probabilities and triage", "Margins", "Time", "Provenance"),
+            *("Errors", "Decoder blocks", "Probabilities and triage", "Margins", "Time", "Checklists", "Provenance"),
         )
     },
 }
