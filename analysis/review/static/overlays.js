@@ -11,6 +11,7 @@ const AROUND = 0.2; // share of the view that is fetched on each side, so that s
 const ENOUGH = 1.2; // as sharp as the screen, or nearly
 
 export class Overlays {
+  #preparing = new Map(); // what the server computes ahead, by address
   #latest = { coarse: new Latest(), fine: new Latest(), annotations: new Latest(), regions: new Latest() };
 
   /** `changed()` is called when something arrived or could not be had. */
@@ -82,7 +83,12 @@ export class Overlays {
 
   /** The regions at psi and t_p that are large enough to count, and the verdicts that rest on them. */
   async loadRegions(setting, slideId, { psi, tP }) {
-    const found = await this.#load("regions", (signal) => getJson(regionsOf(setting, slideId, { psi, tP }), signal));
+    const address = regionsOf(setting, slideId, { psi, tP });
+    const found = await this.#load("regions", async (signal) => {
+      // The server is at it already: asked once more now, it would compute the same twice.
+      await this.#preparing.get(address);
+      return getJson(address, signal);
+    });
     if (!found) return;
     this.regions = found.features;
     this.verdicts = found.verdicts;
@@ -92,8 +98,12 @@ export class Overlays {
 
   /** Have the server compute what another slide will show, which it keeps; what may be seen is asked for then. */
   prepare(setting, slideId, { psi, tP }) {
-    for (const address of [path("api", "annotations", slideId), regionsOf(setting, slideId, { psi, tP })])
-      getJson(address).catch(() => {}); // it is asked for again, and named, when it is to be shown
+    for (const address of [path("api", "annotations", slideId), regionsOf(setting, slideId, { psi, tP })]) {
+      if (this.#preparing.has(address)) continue;
+      // What goes wrong is asked for again, and named, when it is to be shown.
+      const asked = getJson(address).catch(() => {}).finally(() => this.#preparing.delete(address));
+      this.#preparing.set(address, asked);
+    }
   }
 
   /** Whether regions and verdicts are those of a psi and t_p. */

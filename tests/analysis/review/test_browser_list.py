@@ -268,18 +268,19 @@ def test_who_decides_sees_the_answers_after_deciding(
 
 
 def many_sections(paths: StudyPaths) -> None:
-    """The ledger with thousands of sections, on slides that are there."""
+    """The ledger with thousands of sections more, small ones where nothing was found, below what the slides hold."""
     for path in sorted(paths.ledger.rglob("*.parquet")):
         frame = pd.read_parquet(path)
-        copies = []
+        copies = [frame]
         for number in range(NUM_SECTIONS // (2 * 4)):
-            column, row = number % 25, number // 25
+            is_right = frame["section_id"].str.endswith("right")
             moved = frame.assign(
                 section_id=frame["section_id"] + f"-{number}",
-                x_level0_px=frame["x_level0_px"] + 40 * column,
-                y_level0_px=120 * row,
+                x_level0_px=1100 * is_right + 40 * (number % 25),
+                y_level0_px=1030 + 24 * (number // 25),
                 width_level0_px=38,
-                height_level0_px=110,
+                height_level0_px=22,
+                largest_region_px=pd.Series([[0] * 256] * len(frame)),
             )
             copies.append(moved)
         table = pa.Table.from_pandas(pd.concat(copies), schema=SCHEMA, preserve_index=False)
