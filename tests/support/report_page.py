@@ -196,7 +196,8 @@ def _stands_in(text: str, numbers: list[float]) -> bool:
 def _check_lists(page: ReportPage, verdicts: pd.DataFrame, setting: str) -> None:
     """The sections one by one, and the sums of the slides' table and of the verdicts' table."""
     if len(verdicts):
-        listed = page.table("Section verdicts, Test")
+        rest = (rows for title, rows in page.tables.items() if title.startswith("The other "))
+        listed = [*page.table("Section verdicts, Test"), *chain.from_iterable(rest)]
         said = {row["section"]: (row["verdict"], row["label"], row["area um2"]) for row in listed}
         assert said == {
             row.section_id: (row.verdict, row.label if isinstance(row.label, str) else "none", f"{row.area_um2:.0f}")
