@@ -226,9 +226,11 @@ def agreement_report(journals: Sequence[Said], is_hidden: Callable[[GivenAnswer]
         journals: what all reviewers said.
         is_hidden: whether an answer may not be counted, as what is counted of it would tell of a blind section.
     """
-    pairs = [pair_agreement(one, other, is_hidden) for one, other in combinations(journals, 2)]
+    # Who has but decided between others, or opened the page, is no reader.
+    readers = [said for said in journals if readings(said.latest)]
+    pairs = [pair_agreement(one, other, is_hidden) for one, other in combinations(readers, 2)]
     few = {f"{pair.one} and {pair.other}": pair.num_slides for pair in pairs if pair.interval}
-    by_reviewer = {said.reviewer: anchoring([said], is_hidden) for said in journals}
+    by_reviewer = {said.reviewer: anchoring([said], is_hidden) for said in readers}
     withheld = {answer.key for said in journals for answer in said.answers if is_hidden(answer)}
     return {
         "pairs": [_pair_as_json(pair) for pair in pairs],

@@ -546,7 +546,7 @@ function showStudy() {
   document.title = `Review of ${study.name}`;
   byId("study-name").textContent = study.name;
   byId("reviewer").textContent = `Reviewer: ${study.reviewer}`;
-  byId("order").textContent = ORDERS[study.order];
+  byId("order").textContent = study.decides ? "Conflicts to decide" : ORDERS[study.order];
   byId("unplaced").textContent = study.num_unplaced
     ? `${study.num_unplaced} more have no box yet and are not shown.`
     : "";

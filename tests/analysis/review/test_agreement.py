@@ -100,6 +100,8 @@ def test_there_is_no_interval_without_a_kappa_and_few_slides_are_said() -> None:
 def test_decisions_between_others_count_for_neither_kappa_nor_anchoring() -> None:
     decision = said("c", "Tumor", "Normal", given_as=GivenAs.DECISION)
     assert pair_agreement(said("a", "Tumor", "Normal"), decision).num == 0
+    report = agreement_report([said("a", "Tumor"), said("b", "Tumor"), decision, Said(reviewer="d")])
+    assert [(pair["one"], pair["other"]) for pair in report["pairs"]] == [("a", "b")]
     assert anchoring([decision])["shown"]["num"] == 0
 
 
