@@ -177,6 +177,16 @@ def led_by_model(answers: Iterable[GivenAnswer]) -> Led:
     )
 
 
+def _first_decided(said: Said) -> dict[str, GivenAnswer]:
+    """The first answer to each section that says Tumor or Normal; where there is none, the first.
+
+    Unsure reveals nothing, so the answer after it is as blind as it was.
+    """
+    first = said.first
+    decided = {each.key: each for each in reversed(said.answers) if each.answer in _DECIDED and each.key in first}
+    return {**first, **decided}
+
+
 def anchoring(journals: Iterable[Said], is_hidden: Callable[[GivenAnswer], bool] = _none) -> dict[str, Any]:
     """Agreement with the model where its verdict was shown before the answer, and where not.
 
@@ -184,7 +194,7 @@ def anchoring(journals: Iterable[Said], is_hidden: Callable[[GivenAnswer], bool]
         `shown` and `blind` with counts and shares, `difference` of the shares (None where one is missing), its 95%
         interval (normal approximation, as if answers were independent), and a note.
     """
-    first = [answer for said in journals for answer in readings(said.first, is_hidden).values()]
+    first = [answer for said in journals for answer in readings(_first_decided(said), is_hidden).values()]
     shown = led_by_model(answer for answer in first if answer.was_shown)
     blind = led_by_model(answer for answer in first if not answer.was_shown)
     difference = interval = None

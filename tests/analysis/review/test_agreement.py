@@ -97,6 +97,19 @@ def test_there_is_no_interval_without_a_kappa_and_few_slides_are_said() -> None:
     ]
 
 
+def test_the_first_answer_that_decides_tells_of_anchoring_also_after_unsure() -> None:
+    blind = {"is_blind": True, "was_shown": False, "prefilled": "", "prediction": "Tumor"}
+    answers = [
+        given("slide/s0", "unsure", **blind),
+        given("slide/s0", "Tumor", **blind),
+        given("slide/s0", "Normal", **blind | {"was_shown": True}),
+        given("slide/s1", "unsure", **blind),
+    ]
+    report = anchoring([Said(reviewer="a", steps=list(answers))])
+    assert report["blind"] == {"num": 1, "num_agreed": 1, "num_unsure": 1, "agreement": 1.0}
+    assert report["shown"]["num"] == 0
+
+
 def test_decisions_between_others_count_for_neither_kappa_nor_anchoring() -> None:
     decision = said("c", "Tumor", "Normal", given_as=GivenAs.DECISION)
     assert pair_agreement(said("a", "Tumor", "Normal"), decision).num == 0

@@ -61,9 +61,10 @@ def all_that_is_sent(client: httpx.Client) -> dict[str, tuple[Any, bytes]]:
     """Everything that a browser can get: status, headers and content, by address."""
     settings = client.get("/api/study").json()["settings"]
     slides = sorted({each["slide_id"] for each in client.get("/api/sections").json()["sections"]})
-    addresses = ["/", "/api/study", "/api/sections", "/api/progress", "/api/agreement", "/api/history"]
+    addresses = ["/", "/api/study", "/api/sections", "/api/progress", "/api/agreement", "/api/history", "/api/readers"]
     for slide_id in slides:
         addresses += [f"/api/slides/{slide_id}", f"/api/annotations/{slide_id}", f"/tiles/{slide_id}/10/0_0.jpeg"]
+        addresses.append(f"/api/regions/{slide_id}")
         for setting, t_p in itertools.product(settings, (0.1, 0.5, 0.9)):
             addresses.append(f"/api/regions/{setting['setting']}/{slide_id}?t_p={t_p}")
         for setting, max_px in itertools.product(settings, (16, 1000)):
@@ -103,7 +104,7 @@ def test_all_that_is_sent_is_the_same_whatever_a_blind_section_is(
 
 def _without_times(sent: tuple[Any, bytes]) -> tuple[Any, bytes]:
     about, content = sent
-    return about, re.sub(rb'"(answered_at|at|entry|journal)": ?"[^"]*"', b"", content)
+    return about, re.sub(rb'"(answered_at|last_at|at|entry|journal)": ?"[^"]*"', b"", content)
 
 
 def made_sections(seed: int, plan: ReviewPlan) -> list[WorkSection]:
