@@ -18,6 +18,7 @@ from typing import Any, Literal, Self, get_args
 import pandas as pd
 
 from analysis.review.answers import GivenAnswer
+from analysis.review.reviewers import plain_name
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.verdict_table import no_rows
 from bccdist.errors import ConfigurationError
@@ -66,6 +67,11 @@ class ReviewPlan:
         if self.overlap < 1 and len(set(self.readers)) < 2:
             raise ConfigurationError(
                 f"overlap is {self.overlap}, but readers are {list(self.readers)}: sections are dealt to two or more"
+            )
+        if len({plain_name(reader) for reader in self.readers}) < len(self.readers):
+            raise ConfigurationError(
+                f"readers are {', '.join(self.readers)}: two of these names differ by case, dots or signs alone; name "
+                "each reader once"
             )
         if self.conflict_answers not in get_args(ConflictAnswers):
             expected = " or ".join(get_args(ConflictAnswers))

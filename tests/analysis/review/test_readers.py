@@ -73,6 +73,7 @@ def test_every_section_is_somebodys_and_nobody_else_reads(paths: StudyPaths) -> 
         ({"overlap": 0.5}, "dealt to two or more"),
         ({"overlap": 0.5, "readers": ("a", "a")}, "dealt to two or more"),
         ({"overlap": -0.1, "readers": ("a", "b")}, "overlap is -0.1, expected 0 to 1"),
+        ({"readers": ("Dr. A", "Dr. B", "dr a")}, "name each reader once"),
         ({"conflict_answers": "both"}, "expected hidden or shown"),
     ],
 )
