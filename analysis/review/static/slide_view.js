@@ -44,7 +44,8 @@ export class SlideView {
       // A slide of a millimetre is seen at 1x, too, though it is small then.
       minZoomImageRatio: 0.05,
       visibilityRatio: 0.3,
-      imageLoaderLimit: 6,
+      imageLoaderLimit: 24, // those that were fetched ahead come at once; of the others the browser asks for six
+      maxTilesPerFrame: 64, // one a frame would keep tiles waiting that are here already
       maxImageCacheCount: 400,
       timeout: 30000,
     });
