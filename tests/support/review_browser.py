@@ -41,11 +41,11 @@ def seed_with(*, blind: str, seen: tuple[str, ...]) -> int:
 class Server:
     """A server as a user starts it."""
 
-    def __init__(self, study: Path, reviewer: str, port: int = 0) -> None:
+    def __init__(self, study: Path, reviewer: str, port: int = 0, *more: str) -> None:
         """Start it, and wait until it listens."""
         self.study, self.reviewer = study, reviewer
         seed = seed_with(blind=BLIND, seen=(SEEN, OTHER))
-        words = ["--reviewer", reviewer, "--port", str(port), "--seed", str(seed)]
+        words = ["--reviewer", reviewer, "--port", str(port), "--seed", str(seed), *more]
         self._process = subprocess.Popen(
             [sys.executable, str(REPOSITORY / "jobs" / "review.py"), str(study), *words],
             stdout=subprocess.PIPE,
@@ -65,8 +65,22 @@ class Server:
         self._process.communicate()
         raise AssertionError(f"the server did not start: {said}")
 
+    @property
+    def listening_port(self) -> int:
+        """The port, where the printed address is a proxy's."""
+        inodes = {str(file.readlink()) for file in Path(f"/proc/{self._process.pid}/fd").iterdir()}
+        lines = Path(f"/proc/{self._process.pid}/net/tcp").read_text().splitlines()[1:]
+        fields = [line.split() for line in lines]
+        (port,) = [each[1] for each in fields if each[3] == "0A" and f"socket:[{each[9]}]" in inodes]
+        return int(port.split(":")[1], 16)
+
     def stop(self) -> None:
         self._process.terminate()
+        self._process.communicate(timeout=20)
+
+    def kill(self) -> None:
+        """End it at once, as a machine does that goes down."""
+        self._process.kill()
         self._process.communicate(timeout=20)
 
     @property

@@ -40,8 +40,8 @@ def start(study: Path) -> Iterator[Start]:
     """Starts servers; they end with the test."""
     servers: list[Server] = []
 
-    def starting(reviewer: str, *, study: Path = study, port: int = 0) -> Server:
-        servers.append(Server(study, reviewer, port))
+    def starting(reviewer: str, *more: str, study: Path = study, port: int = 0) -> Server:
+        servers.append(Server(study, reviewer, port, *more))
         return servers[-1]
 
     yield starting

@@ -445,3 +445,51 @@ def test_a_slide_that_cannot_be_read_is_named_and_the_rest_goes_on(
     open_section(browser, SEEN)
     assert not browser.find("slide-error").is_displayed()
     assert browser.text("regions-text").startswith("2 regions ")
+
+
+def test_answers_and_outlines_are_taken_back_step_by_step_also_after_a_reload(browser: Browser, start: Start) -> None:
+    server = start("undoes")
+    open_page(browser, server, SEEN)
+    for key, said in (("t", "Tumor"), ("n", "Normal")):
+        browser.press(key)
+        browser.wait(lambda said=said: browser.text("answer-state").startswith(f"{said}, saved"), f"{said} is saved")
+    browser.find("copy-regions").click()
+    browser.wait(lambda: len(outlines(browser)) == 1, "the predicted region is copied")
+    browser.find("copy-regions").click()
+    assert browser.text("undone") == "All regions of this section are copied already."
+    browser.driver.refresh()
+    settle(browser)
+    browser.wait(lambda: len(outlines(browser)) == 1, "it is there once")
+    browser.find("copy-regions").click()
+    assert len(outlines(browser)) == 1, "also after a reload"
+
+    browser.find("undo").click()
+    browser.wait(lambda: not outlines(browser), "the outline is taken back")
+    browser.find("undo").click()
+    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "the second answer is taken back")
+    browser.find("undo").click()
+    browser.wait(lambda: browser.text("answer-state").startswith("No answer yet"), "the first one, too")
+    browser.find("undo").click()
+    assert browser.text("undone") == "There is no step to take back."
+    browser.press("t")
+    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "it is answered again")
+    browser.find("withdraw").click()
+    browser.wait(lambda: browser.text("answer-state").startswith("No answer yet"), "the answer is withdrawn")
+    assert browser.text("progress-text") == "0 of 6 sections answered"
+    assert len(server.answers) == 3, "the journal keeps all"
+
+
+def test_the_page_works_below_a_path(browser: Browser, start: Start) -> None:
+    """As behind a proxy that leaves its own part of the path there."""
+    server = start("proxied", "--address", "http://127.0.0.1/user/anna/review")
+    token = server.address.split("?")[1]
+    assert server.address.startswith("http://127.0.0.1/user/anna/review/?token=")
+    port = server.listening_port
+    browser.open(f"http://127.0.0.1:{port}/user/anna/review/?{token}")
+    settle(browser)
+    assert "token" not in browser.driver.current_url
+    browser.press("t")
+    browser.wait(lambda: "saved" in browser.text("answer-state"), "the answer is saved")
+    asked = [name.split(str(port))[1] for name in requests(browser)]
+    assert any("/tiles/" in name for name in asked)
+    assert all(name.startswith("/user/anna/review/") for name in asked)
