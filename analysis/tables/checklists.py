@@ -69,7 +69,8 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             "STARD-AI": frame["stard_ai"].replace("", NOT_ASKED),
             "CLAIM": frame["claim"].replace("", NOT_ASKED),
             "TRIPOD+AI": frame["tripod_ai"].replace("", NOT_ASKED),
-            "here": frame["state"],
+            # Short, since a column of a wide table breaks longer words.
+            "here": frame["state"].replace(ItemState.ANSWERED.value, "yes"),
             "answer": frame["answer"],
             "where": frame["where"],
             "open": frame["left_open"],
