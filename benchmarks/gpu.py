@@ -39,6 +39,7 @@ from bccdist.parts import Part
 from bccdist.phantom import PhantomConfig, make_phantom
 from bccdist.slides.manifest import read_manifest
 from bccdist.slides.slide import Slide
+from bccdist.study import keep_manifest
 from bccdist.training.compute import kernels, resolve_compute
 from benchmarks.train import GMACS, PLAIN, Way, dense_rate, step_of, train_shortly
 from shards.build import build_slides
@@ -47,6 +48,8 @@ from shards.finish import finish_set
 PATCH_PX, CELL_PX, MPP = 512, 256, 0.92
 SLIDE_CELLS = 44
 """Cells along each edge of the paper-size slide: 45 x 45 overlapping patches, 127 Mpx of tissue."""
+_PHANTOM = PhantomConfig(num_train=2, num_val1=1, num_val2=0, num_test=0)
+"""What whole trainings train on."""
 GOAL_SHARE, GOAL_WAIT, GOAL_SLIDE_S = 0.45, 0.02, 1.0
 
 
@@ -102,7 +105,7 @@ def main(arguments: GpuArguments) -> None:
     parts: list[tuple[str, Callable[[], None]]] = [
         ("Training step", lambda: _training_steps(arguments, section, device, rate)),
         ("Heatmaps", lambda: _heatmaps(arguments, section, device, rate)),
-        ("Whole trainings", lambda: _whole_trainings(arguments, section)),
+        ("Whole trainings", lambda: whole_trainings(arguments, section, num_gpus=torch.cuda.device_count())),
     ]
     for name, measure in parts:
         section.add("", f"### {name}", "")
@@ -315,9 +318,17 @@ def _measure_way(
     )
 
 
-def _whole_trainings(arguments: GpuArguments, section: Section) -> None:
-    """The training job on 1, 2, 4, ... GPUs: loader, augmentation, DDP and all; its second epoch."""
-    num_gpus = torch.cuda.device_count()
+def whole_trainings(
+    arguments: GpuArguments, section: Section, *, num_gpus: int, phantom: PhantomConfig = _PHANTOM
+) -> None:
+    """The training job on 1, 2, 4, ... GPUs: loader, augmentation, DDP and all; its second epoch.
+
+    Args:
+        arguments: what is measured.
+        section: gets the lines.
+        num_gpus: the most ranks; without GPUs each is a process on the CPU.
+        phantom: what it trains on.
+    """
     counts = sorted({1 << power for power in range(num_gpus.bit_length()) if 1 << power <= num_gpus} | {num_gpus})
     cores = len(os.sched_getaffinity(0)) // num_gpus
     flags = {
@@ -331,7 +342,7 @@ def _whole_trainings(arguments: GpuArguments, section: Section) -> None:
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     section.add("| GPUs | patches/s | times one | waiting for patches | GiB |", "|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        study = _write_study(Path(folder))
+        study = write_study(Path(folder), phantom)
         first, worst_wait = None, 0.0
         for num in counts:
             row = train_shortly(study, arguments.setting, num, cores_per_rank=cores, arguments=words)
@@ -349,12 +360,13 @@ def _whole_trainings(arguments: GpuArguments, section: Section) -> None:
     )
 
 
-def _write_study(folder: Path) -> Path:
-    """A study of two drawn slides with its shard set."""
-    config = PhantomConfig(num_train=2, num_val1=1, num_val2=0, num_test=0)
-    manifest_path = make_phantom(folder / "phantom", config, report=lambda _: None)
-    slides = read_manifest(manifest_path).slides_of([Part.TRAINING, Part.VALIDATION_1])
+def write_study(folder: Path, phantom: PhantomConfig) -> Path:
+    """A study of drawn slides with its shard set."""
+    manifest_path = make_phantom(folder / "phantom", phantom, report=lambda _: None)
+    manifest = read_manifest(manifest_path)
+    slides = manifest.slides_of([Part.TRAINING, Part.VALIDATION_1])
     study = folder / "study"
+    keep_manifest(study, manifest)
     build_slides(manifest_path, [slide.slide_id for slide in slides], study, ShardConfig())
     finish_set(manifest_path, study, ShardConfig())
     return study
