@@ -1,6 +1,7 @@
 """How this project's charts look: colours, a frame, and the warning for phantoms."""
 
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -19,13 +20,19 @@ STYLES = {
 """A setting's colour, also told apart by the colour-blind (Okabe and Ito), and a shape for those who print grey."""
 BAND_ALPHA = 0.15
 """How dense the colour of a band around a curve is: two that overlap are both seen."""
+_LETTERS_PER_INCH = 9.0
+"""Of a title: a longer one goes on in the next line."""
+FALSE_POSITIVE_HATCH = "//"
+"""For those who print grey."""
 FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR = "#0072b2", "#e69f00"
 
 
 def new_figure(width_inch: float, height_inch: float, title: str, *, warning: str) -> Figure:
     """An empty white figure with a title at its upper left, and below it the warning where there is one."""
     figure = new_canvas(width_inch, height_inch, dpi=DPI, layout="constrained").figure
-    figure.suptitle(f"{title}\n{warning}".rstrip(), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    letters = int(width_inch * _LETTERS_PER_INCH)
+    lines = [line for text in (title, warning) for line in wrap(text, letters)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 

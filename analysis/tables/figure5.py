@@ -1,14 +1,27 @@
 """Figure 5, wrongly classified sections of Test (paper, section 3): `python analysis/make.py figure5 STUDY`."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table, warning_of
-from analysis.tables.chart import FALSE_NEGATIVE_COLOUR, FALSE_POSITIVE_COLOUR, new_figure, tidy, write_chart
+from analysis.tables.chart import (
+    FALSE_NEGATIVE_COLOUR,
+    FALSE_POSITIVE_COLOUR,
+    FALSE_POSITIVE_HATCH,
+    new_figure,
+    tidy,
+    write_chart,
+)
 from analysis.tables.section_verdicts import own_verdicts
 from analysis.tables.table4 import build_table4
 from bccdist.parts import Part
+
+_LEAST_BARS = 3
+"""There is room for so many, at least."""
 
 
 def build_figure5(table4: pd.DataFrame) -> Table:
@@ -34,14 +47,19 @@ def draw(frame: pd.DataFrame) -> Figure:
     figure = new_figure(6.8, 4.6, title, warning=warning_of(frame))
     axes = figure.subplots()
     missed = axes.bar(frame["setting"], frame["fn"], 0.6, color=FALSE_NEGATIVE_COLOUR, label="missed (FN)")
-    false = axes.bar(
-        frame["setting"], frame["fp"], 0.6, bottom=frame["fn"], color=FALSE_POSITIVE_COLOUR, label="false alarms (FP)"
-    )
+    style: dict[str, Any] = {"facecolor": FALSE_POSITIVE_COLOUR, "hatch": FALSE_POSITIVE_HATCH, "edgecolor": "white"}
+    false = axes.bar(frame["setting"], frame["fp"], 0.6, bottom=frame["fn"], label="false alarms (FP)", **style)
     for bars, counts, colour in ((missed, frame["fn"], "white"), (false, frame["fp"], "black")):
         labels = [str(count) if count else "" for count in counts]
-        axes.bar_label(bars, labels, label_type="center", color=colour, fontsize=10)
+        ground = {"facecolor": bars.patches[0].get_facecolor(), "edgecolor": "none", "pad": 1.5}
+        axes.bar_label(bars, labels, label_type="center", color=colour, fontsize=10, bbox=ground)
     axes.set_ylabel("sections")
     axes.set_ylim(0, max(1, int(frame["num_wrong"].max())) * 1.2)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    # The bar of a single setting is no wall.
+    middle = (len(frame) - 1) / 2
+    reach = max(len(frame), _LEAST_BARS) / 2
+    axes.set_xlim(middle - reach, middle + reach)
     axes.legend(loc="upper center", ncols=2)
     tidy(axes)
     axes.grid(visible=False, axis="x")

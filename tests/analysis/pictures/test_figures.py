@@ -14,6 +14,7 @@ from picture_study import FALSE_REGION, HEIGHT_PX, MPP, SHIFT_PX, WIDTH_PX, Pict
 from small_study import DOWNSAMPLE, TUMORNEST, annotated
 
 from analysis.make import make
+from analysis.page.content import PageContent
 from analysis.page.report import write_report
 from analysis.pictures.figure2 import choose_slides, write_figure2
 from analysis.pictures.figure4 import write_figure4
@@ -318,3 +319,25 @@ def test_commands_print_the_table_and_the_picture(study: PictureStudy, capsys: p
         printed = capsys.readouterr().out
         assert printed.startswith(f"**Figure {number}. ")
         assert printed.splitlines()[-1] == f"{study.paths.figure(f'figure{number}').with_suffix('')}.*"
+
+
+@pytest.mark.parametrize("name", ["figure4", "figure8"])
+def test_a_figure_of_models_or_thresholds_of_before_is_told_and_one_of_today_is_shown(
+    study: PictureStudy, name: str
+) -> None:
+    {"figure4": write_figure4, "figure8": write_figure8}[name](Evidence(study.root), 1)
+    chosen = pd.read_parquet(study.paths.selection)
+    number = name[-1]
+
+    def content() -> PageContent:
+        evidence = Evidence(study.root)
+        return PageContent(evidence=evidence, headline=evidence.headline(None), tables={})
+
+    assert len(list(content().picture(name))) == 1
+    assert content().left_out(name) == []
+    chosen.assign(t_p=0.7).to_parquet(study.paths.selection)
+    assert list(content().picture(name)) == []
+    (line,) = content().left_out(name)
+    assert line.startswith(f"Left out: Figure {number}: drawn of models or thresholds of before; `python jobs/launch_")
+    chosen.to_parquet(study.paths.selection)
+    assert len(list(content().picture(name))) == 1
