@@ -44,7 +44,6 @@ def check_files(folder: Path, manifest: Mapping[str, Any], beside: Path | None, 
         names = [name for name, entry in elsewhere.items() if entry["what"] == what]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         found.leave("bytes that are not in the pack (--beside STUDY looks at them)", f"{what}: {names[0]}{more}")
-    _check_weights(folder, manifest, found)
     for name, entry in elsewhere.items() if beside is not None else ():
         if not (beside / name).is_file():
             found.faults.append(f"{name}: {entry['what']}: is not below {beside}")
@@ -55,7 +54,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any], beside: Path | None, 
             )
 
 
-def _check_weights(folder: Path, manifest: Mapping[str, Any], found: Findings) -> None:
+def check_weights(folder: Path, manifest: Mapping[str, Any], found: Findings) -> None:
     """Whether the digest of each checkpoint is the one by which the choice names its weights."""
     digests = {**manifest["files"], **{name: entry["sha256"] for name, entry in manifest["elsewhere"].items()}}
     for choice in pq.read_table(folder / "tables" / "selection.parquet").to_pylist():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from analysis.evidence_pack.check.comparing import compute
-from analysis.evidence_pack.check.digests import check_files, check_rows, sha256_of
+from analysis.evidence_pack.check.digests import check_files, check_rows, check_weights, sha256_of
 from analysis.evidence_pack.check.findings import JOBS, LEDGER, MANIFEST, PAGE, PAGE_TEXTS, ROW_DIGESTS, Findings, Row
 from analysis.evidence_pack.check.job_chain import check_log, parsed
 from analysis.evidence_pack.check.page_texts import Page, check_page_texts
@@ -45,6 +45,7 @@ def verify(folder: Path, *, head: str = "", beside: Path | None = None) -> Findi
         found.faults.append(f"{MANIFEST}: cannot be read, or names no files")
         return found
     found.guarded("digests", lambda: check_files(folder, manifest, beside, found))
+    found.guarded("weights", lambda: check_weights(folder, manifest, found))
     rows = folder / ROW_DIGESTS
     found.guarded(LEDGER, lambda: check_rows(pq.read_table(folder / LEDGER), rows.read_text("utf-8"), found))
     if manifest["job_log"]:

@@ -19,6 +19,8 @@ from model_study import SETTING
 from study_folders import sections, write_study
 
 import analysis.evidence_pack
+from analysis.evidence_pack.check.digests import check_files
+from analysis.evidence_pack.check.findings import Findings
 from analysis.evidence_pack.check.verify import told, verify
 from analysis.evidence_pack.making import write_evidence
 from analysis.page.report import write_report
@@ -206,6 +208,20 @@ def test_what_was_changed_is_named(kind: str, pack: Path) -> None:
     found = verify(pack)
     assert any(re.search(expected, fault) for fault in found.faults), found.faults
     assert "fault(s)" in told(pack, found)
+
+
+def test_one_bit_of_any_file_is_named(pack: Path) -> None:
+    manifest = json.loads((pack / "digests.json").read_text(encoding="utf-8"))
+    for place, name in enumerate(sorted(manifest["files"])):
+        before = (pack / name).read_bytes()
+        content = bytearray(before)
+        content[place * 997 % len(content)] ^= 1 << place % 8
+        (pack / name).write_bytes(content)
+        found = Findings()
+        check_files(pack, manifest, None, found)
+        (fault,) = found.faults
+        assert fault.startswith(f"{name}: its bytes changed")
+        (pack / name).write_bytes(before)
 
 
 def test_a_manifest_that_was_made_to_fit_is_found_by_the_head_digest(pack: Path) -> None:
