@@ -32,7 +32,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.certificate import bound_levels, is_certified, levels_apart
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
-from bccdist.sections.verdicts import areas_at_all_steps, has_tumor
+from bccdist.sections.verdicts import ReachedBy, areas_at_all_steps, has_tumor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,11 @@ def _slides(rows: SectionRows, setting: str, epoch: int, t_p: float) -> list[_Sl
     here = rows.where(((frame["setting"] == setting) & (frame["epoch"] == epoch)).to_numpy())
     if not len(here.frame):
         return []
+    if others := sorted(set(here.frame["reached_by"]) - {ReachedBy.EXACT}):
+        raise LedgerError(
+            f"rows of {setting}, epoch {epoch}, were reached by {', '.join(others)}; a bound is held against exact: "
+            "infer with `--inference exact`, in a study folder of its own"
+        )
     if "psi_0" not in set(here.frame["psi"]):
         raise NothingToShowError(f"{setting} has no psi_0; name resnet34_ds or resnet34_linear")
     slides = []

@@ -457,7 +457,7 @@ def _require_gone(entry: journal.JournalEntry) -> None:
         raise ClusterError(
             f"job {entry.job_id} ({entry.stage.name}) is of {entry.user}, and this site shows nobody the jobs of "
             f"others (PrivateData), so it may still be queued: let {entry.user} launch, or, if it has ended, take its "
-            "line out of jobs.jsonl in the study"
+            "line out of jobs.jsonl in the study, which an evidence pack will tell"
         )
 
 

@@ -68,6 +68,18 @@ export class Outbox {
     return row.entry;
   }
 
+  /** Take what a page of before kept unsent, in `storage` under `key`; what is no entry stays there, and is said. */
+  takeOver(storage, key) {
+    const kept = storage.getItem(key);
+    if (kept === null) return;
+    try {
+      for (const { address, body } of JSON.parse(kept)) this.add(address, body, `of before ${body.id ?? body.slide_id}`);
+      storage.removeItem(key);
+    } catch (error) {
+      throw new Error(`What this browser kept unsent under "${key}" cannot be read: ${error.message}`);
+    }
+  }
+
   /** How many entries are in this page alone, because the browser did not keep them. */
   get numUnkept() {
     return this.storageError ? this.entries.filter(({ entry }) => this.#unkept.has(entry)).length : 0;

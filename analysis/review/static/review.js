@@ -142,6 +142,11 @@ async function start() {
   outlines = new Outlines({ outbox, changed: showOverlays });
   tellTabs = watchTabs("bccdist-review", () => Promise.all([outbox.refresh(), steps.refresh()]).catch(showProblem));
   await outbox.refresh();
+  try {
+    outbox.takeOver(localStorage, `bccdist-review:${study.name}:${study.reviewer}`);
+  } catch (error) {
+    showProblem(error);
+  }
   const named = idIn(location.hash);
   const first =
     sections.find((section) => section.id === named) ?? sections.find((section) => !section.answer) ?? sections[0];

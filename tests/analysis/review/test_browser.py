@@ -48,6 +48,22 @@ def test_the_page_opens_with_its_token_alone(browser: Browser, start: Start, tmp
     browser.keep_picture("review-opened", tmp_path)
 
 
+def test_answers_that_a_page_of_before_kept_unsent_are_sent(browser: Browser, start: Start) -> None:
+    server = start("upgrades")
+    open_page(browser, server, SEEN)
+    kept = """
+        const { name, reviewer } = await (await fetch("api/study")).json();
+        const body = { id: given[0], answer: "Tumor", comment: "", seconds: 0 };
+        const entry = { number: "1", address: "/api/answers", body, refused: null };
+        localStorage.setItem(`bccdist-review:${name}:${reviewer}`, JSON.stringify([entry]));
+    """
+    browser.run(kept, SEEN)
+    browser.driver.refresh()
+    settle(browser)
+    browser.wait(lambda: browser.text("progress-text") == "1 of 6 sections answered", "the answer")
+    assert browser.run("return Object.keys(localStorage).filter((key) => key.startsWith('bccdist-review:'))") == []
+
+
 def test_the_slide_zooms_down_to_its_pixels_and_the_scale_bar_follows(browser: Browser, start: Start) -> None:
     open_page(browser, start("zooms"), SEEN)
     scale_before = browser.text("scale-text")
