@@ -10,7 +10,7 @@ export class Compare {
   #view = null;
   #overlays = null;
   #offset = [0, 0]; // from the first view's middle to this one's, in um, or px where there is no scale
-  #isFollowing = false;
+  #isLeading = false; // whether the hand was last on this view: then the first one follows it
 
   /**
    * `main` is the first SlideView; `slides()` the ids of all slides and `slideOf(id)` what is known of one; `settings`
@@ -20,9 +20,17 @@ export class Compare {
     Object.assign(this, { main, slides, slideOf, settings, state, changed, failed });
     byId("compare").addEventListener("click", () => this.toggle().catch(failed));
     for (const id of ["other-slide", "other-output"]) {
-      byId(id).addEventListener("change", () => this.#load().catch(failed));
+      byId(id).addEventListener("change", ({ target }) => {
+        // Keys belong to the slides again.
+        target.blur();
+        this.#load().catch(failed);
+      });
     }
     byId("linked").addEventListener("change", () => this.#keepOffset());
+    for (const event of ["pointerdown", "wheel", "keydown"]) {
+      const lead = ({ target, type }) => (this.#isLeading = type !== "keydown" && byId("other-view").contains(target));
+      document.addEventListener(event, lead, { capture: true, passive: true });
+    }
   }
 
   get isOn() {
@@ -138,9 +146,8 @@ export class Compare {
     const call = isSame ? verdicts?.[this.state().currentSection] : null;
     const isOther = psi !== chosen.final || tP !== chosen.t_p;
     const note = isOther ? " (not the study's choice)" : "";
-    byId("other-text").textContent =
-      faultText || `${psi}, t_p ${tP.toFixed(2)}${note}${call ? `: ${showCall(call)}` : ""}`;
-    byId("other-text").title = setting;
+    const text = faultText || `${psi}, t_p ${tP.toFixed(2)}${note}${call ? `: ${showCall(call)}` : ""}`;
+    Object.assign(byId("other-text"), { textContent: text, title: `${setting}, ${text}` });
     this.#view.redraw();
   }
 
@@ -148,24 +155,17 @@ export class Compare {
 
   /** To be called when the first view moved. */
   lead() {
-    if (!this.isOn || !byId("linked").checked || this.#isFollowing || !this.#view.isOpen) return;
+    if (!this.isOn || !byId("linked").checked || this.#isLeading || !this.#view.isOpen) return;
     this.#follow(this.#offset);
   }
 
   #follow(offset) {
-    this.#together(() => (this.#view.view = moved(this.main, this.#view, offset)));
+    this.#view.view = moved(this.main, this.#view, offset);
   }
 
   #lead() {
-    if (!this.isOn || !byId("linked").checked || this.#isFollowing || !this.main.isOpen) return;
-    this.#together(() => (this.main.view = moved(this.#view, this.main, negative(this.#offset))));
-  }
-
-  #together(act) {
-    this.#isFollowing = true;
-    act();
-    // Views tell of their moves in the next frame.
-    requestAnimationFrame(() => requestAnimationFrame(() => (this.#isFollowing = false)));
+    if (!this.isOn || !byId("linked").checked || !this.#isLeading || !this.main.isOpen) return;
+    this.main.view = moved(this.#view, this.main, negative(this.#offset));
   }
 
   #keepOffset() {

@@ -43,6 +43,8 @@ export class SlideView {
       animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
       // A slide of a millimetre is seen at 1x, too, though it is small then.
       minZoomImageRatio: 0.05,
+      // A panel that is folded changes no magnification.
+      preserveImageSizeOnResize: true,
       visibilityRatio: 0.3,
       imageLoaderLimit: 24, // those that were fetched ahead come at once; of the others the browser asks for six
       maxTilesPerFrame: 64, // one a frame would keep tiles waiting that are here already
