@@ -49,13 +49,13 @@ slurm-down:
 test-slurm: env
 	$(BIN)/python -m pytest --run-slow -m slurm -p no:cacheprovider --durations=5
 
-# Chromium and its driver, for the tests of the review page (Debian, root).
+# Chromium with its driver, and Firefox, for the tests of the review page (Debian, root).
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
-		echo "installing Debian's Chromium for the tests of the review page"; \
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v firefox-esr >/dev/null || { \
+		echo "installing Debian's Chromium and Firefox for the tests of the review page"; \
 		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
-			--no-install-recommends chromium chromium-driver fonts-dejavu-core || { \
-		echo "error: Chromium could not be installed: run this as root on Debian, or install both yourself"; exit 1; }; }
+			--no-install-recommends chromium chromium-driver firefox-esr fonts-dejavu-core || { \
+		echo "error: Chromium and Firefox could not be installed: run this as root on Debian, or install both yourself"; exit 1; }; }
 
 # Containers, for the test of a stage in one (Debian, root). Images come from no registry.
 podman:

@@ -12,6 +12,7 @@ from typing import Any
 import chromium
 import containers
 import dicom_tools
+import firefox
 import hypothesis
 import pytest
 from mini_cluster import MiniCluster, reason_against
@@ -117,6 +118,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if num_without_gpu := sum("needs a GPU" in reason for reason in skipped):
         terminalreporter.write_line(
             f"NOTE: {num_without_gpu} test(s) on a GPU were left out: `make test-gpu` runs them", yellow=True
+        )
+    if num_without_firefox := sum("needs Firefox" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"NOTE: {num_without_firefox} test(s) in Firefox were left out: {firefox.reason_against()}", yellow=True
         )
     if num_without_browser := sum("needs a browser" in reason for reason in skipped):
         terminalreporter.write_line(
