@@ -43,7 +43,7 @@ def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool
     ]
     if not rows:
         raise NothingToShowError(
-            "no section was answered by two readers; have a second one answer, each by himself "
+            "no section was answered by two readers; have a second one answer, each alone "
             "(`python jobs/review.py STUDY --reviewer NAME`), and give their exports to "
             "`python analysis/make.py relabel STUDY` at once"
         )
