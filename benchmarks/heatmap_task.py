@@ -27,11 +27,12 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.phantom.config import PhantomConfig
 from bccdist.phantom.slides import make_phantom
+from bccdist.sections.choices import Thresholds
 from bccdist.slides.manifest import SlideRecord, read_manifest
 from bccdist.slides.slide import Resolution, Slide
 from bccdist.slides.tissue import tissue_mask
 from bccdist.speedups.probes import machine_of, probe_sha256
-from bccdist.speedups.record import MeasuredWay, SpeedupRecord, Thresholds, int8_digest, write_speedups
+from bccdist.speedups.record import MeasuredWay, SpeedupRecord, int8_digest, write_speedups
 from bccdist.speedups.samples import halo_of, int8_origin, sample_patches
 from bccdist.stages.epochs import resolve_epochs
 from benchmarks.heatmap_ways import FRAME_CELLS, Task, TaskSlide

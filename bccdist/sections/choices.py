@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 import pandas as pd
 
@@ -15,6 +15,46 @@ from bccdist.training.reporting.metrics import num_epochs_done
 _AGAIN = "run the selection again, which takes seconds"
 
 T = TypeVar("T")
+
+
+class _WithThresholds(Protocol):
+    """A choice, or a certificate, which holds for one."""
+
+    @property
+    def t_p(self) -> float: ...
+
+    @property
+    def t_a_um2(self) -> float: ...
+
+    @property
+    def area_unit(self) -> AreaUnit: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The thresholds of verdicts (paper, section 2.5): those that were chosen, or that something was made for."""
+
+    t_p: float
+    """Prediction threshold, 0 to 1."""
+    t_a_um2: float
+    """Area threshold."""
+    area_unit: AreaUnit = "physical"
+
+    @classmethod
+    def of(cls, source: _WithThresholds) -> Self:
+        """Those of a choice or a certificate."""
+        return cls(t_p=source.t_p, t_a_um2=source.t_a_um2, area_unit=source.area_unit)
+
+    def why_others(self, choice: "Choice") -> str:
+        """Why what was measured at these says nothing of the chosen ones, and what to do; empty where they are."""
+        chosen = Thresholds.of(choice)
+        if self == chosen:
+            return ""
+        return f"was made for {self}, but {chosen} were chosen since; run `python jobs/launch_calibrate.py` again"
+
+    def __str__(self) -> str:
+        """The thresholds in words."""
+        return f"t_p {self.t_p:g}, t_A {self.t_a_um2:g} um2 ({self.area_unit})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bccdist.configuration import AreaUnit
 from bccdist.errors import LedgerError
 from bccdist.parquet import open_table
-from bccdist.sections.choices import Choice
+from bccdist.sections.choices import Choice, Thresholds
 from bccdist.sections.verdicts import ReachedBy
 
 _COLUMNS = ("is_final", "reached_by", "certificate_t_p", "certificate_t_a_um2", "certificate_area_unit")
@@ -23,8 +22,8 @@ class HowReached:
     """Verdicts by the final output, by how they were reached."""
     outdated: list[str] = field(default_factory=list)
     """Slides with verdicts that were certified for other thresholds than those that are chosen."""
-    certified_for: tuple[float, float, AreaUnit] | None = None
-    """t_p, t_A in um2 and area unit of one of these."""
+    certified_for: Thresholds | None = None
+    """Those of one of these."""
 
     @property
     def text(self) -> str:
@@ -57,7 +56,7 @@ def how_reached(files: Iterable[Path], choice: Choice | None) -> HowReached:
             for row in final
             if row["reached_by"] == ReachedBy.CERTIFIED
             and choice is not None
-            and _thresholds(row) != (choice.t_p, choice.t_a_um2, choice.area_unit)
+            and _thresholds(row) != Thresholds.of(choice)
         ]
         if others:
             found.outdated.append(path.stem)
@@ -65,6 +64,6 @@ def how_reached(files: Iterable[Path], choice: Choice | None) -> HowReached:
     return found
 
 
-def _thresholds(row: Mapping[str, Any]) -> tuple[float, float, AreaUnit]:
+def _thresholds(row: Mapping[str, Any]) -> Thresholds:
     t_p, t_a_um2, area_unit = (row[name] for name in _COLUMNS[2:])
-    return t_p, t_a_um2, area_unit
+    return Thresholds(t_p=t_p, t_a_um2=t_a_um2, area_unit=area_unit)

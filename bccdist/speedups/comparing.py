@@ -12,9 +12,9 @@ from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
 from bccdist.heatmaps.store import Heatmap, pixels_of_cells
 from bccdist.sections.certificate import flip_levels, levels_apart
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.verdicts import areas_at_all_steps, has_tumor, verdicts_of
 from bccdist.slides.geometry import Box
-from bccdist.speedups.record import Thresholds
 
 _ROWS_AT_ONCE_PX = 2048
 

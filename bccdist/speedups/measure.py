@@ -36,6 +36,7 @@ from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.rows import section_rows
 from bccdist.slides.colours import tissue_colours
 from bccdist.slides.manifest import Manifest, SlideRecord, read_manifest
@@ -50,7 +51,6 @@ from bccdist.speedups.record import (
     MeasuredOutput,
     MeasuredWay,
     SpeedupRecord,
-    Thresholds,
     report_lines,
     write_speedups,
 )

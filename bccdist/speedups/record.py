@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bccdist.configuration import AreaUnit, Engine, Precision, Psi, Tiling
+from bccdist.configuration import Engine, Precision, Psi, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, sha256_of_file
 from bccdist.seals import read_sealed_json, write_sealed_json
 from bccdist.sections.certificate import bound_levels, slides_needed
-from bccdist.sections.choices import Choice
+from bccdist.sections.choices import Thresholds
 from bccdist.speedups.machine import Machine
 
 Range = tuple[float, float]
@@ -33,28 +33,6 @@ MEASURE_HERE = (
     "ask for tiling paper, precision float32 and no cascade"
 )
 """What to do where no record suits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """The selection's thresholds, at which verdicts are compared (paper, section 2.5)."""
-
-    t_p: float
-    """Prediction threshold, 0 to 1."""
-    t_a_um2: float
-    """Area threshold."""
-    area_unit: AreaUnit = "physical"
-
-    def why_others(self, choice: Choice) -> str:
-        """Why what was measured at these says nothing of the chosen ones, and what to do; empty where they are."""
-        chosen = Thresholds(t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_unit=choice.area_unit)
-        if self == chosen:
-            return ""
-        return f"was made for {self}, but {chosen} were chosen since; run `python jobs/launch_calibrate.py` again"
-
-    def __str__(self) -> str:
-        """The thresholds in words."""
-        return f"t_p {self.t_p:g}, t_A {self.t_a_um2:g} um2 ({self.area_unit})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,11 @@ from bccdist.heatmaps.store import Heatmap
 from bccdist.log import LOG
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import RunPaths
-from bccdist.sections.choices import Choice
+from bccdist.sections.choices import Choice, Thresholds
 from bccdist.sections.settling import Settling
 from bccdist.slides.colours import tissue_colours
 from bccdist.slides.slide import Slide
 from bccdist.speedups.certifying import Certificate, NoCertificate, ready_certificate
-from bccdist.speedups.record import Thresholds
 from bccdist.speedups.resolving import ReadyWay, ready_way
 from bccdist.speedups.traits import traits_of, why_outside
 
@@ -103,8 +102,7 @@ def _end(certificate: Certificate) -> str:
 
 def _require_thresholds(certificate: Certificate, choice: Choice) -> None:
     """Refuse a calibration at other thresholds than those that are in force: it certifies other verdicts."""
-    there = Thresholds(t_p=certificate.t_p, t_a_um2=certificate.t_a_um2, area_unit=certificate.area_unit)
-    if reason := there.why_others(choice):
+    if reason := Thresholds.of(certificate).why_others(choice):
         raise ConfigurationError(
             f"the speed-up record of {choice.setting}, epoch {choice.epoch}, {reason}; or ask for inference exact"
         )

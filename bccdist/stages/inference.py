@@ -19,7 +19,7 @@ from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
-from bccdist.sections.choices import Choice, choice_for
+from bccdist.sections.choices import Choice, Thresholds, choice_for
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.marking import MarkedSlide, SettledOrder, mark_slide
 from bccdist.sections.verdicts import ReachedBy
@@ -230,9 +230,8 @@ def _is_for_other_thresholds(path: Path, identity: InferenceIdentity, choice: Ch
     there = Heatmap(path).attributes
     if there.certificate is None or there.weights_digest != identity.weights_digest:
         return False
-    certified_for = (there.certificate.t_p, there.certificate.t_a_um2, there.certificate.area_unit)
     is_same_slide = there.slide_fingerprint == identity.slide_fingerprint
-    return is_same_slide and certified_for != (choice.t_p, choice.t_a_um2, choice.area_unit)
+    return is_same_slide and Thresholds.of(there.certificate) != Thresholds.of(choice)
 
 
 def _forget(job: _Job, work: _SlideWork) -> None:

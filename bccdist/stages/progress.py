@@ -123,7 +123,6 @@ def _certified_so_far(
     """
     from bccdist.sections.choices import choice_for
     from bccdist.sections.how_reached import how_reached
-    from bccdist.speedups.record import Thresholds
 
     if stage.epochs != "chosen" or not done:
         return set(), ""
@@ -133,8 +132,7 @@ def _certified_so_far(
     text = found.text if len(some) == len(done) else f"{found.text} on {len(some)} slides, drawn from {len(done)}"
     if choice is None or found.certified_for is None:
         return set(), text if found.text else ""
-    t_p, t_a_um2, area_unit = found.certified_for
-    reason = Thresholds(t_p=t_p, t_a_um2=t_a_um2, area_unit=area_unit).why_others(choice)
+    reason = found.certified_for.why_others(choice)
     told = f"{text}; {len(found.outdated)} slide(s) certified at other thresholds: {reason}, and launch this again"
     # Where not all were read, the others may be so, too.
     return set(found.outdated if len(some) == len(done) else done), told

@@ -21,10 +21,9 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
         ConfigurationError: no slide of Validation I can be read and has tissue.
         SlideError: a slide's pixels cannot be read.
     """
-    from bccdist.sections.choices import of_setting, read_choices
+    from bccdist.sections.choices import Thresholds, of_setting, read_choices
     from bccdist.slides.manifest import read_manifest
     from bccdist.speedups.measure import measure_speedups
-    from bccdist.speedups.record import Thresholds
 
     paths = StudyPaths(study_root)
     choice = of_setting({choice.setting: choice for choice in read_choices(paths)}, setting, paths)
@@ -35,7 +34,7 @@ def measure_chosen(manifest_path: Path, study_root: Path, setting: Setting, conf
         study_root,
         setting,
         choice.epoch,
-        Thresholds(t_p=choice.t_p, t_a_um2=choice.t_a_um2, area_unit=choice.area_unit),
+        Thresholds.of(choice),
         config,
         exact_rows=exact_rows_of(paths, manifest, setting, choice.epoch, config.mpp_tolerance),
     )

@@ -14,10 +14,11 @@ from bccdist.configuration import InferConfig, TrainConfig
 from bccdist.files import read_json
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.weights import load_network, save_network, weights_digest
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.ledger import merge, read_rows
 from bccdist.shard_set.index import read_set
 from bccdist.speedups.machine import cpu_here
-from bccdist.speedups.record import SpeedupRecord, Thresholds, int8_digest, write_speedups
+from bccdist.speedups.record import SpeedupRecord, int8_digest, write_speedups
 from bccdist.stages.inference import open_inference
 from bccdist.training.loop import train
 from benchmarks.faults.fault import Fault, Outcome, Seen, Trial

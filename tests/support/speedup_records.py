@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from bccdist.sections.choices import Thresholds
 from bccdist.speedups.machine import Machine
-from bccdist.speedups.record import MeasuredBand, MeasuredOutput, MeasuredWay, SpeedupRecord, Thresholds
+from bccdist.speedups.record import MeasuredBand, MeasuredOutput, MeasuredWay, SpeedupRecord
 
 
 def measured_way(tiling: Any, precision: Any, engine: Any, speed: float, *changed: str) -> MeasuredWay:

@@ -11,11 +11,11 @@ from bccdist.configuration import Psi, pixel_px
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.store import Heatmap, HeatmapAttributes, writing_heatmap
 from bccdist.parts import Part
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.rows import section_rows
 from bccdist.slides.geometry import Box
 from bccdist.slides.sections import Section
 from bccdist.speedups.comparing import Comparison, score_of, verdicts_by_name
-from bccdist.speedups.record import Thresholds
 
 _SIZE_PX = (1024, 512)
 _OUTPUTS: tuple[Psi, ...] = ("psi_0", "psi_4")

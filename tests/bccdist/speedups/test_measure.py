@@ -22,12 +22,13 @@ from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network, weights_digest
 from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.ledger import read_rows
 from bccdist.slides.manifest import SlideRecord
 from bccdist.speedups import measure
 from bccdist.speedups.bands import bands
 from bccdist.speedups.probes import machine_of
-from bccdist.speedups.record import SpeedupRecord, Thresholds, read_speedups
+from bccdist.speedups.record import SpeedupRecord, read_speedups
 from bccdist.stages.epochs import infer_slides
 
 _ISLANDS = [(100, 100, 300, 330), (800, 60, 290, 400)]

@@ -17,10 +17,11 @@ from study_folders import ledger_row, write_claimed, write_study
 from bccdist.failures import write_begun, write_failure
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.sections.choices import Thresholds
 from bccdist.sections.ledger import merge
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
-from bccdist.speedups.record import Thresholds, write_speedups
+from bccdist.speedups.record import write_speedups
 from bccdist.stages import progress
 from bccdist.stages.progress import eta_of
 from bccdist.stages.stage import Stage, StageProgress
