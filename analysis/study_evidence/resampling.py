@@ -119,14 +119,22 @@ def interval_of(
     Returns:
         The interval; its ends are NaN where no sample has a value.
     """
+    return _interval_of(value, samples, num_trials=num_trials, is_difference=is_difference)[0]
+
+
+def _interval_of(
+    value: float, samples: NDArray[np.float64], *, num_trials: int, is_difference: bool = False
+) -> tuple[Interval, bool]:
+    """As `interval_of`; and whether its ends are the exact bounds."""
     if np.isnan(samples).all():
-        return Interval(value=value, low=float("nan"), high=float("nan"))
+        return Interval(value=value, low=float("nan"), high=float("nan")), False
     low, high = _ends(samples)
-    if high - low < _ROUNDING:
+    is_exact = high - low < _ROUNDING
+    if is_exact:
         low, high = exact_bounds(abs(value), num_trials)
         if is_difference and value <= 0:
             low, high = -high, (-low if value else high)
-    return Interval(value=value, low=low, high=high)
+    return Interval(value=value, low=low, high=high), is_exact
 
 
 def band_of(
@@ -146,9 +154,9 @@ def band_of(
     Returns:
         Two arrays [n].
     """
-    found = [interval_of(float(value), samples[:, at], num_trials=num_trials) for at, value in enumerate(values)]
-    is_exact = np.array([not np.isnan(each).all() and are_alike(each) for each in samples.T])
-    low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
+    found = [_interval_of(float(value), samples[:, at], num_trials=num_trials) for at, value in enumerate(values)]
+    is_exact = np.array([exact for _, exact in found])
+    low, high = (np.array([getattr(each, end) for each, _ in found]) for end in ("low", "high"))
     lower, upper = np.where(is_exact, low, np.inf), np.where(is_exact, high, -np.inf)
     if rises:
         lower, upper = np.minimum.accumulate(lower[::-1])[::-1], np.maximum.accumulate(upper)
