@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.tables.selection import select_thresholds
+from bccdist.configuration import SelectConfig
 from bccdist.files import digest_of, write_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
@@ -128,6 +130,23 @@ def write_study(root: Path, rows: Iterable[dict[str, Any]], *, iou: dict[int, fl
     for setting in settings:
         epochs = {row["epoch"] for content in files.values() for row in content if row["setting"] == setting}
         write_metrics(paths, setting, iou or dict.fromkeys(epochs, 0.5))
+    return paths
+
+
+def write_study_of_test(root: Path, found: Iterable[tuple[str, str, int]]) -> StudyPaths:
+    """A study with a selection whose Test has these sections: each its slide, label and highest step."""
+    rows = [
+        ledger_row(
+            part="Test",
+            slide_id=slide_id,
+            section_id=f"s{number}",
+            label=label,
+            largest_region_px=flat_curve(top_step=step, num_px=50_000),
+        )
+        for number, (slide_id, label, step) in enumerate(found)
+    ]
+    paths = write_study(root, [*sections(tp=9, fn=1, fp=1, tn=9), *rows])
+    select_thresholds(paths.root, SelectConfig())
     return paths
 
 

@@ -6,14 +6,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from study_folders import flat_curve, ledger_row, sections, write_study
+from study_folders import write_study_of_test
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.scored_sections import ScoredSections
 from analysis.study_evidence.table import Table
 from analysis.tables.decision_curve import THRESHOLDS, build_decision_curve, write_decision_curve
-from analysis.tables.selection import select_thresholds
-from bccdist.configuration import SelectConfig
 from bccdist.errors import NothingToShowError
 from bccdist.sections.choices import Choice
 
@@ -42,19 +40,7 @@ def overlapping(random: np.random.Generator, num_slides: int) -> Found:
 
 
 def of_study(folder: Path, found: Found) -> Table:
-    rows = [
-        ledger_row(
-            part="Test",
-            slide_id=slide_id,
-            section_id=f"s{number}",
-            label=label,
-            largest_region_px=flat_curve(top_step=step, num_px=50_000),
-        )
-        for number, (slide_id, label, step) in enumerate(found)
-    ]
-    paths = write_study(folder, [*sections(tp=9, fn=1, fp=1, tn=9), *rows])
-    select_thresholds(paths.root, SelectConfig())
-    return write_decision_curve(Evidence(paths.root))
+    return write_decision_curve(Evidence(write_study_of_test(folder, found).root))
 
 
 def scored(found: Found) -> ScoredSections:

@@ -6,32 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from study_folders import flat_curve, ledger_row, sections, write_study
+from study_folders import write_study_of_test
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.logistic import expected
 from analysis.study_evidence.resampling import draw_slides
 from analysis.study_evidence.table import Table
 from analysis.tables.reliability import LOGITS, NUM_BINS, recalibration, write_reliability
-from analysis.tables.selection import select_thresholds
-from bccdist.configuration import SelectConfig
 
 
 def table_of(folder: Path, *found: tuple[str, str, int]) -> Table:
     """The table of sections of Test, each with its slide, label and highest step."""
-    rows = [
-        ledger_row(
-            part="Test",
-            slide_id=slide_id,
-            section_id=f"s{number}",
-            label=label,
-            largest_region_px=flat_curve(top_step=step, num_px=50_000),
-        )
-        for number, (slide_id, label, step) in enumerate(found)
-    ]
-    paths = write_study(folder, [*sections(tp=9, fn=1, fp=1, tn=9), *rows])
-    select_thresholds(paths.root, SelectConfig())
-    return write_reliability(Evidence(paths.root))
+    return write_reliability(Evidence(write_study_of_test(folder, found).root))
 
 
 def overlapping(num_slides: int) -> list[tuple[str, str, int]]:
