@@ -5,14 +5,24 @@ the manifest is found again where both moved together or the study alone, and is
 to it.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 
-from bccdist.errors import ConfigurationError, first_of
-from bccdist.files import as_given, fingerprint_of_file, read_json, write_bytes, write_json, write_text
+from bccdist.errors import ConfigurationError, ManifestError, first_of
+from bccdist.files import (
+    as_given,
+    fingerprint_of_file,
+    read_json,
+    sha256_of_file,
+    write_bytes,
+    write_json,
+)
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, read_manifest
@@ -24,7 +34,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class _StudyRecord:
-    """The content of study.json; older versions wrote `manifest` as an absolute path, and not the last two."""
+    """The content of study.json; older versions wrote `manifest` as an absolute path, and not the last ones."""
 
     manifest: str
     """Where slides.csv lies, relative to the study."""
@@ -33,6 +43,8 @@ class _StudyRecord:
     """Its absolute path at the newest launch."""
     digest: str = ""
     """Of the manifest, at the newest launch."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of the copy, as it was written; older versions did not note it."""
 
     def places(self, root: Path) -> list[Path]:
         """Where slides.csv may lie, the likeliest place first, by the names that other machines know, too."""
@@ -74,8 +86,10 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
     manifest = read_manifest(manifest_path, files_must_exist=is_new)
     if not is_new:
         _refuse_another(paths, manifest)
+        refuse_edited_copy(paths, manifest)
     if not dry_run:
         keep_manifest(study_root, manifest)
+    _tell_unread(paths, manifest)
     for warning in manifest.warnings:
         LOG.warning(warning)
     for note in manifest.notes:
@@ -94,24 +108,40 @@ def keep_manifest(study_root: Path, manifest: Manifest) -> None:
         digest=manifest.digest,
         phantom=manifest.is_phantom,
     )
-    if paths.study.exists() and _read_record(paths) == record and paths.kept_manifest.exists():
-        return
+    if paths.study.exists() and paths.kept_manifest.exists():
+        before = _read_record(paths)
+        if replace(before, kept={}) == record and before.kept == _digests_of_copy(paths):
+            return
+    # Without slides.csv there is no copy: a launch that is killed in between leaves none that looks edited.
+    paths.kept_manifest.unlink(missing_ok=True)
     for name in _BESIDE_SLIDES:
         source, kept = manifest.path.with_name(name), paths.kept_manifest.with_name(name)
         if source.exists():
             write_bytes(kept, source.read_bytes())
         else:
             kept.unlink(missing_ok=True)
-    write_text(paths.kept_manifest, slides_csv(manifest, paths.kept_manifest.parent))
-    write_json(paths.study, asdict(record))
+    slides = slides_csv(manifest, paths.kept_manifest.parent).encode()
+    digests = {**_digests_of_copy(paths), paths.kept_manifest.name: hashlib.sha256(slides).hexdigest()}
+    write_json(paths.study, asdict(replace(record, kept=digests)))
+    write_bytes(paths.kept_manifest, slides)
+
+
+def _copied_files(paths: StudyPaths) -> list[Path]:
+    """The places of the copy's files, which need not be there."""
+    return [paths.kept_manifest.with_name(name) for name in (paths.kept_manifest.name, *_BESIDE_SLIDES)]
+
+
+def _digests_of_copy(paths: StudyPaths) -> dict[str, str]:
+    """SHA-256 of each file of the copy that is there."""
+    return {path.name: sha256_of_file(path) for path in _copied_files(paths) if path.exists()}
 
 
 def forget_manifest(study_root: Path) -> None:
     """Undo `keep_manifest` where nothing was made of the study."""
     paths = StudyPaths(study_root)
     paths.study.unlink(missing_ok=True)
-    for name in (paths.kept_manifest.name, *_BESIDE_SLIDES):
-        paths.kept_manifest.with_name(name).unlink(missing_ok=True)
+    for path in _copied_files(paths):
+        path.unlink(missing_ok=True)
     if paths.kept_manifest.parent.exists():
         paths.kept_manifest.parent.rmdir()
 
@@ -120,8 +150,9 @@ def manifest_of_study(study_root: Path) -> Manifest:
     """The manifest of a study; its files were there when it was claimed, and one that has gone since fails alone.
 
     Raises:
-        ConfigurationError: the folder is no study, its manifest is nowhere to be found, or it is a copy whose own
-            manifest has other slides than the one that it names.
+        ConfigurationError: the folder is no study, its manifest is nowhere to be found, it is a copy whose own
+            manifest has other slides than the one that it names, or somebody edited the study's copy of the manifest,
+            which is not read.
         ManifestError: the manifest has faults by now.
     """
     paths = StudyPaths(study_root)
@@ -139,15 +170,100 @@ def manifest_of_study(study_root: Path) -> Manifest:
                 "has other slides: give its own the same slides in the same parts, or `python jobs/launch_study.py "
                 f"--study {study_root} --manifest {found.path} --only-missing` stays with the other's"
             )
+        refuse_edited_copy(paths, found)
+        _tell_unread(paths, found)
         return found
     places = " nor at ".join(map(str, record.places(study_root)))
     advice = f"`python jobs/launch_study.py --study {study_root} --manifest NEW --only-missing` says where it is now"
     if not paths.kept_manifest.exists():
         raise ConfigurationError(f"{study_root}: its manifest is not at {places}; {advice}")
-    LOG.warning(
-        f"the manifest is not at {places}: the study's own copy of it, as of the newest launch, is read; {advice}"
+    edited, gone = _changes_of_copy(paths, record)
+    if gone:
+        raise ConfigurationError(
+            f"{study_root}: its manifest is not at {places}, and of the study's own copy {', '.join(gone)} is gone: "
+            f"what it said, such as labels, is not known; put it back, or {advice}"
+        )
+    which = f"with what was edited there since ({', '.join(edited)})" if edited else "as of the newest launch"
+    LOG.warning(f"the manifest is not at {places}: the study's own copy of it, {which}, is read; {advice}")
+    copy = read_manifest(paths.kept_manifest, files_must_exist=False)
+    _tell_unread(paths, copy)
+    return copy
+
+
+def _changes_of_copy(paths: StudyPaths, record: _StudyRecord) -> tuple[list[str], list[str]]:
+    """The files of the copy that somebody edited since it was written, and those that are gone, by name.
+
+    Of a study of an older version, which noted no digest of each file, all that is known is whether the copy still
+    says what the manifest said.
+    """
+    if not paths.kept_manifest.exists():
+        return [], []
+    there = _digests_of_copy(paths)
+    if record.kept:
+        edited = [name for name, digest in there.items() if record.kept.get(name) != digest]
+        return edited, [name for name in record.kept if name not in there]
+    if record.digest and _digest_of_copy(paths) != record.digest:
+        return [" or ".join(there)], []
+    return [], []
+
+
+def _digest_of_copy(paths: StudyPaths) -> str:
+    try:
+        return read_manifest(paths.kept_manifest, files_must_exist=False).digest
+    except ManifestError:
+        return ""  # it was whole when it was written
+
+
+def refuse_edited_copy(paths: StudyPaths, manifest: Manifest) -> None:
+    """Refuse a study whose copy of its manifest was edited: whoever did that believes that it counts.
+
+    Raises:
+        ConfigurationError: it was, and the manifest that counts lies elsewhere.
+    """
+    edited, _ = _changes_of_copy(paths, _read_record(paths))
+    folder, counts = paths.kept_manifest.parent, manifest.path
+    if not edited or counts.resolve() == paths.kept_manifest.resolve():
+        return
+    aside = folder.with_name("manifest-edited")
+    study, moved = shlex.quote(str(paths.root)), shlex.quote(str(aside / "sections.csv"))
+    raise ConfigurationError(
+        f"{folder}: {', '.join(edited)} was edited, and is only a copy of what the manifest said at the newest "
+        f"launch: it is not read. What counts is {counts} with what lies beside it, then corrections by `relabel`. "
+        f"Take the copy out of the way (`mv {shlex.quote(str(folder))} {shlex.quote(str(aside))}`; the next launch "
+        f"makes it anew), and make the same edits in {counts.parent}, or, where they are labels, run `python "
+        f"analysis/make.py relabel {study} {moved}`"
     )
-    return read_manifest(paths.kept_manifest, files_must_exist=False)
+
+
+def _tell_unread(paths: StudyPaths, manifest: Manifest) -> None:
+    study = shlex.quote(str(paths.root))
+    for path in unread_files(paths.root, manifest):
+        has_labels = path.name in ("sections.csv", paths.labels.name)
+        relabel = f"run `python analysis/make.py relabel {study} {shlex.quote(str(path))}`"
+        _tell_once(
+            f"{path} is NOT read: what counts is {manifest.path} with what lies beside it, then {paths.labels}; if "
+            f"what it says is to count, {relabel if has_labels else 'say it there'}, and take it out of the way"
+        )
+
+
+@cache
+def _tell_once(text: str) -> None:
+    # A command asks for the manifest several times.
+    LOG.warning(text)
+
+
+def unread_files(study_root: Path, manifest: Manifest) -> list[Path]:
+    """The files that look as if the study read them, and which it does not read.
+
+    These are files named like a manifest's in the study's folder, whose manifest lies elsewhere, and a labels.csv
+    beside the manifest or its copy.
+    """
+    paths = StudyPaths(study_root)
+    is_elsewhere = manifest.path.resolve().parent != paths.root.resolve()
+    places = [paths.root / path.name for path in _copied_files(paths) if is_elsewhere]
+    places += [path.with_name(paths.labels.name) for path in (paths.kept_manifest, manifest.path)]
+    found = {path.resolve(): path for path in places if path.exists()}
+    return [path for place, path in found.items() if place != paths.labels.resolve()]
 
 
 def note_on_manifest(study_root: Path, manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from analysis.study_evidence.verdict_table import FAST_NUMBERS
 from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
 from bccdist.errors import first_of
 from bccdist.parts import Label, Part
+from bccdist.study import unread_files
 
 _MOST_FAILURES = 10
 FEW_SECTIONS = 20
@@ -99,6 +100,13 @@ def _missing_warnings(study: PageContent) -> Iterator[str]:
     if gone := study.evidence.lost_corrections:
         named = first_of([f"{each.slide_id}/{each.section_id}" for each in gone], _MOST_FAILURES)
         yield f"{len(gone)} correction(s) in labels.csv are of no section any more, and count nowhere: {named}."
+    manifest = study.evidence.known_manifest
+    if manifest is not None and (unread := unread_files(study.evidence.root, manifest)):
+        listed = ", ".join(sorted({path.name for path in unread}))
+        yield (
+            f"{len(unread)} file(s) in the study's folder or beside its manifest look as if they counted, and are NOT "
+            f"read: {listed}; `python jobs/status.py STUDY` says where they are and what to do."
+        )
     failed = failures(study.evidence)
     if len(failed):
         yield f"Failed and not in the results: {len(failed)} (see Provenance)."

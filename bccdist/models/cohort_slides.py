@@ -21,7 +21,7 @@ from bccdist.slides.finder import find_slides, is_slide
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.manifest_text import sections_csv, slides_csv
 from bccdist.slides.slide import Slide
-from bccdist.study import changed_slides
+from bccdist.study import changed_slides, refuse_edited_copy
 
 _TABLE_ENDINGS = (".csv", ".tsv")
 _MOST_NAMED = 5
@@ -74,10 +74,13 @@ def slides_of_cohort(source: Path, root: Path) -> CohortSlides:
         ManifestError: no slide is in the source, or it has faults; a slide_id means another file in the cohort by now;
             a file is another one than was judged; or the folder would be searched for slides while results are written
             into it.
+        ConfigurationError: somebody edited the cohort's copy of its tables, which is not read.
     """
     _refuse_within(source, root)
     path = root / "slides.csv"
     before = read_manifest(path, files_must_exist=False) if path.exists() else None
+    if before is not None and StudyPaths(root).study.exists():
+        refuse_edited_copy(StudyPaths(root), before)
     known = {} if before is None else {slide.slide_id: slide for slide in before.slides}
     if is_table(source):
         given = read_manifest(source, all_in=Part.TEST)

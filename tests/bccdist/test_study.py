@@ -11,7 +11,7 @@ from bccdist.files import fingerprint_of_file, read_json, write_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
 from bccdist.stages.inference_identity import InferenceIdentity
-from bccdist.study import claim_study, manifest_of_study
+from bccdist.study import claim_study, keep_manifest, manifest_of_study, unread_files
 
 
 def write_manifest(folder: Path, *, scanner: str = "", content: bytes = b"") -> Path:
@@ -235,3 +235,127 @@ def test_a_study_in_a_home_that_is_a_link_names_its_manifest_through_the_link(
     assert manifest.path == claimed_by / "data" / "slides.csv"
     found = manifest_of_study(home / "study")
     assert [found.path, found.slides[0].path] == [home / "data" / "slides.csv", home / "data" / "a.tif"]
+
+
+def write_labelled(folder: Path) -> Path:
+    path = write_manifest(folder)
+    path.with_name("sections.csv").write_text("slide_id,section_id,label\na,a-s0,Tumor\n", encoding="utf-8")
+    path.with_name("kinds.toml").write_text('[names]\nnest = "Tumornest"\n', encoding="utf-8")
+    return path
+
+
+EDITS = {
+    "sections.csv": ("Tumor", "Normal"),
+    "slides.csv": (",test,", ",val2,"),
+    "kinds.toml": ("nest", "island"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("is_older", [False, True])
+def test_an_edited_copy_of_the_manifest_is_an_error_that_says_what_counts(
+    tmp_path: Path, name: str, *, is_older: bool
+) -> None:
+    path = write_labelled(tmp_path / "data")
+    study = tmp_path / "study"
+    claim_study(study, path)
+    if is_older:
+        record = read_json(study / "study.json")
+        write_json(study / "study.json", {key: value for key, value in record.items() if key != "kept"})
+        assert manifest_of_study(study).path == path
+    copy = study / "manifest" / name
+    copy.write_text(copy.read_text(encoding="utf-8").replace(*EDITS[name]), encoding="utf-8")
+    for reads in (lambda: manifest_of_study(study), lambda: claim_study(study, path, dry_run=True)):
+        with pytest.raises(ConfigurationError, match="was edited, and is only a copy") as error:
+            reads()
+        for said in (name, f"What counts is {path}", f"mv {study / 'manifest'}", f"relabel {study}"):
+            assert said in str(error.value)
+    (study / "manifest").rename(study / "manifest-edited")
+    assert manifest_of_study(study).path == path
+    claim_study(study, path)
+    assert copy.read_bytes() == (study / "manifest" / name).read_bytes()
+    assert manifest_of_study(study).path == path
+
+
+def test_a_path_edited_in_the_copy_is_an_edit_too(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    claim_study(study, write_labelled(tmp_path / "data"))
+    copy = study / "manifest" / "slides.csv"
+    copy.write_text(copy.read_text(encoding="utf-8").replace("a.tif", "b.tif"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"slides\.csv was edited"):
+        manifest_of_study(study)
+
+
+def test_the_manifest_itself_may_be_edited_and_the_next_launch_copies_it(tmp_path: Path) -> None:
+    path = write_labelled(tmp_path / "data")
+    study = tmp_path / "study"
+    claim_study(study, path)
+    labels = path.with_name("sections.csv")
+    labels.write_text(labels.read_text(encoding="utf-8").replace("Tumor", "Normal"), encoding="utf-8")
+    for _ in range(2):
+        assert manifest_of_study(study).sections[0].label == "Normal"
+        claim_study(study, path)
+    assert (study / "manifest" / "sections.csv").read_bytes() == labels.read_bytes()
+
+
+def test_a_launch_that_is_killed_while_it_copies_leaves_no_copy_that_looks_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_labelled(tmp_path / "data")
+    study = tmp_path / "study"
+    claim_study(study, path)
+    labels = path.with_name("sections.csv")
+    labels.write_text(labels.read_text(encoding="utf-8").replace("Tumor", "Normal"), encoding="utf-8")
+    monkeypatch.setattr("bccdist.study.write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        claim_study(study, path)
+    monkeypatch.undo()
+    assert manifest_of_study(study).sections[0].label == "Normal"
+    keep_manifest(study, manifest_of_study(study))
+    assert (study / "manifest" / "slides.csv").exists()
+
+
+def test_where_the_manifest_is_gone_the_copy_counts_with_what_was_edited_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_labelled(tmp_path / "data")
+    study = tmp_path / "study"
+    claim_study(study, path)
+    shutil.rmtree(path.parent)
+    copy = study / "manifest" / "sections.csv"
+    copy.write_text(copy.read_text(encoding="utf-8").replace("Tumor", "Normal"), encoding="utf-8")
+    assert manifest_of_study(study).sections[0].label == "Normal"
+    assert "with what was edited there since (sections.csv), is read" in caplog.text
+    copy.unlink()
+    with pytest.raises(ConfigurationError, match=r"own copy sections\.csv is gone.*labels, is not known"):
+        manifest_of_study(study)
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("study/sections.csv", "relabel"),
+        ("study/slides.csv", "say it there"),
+        ("study/kinds.toml", "say it there"),
+        ("study/manifest/labels.csv", "relabel"),
+        ("data/labels.csv", "relabel"),
+    ],
+)
+def test_a_file_that_looks_as_if_it_counted_is_told(
+    tmp_path: Path, place: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = tmp_path / "study"
+    manifest = claim_study(study, write_labelled(tmp_path / "data"))
+    assert unread_files(study, manifest) == []
+    (tmp_path / place).write_text("", encoding="utf-8")
+    assert manifest_of_study(study) == manifest
+    assert unread_files(study, manifest) == [tmp_path / place]
+    assert f"{tmp_path / place} is NOT read: what counts is {manifest.path}" in caplog.text
+    assert advice in caplog.text
+
+
+def test_what_a_study_reads_is_not_told_as_unread(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    manifest = claim_study(study, write_labelled(study))
+    (study / "labels.csv").write_text("", encoding="utf-8")
+    assert unread_files(study, manifest) == []

@@ -159,3 +159,11 @@ def test_one_failing_table_is_one_line_with_its_reason_and_an_exit_code(
     assert page.left_out()[name] == "ZeroDivisionError: division by zero"
     assert page.parts[-1] == "Provenance"
     assert not [text for texts in page.warnings.values() for text in texts if text.startswith("Not made")]
+
+
+def test_the_page_warns_of_labels_that_it_does_not_read(tmp_path: Path) -> None:
+    paths = make_study(tmp_path, [section_of(number) for number in range(12)])
+    (paths.root / "sections.csv").write_text("slide_id,section_id,label\nt0,t0-0,Normal\n", encoding="utf-8")
+    (told,) = [text for text in page_of(paths).warnings["Overview"] if "NOT read" in text]
+    assert told.startswith("1 file(s) in the study's folder")
+    assert "sections.csv" in told

@@ -340,3 +340,15 @@ def test_labels_of_slides_that_were_not_inferred_are_kept_and_told(boxed: StudyP
     assert (counts(found), found.num_not_inferred) == ((0, 2, 0, 1), 2)
     with pytest.raises(LedgerError, match=r"late: section_id 'z' is none of its 1 section\(s\) \(x\)"):
         relabel(boxed.root, csv(tmp_path, "late,z,Normal,,,"))
+
+
+def test_labels_edited_in_the_studys_copy_count_once_the_advice_is_followed(boxed: StudyPaths, tmp_path: Path) -> None:
+    claimed(boxed, tmp_path / "data", "s,a,Tumor,anna,,", "s,b,Normal,,,")
+    copy = boxed.kept_manifest.with_name("sections.csv")
+    copy.write_text(copy.read_text(encoding="utf-8").replace("s,b,Normal", "s,b,Tumor"), encoding="utf-8")
+    for reads in (lambda: labels_of(boxed), lambda: relabel(boxed.root, copy), lambda: table1_of(boxed)):
+        with pytest.raises(ConfigurationError, match=r"sections\.csv was edited"):
+            reads()
+    copy.parent.rename(boxed.root / "manifest-edited")
+    assert counts(relabel(boxed.root, boxed.root / "manifest-edited" / "sections.csv")) == (1, 0, 0, 1)
+    assert labels_of(boxed) == {"a": "Tumor", "b": "Tumor", "c": None}

@@ -20,7 +20,7 @@ from bccdist.sections.choices import read_choices
 from bccdist.sections.section_rows import load_ledger
 from bccdist.slides.manifest import read_manifest
 from bccdist.speedups.record import read_speedups, write_speedups
-from bccdist.study import manifest_of_study
+from bccdist.study import keep_manifest, manifest_of_study
 
 SETTING, EPOCH = "resnet34_ds", 2
 
@@ -227,6 +227,18 @@ def test_labels_that_change_in_the_given_manifest_change_in_the_cohort(slides: P
         (tmp_path / "sections.csv").write_text(f"slide_id,section_id,label\nfirst,s0,{label}\nfirst,s1,Normal\n")
         sections = slides_of_cohort(table, cohort).write().sections
         assert [section.label for section in sections] == [Label(label), Label.NORMAL]
+
+
+def test_labels_edited_in_the_cohorts_copy_of_its_tables_are_refused(slides: Path, tmp_path: Path) -> None:
+    table, cohort = tmp_path / "slides.csv", tmp_path / "cohort"
+    table.write_text(f"slide_id,path\nfirst,{slides}/a.tif\n")
+    (tmp_path / "sections.csv").write_text("slide_id,section_id,label\nfirst,s0,Tumor\n")
+    keep_manifest(cohort, slides_of_cohort(table, cohort).write())
+    copy = StudyPaths(cohort).kept_manifest.with_name("sections.csv")
+    copy.write_text(copy.read_text().replace("Tumor", "Normal"))
+    for reads in (lambda: slides_of_cohort(table, cohort), lambda: manifest_of_study(cohort)):
+        with pytest.raises(ConfigurationError, match=f"sections.csv was edited.*What counts is {cohort}/slides.csv"):
+            reads()
 
 
 def test_faults_of_a_given_manifest_are_told_by_its_own_lines(slides: Path, tmp_path: Path) -> None:
