@@ -7,7 +7,8 @@ before it stays.
 import fcntl
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,9 +45,11 @@ class Journal:
         """
         self.path = paths.review_journal(file_name_of(reviewer))
         self._lock = threading.Lock()
+        self._is_new = False
         self._file = _opened(self.path)
         try:
             _hold(self._file, self.path, reviewer)
+            self._is_new = not os.fstat(self._file).st_size
             self.note = self._set_torn_line_aside()
             self.said = read_journal(self.path) if os.fstat(self._file).st_size else self._begin(reviewer)
             self._by_entry = {step.entry: step for step in self.said.steps}
@@ -55,6 +58,7 @@ class Journal:
                     f"{self.path}: it is the journal of {self.said.reviewer!r}, not of {reviewer!r}; give another name"
                 )
         except BaseException as error:
+            self._forget_if_new()
             os.close(self._file)
             if isinstance(error, OSError) and not isinstance(error, BccdistError):
                 raise ConfigurationError(
@@ -76,6 +80,22 @@ class Journal:
     def close(self) -> None:
         """Close the file; another process may open it then."""
         os.close(self._file)
+
+    @contextmanager
+    def kept_if_all_goes_well(self) -> Iterator[None]:
+        """A journal that was begun now is gone again where what follows fails, as nobody was at work."""
+        try:
+            yield
+        except BaseException:
+            self._forget_if_new()
+            raise
+
+    def _forget_if_new(self) -> None:
+        # Only while it is locked: another server may have begun to write to it otherwise.
+        if self._is_new:
+            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()
 
     def add(self, step: Step) -> Step:
         """Append a step; it is on the disk when this returns.

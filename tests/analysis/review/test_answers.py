@@ -209,3 +209,18 @@ def test_what_was_taken_back_does_not_count_unless_that_was_taken_back_too(paths
         assert journal.said.latest == {normal.key: normal}
     (said,) = read_journals(paths)
     assert (said.latest, said.first) == ({normal.key: normal}, {tumor.key: tumor})
+
+
+def test_a_journal_that_was_begun_for_nothing_is_gone_and_one_that_was_there_stays(paths: StudyPaths) -> None:
+    for _ in range(2):
+        with (
+            pytest.raises(ConfigurationError, match="the plan is another"),
+            Journal(paths, "anna") as journal,
+            journal.kept_if_all_goes_well(),
+        ):
+            raise ConfigurationError("the plan is another")
+        assert not paths.review.exists()
+    say(paths, "anna")
+    with pytest.raises(KeyboardInterrupt), Journal(paths, "anna") as journal, journal.kept_if_all_goes_well():
+        raise KeyboardInterrupt
+    assert read_journals(paths)[0].reviewer == "anna"
