@@ -35,8 +35,8 @@ class ReviewArguments:
     setting: str | None = None
     """Setting that orders the sections and fills in labels; default is the one with the best F_beta."""
     order: Literal["slide", "distance", "random"] | None = None
-    """Order of sections: blind ones first, then slide (default: one slide after the other) or distance (nearest to the
-    decision first); or all at random. The first reviewer's holds."""
+    """Order of sections: blind ones first, then slide (default: one slide after the other), distance (nearest to the
+    decision first) or random. The first reviewer's holds."""
     blind_share: float | None = None
     """Share of sections shown without prediction until answered; the first reviewer's holds for all. Default: 0.2."""
     readers: tuple[str, ...] | None = None

@@ -87,6 +87,8 @@ class GivenAnswer:
     """Whether it came within half a second of the answer before, too soon to have looked."""
     given_as: str = GivenAs.ANSWER
     """One of `GivenAs`."""
+    batch: str = ""
+    """Names the answers that were given in one act, which are taken back together; empty where it was one alone."""
     entry: str = field(default_factory=new_entry)
     """The step's name. The page chooses it before it sends, so that what is sent twice is kept once."""
     more: Mapping[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast, get_args
@@ -23,7 +24,7 @@ LONGEST_ENTRY = 100
 LONGEST_ERROR = 1000
 LONGEST_BODY_S = 60.0
 """So long may a body take to arrive."""
-_ANSWER_FIELDS = {"entry", "id", "answer", "comment", "seconds", "viewed", "since_last_s", "given_as"}
+_ANSWER_FIELDS = {"entry", "id", "answer", "comment", "seconds", "viewed", "since_last_s", "given_as", "batch"}
 _BY_HAND = (GivenAs.ANSWER, GivenAs.REST)
 _VIEWED_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "setting": str,
@@ -141,6 +142,7 @@ def answer_fault(content: Mapping[str, Any]) -> str:
     """What is wrong with an answer as the page sent it, beside its section; nothing where it is right."""
     seconds, viewed, comment = content.get("seconds", 0.0), content.get("viewed") or {}, content.get("comment", "")
     since_s, given_as = content.get("since_last_s"), content.get("given_as", GivenAs.ANSWER)
+    batch = content.get("batch", "")
     faults = {
         f"unknown fields {sorted(content.keys() - _ANSWER_FIELDS)}": bool(content.keys() - _ANSWER_FIELDS),
         f"answer is {content.get('answer')!r}, expected one of {', '.join(Answer)}": content.get("answer")
@@ -153,6 +155,9 @@ def answer_fault(content: Mapping[str, Any]) -> str:
         f"since_last_s is {since_s!r}, expected a number from 0, or null": since_s is not None
         and (not _is_number(since_s) or since_s < 0),
         f"given_as is {given_as!r}, expected {' or '.join(_BY_HAND)}": given_as not in _BY_HAND,
+        f"batch is {batch!r}, expected at most {LONGEST_ENTRY} ASCII characters": not isinstance(batch, str)
+        or len(batch) > LONGEST_ENTRY
+        or not batch.isascii(),
     }
     return "; ".join(text for text, is_fault in faults.items() if is_fault)
 
@@ -177,7 +182,8 @@ async def sent_object(request: Request) -> dict[str, Any]:
     except (TimeoutError, ClientDisconnect):
         refuse(408, f"the body did not arrive within {LONGEST_BODY_S:.0f} s; send it again")
     try:
-        content = json.loads(body, parse_constant=_no_constant)
+        content = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once_each)
+        _refuse_nul(content)
         # What cannot be written again cannot be kept: half a character, a number beyond all floats.
         json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
@@ -190,6 +196,26 @@ async def sent_object(request: Request) -> dict[str, Any]:
 def _no_constant(text: str) -> NoReturn:
     # Python reads NaN and Infinity, which JSON does not have.
     raise ValueError(f"{text} is no JSON")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; Python would take the last of two values of one key without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice!r} is there twice; send each once")
+    return found
+
+
+def _refuse_nul(content: Any) -> None:
+    """Refuse the character that ends a text for most programs that read what is exported."""
+    if isinstance(content, str) and "\0" in content:
+        raise ValueError(f"the text {content[:40]!r} holds the character NUL (U+0000); take it out")
+    if isinstance(content, dict):
+        content = [*content.keys(), *content.values()]
+    if isinstance(content, list):
+        for each in content:
+            _refuse_nul(each)
 
 
 def refuse(status: int, error: str) -> NoReturn:

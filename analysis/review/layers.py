@@ -1,10 +1,8 @@
 """What lies over a slide on the page: pieces of heatmaps, and annotations; predicted.py has the predicted regions.
 
-What belongs to a blind section that this reviewer has not answered yet is left out of all of them; whoever asks gives
-the boxes of these sections.
+Of a slide with a blind section that this reviewer has not answered yet nothing is shown; whoever asks knows which.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -12,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from analysis.review.geojson import Feature, feature, geometry_of
+from analysis.review.geojson import Feature, feature
 from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import ConfigurationError, HeatmapError
 from bccdist.heatmaps.store import Heatmap
@@ -47,7 +45,7 @@ def heatmap_piece(
     box_level0_px: Box,
     *,
     max_px: int,
-    hidden: Iterable[Box],
+    is_hidden: bool = False,
     tissue: NDArray[np.bool_] | None = None,
 ) -> Piece:
     """A box of a heatmap as a picture.
@@ -62,7 +60,7 @@ def heatmap_piece(
         psi: one of its outputs.
         box_level0_px: what to show; it is cut to the slide and widened to whole pixels.
         max_px: greatest length of the picture's longer side.
-        hidden: boxes in level-0 px of which nothing may be seen.
+        is_hidden: whether nothing of it may be seen: the picture is 0 all over.
         tissue: the slide's tissue mask, bool [h, w] at `TISSUE_MPP`; beside it the picture is 0, as in the verdict.
             None leaves out only the cells without any.
 
@@ -78,15 +76,14 @@ def heatmap_piece(
         raise ConfigurationError(f"{heatmap.path.name}: the box {tuple(box_level0_px)} lies outside of the slide")
     level, box_px = _level_to_show(heatmap, psi, box_target_px, max_px)
     edge_target_px = pixel_px(psi) << level
-    values = _read_level(heatmap, psi, level, box_px) * _counted(heatmap, box_px, edge_target_px)
+    if is_hidden:
+        values = np.zeros((box_px.height, box_px.width), dtype=np.uint8)
+    else:
+        values = _read_level(heatmap, psi, level, box_px) * _counted(heatmap, box_px, edge_target_px)
     if tissue is not None:
         scale = heatmap.attributes.mpp / TISSUE_MPP
         values *= tissue[np.ix_(*pixels_under(box_px, tissue.shape, edge_px=edge_target_px, scale=scale))]
     edge_level0_px = edge_target_px * downsample
-    # Whole pixels go, so that not even the edge of a blind section shows.
-    for box in hidden:
-        inside = box.scaled(1 / edge_level0_px).intersection(box_px)
-        values[inside._replace(x=inside.x - box_px.x, y=inside.y - box_px.y).slices()] = 0
     x, y, width, height = (round(side * edge_level0_px, _DECIMALS) for side in box_px)
     return Piece(_png(_shrunk(values, max_px)), (x, y, width, height))
 
@@ -127,13 +124,6 @@ def _png(values: NDArray[np.uint8]) -> bytes:
     # Little compression: it goes no further than to this machine's browser.
     _, content = cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return content.tobytes()
-
-
-def without_hidden(features: Iterable[Feature], hidden: Sequence[Box]) -> list[Feature]:
-    """The features that touch none of some boxes in level-0 px."""
-    boxes = shapely.union_all([shapely.box(box.x, box.y, box.x_end, box.y_end) for box in hidden])
-    shapely.prepare(boxes)
-    return [each for each in features if not shapely.intersects(boxes, geometry_of(each))]
 
 
 def annotation_features(record: SlideRecord, kinds: Kinds, mpp: float) -> list[Feature]:

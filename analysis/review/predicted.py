@@ -68,16 +68,14 @@ def predicted(
     )
 
 
-def predicted_json(
-    found: Predicted, *, choice: Choice, psi: Psi, t_p: float, hidden: frozenset[str]
-) -> dict[str, Any]:
-    """What the page gets beside the regions; sections that are hidden from the reviewer are left out."""
+def predicted_json(calls: Mapping[str, SectionCall], *, choice: Choice, psi: Psi, t_p: float) -> dict[str, Any]:
+    """What the page gets beside the regions, of the verdicts by section_id."""
     return {
         "setting": choice.setting,
         "psi": psi,
         "t_p": t_p,
         "is_chosen": psi == choice.psi and t_p == choice.t_p,
-        "verdicts": {name: call_json(call) for name, call in found.calls.items() if name not in hidden},
+        "verdicts": {name: call_json(call) for name, call in calls.items()},
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.review.answers import Answer, GivenAnswer, GivenAs, Said, read_journals
+from analysis.review.answers import Answer, GivenAnswer, GivenAs, Said, file_name_of, read_journals
 from analysis.review.consensus import resolve
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
 from bccdist.errors import ConfigurationError
@@ -54,6 +54,45 @@ def in_conflict(worklist: Worklist, journals: Sequence[Said], reviewer: str) -> 
             "them; a conflict is decided by somebody who did not read the section"
         )
     return replace(worklist, sections=tuple(each for each in worklist.sections if each.key in others), others=others)
+
+
+class Conflicts:
+    """What there is to decide for somebody, read again whenever another one's journal has changed."""
+
+    def __init__(self, worklist: Worklist, reviewer: str) -> None:
+        """Find it for the first time.
+
+        Raises:
+            ConfigurationError: there is no conflict for this reviewer to decide.
+            EventLogError: a journal is damaged.
+        """
+        self._all, self._reviewer = worklist, reviewer
+        self._state = self._state_now()
+        self.worklist = in_conflict(worklist, read_journals(worklist.paths), reviewer)
+
+    def is_changed(self) -> bool:
+        """Whether `worklist` is another one now.
+
+        Raises:
+            EventLogError: a journal is damaged.
+        """
+        state = self._state_now()
+        if state == self._state:
+            return False
+        try:
+            self.worklist = in_conflict(self._all, read_journals(self._all.paths), self._reviewer)
+        except ConfigurationError:
+            # All are settled. What was there stays, so that the page has a section to show.
+            return False
+        finally:
+            self._state = state
+        return True
+
+    def _state_now(self) -> set[tuple[str, int, int]]:
+        """What a change of the journals of others changes."""
+        own = self._all.paths.review_journal(file_name_of(self._reviewer))
+        others = (path for path in self._all.paths.review.glob("journal-*.jsonl") if path != own)
+        return {(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in others}
 
 
 def progress_by_reader(worklist: Worklist, journals: Iterable[Said]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The routes of the review viewer: what the page asks for, and what it sends (paper, section 3.2).
 
-A route is one function of the session and what was asked; it returns what becomes JSON, or a response. What belongs to
-a blind section that is not answered yet never leaves the server.
+A route is one function of the session and what was asked; it returns what becomes JSON, or a response. Of a slide with
+a blind section that is not answered yet, neither prediction nor annotation of any section leaves the server.
 """
 
 import math
@@ -19,12 +19,12 @@ from analysis.review.answers import Answer, GivenAnswer, GivenAs, OutlineChange,
 from analysis.review.asked import Asked, refuse
 from analysis.review.corrections import MOST_FEATURES, checked_ids, checked_regions
 from analysis.review.geojson import Feature, collection
-from analysis.review.layers import annotation_features, heatmap_piece, without_hidden
+from analysis.review.layers import annotation_features, heatmap_piece
 from analysis.review.predicted import call_json, predicted, predicted_json
 from analysis.review.readers import progress_by_reader
-from analysis.review.session import Session, is_revealed
+from analysis.review.session import Session
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
-from analysis.review.worklist import Worklist, WorkSection
+from analysis.review.worklist import Worklist, WorkSection, in_order
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
@@ -82,22 +82,28 @@ def _setting_json(choice: Choice) -> dict[str, Any]:
 
 
 def sections(session: Session, _: Asked) -> Mapping[str, Any]:
-    """All sections in the order of review."""
-    return {"sections": _sections_json(session, session.worklist.sections)}
+    """All sections in the order of review, as they are by now."""
+    session.refresh()
+    worklist, version, closed = session.worklist, session.list_version, session.opened.closed
+    ordered = in_order(worklist.sections, worklist.plan, worklist.headline.setting, closed)
+    return {"version": version, "sections": _sections_json(session, ordered)}
 
 
 def _sections_json(session: Session, wanted: Iterable[WorkSection]) -> list[dict[str, Any]]:
-    latest, seen = session.latest, session.seen
+    opened = session.opened
+    latest = opened.standing.latest
+    num_left = {slide_id: opened.num_left(slide_id) for slide_id in opened.closed}
     return [
-        _section_json(session, section, latest.get(section.key), revealed=is_revealed(section, seen))
+        _section_json(session, section, latest.get(section.key), num_left=num_left.get(section.slide_id, 0))
         for section in wanted
     ]
 
 
 def _section_json(
-    session: Session, section: WorkSection, latest: GivenAnswer | None, *, revealed: bool
+    session: Session, section: WorkSection, latest: GivenAnswer | None, *, num_left: int
 ) -> dict[str, Any]:
     """A section as the page knows it, with the answer that counts; what is hidden is not there at all."""
+    revealed = not num_left
     shown = {
         "id": section.key,
         "slide_id": section.slide_id,
@@ -113,6 +119,8 @@ def _section_json(
         "hasty": bool(latest and latest.is_hasty),
         "given_as": latest and latest.given_as,
         "revealed": revealed,
+        # Blind sections of its slide that are to be called Tumor or Normal before anything is shown.
+        "num_blind_left": num_left,
         "others": _others_json(session.worklist, section, latest),
     }
     if not revealed:
@@ -152,10 +160,12 @@ def progress(session: Session, _: Asked) -> Mapping[str, Any]:
 
 def agreement(session: Session, _: Asked) -> Mapping[str, Any]:
     """Agreement between all reviewers of the study, and anchoring; sections that are hidden here count nowhere."""
-    plan, seen = session.worklist.plan, session.seen
+    plan, by_slide, closed = session.worklist.plan, session.worklist.by_slide, session.opened.closed
 
     def is_hidden(answer: GivenAnswer) -> bool:
-        return plan.is_blind(answer.slide_id, answer.section_id) and answer.key not in seen
+        # Of slides that are not under review here nobody knows whether this reader will answer them later.
+        is_elsewhere = answer.slide_id not in by_slide and plan.is_blind(answer.slide_id, answer.section_id)
+        return answer.slide_id in closed or is_elsewhere
 
     return agreement_report(read_journals(session.worklist.paths), is_hidden)
 
@@ -219,7 +229,7 @@ def heatmap(session: Session, asked: Asked) -> Response:
         psi,
         box_level0_px or whole_level0_px,
         max_px=max_px,
-        hidden=session.hidden_boxes(slide_id),
+        is_hidden=slide_id in session.opened.closed,
         tissue=session.tissue(slide_id, opened.attributes.mpp).tissue,
     )
     covered = ",".join(f"{side:.10g}" for side in piece.box_level0_px)
@@ -227,29 +237,34 @@ def heatmap(session: Session, asked: Asked) -> Response:
 
 
 def annotations(session: Session, asked: Asked) -> Feature:
-    """What is annotated on a slide."""
+    """What is annotated on a slide; nothing of one that is closed."""
     slide_id, manifest = asked.slide_id, session.worklist.manifest
+    if slide_id in session.opened.closed:
+        return collection([])
     record, mpp = manifest.slide(slide_id), _readable(session, slide_id).mpp
     key = ("annotations", slide_id)
     features = session.features.get(key, lambda: annotation_features(record, manifest.kinds, mpp))
-    return collection(without_hidden(features, session.hidden_boxes(slide_id)))
+    return collection(features)
 
 
 def regions(session: Session, asked: Asked) -> Feature:
-    """The regions of a slide that a setting predicts at a psi and a t_p, and the verdicts that rest on them."""
+    """The regions of a slide that a setting predicts at a psi and a t_p, and the verdicts that rest on them.
+
+    None of a slide that is closed.
+    """
     setting, slide_id = asked.setting, asked.slide_id
     choice = session.worklist.choices[setting]
     psi, t_p = asked.psi_of(choice), asked.number("t_p", choice.t_p)
     if not 0 < t_p <= 1:
         refuse(400, f"t_p is {t_p}, expected above 0 to 1")
+    if slide_id in session.opened.closed:
+        return {**collection([]), **predicted_json({}, choice=choice, psi=psi, t_p=t_p)}
     key = ("regions", setting, slide_id, psi, t_p)
     tissue_at = partial(session.tissue, slide_id)
     found = session.features.get(
         key, lambda: predicted(session.worklist, setting, slide_id, psi=psi, t_p=t_p, tissue_at=tissue_at)
     )
-    hidden = frozenset(section.section_id for section in session.hidden_sections(slide_id))
-    seen = collection(without_hidden(found.regions, session.hidden_boxes(slide_id)))
-    return {**seen, **predicted_json(found, choice=choice, psi=psi, t_p=t_p, hidden=hidden)}
+    return {**collection(found.regions), **predicted_json(found.calls, choice=choice, psi=psi, t_p=t_p)}
 
 
 def drawn_regions(session: Session, asked: Asked) -> Feature:
@@ -287,12 +302,12 @@ def _kept(session: Session, step: Step) -> Step:
 
 
 def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
-    """Keep an answer, and say what its section is, which is revealed then."""
+    """Keep an answer, and say what its section is; of a blind one the others of the slide too, which it may open."""
     section, content = asked.answered_section, asked.content
     headline = session.worklist.headline
     call = section.calls.get(headline.setting)
-    # Before the answer is kept: it reveals the section, and what led to it is what was seen before.
-    was_shown = is_revealed(section, session.seen)
+    # Before the answer is kept: it may open the slide, and what led to it is what was seen before.
+    was_shown = section.slide_id not in session.opened.closed
     given_as = GivenAs(content.get("given_as", GivenAs.ANSWER))
     if session.worklist.others is not None:
         given_as = GivenAs.DECISION
@@ -318,9 +333,13 @@ def keep_answer(session: Session, asked: Asked) -> Mapping[str, Any]:
         viewed=content.get("viewed") or {},
         is_hasty=given_as is not GivenAs.REST and _since_last_s(session, content, at) < HASTY_S,
         given_as=given_as,
+        batch=content.get("batch", ""),
     )
     _kept(session, given)
-    return {"section": _sections_json(session, [section])[0]}
+    return {
+        "section": _sections_json(session, [section])[0],
+        "sections": _sections_json(session, _touched(session, given)),
+    }
 
 
 def _since_last_s(session: Session, content: Mapping[str, Any], at: str) -> float:
@@ -349,34 +368,46 @@ def withdraw(session: Session, asked: Asked) -> Mapping[str, Any]:
 
 
 def undo(session: Session, asked: Asked) -> Mapping[str, Any]:
-    """Take one step back, so that what stood before it counts again."""
+    """Take one step back, with all that was answered in the same act, so that what stood before counts again."""
     undone = asked.entry_of("undone")
     step = session.journal.step_of(undone)
     if step is None or (isinstance(step, Withdrawal) and step.is_undo):
         refuse(404, f"undone is {undone!r}, which is no step that can be taken back")
-    _kept(session, Withdrawal(at=now(), withdrawn=(undone,), is_undo=True, entry=asked.entry))
-    return {"sections": _sections_json(session, _touched(session, step))}
+    batch = step.batch if isinstance(step, GivenAnswer) else ""
+    together = (each for each in session.journal.said.answers if each.batch == batch) if batch else ()
+    withdrawal = Withdrawal(
+        at=now(), withdrawn=tuple(each.entry for each in together) or (undone,), is_undo=True, entry=asked.entry
+    )
+    return {"sections": _sections_json(session, _touched(session, _kept(session, withdrawal)))}
 
 
 def history(session: Session, asked: Asked) -> Mapping[str, Any]:
-    """The steps from number `since` on, for a page that knows those before, and the sections that they touch."""
+    """The steps from number `since` on, for a page that knows those before, and the sections that they touch.
+
+    Where `list` is another one than the version of the sections that the page has, it asks for these again.
+    """
+    session.refresh()
     since = asked.number("since", 0.0)
     steps = session.journal.said.steps[max(0, int(since)) :]
     # A later answer to the same section comes with it.
     touched = {section.key: section for step in steps for section in _touched(session, step)}
     return {
         "num": len(session.journal.said.steps),
+        "list": session.list_version,
         "steps": [_step_json(step) for step in steps],
         "sections": _sections_json(session, touched.values()),
     }
 
 
 def _touched(session: Session, step: Step) -> list[WorkSection]:
-    """The sections under review whose answer a step gives or takes back."""
+    """The sections under review whose answer a step gives or takes back, and those that it may open."""
     if isinstance(step, Withdrawal):
         before = [earlier for entry in step.withdrawn if (earlier := session.journal.step_of(entry)) is not None]
-        return [section for earlier in before for section in _touched(session, earlier)]
+        touched = {section.key: section for earlier in before for section in _touched(session, earlier)}
+        return list(touched.values())
     found = session.worklist.by_key.get(step.key) if isinstance(step, GivenAnswer) else None
+    if found is not None and found.is_blind:
+        return session.worklist.by_slide[found.slide_id]
     return [] if found is None else [found]
 
 
@@ -386,7 +417,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         return {**about, "kind": "undo" if step.is_undo else "withdrawal", "withdrawn": step.withdrawn}
     if isinstance(step, OutlineChange):
         return {**about, "kind": "outlines", "slide_id": step.slide_id}
-    return {**about, "kind": "answer", "id": step.key, "answer": step.answer}
+    return {**about, "kind": "answer", "id": step.key, "answer": step.answer, "batch": step.batch}
 
 
 def _readable(session: Session, slide_id: str) -> SlideFacts:

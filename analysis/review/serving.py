@@ -9,12 +9,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import cv2
 import uvicorn
+from starlette.types import ASGIApp
 
-from analysis.review.answers import read_journals
 from analysis.review.connections import MOST_CONNECTIONS, Connection
 from analysis.review.gate import Access, Keys
 from analysis.review.journal import Journal
-from analysis.review.readers import assigned, in_conflict
+from analysis.review.readers import Conflicts, assigned
 from analysis.review.reviewers import refuse_alike
 from analysis.review.server import make_app
 from analysis.review.session import Session
@@ -93,12 +93,15 @@ def serve_review(
     worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting)
     if not is_new_reviewer:
         refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
-    if decides:
-        worklist = in_conflict(worklist, read_journals(worklist.paths), reviewer)
-    else:
-        worklist = assigned(worklist, reviewer)
-    with Journal(worklist.paths, reviewer) as journal, listen(host, port) as listener:
-        claim()
+    conflicts = Conflicts(worklist, reviewer) if decides else None
+    worklist = assigned(worklist, reviewer) if conflicts is None else conflicts.worklist
+    with listen(host, port) as listener, Journal(worklist.paths, reviewer) as journal:
+        access = access_of(host, listener.getsockname()[1], proxied)
+        keys = Keys() if with_token else None
+        say_address = partial(_say_address, host, access, keys)
+        with journal.kept_if_all_goes_well():
+            server = _server_of(make_app(Session(worklist, journal, conflicts), access, keys, say_address))
+            claim()
         for note in (
             journal.note,
             journal.said.unknown_note,
@@ -107,26 +110,27 @@ def serve_review(
         ):
             if note:
                 print(note, flush=True)
-        access = access_of(host, listener.getsockname()[1], proxied)
-        keys = Keys() if with_token else None
         print(f"{len(worklist.sections)} sections on {len(worklist.by_slide)} slides; {journal.path}")
-        say_address = partial(_say_address, host, access, keys)
         say_address()
         print("stop with Ctrl-C", flush=True)
         # Tiles are decoded by several threads already.
         cv2.setNumThreads(1)
-        config = uvicorn.Config(
-            make_app(Session(worklist, journal), access, keys, say_address),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            http=Connection,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+
+
+def _server_of(app: ASGIApp) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        http=Connection,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+    )
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

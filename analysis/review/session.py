@@ -5,18 +5,19 @@ A few threads read all files: so a slow disk stops no other answer, and only so 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from analysis.outlines.chosen_regions import read_tissue
-from analysis.review.answers import Answer, GivenAnswer
+from analysis.review.answers import GivenAnswer
 from analysis.review.journal import Journal
+from analysis.review.readers import Conflicts
+from analysis.review.standing import Opened
 from analysis.review.tiles import TileReader
-from analysis.review.worklist import Worklist, WorkSection
+from analysis.review.worklist import Worklist
 from analysis.study_evidence.without_paths import WithoutPaths
 from bccdist.sections.chosen_output import SlideTissue
-from bccdist.slides.geometry import Box
 
 NUM_TILE_THREADS = 4
 """Two threads a core of a small machine: some wait for the disk while others decode."""
@@ -55,10 +56,20 @@ class Newest:
 class Session:
     """What the routes share. No other file is ever read than those of the worklist's slides."""
 
-    def __init__(self, worklist: Worklist, journal: Journal) -> None:
+    def __init__(self, worklist: Worklist, journal: Journal, conflicts: Conflicts | None = None) -> None:
+        """Begin with nothing open.
+
+        Args:
+            worklist: what is reviewed.
+            journal: the reviewer's.
+            conflicts: where the reviewer decides between others: says what there is to decide by now.
+        """
         self.worklist = worklist
         self.journal = journal
-        self.tiles = TileReader({slide_id: worklist.manifest.slide(slide_id) for slide_id in worklist.by_slide})
+        self._conflicts = conflicts
+        # Of a slide on which readers differ only later, too; whoever asks for another than the worklist's is refused.
+        slides = {section.slide_id for section in (*worklist.sections, *worklist.all_sections)}
+        self.tiles = TileReader({slide_id: worklist.manifest.slide(slide_id) for slide_id in slides})
         self.without_paths = WithoutPaths(
             worklist.paths.root,
             worklist.manifest.slides,
@@ -71,6 +82,9 @@ class Session:
         self.file_threads = ThreadPoolExecutor(NUM_FILE_THREADS, thread_name_prefix="files")
         # Answers are kept one after another, in the order in which they came.
         self.journal_thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._opened = Opened(blind_of(worklist, journal.said.reviewer))
+        self._num_followed = self._num_changes = 0
+        self._following = threading.Lock()
 
     def close(self) -> None:
         """End the threads and close the slides."""
@@ -78,35 +92,52 @@ class Session:
             threads.shutdown(cancel_futures=True)
         self.tiles.slides.close()
 
+    def refresh(self) -> None:
+        """Have the worklist as it is now, where others change it: new conflicts to decide, and settled ones gone."""
+        if self._conflicts is not None and self._conflicts.is_changed():
+            self.worklist = self._conflicts.worklist
+            with self._following:
+                self._opened.add(blind_of(self.worklist, self.journal.said.reviewer))
+            self._num_changes += 1
+
+    @property
+    def list_version(self) -> str:
+        """Another one where the list of sections or its order is."""
+        by_score = self.worklist.plan.order == "distance"
+        return f"{self._num_changes} {len(self.opened.closed) if by_score else ''}".strip()
+
+    @property
+    def opened(self) -> Opened:
+        """What this reader's steps come to by now."""
+        with self._following:
+            steps = self.journal.said.steps
+            while self._num_followed < len(steps):
+                self._opened.take(steps[self._num_followed])
+                self._num_followed += 1
+        return self._opened
+
     @property
     def latest(self) -> dict[str, GivenAnswer]:
         """This reviewer's answers that count, by section."""
-        return self.journal.said.latest
-
-    @property
-    def seen(self) -> set[str]:
-        """The sections whose predictions an answer has shown to this reviewer.
-
-        Unsure shows nothing: else whoever wants to know would say so first, and answer then.
-        """
-        # Also where another answer came later, or this one was taken back: nobody forgets what was shown.
-        return {answer.key for answer in self.journal.said.answers if answer.answer is not Answer.UNSURE}
+        return self.opened.standing.latest
 
     def tissue(self, slide_id: str, target_mpp: float) -> SlideTissue:
         """The tissue of a slide, as its verdicts count it, by the um/px of a heatmap."""
         record = self.worklist.manifest.slide(slide_id)
         return self._tissues.get((slide_id, target_mpp), lambda: read_tissue(record, target_mpp))
 
-    def hidden_boxes(self, slide_id: str) -> list[Box]:
-        """The boxes of `hidden_sections`, in level-0 px."""
-        return [section.box_level0_px for section in self.hidden_sections(slide_id)]
 
-    def hidden_sections(self, slide_id: str) -> list[WorkSection]:
-        """The blind sections of a slide that this reviewer has not called Tumor or Normal yet."""
-        seen = self.seen
-        return [section for section in self.worklist.by_slide[slide_id] if not is_revealed(section, seen)]
-
-
-def is_revealed(section: WorkSection, seen: Container[str]) -> bool:
-    """Whether predictions of a section may be seen: it is not blind, or they were seen already."""
-    return not section.is_blind or section.key in seen
+def blind_of(worklist: Worklist, reviewer: str) -> dict[str, set[str]]:
+    """The blind sections that a reviewer is to answer, by slide: those of the worklist, and those dealt to them."""
+    plan = worklist.plan
+    # Whoever decides between others here may be a reader of other sections of the same slide.
+    dealt = [
+        each
+        for each in worklist.all_sections
+        if reviewer in plan.readers and plan.reads(reviewer, each.slide_id, each.section_id)
+    ]
+    found: dict[str, set[str]] = {}
+    for section in (*worklist.sections, *dealt):
+        if section.is_blind:
+            found.setdefault(section.slide_id, set()).add(section.key)
+    return found

@@ -3,13 +3,14 @@
 Labels that a model has filled in before lead the reviewer. So a share of the sections is blind: no prediction is shown
 before the answer. Which ones, a digest of the seed and the names says: they are the same for every reviewer and at
 every start. Nor does their place in the list tell: blind sections come first, in a random order, because in a list by
-score the neighbours have the same verdict.
+score the neighbours have the same verdict. For the same reason nothing is shown of the other sections of their slides
+before they are answered (standing.py).
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -44,8 +45,8 @@ class ReviewPlan:
     """What all reviewers of a study share."""
 
     order: Order = "slide"
-    """slide: one slide after the other, by name; distance: sections for review, then the smallest flip shifts, in both
-    the blind sections first; random: an order that the seed decides, the blind sections among the others."""
+    """slide: one slide after the other, by name; distance: sections for review, then the smallest flip shifts; random:
+    an order that the seed decides; in all three the blind sections first."""
     blind_share: float = 0.2
     """Share of the sections, 0 to 1, whose predictions are shown only after the answer."""
     seed: int = 0
@@ -229,6 +230,11 @@ def claim_plan(
     }
     wanted = {name: value for name, value in given.items() if value is not None}
     if not path.exists():
+        if readers is not None and len(set(readers)) < 2:
+            raise ConfigurationError(
+                f"readers are {list(readers)}, expected two or more names, to whom the sections are dealt; leave "
+                "--readers out where everybody reads all sections"
+            )
         plan = ReviewPlan(**wanted)  # type: ignore[arg-type]
         if dry_run:
             return plan
@@ -361,28 +367,33 @@ def _not_predicted(
     return placed, len(sections) - len(placed)
 
 
-def in_order(sections: Iterable[WorkSection], plan: ReviewPlan, headline: str) -> tuple[WorkSection, ...]:
+def in_order(
+    sections: Iterable[WorkSection], plan: ReviewPlan, headline: str, closed: Container[str] = ()
+) -> tuple[WorkSection, ...]:
     """Sections in the order of review: the blind ones first, those without a prediction last.
 
     Args:
         sections: what is reviewed.
         plan: says which order.
         headline: the setting whose flip shifts order by distance.
+        closed: the slides whose verdicts may not be told, by their places neither.
     """
-    return tuple(sorted(sections, key=lambda section: _place(section, plan, headline)))
+    return tuple(sorted(sections, key=lambda each: _place(each, plan, headline, is_closed=each.slide_id in closed)))
 
 
-def _place(section: WorkSection, plan: ReviewPlan, headline: str) -> tuple[int, float, _Names]:
+def _place(section: WorkSection, plan: ReviewPlan, headline: str, *, is_closed: bool) -> tuple[int, float, _Names]:
     """What sections are sorted by."""
     names = _in_numbers(section.slide_id), _in_numbers(section.section_id), section.key
     # Nothing that a model said may decide on the place of a blind section.
     if plan.order == "random" or section.is_blind:
-        return 0, plan.random_place(section.slide_id, section.section_id), names
+        return int(not section.is_blind), plan.random_place(section.slide_id, section.section_id), names
     call = section.calls.get(headline)
     if call is None:
-        return 3, 0.0, names
+        return 4, 0.0, names
     if plan.order == "slide":
         return 1, 0.0, names
+    if is_closed:
+        return 3, 0.0, names
     # The smaller a shift changes the verdict, the more a label tells.
     return 1 if call.verdict == Verdict.REVIEW else 2, call.flip_shift, names
 

@@ -11,6 +11,7 @@ export function showSection(section, { position, total, isWaiting, refusal }) {
   const covered = section.coverage === null ? "" : ` \u00b7 ${percent(section.coverage)} covered`;
   byId("section-facts").textContent = `${section.part} \u00b7 ${position} of ${total}${covered}`;
   byId("blind-note").hidden = section.revealed;
+  byId("blind-note").textContent = blindText(section.num_blind_left);
   for (const button of document.querySelectorAll("[data-answer]")) {
     button.ariaPressed = String(button.dataset.answer === section.answer);
     button.classList.toggle(
@@ -21,6 +22,12 @@ export function showSection(section, { position, total, isWaiting, refusal }) {
   byId("withdraw").hidden = !section.answer;
   showAnswerState(section, isWaiting, refusal);
   showKnown(section);
+}
+
+/** Why nothing is shown; the sections of one slide are alike, so that one would tell of the other. */
+function blindText(num) {
+  const those = num === 1 ? "blind section" : `${num} blind sections`;
+  return `This slide is blind until you have answered its ${those}; unsure shows nothing.`;
 }
 
 function showAnswerState(section, isWaiting, refusal) {

@@ -14,7 +14,7 @@ import { drawLayers } from "./layers.js";
 import { Latest } from "./latest.js";
 import { idIn, linkTo } from "./links.js";
 import { Microscope } from "./microscope.js";
-import { Outbox } from "./outbox.js";
+import { newName, Outbox } from "./outbox.js";
 import { Outlines } from "./outlines.js";
 import { Overlays } from "./overlays.js";
 import { showAgreement, showOthers, showOutlines, showReaders, showSection } from "./panel.js";
@@ -35,7 +35,7 @@ const KEPT_INPUTS = ["go-on", "opacity", "kind", ...SHOWN.map((name) => `show-${
 const ORDERS = {
   slide: "Order: blind ones first, then by slide",
   distance: "Order: blind ones first, then nearest to the decision",
-  random: "Order: random",
+  random: "Order: blind ones first, then random",
 };
 
 let study;
@@ -48,7 +48,8 @@ let outlines;
 let tellTabs;
 let kept; // settings of this tab: setting, output, t_p, how the list is sorted
 let answeredAt = null; // when the last answer was given here, in ms
-const steps = new Steps(takeSteps);
+let listVersion;
+const steps = new Steps(takeSteps, takeList);
 const drawnHere = new Set(); // entries of changes of outlines that this tab has taken over already
 const drafts = new Map(); // comments that are not saved yet, by section
 const slides = new Map();
@@ -86,7 +87,7 @@ start().catch(showProblem);
 
 async function start() {
   study = await getJson("/api/study");
-  ({ sections } = await getJson("/api/sections"));
+  ({ version: listVersion, sections } = await getJson("/api/sections"));
   kept = new Settings(sessionStorage, `bccdist-review: ${study.journal}`);
   kept.keepInputs(FILTER_INPUTS);
   new Settings(localStorage, "bccdist-review-display").keepInputs(KEPT_INPUTS);
@@ -194,7 +195,7 @@ async function select(id) {
 function keepComment() {
   if (currentId === null) return;
   const text = byId("comment").value;
-  if (text === (current().comment ?? "")) drafts.delete(currentId);
+  if (text === (current()?.comment ?? "")) drafts.delete(currentId);
   else drafts.set(currentId, text);
 }
 
@@ -349,8 +350,9 @@ function confirmRest() {
   keepComment();
   const { open, filledIn } = restOfSlide();
   const { setting, psi, tP } = view;
+  const batch = newName();
   for (const { id, prefilled } of filledIn) {
-    const given = { id, answer: prefilled, comment: (drafts.get(id) ?? "").toWellFormed(), seconds: 0 };
+    const given = { id, answer: prefilled, comment: (drafts.get(id) ?? "").toWellFormed(), seconds: 0, batch };
     drafts.delete(id);
     const viewed = { setting, psi, t_p: tP, heatmap: false };
     outbox.add("/api/answers", { ...given, viewed, given_as: "rest of the slide" }, `section ${id}`);
@@ -375,14 +377,20 @@ function withdraw() {
   if (section?.answer) outbox.add("/api/withdrawals", { id: section.id }, `section ${section.id}`);
 }
 
-/** Take the newest step back: one that was never sent is given up, of the others the server is told. */
+/**
+ * Take the newest step back: one that was never sent is given up, of the others the server is told. What was confirmed
+ * together goes together.
+ */
 function undo() {
   const waiting = outbox.entries.findLast(({ address, entry }) => address !== "/api/undo" && !undoing().has(entry));
   const step = waiting ? stepOf(waiting) : steps.last(undoing());
   byId("undone").textContent = step ? `Taken back: ${nameOfStep(step)}` : "There is no step to take back.";
   if (!step) return;
-  if (waiting && !waiting.wasTried) discard(waiting);
-  else outbox.add("/api/undo", { undone: step.entry }, waiting?.subject ?? subjectOf(step));
+  const batch = waiting?.body.batch;
+  const together = batch ? outbox.entries.filter(({ body }) => body.batch === batch) : waiting ? [waiting] : [];
+  for (const entry of together.filter(({ wasTried }) => !wasTried)) discard(entry);
+  const tried = together.findLast(({ wasTried }) => wasTried)?.entry ?? (batch && steps.inBatch(batch)?.entry);
+  if (tried || !waiting) outbox.add("/api/undo", { undone: tried ?? step.entry }, waiting?.subject ?? subjectOf(step));
   if (step.id && step.id !== currentId) select(step.id);
 }
 
@@ -430,6 +438,14 @@ function takeSections(changed) {
   if (!drafts.has(currentId) && byKey.has(currentId)) byId("comment").value = current().comment ?? "";
   showCurrent();
   if (uncovered.some(({ slide_id: slideId }) => slideId === slideView.slide?.slide_id)) loadOverlays();
+}
+
+/** Ask for the list again where it is another one: others differ on more sections, or a slide was opened. */
+async function takeList(version) {
+  if (version === listVersion) return;
+  ({ version: listVersion, sections } = await getJson("/api/sections"));
+  showCurrent();
+  if (!current() && sections.length) await select(sections[0].id);
 }
 
 /** Take over what was done in this tab and in others. */

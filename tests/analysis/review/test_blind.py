@@ -15,9 +15,10 @@ import picture_study
 import pytest
 from numpy.typing import NDArray
 from picture_study import HEIGHT_PX, WIDTH_PX, probability
-from review_study import PLAN, SETTING, serving
+from review_study import PLAN, SETTING, given, serving
 
 from analysis.review.routes import sections as sections_route
+from analysis.review.standing import Opened
 from analysis.review.worklist import Order, ReviewPlan, SectionCall, WorkSection, in_order
 from bccdist.configuration import Setting
 from bccdist.parts import Part
@@ -107,13 +108,17 @@ def _without_times(sent: tuple[Any, bytes]) -> tuple[Any, bytes]:
     return about, re.sub(rb'"(answered_at|last_at|at|entry|journal)": ?"[^"]*"', b"", content)
 
 
-def made_sections(seed: int, plan: ReviewPlan) -> list[WorkSection]:
-    """Sections of which about half are Tumor, with the scores that verdicts have."""
+def made_sections(seed: int, plan: ReviewPlan, *, alike: float = 0.5) -> list[WorkSection]:
+    """Sections of which about half are Tumor, with the scores that verdicts have.
+
+    A section has the verdict of its slide's kind with the probability `alike`, which 0.5 makes no kind at all.
+    """
     chosen = random.Random(seed)
     made = []
+    kinds = [chosen.random() < 0.5 for _ in range(NUM_SECTIONS // 4)]
     for number in range(NUM_SECTIONS):
         # Tumor has large areas, and so flips late: the verdict shows in every number of the call.
-        is_tumor = chosen.random() < 0.5
+        is_tumor = kinds[number // 4] is (chosen.random() < alike)
         shift = chosen.uniform(0.3, 0.9) if is_tumor else chosen.uniform(0.01, 0.35)
         call = SectionCall(
             verdict="Tumor" if is_tumor else "Normal",
@@ -139,9 +144,19 @@ def made_sections(seed: int, plan: ReviewPlan) -> list[WorkSection]:
     return made
 
 
-def listed(sections: Sequence[WorkSection]) -> list[dict[str, Any]]:
-    """The list that the browser gets of a reviewer who has answered nothing."""
-    session = SimpleNamespace(latest={}, seen=set(), worklist=SimpleNamespace(sections=sections, others=None))
+def blind_by_slide(sections: Sequence[WorkSection]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for section in sections:
+        if section.is_blind:
+            found.setdefault(section.slide_id, set()).add(section.key)
+    return found
+
+
+def listed(sections: Sequence[WorkSection], plan: ReviewPlan, opened: Opened | None = None) -> list[dict[str, Any]]:
+    """The list that the browser gets; of a reviewer who has answered nothing, where nothing was opened."""
+    worklist = SimpleNamespace(sections=sections, plan=plan, headline=SimpleNamespace(setting=SETTING), others=None)
+    opened = opened or Opened(blind_by_slide(sections))
+    session = SimpleNamespace(worklist=worklist, opened=opened, refresh=lambda: None, list_version="0")
     found: list[dict[str, Any]] = sections_route(session, SimpleNamespace())["sections"]  # type: ignore[arg-type]
     return found
 
@@ -150,13 +165,15 @@ def share_of_neighbours_guessed(found: Sequence[Mapping[str, Any]], truth: Mappi
     """How often the verdicts that are shown next to a blind section in a list are its own."""
     hits = []
     for place, section in enumerate(found):
-        if section["revealed"]:
+        if not section.get("blind", not section["revealed"]):
             continue
         shown = [
             (abs(other - place), each["prefilled"])
             for other, each in enumerate(found)
-            if each["revealed"] and each["prefilled"]
+            if each["revealed"] and each["prefilled"] and other != place
         ]
+        # Where no verdict is shown at all, any guess is as good as another.
+        shown = shown or [(0, "Tumor")]
         nearest = [verdict for _, verdict in sorted(shown)[:reach]]
         hits.append(max(sorted(set(nearest)), key=nearest.count) == truth[section["id"]])
     return sum(hits) / len(hits)
@@ -176,13 +193,16 @@ def test_neighbours_in_a_list_give_no_verdict_away(order: Order, seed: int) -> N
     plan = ReviewPlan(order=order, seed=seed)
     made = made_sections(seed, plan)
     truth = {section.key: section.prefilled for section in made}
-    found = listed(in_order(made, plan, SETTING))
+    found = listed(made, plan)
     by_slide = sorted(found, key=lambda each: each["slide_id"])
-    num = sum(not each["revealed"] for each in found)
+    num = sum(each["blind"] for each in found)
     limit = 0.5 + MOST_ABOVE_CHANCE * 0.5 / num**0.5
     for one_list, reach in itertools.product((found, by_slide), (1, 3, 9)):
         assert share_of_neighbours_guessed(one_list, truth, reach) < limit
-    hidden = [each for each in found if not each["revealed"]]
+    hidden = [each for each in found if each["blind"]]
+    assert not any(each["revealed"] for each in hidden)
+    closed = {each["slide_id"] for each in hidden}
+    assert not any(each["revealed"] for each in found if each["slide_id"] in closed)
     verdicts = [truth[each["id"]] for each in hidden]
     numbers: dict[str, list[float]] = {
         "place": [float(found.index(each)) for each in hidden],
@@ -202,10 +222,54 @@ def test_the_attacker_does_guess_where_blind_sections_stand_by_score() -> None:
     made = made_sections(0, plan)
     truth = {section.key: section.prefilled for section in made}
     by_score = sorted(made, key=lambda section: section.calls[SETTING].flip_shift)
-    assert share_of_neighbours_guessed(listed(by_score), truth, 1) > 0.9
+    shown = [
+        {"id": each.key, "revealed": not each.is_blind, "prefilled": not each.is_blind and each.prefilled}
+        for each in by_score
+    ]
+    assert share_of_neighbours_guessed(shown, truth, 1) > 0.9
     hidden = [(place, each) for place, each in enumerate(by_score) if each.is_blind]
     share = best_share_by_threshold([place for place, _ in hidden], [truth[each.key] for _, each in hidden])
     assert share > 0.9
+
+
+def share_guessed_on_the_way(seed: int, order: Order, *, is_closing: bool, says_unsure: bool) -> tuple[float, int]:
+    """How often an attacker guesses a blind section from what is shown of its slide just before its answer.
+
+    Slides are alike by 0.9. The attacker goes along the list, and may say unsure first; of slides that stay open, as
+    they once did, all but the blind section itself is shown.
+    """
+    plan = ReviewPlan(order=order, seed=seed)
+    made = made_sections(seed, plan, alike=0.9)
+    truth = {section.key: section.prefilled for section in made}
+    opened, hits, coin = Opened(blind_by_slide(made) if is_closing else {}), [], random.Random(seed)
+    for place in range(sum(section.is_blind for section in made)):
+        found = listed(made, plan, opened)
+        target = next(each for each in found if each["blind"] and each["id"] not in opened.standing.latest)
+        if says_unsure:
+            opened.take(given(target["id"], "unsure", is_blind=True, entry=f"unsure {place}"))
+            found = listed(made, plan, opened)
+        shown = [
+            each["prefilled"]
+            for each in found
+            if each["revealed"] and each["slide_id"] == target["slide_id"] and each["id"] != target["id"]
+        ]
+        guesses = sorted(shown, key=lambda verdict: (-shown.count(verdict), coin.random()))
+        hits.append((guesses or [coin.choice(["Tumor", "Normal"])])[0] == truth[target["id"]])
+        opened.take(given(target["id"], truth[target["id"]], is_blind=True, entry=f"answer {place}"))
+    return sum(hits) / len(hits), len(hits)
+
+
+@pytest.mark.parametrize("order", ["slide", "distance", "random"])
+@pytest.mark.parametrize("says_unsure", [False, True])
+def test_nothing_is_guessed_from_the_neighbours_on_a_slide_all_along_a_review(order: Order, says_unsure: bool) -> None:
+    share, num = share_guessed_on_the_way(1, order, is_closing=True, says_unsure=says_unsure)
+    assert abs(share - 0.5) < MOST_ABOVE_CHANCE * 0.5 / num**0.5
+
+
+def test_the_attacker_does_guess_from_neighbours_that_are_shown() -> None:
+    """The test above can fail: slides once stayed open around a blind section."""
+    share, _ = share_guessed_on_the_way(1, "slide", is_closing=False, says_unsure=False)
+    assert share > 0.75
 
 
 def test_blind_sections_come_first_and_in_an_order_of_the_seed() -> None:

@@ -156,17 +156,44 @@ def test_filters_and_search_list_what_they_say(browser: Browser, stack: ExitStac
     assert browser.text("list-count") == ""
 
 
-def test_the_rest_of_a_slide_is_confirmed_and_what_is_blind_is_left(
+def test_the_rest_of_a_slide_is_confirmed_and_taken_back_in_one_step_also_after_a_reload(
     browser: Browser, stack: ExitStack, paths: StudyPaths
 ) -> None:
-    open_page(browser, serve(stack, paths, "anna") + "#test-1/test-1-right")
-    assert browser.text("confirm-rest") == "Confirm the rest of this slide (1) A"
+    open_page(browser, serve(stack, paths, "anna") + "#test-0/test-0-right")
+    assert browser.text("confirm-rest") == "Confirm the rest of this slide (2) A"
     browser.press("a")
-    browser.wait(lambda: browser.text("answer-state").startswith("Tumor, saved"), "it is confirmed")
-    assert browser.text("undone") == "1 confirmed; 1 blind or without a verdict left: answer them."
-    (given,) = answers(paths)
-    assert (given.key, given.given_as, given.is_hasty) == ("test-1/test-1-right", "rest of the slide", False)
+    browser.wait(lambda: len(answers(paths)) == 2, "both are confirmed")
+    browser.wait(lambda: "saved" in browser.text("answer-state"), "it is said")
+    assert browser.text("undone") == "2 confirmed."
+    assert {(each.slide_id, each.given_as, each.is_hasty) for each in answers(paths)} == {
+        ("test-0", "rest of the slide", False)
+    }
     assert not browser.find("confirm-rest").is_displayed()
+    browser.driver.refresh()
+    browser.wait(lambda: "saved" in browser.text("answer-state"), "the page is there again")
+    browser.press("z")
+    browser.wait(lambda: browser.text("answer-state").startswith("No answer yet"), "it is taken back")
+    assert read_journals(paths)[0].latest == {}
+    browser.press("z")
+    browser.wait(lambda: browser.text("undone") == "There is no step to take back.", "it was one step")
+
+
+def test_a_slide_is_blind_until_its_blind_section_is_answered_and_says_so(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(order="distance", seed=3)) + "#test-1/test-1-right")
+    assert browser.text("blind-note").startswith("This slide is blind until you have answered its blind section;")
+    assert browser.text("known-content") == "Not shown before your answer."
+    assert not browser.find("confirm-rest").is_displayed()
+    before = rows(browser)
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-1/test-1-left"]').click()
+    browser.press("t")
+    browser.wait(lambda: not browser.find("blind-note").is_displayed(), "the slide is open")
+    browser.wait(lambda: rows(browser) != before, "its other section has its place in the list by distance")
+    assert rows(browser)[:2] == ["test-1/test-1-left", "test-1/test-1-right"]
+    browser.press("j")
+    assert not browser.find("blind-note").is_displayed()
+    browser.wait(lambda: "resnet34_ds" in browser.text("known-content"), "its verdict is shown")
 
 
 def test_a_key_that_is_hit_twice_is_marked_and_unsure_reveals_nothing(

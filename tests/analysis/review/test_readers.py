@@ -15,7 +15,7 @@ from review_study import BLIND, PLAN, copied_study, given, listening, say, servi
 from analysis.review.answers import GivenAs, read_journals
 from analysis.review.gate import Access
 from analysis.review.journal import Journal
-from analysis.review.readers import assigned, in_conflict, progress_by_reader, study_progress
+from analysis.review.readers import Conflicts, assigned, in_conflict, progress_by_reader, study_progress
 from analysis.review.server import make_app
 from analysis.review.session import Session
 from analysis.review.worklist import ReviewPlan, claim_plan
@@ -84,6 +84,10 @@ def test_plans_that_cannot_work_are_refused(fields: dict[str, Any], message: str
 
 def test_the_plan_of_readers_is_the_same_for_all_and_a_plan_of_before_is_read(tmp_path: Path) -> None:
     path = tmp_path / "review.json"
+    for readers in ([], ["a"], ["a", "a"]):
+        with pytest.raises(ConfigurationError, match=r"expected two or more names.*leave --readers out"):
+            claim_plan(path, order=None, blind_share=None, seed=None, readers=readers)
+    assert not path.exists()
     first = claim_plan(path, order=None, blind_share=None, seed=None, readers=["a", "b"], overlap=0.1)
     assert claim_plan(path, order=None, blind_share=None, seed=None) == first
     assert (first.readers, first.overlap) == (("a", "b"), 0.1)
@@ -93,6 +97,8 @@ def test_the_plan_of_readers_is_the_same_for_all_and_a_plan_of_before_is_read(tm
     assert claim_plan(path, order=None, blind_share=None, seed=None) == ReviewPlan(
         order="distance", blind_share=0.3, seed=1
     )
+    path.write_text(json.dumps({"order": "slide", "blind_share": 0.3, "seed": 1, "readers": ["a"]}))
+    assert claim_plan(path, order=None, blind_share=None, seed=None, readers=["a"]).readers == ("a",)
     path.write_text(json.dumps({"order": "slide", "pace": 3}))
     with pytest.raises(ConfigurationError, match="unknown fields pace"):
         claim_plan(path, order=None, blind_share=None, seed=None)
@@ -107,9 +113,9 @@ def differ(paths: StudyPaths) -> None:
 @contextmanager
 def deciding(paths: StudyPaths, reviewer: str, plan: ReviewPlan = PLAN) -> Iterator[httpx.Client]:
     """The page of somebody who decides."""
-    worklist = in_conflict(worklist_of(paths, plan), read_journals(paths), reviewer)
+    conflicts = Conflicts(worklist_of(paths, plan), reviewer)
     with Journal(paths, reviewer) as journal:
-        app = make_app(Session(worklist, journal), Access(port=0, names=frozenset({"127.0.0.1"})))
+        app = make_app(Session(conflicts.worklist, journal, conflicts), Access(port=0, names=frozenset({"127.0.0.1"})))
         with listening(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client
 
@@ -134,6 +140,45 @@ def test_a_third_decides_where_two_differ_with_their_answers_hidden_until_then(p
         assert listed(carl)[RIGHT]["others"] is None
     decisions = [(each.key, each.answer, each.given_as) for each in read_journals(paths)[-1].answers]
     assert decisions == [(LEFT, "unsure", "decision"), (LEFT, "Tumor", "decision")]
+
+
+def test_conflicts_that_come_up_or_are_settled_while_the_page_is_open_are_there_at_once(paths: StudyPaths) -> None:
+    differ(paths)
+    beside = "val1-0/val1-0-left"
+    with deciding(paths, "carl") as carl:
+        version = carl.get("/api/history").json()["list"]
+        carl.post("/api/answers", json={"id": LEFT, "answer": "Tumor"})
+        assert carl.get("/api/history").json()["list"] == version, "what Carl says himself changes no list"
+        say(paths, "anna", given(beside, "Tumor"))
+        say(paths, "bert", given(beside, "Normal"), given(RIGHT, "unsure"))
+        assert carl.get("/api/history").json()["list"] != version
+        assert listed(carl).keys() == {LEFT, beside}
+        assert carl.post("/api/answers", json={"id": beside, "answer": "Normal"}).status_code == 200
+        assert carl.get("/tiles/val1-0/8/0_0.jpeg").status_code == 200
+        assert carl.post("/api/answers", json={"id": RIGHT, "answer": "Normal"}).status_code == 404
+        # All are settled: the page keeps what it shows.
+        say(paths, "bert", given(beside, "Tumor"), given(LEFT, "Tumor"))
+        assert listed(carl).keys() == {LEFT, beside}
+
+
+def test_a_blind_section_in_a_conflict_that_comes_up_later_is_shown_after_its_decision(paths: StudyPaths) -> None:
+    differ(paths)
+    with deciding(paths, "carl") as carl:
+        say(paths, "bert", given(BLIND, "Normal"))
+        assert not listed(carl)[BLIND]["revealed"]
+        carl.post("/api/answers", json={"id": BLIND, "answer": "Normal"})
+        assert listed(carl)[BLIND]["revealed"]
+
+
+def test_a_reader_who_decides_sees_no_slide_of_which_their_own_blind_sections_are_open(paths: StudyPaths) -> None:
+    """Anna, Bert and Carl read; on the blind section's slide Carl decides about the other one."""
+    plan, beside = replace(PLAN, readers=("anna", "bert", "carl")), "test-1/test-1-right"
+    say(paths, "anna", given(beside, "Tumor"))
+    say(paths, "bert", given(beside, "Normal"))
+    with deciding(paths, "carl", plan) as carl:
+        assert (listed(carl)[beside]["revealed"], listed(carl)[beside]["num_blind_left"]) == (False, 1)
+    with deciding(paths, "dora", plan) as dora:
+        assert listed(dora)[beside]["revealed"]
 
 
 def test_the_plan_can_show_the_answers_to_whoever_decides(paths: StudyPaths) -> None:

@@ -84,6 +84,8 @@ def test_a_network_of_phantoms_is_named_beside_real_slides(paths: StudyPaths, mo
 
 
 def test_a_section_that_is_not_blind_shows_label_and_verdicts(client: httpx.Client) -> None:
+    assert not section(client, "test-1/test-1-right")["revealed"], "another one of its slide is blind"
+    answer(client, BLIND)
     shown = section(client, "test-1/test-1-right")
     assert (shown["label"], shown["prefilled"], shown["revealed"], shown["blind"]) == ("Normal", "Tumor", True, False)
     assert shown["verdicts"]["unet"]["verdict"] == "Normal"
@@ -120,7 +122,7 @@ def test_a_verdict_that_no_shift_changes_is_null_for_the_page(paths: StudyPaths)
     assert (shown["verdict"], shown["area_factor"], shown["flip_shift"]) == ("Normal", 0, None)
 
 
-def test_nothing_of_a_blind_section_is_in_the_overlays_before_its_answer(client: httpx.Client) -> None:
+def test_nothing_of_a_slide_with_a_blind_section_is_in_the_overlays_before_its_answer(client: httpx.Client) -> None:
     def kinds() -> set[str]:
         found = client.get(f"/api/annotations/{BLIND_SLIDE}").json()["features"]
         return {each["properties"]["kind"] for each in found}
@@ -130,13 +132,13 @@ def test_nothing_of_a_blind_section_is_in_the_overlays_before_its_answer(client:
         return {each["properties"]["section_id"] for each in found}
 
     half = 550
-    assert not heatmap_pixels(client, BLIND_SLIDE)[:, :half].any()
-    assert heatmap_pixels(client, BLIND_SLIDE)[:, half:].any()
-    assert (kinds(), region_sections()) == ({"Normal"}, {"test-1-right"})
+    assert not heatmap_pixels(client, BLIND_SLIDE).any()
+    assert (kinds(), region_sections()) == (set(), set())
     answer(client, BLIND, "unsure")
-    assert not heatmap_pixels(client, BLIND_SLIDE)[:, :half].any()
+    assert not heatmap_pixels(client, BLIND_SLIDE).any()
     answer(client, BLIND, "Normal")
     assert heatmap_pixels(client, BLIND_SLIDE)[:, :half].max() == 230
+    assert heatmap_pixels(client, BLIND_SLIDE)[:, half:].any()
     assert (kinds(), region_sections()) == ({"Tumornest", "Stroma", "Normal"}, {"test-1-left", "test-1-right"})
 
 
@@ -253,6 +255,11 @@ def test_the_journal_keeps_what_may_have_led_the_answer(client: httpx.Client, pa
         ({"since_last_s": -0.1}, 400, "since_last_s"),
         ({"since_last_s": "soon"}, 400, "since_last_s"),
         ({"given_as": "guess"}, 400, "given_as"),
+        ({"batch": 1}, 400, "batch"),
+        ({"batch": "x" * 101}, 400, "batch"),
+        ({"comment": "a\0b"}, 400, "'a\\x00b' holds the character NUL"),
+        ({"viewed": {"psi": "\0"}}, 400, "holds the character NUL"),
+        ({"\0": 1}, 400, "holds the character NUL"),
     ],
 )
 def test_what_is_no_answer_is_refused_and_not_kept(
@@ -268,6 +275,7 @@ def test_what_is_no_answer_is_refused_and_not_kept(
     [
         *(b"", b"[]", b"{", b'{"id": NaN}', b"\xff", b"[" * 100_000, b'{"a":' * 5000 + b"1" + b"}" * 5000),
         # Half of a character of two halves, as a text field that counts halves may cut it; and beyond all floats.
+        *(b'{"id": "a", "id": "b"}', b'{"viewed": {"psi": "a", "t_p": 1, "psi": "a"}}'),
         *(b'{"comment": "\\ud83d"}', b'{"viewed": {"psi": "\\udc00"}}', b'{"\\ud83d": 1}', b'{"seconds": 1e999}'),
     ],
 )
@@ -521,6 +529,70 @@ def test_undo_goes_back_any_number_of_steps_also_after_a_restart(paths: StudyPat
     assert seen == [("unsure", 1), ("unsure", 0), ("Normal", 0), ("Tumor", 0), (None, 0)]
 
 
+def test_a_slide_with_two_blind_sections_opens_with_the_second_and_its_others_are_marked_by_it(
+    paths: StudyPaths,
+) -> None:
+    plan = ReviewPlan(blind_share=1.0)
+    left, right = "test-0/test-0-left", "test-0/test-0-right"
+    with serving(paths, plan=plan) as client:
+        assert section(client, left)["num_blind_left"] == 2
+        assert not answer(client, left, "Tumor").json()["section"]["revealed"]
+        # Nothing was shown so far: a correction is as blind as what it corrects.
+        answer(client, left, "Normal")
+        opened = answer(client, right, "Tumor").json()["sections"]
+        assert [(each["id"], each["revealed"], each["num_blind_left"]) for each in opened] == [
+            (each["id"], True, 0) for each in opened
+        ]
+        assert {each["id"] for each in opened} == {left, right}
+        answer(client, left, "Tumor")
+    with serving(paths, plan=plan) as client:
+        assert section(client, right)["revealed"], "also after a restart"
+    given = [(each.key, each.was_shown) for each in read_journals(paths)[0].answers]
+    assert given == [(left, False), (left, False), (right, False), (left, True)]
+
+
+def test_a_section_beside_a_blind_one_can_be_answered_and_counts_as_answered_unled(
+    client: httpx.Client, paths: StudyPaths
+) -> None:
+    said = answer(client, "test-1/test-1-right", "Normal").json()["section"]
+    assert (said["answer"], said["revealed"], "verdicts" in said) == ("Normal", False, False)
+    (given,) = read_journals(paths)[0].answers
+    assert (given.is_blind, given.was_shown, given.prefilled) == (False, False, "")
+
+
+def test_by_distance_a_section_takes_its_place_once_its_slide_is_open(client: httpx.Client) -> None:
+    def keys() -> list[str]:
+        return [each["id"] for each in client.get("/api/sections").json()["sections"]]
+
+    version, beside = client.get("/api/sections").json()["version"], "test-1/test-1-right"
+    assert [keys().index(key) for key in (BLIND, beside, "test-2/test-2-left")] == [0, 7, 8]
+    assert client.get("/api/history").json()["list"] == version
+    answer(client, BLIND)
+    assert keys().index(beside) == 1, "the nearest to the decision"
+    assert client.get("/api/history").json()["list"] != version
+
+
+def test_what_was_confirmed_together_is_taken_back_in_one_step_also_after_a_restart(paths: StudyPaths) -> None:
+    keys = ["test-0/test-0-left", "test-0/test-0-right", "val1-0/val1-0-left"]
+    with serving(paths) as client:
+        answer(client, keys[2], "Normal", entry="before")
+        prefilled = {key: section(client, key)["prefilled"] for key in keys[:2]}
+        for key in keys[:2]:
+            rest = {"given_as": "rest of the slide", "batch": "b", "entry": key.replace("/", "-")}
+            assert answer(client, key, prefilled[key], **rest).status_code == 200
+    with serving(paths) as client:
+        steps = client.get("/api/history").json()["steps"]
+        assert [each["batch"] for each in steps] == ["", "b", "b"]
+        for _ in range(2):  # sent twice, kept once
+            undone = client.post("/api/undo", json={"undone": steps[-1]["entry"], "entry": "undo"})
+            assert {each["id"]: each["answer"] for each in undone.json()["sections"]} == dict.fromkeys(keys[:2])
+        assert client.get("/api/progress").json()["answered"] == 1
+        # Another one that is given as the rest, and not with these, is taken back alone.
+        answer(client, keys[0], prefilled[keys[0]], given_as="rest of the slide", entry="alone")
+        undone = client.post("/api/undo", json={"undone": "alone"}).json()["sections"]
+        assert [each["id"] for each in undone] == keys[:1]
+
+
 @pytest.mark.parametrize("undone", [None, 7, ["a"], "", "never"])
 def test_what_is_no_step_cannot_be_undone(client: httpx.Client, paths: StudyPaths, undone: Any) -> None:
     assert client.post("/api/undo", json={"undone": undone}).status_code in (400, 404)
@@ -536,7 +608,12 @@ def test_a_second_page_is_told_what_came_since(client: httpx.Client) -> None:
     client.post("/api/withdrawals", json={"entry": "c", "id": "test-0/test-0-left"})
     new = client.get(f"/api/history?since={known['num']}").json()
     assert [(step["kind"], step["entry"]) for step in new["steps"]] == [("answer", "b"), ("withdrawal", "c")]
-    assert {each["id"]: each["answer"] for each in new["sections"]} == {BLIND: "Tumor", "test-0/test-0-left": None}
+    assert {each["id"]: each["answer"] for each in new["sections"]} == {
+        BLIND: "Tumor",
+        # The answer to a blind section opens its slide.
+        "test-1/test-1-right": None,
+        "test-0/test-0-left": None,
+    }
 
 
 def test_saving_outlines_writes_what_changed_and_not_all_again(client: httpx.Client, paths: StudyPaths) -> None:

@@ -177,6 +177,13 @@ def test_a_port_that_is_taken_is_named(paths: StudyPaths) -> None:
     with running(paths) as server:
         port = server.base.rsplit(":", 1)[1]
         assert f"port {port}: cannot listen there" in refused(paths, "--reviewer", "bert", "--port", port)
+        assert {path.name for path in paths.review.iterdir()} == {"review.json", "journal-anna.jsonl"}
+
+
+def test_a_start_that_comes_to_nothing_writes_nothing(paths: StudyPaths) -> None:
+    assert "cannot listen there" in refused(paths, "--reviewer", "anna", "--host", "192.0.2.1")
+    assert "expected two or more names" in refused(paths, "--reviewer", "anna", "--readers", "anna")
+    assert not paths.review.exists()
 
 
 def test_a_part_that_is_none_is_named_with_those_that_are(paths: StudyPaths) -> None:
@@ -331,6 +338,68 @@ def test_a_head_that_comes_a_byte_at_a_time_is_not_waited_for(monkeypatch: pytes
                 while not is_ended(connection, whole[:1]):
                     time.sleep(0.05)
                 assert 0.3 < time.monotonic() - begun_s < 5
+
+
+WHOLE = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+LONG = PlainTextResponse("long" * 4_000_000)
+"""More than the system takes for a connection on which nobody reads."""
+
+
+def taken_until_the_end(connection: socket.socket, *, num_bytes: int, pause_s: float) -> int:
+    """Read so much at a time, until all of `LONG` is there or the server ends the connection."""
+    num = 0
+    while num < len(LONG.body):
+        time.sleep(pause_s)
+        try:
+            received = len(connection.recv(num_bytes))
+        except ConnectionError:
+            return num
+        if not received:
+            return num
+        num += received
+    return num
+
+
+@pytest.mark.parametrize(("num_bytes", "pause_s"), [(1, 0.02), (100, 0.05)], ids=["a byte at a time", "100 at a time"])
+@pytest.mark.parametrize("num_requests", [1, 3])
+def test_an_answer_that_is_not_taken_is_not_held_for_ever(
+    monkeypatch: pytest.MonkeyPatch, num_bytes: int, pause_s: float, num_requests: int
+) -> None:
+    monkeypatch.setattr("analysis.review.connections.LONGEST_UNTAKEN_S", 0.2)
+    # What the system has taken is read even after the end, so the end is seen at the server.
+    with listening(LONG) as port:
+        before = num_connections(port)
+        (connection,) = half_sent(port, WHOLE * num_requests, 1)
+        with connection:
+            begun_s = time.monotonic()
+            while num_connections(port) > before or time.monotonic() - begun_s < 0.1:
+                connection.recv(num_bytes)
+                time.sleep(pause_s)
+                assert time.monotonic() - begun_s < 5
+
+
+def num_connections(port: int) -> int:
+    """How many of this process are open at the server's side."""
+    lines = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(each[1].endswith(f":{port:04X}") and each[3] == "01" for each in lines)
+
+
+def test_whoever_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.review.connections.LONGEST_UNTAKEN_S", 0.2)
+    with listening(LONG) as port, half_sent(port, WHOLE, 1)[0] as connection:
+        assert taken_until_the_end(connection, num_bytes=200_000, pause_s=0.02) >= len(LONG.body)
+
+
+def test_many_who_do_not_read_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.review.connections.MOST_WAITING", 8)
+    with listening(LONG) as port:
+        connections = half_sent(port, WHOLE, 24)
+        try:
+            assert len(httpx.get(f"http://127.0.0.1:{port}/", timeout=20).content) == len(LONG.body)
+            assert num_connections(port) <= 10
+        finally:
+            for connection in connections:
+                connection.close()
 
 
 def is_ended(connection: socket.socket, byte: bytes) -> bool:
