@@ -12,6 +12,7 @@ from typing import Literal
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from analysis.study_evidence.table import Table
 from bccdist import __version__
@@ -25,7 +26,11 @@ _WIDTHS = ((88, ""), (122, "wide"), (math.inf, "wide widest"))
 _MOST_LETTERS_OF_WORD, _LETTERS_BETWEEN = 16, 2
 """Longer words of a table are broken where there is no room; and what lies between two columns."""
 
+_CODE = re.compile(r"`([^`\n]+)`")
+"""What is typed, as the notes of tables mark it."""
 _PICTURE = "data:image/"
+_FEW_ROWS = 14
+"""Tables with so many rows at most stay on one sheet of paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,11 @@ class TableBlock:
         """The class of its letters' size: the more has to stand beside each other, the smaller they are."""
         least = sum(self.least_letters) + _LETTERS_BETWEEN * len(self.heading)
         return next(name for most, name in _WIDTHS if least <= most)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it stays in one piece on paper."""
+        return len(self.rows) <= _FEW_ROWS
 
     def _least_letters(self, place: int, is_text: bool) -> int:
         most = _MOST_LETTERS_OF_WORD if is_text else 10**6
@@ -187,6 +197,13 @@ def render(
             return value
         return without_paths(value)
 
+    def coded(text: str) -> Markup:
+        pieces = _CODE.split(without_paths(text))
+        # Every other piece stood between backticks.
+        return Markup("").join(
+            Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)
+        )
+
     room = files("analysis.page")
     environment = jinja2.Environment(
         autoescape=True,
@@ -195,6 +212,7 @@ def render(
         finalize=shown,
         loader=jinja2.FunctionLoader(lambda file: room.joinpath(file).read_text(encoding="utf-8")),
     )
+    environment.filters["coded"] = coded
     template = environment.get_template("report.html.j2")
     tables = [block for section in sections for block in section.blocks if isinstance(block, TableBlock)]
     return template.render(

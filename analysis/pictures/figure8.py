@@ -22,6 +22,7 @@ from bccdist.sections.choices import Choice
 SHOWN: tuple[Setting, ...] = ("resnet34_ds", "resnet34_linear")
 """The settings whose loss reaches every block."""
 OUTPUTS: tuple[Psi, ...] = outputs_of("resnet34_linear")
+"""Those of both settings."""
 NUM_PATCHES = 3
 _PANEL_PX = (240, 240)
 _NOTES = (
@@ -71,7 +72,7 @@ def write_figure8(study: Evidence, patches: int = NUM_PATCHES) -> Table:
         rows,
         title=f"Figure 8. Outputs of the decoder blocks on patches of {Part.VALIDATION_1.value}",
         subtitle="; ".join(f"{choice.setting}: epoch {choice.epoch}, t_p {choice.t_p:.2f}" for choice in choices),
-        columns={psi: psi for psi in OUTPUTS},
+        columns={psi: psi for psi in OUTPUTS if any(psi in row.outputs for row in rows)},
         panel_px=_PANEL_PX,
         state=state_of_choices(study.choices),
         with_outline=False,

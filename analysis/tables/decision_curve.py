@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from analysis.study_evidence.evidence import Evidence
@@ -204,20 +205,34 @@ def draw(frame: pd.DataFrame) -> Figure:
         _draw_defaults(axes, frame)
         axes.set_title(title)
         axes.set_xlabel("threshold probability: acts on a section from here on")
-    both[0].set_ylabel("net benefit for each section")
+    _scale(both[0], frame)
     both[0].legend(loc="lower left")
     return figure
 
 
 def _draw_defaults(axes: Axes, frame: pd.DataFrame) -> None:
-    """Acting on all and on none, and the part of the picture where something can be gained."""
+    """Acting on all and on none."""
     first = frame[frame["setting"] == frame["setting"].iloc[0]]
     axes.plot(first["threshold"], first["treat_all"], color="#444444", linewidth=1, linestyle="dashed", label="all")
     axes.axhline(0, color="#444444", linewidth=1, linestyle="dotted", label="none")
-    most = float(first["num_tumor"].iloc[0] / first["num_sections"].iloc[0])
     axes.set_xlim(0, 1)
-    axes.set_ylim(-0.3 * most, 1.3 * most)
     tidy(axes)
+
+
+def _scale(axes: Axes, frame: pd.DataFrame) -> None:
+    """A scale on which no line or band is cut: near p = 1 a false alarm costs 99 tumors, so far below 0 by powers."""
+    drawn = ["treat_all", *(f"{name}_net_benefit{end}" for name in _KINDS for end in ("", "_low", "_high"))]
+    values = frame[drawn].to_numpy()
+    top, bottom = (float(each) for each in (np.nanmax(values), np.nanmin(values)))
+    even = 10.0 ** np.ceil(np.log10(max(top, 0.01)))
+    axes.set_yscale("symlog", linthresh=even, linscale=3)
+    axes.set_ylim(bottom * 1.1 if bottom < 0 else -0.05 * even, 1.05 * top)
+    ticks = [-100 * even, -10 * even, *(even * np.arange(-5, 6) / 5)]
+    ticks = [each for each in ticks if bottom * 1.1 <= each <= 1.05 * top]
+    axes.set_yticks(ticks, [f"{each:g}" for each in np.round(ticks, 6)])
+    axes.yaxis.set_minor_locator(NullLocator())
+    is_far = bottom < -even
+    axes.set_ylabel(f"net benefit for each section{f'; below {-even:g} by powers of ten' if is_far else ''}")
 
 
 def write_decision_curve(study: Evidence) -> Table:

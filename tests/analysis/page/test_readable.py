@@ -14,7 +14,7 @@ import accessibility
 import pytest
 from chromium import SCREENSHOTS, Browser, running_browser
 from picture_study import SETTINGS, write_picture_study
-from readable_page import SCREENS_PX, cut_on_paper, keep_whole_picture, look_at, print_page, without_space
+from readable_page import SCREENS_PX, cut_on_paper, keep_whole_picture, look_at, print_page, rows_alone, without_space
 from report_page import ReportPage
 from selenium.webdriver.common.keys import Keys
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row, sections, write_metrics, write_study
@@ -132,9 +132,13 @@ def test_nothing_is_cut_empty_or_out_of_reach_on_a_screen(
 
 def test_every_row_of_every_table_is_on_paper_below_its_title(browser: Browser, report: Path, looks: Path) -> None:
     assert cut_on_paper(browser, report) == []
-    sheets = print_page(browser, report, looks / "paper.pdf")
-    whole, page = "".join(sheets), ReportPage(report)
+    printed, page = print_page(browser, report, looks / "paper.pdf"), ReportPage(report)
+    sheets = [sheet.text for sheet in printed]
+    whole = "".join(sheets)
     assert len(page.tables) > 6
+    assert "`" not in whole
+    assert [f"sheet {place}" for place, sheet in enumerate(printed[:-1], 1) if sheet.filled < 1 / 3] == []
+    assert rows_alone(printed, page.tables) == []
     for title, rows in page.tables.items():
         for row in rows:
             missing = [cell for cell in row.values() if without_space(cell) not in whole]

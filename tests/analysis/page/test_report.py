@@ -11,6 +11,7 @@ from report_page import ReportPage
 from study_folders import sections, write_study
 from usage_records import USAGE, write_start
 
+from analysis.page.blocks import Section, TableBlock, render
 from analysis.page.errors import REVIEW_PAGE
 from analysis.page.report import write_report
 from analysis.study_evidence.evidence import Evidence
@@ -228,3 +229,19 @@ def test_what_the_stages_took_is_an_estimate_by_name_or_not_known(page: str, tmp
     assert "<td>shards</td><td>1</td><td>-</td><td>8</td><td>0</td><td>0.04 kWh, estimate</td>" in took
     assert re.search(r"<td>select</td>.*<td>not known</td>", took)
     assert "core-hours x watts_per_core + GPU-hours x watts_per_gpu" in took
+
+
+def test_what_is_typed_stands_as_code_and_is_still_escaped() -> None:
+    table = TableBlock(
+        title="t", heading=["why"], rows=[["run `a <b>` of /data/x"]], notes=["`one` or `two`", "a ` alone"]
+    )
+    section = Section(title="s", lines=["`python make.py <STUDY>` & more"], warnings=["`w`"], blocks=[table])
+    page = render("n", [section], warning="", without_paths=lambda text: text.replace("/data/x", "x"))
+    for shown in (
+        "<p><code>python make.py &lt;STUDY&gt;</code> &amp; more</p>",
+        '<p class="warning"><code>w</code></p>',
+        "<td>run <code>a &lt;b&gt;</code> of x</td>",
+        "<code>one</code> or <code>two</code>",
+        "a ` alone",
+    ):
+        assert shown in page

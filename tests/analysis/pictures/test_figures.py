@@ -298,9 +298,14 @@ def test_figure8_shows_every_output_of_both_settings(study: PictureStudy) -> Non
 
 
 def test_figure8_of_one_setting_and_of_none(study: PictureStudy) -> None:
+    write_figure8(Evidence(study.root), 2)
     selection = pd.read_parquet(study.paths.selection)
     selection[selection["setting"] != "resnet34_linear"].to_parquet(study.paths.selection)
+    both = cv2.imread(str(study.paths.figure("figure8")))
     assert write_figure8(Evidence(study.root), 2).frame["setting"].unique().tolist() == ["resnet34_ds"]
+    # It has no merged output, so no empty column for one.
+    one = cv2.imread(str(study.paths.figure("figure8")))
+    assert one.shape[1] < both.shape[1]
     selection[selection["setting"] == "unet"].to_parquet(study.paths.selection)
     with pytest.raises(LedgerError, match=r"neither was selected \(there are: unet\)"):
         write_figure8(Evidence(study.root))

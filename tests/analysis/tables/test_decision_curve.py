@@ -11,7 +11,7 @@ from study_folders import write_study_of_test
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.scored_sections import ScoredSections
 from analysis.study_evidence.table import Table
-from analysis.tables.decision_curve import THRESHOLDS, build_decision_curve, write_decision_curve
+from analysis.tables.decision_curve import THRESHOLDS, build_decision_curve, draw, write_decision_curve
 from bccdist.errors import NothingToShowError
 from bccdist.sections.choices import Choice
 
@@ -74,6 +74,20 @@ def test_it_is_what_counting_gives_by_the_score_as_chosen_and_for_all(tmp_path: 
         assert row["as_chosen_gain"] == pytest.approx(as_chosen - max(0, everything))
         assert row["by_score_net_benefit_low"] <= by_score <= row["by_score_net_benefit_high"]
     assert cv2.imread(str(tmp_path / "figures" / "decision_curve.png")).std() > 10
+
+
+@pytest.mark.parametrize(
+    "labels", ["Tumor Normal", "Tumor Tumor Tumor Normal", "Normal Normal Normal Normal Normal Tumor"]
+)
+def test_no_line_or_band_is_cut_by_the_axes(labels: str) -> None:
+    found = [(f"t{slide}", label, step) for slide in range(6) for label in labels.split() for step in (250, 40)]
+    frame = build_decision_curve([scored(found)]).frame
+    values = frame.filter(regex="net_benefit|treat_all").to_numpy()
+    for axes in draw(frame).axes:
+        low, high = axes.get_ylim()
+        assert low < values.min()
+        assert high >= values.max()
+        assert len(axes.get_yticks()) > 3
 
 
 def test_no_error_seen_is_no_certainty(tmp_path: Path) -> None:
