@@ -17,7 +17,7 @@ import pandas as pd
 import tyro
 from numpy.typing import NDArray
 
-from analysis.study_evidence.confusion import count_verdicts
+from analysis.study_evidence.confusion import Confusion, count_verdicts
 from analysis.study_evidence.table import phantom_marks, write_frame
 from analysis.tables.table3 import build_table3
 from bccdist.configuration import SelectConfig
@@ -119,26 +119,40 @@ def setting_grid(rows: SectionRows, config: SelectConfig) -> pd.DataFrame:
 
 def _epoch_grid(rows: SectionRows, epoch: int, config: SelectConfig) -> pd.DataFrame:
     """The cells of one epoch; arrays are [sections, t_p, t_A]."""
-    t_p, t_a_um2 = prediction_thresholds(config), area_thresholds_um2(config)
-    areas_um2 = region_area_um2(
-        rows.curves,
-        np.array([step_of(threshold) for threshold in t_p]),
-        mpp=rows.frame["mpp"].to_numpy(),
-        pixel_px=rows.frame["pixel_px"].to_numpy(),
-        area_unit=config.area_unit,
+    called_tumor = called_on_grid(
+        rows.curves, config, mpp=rows.frame["mpp"].to_numpy(), pixel_px=rows.frame["pixel_px"].to_numpy()
     )
-    called_tumor = has_tumor(areas_um2[:, :, None], t_a_um2)
     is_whole = (rows.frame["coverage"].to_numpy() >= 1)[:, None, None]
     confusion = count_verdicts(
         is_tumor=rows.is_tumor, called_tumor=called_tumor, called_normal=~called_tumor & is_whole
     )
-    num_review = (~called_tumor & ~is_whole).sum(axis=0)
-    t_p_grid, t_a_grid = np.meshgrid(t_p, t_a_um2, indexing="ij")
-    cells = {"t_p": t_p_grid, "t_a_um2": t_a_grid, **confusion.figures(config.beta), "num_review": num_review}
-    frame = pd.DataFrame({name: np.ravel(values) for name, values in cells.items()})
+    frame = cells_of(confusion, config).assign(num_review=(~called_tumor & ~is_whole).sum(axis=0).ravel())
     frame.insert(0, "epoch", epoch)
     frame.insert(0, "setting", rows.frame["setting"].iloc[0])
     return frame
+
+
+def called_on_grid(
+    curves: NDArray[np.uint32], config: SelectConfig, *, mpp: NDArray[np.float64], pixel_px: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each section is called Tumor in each cell of the grid: bool [n, t_p, t_A].
+
+    Args:
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
+        config: the grid.
+        mpp: float [n], um per target-frame pixel.
+        pixel_px: int [n], edge of a heatmap pixel in target-frame pixels.
+    """
+    steps = np.array([step_of(threshold) for threshold in prediction_thresholds(config)])
+    areas_um2 = region_area_um2(curves, steps, mpp=mpp, pixel_px=pixel_px, area_unit=config.area_unit)
+    return has_tumor(areas_um2[:, :, None], area_thresholds_um2(config))
+
+
+def cells_of(confusion: Confusion, config: SelectConfig) -> pd.DataFrame:
+    """A row for each cell of the grid with what was counted, [t_p, t_A], and the figures of it."""
+    t_p_grid, t_a_grid = np.meshgrid(prediction_thresholds(config), area_thresholds_um2(config), indexing="ij")
+    cells = {"t_p": t_p_grid, "t_a_um2": t_a_grid, **confusion.figures(config.beta)}
+    return pd.DataFrame({name: np.ravel(values) for name, values in cells.items()})
 
 
 def best_cell(grid: pd.DataFrame, epoch_ranking: Sequence[int]) -> dict[str, Any]:

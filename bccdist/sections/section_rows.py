@@ -46,7 +46,7 @@ class SectionRows:
         Raises:
             LedgerError: a curve has not 256 entries.
         """
-        curves, margins_um = (_by_step(table, name) for name in (_CURVE, _MARGINS))
+        curves, margins_um = (by_step(table, name) for name in (_CURVE, _MARGINS))
         return cls(table.drop_columns([_CURVE, _MARGINS]).to_pandas(), curves, margins_um)
 
     def where(self, wanted: NDArray[np.bool_]) -> Self:
@@ -70,7 +70,7 @@ class SectionRows:
         return [name for name in SETTINGS if name in found] + sorted(found - set(SETTINGS))
 
 
-def _by_step(table: pa.Table, name: str) -> NDArray[Any]:
+def by_step(table: pa.Table, name: str) -> NDArray[Any]:
     """A column of lists as an array [n, 256].
 
     Raises:

@@ -1,0 +1,158 @@
+"""The sections of a cohort and of its model's reference, measured alike: scores, quality and features.
+
+Both are judged at the model's own thresholds. What was not measured, as in files of before a measure was there, is
+NaN, and is told as not measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bccdist.heatmaps.probability import step_of
+from bccdist.parts import Label
+from bccdist.sections.choices import Choice
+from bccdist.sections.section_rows import by_step
+from bccdist.sections.verdicts import decision_step, has_tumor, region_area_um2
+
+SCORES: Mapping[str, str] = {
+    "tumor_share": "share of sections called Tumor",
+    "tumor_until": "highest t_p at which sections are Tumor",
+    "max_probability": "highest probability",
+    "p99_probability": "99th percentile of probability",
+    "largest_area": "largest region at t_p, log of um2",
+}
+"""What is compared of the network's output: means over a slide's sections."""
+QUALITY: Mapping[str, str] = {
+    "focus": "focus",
+    "compression": "compression",
+    "stain_density": "stain strength",
+    "stain_hue": "stain hue",
+    "ink_share": "ink",
+    "fold_share": "folds",
+    "air_share": "air",
+}
+"""What is compared of the pictures, columns of the ledger."""
+MEASURES = {**SCORES, **QUALITY}
+FEATURES = "features"
+"""The network's own deepest features, all of them together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSections:
+    """Wholly read sections, n of them, of one network's final output.
+
+    Attributes:
+        frame: slide_id, section_id, label (None where nobody labelled it), and a column for each of `MEASURES`.
+        features: float [n, c]; None where they were not measured.
+        curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
+        steps: int [n], the highest probability step at which each is Tumor with the model's t_A.
+        choice: the model's thresholds.
+        num_unread: sections that were left out, as they were not read whole.
+    """
+
+    frame: pd.DataFrame
+    features: NDArray[np.float64] | None
+    curves: NDArray[np.uint32]
+    steps: NDArray[np.int64]
+    choice: Choice
+    num_unread: int = 0
+
+    @classmethod
+    def of(cls, table: pa.Table, choice: Choice, *, slide: str = "slide_id") -> Self:
+        """The sections of a ledger's rows, or of a model file's reference.
+
+        Args:
+            table: rows; those of other outputs are left out.
+            choice: the model's thresholds.
+            slide: the column that tells slides apart.
+        """
+        table = table.filter(table["is_final"])
+        num = table.num_rows
+        curves = by_step(table, "largest_region_px")
+        held = [name for name in (*QUALITY, "mpp", "pixel_px", "coverage", "tissue_um2") if name in table.column_names]
+        columns = {name: table[name].to_numpy(zero_copy_only=False) for name in held}
+        about: dict[str, Any] = {"mpp": columns["mpp"], "pixel_px": columns["pixel_px"]}
+        area_um2 = region_area_um2(curves, step_of(choice.t_p), area_unit=choice.area_unit, **about)
+        steps = decision_step(curves, choice.t_a_um2, area_unit=choice.area_unit, **about)
+        numbers = [f"section-{number}" for number in range(num)]
+        frame = pd.DataFrame(
+            {
+                "slide_id": [str(name) for name in table[slide].to_pylist()],
+                "section_id": table["section_id"].to_pylist() if "section_id" in table.column_names else numbers,
+                "label": pd.Series(table["label"].to_pylist(), dtype=object),
+                **about,
+                "tumor_share": has_tumor(area_um2, choice.t_a_um2).astype(np.float64),
+                "tumor_until": steps / 255,
+                "max_probability": table["max_probability"].to_numpy().astype(np.float64),
+                "p99_probability": table["p99_probability"].to_numpy().astype(np.float64),
+                "largest_area": np.log1p(area_um2),
+                **{name: np.asarray(columns.get(name, np.full(num, np.nan)), dtype=np.float64) for name in QUALITY},
+            }
+        )
+        whole = (columns["coverage"] >= 1) & (columns["tissue_um2"] > 0)
+        found = cls(frame=frame, features=_features(table), curves=curves, steps=steps, choice=choice)
+        return replace(found.where(whole), num_unread=int(num - whole.sum()))
+
+    def where(self, wanted: NDArray[np.bool_]) -> Self:
+        """The sections that a bool [n] marks."""
+        return replace(
+            self,
+            frame=self.frame[wanted].reset_index(drop=True),
+            features=None if self.features is None else self.features[wanted],
+            curves=self.curves[wanted],
+            steps=self.steps[wanted],
+        )
+
+    @property
+    def num(self) -> int:
+        """How many there are."""
+        return len(self.frame)
+
+    @property
+    def num_slides(self) -> int:
+        """Slides that they are of."""
+        return int(self.frame["slide_id"].nunique())
+
+    @property
+    def is_tumor(self) -> NDArray[np.bool_]:
+        """Whether each is labelled Tumor: bool [n]."""
+        return np.asarray(self.frame["label"] == Label.TUMOR.value, dtype=bool)
+
+    @property
+    def is_normal(self) -> NDArray[np.bool_]:
+        """Whether each is labelled Normal: bool [n]."""
+        return np.asarray(self.frame["label"] == Label.NORMAL.value, dtype=bool)
+
+    @property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Whether each has a label: bool [n]."""
+        return self.is_tumor | self.is_normal
+
+    def slide_means(self) -> pd.DataFrame:
+        """Each measure's mean over the sections of a slide, by slide_id in their order."""
+        return self.frame.groupby("slide_id", sort=True)[list(MEASURES)].mean()
+
+    def slide_features(self) -> NDArray[np.float64] | None:
+        """The features' mean over the sections of each slide in the same order: [slides, c]."""
+        if self.features is None:
+            return None
+        codes, names = pd.factorize(self.frame["slide_id"], sort=True)
+        sums = np.zeros((len(names), self.features.shape[1]))
+        np.add.at(sums, codes, self.features)
+        return np.asarray(sums / np.bincount(codes)[:, None], dtype=np.float64)
+
+
+def _features(table: pa.Table) -> NDArray[np.float64] | None:
+    """[n, c], where every row has as many; None where one has none, as what is compared must be of all."""
+    if FEATURES not in table.column_names:
+        return None
+    values = table[FEATURES].to_pylist()
+    lengths = {None if each is None else len(each) for each in values}
+    if not values or None in lengths or len(lengths) > 1 or 0 in lengths:
+        return None
+    return np.asarray(values, dtype=np.float64)
