@@ -1,0 +1,114 @@
+"""The labelled sections of a site, and how far they are a random sample of it.
+
+A work list names sections that were drawn at random and sections that were taken for what their labels tell (near the
+decision, unlike the rest). The second kind is a stratum of its own: each stands for itself, and the random ones for all
+others. So figures of both together are weighted, and what is promised rests on the random ones alone. Where all
+sections are labelled nothing was drawn, and none is weighted.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.site_transfer.sections import MeasuredSections
+from bccdist.errors import LedgerError
+
+Drawn = Literal["all", "random", "active", "not known"]
+FEWEST_OF_A_KIND = 5
+"""Labelled sections of either kind."""
+FEWEST_SLIDES = 5
+"""Slides with labelled sections."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteLabels:
+    """Labelled sections, n of them.
+
+    Attributes:
+        sections: that have a label.
+        drawn: how each was drawn: "all" where every section is labelled: str [n].
+        weights: for how many sections of the cohort each stands: float [n].
+        num_cohort: all wholly read sections of the cohort.
+        digest: names the labels.
+    """
+
+    sections: MeasuredSections
+    drawn: NDArray[np.str_]
+    weights: NDArray[np.float64]
+    num_cohort: int
+    digest: str = ""
+
+    @property
+    def is_random(self) -> NDArray[np.bool_]:
+        """Which may bear a promise: bool [n]."""
+        return np.isin(self.drawn, ["all", "random"])
+
+    @property
+    def random(self) -> "SiteLabels":
+        """Those alone, each of weight 1."""
+        mine = self.is_random
+        return replace(
+            self, sections=self.sections.where(mine), drawn=self.drawn[mine], weights=np.ones(int(mine.sum()))
+        )
+
+    @property
+    def lack(self) -> str:
+        """Why there are too few to say anything; empty where there are enough."""
+        tumor, normal = int(self.sections.is_tumor.sum()), int(self.sections.is_normal.sum())
+        if min(tumor, normal) >= FEWEST_OF_A_KIND and self.sections.num_slides >= FEWEST_SLIDES:
+            return ""
+        what = "one kind alone" if min(tumor, normal) == 0 and tumor + normal else "too few"
+        return (
+            f"{what}: {tumor} Tumor and {normal} Normal sections of {self.sections.num_slides} slide(s) have a label; "
+            f"expected at least {FEWEST_OF_A_KIND} of each, of at least {FEWEST_SLIDES} slides"
+        )
+
+
+def site_labels(cohort: MeasuredSections, drawn: pd.Series, *, are: Drawn | None = None, digest: str = "") -> SiteLabels:
+    """The labelled sections of a cohort with their weights.
+
+    Args:
+        cohort: all of its sections.
+        drawn: "random" or "active" by (slide_id, section_id), from work lists.
+        are: how all of them were drawn, where somebody says so.
+        digest: names the labels.
+    """
+    mine = cohort.is_labelled
+    keys = pd.MultiIndex.from_frame(cohort.frame[["slide_id", "section_id"]])
+    how = drawn.reindex(keys).fillna("not known").to_numpy(dtype=str)
+    if mine.all():
+        how = np.full(cohort.num, "all")
+    elif are is not None:
+        how = np.full(cohort.num, are)
+    return SiteLabels(
+        sections=cohort.where(mine),
+        drawn=how[mine],
+        weights=_weights(how, mine)[mine],
+        num_cohort=cohort.num,
+        digest=digest,
+    )
+
+
+def _weights(how: NDArray[np.str_], is_labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """For how many sections each labelled one stands; those of unknown origin stand for themselves."""
+    weights = np.ones(len(how))
+    num_random = int(((how == "random") & is_labelled).sum())
+    is_taken = ((how == "active") | (how == "not known")) & is_labelled
+    if num_random:
+        weights[how == "random"] = (len(how) - int(is_taken.sum())) / num_random
+    return weights
+
+
+def require_enough(labels: SiteLabels, where: str) -> None:
+    """Refuse labels that were given and say nothing.
+
+    Raises:
+        LedgerError: there are too few, or of one kind alone.
+    """
+    if labels.lack:
+        raise LedgerError(
+            f"{where}: {labels.lack}; without --labels the command says which sections to label next"
+        )
