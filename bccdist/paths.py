@@ -129,6 +129,11 @@ class StudyPaths:
         return self.root / "model.bcc"
 
     @property
+    def site_choice(self) -> Path:
+        """A site's own thresholds for the cohort's model; where it is not there the model's hold."""
+        return self.root / "site_choice.json"
+
+    @property
     def shards(self) -> ShardSetPaths:
         """The shard set."""
         return ShardSetPaths(self.root / "shards")
@@ -274,6 +279,11 @@ class StudyPaths:
     def review_journal(self, reviewer: str) -> Path:
         """What one reviewer said, as JSON lines in the order of time; `reviewer` is fit for a file's name."""
         return self.review / f"journal-{reviewer}.jsonl"
+
+    @property
+    def transfer(self) -> Path:
+        """The folder of what says whether a cohort's model holds on its slides."""
+        return self.shown() / "transfer"
 
     @property
     def logs(self) -> Path:

@@ -16,9 +16,10 @@ from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError
 from bccdist.files import as_given
 from bccdist.log import LOG
-from bccdist.models.cohort import lacks_of_model, require_place_for, unpack_model
+from bccdist.models.cohort import lacks_of_model, require_place_for, site_choice_of, unpack_model
 from bccdist.models.cohort_slides import CohortSlides, Look, is_table, look_at, slides_of_cohort
 from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
+from bccdist.paths import StudyPaths
 from bccdist.processes import num_cores
 from bccdist.slide_runner import advice_on_slides
 from bccdist.speedups.machine import cpu_here, why_unsuited
@@ -41,6 +42,8 @@ class ApplyArguments(LauncherArguments):
     """The model file, of `python jobs/pack_model.py`."""
     slides: Path = tyro.MISSING
     """A folder, searched with those below it; a slide; a .txt with a path in each line; or a slides.csv."""
+    site_choice: Path | None = None
+    """The site's own thresholds for this model, of `python analysis/transfer.py`; kept in the cohort from then on."""
     config: Annotated[InferConfig, FLAT] = field(default_factory=InferConfig)
 
 
@@ -56,6 +59,8 @@ def launch_apply(arguments: ApplyArguments) -> None:
     launch = arguments.launch
     model = read_model(as_given(arguments.model))
     require_place_for(model, launch.study)
+    site = as_given(arguments.site_choice) if arguments.site_choice else None
+    _tell_site_choice(model, site, StudyPaths(launch.study).site_choice)
     found = slides_of_cohort(as_given(arguments.slides), launch.study)
     network = model.description.network
     look = look_at(found.new, replace(network, mpp_tolerance=arguments.config.mpp_tolerance))
@@ -75,7 +80,7 @@ def launch_apply(arguments: ApplyArguments) -> None:
     is_new = not launch.study.exists() or not any(launch.study.iterdir())
 
     def begin() -> None:
-        unpack_model(model, launch.study)
+        unpack_model(model, launch.study, site_choice=site)
         found.write()
 
     try:
@@ -86,6 +91,22 @@ def launch_apply(arguments: ApplyArguments) -> None:
         if is_new and not launch.dry_run and not launch.paths.journal.exists():
             shutil.rmtree(launch.study, ignore_errors=True)
         raise
+
+
+def _tell_site_choice(model: ModelFile, given: Path | None, kept: Path) -> None:
+    """Say which thresholds hold, where they are a site's.
+
+    Raises:
+        ModelError: the site's choice is damaged, or of another model.
+    """
+    path = given or (kept if kept.exists() else None)
+    if path is None:
+        return
+    site, own = site_choice_of(model, path), model.description.selection
+    LOG.info(
+        f"verdicts at the thresholds of the site {site.site}, {site.thresholds}, from {site.num_sections} labelled "
+        f"sections; the model's own are t_p {own.t_p:g}, t_A {own.t_a_um2:g} um2 ({path})"
+    )
 
 
 def _lacks_of_config(model: ModelFile, config: InferConfig, cluster: ClusterConfig) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from analysis.page.blocks import Section
 from analysis.page.content import PageContent
 from analysis.page.headline import choice_lines, headline_numbers, headline_row, reader_lines
-from analysis.study_evidence.provenance import failures
+from analysis.study_evidence.provenance import failures, site_text
 from analysis.study_evidence.slide_states import SlideState
 from analysis.study_evidence.table import Table
 from analysis.study_evidence.verdict_table import FAST_NUMBERS
@@ -71,8 +71,10 @@ def _label_lines(study: PageContent) -> Iterator[str]:
 
 
 def _choice_warnings(study: PageContent) -> Iterator[str]:
-    """Why the choice of thresholds may mean little."""
+    """Why the choice of thresholds may mean little, or whose it is."""
     if study.evidence.is_cohort:
+        if (site := study.evidence.site_choice) is not None:
+            yield f"The thresholds are this site's and not the model's: {site_text(site)}."
         return
     selection = study.evidence.selection
     (chosen,) = selection[selection["setting"] == study.headline.setting].to_dict("records")

@@ -92,7 +92,7 @@ def _model_section(study: PageContent) -> Section:
             "Network and thresholds came with the model; all slides of a cohort are of part Test.",
             f"What rests on a training or on Validation stands in the model's study alone: {', '.join(elsewhere)}.",
         ],
-        blocks=[frame_block("The model.", model_facts(study.evidence.model))],
+        blocks=[frame_block("The model.", model_facts(study.evidence.model, study.evidence.site_choice))],
     )
 
 

@@ -1,8 +1,8 @@
 """The labelled sections of a site, and how far they are a random sample of it.
 
 A work list names sections that were drawn at random and sections that were taken for what their labels tell (near the
-decision, unlike the rest). The second kind is a stratum of its own: each stands for itself, and the random ones for all
-others. So figures of both together are weighted, and what is promised rests on the random ones alone. Where all
+decision, unlike the rest). The second kind is a stratum of its own: each stands for itself, and the random ones for
+all others. So figures of both together are weighted, and what is promised rests on the random ones alone. Where all
 sections are labelled nothing was drawn, and none is weighted.
 """
 
@@ -67,7 +67,9 @@ class SiteLabels:
         )
 
 
-def site_labels(cohort: MeasuredSections, drawn: pd.Series, *, are: Drawn | None = None, digest: str = "") -> SiteLabels:
+def site_labels(
+    cohort: MeasuredSections, drawn: pd.Series, *, are: Drawn | None = None, digest: str = ""
+) -> SiteLabels:
     """The labelled sections of a cohort with their weights.
 
     Args:
@@ -109,6 +111,4 @@ def require_enough(labels: SiteLabels, where: str) -> None:
         LedgerError: there are too few, or of one kind alone.
     """
     if labels.lack:
-        raise LedgerError(
-            f"{where}: {labels.lack}; without --labels the command says which sections to label next"
-        )
+        raise LedgerError(f"{where}: {labels.lack}; without --labels the command says which sections to label next")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.site_transfer.rank_effect import mid_ranks, rank_effect
 from analysis.site_transfer.sections import FEATURES, MEASURES, SCORES, MeasuredSections
-from analysis.study_evidence.resampling import LEVEL, holm, smallest_p_of_groups
+from analysis.study_evidence.resampling import holm, smallest_p_of_groups
 
 ALPHA = 0.05
 """How often the test may find a difference in any of its measures where there is none."""
@@ -92,7 +92,8 @@ def find_shift(
     rows, distances = [], {}
     for name, (there, mine) in able.items():
         distances[name] = _distances(there, mine)
-        rows.append(_row(name, there, mine, distances[name], margin, num_permutations, random))
+        dealt = _dealt_out(len(there), len(mine), num_permutations, random)
+        rows.append({**_test(distances[name], dealt), **_effect(name, there, mine, margin)})
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).assign(p_adjusted=lambda made: holm(made["p"]))
     frame["is_found"] = frame["p_adjusted"] <= ALPHA
     slides = here.slide_means().index
@@ -156,36 +157,41 @@ def _energy(distances: NDArray[np.float64], is_here: NDArray[np.float64]) -> NDA
     )
 
 
-def _row(
-    name: str,
-    there: NDArray[np.float64],
-    mine: NDArray[np.float64],
-    distances: NDArray[np.float64],
-    margin: float,
-    num_permutations: int,
-    random: np.random.Generator,
-) -> dict[str, object]:
-    num_there, num_here = len(there), len(mine)
+def _dealt_out(
+    num_there: int, num_here: int, num_permutations: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Which slides are here: as it is, and below that as often dealt out anew: 0 and 1 [1 + k, n + m]."""
     observed = np.repeat([0.0, 1.0], [num_there, num_here])
-    dealt = random.permuted(np.tile(observed, (num_permutations, 1)), axis=1)
-    found = float(_energy(distances, observed[None])[0])
-    as_far = int((_energy(distances, dealt) >= found - _ROUNDING).sum())
+    return np.concatenate([observed[None], random.permuted(np.tile(observed, (num_permutations, 1)), axis=1)])
+
+
+def _test(distances: NDArray[np.float64], dealt: NDArray[np.float64]) -> dict[str, object]:
+    """How far the groups are apart, and how often they are as far when slides are dealt out anew."""
+    energies = _energy(distances, dealt)
+    num_here, num = int(dealt[0].sum()), len(energies)
+    return {
+        "distance": float(energies[0]),
+        # What was seen counts as one of the ways to deal.
+        "p": float((energies >= energies[0] - _ROUNDING).sum() / num),
+        "smallest_p": max(smallest_p_of_groups(dealt.shape[1] - num_here, num_here) / 2, 1 / num),
+    }
+
+
+def _effect(name: str, there: NDArray[np.float64], mine: NDArray[np.float64], margin: float) -> dict[str, object]:
+    """How far one measure differs, as a share of pairs; of features, the distance from the reference's middle."""
     values = novelty(there, mine) if name == FEATURES else (there, mine)
     effect = rank_effect(*values)
     low, high = effect.ends()
     return {
         "measure": name,
         "kind": kind_of(name),
-        "num_reference": num_there,
-        "num_here": num_here,
+        "num_reference": len(there),
+        "num_here": len(mine),
         "reference": float(np.median(values[0])),
         "here": float(np.median(values[1])),
-        "distance": found,
         "share": effect.share,
         "share_low": low,
         "share_high": high,
-        "p": (1 + as_far) / (1 + num_permutations),
-        "smallest_p": max(smallest_p_of_groups(num_there, num_here) / 2, 1 / (1 + num_permutations)),
         "is_alike": _is_alike(there, mine, margin, is_features=name == FEATURES),
     }
 
@@ -199,9 +205,7 @@ def _is_alike(
     return high < 0.5 + margin and (is_features or low > 0.5 - margin)
 
 
-def novelty(
-    there: NDArray[np.float64], mine: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def novelty(there: NDArray[np.float64], mine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far each slide's features lie from the middle of the reference's, in its own scatter by channel.
 
     A slide of the reference is set beside the middle of the others, so that it does not meet itself.
@@ -212,12 +216,13 @@ def novelty(
     middle = there.mean(axis=0)
     others = (middle * num - there) / (num - 1)
     return tuple(  # type: ignore[return-value]
-        np.sqrt((((values - middles) / scale) ** 2).mean(axis=1)) for values, middles in ((there, others), (mine, middle))
+        np.sqrt((((values - middles) / scale) ** 2).mean(axis=1))
+        for values, middles in ((there, others), (mine, middle))
     )
 
 
 def _influence(frame: pd.DataFrame, distances: dict[str, NDArray[np.float64]], slides: pd.Index) -> pd.Series:
-    """By how much the found distances fall without each slide, on average over the measures; negative where they rise."""
+    """By how much the found distances fall without each slide, on average over the measures."""
     found = [name for name in frame.loc[frame["is_found"], "measure"] if len(distances[name]) >= len(slides)]
     shares = np.zeros(len(slides))
     for name in found:

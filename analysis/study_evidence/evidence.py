@@ -25,6 +25,7 @@ from bccdist.sections.labels import (
     sections_of_today,
 )
 from bccdist.sections.section_rows import SectionRows, load_ledger, rows_of
+from bccdist.sections.site_choice import SiteChoice
 from bccdist.slides.manifest import Manifest, SectionRecord, read_manifest
 from bccdist.study import manifest_of_study
 
@@ -65,6 +66,15 @@ class Evidence:
             ModelError: it is damaged, or of a newer version.
         """
         return read_model(self.paths.model)
+
+    @cached_property
+    def site_choice(self) -> SiteChoice | None:
+        """The site's own thresholds for a cohort's model; None where the model's hold.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        return SiteChoice.read(self.paths.site_choice) if self.paths.site_choice.exists() else None
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -16,6 +16,7 @@ from bccdist.models.model_file import ModelFile
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
+from bccdist.sections.site_choice import SiteChoice
 from bccdist.slides.manifest import SectionRecord
 from bccdist.stages.costs import costs_of, heading_and_rows, notes_on
 from bccdist.usage import read_records
@@ -53,8 +54,13 @@ def _labelled_by(sections: Iterable[SectionRecord]) -> str:
     return f"{named}{when}; {sum(bool(section.prefilled) for section in labelled)} of them pre-filled by a model"
 
 
-def model_facts(model: ModelFile) -> pd.DataFrame:
-    """What a cohort's slides were judged by: what, and its value."""
+def model_facts(model: ModelFile, site: SiteChoice | None = None) -> pd.DataFrame:
+    """What a cohort's slides were judged by: what, and its value.
+
+    Args:
+        model: which.
+        site: the site's own thresholds, where it has chosen some.
+    """
     about = model.description
     network, selection, trained = about.network, about.selection, about.trained_on
     slides = {part.value: trained.num_slides.get(part.value, 0) for part in Part}
@@ -67,7 +73,11 @@ def model_facts(model: ModelFile) -> pd.DataFrame:
         ("network", f"{network.setting}, width {network.width}, epoch {network.epoch}, {selection.psi}"),
         ("weights", network.weights_digest),
         ("input", f"{network.target_mpp:g} um per pixel, within {network.mpp_tolerance:.0%}"),
-        ("decision", f"t_p {selection.t_p:g}, t_A {selection.t_a_um2:g} {unit}"),
+        (
+            "decision" if site is None else "decision of the model",
+            f"t_p {selection.t_p:g}, t_A {selection.t_a_um2:g} {unit}",
+        ),
+        *([] if site is None else [("decision here", site_text(site))]),
         ("chosen on", f"Validation I + II of its study: {of_sections}: {counts}, which flatters it"),
         ("trained on", f"{slides[Part.TRAINING.value]} slides; scanners: {scanners or 'not named'}"),
         ("drawn slides", "PHANTOM: it was trained on drawn slides" if trained.phantom else "none: trained on tissue"),
@@ -76,6 +86,14 @@ def model_facts(model: ModelFile) -> pd.DataFrame:
         ("packed by", f"bccdist {about.made_by}"),
     ]
     return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def site_text(site: SiteChoice) -> str:
+    """What a site chose, and what it rests on."""
+    return (
+        f"{site.thresholds}: chosen by the site {site.site} on {site.num_sections} labelled sections of "
+        f"{site.num_slides} slides (labels {site.labels_digest})"
+    )
 
 
 def runs(paths: StudyPaths, choices: list[Choice]) -> pd.DataFrame:

@@ -29,6 +29,7 @@ WORDS = {
     "is_final": "whether this psi is the setting's own output",
     "t_p": "prediction threshold, 0 to 1",
     "t_a_um2": "area threshold, um2",
+    "site_choice": "digest of the site's own choice of t_p and t_A; empty where they are the model's",
     "tp": "Tumor sections called Tumor",
     "fn": "Tumor sections called Normal",
     "fp": "Normal sections called Tumor",
@@ -178,7 +179,8 @@ SCHEMAS = {
         ),
         file_schema(
             "selection",
-            "what was chosen for a setting, with its figures on Validation I + II",
+            "what was chosen for a setting, with its figures on Validation I + II; a cohort whose site chose "
+            "thresholds of its own has these here, and a column `site_choice` with the digest of that choice",
             (*_SELECTED, "weights_digest", "phantom", "phantom_weights"),
         ),
         file_schema(
@@ -324,6 +326,7 @@ SCHEMAS = {
             "section_verdicts",
             "one section under one output of a chosen model; is_final tells the output that decides",
             ("slide_id", "section_id", "part", "setting", "epoch", "psi", "is_final", "t_p", "t_a_um2"),
+            **_words("site_choice"),
             **_from_ledger(
                 *("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"),
                 *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),

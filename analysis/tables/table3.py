@@ -1,10 +1,13 @@
 """Table 3, the selected models on Validation I + II (paper, section 2.5): `python analysis/make.py table3 STUDY`."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table, rounded
 from bccdist.errors import NothingToShowError
+from bccdist.sections.choices import SITE_CHOICE
 
 _FIGURES = (
     *("accuracy", "sensitivity", "specificity", "f_beta", "tp", "fn", "fp", "tn"),
@@ -27,9 +30,19 @@ def build_table3(selection: pd.DataFrame) -> Table:
     return Table(
         name="table3",
         title=f"Table 3. Selected models on Validation I + II ({area_unit} areas).",
-        frame=selection,
+        frame=selection.drop(columns=SITE_CHOICE, errors="ignore"),
         printed=printed,
+        notes=tuple(_site_notes(selection)),
     )
+
+
+def _site_notes(selection: pd.DataFrame) -> Iterator[str]:
+    """Whose the thresholds are, where they are a site's."""
+    for digest in selection.get(SITE_CHOICE, ()):
+        yield (
+            f"These thresholds are the site's own choice ({digest}); the figures are what they do on the slides that "
+            "the model's were chosen on."
+        )
 
 
 def printed_figures(frame: pd.DataFrame, beta: float) -> dict[str, object]:

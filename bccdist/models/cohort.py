@@ -4,31 +4,92 @@ The model is copied into it and unpacked to where the stages look: weights, spee
 setting's run, the chosen thresholds and their grid among the tables. All slides are of part Test.
 """
 
+import hashlib
+import io
 import os
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bccdist.errors import ConfigurationError, ModelError
 from bccdist.files import sha256_of_file, write_bytes
 from bccdist.models.model_file import CHOSEN, GRID, SPEEDUPS, WEIGHTS, ModelFile, read_model
+from bccdist.parquet import table_bytes
 from bccdist.paths import StudyPaths
+from bccdist.seals import name_of_content
+from bccdist.sections.choices import SITE_CHOICE
+from bccdist.sections.site_choice import SiteChoice
 from bccdist.slides.versions import SECTION_METHOD
 
 
-def unpack_model(model: ModelFile, root: Path) -> None:
+def unpack_model(model: ModelFile, root: Path, *, site_choice: Path | None = None) -> None:
     """Make a folder the cohort of a model; what is there already stays as it is.
 
+    Args:
+        model: which.
+        root: the cohort's folder.
+        site_choice: the site's own thresholds for the model, which take the place of the model's and of those that
+            the folder has; None leaves those that it has.
+
     Raises:
-        ModelError: the folder's own copy is damaged, or something unpacked from it was changed.
+        ModelError: the folder's own copy is damaged, or something unpacked from it was changed; or the site's choice
+            is damaged, or of another model.
         ConfigurationError: the folder is a cohort of another model, or something else.
     """
     require_place_for(model, root)
     paths = StudyPaths(root)
+    chosen = _chosen_bytes(model, site_choice or paths.site_choice)
     # First, so that a folder that is not whole after a crash is known for what it is.
     if not paths.model.exists():
         write_bytes(paths.model, model.path.read_bytes())
     for name, path in _unpacked(model, paths).items():
         if not path.exists():
             write_bytes(path, model.read(name))
+    if site_choice is not None:
+        write_bytes(paths.site_choice, site_choice.read_bytes())
+    if paths.selection.read_bytes() != chosen:
+        write_bytes(paths.selection, chosen)
+
+
+def site_choice_of(model: ModelFile, path: Path) -> SiteChoice:
+    """A site's choice for this model.
+
+    Raises:
+        ModelError: it is damaged, of another model, or its thresholds are not on the model's grid.
+    """
+    site = SiteChoice.read(path)
+    if site.model_digest != model.digest:
+        raise ModelError(
+            f"{path}: was made for the model {site.model_digest}, but {model.path} is {model.digest}: thresholds of "
+            "one model say nothing of another; run `python analysis/transfer.py` on a cohort of this one"
+        )
+    return site
+
+
+def _chosen_bytes(model: ModelFile, site_choice: Path) -> bytes:
+    """selection.parquet: the model's own, or with the thresholds of a site and the figures of their cell of the grid.
+
+    Raises:
+        ModelError: the site's choice is damaged, of another model, or not on the model's grid.
+    """
+    own = model.read(CHOSEN)
+    if not site_choice.exists():
+        return own
+    site = site_choice_of(model, site_choice)
+    row, grid = pq.read_table(io.BytesIO(own)), pq.read_table(io.BytesIO(model.read(GRID)))
+    is_cell = pc.and_(pc.equal(grid["epoch"], row["epoch"][0]), pc.equal(grid["t_p"], site.t_p))
+    cell = grid.filter(pc.and_(is_cell, pc.equal(grid["t_a_um2"], site.t_a_um2)))
+    if cell.num_rows != 1 or row["area_unit"][0].as_py() != site.area_unit:
+        raise ModelError(
+            f"{site_choice}: its thresholds, {site.thresholds}, are none of those that {model.path} was chosen from; "
+            "make it again with `python analysis/transfer.py`"
+        )
+    for name in set(cell.column_names) & set(row.column_names):
+        place = row.schema.get_field_index(name)
+        row = row.set_column(place, row.schema.field(place), cell[name].cast(row.schema.field(place).type))
+    return table_bytes(row.append_column(SITE_CHOICE, pa.array([name_of_content(site_choice)[:12]])))
 
 
 def require_place_for(model: ModelFile, root: Path) -> None:
@@ -57,6 +118,8 @@ def require_place_for(model: ModelFile, root: Path) -> None:
         )
     for name, path in _unpacked(model, paths).items():
         expected = model.description.files[name]
+        if path == paths.selection and paths.site_choice.exists():
+            expected = hashlib.sha256(_chosen_bytes(own, paths.site_choice)).hexdigest()
         if path.exists() and (digest := sha256_of_file(path)) != expected:
             raise ModelError(
                 f"{path}: damaged, or changed after it was unpacked: its SHA-256 is {digest[:12]}..., expected "

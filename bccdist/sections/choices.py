@@ -12,6 +12,8 @@ from bccdist.parquet import read_frame
 from bccdist.paths import StudyPaths
 from bccdist.training.reporting.metrics import num_epochs_done
 
+SITE_CHOICE = "site_choice"
+"""Column of selection.parquet in a cohort whose site chose thresholds of its own."""
 _AGAIN = "run the selection again, which takes seconds"
 
 T = TypeVar("T")
@@ -75,6 +77,9 @@ class Choice:
     weights_digest: str
     phantom_weights: bool = False
     """Whether the network was trained on drawn slides."""
+    site_choice: str = ""
+    """The digest of the site's own choice (bccdist/sections/site_choice.py); empty where the thresholds are the
+    model's."""
 
 
 def read_selection(paths: StudyPaths) -> pd.DataFrame:
@@ -87,7 +92,8 @@ def read_selection(paths: StudyPaths) -> pd.DataFrame:
     if not paths.selection.exists():
         raise NothingToShowError(f"{paths.selection}: no thresholds were selected yet; run the selection first")
     selection = read_frame(paths.selection, error=LedgerError, advice=_AGAIN)
-    missing = [field.name for field in fields(Choice) if field.name not in selection]
+    # Only where a site chose is there the column that says so.
+    missing = [field.name for field in fields(Choice) if field.name not in {*selection, SITE_CHOICE}]
     if missing:
         raise LedgerError(
             f"{paths.selection}: it has no {', '.join(missing)}, as it was made by an older version; {_AGAIN}"
@@ -163,7 +169,7 @@ def of_setting(chosen: Mapping[str, T], setting: str, paths: StudyPaths) -> T:
 
 def choices_of(selection: pd.DataFrame) -> list[Choice]:
     """The rows of the selection as values."""
-    names = [field.name for field in fields(Choice)]
+    names = [field.name for field in fields(Choice) if field.name in selection]
     return [Choice(**{name: record[name] for name in names}) for record in selection.to_dict("records")]
 
 

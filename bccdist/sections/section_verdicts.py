@@ -4,7 +4,7 @@ import pandas as pd
 
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
-from bccdist.sections.choices import Choice
+from bccdist.sections.choices import SITE_CHOICE, Choice
 from bccdist.sections.section_rows import SectionRows
 from bccdist.sections.verdicts import (
     ReachedBy,
@@ -32,11 +32,12 @@ _LEDGER_COLUMNS = [
 def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     """One row per section and output of the chosen epoch, with the verdict at the chosen thresholds.
 
-    Columns beyond the ledger's: t_p, t_a_um2, area_um2 (largest region at t_p), area_difference_um2 (that less t_A),
-    area_factor (that as a multiple of t_A), tumor_until (the highest t_p at which the section is Tumor with this t_A),
-    flip_shift (the smallest shift of probability that would change the verdict; inf where none does), ledger_margin_um
-    (the ledger's margin_um at t_p; research use only), verdict (Tumor, Normal or review), correct (null where the
-    section has no label or is up for review).
+    Columns beyond the ledger's: t_p, t_a_um2, site_choice (the digest of the site's choice, where these thresholds are
+    one's), area_um2 (largest region at t_p), area_difference_um2 (that less t_A), area_factor (that as a multiple of
+    t_A), tumor_until (the highest t_p at which the section is Tumor with this t_A), flip_shift (the smallest shift of
+    probability that would change the verdict; inf where none does), ledger_margin_um (the ledger's margin_um at t_p;
+    research use only), verdict (Tumor, Normal or review), correct (null where the section has no label or is up for
+    review).
 
     Raises:
         LedgerError: the rows were made with other weights than those that were chosen, end with another output, or
@@ -58,6 +59,7 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     more = {
         "t_p": choice.t_p,
         "t_a_um2": choice.t_a_um2,
+        SITE_CHOICE: choice.site_choice,
         "area_um2": area_um2,
         "area_difference_um2": area_um2 - choice.t_a_um2,
         "area_factor": area_factor(area_um2, choice.t_a_um2),

@@ -293,7 +293,7 @@ def test_what_fails_before_it_is_queued_leaves_no_cohort(
 def test_a_launch_that_was_killed_early_is_taken_up_again(
     model: ModelFile, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     for place in ("jobs.launch_apply.unpack_model", "jobs.stages.keep_manifest", "jobs.stages.launch_stages"):

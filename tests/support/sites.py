@@ -79,9 +79,7 @@ class Site:
                 )
         table = pa.Table.from_pylist([{**row, "features": row["features"].tolist()} for row in rows])
         place = table.schema.get_field_index("largest_region_px")
-        return table.set_column(
-            place, "largest_region_px", table["largest_region_px"].cast(pa.list_(pa.uint32()))
-        )
+        return table.set_column(place, "largest_region_px", table["largest_region_px"].cast(pa.list_(pa.uint32())))
 
     def sections(self, seed: int, *, name: str = "slide") -> MeasuredSections:
         """The same, measured."""
