@@ -215,10 +215,11 @@ def novelty(there: NDArray[np.float64], mine: NDArray[np.float64]) -> tuple[NDAr
     scale = np.maximum(scale, 1e-6 + 0.1 * float(np.median(scale)))
     middle = there.mean(axis=0)
     others = (middle * num - there) / (num - 1)
-    return tuple(  # type: ignore[return-value]
+    one, other = (
         np.sqrt((((values - middles) / scale) ** 2).mean(axis=1))
         for values, middles in ((there, others), (mine, middle))
     )
+    return one, other
 
 
 def _influence(frame: pd.DataFrame, distances: dict[str, NDArray[np.float64]], slides: pd.Index) -> pd.Series:

@@ -246,7 +246,7 @@ def _best_sensitivity(by_slide: Mapping[str, NDArray[np.float64]], goal: Goal, n
 
     def best(confusion: Confusion) -> NDArray[np.float64]:
         able = confusion.specificity >= goal.specificity - 1e-9
-        return np.where(able, confusion.sensitivity, 0.0).max(axis=-1)
+        return np.asarray(np.where(able, confusion.sensitivity, 0.0).max(axis=-1))
 
     value = float(best(_confusion({name: each.sum(axis=0) for name, each in by_slide.items()})))
     samples = best(_confusion({name: draws @ each for name, each in by_slide.items()}))
