@@ -102,6 +102,35 @@ class RunPaths:
 
 
 @dataclass(frozen=True)
+class AuditPaths:
+    """The files of one setting's audit of the annotations: networks by fold, and what contradicts them."""
+
+    root: Path
+
+    @property
+    def folds(self) -> Path:
+        """Which slides are in which fold; written first."""
+        return self.root / "folds.json"
+
+    def run(self, fold: int) -> RunPaths:
+        """The training that leaves out the slides of a fold."""
+        return RunPaths(self.root / f"fold-{fold}")
+
+    def rows(self, slide_id: str) -> Path:
+        """What was found on one slide; written after its map, so its presence means that the slide is done."""
+        return self.root / "rows" / f"{slide_id}.parquet"
+
+    def probability_map(self, slide_id: str) -> Path:
+        """What the network that did not see a slide says of it: 8-bit grey, 0 where no patch lies."""
+        return self.root / "maps" / f"{slide_id}.png"
+
+    @property
+    def table(self) -> Path:
+        """The rows of all slides, ranked."""
+        return self.root / "audit.parquet"
+
+
+@dataclass(frozen=True)
 class StudyPaths:
     """The files of one study: a manifest taken through all stages."""
 
@@ -146,6 +175,10 @@ class StudyPaths:
     def run(self, setting: str) -> RunPaths:
         """The training run of one setting."""
         return RunPaths(self.runs / setting)
+
+    def audit(self, setting: str) -> AuditPaths:
+        """The audit of the annotations by one setting."""
+        return AuditPaths(self.runs / setting / "audit")
 
     @property
     def sections(self) -> Path:
@@ -279,6 +312,10 @@ class StudyPaths:
     def review_journal(self, reviewer: str) -> Path:
         """What one reviewer said, as JSON lines in the order of time; `reviewer` is fit for a file's name."""
         return self.review / f"journal-{reviewer}.jsonl"
+
+    def audit_journal(self, reviewer: str) -> Path:
+        """What one reviewer said about annotations that an audit found, as JSON lines in the order of time."""
+        return self.review / f"audit-{reviewer}.jsonl"
 
     @property
     def transfer(self) -> Path:

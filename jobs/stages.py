@@ -83,7 +83,7 @@ def _refuse_unfinished(launch: Launch, manifest: Manifest, stages: Sequence[Stag
         is_done = stage.progress(launch.paths, manifest).is_whole
         undone += [] if is_done else [stage.name]
         if is_done and isinstance(stage.config, TrainConfig):
-            refuse_another(launch.paths.run(stage.its_setting).config, stage.config)
+            refuse_another(stage.run(launch.paths).config, stage.config)
         elif is_done and isinstance(stage.config, ShardConfig):
             refuse_another(launch.paths.shards.config, stage.config)
     if undone:
@@ -122,13 +122,13 @@ def _lacks_of_encoder(stage: Stage, config: TrainConfig, paths: StudyPaths) -> I
         return
     if stage.setting == "unet":
         yield "encoder_weights are for a ResNet34 encoder, unet has none: train it without them"
-    if not (path := config.encoder_weights.resolve()).is_file() and not paths.run(stage.its_setting).last.exists():
+    if not (path := config.encoder_weights.resolve()).is_file() and not stage.run(paths).last.exists():
         yield f"encoder_weights: {path} is not there, expected a .safetensors or torch file"
 
 
 def _lacks_of_start(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Iterator[str]:
     """A run that goes on does without the file."""
-    if config.start_from is None or (not config.start_from.exists() and paths.run(stage.its_setting).last.exists()):
+    if config.start_from is None or (not config.start_from.exists() and stage.run(paths).last.exists()):
         return
     try:
         read_start(config.start_from.resolve(), setting=stage.its_setting, width=config.width)
@@ -216,6 +216,7 @@ def launch_stage(
                 "slide_ids": chunk,
                 "setting": stage.setting,
                 "epochs": stage.epochs,
+                "fold": stage.fold,
                 "config": stage.config,
                 "asked_ranks": launch.cluster.training_ranks_per_node * launch.cluster.nodes,
             },

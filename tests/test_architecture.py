@@ -29,6 +29,7 @@ ROOMS = (
     "heatmaps",
     "training",
     "sections",
+    "audit",
     "models",
     "speedups",
     "stages",

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import tyro
 
+from bccdist.audit import table as audit
 from bccdist.configuration import SETTINGS
 from bccdist.errors import LedgerError
 from bccdist.files import write_text
@@ -758,6 +759,11 @@ def _lines() -> Iterator[str]:
         ("sections.parquet", ledger.SCHEMA, "one section under one epoch's output: the section ledger"),
         ("runs/SETTING/metrics.parquet", metrics.SCHEMA, "one epoch and output of a training run"),
         ("shards/index.parquet", shard_set.SCHEMA, "one patch of the shard set"),
+        (
+            "runs/SETTING/audit/audit.parquet",
+            audit.SCHEMA,
+            "one outline, predicted region or patch of Training, beside a network that never saw its patient",
+        ),
     )
     for path, schema, about in described:
         version = schema.metadata[b"bccdist.schema_version"].decode()

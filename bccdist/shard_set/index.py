@@ -4,7 +4,7 @@
 the index says where each sample lies, how much of it is annotated, and which pools of Table 2 it belongs to.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,14 +132,22 @@ class ShardSet:
         """The name of one patch's sample; for messages: it reads the whole column."""
         return str(pq.read_table(self._index, columns=["key"], use_threads=False)["key"][row].as_py())
 
-    def part(self, part: Part) -> PartPatches:
+    def part(self, part: Part, *, without: Collection[str] = ()) -> PartPatches:
         """The patches of one part.
+
+        Args:
+            part: which.
+            without: slides whose patches are left out.
 
         Raises:
             ShardError: there are none.
         """
         codes, names = self.coded_column("part")
         rows = np.flatnonzero(codes == names.index(part.value)) if part.value in names else np.empty(0, np.int64)
+        if without:
+            slides, slide_ids = self.coded_column("slide_id")
+            is_left = np.array([slide_id not in without for slide_id in slide_ids])
+            rows = rows[is_left[slides[rows]]]
         if not len(rows):
             raise ShardError(
                 f"{self.root}: no patches of {part}, expected some to train with; give slides.csv slides of "

@@ -68,12 +68,24 @@ def training_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
     Raises:
         LedgerError: the run's metrics are damaged.
     """
-    run = read_run(paths.run(stage.its_setting))
+    run = read_run(stage.run(paths))
     if run is None:
         return StageProgress(num_done=0, num_total=None, detail="not begun")
     if isinstance(stage.config, TrainConfig):
         run = replace(run, num_epochs=max(run.num_epochs, stage.config.epochs))
     return StageProgress(num_done=run.num_done, num_total=run.num_epochs, detail=run.text, eta_s=run.eta_s)
+
+
+def audit_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
+    """The slides that were compared with what the networks of the other folds say of them."""
+    file_of = paths.audit(stage.its_setting).rows
+    return _slides_progress(
+        [slide.slide_id for slide in manifest.slides_of(stage.parts)],
+        _whole_ids(file_of),
+        failures=paths.failures / stage.failures,
+        file_of=file_of,
+        since_s=since_s,
+    )
 
 
 def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from bccdist.configuration import Setting, StageConfig
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
+from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.usage import Fields
 
@@ -55,7 +55,7 @@ ProgressReader = Callable[["Stage", StudyPaths, Manifest, float | None], StagePr
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage. Kind, setting, parts and epochs name it, in memory and on disk; all else follows from them."""
+    """One stage. Kind, setting, parts, epochs and fold name it, in memory and on disk; all else follows from them."""
 
     kind: str
     """What it does, in a word."""
@@ -65,9 +65,11 @@ class Stage:
     """Parts whose slides it works on."""
     epochs: Epochs | None = None
     """Epochs that its heatmaps are of."""
+    fold: int | None = None
+    """Fold of Training that its network does not see, the first being 1; None where it sees all."""
     entry: str = field(compare=False)
     """Function that its jobs call, as module:function. It is called by keyword with those of manifest_path,
-    slide_ids, study_root, setting, epochs and config that it has parameters for."""
+    slide_ids, study_root, setting, epochs, fold and config that it has parameters for."""
     read_progress: ProgressReader = field(compare=False, repr=False)
     """Reads how far it is; what it makes, and whose presence means done, is known there."""
     folders_of: FoldersOf = field(default=lambda _stage, _paths: (), compare=False, repr=False)
@@ -88,7 +90,8 @@ class Stage:
     @property
     def name(self) -> str:
         """What people and Slurm call it, such as shards, train-unet or infer-unet-val1-val2; nobody takes it apart."""
-        words = [self.kind, self.setting, *(part.short for part in self.parts if self.epochs)]
+        fold = None if self.fold is None else f"fold-{self.fold}"
+        words = [self.kind, self.setting, fold, *(part.short for part in self.parts if self.epochs)]
         usual = "chosen" if self.parts == (Part.TEST,) else "best"
         return "-".join(word for word in [*words, self.epochs if self.epochs != usual else None] if word)
 
@@ -112,7 +115,14 @@ class Stage:
     def fields(self) -> dict[str, Any]:
         """What names it, for a file."""
         parts = [part.short for part in self.parts]
-        return {"kind": self.kind, "setting": self.setting, "parts": parts, "epochs": self.epochs}
+        # Named only where there is one, so that records of before name the same stage.
+        fold = {} if self.fold is None else {"fold": self.fold}
+        return {"kind": self.kind, "setting": self.setting, "parts": parts, "epochs": self.epochs, **fold}
+
+    def run(self, paths: StudyPaths) -> RunPaths:
+        """The training run of a stage that is for one setting."""
+        setting = self.its_setting
+        return paths.run(setting) if self.fold is None else paths.audit(setting).run(self.fold)
 
     def is_like(self, other: Self) -> bool:
         """Whether both are the same entry of the table, perhaps for other settings or parts."""
@@ -146,5 +156,5 @@ def find_stage(fields: Fields, table: Sequence[Stage]) -> Stage | None:
     parts = tuple(Part.parse(part) for part in fields["parts"])
     for stage in table:
         if (stage.kind, stage.epochs) == (fields["kind"], fields["epochs"]):
-            return replace(stage, setting=fields["setting"], parts=parts)
+            return replace(stage, setting=fields["setting"], parts=parts, fold=fields.get("fold"))
     return None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from bccdist.configuration import SETTINGS, Setting, StageConfig
 from bccdist.parts import Part
 from bccdist.stages.progress import (
+    audit_progress,
     inference_progress,
     progress_by_file,
     progress_by_slide,
@@ -43,7 +44,7 @@ TRAINING = Stage(
     parts=SHARDS.parts,
     entry="bccdist.training.loop:train",
     read_progress=training_progress,
-    folders_of=lambda stage, paths: [paths.run(stage.its_setting).root],
+    folders_of=lambda stage, paths: [stage.run(paths).root],
     after=(FINISH_SHARDS,),
     is_for_each_setting=True,
     needs="ranks",
@@ -95,7 +96,21 @@ TABLES = Stage(
     needs_success=False,
 )
 """All tables, pictures and the report."""
-TABLE = (
+AUDIT_TRAINING = replace(TRAINING, kind="audit-train", after=())
+"""One run of the setting without the slides of one fold of Training; its launcher gives it the fold."""
+AUDIT = Stage(
+    kind="audit",
+    parts=(Part.TRAINING,),
+    entry="bccdist.stages.audit:audit_slides",
+    read_progress=audit_progress,
+    folders_of=lambda stage, paths: [paths.audit(stage.its_setting).root],
+    after=(AUDIT_TRAINING,),
+    is_for_each_setting=True,
+    is_for_each_slide=True,
+    needs="gpu",
+)
+"""What the annotation of each Training slide says against the network that did not see its patient."""
+METHOD = (
     SHARDS,
     FINISH_SHARDS,
     TRAINING,
@@ -105,6 +120,9 @@ TABLE = (
     TEST_HEATMAPS,
     TABLES,
 )
+"""What the launch of a study goes through."""
+TABLE = (*METHOD, AUDIT_TRAINING, AUDIT)
+"""All stages that can be launched."""
 
 
 def stages_of(entries: Mapping[Stage, StageConfig | None], settings: Sequence[Setting]) -> list[Stage]:
@@ -117,10 +135,10 @@ def stages_of(entries: Mapping[Stage, StageConfig | None], settings: Sequence[Se
 
 
 def in_order(stages: Iterable[Stage], table: Sequence[Stage] = TABLE) -> list[Stage]:
-    """Stages in the order of the table; settings in that of the paper."""
+    """Stages in the order of the table; settings in that of the paper; then by fold."""
 
-    def place(stage: Stage) -> tuple[int, int]:
+    def place(stage: Stage) -> tuple[int, int, int]:
         row = next(number for number, entry in enumerate(table) if entry.is_like(stage))
-        return row, SETTINGS.index(stage.setting) if stage.setting else -1
+        return row, SETTINGS.index(stage.setting) if stage.setting else -1, stage.fold or 0
 
     return sorted(stages, key=place)

@@ -3,7 +3,9 @@
 import os
 import resource
 import time
+from collections.abc import Collection
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 
@@ -11,6 +13,7 @@ import torch
 
 import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig, read_claimed
+from bccdist.errors import ConfigurationError
 from bccdist.files import is_read_only
 from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
@@ -25,7 +28,8 @@ from bccdist.shard_set.epoch_plan import (
     draws_of_pools,
     unbalance_before,
 )
-from bccdist.shard_set.index import read_set
+from bccdist.shard_set.folds import difference_to, read_folds
+from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.training.checkpoints import Position
 from bccdist.training.compute import kernels, resolve_compute
 from bccdist.training.distributed import (
@@ -52,7 +56,9 @@ from bccdist.training.stop import StopRequest, leave
 from bccdist.training.validation import ValidationResult, validate
 
 
-def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_ranks: int = 1) -> None:
+def train(
+    study_root: Path, setting: Setting, config: TrainConfig, *, asked_ranks: int = 1, fold: int | None = None
+) -> None:
     """Train one setting to its last epoch, from where the run folder says that it stands.
 
     A signal to stop (USR2, TERM, HUP, Ctrl-C) is obeyed after the step at hand, once the state is saved; one that
@@ -63,6 +69,7 @@ def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_rank
         setting: one of the paper's four.
         config: how it is trained.
         asked_ranks: the most that the launch asked for; with fewer the global batch is the same.
+        fold: train without the slides of this fold, for the audit of the annotations; None trains with all.
 
     Raises:
         BccdistError: shards are missing, the run folder has another configuration, ranks or encoder weights do not
@@ -76,19 +83,33 @@ def train(study_root: Path, setting: Setting, config: TrainConfig, *, asked_rank
     if device.type == "cpu":
         keep_freed_memory()
     study = StudyPaths(study_root)
-    paths = study.run(setting)
+    paths = study.run(setting) if fold is None else study.audit(setting).run(fold)
     if is_read_only(paths.root) and num_epochs_done(paths) >= read_claimed(paths.config)["epochs"] >= config.epochs:
         LOG.info(f"{setting}: all epochs are done in {paths.root}, which is read-only; nothing to do")
         return
     compute = resolve_compute(config.compute, device, world_size=ranks.world_size)
     with process_group(ranks, paths.root, device) as peers, kernels(compute):
         with StopRequest() as request:
-            run = prepare_run(paths, setting, config, ranks, compute, read_set(study.shards.root))
+            shard_set = read_set(study.shards.root)
+            left_out = () if fold is None else _left_out(study, setting, fold, shard_set)
+            run = prepare_run(paths, setting, config, ranks, compute, shard_set, left_out=left_out)
             with closing(run):
                 report_fewer_ranks(run, asked_ranks)
                 stopped_by = _train_to_the_end(run, request)
         if stopped_by is not None:
             leave(stopped_by, is_first=ranks.is_first, wait_for_the_first=peers.wait_for_the_first)
+
+
+def _left_out(study: StudyPaths, setting: Setting, fold: int, shard_set: ShardSet) -> Collection[str]:
+    """The slides of a fold.
+
+    Raises:
+        ConfigurationError: the folds were dealt of another shard set.
+    """
+    folds = read_folds(study.audit(setting).folds)
+    if difference := difference_to(study.audit(setting).folds, replace(folds, shard_set=shard_set.digest)):
+        raise ConfigurationError(difference)
+    return folds.left_out(fold)
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:

@@ -1,7 +1,7 @@
 """One rank of a training run: all that it holds, and how it is set up from a study's folder."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,8 @@ from bccdist.training.reporting.board import Board
 from bccdist.training.reporting.metrics import MetricsRow
 from bccdist.training.samples import Draw, Patches, training_draws
 
-_PARTS = (Part.TRAINING, Part.VALIDATION_1)
+LEFT_OUT = "left_out"
+"""Key of a run's configuration: the slides of Training that it does not see, where there are any."""
 
 
 @dataclass(kw_only=True)
@@ -193,10 +194,21 @@ class Run:
 
 
 def prepare_run(
-    paths: RunPaths, setting: Setting, config: TrainConfig, ranks: Ranks, compute: Compute, shard_set: ShardSet
+    paths: RunPaths,
+    setting: Setting,
+    config: TrainConfig,
+    ranks: Ranks,
+    compute: Compute,
+    shard_set: ShardSet,
+    *,
+    left_out: Collection[str] = (),
 ) -> Run:
-    """Claim the run's folder, and build network and optimiser as they are before the first step."""
-    training, validation = (shard_set.part(part) for part in _PARTS)
+    """Claim the run's folder, and build network and optimiser as they are before the first step.
+
+    Slides that are `left_out` of Training stand in the run's configuration: with others it is another run.
+    """
+    training = shard_set.part(Part.TRAINING, without=left_out)
+    validation = shard_set.part(Part.VALIDATION_1)
     torch.manual_seed(config.seed)
     network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
@@ -208,6 +220,7 @@ def prepare_run(
         "random_streams": STREAMS_VERSION,
         **_weights_context(config, paths),
         **({} if start is None else {"start": asdict(start)}),
+        **({LEFT_OUT: sorted(left_out)} if left_out else {}),
     }
     epochs_before = _fewer_epochs(paths, config) if ranks.is_first else None
     digest, holder = _claim(paths, ranks, config, compute, context)

@@ -15,7 +15,7 @@ from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.stage import Stage
-from bccdist.stages.table import SPEEDUPS, TABLE, TABLES, TEST_HEATMAPS, stages_of
+from bccdist.stages.table import METHOD, SPEEDUPS, TABLES, TEST_HEATMAPS, stages_of
 from bccdist.stages.training_pace import RunState, read_plan, read_run
 from bccdist.study import manifest_of_study
 from bccdist.usage import SlideTime, Start, read_starts
@@ -91,7 +91,7 @@ class Probe:
         """The stages of a study or cohort like this: the speed-ups are among them where they were measured."""
         if self.is_cohort:
             return stages_of(dict.fromkeys((TEST_HEATMAPS, TABLES)), self.settings)
-        stages = stages_of(dict.fromkeys(TABLE), self.settings)
+        stages = stages_of(dict.fromkeys(METHOD), self.settings)
         return [stage for stage in stages if not stage.is_like(SPEEDUPS) or self.starts_of(stage)]
 
     def starts_of(self, stage: Stage) -> list[Start]:

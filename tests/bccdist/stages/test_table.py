@@ -14,7 +14,10 @@ from bccdist.paths import StudyPaths
 from bccdist.stages.progress import progress_by_slide
 from bccdist.stages.stage import Stage, find_stage
 from bccdist.stages.table import (
+    AUDIT,
+    AUDIT_TRAINING,
     FINISH_SHARDS,
+    METHOD,
     SELECTION,
     SHARDS,
     SPEEDUPS,
@@ -100,7 +103,7 @@ def names(stages: Sequence[Stage]) -> list[str]:
 
 
 def test_a_study_has_the_stages_of_the_table_for_all_its_settings() -> None:
-    stages = stages_of(dict.fromkeys(TABLE), ["unet", "resnet34_ds"])
+    stages = stages_of(dict.fromkeys(METHOD), ["unet", "resnet34_ds"])
     assert names(stages) == [
         "shards",
         "finish-shards",
@@ -128,9 +131,29 @@ def test_a_stage_waits_for_those_of_its_own_setting_and_for_those_of_all() -> No
     assert before["tables"] == ["infer-unet-test", "infer-resnet34_ds-test"]
 
 
+def test_an_audit_trains_each_fold_in_a_folder_of_its_own_and_then_compares(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path)
+    entries = {replace(AUDIT_TRAINING, fold=fold): None for fold in (1, 2)}
+    stages = stages_of({**entries, AUDIT: None}, ["unet"])
+    assert names(stages) == ["audit-train-unet-fold-1", "audit-train-unet-fold-2", "audit-unet"]
+    assert in_order(stages[::-1]) == stages
+    assert [names([each for each in stages if stage.waits_for(each)]) for stage in stages] == [
+        [],
+        [],
+        names(stages)[:2],
+    ]
+    assert [stage.run(paths).root.name for stage in stages] == ["fold-1", "fold-2", "unet"]
+    assert stages[0].run(paths).root.parent == paths.audit("unet").root
+
+
 @pytest.mark.parametrize(
     "stage",
-    [SHARDS, replace(TEST_HEATMAPS, setting="unet"), replace(VALIDATION_HEATMAPS, setting="unet", parts=(Part.TEST,))],
+    [
+        SHARDS,
+        replace(TEST_HEATMAPS, setting="unet"),
+        replace(VALIDATION_HEATMAPS, setting="unet", parts=(Part.TEST,)),
+        replace(AUDIT_TRAINING, setting="unet", fold=2),
+    ],
     ids=lambda stage: stage.name,
 )
 def test_what_names_a_stage_on_disk_finds_it_again(stage: Stage) -> None:
@@ -154,6 +177,8 @@ def test_no_two_stages_have_one_name() -> None:
         TABLES,
         replace(TRAINING, setting="unet"),
         replace(SPEEDUPS, setting="unet"),
+        replace(AUDIT, setting="unet"),
+        *(replace(AUDIT_TRAINING, setting="unet", fold=fold) for fold in (1, 2)),
     ]
     stages = [*heatmaps, *others]
     assert len(set(names(stages))) == len(set(stages)) == len(stages)
