@@ -376,7 +376,7 @@ def _regions(canvas: _Canvas) -> Iterator[Finding]:
     """Predicted tumor that no outline explains."""
     left = ((canvas.tumor > 0) & ~canvas.explained).view(np.uint8)
     # What is left along an outline that was drawn a little too small is no region.
-    opened = cv2.morphologyEx(left, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    opened = np.asarray(cv2.morphologyEx(left, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), dtype=np.uint8)
     least_px = max(1, round(LEAST_REGION_UM2 / canvas.um2))
     regions = find_regions([opened], step=1, least_pixels=least_px)
     for number, region in enumerate(regions):

@@ -54,7 +54,7 @@ class MapInTheMaking:
     def finished(self, *, downsample: float, mpp: float) -> ProbabilityMap:
         """The map; of the target frame it takes level-0 pixels per pixel and um per pixel."""
         return ProbabilityMap(
-            probability=self._sum / np.maximum(self._num, 1),
+            probability=(self._sum / np.maximum(self._num, 1)).astype(np.float32),
             is_read=self._num > 0,
             downsample=downsample * MAP_PX,
             mpp=mpp * MAP_PX,
@@ -65,7 +65,7 @@ def pooled(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Pixels of the target frame, [..., h, w], as means in pixels of the map."""
     height, width = values.shape[-2:]
     parts = values.reshape(*values.shape[:-2], height // MAP_PX, MAP_PX, width // MAP_PX, MAP_PX)
-    return parts.mean(axis=(-3, -1), dtype=np.float32)
+    return np.asarray(parts.mean(axis=(-3, -1)), dtype=np.float32)
 
 
 def write_map(path: Path, found: ProbabilityMap) -> None:
