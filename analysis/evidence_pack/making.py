@@ -28,6 +28,7 @@ from analysis.evidence_pack.job_log import packed_log
 from analysis.evidence_pack.sbom import bill_of_materials
 from analysis.evidence_pack.zipped import CHECKER, write_checker
 from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.readings import state_of
 from analysis.study_evidence.slide_states import SlideState, slide_states
 from analysis.tables.subgroups import GROUP_COLUMNS
 from bccdist.errors import ConfigurationError, NothingToShowError, StageFailedError
@@ -240,7 +241,7 @@ def _group_columns(study: Evidence) -> list[str]:
     return sorted(name for name in there if name in asked or name.lower() in GROUP_COLUMNS)
 
 
-_LABEL_COLUMNS = ("slide_id", "section_id", "label", "labelled_by", "labelled_at", "prefilled", "origin")
+_LABEL_COLUMNS = ("slide_id", "section_id", "label", "labelled_by", "labelled_at", "prefilled", "origin", "state")
 _WITHOUT_COLUMNS = (*("part", "setting", "epoch", "slide_id", "state", "reason"), "phantom", "phantom_weights")
 
 
@@ -256,6 +257,7 @@ def _labels(study: Evidence) -> Iterator[dict[str, str]]:
             "labelled_by": section.labelled_by,
             "labelled_at": section.labelled_at,
             "prefilled": section.prefilled,
+            "state": state_of(section).value,
             "origin": "correction" if key in corrected else "manifest" if key in named else "found section",
         }
 

@@ -44,6 +44,8 @@ class PairAgreement:
     num_agreed: int
     kappa: float | None
     """Cohen's kappa; None where it is not defined."""
+    num_blind: int = 0
+    """Of `num`, the sections to which both said it before the model's verdict was shown."""
     num_slides: int = 0
     """Slides with a section that both decided; the interval rests on them."""
     interval: tuple[float, float] | None = None
@@ -92,7 +94,8 @@ def pair_agreement(one: Said, other: Said, is_hidden: Callable[[GivenAnswer], bo
     mine, theirs = readings(one.latest, is_hidden), readings(other.latest, is_hidden)
     keys = sorted(mine.keys() & theirs.keys())
     both = [(mine[key].answer, theirs[key].answer) for key in keys]
-    pairs = [(mine[key].slide_id, pair) for key, pair in zip(keys, both, strict=True) if set(pair) <= set(_DECIDED)]
+    decided_keys = [key for key, pair in zip(keys, both, strict=True) if set(pair) <= set(_DECIDED)]
+    pairs = [(mine[key].slide_id, (mine[key].answer, theirs[key].answer)) for key in decided_keys]
     decided = [pair for _, pair in pairs]
     kappa = cohens_kappa(decided)
     notes = {0: "no section was decided by both"}
@@ -102,6 +105,7 @@ def pair_agreement(one: Said, other: Said, is_hidden: Callable[[GivenAnswer], bo
         num=len(decided),
         num_unsure=len(both) - len(decided),
         num_agreed=sum(first == second for first, second in decided),
+        num_blind=sum(mine[key].came_blind and theirs[key].came_blind for key in decided_keys),
         kappa=kappa,
         num_slides=len({slide_id for slide_id, _ in pairs}),
         interval=None if kappa is None else kappa_interval(pairs),
@@ -195,8 +199,8 @@ def anchoring(journals: Iterable[Said], is_hidden: Callable[[GivenAnswer], bool]
         interval (normal approximation, as if answers were independent), and a note.
     """
     first = [answer for said in journals for answer in readings(_first_decided(said), is_hidden).values()]
-    shown = led_by_model(answer for answer in first if answer.was_shown)
-    blind = led_by_model(answer for answer in first if not answer.was_shown)
+    shown = led_by_model(answer for answer in first if not answer.came_blind)
+    blind = led_by_model(answer for answer in first if answer.came_blind)
     difference = interval = None
     note = "no blind answers to compare with" if not blind.num else "no answers with a shown verdict to compare with"
     if shown.agreement is not None and blind.agreement is not None:
@@ -252,6 +256,6 @@ def agreement_report(journals: Sequence[Said], is_hidden: Callable[[GivenAnswer]
 
 
 def _pair_as_json(pair: PairAgreement) -> Mapping[str, Any]:
-    counts = ("one", "other", "num", "num_agreed", "num_unsure", "num_slides")
+    counts = ("one", "other", "num", "num_agreed", "num_unsure", "num_blind", "num_slides")
     names = (*counts, "agreement", "kappa", "interval", "note")
     return {name: getattr(pair, name) for name in names}

@@ -100,6 +100,11 @@ class GivenAnswer:
         return f"{self.slide_id}/{self.section_id}"
 
     @property
+    def came_blind(self) -> bool:
+        """Whether it was given before the model's verdict was to be seen, whichever share the section belongs to."""
+        return not self.was_shown
+
+    @property
     def content(self) -> tuple[Any, ...]:
         """What two steps of one entry must share."""
         return self.key, self.answer, self.comment

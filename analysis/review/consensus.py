@@ -18,6 +18,7 @@ class Origin(StrEnum):
     ONE = "one reader"
     AGREED = "readers agree"
     DECIDED = "decided"
+    """Somebody decided between readers, be it that nobody can say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,22 @@ class Resolved:
 
     @property
     def is_open(self) -> bool:
-        """Whether readers differ and nobody has decided, or those who did differ, too."""
+        """Whether readers differ and nobody has decided, or those who did differ, too.
+
+        A decision "unsure" is one: it closes the conflict, and the section has no label.
+        """
+        return bool(self.conflict) and len({answer.answer for answer in self.decisions.values()}) != 1
+
+    @property
+    def may_be_decided(self) -> bool:
+        """Whether a decision may give a label yet: readers differ, and whoever decided was unsure, or differs, too."""
         return bool(self.conflict) and self.label is None
+
+    @property
+    def came_blind(self) -> bool:
+        """Whether all that the label rests on, decisions and what they were between, came before the verdict."""
+        decisions = self.decisions if self.conflict else {}
+        return all(answer.came_blind for answer in (*self.answers.values(), *decisions.values()))
 
     @property
     def counted(self) -> Mapping[str, GivenAnswer]:
@@ -66,11 +81,11 @@ class Resolved:
 
     @property
     def origin(self) -> Origin | None:
-        """Where the label comes from; None where there is none."""
+        """Where the label comes from, or the decision that there is none; None where nothing is decided."""
+        if self.conflict:
+            return None if self.is_open else Origin.DECIDED
         if self.label is None:
             return None
-        if self.conflict:
-            return Origin.DECIDED
         return Origin.AGREED if len(self.answers) > 1 else Origin.ONE
 
     @property

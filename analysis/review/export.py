@@ -3,11 +3,13 @@
     sections.csv       all sections, with the labels that readers agree on or that were decided between them; its
                        column `label_origin` says which, and `conflict` who differs
     conflicts.csv      the answers to sections to which readers gave different ones, with the decisions
-    answers.csv        every answer that counts, with all that may have led it
+    answers.csv        every answer that counts, with all that may have led it; `is_blind` says that the section is of
+                       the blind share, `came_blind` that this answer was given before the model's verdict was shown
     agreement.json     kappa of all pairs of reviewers, and anchoring
     regions/           drawn and corrected regions, a file per slide and reviewer, as QuPath opens them
 
-A section keeps no label where reviewers differ or are unsure; one that nobody answered keeps the label that it has.
+A section keeps no label where reviewers differ or are unsure, or where who decided between them is; one that
+nobody answered keeps the label that it has.
 """
 
 import json
@@ -26,15 +28,15 @@ from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import PHANTOM_WARNING
 from bccdist.errors import BccdistError, ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_json, write_text
-from bccdist.sections.labels import key_of
+from bccdist.sections.labels import CONFLICT, ORIGIN, key_of
 from bccdist.slides.manifest import Manifest, SectionRecord
 
 _BOX = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _SECTION_COLUMNS = ("slide_id", "section_id", *_BOX, "label", "labelled_by", "labelled_at", "prefilled", "patient_id")
-_ORIGIN, _CONFLICT = "label_origin", "conflict"
 _ANSWER_COLUMNS = (
-    *("slide_id", "section_id", "reviewer", "answer", "at", "seconds", "is_blind", "was_shown", "prefilled"),
-    *("prediction", "label_before", "setting", "epoch", "weights_digest", "given_as", "is_hasty", "comment", "more"),
+    *("slide_id", "section_id", "reviewer", "answer", "at", "seconds", "is_blind", "was_shown", "came_blind"),
+    *("prefilled", "prediction", "label_before", "setting", "epoch", "weights_digest", "given_as", "is_hasty"),
+    *("comment", "more"),
 )
 
 
@@ -110,7 +112,7 @@ def _summary(
 ) -> Iterable[str]:
     known = {_key(section) for section in sections}
     num_conflicts = sum(each.is_open for each in resolved.values())
-    num_decided = sum(each.origin is Origin.DECIDED for each in resolved.values())
+    num_decided = sum(each.label is not None and each.origin is Origin.DECIDED for each in resolved.values())
     num_labels = sum(each.label is not None for each in resolved.values())
     yield f"{len(resolved)} of {len(sections)} sections answered by {num_reviewers} reviewer(s):"
     decided = f" ({num_decided} decided between readers)" if num_decided else ""
@@ -154,9 +156,9 @@ def placed_sections(study: Evidence) -> list[SectionRecord]:
 def sections_csv(sections: Iterable[SectionRecord], resolved: Mapping[str, Resolved]) -> str:
     """Sections as sections.csv, with the labels of the answers."""
     sections = list(sections)
-    extra = sorted({name for section in sections for name in section.extra} - {_ORIGIN, _CONFLICT})
+    extra = sorted({name for section in sections for name in section.extra} - {ORIGIN, CONFLICT})
     rows = (_section_row(section, resolved.get(_key(section))) for section in sections)
-    return csv_text((*_SECTION_COLUMNS, *extra, _ORIGIN, _CONFLICT), rows)
+    return csv_text((*_SECTION_COLUMNS, *extra, ORIGIN, CONFLICT), rows)
 
 
 def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any]:
@@ -164,15 +166,15 @@ def _section_row(section: SectionRecord, said: Resolved | None) -> dict[str, Any
     names = ("slide_id", "section_id", "labelled_by", "labelled_at", "prefilled", "patient_id")
     row = {**section.extra, **{name: getattr(section, name) for name in names}, **box, "label": section.label or ""}
     if said is None:
-        return {**row, _ORIGIN: "", _CONFLICT: ""}
+        return {**row, ORIGIN: "", CONFLICT: ""}
     return {
         **row,
         "label": said.label or "",
         "labelled_by": guarded(said.labelled_by),
         "labelled_at": said.newest.at,
         "prefilled": said.newest.prefilled,
-        _ORIGIN: said.origin or "",
-        _CONFLICT: guarded(said.conflict),
+        ORIGIN: said.origin or "",
+        CONFLICT: guarded(said.conflict),
     }
 
 

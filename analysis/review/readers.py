@@ -44,7 +44,7 @@ def in_conflict(worklist: Worklist, journals: Sequence[Said], reviewer: str) -> 
     open_ones = {
         key: each
         for key, each in resolved.items()
-        if key in worklist.by_key and (each.is_open or (each.conflict and reviewer in each.decisions))
+        if key in worklist.by_key and (each.may_be_decided or (each.conflict and reviewer in each.decisions))
     }
     others = {key: tuple(each.answers.items()) for key, each in open_ones.items() if reviewer not in each.answers}
     if not others:
@@ -156,6 +156,6 @@ def study_progress(study_root: Path, parts: Sequence[Part], *, setting: str | No
         )
     worklist = read_worklist(study_root, parts, ReviewPlan.read(paths.review_plan), setting=setting)
     journals = read_journals(paths)
-    num_open = sum(each.is_open for each in resolve(journals).values())
+    num_open = sum(each.may_be_decided for each in resolve(journals).values())
     text = progress_text(progress_by_reader(worklist, journals))
     return f"{text}\n{num_open} section(s) on which readers differ are undecided (--conflicts)"

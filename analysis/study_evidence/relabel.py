@@ -20,13 +20,14 @@ import tyro
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.labels_lock import changing_labels
+from analysis.study_evidence.readings import LabelState, state_of
 from analysis.study_evidence.relabel_match import Matched, match_sections
 from analysis.study_evidence.relabel_readers import joined
 from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.labels import CONFLICT, SectionKey, key_of
+from bccdist.sections.labels import ORIGIN, SectionKey, key_of
 from bccdist.sections.verdicts import ReachedBy
 from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
@@ -34,8 +35,6 @@ from bccdist.slides.table_file import likely_meant
 
 _MOST_NAMED = 10
 _CERTIFIED_BY = ["setting", "part", "certificate_confidence"]
-_ORIGIN = "label_origin"
-"""The column of the review's export that says where a label comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class Relabelled:
     conflicts: tuple[str, ...] = ()
     """Sections on which the files' readers differ."""
     num_unsure: int = 0
-    """Sections of which all readers who answered are unsure."""
+    """Sections of which all readers who answered are unsure, or who decided between them."""
     num_overruled: int = 0
     """Changed labels that another reader had set before."""
     origins: Mapping[str, int] = field(default_factory=dict)
@@ -128,9 +127,9 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
         num_unknown=len(unknown),
         unknown_slides=tuple(dict.fromkeys(unknown)),
         misspelt=_misspelt([row for rows in given.values() for row in rows]),
-        conflicts=tuple("/".join(key) for key, each in new.items() if each.label is None and each.extra.get(CONFLICT)),
-        origins=Counter(row.extra[_ORIGIN] for row, _ in pairs if row.label and row.extra.get(_ORIGIN)),
-        num_unsure=sum(each.label is None and not each.extra.get(CONFLICT) for each in new.values()),
+        conflicts=tuple("/".join(key) for key, each in new.items() if state_of(each) is LabelState.CONFLICT),
+        origins=Counter(row.extra[ORIGIN] for row, _ in pairs if row.label and row.extra.get(ORIGIN)),
+        num_unsure=sum(state_of(each) is LabelState.UNSURE for each in new.values()),
         num_overruled=sum(_overrules(new[key], was) for key, was in corrected.items() if key in new),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.study_evidence.readings import agreed, answer_of, names_of, said_in
+from analysis.study_evidence.readings import agreed, answer_of, is_decided, names_of, said_in
 from bccdist.errors import ConfigurationError, first_of
 from bccdist.sections.labels import CONFLICT, SectionKey, key_of
 from bccdist.slides.manifest import SectionRecord
@@ -61,7 +61,7 @@ def _require_readers(path: Path, answers: Iterable[Pair]) -> None:
 def _joined_row(pairs: Sequence[Pair]) -> Pair:
     """One row for a section; of a reader who stands in several files the newest answer counts."""
     in_time = sorted((row for row, _ in pairs), key=lambda row: row.labelled_at)
-    decided = [row for row in in_time if row.label is not None and row.extra.get(CONFLICT)]
+    decided = [row for row in in_time if is_decided(row)]
     if decided and len({row.label for row in decided}) == 1:
         # Somebody has decided between readers already: that they differ is known, and no conflict any more.
         return decided[-1], pairs[0][1]

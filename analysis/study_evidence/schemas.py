@@ -204,12 +204,12 @@ SCHEMAS = {
             labelled_by="who labelled them, several with '; ' between; not named, or nobody where they have no label",
             num_tumor="sections labelled Tumor",
             num_normal="sections labelled Normal",
-            num_unsure="sections that somebody saw and gave no label",
-            num_conflict="sections on which readers differ, so that they have no label",
+            num_unsure="sections that somebody saw and gave no label, or decided that nobody can",
+            num_conflict="sections on which readers differ and nobody has decided, so that they have no label",
             num_unlabelled="sections of which nobody said anything",
             num_prefilled="sections whose label a model had filled in before, as far as that is noted",
-            num_blind="sections to which every reader's first answer came before the model's verdict was shown; null "
-            "where no review was held in the study",
+            num_blind="sections whose label rests on answers alone that came before the model's verdict was shown, as "
+            "far as that is known; null where no review was held in the study",
             first_labelled_at="the first date among them, as it was given; empty where none is",
             last_labelled_at="the last date among them",
         ),
@@ -222,6 +222,8 @@ SCHEMAS = {
             num_sections="sections to which both said Tumor or Normal",
             num_unsure="sections that both answered, at least one of them with unsure",
             num_agreed="sections to which both said the same",
+            num_blind="of num_sections, those to which both said it before the model's verdict was shown; null where "
+            "no review was held in the study",
             agreement="num_agreed / num_sections; null without any",
             **_with_ends(
                 {"kappa": "Cohen's kappa; null where both gave all sections one label, or decided none together"}

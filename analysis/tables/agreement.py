@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.review.agreement import anchoring, cohens_kappa, kappa_interval
 from analysis.review.answers import Answer
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.readings import Readings, journals_of, readings_of
+from analysis.study_evidence.readings import BlindReadings, Readings, blind_readings, journals_of, readings_of
 from analysis.study_evidence.resampling import LEVEL, NUM_RESAMPLES, Interval, few_slides_notes
 from analysis.study_evidence.slide_states import PARTS
 from analysis.study_evidence.table import NOT_KNOWN, Table
@@ -23,12 +23,20 @@ from bccdist.errors import NothingToShowError
 from bccdist.parts import Part
 
 
-def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool, notes: tuple[str, ...]) -> Table:
+def build_agreement(
+    readings: Readings,
+    parts: dict[str, Part],
+    *,
+    blind: BlindReadings | None,
+    phantom: bool,
+    notes: tuple[str, ...],
+) -> Table:
     """One row for each part and pair of readers with a section that both answered.
 
     Args:
         readings: what each reader said.
         parts: the part of each slide.
+        blind: from `blind_readings`; None where no review was held in the study.
         phantom: whether any slide is drawn.
         notes: to be said below the table.
 
@@ -39,7 +47,7 @@ def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool
         row
         for part in PARTS
         for one, other in combinations(sorted(readings), 2)
-        for row in _rows(readings, one, other, part, parts)
+        for row in _rows(readings, one, other, part, parts, blind)
     ]
     if not rows:
         raise NothingToShowError(
@@ -47,14 +55,17 @@ def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool
             "(`python jobs/review.py STUDY --reviewer NAME`), and give their exports to "
             "`python analysis/make.py relabel STUDY` at once"
         )
-    frame = pd.DataFrame(rows).assign(phantom=phantom)
+    frame = pd.DataFrame(rows).astype({"num_blind": "Int64"}).assign(phantom=phantom)
     return Table(
         name="agreement",
         title=f"Agreement of readers: Cohen's kappa with {LEVEL:.0%} intervals.",
         frame=frame,
         printed=_printed(frame),
         notes=(
-            "Of sections to which both said Tumor or Normal, by the answers that count; unsure ones are beside them.",
+            (
+                "Of sections to which both said Tumor or Normal, by the answers that count; unsure ones are beside "
+                "them. Both blind: of these, to how many both said it before the model's verdict was shown."
+            ),
             (
                 f"{NUM_RESAMPLES:,} resamples of whole slides; where both agree on all sections, Clopper and "
                 "Pearson's bound of their agreement, each slide one trial."
@@ -65,15 +76,24 @@ def build_agreement(readings: Readings, parts: dict[str, Part], *, phantom: bool
     )
 
 
-def _rows(readings: Readings, one: str, other: str, part: Part, parts: dict[str, Part]) -> Iterator[dict[str, Any]]:
+def _rows(
+    readings: Readings,
+    one: str,
+    other: str,
+    part: Part,
+    parts: dict[str, Part],
+    blind: BlindReadings | None,
+) -> Iterator[dict[str, Any]]:
     """The row of a pair; none where they share no section of the part."""
     mine, theirs = readings[one], readings[other]
     shared = sorted(key for key in mine.keys() & theirs.keys() if parts.get(key[0]) is part)
     if not shared:
         return
+    blind_to_one, blind_to_other = (set() if blind is None else blind.get(reader, ()) for reader in (one, other))
     answers = pd.DataFrame(
         {"slide_id": [key[0] for key in shared], "one": [mine[key] for key in shared]}
         | {"other": [theirs[key] for key in shared]}
+        | {"is_blind": [key in blind_to_one and key in blind_to_other for key in shared]}
     )
     is_unsure = (answers["one"] == Answer.UNSURE.value) | (answers["other"] == Answer.UNSURE.value)
     decided = answers[~is_unsure]
@@ -86,6 +106,7 @@ def _rows(readings: Readings, one: str, other: str, part: Part, parts: dict[str,
         "num_slides": int(decided["slide_id"].nunique()),
         "num_unsure": int(is_unsure.sum()),
         "num_agreed": num_agreed,
+        "num_blind": None if blind is None else int(decided["is_blind"].sum()),
         "agreement": num_agreed / len(decided) if len(decided) else float("nan"),
         **_kappa(decided).columns("kappa"),
     }
@@ -113,6 +134,7 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
             "sections": frame["num_sections"].astype(str),
             "slides": frame["num_slides"].astype(str),
             "one unsure": frame["num_unsure"].astype(str),
+            "both blind": [NOT_KNOWN if pd.isna(num) else str(num) for num in frame["num_blind"]],
         }
     )
 
@@ -138,8 +160,14 @@ def write_agreement(study: Evidence) -> Table:
         NothingToShowError: no section was answered by two readers.
         EventLogError: a journal of the review is damaged.
     """
-    manifest = study.manifest
+    manifest, journals = study.manifest, journals_of(study)
     parts = {slide.slide_id: slide.part for slide in manifest.slides}
     return study.write(
-        build_agreement(readings_of(study), parts, phantom=manifest.is_phantom, notes=tuple(_led_notes(study)))
+        build_agreement(
+            readings_of(study),
+            parts,
+            blind=blind_readings(journals) if journals else None,
+            phantom=manifest.is_phantom,
+            notes=tuple(_led_notes(study)),
+        )
     )

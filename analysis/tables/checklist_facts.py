@@ -249,7 +249,7 @@ class Facts:
     def agreement(self) -> str:
         """Kappa of readers on Test."""
         parts = {slide.slide_id: slide.part for slide in self._study.manifest.slides}
-        frame = build_agreement(readings_of(self._study), parts, phantom=False, notes=()).frame
+        frame = build_agreement(readings_of(self._study), parts, blind=None, phantom=False, notes=()).frame
         rows = frame[frame["part"] == Part.TEST.value].to_dict("records")
         return "; ".join(
             f"{row['one']} and {row['other']}: kappa {row['kappa']:.3f} ({row['kappa_low']:.3f} to "

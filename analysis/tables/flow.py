@@ -26,6 +26,8 @@ STEPS = {
     "slides_without_section": "of these without a section",
     "sections": "sections of the other slides",
     "sections_unlabelled": "of these without a label",
+    "sections_unsure": "of these, readers or who decided between them are unsure",
+    "sections_conflict": "of these, readers differ and nobody has decided",
     "sections_labelled": "sections with a label",
     "sections_review": "of these for review: not read whole, and no tumor in what was read",
     "called_tumor": "labelled sections called Tumor",
@@ -76,6 +78,8 @@ def _numbers(slides: pd.DataFrame, verdicts: pd.DataFrame) -> Iterator[tuple[str
         "slides_without_section": int(states.get(SlideState.NO_SECTION.value, 0)),
         "sections": len(verdicts),
         "sections_unlabelled": len(verdicts) - len(labelled),
+        "sections_unsure": int(slides["num_unsure"].sum()),
+        "sections_conflict": int(slides["num_conflict"].sum()),
         "sections_labelled": len(labelled),
         "sections_review": int((labelled["verdict"] == Verdict.REVIEW.value).sum()),
         "called_tumor": confusion["tp"] + confusion["fp"],
@@ -96,6 +100,8 @@ def draw(frame: pd.DataFrame, setting: str) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     lost = f"No verdict\nfailed {num['slides_failed']}, not worked on {num['slides_not_there']},\n"
+    seen = {"unsure": num["sections_unsure"], "in conflict": num["sections_conflict"]}
+    why = "".join(f", {name} {number}" for name, number in seen.items() if number != "0").replace(",", "\nof these", 1)
     _box(axes, _LEFT, 0.93, f"Slides\n{num['slides']}")
     _box(axes, _LEFT, 0.72, f"Sections with a verdict\n{num['sections']}")
     _box(axes, _LEFT, 0.51, f"Labelled sections\n{num['sections_labelled']}")
@@ -105,7 +111,7 @@ def draw(frame: pd.DataFrame, setting: str) -> Figure:
     _box(axes, _RIGHT, 0.08, f"Tumor {num['fn']} (FN)\nNormal {num['tn']} (TN)")
     for height, text in (
         (0.825, f"{lost}without a section {num['slides_without_section']}"),
-        (0.615, f"No reference label\n{num['sections_unlabelled']}"),
+        (0.615, f"No reference label\n{num['sections_unlabelled']}{why}"),
         (0.43, f"Inconclusive: review\n{num['sections_review']}"),
     ):
         _arrow(axes, (_LEFT, height), (_RIGHT, height), until=_box(axes, _RIGHT, height, text))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.review.answers import Said
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.readings import LabelState, journals_of, state_of
+from analysis.study_evidence.readings import LabelState, blind_labels, journals_of, state_of
 from analysis.study_evidence.slide_states import PARTS
 from analysis.study_evidence.table import NOT_KNOWN, Table
 from bccdist.errors import NothingToShowError
@@ -46,7 +46,7 @@ def build_reference_standard(
     Raises:
         NothingToShowError: no part that is judged has a section.
     """
-    blind = _blind_sections(journals)
+    blind = blind_labels(sections, journals)
     groups: dict[tuple[Part, str], list[SectionRecord]] = {}
     for section in sections:
         part = parts.get(section.slide_id)
@@ -73,19 +73,7 @@ def _reader(section: SectionRecord) -> str:
     return NOT_NAMED if section.label is not None else NOBODY
 
 
-def _blind_sections(journals: list[Said]) -> dict[SectionKey, bool]:
-    """Whether every reader's first answer to a section came before the model's verdict was shown."""
-    found: dict[SectionKey, bool] = {}
-    for said in journals:
-        for answer in said.first.values():
-            key = answer.slide_id, answer.section_id
-            found[key] = found.get(key, True) and not answer.was_shown
-    return found
-
-
-def _row(
-    part: Part, reader: str, sections: list[SectionRecord], blind: dict[SectionKey, bool] | None
-) -> dict[str, Any]:
+def _row(part: Part, reader: str, sections: list[SectionRecord], blind: set[SectionKey] | None) -> dict[str, Any]:
     states = [state_of(section) for section in sections]
     dates = sorted(section.labelled_at for section in sections if section.labelled_at)
     return {
@@ -98,7 +86,7 @@ def _row(
             for state in (LabelState.UNSURE, LabelState.CONFLICT, LabelState.UNLABELLED)
         },
         "num_prefilled": sum(bool(section.prefilled) for section in sections),
-        "num_blind": None if blind is None else sum(blind.get(key_of(section), False) for section in sections),
+        "num_blind": None if blind is None else sum(key_of(section) in blind for section in sections),
         "first_labelled_at": dates[0] if dates else "",
         "last_labelled_at": dates[-1] if dates else "",
     }
@@ -129,12 +117,16 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
 def _notes(frame: pd.DataFrame, *, num_gone: int) -> Iterator[str]:
     yield (
         "Pre-filled: a model had filled in a label before the reader saw the section; where that is not noted it is "
-        "not known. Blind: the first answer of every reader came before the review showed the model's verdict."
+        "not known. Blind: every answer that the label rests on came before the review showed the model's verdict; "
+        "one that was changed after that is not blind, and of labels from elsewhere it is not known."
     )
     if frame["num_blind"].isna().all():
         yield "No review was held in this study's folder, so it is not known what was labelled blind."
     if frame[["num_unsure", "num_conflict"]].to_numpy().any():
-        yield "Sections whose readers are unsure or differ have no label and count in no figure of right and wrong."
+        yield (
+            "Sections whose readers are unsure or differ have no label and count in no figure of right and wrong. "
+            "Unsure is also what somebody who decided between readers was unsure of."
+        )
     if num_gone:
         yield f"{num_gone} corrected label(s) are of no section any more, and count nowhere."
 

@@ -21,6 +21,9 @@ SectionKey = tuple[str, str]
 """(slide_id, section_id)."""
 CONFLICT = "conflict"
 """Column of sections.csv and labels.csv: who said what, where readers differ, so that the section has no label."""
+ORIGIN = "label_origin"
+"""Column of the review's export: where a label comes from, or that it is decided that there is none."""
+_ABOUT_LABEL = (CONFLICT, ORIGIN)
 _MOST_MOVED = 5
 _LABEL_COLUMNS: Mapping[str, Callable[[SectionRecord], str | None]] = {
     "label": lambda section: None if section.label is None else section.label.value,
@@ -179,8 +182,8 @@ def with_label_of(section: SectionRecord, later: SectionRecord | None) -> Sectio
     """A section where it is, with what a later row, if there is one, says of its label."""
     if later is None:
         return section
-    said_before = {name: text for name, text in section.extra.items() if name != CONFLICT}
-    said_later = {CONFLICT: later.extra[CONFLICT]} if CONFLICT in later.extra else {}
+    said_before = {name: text for name, text in section.extra.items() if name not in _ABOUT_LABEL}
+    said_later = {name: later.extra[name] for name in _ABOUT_LABEL if name in later.extra}
     return replace(
         section,
         label=later.label,

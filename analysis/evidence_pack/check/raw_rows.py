@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,14 @@ class Pack:
                 "verdict": verdict,
                 "correct": None if open_ else verdict == row["label"],
             }
+
+    def num_without_label(self, rows: Sequence[Row], why: str) -> int:
+        """How many of some sections have no label because readers are unsure of them, or in conflict."""
+        states = {(label["slide_id"], label["section_id"]): label["state"] for label in self.labels}
+        here = [row for row in rows if row["label"] is None]
+        otherwise = ["unsure" if row["labelled_by"] else "no label" for row in here]
+        keys = [(row["slide_id"], row["section_id"]) for row in here]
+        return sum(states.get(key, state) == why for key, state in zip(keys, otherwise, strict=True))
 
     def of_part(self, *parts: str, final_only: bool = True) -> list[Row]:
         """The verdicts on some parts."""

@@ -190,6 +190,8 @@ STEPS = {
     "slides_without_section": "of these without a section",
     "sections": "sections of the other slides",
     "sections_unlabelled": "of these without a label",
+    "sections_unsure": "of these, readers or who decided between them are unsure",
+    "sections_conflict": "of these, readers differ and nobody has decided",
     "sections_labelled": "sections with a label",
     "sections_review": "of these for review: not read whole, and no tumor in what was read",
     "called_tumor": "labelled sections called Tumor",

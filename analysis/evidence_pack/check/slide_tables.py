@@ -88,6 +88,7 @@ def flow(pack: Pack) -> list[Row]:
             **{f"slides_{name}": sum(r["state"] == s for r in here) for s, name in _STATES.items() if s != "done"},
             "sections": len(mine),
             "sections_unlabelled": len(mine) - len(labelled),
+            **{f"sections_{why}": pack.num_without_label(mine, why) for why in ("unsure", "conflict")},
             "sections_labelled": len(labelled),
             "sections_review": sum(row["verdict"] == "review" for row in labelled),
             "called_tumor": tp + fp,

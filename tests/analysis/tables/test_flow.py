@@ -17,7 +17,8 @@ VERDICTS = pd.DataFrame(
 
 
 def flow(states: list[str], verdicts: pd.DataFrame = VERDICTS) -> pd.Series:
-    slides = pd.DataFrame({"state": states}).assign(setting="unet", phantom=False, phantom_weights=False)
+    slides = pd.DataFrame({"state": states, "num_unsure": 0, "num_conflict": 0})
+    slides = slides.assign(setting="unet", phantom=False, phantom_weights=False)
     return build_flow(slides, verdicts).frame.set_index("step")["number"]
 
 
@@ -40,10 +41,18 @@ def test_without_a_section_all_further_numbers_are_0() -> None:
 
 @pytest.mark.parametrize("setting", ["unet", "resnet34_ds"])
 def test_the_diagram_says_each_number_of_its_setting(setting: str) -> None:
-    slides = pd.DataFrame({"state": ["done"] * 7}).assign(setting=setting, phantom=True, phantom_weights=False)
+    slides = pd.DataFrame({"state": ["done"] * 7, "num_unsure": [1, *[0] * 6], "num_conflict": [0, 1, *[0] * 5]})
+    slides = slides.assign(setting=setting, phantom=True, phantom_weights=False)
     table = build_flow(slides, VERDICTS.assign(setting=setting))
     figure = draw(table.frame, setting)
     texts = "\n".join(text.get_text() for text in figure.axes[0].texts)
-    for text in ("Slides\n7", "Labelled sections\n12", "review\n2", "Tumor 3 (TP)", "Normal 4 (TN)", "label\n2"):
+    for text in (
+        "Slides\n7",
+        "Labelled sections\n12",
+        "review\n2",
+        "Tumor 3 (TP)",
+        "Normal 4 (TN)",
+        "label\n2\nof these unsure 1, in conflict 1",
+    ):
         assert text in texts
     assert "PHANTOM" in figure.get_suptitle()
