@@ -214,8 +214,8 @@ class StudyPaths:
 
     @property
     def goals(self) -> Path:
-        """How good the verdicts on Test were to be, and when that was stated, as long as it is there."""
-        return self.shown() / "goals.json"
+        """How good the verdicts on Test were to be, and when that was stated; in the study, wherever it is shown."""
+        return self.root / "goals.json"
 
     @property
     def fingerprints(self) -> Path:

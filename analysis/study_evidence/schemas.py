@@ -234,7 +234,8 @@ SCHEMAS = {
             "one thing that reporting guidelines ask",
             ("phantom", "phantom_weights"),
             topic="what is asked, in words of our own",
-            stard_ai="its numbers in STARD-AI (2025); empty where that does not ask for it",
+            stard_ai="our numbers for it in STARD-AI (2025), not checked against the publication; empty where that "
+            "does not ask for it",
             claim="its numbers in CLAIM (2024); likewise",
             tripod_ai="its numbers in TRIPOD+AI (2024); likewise",
             state="answered, in part, or open: only the authors can answer it",
@@ -580,7 +581,8 @@ SCHEMAS = {
             num_sections="Tumor sections with a verdict, for specificity Normal ones",
             num_slides="their slides",
             **_with_ends({"value": "share of these sections that are right; null where there is none"}),
-            design_effect="sections for each independent one: num_sections / num_effective",
+            design_effect="sections for each independent one: num_sections / num_effective; null where all slides are "
+            "alike, as without an error, or there is but one",
             num_effective="as how many independent sections they count, by how far slides differ; slides where all "
             "are alike",
             width_independent="width of the exact 95 % interval of value for num_sections independent sections",
@@ -588,11 +590,13 @@ SCHEMAS = {
             goal="how high the figure was to be; null where nothing was stated",
             goal_width="how wide its 95 % interval may be; null likewise",
             num_needed="independent sections from which on the exact interval of the goal is no wider; null likewise",
-            num_needed_here="the same times design_effect",
+            num_needed_here="the same times design_effect; null where there is none",
             is_reached="whether num_effective is at least num_needed; null likewise",
             outcome="shown, missed or open: whether the interval of value lies above the goal, below it or holds it; "
             "empty likewise",
             goal_stated_at="when the goal was stated, UTC; empty likewise",
+            goal_after_results="whether there were results of Test by then; null likewise, and where it was not noted",
+            num_goals_before="goals that were stated before this one, and that it took the place of",
         ),
         file_schema(
             "subgroups",

@@ -45,7 +45,8 @@ def build_checklists(facts: Facts, *, phantom: bool, phantom_weights: bool) -> T
         notes=(
             f"Of {len(frame)} items {', '.join(f'{counts[state]} {state.value}' for state in ItemState)}.",
             (
-                "Items are worded shortly and in our own words; a manuscript is checked by the guidelines themselves. "
+                "Items are in our own words, and the numbers are ours, not the publications': they were not checked "
+                "against the published lists of all three. A manuscript is checked by the guidelines themselves. "
                 "An answer says what stands in the study's files, not that it was done well."
             ),
         ),

@@ -3,14 +3,14 @@
 A goal says how high sensitivity or specificity is to be, and how wide its 95 % interval may be. How many sections
 that takes follows from the binomial distribution (Clopper and Pearson's bounds), if sections were independent. They
 are not: sections of a slide are alike, so that they tell as much as fewer independent ones, by the design effect. A
-goal is kept in the study with the time at which it was stated, so that a reader sees whether it came before the
-results.
+goal is kept in the study with the time at which it was stated, and whether there were results of Test by then; one
+that takes its place leaves it in the history.
 """
 
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.resampling import (
+    EXACT_NOTE,
     LEVEL,
     NUM_RESAMPLES,
     SEED,
@@ -34,10 +35,9 @@ from analysis.study_evidence.resampling import (
 from analysis.study_evidence.table import NOT_KNOWN, Table, phantom_marks, rounded
 from analysis.study_evidence.verdict_table import needs_labels
 from analysis.tables.intervals import interval_text
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, NothingToShowError
 from bccdist.files import write_json
 from bccdist.parts import Part
-from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 
 FIGURES = ("sensitivity", "specificity")
@@ -47,6 +47,7 @@ _NARROWEST = 0.01
 """Narrower ones take some hundred thousand sections, and long to compute."""
 _HALVINGS = 40
 _Z = 1.96
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,15 @@ class Goals:
     """How wide the 95 % interval of either may be, from end to end."""
     stated_at: str = ""
     """UTC, ISO 8601."""
+    after_results: bool | None = None
+    """Whether there were results of Test when it was stated; None where that was not noted."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """The goals before this one with their times, the first one first."""
+
+    @property
+    def content(self) -> tuple[float | None, float | None, float]:
+        """What is stated, without when."""
+        return self.sensitivity, self.specificity, self.width
 
     def __post_init__(self) -> None:
         """Check that they can be reached.
@@ -127,16 +137,22 @@ def effective_number(right: NDArray[np.int64], number: NDArray[np.int64]) -> flo
         right: of each slide, the sections that are right.
         number: of each slide, all of its sections of the kind.
     """
+    variance = _variance(right, number)
+    if variance is None:
+        return float(np.count_nonzero(number))
+    share = right.sum() / number.sum()
+    return float(min(number.sum(), share * (1 - share) / variance))
+
+
+def _variance(right: NDArray[np.int64], number: NDArray[np.int64]) -> float | None:
+    """The variance of a share over slides; None where none is to be seen: all slides are alike, or there is one."""
     there = number > 0
     right, number, num_slides = right[there], number[there], int(there.sum())
     if num_slides < 2:
-        return float(num_slides)
-    share = right.sum() / number.sum()
-    apart = right - share * number
-    variance = num_slides / (num_slides - 1) * (apart**2).sum() / number.sum() ** 2
-    if variance < 1e-12:
-        return float(num_slides)
-    return float(min(number.sum(), share * (1 - share) / variance))
+        return None
+    apart = right - right.sum() / number.sum() * number
+    variance = float(num_slides / (num_slides - 1) * (apart**2).sum() / number.sum() ** 2)
+    return variance if variance >= _LEAST_VARIANCE else None
 
 
 def build_sample_size(verdicts: pd.DataFrame, choices: list[Choice], goals: Goals) -> Table:
@@ -167,15 +183,43 @@ def build_sample_size(verdicts: pd.DataFrame, choices: list[Choice], goals: Goal
         frame=frame,
         printed=_printed(frame),
         notes=(
+            *_goal_notes(goals),
             (
                 "Design effect: sections for each independent one, by how far slides differ. Width: of the exact "
                 f"{LEVEL:.0%} interval (Clopper and Pearson) for so many independent sections."
             ),
-            _goal_note(goals),
-            f"Found: with {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}.",
+            *_notes_on_spread(frame),
             *few_slides_notes({"Test": int(labelled["slide_id"].nunique())}),
         ),
     )
+
+
+def _notes_on_spread(frame: pd.DataFrame) -> Iterator[str]:
+    """How the intervals came about, which not all rows have in common."""
+    there = frame[frame["num_sections"] > 0]
+    if there["design_effect"].notna().any():
+        yield f"Found: with {LEVEL:.0%} intervals over {NUM_RESAMPLES:,} resamples of whole slides, seed {SEED}."
+    if there["design_effect"].isna().any():
+        yield EXACT_NOTE
+        yield (
+            "Where no section is wrong, every slide alike, or there is one slide alone, how far slides differ is not "
+            f"to be seen: there is no design effect ({NOT_KNOWN}), and each slide counts as one section."
+        )
+
+
+def _goal_notes(goals: Goals) -> Iterator[str]:
+    yield _goal_note(goals)
+    if goals.after_results:
+        yield "This goal was stated AFTER there were results of Test: what it says of them is no test of them."
+    if goals.history:
+        earlier = "; ".join(_goal_text(Goals(**before)) for before in goals.history)
+        late = " after there were results of Test" if goals.after_results else ""
+        yield f"CHANGED{late}: before this goal there was {earlier}."
+
+
+def _goal_text(goals: Goals) -> str:
+    shares = ", ".join(f"{name} {getattr(goals, name):g}" for name in FIGURES if getattr(goals, name) is not None)
+    return f"{shares}, width {goals.width:g} (stated on {goals.stated_at[:10] or 'a day that is not known'})"
 
 
 def _goal_note(goals: Goals) -> str:
@@ -201,7 +245,7 @@ def _rows(verdicts: pd.DataFrame, beta: float, goals: Goals) -> Iterator[dict[st
         num, effective = int(number.sum()), effective_number(np.asarray(right), number)
         goal = getattr(goals, figure)
         needed = None if goal is None else sections_needed(goal, goals.width)
-        effect = num / effective if effective else math.nan
+        effect = math.nan if _variance(np.asarray(right), number) is None else num / effective
         yield {
             "setting": verdicts["setting"].iloc[0],
             "figure": figure,
@@ -219,6 +263,8 @@ def _rows(verdicts: pd.DataFrame, beta: float, goals: Goals) -> Iterator[dict[st
             "is_reached": None if needed is None else effective >= needed,
             "outcome": "" if goal is None else _outcome(found[figure], goal),
             "goal_stated_at": "" if goal is None else goals.stated_at,
+            "goal_after_results": None if goal is None else goals.after_results,
+            "num_goals_before": len(goals.history),
             **phantom_marks(verdicts),
         }
 
@@ -266,28 +312,48 @@ def stated_goals(study: Evidence) -> Goals:
     Raises:
         ConfigurationError: the file holds no goals.
     """
-    for paths in (study.paths, StudyPaths(study.root)):
-        if paths.goals.exists():
-            try:
-                return Goals(**json.loads(paths.goals.read_text(encoding="utf-8")))
-            except (TypeError, ValueError) as error:
-                raise ConfigurationError(
-                    f"{paths.goals}: holds no goals ({error}); state them again with `python analysis/make.py "
-                    "sample_size STUDY --goal-sensitivity 0.95`, or remove the file"
-                ) from error
-    return Goals()
+    path = study.paths.goals
+    if not path.exists():
+        return Goals()
+    try:
+        goals = Goals(**json.loads(path.read_text(encoding="utf-8")))
+        for before in goals.history:
+            Goals(**before)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path}: holds no goals ({error}); put the file back, or remove it, which forgets what was stated "
+            "before, and state them again with `python analysis/make.py sample_size STUDY --goal-sensitivity 0.95`"
+        ) from error
+    return goals
 
 
 def state_goals(study: Evidence, goals: Goals) -> Goals:
-    """Keep goals with the time of now; those that were stated before keep theirs."""
+    """Keep goals in the study with the time of now, and those of before in their history; the same ones stay.
+
+    Raises:
+        ConfigurationError: all else is made in another folder, so that the study is not to be written.
+    """
     before = stated_goals(study)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    dated = Goals(**{**asdict(goals), "stated_at": before.stated_at})
-    if dated == before:
+    if goals.content == before.content:
         return before
-    dated = Goals(**{**asdict(goals), "stated_at": now})
+    if study.shown_in is not None:
+        raise ConfigurationError(
+            f"a goal belongs to the study, {study.root}, and nothing is written there with --into: state it without "
+            "--into, and make the table elsewhere then"
+        )
+    earlier = [] if before == Goals() else [{name: each for name, each in asdict(before).items() if name != "history"}]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    dated = replace(goals, stated_at=now, after_results=_has_results(study), history=[*before.history, *earlier])
     write_json(study.paths.goals, asdict(dated))
     return dated
+
+
+def _has_results(study: Evidence) -> bool:
+    """Whether labelled sections of Test have a verdict, which anybody may have seen."""
+    try:
+        return bool(study.verdicts(Part.TEST)["label"].notna().any())
+    except NothingToShowError:
+        return False
 
 
 def write_sample_size(
@@ -307,7 +373,7 @@ def write_sample_size(
 
     Raises:
         LedgerError: nothing was selected, Test was not inferred, or it has no labels.
-        ConfigurationError: a goal is no share, or a width comes without a goal.
+        ConfigurationError: a goal is no share, a width comes without a goal, or a new goal with --into.
     """
     if goal_sensitivity is None and goal_specificity is None:
         if goal_width is not None:

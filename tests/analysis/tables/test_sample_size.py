@@ -82,10 +82,12 @@ def test_a_goal_is_set_beside_what_there_is(tmp_path: Path) -> None:
     assert rows["sensitivity"]["num_sections"] == 36
     # No slide has an error, so that each counts once: 0.025 ** (1 / 12).
     assert rows["sensitivity"]["num_effective"] == 12
-    assert rows["sensitivity"]["design_effect"] == 3
+    assert np.isnan(rows["sensitivity"]["design_effect"])
     assert rows["sensitivity"]["width_effective"] == pytest.approx(1 - 0.025 ** (1 / 12))
     assert rows["sensitivity"]["num_needed"] == sections_needed(0.7, 0.4)
-    assert rows["sensitivity"]["num_needed_here"] == 3 * sections_needed(0.7, 0.4)
+    assert np.isnan(rows["sensitivity"]["num_needed_here"])
+    assert "there is no design effect (n/a), and each slide counts as one section" in table.markdown
+    assert "each slide one trial" in table.markdown
     assert rows["sensitivity"]["outcome"] == "shown"
     assert not rows["sensitivity"]["is_reached"]
     assert rows["specificity"]["outcome"] == "missed"
@@ -111,13 +113,54 @@ def test_a_stated_goal_stays_for_the_report_with_its_time(tmp_path: Path) -> Non
     assert not json.loads(paths.goals.read_text())["stated_at"].startswith("2020")
 
 
-def test_made_elsewhere_the_goals_of_the_study_count_and_new_ones_stay_there(tmp_path: Path) -> None:
+def test_made_elsewhere_the_goals_of_the_study_count_and_none_is_stated(tmp_path: Path) -> None:
     paths = study_of(tmp_path / "study", tp=3, fn=1, fp=1, tn=3)
     write_sample_size(Evidence(paths.root), goal_sensitivity=0.9)
     elsewhere = Evidence(paths.root, shown_in=tmp_path / "mine")
     assert write_sample_size(elsewhere).frame["goal"].max() == 0.9
-    assert write_sample_size(elsewhere, goal_sensitivity=0.8).frame["goal"].max() == 0.8
+    assert write_sample_size(elsewhere, goal_sensitivity=0.9).frame["goal"].max() == 0.9
+    with pytest.raises(ConfigurationError, match="a goal belongs to the study"):
+        write_sample_size(elsewhere, goal_sensitivity=0.8)
+    assert not (tmp_path / "mine" / "goals.json").exists()
     assert write_sample_size(Evidence(paths.root)).frame["goal"].max() == 0.9
+
+
+def test_a_goal_that_is_changed_leaves_what_was_stated_before_and_the_table_says_so(tmp_path: Path) -> None:
+    paths = study_of(tmp_path, tp=3, fn=1, fp=1, tn=3)
+    first = write_sample_size(Evidence(paths.root), goal_sensitivity=0.9)
+    assert first.frame["num_goals_before"].tolist() == [0, 0]
+    assert "stated AFTER there were results of Test" in first.markdown
+    write_sample_size(Evidence(paths.root), goal_sensitivity=0.8, goal_specificity=0.7)
+    table = write_sample_size(Evidence(paths.root), goal_sensitivity=0.75, goal_width=0.2)
+    assert table.frame["num_goals_before"].tolist() == [2, 2]
+    assert "CHANGED after there were results of Test: before this goal there was sensitivity 0.9" in table.markdown
+    assert "sensitivity 0.8, specificity 0.7, width 0.1" in table.markdown
+    kept = json.loads(paths.goals.read_text())
+    assert [each["sensitivity"] for each in kept["history"]] == [0.9, 0.8]
+    assert all(each["stated_at"] for each in kept["history"])
+
+
+def test_a_goal_stated_before_test_is_judged_is_told_as_such(tmp_path: Path) -> None:
+    paths = write_study(tmp_path, sections(tp=9, fn=1, fp=1, tn=9))
+    select_thresholds(paths.root, SelectConfig())
+    with pytest.raises(NothingToShowError):
+        write_sample_size(Evidence(paths.root), goal_sensitivity=0.9)
+    assert json.loads(paths.goals.read_text())["after_results"] is False
+    study_of(tmp_path, tp=3, fn=1, fp=1, tn=3)
+    table = write_sample_size(Evidence(paths.root))
+    assert table.frame["goal_after_results"].tolist()[0] is False
+    assert "AFTER" not in table.markdown
+
+
+@pytest.mark.parametrize("counts", [{"tp": 3, "fn": 0, "fp": 0, "tn": 3}, {"tp": 3, "fn": 1, "fp": 1, "tn": 3}])
+def test_slides_that_are_all_alike_have_no_design_effect_and_no_resampling_is_named(
+    tmp_path: Path, counts: dict[str, int]
+) -> None:
+    table = write_sample_size(Evidence(study_of(tmp_path, **counts).root))
+    assert table.frame["design_effect"].isna().all()
+    assert table.frame["num_effective"].tolist() == [12, 12]
+    assert "resamples of whole slides" not in table.markdown
+    assert "Clopper and Pearson's bounds, each slide one trial" in table.markdown
 
 
 @pytest.mark.parametrize(
