@@ -20,6 +20,7 @@ from bccdist.errors import LedgerError
 from bccdist.files import write_text
 from bccdist.sections import ledger
 from bccdist.shard_set import index as shard_set
+from bccdist.slides.quality_measures import MEASURES
 from bccdist.training.reporting import metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parquet.md"
@@ -336,6 +337,8 @@ SCHEMAS = {
                 *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
                 *("max_probability", "p99_probability", "reached_by", "levels_apart"),
                 *("certificate_levels", "certificate_confidence", "certificate_num_slides"),
+                *MEASURES,
+                "not_assessable",
                 *("weights_digest", "phantom", "phantom_weights"),
                 *("read_s", "network_s"),
             ),

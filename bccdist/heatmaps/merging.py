@@ -79,6 +79,8 @@ def merge_exact(
             coverage=coverage,
             tissue_cells=base.tissue_cells,
             exact_cells=base.exact_cells | wanted,
+            # Measured where the slide was read whole, by the fast way.
+            quality=base.quality,
         )
     return tally
 

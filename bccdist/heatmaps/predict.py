@@ -18,6 +18,7 @@ from torch import Tensor
 from bccdist.configuration import CELL_PX, Blending, Psi
 from bccdist.errors import NotFiniteError
 from bccdist.heatmaps.layout import PAPER, Layout, PatchRow, cells_under, group_rows, grouped, place_patches
+from bccdist.heatmaps.quality_pass import QualityPass
 from bccdist.heatmaps.soundness import unsound_patch
 from bccdist.heatmaps.stitching import PatchCounts, RowStitcher, are_probabilities
 from bccdist.slides.ahead import one_ahead
@@ -91,6 +92,7 @@ def predict_rows(
     tissue: NDArray[np.bool_] | None = None,
     *,
     wanted: NDArray[np.bool_] | None = None,
+    quality: QualityPass | None = None,
 ) -> Generator[HeatmapRows, None, None]:
     """The heatmaps of a slide from top to bottom, a few rows of cells at a time.
 
@@ -107,6 +109,7 @@ def predict_rows(
             takes all pixels for tissue.
         wanted: bool [rows, cols]: of overlapping patches only those over these cells are computed, which are what they
             are where all are; None wants all cells.
+        quality: looks at what is read.
 
     Yields:
         HeatmapRows, which together are all rows of cells of the slide.
@@ -114,7 +117,8 @@ def predict_rows(
     Raises:
         NotFiniteError: a network gave something else than probabilities; it names slide, patch and layer.
     """
-    return one_ahead(_computed_rows(slide, cells, how, tally, tissue, cells if wanted is None else wanted))
+    wanted = cells if wanted is None else wanted
+    return one_ahead(_computed_rows(slide, cells, how, tally, tissue, wanted=wanted, quality=quality))
 
 
 def _computed_rows(
@@ -123,7 +127,9 @@ def _computed_rows(
     how: SlidePass,
     tally: PredictionTally,
     tissue: NDArray[np.bool_] | None,
+    *,
     wanted: NDArray[np.bool_],
+    quality: QualityPass | None,
 ) -> Generator[HeatmapRows, None, None]:
     layout, batch = how.layout, how.patches_at_once
     patches = place_patches(wanted, layout)
@@ -133,7 +139,8 @@ def _computed_rows(
     sums = _Sums(how, num_rows=held, num_cols=num_cols)
     # Closed here, so that no thread still reads when the slide is closed after an error.
     needed = _needed_cells(cells, patches, layout)
-    with closing(readable_rows(slide, needed, tally.reading, tissue)) as rows:
+    look_at = None if quality is None else quality.look_at
+    with closing(readable_rows(slide, needed, tally.reading, tissue, look_at=look_at)) as rows:
         window = _Window(rows, cells.shape, layout, num_rows=held, device=how.device)
         for group in grouped(patches, layout, num_cols=num_cols, batch=batch):
             # What lies above this group is complete and goes out before the window moves on.
@@ -141,6 +148,8 @@ def _computed_rows(
             window.move_to(group[0].row)
             try:
                 _predict_group(group, window, how, sums, tally)
+                if quality is not None:
+                    quality.catch_up()
             except NotFiniteError as error:
                 raise NotFiniteError(f"{slide.path}: {error}") from error
         yield from sums.finish(num_rows, window.unread)

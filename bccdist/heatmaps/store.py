@@ -5,6 +5,7 @@
       coverage               uint8 [rows, cols] of cells of 256 target px: patches averaged there
       tissue_cells           uint8 [rows, cols]: 1 where the cell holds tissue
       exact_cells            uint8 [rows, cols], with a certificate: 1 where the cell was computed in the exact way
+      quality/...            what was measured of the slide on the way (`bccdist.heatmaps.quality`)
 
 A value / 255 is the Tumor probability. Arrays are sharded, so a file is a few dozen entries. A heatmap grows as a
 folder on the node's own disk, is packed beside its place and renamed: a file with the final name is never half done.
@@ -15,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 from zipfile import BadZipFile
@@ -30,8 +31,10 @@ from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.errors import HeatmapError
 from bccdist.files import atomic_path
 from bccdist.heatmaps.certificate import HeatmapCertificate
+from bccdist.heatmaps.quality import HeatmapQuality, read_quality, write_quality
 from bccdist.heatmaps.zipped import ZippedStore, check_zipped, pack_folder
 from bccdist.slides.geometry import Box, cell_shape
+from bccdist.slides.quality_measures import QUALITY_VERSION
 
 NGFF_VERSION = "0.5"
 CHUNK_PIXELS = 512
@@ -88,6 +91,8 @@ class HeatmapAttributes:
     network_s: float = 0.0
     certificate: HeatmapCertificate | None = None
     """By what its verdicts are the exact ones though it was made in a fast way; `exact_cells` were not."""
+    quality_version: int = 0
+    """Of what `quality` holds; 0 where nothing was measured, as in heatmaps of before."""
     software: str = ""
     meaning: str = "value / 255 = Tumor probability"
 
@@ -254,6 +259,7 @@ class HeatmapWriter:
         coverage: NDArray[np.uint8],
         tissue_cells: NDArray[np.bool_],
         exact_cells: NDArray[np.bool_] | None = None,
+        quality: HeatmapQuality | None = None,
     ) -> None:
         """Write what is left and pack the heatmap into its place.
 
@@ -262,6 +268,7 @@ class HeatmapWriter:
             coverage: uint8 [rows, cols] of cells.
             tissue_cells: bool [rows, cols].
             exact_cells: bool [rows, cols] of one with a certificate.
+            quality: what was measured of the slide; None where nothing was.
 
         Raises:
             HeatmapError: rows or cells are missing, a disk is full, or another process has put a heatmap there
@@ -281,7 +288,10 @@ class HeatmapWriter:
                 writer.finish()
             for name, cells in arrays.items():
                 _create_array(self._group, name, cells.shape)[:] = cells
-            self._group.attrs.update({"ome": self._ome, "bccdist": asdict(attributes)})
+            if quality is not None:
+                write_quality(self._group, quality)
+            about = replace(attributes, quality_version=0 if quality is None else QUALITY_VERSION)
+            self._group.attrs.update({"ome": self._ome, "bccdist": asdict(about)})
         self._put_in_place()
 
     def _put_in_place(self) -> None:
@@ -421,6 +431,22 @@ class Heatmap:
         if self.attributes.certificate is None:
             return np.zeros_like(self.tissue_cells)
         return self._pixels("exact_cells").astype(bool)
+
+    @property
+    def quality(self) -> HeatmapQuality | None:
+        """What was measured of the slide; None where nothing was, or by measures that are not those of today.
+
+        Raises:
+            HeatmapError: it is damaged.
+        """
+        if self.attributes.quality_version != QUALITY_VERSION:
+            return None
+        try:
+            return read_quality(self._group)
+        except (*_UNREADABLE, OSError) as error:
+            raise HeatmapError(
+                f"{self.path}: cannot read quality: {type(error).__name__}: {error}; {_ADVICE}"
+            ) from error
 
     @property
     def covered_cells(self) -> NDArray[np.bool_]:

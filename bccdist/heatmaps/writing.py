@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from bccdist import __version__
 from bccdist.configuration import CELL_PX
+from bccdist.errors import NotFiniteError
 from bccdist.heatmaps.layout import Layout
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import PredictionTally, Predictor, SlidePass, predict_rows
+from bccdist.heatmaps.quality import HeatmapQuality
+from bccdist.heatmaps.quality_pass import QualityPass
 from bccdist.heatmaps.store import HeatmapAttributes, HeatmapWriter, writing_heatmap
+from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.slides.geometry import cell_shape, tissue_cells
 from bccdist.slides.manifest import PHANTOM_SCANNER, SlideRecord
 from bccdist.slides.slide import Slide
@@ -53,6 +57,7 @@ def write_heatmaps(
     batch: int,
     device: torch.device,
     told: Callable[[float], None] | None = None,
+    with_quality: bool = True,
 ) -> PredictionTally:
     """Write a heatmap for each network; the slide is read once for all.
 
@@ -64,6 +69,7 @@ def write_heatmaps(
         batch: patches of 512 px per forward pass.
         device: where the networks are.
         told: called now and then with the share of the tissue that is done, 0 to 1.
+        with_quality: whether the slide's quality is measured on the way, and kept with each heatmap.
 
     Returns:
         What it took.
@@ -82,10 +88,13 @@ def write_heatmaps(
         device=device,
     )
     tally = PredictionTally.of(how)
+    quality = None
+    if with_quality:
+        quality = QualityPass(slide, tissue, cells, [_network_of(order) for order in orders], device)
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(slide, order)) for order in orders]
         # If a writer fails, no thread may still read when the caller closes the slide.
-        rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally, tissue)))
+        rows = stack.enter_context(closing(predict_rows(slide, cells, how, tally, tissue, quality=quality)))
         coverage = []
         for row in rows:
             coverage.append(row.coverage)
@@ -93,11 +102,28 @@ def write_heatmaps(
                 writer.append(maps)
             if told is not None:
                 told(_share_above(sum(map(len, coverage)), cells))
+        found = _found(slide, quality, len(orders))
         # Only now is it known what the pass took, which each heatmap says of itself.
-        for writer, order, network_s in zip(writers, orders, tally.network_s, strict=True):
+        for writer, order, network_s, each in zip(writers, orders, tally.network_s, found, strict=True):
             attributes = _attributes(slide, record, order, layout, tally, network_s)
-            writer.finish(attributes, coverage=np.concatenate(coverage), tissue_cells=cells)
+            writer.finish(attributes, coverage=np.concatenate(coverage), tissue_cells=cells, quality=each)
     return tally
+
+
+def _network_of(order: HeatmapOrder) -> DeeplySupervisedUNet | None:
+    network = getattr(order.predictor, "network", None)
+    return network if isinstance(network, DeeplySupervisedUNet) else None
+
+
+def _found(slide: Slide, quality: QualityPass | None, num_orders: int) -> Sequence[HeatmapQuality | None]:
+    """What was found of the slide's quality, for each heatmap; the last features are made here."""
+    if quality is None:
+        return [None] * num_orders
+    try:
+        quality.catch_up(is_end=True)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{slide.path}: {error}") from error
+    return quality.result()
 
 
 def _share_above(row: int, cells: NDArray[np.bool_]) -> float:

@@ -28,7 +28,7 @@ from bccdist.sections.verdicts import Verdict
 
 _COLUMNS = [
     *("slide_id", "section_id", "box_level0_px", "verdict", "flip_shift", "area_um2", "area_factor"),
-    *("tissue_um2", "coverage", "max_probability", "reached_by", "phantom", "phantom_weights"),
+    *("tissue_um2", "coverage", "not_assessable", "max_probability", "reached_by", "phantom", "phantom_weights"),
 ]
 
 
@@ -71,8 +71,9 @@ class Found:
         Columns: slide_id, section_id, box_level0_px (x, y, width, height), verdict (Tumor, Normal or review),
         flip_shift (the smallest shift of probability that would change it; inf where none does), area_um2 (of the
         largest region of at least t_p), area_factor (that as a multiple of t_A), tissue_um2, coverage (share of the
-        tissue that was read; below 1 means review where no tumor was seen), max_probability, reached_by (how the
-        verdict was: exact, certified, recomputed, checked, outside or fast), phantom, phantom_weights.
+        tissue that was read; below 1 means review where no tumor was seen), not_assessable (why the model is not to
+        be believed on it, which means the same; empty where nothing speaks against it), max_probability, reached_by
+        (how the verdict was: exact, certified, recomputed, checked, outside or fast), phantom, phantom_weights.
         """
         return with_boxes(self._verdicts)[_COLUMNS].copy()
 

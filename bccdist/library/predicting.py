@@ -20,7 +20,9 @@ from bccdist.models.cohort import lacks_of_model
 from bccdist.models.description import Description
 from bccdist.models.model_file import SPEEDUPS, ModelFile
 from bccdist.models.network import load_network_of
+from bccdist.models.reference import quality_limits
 from bccdist.paths import RunPaths
+from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import table_of
 from bccdist.sections.marking import SettledOrder, mark_slide
@@ -39,6 +41,8 @@ class ReadyNetwork:
     config: InferConfig
     way: ReadyWay
     device: torch.device
+    limits: QualityLimits
+    """What a section may be like to be assessable."""
 
     def identity(self, record: SlideRecord) -> InferenceIdentity:
         """What names the slide's heatmap, as it does in a study.
@@ -108,7 +112,9 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
         )
     except NotFiniteError as error:
         raise NotFiniteError(f"{model.path}: {error}") from error
-    return ReadyNetwork(description=model.description, config=config, way=way, device=device)
+    return ReadyNetwork(
+        description=model.description, config=config, way=way, device=device, limits=quality_limits(model)
+    )
 
 
 def give_back() -> None:
@@ -223,7 +229,7 @@ def _found(
         settled=SettledOrder(order=order, settling=settling, is_there=is_there) if settling else None,
         told=told,
     )
-    rows = marked.rows(Heatmap(path), phantom_weights=choice.phantom_weights)
+    rows = marked.rows(Heatmap(path), phantom_weights=choice.phantom_weights, limits=network.limits)
     ledger = table_of(rows, where=path)
     remove_leftovers(path)
     return Found(marked, ledger, choice, network.description.selection.psi, path=path, temporary=temporary)

@@ -36,6 +36,7 @@ from bccdist.sections.choices import Choice, choose_headline, read_selection
 from bccdist.sections.ledger import read_rows
 from bccdist.shard_set.index import read_set, read_set_manifest
 from bccdist.slides.manifest import Manifest
+from bccdist.slides.quality_measures import MEASURES
 from bccdist.slides.versions import SECTION_METHOD
 from bccdist.study import manifest_of_study
 
@@ -51,8 +52,10 @@ _REFERENCE_COLUMNS = (
     "largest_region_px",
     "max_probability",
     "p99_probability",
+    *MEASURES,
+    "features",
 )
-"""What a later comparison of scores needs of the ledger's rows, and nothing that names a slide, patient or reader."""
+"""What a later comparison of scores and quality needs, and nothing that names a slide, patient or reader."""
 _COUNTS = ("tp", "fn", "fp", "tn", "num_review")
 _AGAIN = "run the selection again, which takes seconds"
 

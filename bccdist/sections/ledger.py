@@ -18,7 +18,19 @@ from bccdist.log import LOG
 from bccdist.parquet import open_table, write_table
 from bccdist.slides.versions import SECTION_METHOD
 
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
+_FOCUS_TEXT = (
+    "log ratio of fine to coarse texture of the density of green at the network's resolution, the median over the "
+    "section's tissue; low is blurred; this and the columns up to features are null where not measured"
+)
+_COMPRESSION_TEXT = (
+    "log ratio of steps across JPEG's blocks to other steps, the median over the section's tissue; high is strongly "
+    "compressed; null where pixels were resampled, too"
+)
+_NOT_ASSESSABLE_TEXT = (
+    "of a cohort: why the model is not to be believed on this section, by the quality of the sections that it was "
+    "chosen on; empty where nothing speaks against it, null where that was not judged"
+)
 _MARGIN_TEXT = (
     "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "
     "probability to the edge of the tissue found, which need not be a surgical margin; a lower bound of the margins "
@@ -69,6 +81,15 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("certificate_t_p", pa.float64(), "t_p that was certified; at another one nothing is claimed"),
     ("certificate_t_a_um2", pa.float64(), "t_A that was certified"),
     ("certificate_area_unit", pa.string(), "how that area is counted: physical or nominal"),
+    ("focus", pa.float32(), _FOCUS_TEXT),
+    ("compression", pa.float32(), _COMPRESSION_TEXT),
+    ("stain_density", pa.float32(), "median optical density (natural logarithm) of green on tissue"),
+    ("stain_hue", pa.float32(), "red's median density less blue's, over their sum: -1 to 1"),
+    ("ink_share", pa.float32(), "share of the section's tissue under ink"),
+    ("fold_share", pa.float32(), "share of the section's tissue that is folded"),
+    ("air_share", pa.float32(), "share of the section's tissue under air bubbles and edges of coverslips"),
+    ("features", pa.list_(pa.float32()), "the network's deepest encoder features in float32, mean over sampled cells"),
+    ("not_assessable", pa.string(), _NOT_ASSESSABLE_TEXT),
     ("reader", pa.string(), "what read the slide's pixels: tiles (out of the file directly) or openslide"),
     ("why_openslide", pa.string(), "why its tiles were not read directly; empty where they were"),
     ("read_s", pa.float64(), "seconds spent on reading the slide"),

@@ -19,6 +19,7 @@ from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.store import Heatmap, scratch_folder
 from bccdist.heatmaps.writing import HeatmapOrder, write_heatmaps
+from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.rows import section_rows
 from bccdist.sections.settling import Settling, settle
 from bccdist.slides.colours import colour_log, tissue_colours
@@ -51,19 +52,24 @@ class MarkedSlide:
     exact_tally: PredictionTally | None = None
     """What was computed exactly after a fast way; None where no way was fast and certified."""
 
-    def rows(self, heatmap: Heatmap, *, phantom_weights: bool) -> Iterator[dict[str, Any]]:
+    def rows(
+        self, heatmap: Heatmap, *, phantom_weights: bool, limits: QualityLimits | None = None
+    ) -> Iterator[dict[str, Any]]:
         """The ledger's rows of one of the slide's heatmaps, made now or before.
 
         Args:
             heatmap: the slide's.
             phantom_weights: whether its network was trained on drawn slides.
+            limits: what a section may be like to be assessable; None judges none.
 
         Raises:
             ConfigurationError: its frame is not that of the slide as it is read now.
         """
         _require_same_frame(heatmap, self.downsample)
         part = self.record.part
-        return section_rows(heatmap, self.sections, self.tissue, part=part, phantom_weights=phantom_weights)
+        return section_rows(
+            heatmap, self.sections, self.tissue, part=part, phantom_weights=phantom_weights, limits=limits
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,10 @@ from bccdist.configuration import CELL_PX, Psi, pixel_px
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.heatmaps.store import Heatmap
 from bccdist.parts import Part
+from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.curve import CURVE_LENGTH, largest_region_curve
 from bccdist.sections.margins import edge_distances_um, margin_curve
+from bccdist.sections.quality_columns import QualityOfSections
 from bccdist.sections.reached import SectionsReached
 from bccdist.sections.sampling import indices_of, is_own_under, map_of_sections, pixels_under
 from bccdist.slides.geometry import Box
@@ -25,7 +27,13 @@ from bccdist.slides.tissue import TISSUE_MPP
 
 
 def section_rows(
-    heatmap: Heatmap, sections: Sequence[Section], tissue: NDArray[np.bool_], *, part: Part, phantom_weights: bool
+    heatmap: Heatmap,
+    sections: Sequence[Section],
+    tissue: NDArray[np.bool_],
+    *,
+    part: Part,
+    phantom_weights: bool,
+    limits: QualityLimits | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The ledger's rows of one heatmap: one per section and output.
 
@@ -35,6 +43,8 @@ def section_rows(
         tissue: the slide's mask, bool [h, w] at `TISSUE_MPP`.
         part: which part of the data the slide is in.
         phantom_weights: whether the network was trained on drawn slides.
+        limits: what a section may be like to be assessable; None judges none, as in a study, whose own sections are
+            what others are compared with.
 
     Yields:
         a row with every column of the ledger's schema.
@@ -47,12 +57,16 @@ def section_rows(
     distances_um = edge_distances_um(tissue)
     shares = map_of_sections(heatmap, tissue, [section.box_level0_px for section in sections])
     reached = SectionsReached(heatmap, shares, len(sections))
+    quality = QualityOfSections(heatmap, shares)
     for number, section in enumerate(sections, start=1):
         box_px = shares.reading_level0_px[number - 1].scaled(1 / heatmap.attributes.downsample)
+        measured = quality.columns(number)
         about_section = {
             **_identity_columns(heatmap, section, part),
             "phantom_weights": phantom_weights,
             **_tissue_columns(shares, number, covered, box_px, mpp=heatmap.attributes.mpp),
+            **measured,
+            "not_assessable": None if limits is None else limits.judge(measured),
         }
         probabilities = {}
         for psi in heatmap.outputs:

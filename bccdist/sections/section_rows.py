@@ -20,7 +20,7 @@ from bccdist.sections.labels import ledger_of_today, read_corrections
 from bccdist.slides.manifest import Manifest
 from bccdist.study import manifest_of_study
 
-_CURVE, _MARGINS = "largest_region_px", "margin_um"
+_CURVE, _MARGINS, _FEATURES = "largest_region_px", "margin_um", "features"
 _SECTION = ["slide_id", "section_id"]
 
 
@@ -29,7 +29,7 @@ class SectionRows:
     """Rows of the ledger.
 
     Attributes:
-        frame: every column but the curves, n rows.
+        frame: every column but the curves and features, n rows.
         curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
         margins_um: float32 [n, 256], the smallest distance to the tissue's edge at each step; NaN where no pixel
             reaches it. Research use only.
@@ -47,7 +47,7 @@ class SectionRows:
             LedgerError: a curve has not 256 entries.
         """
         curves, margins_um = (by_step(table, name) for name in (_CURVE, _MARGINS))
-        return cls(table.drop_columns([_CURVE, _MARGINS]).to_pandas(), curves, margins_um)
+        return cls(table.drop_columns([_CURVE, _MARGINS, _FEATURES]).to_pandas(), curves, margins_um)
 
     def where(self, wanted: NDArray[np.bool_]) -> Self:
         """The rows that a bool [n] marks."""

@@ -4,6 +4,7 @@ import pandas as pd
 
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS, step_of
+from bccdist.sections.assessable import is_not_assessable
 from bccdist.sections.choices import SITE_CHOICE, Choice
 from bccdist.sections.section_rows import SectionRows
 from bccdist.sections.verdicts import (
@@ -16,6 +17,7 @@ from bccdist.sections.verdicts import (
     region_area_um2,
     verdicts_of,
 )
+from bccdist.slides.quality_measures import MEASURES
 
 LEDGER_MARGIN = "ledger_margin_um"
 """Column of the verdicts: the ledger's margin at t_p, a lower bound of the margins of regions; research use only."""
@@ -25,6 +27,8 @@ _LEDGER_COLUMNS = [
     *("label", "labelled_by", "labelled_at", "prefilled", "tissue_um2", "coverage"),
     *("max_probability", "p99_probability", "reached_by", "levels_apart"),
     *("certificate_levels", "certificate_confidence", "certificate_num_slides"),
+    *MEASURES,
+    "not_assessable",
     *("weights_digest", "phantom", "phantom_weights"),
 ]
 
@@ -52,7 +56,11 @@ def section_verdicts(rows: SectionRows, choice: Choice) -> pd.DataFrame:
     unit = choice.area_unit
     area_um2 = region_area_um2(chosen.curves, step_of(choice.t_p), mpp=mpp, pixel_px=pixel_px, area_unit=unit)
     step = decision_step(chosen.curves, choice.t_a_um2, mpp=mpp, pixel_px=pixel_px, area_unit=unit)
-    verdict = verdicts_of(has_tumor(area_um2, choice.t_a_um2), chosen.frame["coverage"].to_numpy())
+    verdict = verdicts_of(
+        has_tumor(area_um2, choice.t_a_um2),
+        chosen.frame["coverage"].to_numpy(),
+        is_not_assessable(chosen.frame["not_assessable"]),
+    )
     is_judged = chosen.is_labelled & (verdict != Verdict.REVIEW)
     correct = pd.array(verdict == chosen.frame["label"].to_numpy(), dtype="boolean")
     correct[~is_judged] = pd.NA

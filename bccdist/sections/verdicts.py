@@ -1,7 +1,8 @@
 """The decision on a section from its curve of largest regions (paper, section 2.4).
 
 A section is Tumor if any connected region of probability >= t_p has an area >= t_A. A section whose tissue was
-not read whole can be Tumor, but never Normal: it is up for review.
+not read whole, or of which the model is not to be believed (`bccdist.sections.assessable`), can be Tumor, but never
+Normal: it is up for review.
 
 How near a verdict is to another one is a query on the same curve: `flip_shift` in probability, `area_factor` in area.
 Neither is a margin, which here is a distance to the edge of the tissue (bccdist/sections/margins.py).
@@ -151,13 +152,21 @@ def area_factor(area_um2: NDArray[np.float64], t_a_um2: float) -> NDArray[np.flo
         return np.where(area_um2 > 0, area_um2 / t_a_um2, 0.0)
 
 
-def verdicts_of(called_tumor: NDArray[np.bool_], coverage: NDArray[np.float64]) -> NDArray[np.str_]:
+def verdicts_of(
+    called_tumor: NDArray[np.bool_],
+    coverage: NDArray[np.float64],
+    not_assessable: NDArray[np.bool_] | None = None,
+) -> NDArray[np.str_]:
     """The verdict on each section, as `Verdict`'s words.
 
     Args:
         called_tumor: bool [n], from `has_tumor`.
         coverage: float [n], share of the tissue that was read and predicted.
+        not_assessable: bool [n], which the model is not to be believed on; None is none.
     """
+    is_open = coverage < 1
+    if not_assessable is not None:
+        is_open = is_open | not_assessable
     # Tumor that was seen is tumor, whatever was not read; only its absence needs all of the tissue.
-    otherwise = np.where(coverage < 1, Verdict.REVIEW.value, Verdict.NORMAL.value)
+    otherwise = np.where(is_open, Verdict.REVIEW.value, Verdict.NORMAL.value)
     return np.where(called_tumor, Verdict.TUMOR.value, otherwise)

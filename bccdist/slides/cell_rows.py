@@ -1,6 +1,6 @@
 """A slide as rows of cells, past the parts of the file that are damaged."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
@@ -42,7 +42,12 @@ def blank_row(num_cols: int) -> CellRow:
 
 
 def readable_rows(
-    slide: Slide, needed: NDArray[np.bool_], tally: ReadingTally, tissue: NDArray[np.bool_] | None = None
+    slide: Slide,
+    needed: NDArray[np.bool_],
+    tally: ReadingTally,
+    tissue: NDArray[np.bool_] | None = None,
+    *,
+    look_at: Callable[[int, CellRow], None] | None = None,
 ) -> Generator[CellRow, None, None]:
     """The slide's rows of cells from the top, each source pixel read once; one row is read ahead in a thread.
 
@@ -52,9 +57,24 @@ def readable_rows(
         tally: counts on.
         tissue: bool [h, w] at `TISSUE_MPP`: a cell is unread if the file does not hold the tissue in it, or shows
             something else there than the overview; None takes all pixels for tissue, and compares nothing.
+        look_at: called by that thread with the number of each row and what was read of it.
     """
     seen = None if tissue is None else SeenTissue.of(slide, tissue)
-    return one_ahead(_read_row(slide, row, flags, tally, seen) for row, flags in enumerate(needed))
+    return one_ahead(_rows(slide, needed, tally, seen, look_at))
+
+
+def _rows(
+    slide: Slide,
+    needed: NDArray[np.bool_],
+    tally: ReadingTally,
+    seen: SeenTissue | None,
+    look_at: Callable[[int, CellRow], None] | None,
+) -> Generator[CellRow, None, None]:
+    for row, flags in enumerate(needed):
+        found = _read_row(slide, row, flags, tally, seen)
+        if look_at is not None:
+            look_at(row, found)
+        yield found
 
 
 def _read_row(

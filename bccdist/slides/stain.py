@@ -62,6 +62,8 @@ RED_INK_HALO_UM = 200.0
 """Red ink fades into pink over this much around where it is thick."""
 LEAST_INK_PX = 24
 """Of such pieces together; a pen's thinnest line around a piece of tissue leaves more."""
+BLUE_INK_DENSITY, BLUE_INK_DEEP_RATIO = 0.3, 1.25
+"""A pixel is of blue or green ink where red is dimmed more than this, and so many times as much as green."""
 BLUE_INK_RATIO = 1.03
 """Of the density of red to that of green in a piece of ink; haematoxylin alone has 0.93, with eosin it is less."""
 BLUE_INK_BIT_RATIO, BLUE_INK_EDGE_RATIO = 0.85, 0.5
@@ -288,7 +290,7 @@ def _is_blur(pinkness: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
 
 def _is_blue_ink(red: NDArray[np.float32], green: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The pixels in which red is dimmed clearly more than green, bool [h, w]; haematoxylin dims both alike."""
-    return np.asarray((red > 0.3) & (red > 1.25 * green), dtype=bool)
+    return np.asarray((red > BLUE_INK_DENSITY) & (red > BLUE_INK_DEEP_RATIO * green), dtype=bool)
 
 
 def _may_be_red_ink(

@@ -393,7 +393,14 @@ def _make(work: _Work, record: SlideRecord, tried: Sequence[_Tried], *, folder: 
                 _warm_up(together, together[0].method.layout(cells), work)
                 told = PassTold(f"{what}, tiling {tiling}, {len(here)} ways at once")
                 tally = write_heatmaps(
-                    slide, record, tissue, together, batch=work.config.batch, device=work.device, told=told
+                    slide,
+                    record,
+                    tissue,
+                    together,
+                    batch=work.config.batch,
+                    device=work.device,
+                    told=told,
+                    with_quality=False,
                 )
                 network_s.update(zip(here, tally.network_s, strict=True))
                 # Bands of the cascade look at what was computed, and take nothing.

@@ -17,8 +17,11 @@ from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.log import LOG
 from bccdist.machine import keep_freed_memory
+from bccdist.models.model_file import read_model
+from bccdist.models.reference import quality_limits
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
+from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.choices import Choice, Thresholds, choice_for
 from bccdist.sections.ledger import write_rows
 from bccdist.sections.marking import MarkedSlide, SettledOrder, mark_slide
@@ -62,6 +65,8 @@ class _Job:
     device: torch.device
     choice: Choice | None
     """What is chosen for the setting; None where nothing is."""
+    limits: QualityLimits | None
+    """Of a cohort: what a section may be like to be assessable by its model; None in a study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +149,18 @@ def _open_job(
         target_mpp=_same_target_mpp(resolutions),
         device=device,
         choice=choice,
+        limits=_limits(paths),
     )
+
+
+def _limits(paths: StudyPaths) -> QualityLimits | None:
+    """What a cohort's model says of assessable sections; None for a study, whose sections are the reference."""
+    if not paths.model.exists():
+        return None
+    limits = quality_limits(read_model(paths.model))
+    if limits.why_not_judged:
+        LOG.warning(f"no section is judged by its quality: {limits.why_not_judged}")
+    return limits
 
 
 def _with_same_patches(networks: Mapping[int, _Network]) -> Mapping[int, _Network]:
@@ -287,7 +303,7 @@ def _infer_slide(job: _Job, work: _SlideWork) -> str | SlideDone:
     # The rows come from the files, so that rows of a heatmap that was there before are made in the same way.
     for epoch in work.epochs_to_enter:
         heatmap = Heatmap(job.paths.heatmap(job.setting, epoch, record.slide_id))
-        rows = list(marked.rows(heatmap, phantom_weights=job.networks[epoch].phantom))
+        rows = list(marked.rows(heatmap, phantom_weights=job.networks[epoch].phantom, limits=job.limits))
         reached.update(row["reached_by"] for row in rows if row["is_final"])
         write_rows(
             job.paths.ledger_rows(job.setting, epoch, record.slide_id),

@@ -13,6 +13,7 @@ from bccdist.configuration import SelectConfig
 from bccdist.files import digest_of, write_json
 from bccdist.paths import StudyPaths
 from bccdist.sections.ledger import write_rows
+from bccdist.slides.quality_measures import MEASURES
 
 
 def write_claimed(path: Path, values: dict[str, Any]) -> None:
@@ -79,6 +80,7 @@ def ledger_row(**changes: Any) -> dict[str, Any]:
         "phantom_weights": False,
         "reader": "tiles",
         "why_openslide": "",
+        **dict.fromkeys((*MEASURES, "features", "not_assessable")),
     }
     assert set(changes) <= set(row)
     row |= changes

@@ -46,7 +46,9 @@ class Pack:
             areas_um2 = self.curves[number].astype(np.float64) * pixel_um2(row, choice["area_unit"])
             is_tumor = (areas_um2 >= choice["t_a_um2"]) & (areas_um2 > 0)
             area_um2, until = float(areas_um2[step]), int(np.max(np.flatnonzero(is_tumor), initial=0))
-            verdict = "Tumor" if is_tumor[step] else "review" if row["coverage"] < 1 else "Normal"
+            verdict = (
+                "Tumor" if is_tumor[step] else "review" if row["coverage"] < 1 or row["not_assessable"] else "Normal"
+            )
             open_ = row["label"] is None or verdict == "review"
             factor = 0.0 if area_um2 <= 0 else area_um2 / choice["t_a_um2"] if choice["t_a_um2"] else math.inf
             yield {

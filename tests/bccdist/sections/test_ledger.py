@@ -23,7 +23,7 @@ def test_rows_come_back_and_metadata_stays(tmp_path: Path) -> None:
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.equals(SCHEMA)
     assert schema.metadata[b"made_by"] == b"a test"
-    assert schema.metadata[b"bccdist.schema_version"] == b"5"
+    assert schema.metadata[b"bccdist.schema_version"] == b"6"
     assert schema.metadata[b"bccdist.section_method"] == SECTION_METHOD.encode()
 
 
@@ -90,7 +90,7 @@ def test_a_ledger_of_before_is_refused_with_what_to_do(tmp_path: Path) -> None:
     write_rows(tmp_path / "new.parquet", [ledger_row()])
     table = pq.read_table(tmp_path / "new.parquet").drop_columns(["margin_um"])
     pq.write_table(table.replace_schema_metadata({"bccdist.schema_version": "1"}), tmp_path / "old.parquet")
-    with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '5'; run the inference stage again"):
+    with pytest.raises(LedgerError, match=r"old.parquet: .* is '1', expected '6'; run the inference stage again"):
         read_rows(tmp_path)
 
 

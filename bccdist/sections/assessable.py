@@ -1,0 +1,193 @@
+"""Whether a model may be believed on a section: its quality against that of the sections the model was chosen on.
+
+The reference is what the model file tells of Validation I and II. A measure's limit lies `FACTOR` robust standard
+deviations of the slides beyond their median, and no nearer than what hardly changes a picture (`RULES`). Sections of a
+slide resemble each other, so a slide counts once, by the worst of its sections. The features of the network's encoder
+are compared as a whole: by the distance to the nearest sections of the reference.
+
+A section beyond a limit is not assessable, and never Normal. Nobody has shown that a section within all limits is read
+well: limits catch what the reference did not hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bccdist.slides.quality_measures import MEASURES, SHARES
+
+FACTOR = 5.0
+FEWEST_SLIDES = 8
+"""Of a reference, below which nothing is judged."""
+FEATURE_DISTANCE = "feature_distance"
+NOT_MEASURED = "not measured: too little stained tissue in it"
+_NEIGHBOURS = 3
+_TO_SIGMA = 1.4826
+"""A normal distribution's standard deviation by its median absolute deviation."""
+_LEAST_CHANNEL = 0.1
+"""A channel's spread is taken for at least so much of the middle one's: one that is quiet in the reference counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    """To which sides a measure has limits, and how near to the reference's median they may lie."""
+
+    low: str = ""
+    """What a section is that lies below; empty where no value is too low."""
+    high: str = ""
+    margin: float
+
+
+RULES: Mapping[str, _Rule] = {
+    "focus": _Rule(low="out of focus", margin=0.2),
+    "compression": _Rule(high="strongly compressed", margin=0.5),
+    "stain_density": _Rule(low="faintly stained", high="strongly stained", margin=0.25),
+    "stain_hue": _Rule(low="stained redder", high="stained bluer", margin=0.15),
+    "ink_share": _Rule(high="under ink", margin=0.15),
+    "fold_share": _Rule(high="folded", margin=0.2),
+    "air_share": _Rule(high="under air or the edge of a coverslip", margin=0.15),
+    FEATURE_DISTANCE: _Rule(high="unlike the tissue that the model was chosen on", margin=0.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureLimits:
+    """The limits of one measure."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    reference: tuple[float, float]
+    """From the lowest to the highest slide of the reference, by the median of its sections."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityLimits:
+    """What a section may be like, by a model's reference."""
+
+    limits: Mapping[str, MeasureLimits]
+    """By measure; of those alone that the reference has."""
+    num_slides: int
+    """Of the reference, with measured sections."""
+    neighbours: "_Neighbours | None" = None
+    why_not_judged: str = ""
+    """Why no section is judged; empty where they are."""
+
+    @classmethod
+    def of(cls, reference: pa.Table) -> Self:
+        """The limits by a model file's reference table.
+
+        Args:
+            reference: with slide, is_final, and where they were measured `MEASURES` and features.
+        """
+        if not {*MEASURES, "features"} <= set(reference.column_names):
+            return cls(limits={}, num_slides=0, why_not_judged="the model was packed before quality was measured")
+        frame = reference.select(["slide", "is_final", *MEASURES, "features"]).to_pandas()
+        frame = frame[frame["is_final"] & frame["focus"].notna()].reset_index(drop=True)
+        num_slides = frame["slide"].nunique()
+        if num_slides < FEWEST_SLIDES:
+            why = f"the model's reference has quality of {num_slides} slide(s), and {FEWEST_SLIDES} are needed"
+            return cls(limits={}, num_slides=num_slides, why_not_judged=why)
+        neighbours = _Neighbours.of(frame)
+        if neighbours is not None:
+            frame[FEATURE_DISTANCE] = neighbours.among_themselves
+        limits = {
+            name: _limits_of(frame.groupby("slide")[name], rule)
+            for name, rule in RULES.items()
+            if name in frame and frame[name].notna().any()
+        }
+        return cls(limits=limits, num_slides=num_slides, neighbours=neighbours)
+
+    def judge(self, columns: Mapping[str, Any]) -> str | None:
+        """Why a section is not assessable; empty where nothing speaks against it, None where it was not judged.
+
+        Args:
+            columns: the section's `MEASURES` and features, None where not measured.
+        """
+        if self.why_not_judged or all(columns[name] is None for name in MEASURES):
+            return None
+        if columns["focus"] is None:
+            return NOT_MEASURED
+        values = {**columns, FEATURE_DISTANCE: self.distance(columns["features"])}
+        return "; ".join(filter(None, (self._reason(name, values[name]) for name in self.limits)))
+
+    def distance(self, features: list[float] | None) -> float | None:
+        """How far a section's features lie from the reference's; None where either has none."""
+        if features is None or self.neighbours is None:
+            return None
+        return float(self.neighbours.distance(np.asarray(features, dtype=np.float64)[None])[0])
+
+    def _reason(self, name: str, value: float | None) -> str:
+        limits, rule = self.limits[name], RULES[name]
+        if value is None or limits.low <= value <= limits.high:
+            return ""
+        text = rule.low if value < limits.low else rule.high
+        ends = " to ".join(_as_text(name, each) for each in limits.reference)
+        return f"{text}: {_as_text(name, value)}, reference slides {ends}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Neighbours:
+    """The features of the reference's sections, on a scale on which channels count alike."""
+
+    scale: NDArray[np.float64]
+    """Of each channel: [c]."""
+    scaled: NDArray[np.float64]
+    """[n, c]."""
+    among_themselves: NDArray[np.float64]
+    """Of each section of the reference the distance to those of other slides: [n]; NaN where it has no features."""
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> "_Neighbours | None":
+        """Those of a reference; None where a section has no features, or another number of them."""
+        if frame["features"].isna().any() or len(set(map(len, frame["features"]))) != 1:
+            return None
+        features = np.stack(frame["features"].to_list()).astype(np.float64)
+        spread = features.std(axis=0)
+        if not spread.any():
+            return None
+        scale = np.maximum(spread, _LEAST_CHANNEL * np.median(spread[spread > 0]))
+        scaled, slides = features / scale, frame["slide"].to_numpy()
+        own = np.array(
+            [_distances(scaled[[at]], scaled[slides != slide])[0] for at, slide in enumerate(slides)], dtype=np.float64
+        )
+        return cls(scale=scale, scaled=scaled, among_themselves=own)
+
+    def distance(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of some sections [m, c] to the reference: [m]; infinite where their number is another one."""
+        if features.shape[1] != len(self.scale):
+            return np.full(len(features), np.inf)
+        return _distances(features / self.scale, self.scaled)
+
+
+def _distances(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean distance to the nearest others, by channel: [m] of [m, c] and [n, c]."""
+    apart = np.sqrt(((one[:, None] - others) ** 2).mean(axis=2))
+    return np.asarray(np.sort(apart, axis=1)[:, :_NEIGHBOURS].mean(axis=1))
+
+
+def _limits_of(by_slide: Any, rule: _Rule) -> MeasureLimits:
+    """The limits of a measure by its values, grouped by slide."""
+    middle = by_slide.median().dropna()
+    reference = (float(middle.min()), float(middle.max()))
+    low = _limit(by_slide.min().dropna(), rule, side=-1) if rule.low else -np.inf
+    high = _limit(by_slide.max().dropna(), rule, side=1) if rule.high else np.inf
+    return MeasureLimits(low=low, high=high, reference=reference)
+
+
+def _limit(worst: pd.Series, rule: _Rule, *, side: int) -> float:
+    centre = float(worst.median())
+    spread = _TO_SIGMA * float((worst - centre).abs().median())
+    return centre + side * max(FACTOR * spread, rule.margin)
+
+
+def _as_text(name: str, value: float) -> str:
+    return f"{value:.0%}" if name in SHARES else f"{value:.2f}"
+
+
+def is_not_assessable(column: pd.Series) -> NDArray[np.bool_]:
+    """Which sections the ledger's column `not_assessable` speaks against: bool [n]."""
+    return np.asarray(column.notna() & (column != ""), dtype=bool)

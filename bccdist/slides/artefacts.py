@@ -1,0 +1,132 @@
+"""What lies on a slide's tissue in its overview: ink, folds, and air under the coverslip with the edges of both.
+
+All three are told by optical density on the smoothed overview (`bccdist.slides.stain`): ink by a hue that no stain
+has, or by black; a fold by all colours being about twice as dense as the tissue is, in a narrow band with sharp
+borders; air by grey lines, and what they enclose. Only what lies within the tissue's outline counts.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bccdist.slides.quality_measures import Artefact
+from bccdist.slides.stain import (
+    BLUE_INK_DEEP_RATIO,
+    BLUE_INK_DENSITY,
+    LEAST_PINKNESS,
+    RED_INK_BLUE,
+    RED_INK_DENSITY,
+    RED_INK_RED,
+    RED_INK_WIDTH_UM,
+)
+from bccdist.slides.tissue import TISSUE_MPP
+
+CLOSED_UM = 200.0
+"""The tissue's outline bridges gaps of up to twice this, as a pen leaves them in the mask."""
+BLACK_DENSITY = 1.3
+"""Black ink dims every colour at least so much."""
+GREY_DENSITY = 0.18
+"""Edges of air and coverslips dim every colour at least so much, ..."""
+GREY_SPREAD = 0.35
+"""... and none more than another by this share of their mean."""
+FOLD_FACTOR = 1.6
+"""A fold is so many times as dense as the tissue's median, in every colour, ..."""
+FOLD_WIDTH_UM = 240.0
+"""... not wider than this, ..."""
+FOLD_STEP_UM = 24.0
+"""... and within this distance from what is not so dense."""
+FOLD_LENGTH_UM = 160.0
+"""A fold is at least so long: nuclei lie closely in smaller spots."""
+LARGEST_AIR_UM = 4000.0
+"""What a grey line encloses is air up to this width, and the whole slide beyond it."""
+_FEWEST_PX = 30
+
+
+def artefacts_on(densities: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """What lies on each pixel within the tissue's outline, as numbers of `Artefact`, 0 for nothing: [h, w].
+
+    Args:
+        densities: of red, green and blue in the smoothed overview: [h, w, 3].
+        tissue: its mask at `TISSUE_MPP`: bool [h, w].
+    """
+    found = np.zeros(tissue.shape, dtype=np.uint8)
+    if not tissue.any():
+        return found
+    outline = tissue_outline(tissue)
+    ink = _ink(densities) & outline
+    found[_folds(densities, tissue) & outline] = Artefact.FOLD
+    found[_air(densities, outline, ink)] = Artefact.AIR
+    found[ink] = Artefact.INK
+    return found
+
+
+def tissue_outline(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The tissue with its gaps and holes: bool [h, w]."""
+    radius = round(CLOSED_UM / TISSUE_MPP)
+    # Padded, as closing takes what lies beyond the picture for tissue.
+    padded = np.pad(tissue.astype(np.uint8), radius + 1)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disk(radius))
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(closed, outlines, -1, 1, cv2.FILLED)
+    inner = slice(radius + 1, -radius - 1)
+    return np.asarray(filled[inner, inner] > 0)
+
+
+def _ink(densities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    red, green, blue = np.moveaxis(densities, -1, 0)
+    is_blue_or_green = (red > BLUE_INK_DENSITY) & (red > BLUE_INK_DEEP_RATIO * green)
+    is_black = densities.min(axis=-1) > BLACK_DENSITY
+    is_red = (green > RED_INK_DENSITY) & (red < RED_INK_RED * green) & (blue > RED_INK_BLUE * green)
+    # Narrow patches of deep red are blood.
+    is_red = cv2.morphologyEx(is_red.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(RED_INK_WIDTH_UM / TISSUE_MPP / 2)))
+    return _large(is_blue_or_green | is_black | (is_red > 0), _FEWEST_PX)
+
+
+def _folds(densities: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Narrow bands in which all colours are far denser than the tissue is."""
+    middle = np.median(densities[tissue], axis=0)
+    is_dense = (densities > FOLD_FACTOR * middle).all(axis=-1) & tissue
+    dense = is_dense.astype(np.uint8)
+    wide = cv2.morphologyEx(dense, cv2.MORPH_OPEN, _disk(round(FOLD_WIDTH_UM / TISSUE_MPP / 2)))
+    return _long(is_dense & (wide == 0), FOLD_LENGTH_UM / TISSUE_MPP)
+
+
+def _air(densities: NDArray[np.float32], outline: NDArray[np.bool_], ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Grey lines within the tissue's outline, and what they enclose."""
+    least, most, mean = densities.min(axis=-1), densities.max(axis=-1), densities.mean(axis=-1)
+    red, green, blue = np.moveaxis(densities, -1, 0)
+    is_grey = (
+        (least > GREY_DENSITY)
+        & (most - least < GREY_SPREAD * mean)
+        & (green - (red + blue) / 2 < LEAST_PINKNESS + 0.05 * green)
+    )
+    lines = _large(is_grey & ~ink, _FEWEST_PX).astype(np.uint8)
+    lines = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, _disk(1))
+    contours, tree = cv2.findContours(lines, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for number, contour in enumerate(contours):
+        is_hole = tree[0][number][3] >= 0
+        if is_hole and max(cv2.boundingRect(contour)[2:]) <= LARGEST_AIR_UM / TISSUE_MPP:
+            cv2.drawContours(lines, [contour], -1, 1, cv2.FILLED)
+    return np.asarray((lines > 0) & outline & ~ink)
+
+
+def _large(mask: NDArray[np.bool_], fewest_px: int) -> NDArray[np.bool_]:
+    """The pieces of a mask that have so many pixels."""
+    _, number, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    is_large = stats[:, cv2.CC_STAT_AREA] >= fewest_px
+    is_large[0] = False
+    return np.asarray(is_large[number])
+
+
+def _long(mask: NDArray[np.bool_], length_px: float) -> NDArray[np.bool_]:
+    """The pieces of a mask whose box is so long, in one direction."""
+    _, number, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    is_long = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= length_px
+    is_long[0] = False
+    return np.asarray(is_long[number])
+
+
+def _disk(radius_px: int) -> NDArray[np.uint8]:
+    return np.asarray(
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1)), dtype=np.uint8
+    )
