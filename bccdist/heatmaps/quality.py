@@ -33,7 +33,7 @@ class HeatmapQuality(NamedTuple):
 def write_quality(group: zarr.Group, quality: HeatmapQuality) -> None:
     """Put it into a heatmap's group."""
     inside = group.create_group(_GROUP)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "cells": quality.slide.cells,
         "artefacts": quality.slide.artefacts,
         "feature_cells": quality.feature_cells,

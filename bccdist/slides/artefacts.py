@@ -101,7 +101,7 @@ def _air(densities: NDArray[np.float32], outline: NDArray[np.bool_], ink: NDArra
         & (green - (red + blue) / 2 < LEAST_PINKNESS + 0.05 * green)
     )
     lines = _large(is_grey & ~ink, _FEWEST_PX).astype(np.uint8)
-    lines = cv2.morphologyEx(lines, cv2.MORPH_CLOSE, _disk(1))
+    lines = np.asarray(cv2.morphologyEx(lines, cv2.MORPH_CLOSE, _disk(1)), dtype=np.uint8)
     contours, tree = cv2.findContours(lines, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for number, contour in enumerate(contours):
         is_hole = tree[0][number][3] >= 0

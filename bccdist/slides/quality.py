@@ -93,19 +93,19 @@ def cell_measures(
     Returns:
         the measures; all NaN on less tissue than `LEAST_TISSUE_PX`, and compression where pixels were resampled.
     """
-    planes = cv2.split(np.ascontiguousarray(pixels))
-    red, green, blue = (np.asarray(cv2.LUT(plane, table)) for plane, table in zip(planes, densities, strict=True))
+    planes = [np.ascontiguousarray(pixels[..., colour]) for colour in range(3)]
+    red, green, blue = (
+        np.asarray(cv2.LUT(plane, table), dtype=np.float32) for plane, table in zip(planes, densities, strict=True)
+    )
     mask = cv2.resize(is_tissue.astype(np.uint8), (CELL_PX, CELL_PX), interpolation=cv2.INTER_NEAREST) > 0
     counted = mask & (green - (red + blue) / 2 > LEAST_PINKNESS + LEAST_PINKNESS_SHARE * green)
     if counted.sum() < LEAST_TISSUE_PX:
         return (np.nan,) * len(CELL_MEASURES)
-    middle_rgb = [
-        _median_of(np.asarray(plane)[counted], table) for plane, table in zip(planes, densities, strict=True)
-    ]
+    middle_rgb = [_median_of(plane[counted], table) for plane, table in zip(planes, densities, strict=True)]
     total = max(middle_rgb[0] + middle_rgb[2], _LEAST_TEXTURE)
     return (
         _focus(green, counted),
-        _compression(np.asarray(planes[1])) if is_as_stored else np.nan,
+        _compression(planes[1]) if is_as_stored else np.nan,
         middle_rgb[1],
         (middle_rgb[0] - middle_rgb[2]) / total,
     )
