@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from bccdist.command import run_command
+from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
 
@@ -51,6 +52,8 @@ class ReviewArguments:
     """Print how far each reader is, and serve nothing."""
     seed: int | None = None
     """Seed of the blind share, the dealing and the random order; the first reviewer's holds for all. Default: 0."""
+    audit: Setting | None = None
+    """Setting whose audit of the annotations is gone through, in place of sections; with --export it is written."""
     export: Path | None = None
     """Write what all reviewers said into this folder, and serve nothing."""
     export_hard: Path | None = None
@@ -65,6 +68,9 @@ def main(arguments: ReviewArguments) -> None:
     """
     if arguments.export is not None or arguments.export_hard is not None:
         _export(arguments)
+        return
+    if arguments.audit is not None:
+        _serve_audit(arguments, arguments.audit)
         return
     parts = [Part.parse(part) for part in arguments.parts]
     if arguments.progress:
@@ -99,7 +105,34 @@ def main(arguments: ReviewArguments) -> None:
     )
 
 
+def _serve_audit(arguments: ReviewArguments, setting: Setting) -> None:
+    try:
+        from analysis.review.audit.serving import serve_audit
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the review page needs the package {error.name}: pip install 'bccdist[review]'"
+        ) from error
+    serve_audit(
+        arguments.study,
+        setting=setting,
+        reviewer=arguments.reviewer,
+        host=arguments.host,
+        port=arguments.port,
+        address=arguments.address,
+        with_token=not arguments.no_token,
+    )
+
+
 def _export(arguments: ReviewArguments) -> None:
+    if arguments.audit is not None:
+        from analysis.review.audit.export import export_audit
+
+        if arguments.export is None:
+            raise ConfigurationError(
+                "--export-hard is about sections, not about an audit: give --export, or no --audit"
+            )
+        print(export_audit(arguments.study, arguments.audit, arguments.export))
+        return
     from analysis.review.export import export_review
     from analysis.review.hard_sections import export_hard_sections
 
