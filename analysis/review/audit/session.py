@@ -17,6 +17,9 @@ from bccdist.seals import name_of_content
 from bccdist.slides.manifest import Manifest
 from bccdist.study import manifest_of_study
 
+FIRST_SHARE = 0.1
+"""Of the outlines that are annotated: so many findings are worth looking at first."""
+
 
 class AuditedStudy:
     """A study with an audit of its annotations."""
@@ -45,7 +48,8 @@ class AuditedStudy:
     @property
     def num_first(self) -> int:
         """A tenth of the outlines that are annotated: so many rows are worth looking at first."""
-        return max(1, round(0.1 * sum(row["unit"] == Unit.OUTLINE for row in self.rows)))
+        num_outlines = len([row for row in self.rows if row["unit"] == Unit.OUTLINE])
+        return max(1, round(FIRST_SHARE * num_outlines))
 
     def decisions(self) -> tuple[dict[str, dict[str, Decided]], int]:
         """The last word of each reviewer on each row, and how many lines were about earlier audits."""
