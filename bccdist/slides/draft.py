@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bccdist.errors import ManifestError, first_of
+from bccdist.errors import ConfigurationError, ManifestError, first_of
 from bccdist.files import as_given, write_text
 from bccdist.log import LOG
 from bccdist.parts import Label, Part
@@ -30,6 +30,10 @@ from bccdist.slides.splitting import PatientSlides, split_by_patient
 OF_SECTION = ("section_id", "label", *BOX_COLUMNS, "labelled_by", "labelled_at")
 _ANNOTATION_ENDINGS = (".ndpa", ".xml", ".geojson")
 _MOST_NAMED = 5
+_OF_PATH = 0
+"""The line of what was said by a slide's place, and not by a table."""
+_FOLDER = "its folder"
+"""Who labelled a slide whose place says its label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +42,25 @@ class Table:
 
     path: Path
     rows: Sequence[CaseRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelWords:
+    """What a laboratory calls the two labels; case does not matter."""
+
     tumor: Sequence[str] = (Label.TUMOR.value,)
-    """What it calls the label Tumor; case does not matter."""
     normal: Sequence[str] = (Label.NORMAL.value,)
 
 
 def draft_manifest(
-    path: Path, paths: Mapping[str, Path], table: Table | None, *, shares: Mapping[Part, float], seed: int
+    path: Path,
+    paths: Mapping[str, Path],
+    table: Table | None,
+    *,
+    by_path: Mapping[str, Mapping[str, str]] | None = None,
+    words: LabelWords | None = None,
+    shares: Mapping[Part, float],
+    seed: int,
 ) -> Manifest:
     """The manifest of some slides, to lie at `path`; nothing is written.
 
@@ -52,20 +68,27 @@ def draft_manifest(
         path: of its slides.csv.
         paths: the slides, by slide_id.
         table: what is known of them; slides that it does not name are left out. None: nothing is known.
-        shares: of the slides by part, where the table says no part.
+        by_path: what the places of slides say of them, by slide_id and column; the table may say the same or more.
+        words: what stands for the labels; None takes their own names.
+        shares: of the slides by part, where neither says a part.
         seed: of the order in which patients are dealt out.
 
     Raises:
-        ManifestError: the table has faults, or the manifest would have some.
+        ManifestError: the table has faults or contradicts `by_path`, or the manifest would have faults.
     """
     rows = _rows_by_slide(table, paths) if table is not None else {slide_id: [] for slide_id in paths}
+    if by_path is not None:
+        rows = {slide_id: _with_path(slide_id, each, by_path[slide_id]) for slide_id, each in rows.items()}
     slides = tuple(_slide(slide_id, paths[slide_id], of_slide) for slide_id, of_slide in rows.items())
-    sections: tuple[SectionRecord, ...] = ()
-    if table is not None:
-        sections = tuple(section for slide in slides for section in _sections(slide, rows[slide.slide_id], table))
-        _tell_in_order(sections)
+    source = "" if table is None else table.path.name
+    sections = tuple(
+        section
+        for slide in slides
+        for section in _sections(slide, rows[slide.slide_id], words or LabelWords(), source=source)
+    )
+    _tell_in_order(sections)
     said = {
-        slide_id: Part.parse(row.values["part"])
+        slide_id: _part(slide_id, row.values["part"])
         for slide_id, each in rows.items()
         for row in each
         if "part" in row.values
@@ -107,6 +130,29 @@ def _rows_by_slide(table: Table, paths: Mapping[str, Path]) -> dict[str, list[Ca
         [each for each in paths if each not in found],
     )
     return rows
+
+
+def _with_path(slide_id: str, rows: Sequence[CaseRow], said: Mapping[str, str]) -> list[CaseRow]:
+    """The rows of a slide with what its place says.
+
+    Raises:
+        ManifestError: a row says something else.
+    """
+    for row in rows:
+        for column, value in said.items():
+            if row.values.get(column, value) != value:
+                raise ManifestError(
+                    f"slide {slide_id}: the pattern says {column} {value!r}, the table's line {row.line} "
+                    f"{row.values[column]!r}; take it out of one of them"
+                )
+    return [replace(row, values={**said, **row.values}) for row in rows] or [CaseRow(line=_OF_PATH, values=dict(said))]
+
+
+def _part(slide_id: str, text: str) -> Part:
+    try:
+        return Part.parse(text)
+    except ConfigurationError as error:
+        raise ManifestError(f"slide {slide_id}: {error}") from None
 
 
 def _ends(path: Path) -> Iterator[str]:
@@ -166,8 +212,10 @@ def _annotations_beside(path: Path) -> Iterator[Path]:
                 return
 
 
-def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iterator[SectionRecord]:
-    """The labelled sections of a slide.
+def _sections(
+    slide: SlideRecord, rows: Sequence[CaseRow], words: LabelWords, *, source: str
+) -> Iterator[SectionRecord]:
+    """The labelled sections of a slide; `source` is the table's name.
 
     A single row without a section's name or box labels the slide: one box around all of it makes it one section.
 
@@ -177,19 +225,20 @@ def _sections(slide: SlideRecord, rows: Sequence[CaseRow], table: Table) -> Iter
     labelled = [row for row in rows if row.values.keys() & {"label", "section_id"}]
     is_whole = len(labelled) == 1 and not labelled[0].values.keys() & {"section_id", *BOX_COLUMNS}
     for number, row in enumerate(labelled):
-        label = _label(row, table)
+        place = str(slide.path) if row.line == _OF_PATH else f"{source}, line {row.line}"
+        label = _label(row, words, place=place)
         if is_whole and label is None:
             return
         try:
             box = _whole(slide.path) if is_whole else section_box(row.values)
         except ValueError as error:
-            raise ManifestError(f"{table.path}, line {row.line}: {error}") from None
+            raise ManifestError(f"{place}: {error}") from None
         yield SectionRecord(
             slide_id=slide.slide_id,
             section_id=row.values.get("section_id", f"{slide.slide_id}-s{number}"),
             label=label,
             box_level0_px=box,
-            labelled_by=row.values.get("labelled_by", "" if label is None else table.path.name),
+            labelled_by=row.values.get("labelled_by", "" if label is None else source or _FOLDER),
             labelled_at=row.values.get("labelled_at", ""),
         )
 
@@ -204,16 +253,16 @@ def _tell_in_order(sections: Sequence[SectionRecord]) -> None:
         )
 
 
-def _label(row: CaseRow, table: Table) -> Label | None:
+def _label(row: CaseRow, words: LabelWords, *, place: str) -> Label | None:
     text = row.values.get("label", "").casefold()
     if not text:
         return None
-    for label, names in ((Label.TUMOR, table.tumor), (Label.NORMAL, table.normal)):
+    for label, names in ((Label.TUMOR, words.tumor), (Label.NORMAL, words.normal)):
         if text in {name.casefold() for name in names}:
             return label
     raise ManifestError(
-        f"{table.path}, line {row.line}: label is {row.values['label']!r}, expected one of "
-        f"{', '.join((*table.tumor, *table.normal))} or nothing; --tumor and --normal say what else means them"
+        f"{place}: label is {row.values['label']!r}, expected one of "
+        f"{', '.join((*words.tumor, *words.normal))} or nothing; --tumor and --normal say what else means them"
     )
 
 

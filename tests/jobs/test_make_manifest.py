@@ -18,7 +18,7 @@ from bccdist.slides.draft import Table, draft_manifest
 from bccdist.slides.finder import find_slides
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest
-from jobs.make_manifest import ManifestArguments, make_manifest
+from jobs.make_manifest import ManifestArguments, main, make_manifest
 
 NAMES = tuple(f"case-{number}/{stain}" for number in range(6) for stain in ("HE", "HE2"))
 
@@ -310,3 +310,94 @@ def test_whatever_the_order_of_files_and_rows_the_slides_come_into_the_same_part
         found.append({slide.slide_id: slide.part for slide in manifest.slides})
     assert found[0] == found[1] == found[2]
     assert {*found[0].values()} == {Part.VALIDATION_2, Part.TEST}
+
+
+LAYOUT = ("tumor/P7/A1_HE", "tumor/P7/A1_p63", "normal/P8/B1_HE", "normal/P9/C1_HE", "normal/P9/overview")
+PATTERN = "{label}/{patient}/{slide}_{stain}.tif"
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slides(tmp_path_factory.mktemp("laid_out"), *LAYOUT)
+
+
+def test_a_pattern_takes_patient_label_and_id_from_the_folders(
+    laid_out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    manifest = made(laid_out, tmp_path, pattern=PATTERN, only=("stain=he",), shares=(0, 0, 1, 1))
+    assert {slide.slide_id: slide.patient_id for slide in manifest.slides} == {"A1": "P7", "B1": "P8", "C1": "P9"}
+    labels = {section.slide_id: section.label for section in manifest.sections}
+    assert labels == {"A1": Label.TUMOR, "B1": Label.NORMAL, "C1": Label.NORMAL}
+    assert {section.labelled_by for section in manifest.sections} == {"its folder"}
+    assert "{stain} (not kept): 2 value(s): HE (3), p63 (1)" in caplog.text
+    assert "1 slide(s) are left out by --only: tumor/P7/A1_p63.tif" in caplog.text
+    assert "the pattern does not describe them: normal/P9/overview.tif" in caplog.text
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(
+    laid_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"pattern": PATTERN, "only": ("stain=HE",), "shares": (0.0, 0.0, 1.0, 1.0)}
+    main(ManifestArguments(slides=laid_out, out=tmp_path / "out", dry_run=True, **words))  # type: ignore[arg-type]
+    dry = capsys.readouterr().out
+    assert "slides.csv, not written, as --dry-run was given: 3 slides, 3 labelled sections" in dry
+    assert not (tmp_path / "out").exists()
+    main(ManifestArguments(slides=laid_out, out=tmp_path / "out", **words))  # type: ignore[arg-type]
+    assert capsys.readouterr().out == dry.replace(", not written, as --dry-run was given", "")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/{slide}.tif", {"A1_HE", "A1_p63", "B1_HE", "C1_HE", "overview"}),
+        ("NORMAL/{patient}/{slide}.TIF", {"B1_HE", "C1_HE", "overview"}),
+        ("*/{patient}/*.tif", {slide.replace("/", "-") for slide in LAYOUT}),
+        ("normal/P{patient}/C{slide}_HE.tif", {"1"}),
+    ],
+)
+def test_wildcards_stand_for_names_and_folders(
+    laid_out: Path, tmp_path: Path, pattern: str, expected: set[str]
+) -> None:
+    assert {slide.slide_id for slide in made(laid_out, tmp_path, pattern=pattern).slides} == expected
+
+
+def test_the_same_name_twice_has_to_stand_for_the_same(tmp_path: Path) -> None:
+    slides = write_slides(tmp_path / "slides", "P1/P1_a", "P2/P3_b")
+    manifest = made(slides, tmp_path, pattern="{patient}/{patient}_{slide}.tif")
+    assert [(slide.slide_id, slide.patient_id) for slide in manifest.slides] == [("a", "P1")]
+
+
+def test_a_table_adds_to_a_pattern_and_must_not_contradict_it(laid_out: Path, tmp_path: Path) -> None:
+    words = {"pattern": "*/{patient}/{slide}_HE.tif", "shares": (0, 0, 1, 1)}
+    table = table_of("path,label,patient_id", "tumor/P7/A1_HE.tif,Tumor,P7", "normal/P8/B1_HE.tif,Normal,")
+    manifest = made(laid_out, tmp_path, table, **words)
+    assert {slide.slide_id: slide.patient_id for slide in manifest.slides} == {"A1": "P7", "B1": "P8"}
+    for name in ("slides.csv", "sections.csv"):
+        (tmp_path / "out" / name).unlink()
+    with pytest.raises(ManifestError, match=r"slide A1: the pattern says patient_id 'P7', the table's line 2 'P70'"):
+        made(laid_out, tmp_path, table.replace(",P7\n", ",P70\n"), **words)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"pattern": "{patient/{slide}.tif"}, r"'\{' is no name in braces"),
+        ({"pattern": "{}/{slide}.tif"}, r"'\{\}' is no name in braces"),
+        ({"pattern": "*/*.tif"}, "nothing of it is in braces"),
+        ({"pattern": "{slide}.tif"}, r"describes none of the slides that were found, such as normal/P8/B1_HE\.tif"),
+        ({"pattern": "**/{slide}_*.tif"}, r"1 slide_id\(s\) would be those of several(.|\n)*A1: tumor/P7/A1_HE"),
+        ({"pattern": PATTERN, "only": ("stain=Ki67",)}, r"--only leaves no slide; there are .*stain: HE, p63"),
+        ({"pattern": PATTERN, "only": ("dye=HE",)}, r"has no \{dye\}; it has label, patient, slide, stain"),
+        ({"pattern": PATTERN, "only": ("HE",)}, "expected NAME=VALUE"),
+        ({"only": ("stain=HE",)}, "give --pattern, too"),
+        ({"pattern": "{part}/{patient}/{slide}.tif"}, "unknown part 'normal'"),
+        ({"pattern": "{patient}/{label}/{slide}.tif"}, r"B1_HE\.tif: label is 'P8', expected one of Tumor, Normal"),
+    ],
+)
+def test_faults_of_a_pattern_are_told_and_nothing_is_written(
+    laid_out: Path, tmp_path: Path, words: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BccdistError, match=says):
+        made(laid_out, tmp_path, **words)
+    assert not (tmp_path / "out").exists()
