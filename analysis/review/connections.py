@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_WAITING = 256
-"""Connections at a time on which it is the other side's turn: those of forty browsers, six each."""
+MOST_WAITING = 320
+"""Connections at a time on which it is the other side's turn: those of fifty browsers, six each, and more."""
 MOST_CONNECTIONS = 2 * MOST_WAITING
 """With those at work; where there are more, others are told to come again (503)."""
 LONGEST_HEAD_S = 10.0

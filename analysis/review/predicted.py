@@ -4,9 +4,11 @@ All of it is of the same psi and the same t_p, whatever these are: the study's o
 the page says that it is not.
 """
 
+import gzip
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import pandas as pd
@@ -14,30 +16,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.outlines.chosen_regions import TissueAt, open_output
-from analysis.review.geojson import Feature, feature
+from analysis.review.geojson import Feature, collection, feature
 from analysis.review.worklist import SectionCall, Worklist, call_of
 from bccdist.configuration import Psi
 from bccdist.errors import LedgerError
 from bccdist.heatmaps.probability import NUM_STEPS
+from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.chosen_output import ChosenOutput, boxes_by_slide
 from bccdist.sections.section_rows import SectionRows
 from bccdist.sections.section_verdicts import section_verdicts
 
 
-@dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """A slide at one setting, psi and t_p."""
-
-    calls: Mapping[str, SectionCall]
-    """Verdict and area of each section, by section_id."""
-    regions: tuple[Feature, ...]
-    """The regions of at least t_A, in level-0 px."""
-
-
 def predicted(
-    worklist: Worklist, setting: str, slide_id: str, *, psi: Psi, t_p: float, tissue_at: TissueAt
-) -> Predicted:
+    worklist: Worklist,
+    setting: str,
+    slide_id: str,
+    *,
+    psi: Psi,
+    t_p: float,
+    find_regions: Callable[[Choice, pd.DataFrame, Mapping[str, Any]], bytes],
+) -> bytes:
     """The verdicts on a slide and its regions of at least t_A; none where the setting was not applied to it.
 
     Args:
@@ -46,7 +45,10 @@ def predicted(
         slide_id: a slide under review.
         psi: an output of the setting.
         t_p: prediction threshold, above 0 to 1.
-        tissue_at: the slide's tissue, by the um/px of the heatmap.
+        find_regions: finds the regions that verdicts rest on, and puts them beside these, as `packed_regions` does.
+
+    Returns:
+        what the page gets: JSON, packed by gzip.
 
     Raises:
         LedgerError: the slide was inferred without this output, or its rows were certified for other thresholds.
@@ -59,12 +61,45 @@ def predicted(
         raise LedgerError(
             f"{slide_id}: the ledger has no row of {setting}'s output {psi}; it was not inferred with it"
         )
-    if verdicts.empty:
-        return Predicted(calls={}, regions=())
-    output = open_output(worklist.paths, choice, verdicts, boxes_by_slide(verdicts)[slide_id], tissue_at)
-    return Predicted(
-        calls={str(row["section_id"]): call_of(row) for row in verdicts.to_dict("records")},
-        regions=tuple(_regions(output, verdicts)),
+    calls = {str(row["section_id"]): call_of(row) for row in verdicts.to_dict("records")}
+    about = predicted_json(calls, choice=worklist.choices[setting], psi=psi, t_p=t_p)
+    return packed((), about) if verdicts.empty else find_regions(choice, verdicts, about)
+
+
+def packed(regions: Iterable[Feature], about: Mapping[str, Any]) -> bytes:
+    """Regions and what is said beside them as JSON, packed by gzip.
+
+    The outlines of all regions of a slide of 100,000 px are some MB of text, and many times as much as objects.
+    """
+    return gzip.compress(json.dumps({**collection(list(regions)), **about}).encode(), compresslevel=1)
+
+
+def packed_regions(
+    paths: StudyPaths, choice: Choice, verdicts: pd.DataFrame, about: Mapping[str, Any], tissue_at: TissueAt
+) -> bytes:
+    """The regions that `regions_of` finds, beside what is said of them, `packed`."""
+    return packed(regions_of(paths, choice, verdicts, tissue_at), about)
+
+
+def regions_of(paths: StudyPaths, choice: Choice, verdicts: pd.DataFrame, tissue_at: TissueAt) -> tuple[Feature, ...]:
+    """The regions of at least t_A that the verdicts on one slide rest on, in level-0 px.
+
+    Args:
+        paths: the study's.
+        choice: the model and the thresholds.
+        verdicts: on the sections of the slide, at one output.
+        tissue_at: the slide's tissue, by the um/px of the heatmap.
+
+    Raises:
+        SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+        HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
+    """
+    (boxes,) = boxes_by_slide(verdicts).values()
+    output = open_output(paths, choice, verdicts, boxes, tissue_at)
+    return tuple(
+        feature(output.placed(region.outline), {"section_id": section["section_id"], **_measures(output, region)})
+        for section in verdicts.sort_values("section_id").to_dict("records")
+        for region in output.regions_in(section)
     )
 
 
@@ -97,14 +132,6 @@ def _rows(worklist: Worklist, choice: Choice, slide_id: str, psi: Psi) -> Sectio
     conditions = [pc.field(name) == value for name, value in wanted.items()]
     condition = conditions[0] & conditions[1] & conditions[2] & conditions[3]
     return SectionRows.from_table(pq.read_table(worklist.paths.sections, filters=condition))
-
-
-def _regions(output: ChosenOutput, verdicts: pd.DataFrame) -> list[Feature]:
-    return [
-        feature(output.placed(region.outline), {"section_id": section["section_id"], **_measures(output, region)})
-        for section in verdicts.sort_values("section_id").to_dict("records")
-        for region in output.regions_in(section)
-    ]
 
 
 def _measures(output: ChosenOutput, region: Any) -> dict[str, Any]:

@@ -4,11 +4,11 @@ A route is one function of the session and what was asked; it returns what becom
 a blind section that is not answered yet, neither prediction nor annotation of any section leaves the server.
 """
 
+import gzip
 import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -247,7 +247,7 @@ def annotations(session: Session, asked: Asked) -> Feature:
     return collection(features)
 
 
-def regions(session: Session, asked: Asked) -> Feature:
+def regions(session: Session, asked: Asked) -> Feature | Response:
     """The regions of a slide that a setting predicts at a psi and a t_p, and the verdicts that rest on them.
 
     None of a slide that is closed.
@@ -260,11 +260,13 @@ def regions(session: Session, asked: Asked) -> Feature:
     if slide_id in session.opened.closed:
         return {**collection([]), **predicted_json({}, choice=choice, psi=psi, t_p=t_p)}
     key = ("regions", setting, slide_id, psi, t_p)
-    tissue_at = partial(session.tissue, slide_id)
     found = session.features.get(
-        key, lambda: predicted(session.worklist, setting, slide_id, psi=psi, t_p=t_p, tissue_at=tissue_at)
+        key,
+        lambda: predicted(session.worklist, setting, slide_id, psi=psi, t_p=t_p, find_regions=session.packed_regions),
     )
-    return {**collection(found.regions), **predicted_json(found.calls, choice=choice, psi=psi, t_p=t_p)}
+    if "gzip" in asked.request.headers.get("accept-encoding", ""):
+        return Response(found, media_type="application/json", headers={"content-encoding": "gzip"})
+    return Response(gzip.decompress(found), media_type="application/json")
 
 
 def drawn_regions(session: Session, asked: Asked) -> Feature:

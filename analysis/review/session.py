@@ -5,19 +5,27 @@ A few threads read all files: so a slow disk stops no other answer, and only so 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar, cast
+
+import pandas as pd
 
 from analysis.outlines.chosen_regions import read_tissue
 from analysis.review.answers import GivenAnswer
+from analysis.review.apart import LARGE_PX, MappedTissue, find_mapped, in_own_process
 from analysis.review.journal import Journal
+from analysis.review.predicted import packed_regions
 from analysis.review.readers import Conflicts
 from analysis.review.standing import Opened
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import Worklist
 from analysis.study_evidence.without_paths import WithoutPaths
+from bccdist.sections.choices import Choice
+from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.sections.chosen_output import SlideTissue
+from bccdist.slides.tissue import TISSUE_MPP
 
 NUM_TILE_THREADS = 4
 """Two threads a core of a small machine: some wait for the disk while others decode."""
@@ -26,7 +34,7 @@ NUM_FILE_THREADS = 2
 _MOST_HEATMAPS, _MOST_FEATURES = 6, 64
 """Kept in memory: open heatmaps, and answers with annotations or regions."""
 _MOST_TISSUES = 2
-"""Of a slide of 100,000 px it takes 50 MB."""
+"""Of a slide of 100,000 px it takes 106 MB, of which that is in memory which is looked at."""
 _T = TypeVar("_T")
 
 
@@ -37,20 +45,28 @@ class Newest:
         self._most = most
         self._lock = threading.Lock()
         self._things: OrderedDict[Hashable, Any] = OrderedDict()
+        self._making: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """The thing under a key, made now if it is not there."""
         with self._lock:
-            if key in self._things:
-                self._things.move_to_end(key)
-                return cast("_T", self._things[key])
-        # Made without the lock: two threads may make the same, but none waits for another's slow slide.
-        made = make()
-        with self._lock:
-            self._things[key] = made
-            while len(self._things) > self._most:
-                self._things.popitem(last=False)
-        return made
+            making = self._making.setdefault(key, threading.Lock())
+        # None waits for another's slow slide, but for the same one: it is made once, and so is the memory for it.
+        with making:
+            with self._lock:
+                if key in self._things:
+                    self._things.move_to_end(key)
+                    return cast("_T", self._things[key])
+            try:
+                made = make()
+                with self._lock:
+                    self._things[key] = made
+                    while len(self._things) > self._most:
+                        self._things.popitem(last=False)
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            return made
 
 
 class Session:
@@ -124,7 +140,32 @@ class Session:
     def tissue(self, slide_id: str, target_mpp: float) -> SlideTissue:
         """The tissue of a slide, as its verdicts count it, by the um/px of a heatmap."""
         record = self.worklist.manifest.slide(slide_id)
+        if self._is_large(slide_id):
+            return self._mapped(slide_id, target_mpp).slide
         return self._tissues.get((slide_id, target_mpp), lambda: read_tissue(record, target_mpp))
+
+    def packed_regions(self, choice: Choice, verdicts: pd.DataFrame, about: Mapping[str, Any]) -> bytes:
+        """The regions that the verdicts on a slide rest on, beside what is said of them, for the page.
+
+        Raises:
+            SlideError: the slide cannot be read, or is not the one that the heatmap was made of.
+            HeatmapError: the heatmap cannot be read, or is not the one that the ledger was made of.
+        """
+        slide_id, paths = str(verdicts["slide_id"].iloc[0]), self.worklist.paths
+        if not self._is_large(slide_id):
+            return packed_regions(paths, choice, verdicts, about, partial(self.tissue, slide_id))
+        mpp = open_chosen(paths, choice, slide_id).attributes.mpp
+        tissue_at = self._mapped(slide_id, mpp).tissue_at
+        return in_own_process(partial(packed_regions, paths, choice, verdicts, about, tissue_at))
+
+    def _is_large(self, slide_id: str) -> bool:
+        """Whether what is found on a slide takes much memory."""
+        facts = self.tiles.facts(slide_id)
+        return facts.width * facts.height * (facts.mpp / TISSUE_MPP) ** 2 >= LARGE_PX
+
+    def _mapped(self, slide_id: str, target_mpp: float) -> MappedTissue:
+        record = self.worklist.manifest.slide(slide_id)
+        return self._tissues.get(slide_id, lambda: find_mapped(record, target_mpp))
 
 
 def blind_of(worklist: Worklist, reviewer: str) -> dict[str, set[str]]:

@@ -1,7 +1,10 @@
 """Regions, areas and verdicts of one psi and one t_p, which are never those of another."""
 
+import gzip
+import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,7 +15,7 @@ from small_study import DOWNSAMPLE
 
 from analysis.outlines.chosen_regions import read_tissue
 from analysis.review.geojson import geometry_of
-from analysis.review.predicted import Predicted, predicted
+from analysis.review.predicted import packed_regions, predicted
 from analysis.review.worklist import Worklist
 from bccdist.configuration import Psi, outputs_of
 from bccdist.errors import LedgerError
@@ -21,9 +24,19 @@ EDGES = (FALSE_REGION.x, FALSE_REGION.y, FALSE_REGION.x_end, FALSE_REGION.y_end)
 OTHER_PSI = outputs_of("resnet34_ds")[0]
 
 
-def at(worklist: Worklist, *, psi: Psi = "psi_4", t_p: float = 0.5, slide_id: str = "test-1") -> Predicted:
+def at(worklist: Worklist, *, psi: Psi = "psi_4", t_p: float = 0.5, slide_id: str = "test-1") -> SimpleNamespace:
     tissue_at = partial(read_tissue, original().manifest.slide(slide_id))
-    return predicted(worklist, SETTING, slide_id, psi=psi, t_p=t_p, tissue_at=tissue_at)
+    packed = predicted(
+        worklist,
+        SETTING,
+        slide_id,
+        psi=psi,
+        t_p=t_p,
+        find_regions=partial(packed_regions, worklist.paths, tissue_at=tissue_at),
+    )
+    content = json.loads(gzip.decompress(packed))
+    calls = {name: SimpleNamespace(**call) for name, call in content["verdicts"].items()}
+    return SimpleNamespace(regions=content["features"], calls=calls)
 
 
 @pytest.fixture
@@ -57,7 +70,7 @@ def test_regions_areas_and_verdicts_are_of_one_psi_and_t_p(
 
 
 def test_what_was_not_inferred_has_no_verdict(worklist: Worklist) -> None:
-    assert at(worklist, slide_id="test-2") == Predicted(calls={}, regions=())
+    assert at(worklist, slide_id="test-2") == SimpleNamespace(regions=[], calls={})
 
 
 def test_an_output_that_the_ledger_has_not_is_named_and_not_empty(worklist: Worklist) -> None:
