@@ -64,6 +64,10 @@ def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float) -> Tab
                 "A slide is Tumor if one of its sections is, a patient if one of the slides is. Without Tumor it is "
                 "for review if one section is; if one has no label, its own is not known and it counts nowhere."
             ),
+            (
+                "Patients are those that slides.csv names for whole slides; the headline also counts those that "
+                "sections.csv alone names, so it may have more."
+            ),
             f"{NUM_RESAMPLES:,} resamples of whole patients, of slides where none is named, seed {SEED}.",
             *([f"{unnamed} slide(s) name no patient; each counts as one of its own."] if unnamed else []),
             *few_slides_notes({"Test": int(verdicts["slide_id"].nunique())}),
