@@ -25,6 +25,13 @@ class SlideError(BccdistError, OSError):
     """A slide cannot be opened, read or placed on the um/px scale."""
 
 
+class RemoteError(BccdistError):
+    """A file on a server or object storage cannot be read, or is another one by now.
+
+    It is no `SlideError`: those of a damaged place cost that place, this one costs the slide.
+    """
+
+
 class AnnotationError(BccdistError, ValueError):
     """An annotation cannot be read or does not fit its slide."""
 

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -180,10 +180,20 @@ def fingerprint_of_file(path: Path) -> str:
 
 def _fingerprint_of_plain_file(path: Path) -> str:
     size_bytes = path.stat().st_size
-    digest = hashlib.sha256(str(size_bytes).encode())
-    last_offset = max(0, size_bytes - _FINGERPRINT_BLOCK_BYTES)
     with path.open("rb") as file:
-        for block in range(_FINGERPRINT_BLOCKS):
-            file.seek(last_offset * block // (_FINGERPRINT_BLOCKS - 1))
-            digest.update(file.read(_FINGERPRINT_BLOCK_BYTES))
+        return fingerprint_of_blocks(size_bytes, lambda start, end: os.pread(file.fileno(), end - start, start))
+
+
+def fingerprint_blocks(size_bytes: int) -> list[tuple[int, int]]:
+    """First byte and end of the blocks that a fingerprint is made of."""
+    last_offset = max(0, size_bytes - _FINGERPRINT_BLOCK_BYTES)
+    starts = (last_offset * block // (_FINGERPRINT_BLOCKS - 1) for block in range(_FINGERPRINT_BLOCKS))
+    return [(start, min(start + _FINGERPRINT_BLOCK_BYTES, size_bytes)) for start in starts]
+
+
+def fingerprint_of_blocks(size_bytes: int, read: Callable[[int, int], bytes]) -> str:
+    """The fingerprint of a file of so many bytes, wherever it lies; `read` gives its bytes from a start to an end."""
+    digest = hashlib.sha256(str(size_bytes).encode())
+    for start, end in fingerprint_blocks(size_bytes):
+        digest.update(read(start, end))
     return digest.hexdigest()[:12]

@@ -17,7 +17,6 @@ from pathlib import Path
 from bccdist.errors import ConfigurationError, ManifestError, first_of
 from bccdist.files import (
     as_given,
-    fingerprint_of_file,
     read_json,
     sha256_of_file,
     write_bytes,
@@ -25,6 +24,7 @@ from bccdist.files import (
 )
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
+from bccdist.remote.files import fingerprint_of
 from bccdist.slides.manifest import Manifest, read_manifest
 from bccdist.slides.manifest_text import slides_csv
 
@@ -359,7 +359,7 @@ def changed_slides(paths: StudyPaths, manifest: Manifest) -> list[str]:
     for slide_id, fingerprint in _known_fingerprints(paths):
         # One that is not named any more is no part of it; one that has gone left what was made of it.
         with suppress(FileNotFoundError):
-            if slide_id in named and fingerprint_of_file(named[slide_id].path) != fingerprint:
+            if slide_id in named and fingerprint_of(named[slide_id].path) != fingerprint:
                 changed.append(slide_id)
     return changed
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bccdist.addresses import on_this_machine
 from bccdist.configuration import CELL_PX, Setting, Tiling
 from bccdist.errors import ConfigurationError
 from bccdist.heatmaps.layout import PAPER, place_patches
@@ -145,7 +146,7 @@ def framed_copy(folder: Path, record: SlideRecord, resolution: Resolution) -> st
     framed = folder / f"{record.slide_id}.svs"
     frame_px = round(FRAME_CELLS * CELL_PX * resolution.downsample)
     try:
-        piece = Piece(path=record.path, x_level0_px=frame_px, y_level0_px=frame_px)
+        piece = Piece(path=on_this_machine(record.path), x_level0_px=frame_px, y_level0_px=frame_px)
         paste(framed, [piece], margin_level0_px=frame_px, num_exact=resolution.level + 1)
     except ConfigurationError:
         return ""

@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 import tyro
 
+from bccdist.addresses import on_this_machine
 from bccdist.command import run_command
 from bccdist.slides.fingerprints import Fingerprint, content_of, make_fingerprint
 from bccdist.slides.likeness import look_alikes
@@ -190,7 +191,7 @@ def main(
         every: Take one slide in so many.
     """
     slides = read_manifest(manifest).slides
-    sources: Sources = {slide.slide_id: (slide.path, slide.mpp) for slide in slides}
+    sources: Sources = {slide.slide_id: (on_this_machine(slide.path), slide.mpp) for slide in slides}
     for text in also:
         name, _, mpp = text.partition(":")
         sources[Path(name).name] = (Path(name), float(mpp) if mpp else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tyro
 
+from bccdist.addresses import on_this_machine
 from bccdist.configuration import CELL_PX
 from bccdist.errors import ConfigurationError
 from bccdist.files import atomic_path
@@ -64,7 +65,7 @@ def main(
             cells = cells_of(slide, tissue_mask(slide))
         if x and x + width > width_level0_px:
             x, y, row_height = 0, _next(y + row_height + gap), 0
-        piece = Piece(path=record.path, x_level0_px=x, y_level0_px=y)
+        piece = Piece(path=on_this_machine(record.path), x_level0_px=x, y_level0_px=y)
         sections += [_moved(each, piece, len(pieces)) for each in source.sections_of(record.slide_id)]
         pieces.append(piece)
         patches += sum(len(row.cols) for row in place_patches(cells, PAPER))

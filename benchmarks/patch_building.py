@@ -30,6 +30,7 @@ import simplejpeg
 import tyro
 from PIL import Image
 
+from bccdist.addresses import on_this_machine
 from bccdist.configuration import CELL_PX, PATCH_PX, ShardConfig
 from bccdist.parts import Part
 from bccdist.slides.geometry import Box
@@ -80,7 +81,7 @@ def build_naively(manifest_path: Path, _study: Path, slide_ids: Sequence[str]) -
         with open_slide(record, CONFIG) as slide:
             resolution = slide.resolution
         assert resolution.resize == 1, f"{slide_id} has no level at the target; the naive loop does not resample"
-        with openslide.OpenSlide(record.path) as handle:
+        with openslide.OpenSlide(on_this_machine(record.path)) as handle:
             for box in boxes_of(manifest_path, slide_id):
                 place = (round(box.x * resolution.downsample), round(box.y * resolution.downsample))
                 image = handle.read_region(place, resolution.level, (PATCH_PX, PATCH_PX)).convert("RGB")

@@ -35,6 +35,7 @@ from analysis.review.serving import LOCAL, listen
 from analysis.review.session import Session
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, DeepZoom, TileReader, encode_jpeg
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection
+from bccdist.addresses import on_this_machine
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
@@ -122,7 +123,7 @@ def print_ways(record: SlideRecord) -> None:
     """Milliseconds a tile, read in one thread by this project and by OpenSlide's own Deep Zoom generator."""
     reader = TileReader({record.slide_id: record})
     tiles = [tile for screen in tiles_of_screens({record.slide_id: record}, 20, seed=0) for tile in screen]
-    with openslide.OpenSlide(record.path) as handle:
+    with openslide.OpenSlide(on_this_machine(record.path)) as handle:
         generator = DeepZoomGenerator(handle, tile_size=TILE_PX, overlap=OVERLAP_PX, limit_bounds=False)
         seconds: dict[str, list[float]] = {"ours": [], "openslide.deepzoom": []}
         for turn in range(3):

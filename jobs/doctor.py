@@ -16,7 +16,7 @@ import tyro
 
 from bccdist.command import run_command
 from bccdist.configuration import ShardConfig
-from bccdist.errors import ManifestError
+from bccdist.errors import ManifestError, RemoteError
 from bccdist.files import write_json
 from bccdist.parts import Kind, Part
 from bccdist.processes import TIMED_OUT, Failure, run_each
@@ -195,6 +195,9 @@ def _lost(manifest: Manifest, slide_id: str, failure: Failure) -> SlideCheckup:
     if failure.error == TIMED_OUT:
         code = Code.TIMEOUT
         advice = "look at the file and its storage, give it more with --timeout-s, or read less with --no-each-cell"
+    if failure.error == RemoteError.__name__:
+        checkup.add(Code.UNREADABLE, Severity.ERROR, f"what is needed of it did not come: {failure.reason}")
+        return checkup
     checkup.add(code, Severity.ERROR, f"the check ended without a result: {failure.reason}; {advice}")
     return checkup
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from bccdist.configuration import ShardConfig, config_digest
 from bccdist.errors import ShardError
-from bccdist.files import digest_of, fingerprint_of_file, sha256_of_file
+from bccdist.files import digest_of
 from bccdist.parquet import IDENTITY_KEY, identity_in, write_table
 from bccdist.parts import Part
 from bccdist.paths import ShardSetPaths
+from bccdist.remote.files import fingerprint_of, sha256_of
 from bccdist.shard_set.index import FORMAT_VERSION, SCHEMA, read_index
 from bccdist.shard_set.pools import POOLS, pool_members
 from bccdist.slides.manifest import Manifest, SlideRecord
@@ -82,10 +83,10 @@ def identity_of(
         format_version=FORMAT_VERSION,
         config_digest=config_digest(config),
         slide_fingerprint=_unless_gone(
-            lambda: fingerprint_of_file(record.path), None if before is None else before.slide_fingerprint
+            lambda: fingerprint_of(record.path), None if before is None else before.slide_fingerprint
         ),
         annotation_digest=_unless_gone(
-            lambda: digest_of([sha256_of_file(path) for path in record.annotations]),
+            lambda: digest_of([sha256_of(path) for path in record.annotations]),
             None if before is None else before.annotation_digest,
         ),
         manifest_digest=digest_of(about),

@@ -21,6 +21,7 @@ MAY_IMPORT = {
 }
 ROOMS = (
     "ground",
+    "remote",
     "phantom",
     "networks",
     "slides",

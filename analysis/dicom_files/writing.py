@@ -15,16 +15,18 @@ from analysis.dicom_files.segmentation import attach_frames, make_segmentation, 
 from analysis.study_evidence.evidence import Evidence
 from bccdist.configuration import phantom_warning
 from bccdist.errors import LedgerError, NothingToShowError, SlideError
-from bccdist.files import atomic_path, fingerprint_of_file
+from bccdist.files import atomic_path
 from bccdist.heatmaps.store import Heatmap
 from bccdist.models.model_file import read_model
 from bccdist.parts import Part
+from bccdist.remote.files import fingerprint_of
 from bccdist.sections.choices import Choice
 from bccdist.sections.chosen_heatmap import open_chosen
 from bccdist.sections.chosen_output import SectionVerdict
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.slides.manifest import SlideRecord
+from bccdist.slides.slide_file import open_slide_file
 
 
 class _Marked(NamedTuple):
@@ -72,9 +74,14 @@ def _read(study: Evidence, slide_id: str, setting: str | None) -> _Marked:
         heatmap=heatmap,
         choice=choice,
         sections=_sections(study, choice, slide_id),
-        placement=place_slide(record.path, heatmap),
+        placement=_placed(record, heatmap),
         model_digest=read_model(study.paths.model).digest if study.paths.model.exists() else "",
     )
+
+
+def _placed(record: SlideRecord, heatmap: Heatmap) -> Placement:
+    with open_slide_file(record.path) as file:
+        return place_slide(file.path, heatmap)
 
 
 def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[SectionVerdict]:
@@ -95,7 +102,7 @@ def _sections(study: Evidence, choice: Choice, slide_id: str) -> list[SectionVer
 
 def _require_same_slide(record: SlideRecord, heatmap: Heatmap) -> None:
     try:
-        fingerprint = fingerprint_of_file(record.path)
+        fingerprint = fingerprint_of(record.path)
     except OSError as error:
         raise SlideError(
             f"{record.path}: {error.strerror}; the slide's file says whether it is DICOM, and where it lies then"

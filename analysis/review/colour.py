@@ -5,14 +5,14 @@ Networks, thresholds and ledgers never see it: they are made of the file's own p
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from bccdist.slides.slide import open_file
+from bccdist.addresses import Location
+from bccdist.slides.slide_file import open_file
 
 _RGB = "RGB"
 
@@ -38,7 +38,7 @@ class ColourProfile:
         return np.asarray(ImageCms.applyTransform(Image.fromarray(image), self._to_screen), dtype=np.uint8)
 
 
-def read_profile(path: Path) -> ColourProfile | str | None:
+def read_profile(path: Location) -> ColourProfile | str | None:
     """The colour profile of a slide; of one that cannot be used the reason, None where the file carries none.
 
     Raises:

@@ -24,6 +24,7 @@ from analysis.review.geojson import geometry_of
 from analysis.review.tiles import TileReader
 from analysis.review.worklist import ReviewPlan, Worklist, WorkSection, read_worklist
 from analysis.study_evidence.evidence import Evidence
+from bccdist.addresses import Address
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import csv_text, write_text
 from bccdist.parts import Kind, Label, Part
@@ -199,7 +200,7 @@ def _slide_row(slide: HardSlide) -> dict[str, Any]:
         **record.extra,
         "slide_id": record.slide_id,
         "part": Part.TRAINING.value,
-        "path": record.path.resolve(),
+        "path": record.path.whole if isinstance(record.path, Address) else record.path.resolve(),
         "annotation": _annotation(slide),
         "mpp": record.mpp,
         "patient_id": record.patient_id,

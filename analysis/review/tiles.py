@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +18,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from analysis.review.colour import ColourProfile, read_profile
-from bccdist.errors import SlideError
+from bccdist.addresses import Location
+from bccdist.errors import RemoteError, SlideError
 from bccdist.slides.frames import qupath_origin
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import SlideRecord
@@ -175,7 +175,7 @@ class OpenSlides:
             self._idle.pop(0)[1].close()
 
 
-_Key = tuple[Path, int]
+_Key = tuple[Location, int]
 """A file, and by how much its level 0 is reduced."""
 
 
@@ -223,7 +223,7 @@ class TileReader:
             with self.slides.using(record, facts.mpp, step=pyramid.downsample(level), tolerance=tolerance) as slide:
                 image = slide.read(box_px)
             return encode_jpeg(facts.profile.applied(image) if in_profile and facts.profile else image)
-        except OSError as error:
+        except (OSError, RemoteError) as error:
             raise SlideError(without_folders(error, record)) from error
 
 

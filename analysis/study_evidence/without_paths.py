@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bccdist.addresses import Location
 from bccdist.slides.manifest import SlideRecord
 
 _MAY_NAME_FILES = re.compile(r"[/\\]|\.[^\W\d]")
@@ -44,8 +45,11 @@ class WithoutPaths:
         self._lengths = _lengths_by_beginning(self._known)
         self._all_have_signs = all(map(_MAY_NAME_FILES.search, self._known))
 
-    def _learn(self, path: Path, words: str, folder: Path) -> None:
-        for name in (str(path), path.name, os.path.normpath(path), os.path.relpath(path, folder)):
+    def _learn(self, path: Location, words: str, folder: Path) -> None:
+        names = [str(path), path.name]
+        if isinstance(path, Path):
+            names += [os.path.normpath(path), os.path.relpath(path, folder)]
+        for name in names:
             self._known[name] = words
             self._known[repr(name)[1:-1]] = words
 

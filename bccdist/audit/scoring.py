@@ -26,11 +26,12 @@ from bccdist.audit.table import (
 )
 from bccdist.configuration import PATCH_PX, Setting, read_claimed
 from bccdist.errors import CheckpointError, ConfigurationError, LedgerError, NotFiniteError, ShardError
-from bccdist.files import digest_of, fingerprint_of_file, sha256_of_file
+from bccdist.files import digest_of
 from bccdist.networks.inference import WholeNetwork
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parquet import identity_in, open_table
 from bccdist.paths import AuditPaths, RunPaths, StudyPaths
+from bccdist.remote.files import fingerprint_of, sha256_of
 from bccdist.shard_set.folds import Folds, read_folds
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.shard_set.reader import PatchReader
@@ -126,7 +127,7 @@ def open_audit(manifest_path: Path, slide_ids: Sequence[str], study_root: Path, 
             weights_digest=weights_digest(weights[fold]),
             shard_set=shard_set.digest,
             annotation_digest=_annotation_digest(study, record),
-            slide_fingerprint=fingerprint_of_file(record.path),
+            slide_fingerprint=fingerprint_of(record.path),
         )
         if _is_done(paths, slide_id, identity):
             return "done before"
@@ -210,7 +211,7 @@ def _annotation_digest(study: StudyPaths, record: SlideRecord) -> str:
     Raises:
         ShardError: it is not what the patches were cut with.
     """
-    digest = digest_of([sha256_of_file(path) for path in record.annotations])
+    digest = digest_of([sha256_of(path) for path in record.annotations])
     opened = open_table(study.shards.rows(record.slide_id), error=ShardError, advice="build the slide again")
     if (cut_with := identity_in(opened.schema.metadata).get("annotation_digest")) != digest:
         raise ShardError(

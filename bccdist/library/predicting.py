@@ -11,7 +11,6 @@ import torch
 
 from bccdist.configuration import InferConfig, outputs_of
 from bccdist.errors import ConfigurationError, ModelError, NotFiniteError
-from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
@@ -22,6 +21,7 @@ from bccdist.models.model_file import SPEEDUPS, ModelFile
 from bccdist.models.network import load_network_of
 from bccdist.models.reference import quality_limits
 from bccdist.paths import RunPaths
+from bccdist.remote.files import fingerprint_of
 from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import table_of
@@ -59,7 +59,7 @@ class ReadyNetwork:
                 target_mpp=facts.target_mpp,
                 mpp_tolerance=self.config.mpp_tolerance,
             ),
-            slide_fingerprint=fingerprint_of_file(record.path),
+            slide_fingerprint=fingerprint_of(record.path),
             sections_digest=sections_digest(record, []),
         )
 

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bccdist.errors import ManifestError, SlideError, first_of
-from bccdist.files import fingerprint_of_file, write_bytes, write_text
+from bccdist.addresses import Location, resolved
+from bccdist.errors import ManifestError, RemoteError, SlideError, first_of
+from bccdist.files import write_bytes, write_text
 from bccdist.models.description import NetworkFacts
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.phantom.pyramid import SOFTWARE
+from bccdist.remote.files import fingerprint_of, is_there, size_bytes_of
 from bccdist.slides.finder import find_slides, is_slide
 from bccdist.slides.manifest import PHANTOM_SCANNER, Manifest, SectionRecord, SlideRecord, read_manifest
 from bccdist.slides.manifest_text import sections_csv, slides_csv
@@ -160,7 +162,7 @@ def _refuse_within(source: Path, root: Path) -> None:
 
 def _without_known(paths: dict[str, Path], known: dict[str, SlideRecord]) -> dict[str, SlideRecord]:
     """The slides that are new, or lie elsewhere by now: rows of the others stay as they are."""
-    places = {slide.path.resolve() for slide in known.values()}
+    places = {resolved(slide.path) for slide in known.values()}
     slides = {}
     for slide_id, path in paths.items():
         if path.resolve() in places:
@@ -206,26 +208,27 @@ def _refuse_replaced(manifest: Manifest) -> None:
         )
 
 
-def _is_same(before: Path, now: Path) -> bool:
-    if before.resolve() == now.resolve() or not before.exists():
+def _is_same(before: Location, now: Location) -> bool:
+    # An address is that of the cohort's own table, which keeps no secrets.
+    if str(resolved(before)) == str(resolved(now)) or not is_there(before):
         return True
-    return fingerprint_of_file(before) == fingerprint_of_file(now)
+    return fingerprint_of(before) == fingerprint_of(now)
 
 
 def _copies(new: Sequence[SlideRecord], slides: Sequence[SlideRecord]) -> Iterator[str]:
     """A sentence for each new slide whose file another one has, too: it will be judged and counted twice."""
     by_size: defaultdict[int, list[SlideRecord]] = defaultdict(list)
     for slide in slides:
-        with suppress(OSError):  # one that has gone, or cannot be read, is told elsewhere
-            by_size[slide.path.stat().st_size].append(slide)
+        with suppress(OSError, RemoteError):  # one that has gone, or cannot be read, is told elsewhere
+            by_size[size_bytes_of(slide.path)].append(slide)
     names = {slide.slide_id for slide in new}
     for alike in by_size.values():
         if len(alike) < 2 or names.isdisjoint(slide.slide_id for slide in alike):
             continue
         by_content: defaultdict[str, list[str]] = defaultdict(list)
         for slide in alike:
-            with suppress(OSError):
-                by_content[fingerprint_of_file(slide.path)].append(slide.slide_id)
+            with suppress(OSError, RemoteError):
+                by_content[fingerprint_of(slide.path)].append(slide.slide_id)
         for ids in by_content.values():
             if len(ids) > 1 and not names.isdisjoint(ids):
                 yield f"the files of {first_of(ids, _MOST_NAMED)} are copies of each other: each is counted"

@@ -60,6 +60,7 @@ def readable_rows(
         look_at: called by that thread with the number of each row and what was read of it.
     """
     seen = None if tissue is None else SeenTissue.of(slide, tissue)
+    slide.expect_cells(needed, cell_px=CELL_PX)
     return one_ahead(_rows(slide, needed, tally, seen, look_at))
 
 

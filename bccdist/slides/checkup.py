@@ -8,13 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from bccdist.addresses import Location
 from bccdist.configuration import CELL_PX
 from bccdist.errors import AnnotationError, SlideError
 from bccdist.parts import Kind, Label, Part
@@ -36,6 +37,7 @@ from bccdist.slides.scales import Scale, scale_of
 from bccdist.slides.section_map import share_out
 from bccdist.slides.sections import Section, find_sections, have_boxes, sections_of
 from bccdist.slides.slide import Slide
+from bccdist.slides.slide_file import SlideFile, open_slide_file
 from bccdist.slides.tissue import TISSUE_MPP, TissueError, tissue_mask
 
 PROBE_PX = 256
@@ -185,12 +187,12 @@ def check_slide(
             places alone, and notes that.
     """
     checkup = begin_checkup(record, sections)
-    if not record.path.exists():
+    if isinstance(record.path, Path) and not record.path.exists():
         text = f"the slide is not there, looked at {record.path}; correct its path in slides.csv, or take it out"
         checkup.add(Code.NOT_OPENED, Severity.ERROR, text)
         return checkup
-    _check_file(checkup, record.path)
     try:
+        _check_file(checkup, record.path)
         slide = Slide(record.path, target_mpp=target_mpp, tolerance=mpp_tolerance, mpp=record.mpp)
     except SlideError as error:
         checkup.add(Code.NOT_OPENED, Severity.ERROR, _without_path(error, record.path))
@@ -248,16 +250,17 @@ def begin_checkup(record: SlideRecord, sections: Sequence[SectionRecord]) -> Sli
     )
 
 
-def _without_path(error: Exception, path: Path) -> str:
+def _without_path(error: Exception, path: Location) -> str:
     """The error's message without the slide's path, for where the slide is named already."""
     return str(error).replace(f"{path}: ", "")
 
 
-def _check_file(checkup: SlideCheckup, path: Path) -> None:
-    if not path.is_file():
+def _check_file(checkup: SlideCheckup, path: Location) -> None:
+    if isinstance(path, Path) and not path.is_file():
         return
-    checkup.file_bytes = path.stat().st_size
-    end = _end_of_tiles(path)
+    with open_slide_file(path) as file:
+        checkup.file_bytes = file.size_bytes
+        end = _end_of_tiles(file)
     if end is not None and end > checkup.file_bytes:
         text = (
             f"the file has {checkup.file_bytes:,} bytes, but its tiles reach to byte {end:,}: it was cut off; "
@@ -266,10 +269,10 @@ def _check_file(checkup: SlideCheckup, path: Path) -> None:
         checkup.add(Code.TRUNCATED, Severity.ERROR, text)
 
 
-def _end_of_tiles(path: Path) -> int | None:
+def _end_of_tiles(file: SlideFile) -> int | None:
     """The byte at which a TIFF's pixels end, as its own directory says; None where no directory can be read."""
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(file.reading(), name=file.location.name) as tiff:
             ends = [
                 offset + size
                 for page in tiff.pages
@@ -327,7 +330,7 @@ def _check_privacy(checkup: SlideCheckup, slide: Slide, record: SlideRecord) -> 
         ("slide_id", record.slide_id, "every table, picture and file name; give it another one in slides.csv"),
         (
             "path",
-            "/".join(record.path.parts[-_PATH_PARTS:]),
+            "/".join(PurePath(str(record.path)).parts[-_PATH_PARTS:]),
             "the study's copy of slides.csv and in messages; rename it",
         ),
     ):

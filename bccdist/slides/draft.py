@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bccdist.addresses import Location
 from bccdist.errors import ConfigurationError, ManifestError, first_of
 from bccdist.files import as_given, write_text
 from bccdist.log import LOG
@@ -24,7 +25,7 @@ from bccdist.slides.manifest import (
 )
 from bccdist.slides.manifest_text import sections_csv, slides_csv
 from bccdist.slides.patient_ids import likely_patients
-from bccdist.slides.slide import open_file
+from bccdist.slides.slide_file import open_file
 from bccdist.slides.splitting import PatientSlides, split_by_patient
 
 OF_SECTION = ("section_id", "label", *BOX_COLUMNS, "labelled_by", "labelled_at")
@@ -266,7 +267,7 @@ def _label(row: CaseRow, words: LabelWords, *, place: str) -> Label | None:
     )
 
 
-def _whole(path: Path) -> Box:
+def _whole(path: Location) -> Box:
     with open_file(path) as handle:
         return Box(0, 0, *handle.dimensions)
 

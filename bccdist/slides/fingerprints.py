@@ -16,13 +16,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bccdist.files import atomic_path, digest_of, fingerprint_of_file
+from bccdist.addresses import Location
+from bccdist.errors import RemoteError
+from bccdist.files import atomic_path, digest_of
 from bccdist.log import LOG
 from bccdist.processes import Failure, run_each
+from bccdist.remote.files import fingerprint_of
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import OpenSlideLevel, pixels_of
 from bccdist.slides.manifest import SlideRecord
-from bccdist.slides.slide import Slide, open_file
+from bccdist.slides.slide import Slide
+from bccdist.slides.slide_file import open_file, open_slide_file
 
 LANDMARK_MPP = 8.0
 """um per pixel of the overview in which landmarks are sought."""
@@ -56,7 +60,7 @@ class Fingerprint:
     """What the landmarks look like, by SIFT, [n, 128]."""
 
 
-def make_fingerprint(path: Path, *, mpp: float | None) -> Fingerprint:
+def make_fingerprint(path: Location, *, mpp: float | None) -> Fingerprint:
     """The fingerprint of a slide.
 
     Args:
@@ -77,7 +81,7 @@ def make_fingerprint(path: Path, *, mpp: float | None) -> Fingerprint:
     )
 
 
-def size_of(path: Path) -> tuple[int, int]:
+def size_of(path: Location) -> tuple[int, int]:
     """Width and height of level 0, which slides with the same pixels share: a question of milliseconds.
 
     Raises:
@@ -88,14 +92,14 @@ def size_of(path: Path) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def content_of(path: Path) -> str:
+def content_of(path: Location) -> str:
     """The digest of a slide's level-0 pixels at many places; empty where nothing but glass was found.
 
     Raises:
         SlideError: it cannot be opened or read.
     """
-    with open_file(path) as handle:
-        level = OpenSlideLevel(lambda: handle, 0, path)
+    with open_slide_file(path) as file, file.opened() as handle:
+        level = OpenSlideLevel(lambda: handle, 0, file)
         digest = hashlib.sha256(repr(level.size_px).encode())
         num_textured = 0
         for number, box_px in enumerate(_places(level.size_px)):
@@ -166,8 +170,9 @@ def key_of(record: SlideRecord) -> str:
 
     Raises:
         OSError: the file cannot be read.
+        RemoteError: it is remote, and did not come.
     """
-    return digest_of([_VERSION, fingerprint_of_file(record.path), record.mpp])
+    return digest_of([_VERSION, fingerprint_of(record.path), record.mpp])
 
 
 def kept_fingerprint(record: SlideRecord, folders: Sequence[Path]) -> Fingerprint | None:
@@ -176,7 +181,7 @@ def kept_fingerprint(record: SlideRecord, folders: Sequence[Path]) -> Fingerprin
         return None  # before the slide is opened for its key
     try:
         name = f"{key_of(record)}.npz"
-    except OSError:
+    except (OSError, RemoteError):
         return None
     return next((read for folder in folders if (read := _read(folder / name)) is not None), None)
 
@@ -249,7 +254,7 @@ def open_fingerprinting(records: Mapping[str, SlideRecord], keep_in: Path | None
         if keep_in is not None:
             try:
                 keep_fingerprint(record, made, keep_in)
-            except OSError as error:
+            except (OSError, RemoteError) as error:
                 LOG.warning(f"{keep_in}: the fingerprint of slide {slide_id} is not kept: {error}")
         return made
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from bccdist.slides.fingerprints import Fingerprint
 from bccdist.slides.likeness import look_alikes
@@ -60,7 +61,9 @@ def _leaks_of_group(group: Sequence[SlideRecord]) -> Iterator[Leak]:
 
 def _is_one_file(one: SlideRecord, other: SlideRecord) -> bool:
     """One file under two names is a fault of the manifest already."""
-    return one.path.exists() and other.path.exists() and one.path.samefile(other.path)
+    if isinstance(one.path, Path) and isinstance(other.path, Path):
+        return one.path.exists() and other.path.exists() and one.path.samefile(other.path)
+    return one.path == other.path
 
 
 def likeness_leaks(manifest: Manifest, fingerprints: Mapping[str, Fingerprint]) -> list[Leak]:

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import openslide
@@ -12,6 +11,9 @@ from PIL import Image
 
 from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
+
+if TYPE_CHECKING:
+    from bccdist.slides.slide_file import SlideFile
 
 WHITE = 255
 LARGEST_NDPI_BYTES = 1 << 32
@@ -44,13 +46,13 @@ class Level(Protocol):
 class OpenSlideLevel:
     """A level as OpenSlide decodes it; works for every format."""
 
-    def __init__(self, handle_of: Callable[[], openslide.OpenSlide], level: int, path: Path) -> None:
+    def __init__(self, handle_of: Callable[[], openslide.OpenSlide], level: int, file: "SlideFile") -> None:
         """Read from a file that is open.
 
         Args:
             handle_of: gives the open file, which may be another one after an error; it is the caller's to close.
             level: of the file.
-            path: for messages.
+            file: the same file, which fetches what is read if it is remote.
         """
         handle = handle_of()
         self.size_px: tuple[int, int] = handle.level_dimensions[level]
@@ -58,7 +60,7 @@ class OpenSlideLevel:
         self.vendor: str = handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         self._handle_of = handle_of
         self._downsample: float = handle.level_downsamples[level]
-        self._path = path
+        self._file = file
 
     def offset_px(self, box_px: Box) -> tuple[float, float]:
         """How far to the right and below the corner of a box OpenSlide begins to read, in pixels of the level.
@@ -75,6 +77,11 @@ class OpenSlideLevel:
         farthest_px = max(self.size_px) * abs(round(self._downsample) / self._downsample - 1)
         return farthest_px < _LARGEST_OFFSET_PX
 
+    @property
+    def is_whole_factor(self) -> bool:
+        """Whether each pixel begins at a level-0 pixel, so that OpenSlide never interpolates."""
+        return self._downsample.is_integer()
+
     def _location_level0_px(self, box_px: Box) -> tuple[int, int]:
         return round(box_px.x * self._downsample), round(box_px.y * self._downsample)
 
@@ -86,14 +93,16 @@ class OpenSlideLevel:
 
         Raises:
             SlideError: the scanner's data cannot be decoded.
+            RemoteError: they did not come.
         """
+        self._file.need_box(self, box_px)
         location_level0_px = self._location_level0_px(box_px)
         try:
             region = self._handle_of().read_region(location_level0_px, self.level, (box_px.width, box_px.height))
         except openslide.OpenSlideError as error:
             raise SlideError(
-                f"{self._path}: cannot decode level {self.level} at level-0 px {location_level0_px}: {error}; "
-                + (advice_on_size(self._path) or "the file is damaged or truncated: copy or scan it again")
+                f"{self._file}: cannot decode level {self.level} at level-0 px {location_level0_px}: {error}; "
+                + (advice_on_size(self._file) or "the file is damaged or truncated: copy or scan it again")
             ) from error
         rgba = np.asarray(region)
         image[:] = rgba[..., :3]
@@ -111,10 +120,10 @@ def pixels_of(level: Level, box_px: Box) -> NDArray[np.uint8]:
     return image
 
 
-def advice_on_size(path: Path) -> str:
+def advice_on_size(file: "SlideFile") -> str:
     """What to do about an NDPI that OpenSlide cannot read because of its size; empty for any other file."""
-    size_bytes = path.stat().st_size
-    if path.suffix.lower() != ".ndpi" or size_bytes <= LARGEST_NDPI_BYTES:
+    size_bytes = file.size_bytes
+    if file.location.suffix.lower() != ".ndpi" or size_bytes <= LARGEST_NDPI_BYTES:
         return ""
     return (
         f"it is an NDPI of {size_bytes / 2**30:.1f} GiB, and OpenSlide does not read all NDPI files above 4 GiB: "

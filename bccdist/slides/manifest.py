@@ -5,7 +5,8 @@ patient_id, scanner.
 `sections.csv`: slide_id, section_id, label (Tumor, Normal, or nothing where nobody has labelled it yet); optionally
 x_level0_px, y_level0_px, width_level0_px, height_level0_px (all four or none), labelled_by, labelled_at, prefilled,
 patient_id.
-Paths are relative to the file that names them. Unknown columns are kept in `extra`, and named in the manifest's
+Paths are relative to the file that names them; an address, such as https:// or s3://, may stand in place of a path.
+Unknown columns are kept in `extra`, and named in the manifest's
 `warnings` where they may be misspelt, else in its `notes`.
 """
 
@@ -14,6 +15,7 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cached_property
@@ -21,7 +23,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from bccdist.errors import ManifestError
+from bccdist.addresses import Address, Location, doubt_on_path, is_address, parse_address, without_secrets
+from bccdist.errors import ManifestError, RemoteError
 from bccdist.files import as_given, digest_of
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.frames import DEFAULT_FRAMES, Frame
@@ -39,6 +42,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 """What may be a large number with commas between thousands."""
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\|file:", re.IGNORECASE)
 """How a path begins that leads to a drive or a server of Windows, or is a URL."""
+_NUM_ASKED_AT_ONCE = 8
+"""Remote files whose presence is asked for at a time."""
 _LABELS = {label.value: label for label in Label}
 BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 _NEEDED_OF_SLIDE = ("slide_id", "part", "path")
@@ -56,8 +61,9 @@ class SlideRecord:
 
     slide_id: str
     part: Part
-    path: Path
-    annotations: tuple[Path, ...] = ()
+    path: Location
+    """Where its file lies."""
+    annotations: tuple[Location, ...] = ()
     """The files that together annotate the slide."""
     mpp: float | None = None
     """Overrides what the scanner wrote; um per level-0 pixel."""
@@ -227,7 +233,7 @@ def inspect_manifest(
     """
     path = as_given(path)
     sections_path = path.with_name("sections.csv")
-    files = _Files(path.parent, must_exist=files_must_exist)
+    files = _Files(path, must_exist=files_must_exist)
     needed = tuple(column for column in _NEEDED_OF_SLIDE if column != "part" or all_in is None)
     slides = _read_table(path, needed, SLIDE_COLUMNS, lambda row: _parse_slide(row, files, all_in))
     sections: _Table[SectionRecord] = _Table()
@@ -238,6 +244,7 @@ def inspect_manifest(
     # By the rows as they are written, so that a row with another fault still counts as the slide or section it names.
     faults += _repeated_faults(slides, "slide_id") + _repeated_faults(sections, "section_id")
     faults += _unknown_slide_faults(slides.rows, sections.rows, place=f"{sections_path.name}, line")
+    faults += files.remote_faults()
     faults += _slide_faults(slides.records) + _same_file_faults(slides.records, files)
     faults += _box_faults(sections.records) + _patient_faults(slides.records, sections.records)
     once = {slide.slide_id: slide for slide in reversed(slides.records)}
@@ -319,7 +326,8 @@ def _parse_lines(name: str, file: TableFile, parse: Callable[[dict[str, str]], R
         try:
             table.records.append(parse(values))
         except (ValueError, OSError) as error:
-            table.faults.append(f"{name}, line {number}: {error}")
+            # A value in a wrong column may be an address.
+            table.faults.append(without_secrets(f"{name}, line {number}: {error}"))
     if not table.rows:
         table.faults.append(f"{name}: no rows under the header")
     return table
@@ -377,35 +385,82 @@ def _unknown(header: list[str], known: Collection[str]) -> list[str]:
 class _Files:
     """The files that a manifest names, each looked up once or, where they need not exist, not at all."""
 
-    def __init__(self, folder: Path, *, must_exist: bool) -> None:
-        self._folder = folder
-        self._must_exist = must_exist
-        self._identities: dict[Path, Hashable] = {}
+    def __init__(self, base: Location, *, must_exist: bool) -> None:
+        """Look nothing up yet.
 
-    def find(self, column: str, text: str) -> Path:
-        """The path that `text` names.
+        Args:
+            base: the manifest, from which relative paths are seen.
+            must_exist: whether files are looked up.
+        """
+        self._base = base
+        self._must_exist = must_exist
+        self._identities: dict[Location, Hashable] = {}
+        self._remote: dict[Address, str] = {}
+
+    def find(self, column: str, text: str) -> Location:
+        """The file that `text` names; whether a remote one is there, `remote_faults` tells.
 
         Raises:
-            ValueError: it has to be there and is not.
+            ValueError: it is no path and no address, or has to be there and is not.
             OSError: the file system does not say whether it is there.
         """
+        if is_address(text) and not text.lower().startswith("file:"):
+            return self._remotely(column, parse_address(text))
+        if isinstance(self._base, Address):
+            return self._remotely(column, _below(self._base, column, text))
         if _DRIVE.match(text):
             raise ValueError(
                 f"{column} {text!r} leads to a drive or server of another computer; give it relative to slides.csv"
             )
         # Between folders Windows has backslashes; here they would be part of a name.
-        path = self._folder / text.replace("\\", "/")
+        path = self._base.parent / text.replace("\\", "/")
         if self._must_exist:
             try:
                 found = path.stat()
             except (FileNotFoundError, NotADirectoryError):
-                raise ValueError(f"{column} {text!r} is not there (looked at {path})") from None
+                raise ValueError(f"{column} {text!r} is not there (looked at {path}){doubt_on_path(text)}") from None
             self._identities[path] = (found.st_dev, found.st_ino, found.st_size)
         return path
 
-    def identity(self, path: Path) -> Hashable:
+    def _remotely(self, column: str, address: Address) -> Address:
+        self._remote[address] = column
+        return address
+
+    def remote_faults(self) -> list[str]:
+        """What is wrong with the remote files that have to be there, each asked for its first bytes."""
+        if not self._must_exist or not self._remote:
+            return []
+        with ThreadPoolExecutor(max_workers=_NUM_ASKED_AT_ONCE) as pool:
+            found = dict(zip(self._remote, pool.map(_fault_of_remote, self._remote), strict=True))
+        return [f"{self._remote[address]}: {fault}" for address, fault in found.items() if fault]
+
+    def identity(self, location: Location) -> Hashable:
         """Equal for two names of one file, links too where files were looked up."""
-        return self._identities.get(path) or os.path.normpath(path)
+        if isinstance(location, Address):
+            return location.whole
+        return self._identities.get(location) or os.path.normpath(location)
+
+
+def _below(base: Address, column: str, text: str) -> Address:
+    if _DRIVE.match(text):
+        raise ValueError(f"{column} {text!r} leads to a file of one computer; give it relative to {base}")
+    try:
+        return base.beside(text.replace("\\", "/"))
+    except ValueError as error:
+        raise ValueError(f"{column} {error}") from None
+
+
+def _fault_of_remote(address: Address) -> str:
+    # Imported here, as most manifests name no address.
+    from bccdist.remote.part_of_file import PartOfFile
+    from bccdist.remote.patience import Patience
+
+    try:
+        # Not for long: many may be wrong alike, and their jobs have more patience.
+        PartOfFile(address, patience=Patience(total_s=10.0)).close()
+    except RemoteError as error:
+        return str(error)
+    return ""
 
 
 def _parse_slide(row: dict[str, str], files: _Files, all_in: Part | None) -> SlideRecord:
@@ -423,7 +478,7 @@ def _parse_slide(row: dict[str, str], files: _Files, all_in: Part | None) -> Sli
     )
 
 
-def _annotations(text: str, files: _Files) -> tuple[Path, ...]:
+def _annotations(text: str, files: _Files) -> tuple[Location, ...]:
     if not text:
         return ()
     names = [name.strip() for name in text.split(";")]
@@ -431,7 +486,7 @@ def _annotations(text: str, files: _Files) -> tuple[Path, ...]:
         raise ValueError(f"annotation is {text!r}: a path beside a ';' is empty; put one ';' between two paths")
     repeated = _repeated(names)
     if repeated:
-        raise ValueError(f"annotation names a file more than once: {', '.join(repeated)}")
+        raise ValueError(f"annotation names a file more than once: {', '.join(map(without_secrets, repeated))}")
     return tuple(files.find("annotation", name) for name in names)
 
 
@@ -593,7 +648,7 @@ def _slide_faults(slides: list[SlideRecord]) -> list[str]:
 
 def _same_file_faults(slides: list[SlideRecord], files: _Files) -> list[str]:
     """Slides that are one file under two names: it would be trained on or counted twice."""
-    names: defaultdict[Hashable, dict[str, Path]] = defaultdict(dict)
+    names: defaultdict[Hashable, dict[str, Location]] = defaultdict(dict)
     for slide in slides:
         names[files.identity(slide.path)].setdefault(slide.slide_id, slide.path)
     return [

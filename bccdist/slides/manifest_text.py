@@ -5,20 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bccdist.addresses import Address, Location
 from bccdist.files import csv_text
 from bccdist.slides.manifest import BOX_COLUMNS, SECTION_COLUMNS, SLIDE_COLUMNS, Manifest, SectionRecord, SlideRecord
 
 
-def slides_csv(manifest: Manifest, folder: Path) -> str:
-    """The rows of slides.csv, to lie in `folder`: what lies below the manifest's folder is relative, else absolute."""
+def slides_csv(manifest: Manifest, folder: Path, *, with_secrets: bool = False) -> str:
+    """The rows of slides.csv, to lie in `folder`: what lies below the manifest's folder is relative, else absolute.
+
+    Args:
+        manifest: what is written.
+        folder: in which it will lie.
+        with_secrets: whether addresses keep user, password and query, as in a table that their owner makes; a study
+            keeps none.
+    """
     extra = list(dict.fromkeys(column for slide in manifest.slides for column in slide.extra))
-    return csv_text(
-        [*SLIDE_COLUMNS, *extra], (_slide_row(slide, manifest.path.parent, folder) for slide in manifest.slides)
-    )
+    rows = (_slide_row(slide, manifest.path.parent, folder, with_secrets=with_secrets) for slide in manifest.slides)
+    return csv_text([*SLIDE_COLUMNS, *extra], rows)
 
 
-def _slide_row(slide: SlideRecord, before: Path, folder: Path) -> dict[str, Any]:
-    def seen_from_there(path: Path) -> str:
+def _slide_row(slide: SlideRecord, before: Path, folder: Path, *, with_secrets: bool) -> dict[str, Any]:
+    def seen_from_there(path: Location) -> str:
+        if isinstance(path, Address):
+            return path.whole if with_secrets else str(path)
         return os.path.relpath(path, folder.resolve()) if path.is_relative_to(before) else str(path)
 
     return {

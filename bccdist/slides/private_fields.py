@@ -7,18 +7,22 @@ the slide_id and the path, which do appear in what is made of a slide. What a la
 import codecs
 import contextlib
 import importlib.util
+import io
 import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import openslide
 import tifffile
 
+from bccdist.addresses import Location
+from bccdist.errors import RemoteError
+from bccdist.remote.files import read_bytes
 from bccdist.slides.annotations.mask_file import PNG_SIGNATURE
-from bccdist.slides.slide import open_file
+from bccdist.slides.slide_file import open_file, open_slide_file
 from bccdist.slides.tiff_pages import TIFF_SIGNATURES
 
 if TYPE_CHECKING:
@@ -77,7 +81,7 @@ _IN_XML = (
 """Filled attributes and filled elements."""
 
 
-def private_images(path: Path) -> list[str]:
+def private_images(path: Location) -> list[str]:
     """The names of a slide's images that may show its label.
 
     Raises:
@@ -87,7 +91,7 @@ def private_images(path: Path) -> list[str]:
         return sorted(set(handle.associated_images) - _HARMLESS_IMAGES)
 
 
-def private_fields(path: Path, properties: Mapping[str, str]) -> dict[str, str]:
+def private_fields(path: Location, properties: Mapping[str, str]) -> dict[str, str]:
     """The filled fields of a slide's file that may name a patient, a person or a day, with their texts.
 
     Args:
@@ -96,24 +100,26 @@ def private_fields(path: Path, properties: Mapping[str, str]) -> dict[str, str]:
         properties: what OpenSlide shows of it.
     """
     found = {name: text for name, text in properties.items() if _may_be_private(name)}
-    for name, text in (*_tiff_fields(path), *_dicom_fields(path)):
+    with open_slide_file(path) as file:
+        others = (*_tiff_fields(file.reading()), *_dicom_fields(file.path))
+    for name, text in others:
         if text not in found.values():
             found.setdefault(name, text)
     return {name: text for name, text in found.items() if text.strip().casefold() not in _UNKNOWN}
 
 
-def annotation_fields(paths: Iterable[Path]) -> list[str]:
+def annotation_fields(paths: Iterable[Location]) -> list[str]:
     """The names of filled free-text fields in annotations; the class of a drawing is none of them."""
     names: set[str] = set()
     for path in paths:
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = read_bytes(path)
+        except (OSError, RemoteError):
             continue  # what cannot be read is another finding
         if content.startswith(PNG_SIGNATURE):
             names |= set(_texts_in_png(content))
         elif content.startswith(TIFF_SIGNATURES):
-            names |= {name for name, text in _tiff_fields(path) if text.strip()}
+            names |= {name for name, text in _tiff_fields(io.BytesIO(content)) if text.strip()}
         else:
             names |= _free_text_in(_as_utf8(content))
     return sorted(names)
@@ -202,9 +208,9 @@ def _long_texts(text: str) -> set[str]:
     return {each for each in (*words, "".join(words)) if len(each) >= _LEAST_TEXT}
 
 
-def _tiff_fields(path: Path) -> Iterator[tuple[str, str]]:
+def _tiff_fields(source: Path | BinaryIO) -> Iterator[tuple[str, str]]:
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(source, name=Path(getattr(source, "name", "")).name) as tiff:
             for page in tiff.pages:
                 for code, name in _TIFF_TAGS.items():
                     tag = page.tags.get(code) if isinstance(page, tifffile.TiffPage) else None

@@ -9,8 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,10 +17,12 @@ import openslide
 import tifffile
 from numpy.typing import NDArray
 
-from bccdist.errors import SlideError
+from bccdist.errors import RemoteError, SlideError
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import OpenSlideLevel, pixels_of
-from bccdist.slides.tiff_pages import TiffPages
+
+if TYPE_CHECKING:
+    from bccdist.slides.slide_file import SlideFile
 
 LARGEST_ASPECT = 1.05
 """Of a pixel's width and height; what is nearer to a square counts as one."""
@@ -101,7 +102,7 @@ def _positive(text: str | None) -> float | None:
     return number if 0 < number < math.inf else None
 
 
-def usable_downsamples(path: Path, handle: openslide.OpenSlide, tiff: TiffPages) -> tuple[float, ...]:
+def usable_downsamples(file: "SlideFile", handle: openslide.OpenSlide) -> tuple[float, ...]:
     """Level-0 px per pixel of each level; infinite for a level that is to be left alone.
 
     Left alone are levels whose size is not level 0's by one factor though they show the same picture (padded to
@@ -109,21 +110,20 @@ def usable_downsamples(path: Path, handle: openslide.OpenSlide, tiff: TiffPages)
     are given in, so it is always used.
 
     Args:
-        path: the slide's file.
+        file: the slide's.
         handle: the same, open; nothing is read through it.
-        tiff: its images, if it is a TIFF.
 
     Raises:
         SlideError: the file holds a second image, which nobody would look at; or its pixels lie turned or mirrored.
     """
-    pages = [_page_of(page, tiff.names.get(page.index, "")) for page in tiff.pages]
+    pages = [_page_of(page, file.tiff.names.get(page.index, "")) for page in file.tiff.pages]
     _refuse_turned(pages)
     if handle.properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff":
-        _refuse_second_images(path, pages, handle.dimensions)
+        _refuse_second_images(file, pages, handle.dimensions)
     sizes, downsamples = tuple(handle.level_dimensions), tuple(handle.level_downsamples)
     odd = [level for level in range(1, len(sizes)) if _is_odd(level, sizes, _tile_of(handle.properties, level))]
     if odd:
-        _refuse_other_pictures(path, odd, pages)
+        _refuse_other_pictures(file, odd, pages)
     return tuple(math.inf if level in odd else downsample for level, downsample in enumerate(downsamples))
 
 
@@ -161,7 +161,7 @@ def _refuse_turned(pages: Sequence[_Page]) -> None:
             )
 
 
-def _refuse_second_images(path: Path, pages: Sequence[_Page], size_level0: Size) -> None:
+def _refuse_second_images(file: "SlideFile", pages: Sequence[_Page], size_level0: Size) -> None:
     """Refuse a TIFF with another image than the one that OpenSlide shows: its first page and what is flagged smaller.
 
     Pages that show the same picture do no harm: levels without the flag, planes of focus.
@@ -170,7 +170,7 @@ def _refuse_second_images(path: Path, pages: Sequence[_Page], size_level0: Size)
         is_level = page.tile_px is not None and page.is_reduced
         if is_level or _is_associated(page, size_level0) or _is_small_photograph(page, pages[0]):
             continue
-        if not _shows_level0(path, page, size_level0):
+        if not _shows_level0(file, page, size_level0):
             raise SlideError(
                 f"it holds a second image, page {page.number} of {page.size_px[0]} x {page.size_px[1]} px, beside "
                 f"that of {size_level0[0]} x {size_level0[1]} px: only one would be looked at; write each image to a "
@@ -189,17 +189,17 @@ def _is_small_photograph(page: _Page, first: _Page) -> bool:
     return page.tile_px is None and math.prod(page.size_px) <= _MOST_UNTILED_PX and not is_near
 
 
-def _refuse_other_pictures(path: Path, odd: Sequence[int], pages: Sequence[_Page]) -> None:
+def _refuse_other_pictures(file: "SlideFile", odd: Sequence[int], pages: Sequence[_Page]) -> None:
     try:
         # A handle of its own: after a failed read OpenSlide refuses every other one.
-        with openslide.OpenSlide(path) as handle:
+        with openslide.OpenSlide(file.path) as handle:
             sizes = handle.level_dimensions
             associated = {page.size_px for page in pages if _is_associated(page, handle.dimensions)}
-            places = _telling_places(handle, path)
+            places = _telling_places(handle, file)
             others = [
                 level
                 for level in odd
-                if sizes[level] not in associated and not _is_level0_at_some_factor(handle, level, path, places)
+                if sizes[level] not in associated and not _is_level0_at_some_factor(handle, level, file, places)
             ]
     except (openslide.OpenSlideError, SlideError) as error:
         raise SlideError(
@@ -214,8 +214,10 @@ def _refuse_other_pictures(path: Path, odd: Sequence[int], pages: Sequence[_Page
         )
 
 
-def _is_level0_at_some_factor(handle: openslide.OpenSlide, level: int, path: Path, places: Sequence[Place]) -> bool:
-    level0, reader = _level_reader(handle, 0, path), _level_reader(handle, level, path)
+def _is_level0_at_some_factor(
+    handle: openslide.OpenSlide, level: int, file: "SlideFile", places: Sequence[Place]
+) -> bool:
+    level0, reader = _level_reader(handle, 0, file), _level_reader(handle, level, file)
     sizes = handle.dimensions, handle.level_dimensions[level]
     return any(_agree(level0, reader, sizes, places, factor=factor) for factor in _possible_factors(handle, level))
 
@@ -236,21 +238,26 @@ def _padded_factors(size_level0: Size, size: Size, tile_px: Size | None) -> Iter
             yield factor
 
 
-def _level_reader(handle: openslide.OpenSlide, level: int, path: Path) -> Reader:
-    return partial(pixels_of, OpenSlideLevel(lambda: handle, level, path))
+def _level_reader(handle: openslide.OpenSlide, level: int, file: "SlideFile") -> Reader:
+    return partial(pixels_of, OpenSlideLevel(lambda: handle, level, file))
 
 
-def _shows_level0(path: Path, page: _Page, size_level0: Size) -> bool:
+def _shows_level0(file: "SlideFile", page: _Page, size_level0: Size) -> bool:
     """Whether a page has the shape of level 0 and its picture; False also where that cannot be told."""
     if not _is_reduction(size_level0, page.size_px):
         return False
     try:
-        with tifffile.TiffFile(path) as tiff, openslide.OpenSlide(path) as handle:
+        with (
+            tifffile.TiffFile(file.reading(), name=file.location.name) as tiff,
+            openslide.OpenSlide(file.path) as handle,
+        ):
             factor = (size_level0[0] / page.size_px[0], size_level0[1] / page.size_px[1])
             reader = _page_reader(tiff.pages.get(page.number), page)
-            places = _telling_places(handle, path)
-            level0, sizes = _level_reader(handle, 0, path), (size_level0, page.size_px)
+            places = _telling_places(handle, file)
+            level0, sizes = _level_reader(handle, 0, file), (size_level0, page.size_px)
             return _agree(level0, reader, sizes, places, factor=factor, tile_px=page.tile_px)
+    except RemoteError:
+        raise
     # Decoders of all kinds stand behind tifffile; a page that cannot be read is not known to be the same.
     except Exception:  # noqa: BLE001
         return False
@@ -329,7 +336,7 @@ def correlation(first: NDArray[np.float32], other: NDArray[np.float32]) -> float
     return float(np.corrcoef(first.ravel(), other.ravel())[0, 1])
 
 
-def _telling_places(handle: openslide.OpenSlide, path: Path) -> list[Place]:
+def _telling_places(handle: openslide.OpenSlide, file: "SlideFile") -> list[Place]:
     """Places in level-0 px that show more than those around them, some in each part of the slide."""
     level = min(range(handle.level_count), key=lambda each: math.prod(handle.level_dimensions[each]))
     size = handle.level_dimensions[level]
@@ -337,7 +344,7 @@ def _telling_places(handle: openslide.OpenSlide, path: Path) -> list[Place]:
         width, height = handle.dimensions
         shares = [(part + 0.5) / _DENSE_PARTS for part in range(_DENSE_PARTS)]
         return [(int(x * width), int(y * height)) for y in shares for x in shares]
-    level0, reader = _level_reader(handle, 0, path), _level_reader(handle, level, path)
+    level0, reader = _level_reader(handle, 0, file), _level_reader(handle, level, file)
     peaks = peaks_of_contrast(reader(Box(0, 0, *size)), parts=(_PARTS, _PARTS))
     by_factor = {
         factor: [(round(x * factor[0]), round(y * factor[1])) for x, y in peaks]

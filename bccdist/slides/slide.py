@@ -17,11 +17,12 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from bccdist.errors import SlideError
+from bccdist.addresses import Location
+from bccdist.errors import RemoteError, SlideError
 from bccdist.slides.geometry import Box, runs
-from bccdist.slides.level import WHITE, Level, OpenSlideLevel, advice_on_size, pixels_of, sample_into
+from bccdist.slides.level import WHITE, Level, OpenSlideLevel, pixels_of, sample_into
 from bccdist.slides.pyramid import refuse_oblong, usable_downsamples
-from bccdist.slides.tiff_pages import read_tiff_pages
+from bccdist.slides.slide_file import SlideFile, open_file
 from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 PLAUSIBLE_MPP = (0.05, 5.0)
@@ -100,7 +101,7 @@ class Slide:
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         *,
         target_mpp: float,
         tolerance: float = 0.1,
@@ -111,7 +112,8 @@ class Slide:
         """Open `path`.
 
         Args:
-            path: a file; of a slide in several files (DICOM, MRXS) the one that OpenSlide opens.
+            path: a file of this machine or an address; of a slide in several files (DICOM, MRXS) the one that
+                OpenSlide opens.
             target_mpp: um per pixel of the target frame.
             tolerance: relative deviation up to which a level is used without resampling.
             mpp: um per level-0 pixel; overrides what the file says.
@@ -122,22 +124,37 @@ class Slide:
             SlideError: the file cannot be opened, has no usable scale, or does not hold one upright picture.
         """
         self.path = path
+        try:
+            self._file = SlideFile(path)
+        except RemoteError as error:
+            raise SlideError(str(error)) from None
+        try:
+            self._open(target_mpp=target_mpp, tolerance=tolerance, mpp=mpp, pool=pool, by_tile=by_tile)
+        except RemoteError as error:
+            self._file.close(is_good=False)
+            raise SlideError(str(error)) from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(
+        self, *, target_mpp: float, tolerance: float, mpp: float | None, pool: Executor | None, by_tile: bool
+    ) -> None:
         self._pool = pool
         self._by_tile = by_tile
         self._kept_overview: tuple[float, PixelsThere] | None = None
-        self._handle = open_file(path)
-        self._tiff = read_tiff_pages(path)
+        self._handle = self._file.opened()
         try:
             refuse_oblong(self._handle.properties)
             mpp_level0 = _level0_mpp(self._handle, mpp)
-            self._downsamples = usable_downsamples(path, self._handle, self._tiff)
+            self._downsamples = usable_downsamples(self._file, self._handle)
             self.resolution = choose_resolution(
                 mpp_level0, self._downsamples, target_mpp=target_mpp, tolerance=tolerance
             )
         except SlideError as error:
             # No `with` has begun yet, so nobody else closes the file.
             self._handle.close()
-            raise SlideError(f"{path}: {error}") from None
+            raise SlideError(f"{self.path}: {error}") from None
         self.level0_size = self._handle.dimensions
         self.width_px = max(1, round(self.level0_size[0] / self.resolution.downsample))
         self.height_px = max(1, round(self.level0_size[1] / self.resolution.downsample))
@@ -149,17 +166,23 @@ class Slide:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(is_good=not isinstance(error, RemoteError))
 
-    def close(self) -> None:
-        """Close the file."""
+    def close(self, *, is_good: bool = True) -> None:
+        """Close the file; a remote one that failed is opened anew the next time."""
         _close(self._source)
         self._handle.close()
+        self._file.close(is_good=is_good)
 
     @property
     def properties(self) -> Mapping[str, str]:
         """What the file says of itself, by OpenSlide's names."""
         return self._handle.properties
+
+    @property
+    def file_path(self) -> Path:
+        """By which others open what is there of the file: all of it, or of a remote one all that it says of itself."""
+        return self._file.path
 
     @property
     def num_levels(self) -> int:
@@ -189,7 +212,7 @@ class Slide:
 
     def _renew_handle(self) -> None:
         self._handle.close()
-        self._handle = open_file(self.path)
+        self._handle = self._file.opened()
 
     def _open_source(self) -> None:
         """Open the level that the target frame is made from."""
@@ -206,10 +229,10 @@ class Slide:
                 f"only read blurred, so that level {finer} is read and averaged"
             )
             self._source, self._step, _ = self._open_level(finer, step=self.resolution.resize)
-        if self._tiff.fault:
+        if self._file.tiff.fault:
             self.why_not_by_tile += (
-                f" ({self._tiff.fault}), so that nobody has looked for second images and turned pixels in it: convert "
-                "the slide, or look at it"
+                f" ({self._file.tiff.fault}), so that nobody has looked for second images and turned pixels in it: "
+                "convert the slide, or look at it"
             )
 
     def _is_on_grid_below(self, level: int, limit: int) -> bool:
@@ -227,7 +250,7 @@ class Slide:
             return plain, step, "it was asked for"
         try:
             tiles, reduction = open_tile_level(
-                self.path, self._tiff, plain, largest_reduction=step, is_compared=is_compared, pool=self._pool
+                self._file, plain, largest_reduction=step, is_compared=is_compared, pool=self._pool
             )
         except NotByTileError as reason:
             if reason.__cause__:  # OpenSlide refuses every read after one that failed
@@ -237,7 +260,7 @@ class Slide:
         return tiles, round(step / reduction, 9), ""
 
     def _plain_level(self, level: int) -> OpenSlideLevel:
-        return OpenSlideLevel(lambda: self._handle, level, self.path)
+        return OpenSlideLevel(lambda: self._handle, level, self._file)
 
     def read(self, box_px: Box) -> NDArray[np.uint8]:
         """The pixels of a box of the target frame.
@@ -275,6 +298,18 @@ class Slide:
         is_absent = np.zeros(image.shape[:2], dtype=bool)
         is_absent[view] = found
         return is_absent
+
+    def expect_cells(self, needed: NDArray[np.bool_], *, cell_px: int) -> None:
+        """Say which cells will be read from the top, bool [rows, cols], so that a remote file's are fetched ahead."""
+        if isinstance(self._source, TileLevel) and self._file.is_in_part:
+            margin_px = math.ceil(self._step) if self._step != 1 else 0
+            self._source.expect(
+                Box(start * cell_px, row * cell_px, (end - start) * cell_px, cell_px)
+                .scaled(self._step)
+                .grown(margin_px)
+                for row, flags in enumerate(needed)
+                for start, end in runs(flags)
+            )
 
     def read_cell_rows(self, needed: NDArray[np.bool_], *, cell_px: int) -> Iterator[PixelsThere]:
         """The slide in rows of cells, each source pixel read once.
@@ -387,8 +422,7 @@ class Slide:
             step = self.level0_size[0] / image.shape[1] / self._downsamples[each]
             try:
                 tiles, _ = open_tile_level(
-                    self.path,
-                    self._tiff,
+                    self._file,
                     self._plain_level(each),
                     largest_reduction=step,
                     as_stored=True,
@@ -430,24 +464,7 @@ def _close(level: Level) -> None:
         level.close()
 
 
-def open_file(path: Path) -> openslide.OpenSlide:
-    """A slide's file, opened by OpenSlide; to be closed.
-
-    Raises:
-        SlideError: it is not there, or cannot be opened.
-    """
-    if not path.exists():
-        raise SlideError(f"{path}: the slide is not there")
-    if path.is_dir():
-        raise SlideError(f"{path}: it is a folder, expected a file; of a DICOM slide name one of its .dcm files")
-    try:
-        return openslide.OpenSlide(path)
-    except openslide.OpenSlideError as error:
-        advice = advice_on_size(path) or "convert it or leave it out"
-        raise SlideError(f"{path}: OpenSlide cannot open it: {error}; {advice}") from error
-
-
-def read_scale(path: Path, mpp: float | None = None) -> tuple[float, Mapping[str, str]]:
+def read_scale(path: Location, mpp: float | None = None) -> tuple[float, Mapping[str, str]]:
     """Um per level-0 pixel of a slide, and what its file says of itself, at the cost of opening it.
 
     Args:

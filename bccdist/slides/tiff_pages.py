@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import tifffile
+
+from bccdist.errors import RemoteError
 
 SOURCE_LENS, FOCAL_PLANE = 65421, 65424
 """Tags of Hamamatsu: the objective, negative for the slide's label; and the height of a plane of focus."""
@@ -26,17 +29,29 @@ class TiffPages:
     """Why the directories of a TIFF could not be parsed: then nothing is known of its images."""
 
 
-def read_tiff_pages(path: Path) -> TiffPages:
-    """The images of the TIFF at `path`, which exists; what speaks against them is the fault, and no error."""
-    with path.open("rb") as file:
-        if file.read(4) not in TIFF_SIGNATURES:
-            return TiffPages()
+def read_tiff_pages(source: Path | BinaryIO) -> TiffPages:
+    """The images of a TIFF, by its path or open to be read; what speaks against them is the fault, and no error.
+
+    Raises:
+        RemoteError: its bytes did not come.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            start = file.read(4)
+    else:
+        start = source.read(4)
+        source.seek(0)
+    if start not in TIFF_SIGNATURES:
+        return TiffPages()
     try:
-        with _silent_tifffile(), tifffile.TiffFile(path) as tiff:
+        # An NDPI is told by its name.
+        with _silent_tifffile(), tifffile.TiffFile(source, name=Path(source.name).name) as tiff:
             pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
             for page in pages:
                 _ = [page.tags.valueof(tag) for tag in _LATE_TAGS]
             return TiffPages(pages=pages, names=_series_names(tiff))
+    except RemoteError:
+        raise
     # Files are broken in more ways than tifffile has errors for.
     except Exception as error:  # noqa: BLE001
         return TiffPages(fault=str(error) or type(error).__name__)

@@ -11,10 +11,10 @@ a sample of them, the fullest and the oddest, equals what OpenSlide shows.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
@@ -25,6 +25,9 @@ from bccdist.errors import SlideError
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import WHITE, OpenSlideLevel, pixels_of
 from bccdist.slides.tiff_pages import FOCAL_PLANE, SOURCE_LENS, TiffPages
+
+if TYPE_CHECKING:
+    from bccdist.slides.slide_file import SlideFile
 
 _REDUCTIONS = (1, 2, 4, 8)
 """Factors by which a JPEG decoder can shrink a picture while it decodes."""
@@ -80,23 +83,25 @@ class TileLevel:
         size_px: width and height of the level, after the reduction.
     """
 
-    def __init__(self, path: Path, grid: TileGrid, *, reduction: int, pool: Executor | None = None) -> None:
+    def __init__(
+        self, slide_file: "SlideFile", grid: TileGrid, *, reduction: int, pool: Executor | None = None
+    ) -> None:
         """Open the file a second time, beside OpenSlide.
 
         Args:
-            path: the TIFF.
+            slide_file: the TIFF.
             grid: the image's tiles.
             reduction: 1, 2, 4 or 8: how much smaller than its image the level is.
             pool: threads that decode; None decodes in the caller's.
         """
         self.size_px = (-(-grid.size_px[0] // reduction), -(-grid.size_px[1] // reduction))
-        self._path = path
+        self._slide_file = slide_file
         self._grid = grid
         self._reduction = reduction
         self._map = map if pool is None else pool.map
         self._tile_px = (grid.tile_px[0] // reduction, grid.tile_px[1] // reduction)
         self._kept: dict[Place, NDArray[np.uint8]] = {}
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = os.open(slide_file.path, os.O_RDONLY)
 
     def close(self) -> None:
         """Close the file."""
@@ -113,6 +118,7 @@ class TileLevel:
 
         Raises:
             SlideError: a tile is damaged or cut off.
+            RemoteError: a tile did not come.
         """
         width, height = self._tile_px
         # Slides are read from top to bottom, so tiles above this box are not wanted again.
@@ -122,6 +128,7 @@ class TileLevel:
         places = [(row, col) for row in rows for col in cols]
         absent = [place for place in places if not self._is_there(place)]
         missing = [place for place in places if place not in self._kept and place not in absent]
+        self.fetch(missing)
         fresh = dict(zip(missing, self._map(self._decode, missing), strict=True))
         # Decoding is what takes the time, so that alone is for the threads.
         lacking: list[tuple[tuple[slice, slice], NDArray[np.bool_] | bool]] = []
@@ -149,6 +156,29 @@ class TileLevel:
         is_there = self._grid.extents[..., 1].any(axis=-1)
         for row, col in np.argwhere(is_there).tolist():
             yield Box(col * width, row * height, width, height)
+
+    def fetch(self, places: Sequence[Place]) -> None:
+        """Have some tiles there, by one round of requests, if the file is remote.
+
+        Raises:
+            RemoteError: they did not come.
+        """
+        if places and self._slide_file.is_in_part:
+            self._slide_file.need([stretch for place in places for stretch in self._stretches(place)])
+
+    def expect(self, boxes_px: Iterable[Box]) -> None:
+        """Say which boxes will be read, in which order, so that a remote file's tiles are fetched ahead."""
+        if not self._slide_file.is_in_part:
+            return
+        width, height = self._tile_px
+        num_rows, num_cols = self._grid.extents.shape[:2]
+        places = {
+            (row, col): None
+            for box_px in boxes_px
+            for row in range(max(0, box_px.y // height), min(num_rows, -(-box_px.y_end // height)))
+            for col in range(max(0, box_px.x // width), min(num_cols, -(-box_px.x_end // width)))
+        }
+        self._slide_file.expect([stretch for place in places for stretch in self._stretches(place)])
 
     def odd_places(self) -> list[Place]:
         """The tiles to hold against OpenSlide: those with the most bytes, and one of each oddity."""
@@ -184,6 +214,12 @@ class TileLevel:
         square = Box(col * edges[0], row * edges[1], edges[0], edges[1])
         return square._replace(x=tile.x + square.x, y=tile.y + square.y), pixels[square.slices()]
 
+    def _stretches(self, place: Place) -> Iterator[tuple[int, int]]:
+        """First byte and end of a tile's parts."""
+        for offset, num_bytes in self._grid.extents[place].tolist():
+            if num_bytes:
+                yield offset, offset + num_bytes
+
     def _is_there(self, place: Place) -> bool:
         return bool(self._grid.extents[place][:, 1].any())
 
@@ -216,8 +252,8 @@ class TileLevel:
     def _damage(self, place: Place, reason: str) -> SlideError:
         (row, col), (width, height) = place, self._grid.size_px
         return SlideError(
-            f"{self._path}: cannot decode the tile in row {row}, column {col} of its {width} x {height} px image: "
-            f"{reason}; the file is damaged or truncated: copy or scan it again"
+            f"{self._slide_file}: cannot decode the tile in row {row}, column {col} of its {width} x {height} px "
+            f"image: {reason}; the file is damaged or truncated: copy or scan it again"
         )
 
 
@@ -226,8 +262,7 @@ class NotByTileError(Exception):
 
 
 def open_tile_level(
-    path: Path,
-    tiff: TiffPages,
+    file: "SlideFile",
     reference: OpenSlideLevel,
     *,
     largest_reduction: float,
@@ -238,8 +273,7 @@ def open_tile_level(
     """A level of a TIFF, decoded from its tiles and reduced on the way.
 
     Args:
-        path: the slide's file.
-        tiff: its images.
+        file: the slide's.
         reference: the same level, as OpenSlide decodes it.
         largest_reduction: how much smaller than `reference` the level may be.
         is_compared: whether some tiles are held against `reference`; what is only looked at need not be.
@@ -252,8 +286,8 @@ def open_tile_level(
     Raises:
         NotByTileError: tiles cannot be read by themselves, or do not show what OpenSlide shows.
     """
-    grid, own_reduction = _find_grid(tiff, reference, as_stored=as_stored)
-    level = TileLevel(path, grid, reduction=own_reduction, pool=pool)
+    grid, own_reduction = find_grid(file.tiff, reference, as_stored=as_stored)
+    level = TileLevel(file, grid, reduction=own_reduction, pool=pool)
     further = max(step for step in _REDUCTIONS if step == 1 or step <= largest_reduction + 1e-9)
     further = min(further, _REDUCTIONS[-1] // own_reduction) if grid.is_jpeg else 1
     try:
@@ -265,14 +299,15 @@ def open_tile_level(
         raise
     if further > 1:
         level.close()
-        level = TileLevel(path, grid, reduction=own_reduction * further, pool=pool)
+        level = TileLevel(file, grid, reduction=own_reduction * further, pool=pool)
     return level, further
 
 
 def _compare(level: TileLevel, reference: OpenSlideLevel) -> None:
     """Refuse a level that shows something else than OpenSlide, which knows what scanners get wrong in colours."""
-    num_compared = 0
-    for place in level.odd_places():
+    num_compared, places = 0, level.odd_places()
+    level.fetch(places)
+    for place in places:
         try:
             box_px, own = level.probe(place)
         except SlideError:
@@ -310,7 +345,7 @@ def _overlap(start: int, end: int, other_start: int, other_end: int) -> tuple[sl
     return slice(first - start, last - start), slice(first - other_start, last - other_start)
 
 
-def _find_grid(tiff: TiffPages, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[TileGrid, int]:
+def find_grid(tiff: TiffPages, reference: OpenSlideLevel, *, as_stored: bool) -> tuple[TileGrid, int]:
     """The tiles of the image that OpenSlide takes for a level, and how much larger than the level the image is.
 
     Raises:
@@ -371,6 +406,8 @@ _IS_LEVEL: dict[str, Callable[[int, tifffile.TiffPage], bool]] = {
     "hamamatsu": _is_main_ndpi,
 }
 """Which pages OpenSlide takes for levels: number of the page, the page. Other vendors' tiles overlap or are moved."""
+READ_BY_TILES = frozenset(_IS_LEVEL)
+"""Vendors, by OpenSlide's names, whose levels are images of a TIFF, one each."""
 
 
 def _refuse_coding(page: tifffile.TiffPage) -> None:

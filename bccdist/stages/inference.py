@@ -10,7 +10,6 @@ import torch
 
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError, NotFiniteError
-from bccdist.files import fingerprint_of_file
 from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
@@ -21,6 +20,7 @@ from bccdist.models.model_file import read_model
 from bccdist.models.reference import quality_limits
 from bccdist.networks.weights import weights_digest
 from bccdist.paths import StudyPaths
+from bccdist.remote.files import fingerprint_of
 from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.choices import Choice, Thresholds, choice_for
 from bccdist.sections.ledger import write_rows
@@ -268,7 +268,7 @@ def _fingerprint(job: _Job, record: SlideRecord) -> tuple[str, OSError | None]:
         OSError: the file cannot be read, or has gone and nothing was made of it.
     """
     try:
-        return fingerprint_of_file(record.path), None
+        return fingerprint_of(record.path), None
     except FileNotFoundError as error:
         for epoch in job.networks:
             path = job.paths.ledger_rows(job.setting, epoch, record.slide_id)

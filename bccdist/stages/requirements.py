@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from bccdist.addresses import Location
 from bccdist.configuration import ShardConfig
-from bccdist.errors import AnnotationError, ShardError, SlideError
+from bccdist.errors import AnnotationError, RemoteError, ShardError, SlideError
 from bccdist.log import LOG
 from bccdist.parts import Kind, Label, Part
 from bccdist.paths import StudyPaths
+from bccdist.remote.files import is_there
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
 from bccdist.stages.stage import Stage
 from bccdist.stages.table import SELECTION, SHARDS, TEST_HEATMAPS
@@ -102,13 +104,13 @@ def lacks_of_pixels(manifest: Manifest, study: StudyPaths, *, within_s: float = 
     return [f"slide {leak.slide_id}: {leak.text}" for leak in leaks if leak.is_across_parts]
 
 
-def _read_each(slides: Sequence[SlideRecord], read: Callable[[Path], Read], end_s: float) -> dict[str, Read]:
+def _read_each(slides: Sequence[SlideRecord], read: Callable[[Location], Read], end_s: float) -> dict[str, Read]:
     """What is read of each slide by slide_id; without those that cannot be read, or not in time."""
     found = {}
     for slide in slides:
         if time.monotonic() > end_s:
             break
-        with suppress(SlideError):
+        with suppress(SlideError, RemoteError):
             found[slide.slide_id] = read(slide.path)
     return found
 
@@ -126,7 +128,8 @@ def lacks_of_files(manifest: Manifest, study: StudyPaths, stages: Iterable[Stage
         for record in needed
         for path in (record.path, *(record.annotations if record.part.is_annotated else ()))
     }
-    return [text for text, path in files.items() if not path.exists()]
+    # Whether a remote one is still there, the job that reads it tells.
+    return [text for text, path in files.items() if isinstance(path, Path) and not path.exists()]
 
 
 def _undone(stage: Stage, manifest: Manifest, study: StudyPaths) -> Iterator[SlideRecord]:
@@ -148,8 +151,8 @@ def reading_annotations(manifest: Manifest, config: ShardConfig, study: StudyPat
                 record.path, target_mpp=config.target_mpp, tolerance=config.mpp_tolerance, mpp=record.mpp
             ) as slide:
                 return read_annotations(record.annotations, slide, manifest.kinds).areas_um2[Kind.TUMORNEST] > 0
-        except (SlideError, AnnotationError):
-            has_gone = not all(path.exists() for path in (record.path, *record.annotations))
+        except (SlideError, AnnotationError, RemoteError):
+            has_gone = not all(map(is_there, (record.path, *record.annotations)))
             return has_gone and _patches_hold_tumor(study.shards.rows(record.slide_id))
 
     return tumor_in

@@ -76,9 +76,9 @@ def _exact_rows(
     mpp_tolerance: float,
 ) -> Sequence[Mapping[str, Any]] | None:
     """A slide's ledger rows, if they are of these weights and this slide and were made exactly."""
-    from bccdist.files import fingerprint_of_file
     from bccdist.heatmaps.method import Method
     from bccdist.networks.weights import weights_digest
+    from bccdist.remote.files import fingerprint_of
     from bccdist.sections.ledger import read_rows
     from bccdist.sections.verdicts import ReachedBy
     from bccdist.stages.inference_identity import (
@@ -93,7 +93,7 @@ def _exact_rows(
     identity = InferenceIdentity(
         weights_digest=weights_digest(weights),
         config_digest=inference_digest(exact, record, target_mpp=target_mpp, mpp_tolerance=mpp_tolerance),
-        slide_fingerprint=fingerprint_of_file(record.path),
+        slide_fingerprint=fingerprint_of(record.path),
         sections_digest=sections_digest(record, sections),
     )
     try:

@@ -14,6 +14,7 @@ import shapely.affinity
 import shapely.geometry
 from numpy.typing import NDArray
 
+from bccdist.addresses import on_this_machine
 from bccdist.configuration import ShardConfig
 from bccdist.files import csv_text, write_text
 from bccdist.parts import Kind
@@ -62,12 +63,14 @@ def _annotated(trial: Trial) -> _Annotated:
     manifest = trial.scene.study.manifest
     records = [record for record in manifest.slides if record.annotations]
     record = records[trial.scene.seed % len(records)]
-    features = json.loads(record.annotations[0].read_text(encoding="utf-8"))["features"]
+    features = json.loads(on_this_machine(record.annotations[0]).read_text(encoding="utf-8"))["features"]
     drawn = [
         (feature["properties"]["classification"]["name"], shapely.geometry.shape(feature["geometry"]))
         for feature in features
     ]
-    truth = cv2.imread(str(record.path.parents[1] / "truth" / f"{record.slide_id}.mask.png"), cv2.IMREAD_UNCHANGED)
+    truth = cv2.imread(
+        str(on_this_machine(record.path).parents[1] / "truth" / f"{record.slide_id}.mask.png"), cv2.IMREAD_UNCHANGED
+    )
     # What is drawn at a section's edge is on tissue for a mask with coarser pixels.
     tissue = cv2.dilate((np.asarray(truth) > 0).astype(np.uint8), np.ones((33, 33), np.uint8)) > 0
     return _Annotated(record=record, drawn=drawn, tissue=np.asarray(tissue))
@@ -106,8 +109,8 @@ def _build(
     build_slides(manifest.path, ["slide"], trial.folder / "study", ShardConfig(), num_workers=0)
     right = trial.folder / "right.geojson"
     right.write_text(_geojson(annotated.drawn if expected is None else expected), encoding="utf-8")
-    found = _masks(path, files, manifest.kinds, mpp)
-    drawn = _masks(annotated.record.path, [right], DEFAULT_KINDS, None)
+    found = _masks(on_this_machine(path), files, manifest.kinds, mpp)
+    drawn = _masks(on_this_machine(annotated.record.path), [right], DEFAULT_KINDS, None)
     x, y = offset_px[0] // 2, offset_px[1] // 2
     for kind in Kind:
         in_place = np.zeros_like(found[kind])

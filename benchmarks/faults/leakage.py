@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bccdist.addresses import on_this_machine
 from bccdist.files import csv_text
 from bccdist.slides.manifest import Manifest, read_manifest
 from benchmarks.faults.doctor_trials import diagnose
@@ -231,7 +232,7 @@ def _read_alike(change: Callable[[bytes], bytes], *, file: str = "slides.csv") -
 
 
 def _facts(manifest: Manifest) -> tuple[object, ...]:
-    slides = [replace(slide, extra={}, path=slide.path.resolve()) for slide in manifest.slides]
+    slides = [replace(slide, extra={}, path=on_this_machine(slide.path).resolve()) for slide in manifest.slides]
     return (*slides, *(replace(section, extra={}) for section in manifest.sections))
 
 

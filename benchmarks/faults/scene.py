@@ -11,6 +11,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from bccdist.addresses import on_this_machine
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import BccdistError
 from bccdist.files import csv_text, write_text
@@ -111,9 +112,11 @@ def make_scene(study: FinishedStudy, seed: int, folder: Path) -> Scene:
     folder.mkdir(parents=True)
     records = [record for record in study.manifest.slides if not record.part.is_annotated]
     record = records[seed % len(records)]
-    with openslide.OpenSlide(record.path) as slide:
+    with openslide.OpenSlide(on_this_machine(record.path)) as slide:
         picture = np.asarray(slide.read_region((0, 0), 0, slide.dimensions))[..., :3].copy()
-    truth = cv2.imread(str(record.path.parents[1] / "truth" / f"{record.slide_id}.mask.png"), cv2.IMREAD_UNCHANGED)
+    truth = cv2.imread(
+        str(on_this_machine(record.path).parents[1] / "truth" / f"{record.slide_id}.mask.png"), cv2.IMREAD_UNCHANGED
+    )
     boxes = [section.box_level0_px for section in study.manifest.sections_of(record.slide_id) if section.box_level0_px]
     window, kept = _window(picture.shape[1], picture.shape[0], boxes)
     for box in set(boxes) - set(kept):

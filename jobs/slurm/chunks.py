@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from bccdist.addresses import Address, Location
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json
 from bccdist.log import LOG
@@ -65,13 +66,15 @@ def _mm2_per_byte(known: _Known, slides: Sequence[SlideRecord]) -> float:
     return (median(ratios) if ratios else 1.0) or 1.0
 
 
-def _has_folder(path: Path) -> bool:
+def _has_folder(path: Location) -> bool:
     """Whether the pixels lie in a folder beside the file (MIRAX)."""
     return path.suffix.lower() == ".mrxs"
 
 
-def _size_bytes(path: Path) -> int | None:
-    """Bytes of a slide's file, or of those in its folder; None where it is not there."""
+def _size_bytes(path: Location) -> int | None:
+    """Bytes of a slide's file, or of those in its folder; None where it is not there, or where a server knows."""
+    if isinstance(path, Address):
+        return None
     try:
         if not _has_folder(path):
             return path.stat().st_size

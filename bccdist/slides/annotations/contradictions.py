@@ -4,13 +4,13 @@ Of two kinds that exclude each other Tumornest wins where patches are cut, whate
 Tumornest counts as Normal there, whatever the sections are labelled.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from bccdist.addresses import Location
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.annotation import Annotation
@@ -81,7 +81,7 @@ def label_doubt(*, has_tumor: bool, num_tumor: int, all_normal: bool) -> LabelDo
     return None
 
 
-def require_one_kind(path: Path, annotation: Annotation) -> None:
+def require_one_kind(path: Location, annotation: Annotation) -> None:
     """Refuse polygons that are drawn as Tumornest and again as another kind.
 
     Args:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
@@ -10,8 +11,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from bccdist.addresses import Location
 from bccdist.errors import AnnotationError
 from bccdist.parts import Kind
+from bccdist.remote.files import local_copy
 from bccdist.slides.annotations.annotation import Annotation
 from bccdist.slides.annotations.asap import read_asap
 from bccdist.slides.annotations.contradictions import require_one_kind
@@ -60,7 +63,7 @@ class _Drawing(NamedTuple):
 
 
 def read_annotations(
-    paths: Sequence[Path], slide: Slide, kinds: Kinds, *, tissue: NDArray[np.bool_] | None = None
+    paths: Sequence[Location], slide: Slide, kinds: Kinds, *, tissue: NDArray[np.bool_] | None = None
 ) -> Annotation:
     """The annotated areas of a slide, united over its files. What format a file has, its content says.
 
@@ -77,7 +80,20 @@ def read_annotations(
         AnnotationError: a file cannot be read, does not fit the slide, or marks no pixel of a kind that it draws.
             Files after it are not read: to collect the errors of all, call this for each. Or polygons are drawn as
             Tumornest and again as another kind.
+        RemoteError: a remote file did not come.
     """
+    with ExitStack() as stack:
+        here = [stack.enter_context(local_copy(location)) for location in paths]
+        try:
+            return _read_here(here, slide, kinds, tissue)
+        except AnnotationError as error:
+            # What is said of a copy is meant of what it was copied from.
+            for path, location in zip(here, paths, strict=True):
+                error.args = tuple(str(each).replace(str(path), str(location)) for each in error.args)
+            raise
+
+
+def _read_here(paths: Sequence[Path], slide: Slide, kinds: Kinds, tissue: NDArray[np.bool_] | None) -> Annotation:
     files = []
     for path in paths:
         file = _read_file(path, slide, kinds, tissue)

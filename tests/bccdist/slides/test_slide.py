@@ -328,7 +328,7 @@ def test_a_tiff_whose_directories_cannot_be_parsed_says_what_was_not_looked_for(
 ) -> None:
     path = write_slide(tmp_path / "slide.tif", smooth_picture(600, 400), mpp=0.92)
 
-    def broken(_: Path) -> NoReturn:
+    def broken(_: Path, **__: str) -> NoReturn:
         raise ValueError("offset beyond the file")
 
     monkeypatch.setattr("bccdist.slides.tiff_pages.tifffile.TiffFile", broken)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import openslide
 import pytest
 import simplejpeg
 import tifffile
@@ -21,7 +20,7 @@ from bccdist.slides import tile_level
 from bccdist.slides.geometry import Box
 from bccdist.slides.level import OpenSlideLevel
 from bccdist.slides.slide import Slide
-from bccdist.slides.tiff_pages import read_tiff_pages
+from bccdist.slides.slide_file import SlideFile
 from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 WIDTH_PX, HEIGHT_PX = 1500, 1060
@@ -241,7 +240,7 @@ def test_a_file_whose_tiles_show_something_else_than_openslide_is_left_to_opensl
         read_into = reference.read_into
         reference.read_into = lambda image, box: read_into(image[::-1], box)  # type: ignore[method-assign]
         with pytest.raises(NotByTileError, match="differs from OpenSlide's picture"):
-            open_tile_level(folder / "444.tif", read_tiff_pages(folder / "444.tif"), reference, largest_reduction=1)
+            open_tile_level(SlideFile(folder / "444.tif"), reference, largest_reduction=1)
 
 
 def test_a_lossless_tiff_is_read_by_tile_too(tmp_path: Path) -> None:
@@ -425,9 +424,10 @@ def test_what_only_openslide_puts_together_is_left_to_it(tmp_path: Path, odd: Od
             pixels = picture[..., 1] if dtype == "grey" else picture.astype(dtype)
             options = {"tile": (256, 256), "compression": "jpeg", "photometric": "rgb", "metadata": None}
             tiff.write(pixels, **{**options, **page}, description=odd.description or None, resolution=(1e4 / MPP,) * 2)
-    handle = openslide.OpenSlide(path)
+    file = SlideFile(path)
+    handle = file.opened()
     with pytest.raises(NotByTileError, match=odd.says):
-        open_tile_level(path, read_tiff_pages(path), OpenSlideLevel(lambda: handle, 0, path), largest_reduction=1)
+        open_tile_level(file, OpenSlideLevel(lambda: handle, 0, file), largest_reduction=1)
 
 
 @pytest.fixture(scope="module")
