@@ -83,7 +83,9 @@ def _write(study: AuditedStudy, out: Path, fixes: Mapping[str, Mapping[str, Fix]
         replace(slide, annotations=(written[slide.slide_id],)) if slide.slide_id in written else slide
         for slide in manifest.slides
     )
-    write_text(out / "slides.csv", slides_csv(replace(manifest, slides=slides), out))
+    # Seen from its new place: the corrected annotations go where it goes, and all else is found where it lies.
+    moved = replace(manifest, path=out.resolve() / "slides.csv", slides=slides)
+    write_text(out / "slides.csv", slides_csv(moved, out))
 
 
 def _decision_rows(study: AuditedStudy, by_row: Mapping[str, Mapping[str, Decided]]) -> Iterable[Mapping[str, object]]:

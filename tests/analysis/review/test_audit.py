@@ -123,6 +123,9 @@ def test_fixes_become_an_annotation_that_the_manifest_takes_and_all_else_stands(
     assert after["Normal"] == 0
     nest = (400 / 2) * (340 / 2) / (1300 * 900)
     assert after["Tumornest"] == pytest.approx(before["Normal"] + nest, rel=0.1)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert kinds_marked(tmp_path / "moved" / "slides.csv", WRONG) == after
+    (tmp_path / "moved").rename(tmp_path / "out")
     records = [read_manifest(path).slide(RIGHT) for path in (small.manifest, tmp_path / "out" / "slides.csv")]
     assert records[0].annotations[0].resolve() == records[1].annotations[0].resolve()
     assert (tmp_path / "out" / "sections.csv").read_bytes() == (small.data / "sections.csv").read_bytes()
