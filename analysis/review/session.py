@@ -47,6 +47,11 @@ class Newest:
         self._things: OrderedDict[Hashable, Any] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
 
+    def clear(self) -> None:
+        """Let all go."""
+        with self._lock:
+            self._things.clear()
+
     def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """The thing under a key, made now if it is not there."""
         with self._lock:
@@ -107,6 +112,8 @@ class Session:
         for threads in (self.tile_threads, self.file_threads, self.journal_thread):
             threads.shutdown(cancel_futures=True)
         self.tiles.slides.close()
+        # Their files go now: a process that a signal ends runs nothing at its exit.
+        self._tissues.clear()
 
     def refresh(self) -> None:
         """Have the worklist as it is now, where others change it: new conflicts to decide, and settled ones gone."""

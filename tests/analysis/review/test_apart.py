@@ -39,7 +39,9 @@ def test_a_large_slide_is_served_as_a_small_one_is(tmp_path: Path, monkeypatch: 
 
     small = seen()
     monkeypatch.setattr("analysis.review.session.LARGE_PX", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert seen() == small
+    assert not list(tmp_path.glob("bccdist-review-*")), "nothing is left when the server ends"
 
 
 def test_regions_are_packed_for_whoever_takes_that(tmp_path: Path) -> None:
