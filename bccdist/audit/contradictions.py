@@ -7,7 +7,6 @@ that small areas do not reach. Scores of outlines and regions are on one scale; 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from bccdist.audit.findings import Contradiction, Finding, Outline, Reason, Unit
 from bccdist.audit.probability_map import ProbabilityMap
 from bccdist.parts import Kind
 from bccdist.sections.regions import find_regions
@@ -34,83 +34,6 @@ MOVED_IOU, MOVED_GAIN = 0.5, 0.2
 MOST, SOME = 0.5, 0.15
 """Shares of an outline that contradict: from `MOST` on all of it does, below `SOME` it agrees. [open]"""
 _LEAST_READ = 0.5
-
-
-class Unit(StrEnum):
-    """What a finding is about."""
-
-    OUTLINE = "outline"
-    """What somebody drew."""
-    REGION = "region"
-    """What is predicted where nobody drew."""
-    PATCH = "patch"
-    """A patch of the shard set."""
-
-
-class Reason(StrEnum):
-    """Why an annotation may be wrong."""
-
-    LEFT_OUT = "nest left out"
-    MOVED = "outline moved"
-    SWAPPED = "kind swapped"
-    IN_PART = "in part"
-    AGREES = "agrees"
-    NOT_READ = "not compared"
-    """No patch lies there, or it is smaller than a pixel of the map."""
-
-
-class Outline(NamedTuple):
-    """One drawn outline."""
-
-    kind: Kind
-    polygon: shapely.Polygon
-    """In level-0 px."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """An outline or a region, and how far it contradicts."""
-
-    unit: Unit
-    number: int
-    """Of the outline or region on its slide, from 0."""
-    kind: Kind | None
-    """As it is annotated; None where nothing is."""
-    geometry: shapely.Geometry
-    """In level-0 px."""
-    reason: Reason
-    text: str
-    """The reason in a sentence."""
-    score: float
-    """NaN where nothing could be compared."""
-    area_um2: float
-    mean_probability: float
-    """Of tumor, inside; NaN where nothing was read."""
-    proposed_kind: Kind | None = None
-    """What a correction would make of it; None where none is proposed."""
-    proposed: shapely.Geometry | None = None
-    """Its shape then, in level-0 px."""
-
-
-class Contradiction(NamedTuple):
-    """How far a patch contradicts its mask, both as shares of the patch, 0 to 1."""
-
-    unannotated: float
-    """Tumor is predicted and not annotated."""
-    unpredicted: float
-    """Tumornest is annotated and not predicted."""
-
-    @property
-    def score(self) -> float:
-        """Both together."""
-        return self.unannotated + self.unpredicted
-
-    @property
-    def text(self) -> str:
-        """What it is, in a sentence."""
-        if self.unannotated >= self.unpredicted:
-            return f"tumor is predicted on {self.unannotated:.1%} of the patch where none is annotated"
-        return f"Tumornest is annotated on {self.unpredicted:.1%} of the patch where none is predicted"
 
 
 def compare_patch(probability: NDArray[np.float32], mask: NDArray[np.bool_], *, mpp: float) -> Contradiction:

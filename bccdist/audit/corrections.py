@@ -10,7 +10,7 @@ from typing import Any
 import shapely
 import shapely.geometry
 
-from bccdist.audit.contradictions import Outline, Reason, Unit
+from bccdist.audit.findings import Outline, Reason, Unit
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Kind
 from bccdist.slides.annotations.geojson import ABOUT, ORIGIN

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import shapely
 
-from bccdist.audit.contradictions import Outline
+from bccdist.audit.findings import Outline
 from bccdist.parts import Kind
 from bccdist.sections.regions import find_regions
 from bccdist.slides.annotations import Annotation, KindMasks, read_annotations

@@ -11,7 +11,8 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from bccdist.audit.contradictions import Contradiction, Finding, compare_patch, compare_slide
+from bccdist.audit.contradictions import compare_patch, compare_slide
+from bccdist.audit.findings import Contradiction, Finding
 from bccdist.audit.outlines import read_outlines
 from bccdist.audit.probability_map import MAP_PX, MapInTheMaking, ProbabilityMap, pooled, write_map
 from bccdist.audit.table import (

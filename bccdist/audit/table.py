@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from bccdist.audit.contradictions import Contradiction, Finding, Reason, Unit
+from bccdist.audit.findings import Contradiction, Finding, Reason, Unit
 from bccdist.errors import LedgerError
 from bccdist.parquet import IDENTITY_KEY, identity_in, open_table, read_table, write_table
 from bccdist.paths import AuditPaths

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from bccdist.audit.contradictions import Unit
+from bccdist.audit.findings import Unit
 from bccdist.audit.probability_map import ProbabilityMap
 from bccdist.parts import Kind
 from bccdist.slides.geometry import Box

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.review.audit.decisions import Decided, latest, read_decisions
 from analysis.review.tiles import TileReader
-from bccdist.audit.contradictions import Unit
+from bccdist.audit.findings import Unit
 from bccdist.audit.probability_map import ProbabilityMap, read_map
 from bccdist.audit.table import read_audit, read_slide
 from bccdist.errors import LedgerError

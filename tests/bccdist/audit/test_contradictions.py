@@ -7,7 +7,8 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from bccdist.audit.contradictions import Finding, Outline, Reason, Unit, compare_patch, compare_slide
+from bccdist.audit.contradictions import compare_patch, compare_slide
+from bccdist.audit.findings import Finding, Outline, Reason, Unit
 from bccdist.audit.probability_map import MAP_PX, MapInTheMaking, ProbabilityMap, pooled, read_map, write_map
 from bccdist.parts import Kind
 

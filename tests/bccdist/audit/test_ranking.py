@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import shapely
 
-from bccdist.audit.contradictions import Outline, compare_slide
+from bccdist.audit.contradictions import compare_slide
+from bccdist.audit.findings import Outline
 from bccdist.audit.probability_map import ProbabilityMap
 from bccdist.audit.table import finding_row, rank, tabulate
 from bccdist.parts import Kind
