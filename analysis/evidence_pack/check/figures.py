@@ -78,9 +78,9 @@ def exact_bounds(share: float, num: int) -> tuple[float, float]:
 
 
 def are_alike(samples: Floats) -> bool:
-    """Whether resampling found one value alone."""
+    """Whether the middle 95 % of what resampling found is one value alone."""
     known = samples[~np.isnan(samples)]
-    return bool(known.size) and float(np.ptp(known)) < 1e-9
+    return bool(known.size) and float(np.ptp(np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))) < 1e-9
 
 
 def interval(value: float, samples: Floats, num: int, *, is_difference: bool = False) -> tuple[float, float, float]:

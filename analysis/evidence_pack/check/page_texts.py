@@ -41,10 +41,19 @@ class Page(HTMLParser):
         self._source: Row | None = None
         self._number: list[str] = []
         self._cell: list[str] = []
+        self._words: list[str] = []
+        self._is_large_number = False
+        self._tile = ""
         self.feed(text)
+        self._end_of_text()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: D102
         values = dict(attrs)
+        self._around(tag)
+        kinds = (values.get("class") or "").split()
+        self._is_large_number |= "number" in kinds
+        if "tile" in kinds or tag in {"h2", "h3", "p", "table", "figure"}:
+            self._tile = ""
         if tag not in {"meta", "br", "img", "link", "input", "hr"}:
             self._open.append(tag)
         if tag == "table":
@@ -67,9 +76,13 @@ class Page(HTMLParser):
         self._cell.append(text)
         self._number.append(text)
         if not {"td", "th"} & set(self._open):
-            self.texts.append((self._place(), text))
+            self._words.append(data)
 
     def handle_endtag(self, tag: str) -> None:  # noqa: D102
+        words = " ".join("".join(self._words).split())
+        self._around(tag, is_end=True)
+        if tag == "b" and not self._is_large_number:
+            self._tile = words
         while self._open and self._open.pop() != tag:
             pass
         text = " ".join(self._cell)
@@ -91,6 +104,20 @@ class Page(HTMLParser):
             )
             self._source = None
 
+    def _around(self, tag: str, *, is_end: bool = False) -> None:
+        """A tag ends a text, but for what is typed; a large number is one text with all that stands in its box."""
+        if self._is_large_number and tag == "div" and is_end:
+            self._is_large_number = False
+        if self._is_large_number:
+            self._words.append(" ")
+        elif tag != "code":
+            self._end_of_text()
+
+    def _end_of_text(self) -> None:
+        if text := " ".join("".join(self._words).split()):
+            self.texts.append((self._place(), text))
+        self._words = []
+
     def _end_of_row(self, row: list[tuple[str, str]]) -> None:
         texts = [text for _, text in row]
         is_heading = all(tag == "th" for tag, _ in row)
@@ -105,7 +132,9 @@ class Page(HTMLParser):
                 self.cells.append(Cell(place, text, self._table, named, heading))
 
     def _place(self) -> str:
-        return " / ".join(filter(None, (self._part or "top of the page", self._title)))
+        return " / ".join(
+            filter(None, (self._part or "top of the page", self._title, self._tile and f"tile {self._tile}"))
+        )
 
 
 def check_page_texts(page: Page, kept: Sequence[Sequence[str]], found: Findings) -> None:

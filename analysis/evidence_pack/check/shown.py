@@ -9,6 +9,7 @@ from analysis.evidence_pack.check.figures import with_ends
 from analysis.evidence_pack.check.findings import COUNTS, FIGURES, PAGE, Findings, Row
 from analysis.evidence_pack.check.page_texts import Cell, Page
 from analysis.evidence_pack.check.raw_rows import Pack
+from analysis.evidence_pack.check.sentences import check_sentences
 
 _ENDS = ("", "_low", "_high")
 _COUNTED = {name.upper(): [name] for name in COUNTS}
@@ -334,10 +335,15 @@ def check_page_numbers(page: Page, pack: Pack, computed: Mapping[str, list[Row]]
             continue
         values = [row.get(name) for name in columns]
         num += len(values)
+        if cell.columns and len(NUMBER.findall(cell.text)) <= len(values):
+            seen.add((cell.place.removesuffix(f" / {cell.text}"), cell.text))
         if not says(cell.text, values, is_cut=(cell.table, cell.column) in FLOOR_SHOWN):
             told.append(f"{PAGE}: {cell.place}: got {cell.text!r}, expected {_told(values)} by the ledger")
     found.fault(f"{PAGE} against the ledger", told)
     found.done.append(f"{num} numbers of the page by the ledger")
+    check_sentences(
+        page, pack, computed, found, shows=lambda token, value: _shows(token, value, is_cut=False), seen=seen
+    )
     _name_the_rest(page, seen, found)
 
 

@@ -102,6 +102,19 @@ def number_on_page(pack: Path) -> None:
     (pack / "report.html").write_text(page[: place.start()] + ">0.999<" + page[place.end() :], encoding="utf-8")
 
 
+def number_in(sentence: str, now: str) -> Tamper:
+    """Another number in a sentence of the page: what the pattern's group found."""
+
+    def tamper(pack: Path) -> None:
+        page = (pack / "report.html").read_text(encoding="utf-8")
+        place = re.search(sentence, page)
+        assert place
+        changed = page[: place.start(1)] + now + page[place.end(1) :]
+        (pack / "report.html").write_text(changed, encoding="utf-8")
+
+    return tamper
+
+
 TAMPERS: dict[str, tuple[Tamper, str]] = {
     "a byte of the weights": (edit(WEIGHTS, "unet", "unEt"), rf"{WEIGHTS}: its bytes changed: sha256"),
     "a row of the ledger": (
@@ -136,6 +149,30 @@ TAMPERS: dict[str, tuple[Tamper, str]] = {
     "a number on the page against the ledger": (
         number_on_page,
         r"report.html: .* / row unet / column accuracy: got '0.999', expected 0\.\d+ by the ledger",
+    ),
+    "a number in a sentence of the headline": (
+        number_in(r"sections of Test have a label: (\d+) TP", "99"),
+        r"report.html: Overview: in '.*have a label: 99 TP, .*': got 99, expected \d+ by the ledger",
+    ),
+    "a threshold in words": (
+        number_in(r"sees a connected region of at least ([\d,]+) um2", "7"),
+        r"report.html: Overview: in '.*': got 7, expected \d+ by the ledger",
+    ),
+    "a share below a large number": (
+        number_in(r">(\d+)% of the sections<", "98"),
+        r"report.html: Overview: in '\d+ called Tumor 98% of the sections': got 98%, expected 0\.\d+ by the ledger",
+    ),
+    "a number in a note": (
+        number_in(r"of all verdicts (\d+) by less than", "77"),
+        r"report.html: Test / Table 4\..*: in 'Nearest to changing, .*': got 77, expected \d+ by the ledger",
+    ),
+    "a number of the method in a note": (
+        number_in(r"<p[^>]*>(10,000) resamples", "90,000"),
+        "report.html: Test / .*: in '90,000 resamples.*': got 90,000, expected 10000 by the ledger",
+    ),
+    "a number in a title": (
+        number_in(r"with (95)% intervals", "99"),
+        "report.html: .*: in '.*with 99% intervals.*': got 99%, expected 0.95 by the ledger",
     ),
     "a word on the page": (
         edit("report.html", "For research alone", "For diagnosis"),
@@ -199,6 +236,17 @@ def test_every_number_of_the_page_is_computed_anew_or_its_place_is_named(made: P
     left = found.left["texts of the page"]
     assert any(each.startswith("Provenance / The study.") for each in left)
     assert not [each for each in left if re.search(r"Table 4\..*: (accuracy|sensitivity|TP)", each)]
+
+
+UNBOUND = "numbers in sentences that no value is known of"
+
+
+def test_every_number_in_a_sentence_has_a_value_or_is_named(made: Path, pack: Path) -> None:
+    assert verify(made).left.get(UNBOUND, []) == []
+    edit("report.html", "</main>", "<p>It was right in 12 of 14 of them.</p></main>")(pack)
+    assert [each.partition(" in ")[2] for each in verify(pack).left[UNBOUND]] == [
+        "'It was right in 12 of 14 of them.'"
+    ]
 
 
 @pytest.mark.parametrize("kind", TAMPERS)
@@ -265,6 +313,7 @@ def test_packs_of_other_states_hold_together(state: dict[str, bool], tmp_path: P
     paths = write_evidence_study(tmp_path, **state)
     found = verify(write_evidence(Evidence(paths.root), tmp_path / "pack"))
     assert not found.faults
+    assert found.left.get(UNBOUND, []) == []
 
 
 def test_the_pack_of_a_cohort_holds_its_model_and_later_its_labels(tmp_path: Path) -> None:
@@ -279,6 +328,7 @@ def test_the_pack_of_a_cohort_holds_its_model_and_later_its_labels(tmp_path: Pat
         pack = write_evidence(Evidence(paths.root), tmp_path / f"pack-{number}", with_weights=True)
         found = verify(pack)
         assert not found.faults
+        assert found.left.get(UNBOUND, []) == []
         assert ("table4" in {each.partition(":")[0] for each in found.done}) == bool(number)
         assert any("the choice came with a model" in each for each in found.left["selection"])
         labels = [f"{slide}-s{place},{slide},{label}" for slide in ("one", "two") for place, label in LABELS]
@@ -310,7 +360,9 @@ def test_packs_of_few_sections_hold_together(kind: str, counts: dict[str, int], 
     write_json(paths.study, {"manifest": str(tmp_path / "slides.csv"), "phantom": False})
     select_thresholds(paths.root, SelectConfig())
     write_report(Evidence(paths.root))
-    assert not verify(write_evidence(Evidence(paths.root), tmp_path / "pack")).faults
+    found = verify(write_evidence(Evidence(paths.root), tmp_path / "pack"))
+    assert not found.faults
+    assert found.left.get(UNBOUND, []) == []
 
 
 def test_the_chain_of_the_study_is_checked_from_its_first_chained_line_on(study: StudyPaths, tmp_path: Path) -> None:
