@@ -15,6 +15,7 @@ from analysis.evidence_pack.check.model_tables import (
     roc_curves,
 )
 from analysis.evidence_pack.check.raw_rows import Pack
+from analysis.evidence_pack.check.risk_tables import error_groups, roc_bands, stability, triage
 from analysis.evidence_pack.check.slide_tables import flip_shifts, flow, reached, slides, verdict_counts
 from analysis.evidence_pack.check.verdict_tables import (
     intervals,
@@ -49,6 +50,10 @@ TABLES: dict[str, tuple[Callable[[Pack], list[Row]], tuple[str, ...]]] = {
     "verdict_counts": (verdict_counts, ("part", "setting")),
     "slides": (slides, ("setting", "slide_id")),
     "flow": (flow, ("setting", "step")),
+    "error_groups": (error_groups, ("setting", "kind", "group")),
+    "stability": (stability, ("setting",)),
+    "triage": (triage, ("setting", "miss_rate", "false_alarm_rate")),
+    "roc_bands": (roc_bands, ("setting", "curve", "x")),
     "reached": (reached, ("part", "setting", "levels", "confidence")),
 }
 """What is computed anew: how, and the columns that name a row."""

@@ -87,7 +87,7 @@ def _differences(counts: Sequence[Ints], beta: float) -> dict[str, tuple[float, 
     return result
 
 
-def _scored(pack: Pack) -> Iterator[tuple[Row, list[Row]]]:
+def scored(pack: Pack) -> Iterator[tuple[Row, list[Row]]]:
     """The labelled sections of Test that were read whole, of each setting that has both kinds of them."""
     for choice, mine in pack.by_setting(TEST):
         whole = [row for row in mine if row["label"] is not None and row["coverage"] >= 1]
@@ -98,9 +98,9 @@ def _scored(pack: Pack) -> Iterator[tuple[Row, list[Row]]]:
 def roc(pack: Pack) -> list[Row]:
     """Areas under ROC and precision-recall over all t_p at the chosen t_A."""
     rows = []
-    for choice, mine in _scored(pack):
+    for choice, mine in scored(pack):
         slides = slides_in(mine)
-        tumor, normal = (_at_steps(mine, label, slides) for label in ("Tumor", "Normal"))
+        tumor, normal = (at_steps(mine, label, slides) for label in ("Tumor", "Normal"))
         num = min(int(each.any(axis=1).sum()) for each in (tumor, normal))
         found = {}
         for name, area in (("roc_auc", _roc_areas), ("average_precision", _precisions)):
@@ -120,7 +120,7 @@ def roc(pack: Pack) -> list[Row]:
     return rows
 
 
-def _at_steps(rows: Iterable[Row], label: str, slides: Sequence[str]) -> Ints:
+def at_steps(rows: Iterable[Row], label: str, slides: Sequence[str]) -> Ints:
     """Sections of a label by slide and by the highest stored value at which they are Tumor: int [slides, 256]."""
     counts = np.zeros((len(slides), 256), dtype=np.int64)
     for row in rows:
@@ -153,7 +153,7 @@ def _precisions(tumor: Ints, normal: Ints, draws: Ints) -> Floats:
 def roc_curves(pack: Pack) -> list[Row]:
     """The confusion at each of the 256 values as t_p."""
     rows = []
-    for choice, mine in _scored(pack):
+    for choice, mine in scored(pack):
         for value in range(256):
             called = [{**row, "verdict": "Tumor" if row["until_step"] >= value else "Normal"} for row in mine]
             sums = confusion(called, slides_in(called)).sum(1)
@@ -176,9 +176,9 @@ def roc_curves(pack: Pack) -> list[Row]:
 def reliability_bins(pack: Pack) -> list[Row]:
     """Sections by tenth of probability, with Tumor's share in each over resampled slides."""
     rows = []
-    for choice, mine in _scored(pack):
+    for choice, mine in scored(pack):
         slides = slides_in(mine)
-        counts = [_at_steps(mine, label, slides) for label in ("Tumor", "Normal")]
+        counts = [at_steps(mine, label, slides) for label in ("Tumor", "Normal")]
         tenths = np.array([min(int(value / 255 * 10), 9) for value in range(256)])
         for place in sorted({min(int(row["tumor_until"] * 10), 9) for row in mine}):
             inside = [row for row in mine if min(int(row["tumor_until"] * 10), 9) == place]
@@ -206,7 +206,7 @@ def reliability(pack: Pack) -> list[Row]:
     """Calibration error and Brier score of the sections' probabilities, and what their logits lack on the whole."""
     rows = []
     bins = reliability_bins(pack)
-    for choice, mine in _scored(pack):
+    for choice, mine in scored(pack):
         of_setting = [each for each in bins if each["setting"] == choice["setting"]]
         off = sum(abs(each["mean_probability"] - each["tumor_share"]) * each["num_sections"] for each in of_setting)
         is_tumor = np.array([row["label"] == "Tumor" for row in mine])
@@ -240,7 +240,7 @@ def _missing_logit(probability: Floats, num_tumor: int) -> float:
 def decision_curve(pack: Pack) -> list[Row]:
     """Net benefit of acting by the score and by the verdicts, at each threshold probability; without its ends."""
     rows = []
-    for choice, mine in _scored(pack):
+    for choice, mine in scored(pack):
         num = len(mine)
         num_tumor = sum(row["label"] == "Tumor" for row in mine)
         for percent in range(1, 100):

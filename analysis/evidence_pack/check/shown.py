@@ -172,6 +172,42 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "tissue read": ["coverage"],
         },
     ),
+    "error_groups": (
+        {"setting": "setting", "by": "kind_shown", "group": "group"},
+        {
+            **_COUNTED,
+            "review": ["num_review"],
+            "wrong": ["error_share"],
+            "smallest flip shift": ["flip_shift_min"],
+            "below 0.02": ["num_flip_below_0_02"],
+            "below 0.05": ["num_flip_below_0_05"],
+        },
+    ),
+    "stability": (
+        {"setting": "setting"},
+        {
+            "F_beta": ["f_beta"],
+            "t_p": ["t_p"],
+            "plateau t_p": ["t_p_low", "t_p_high"],
+            "t_A um2": ["t_a_um2"],
+            "plateau t_A": ["t_a_um2_low", "t_a_um2_high"],
+            "share of the grid": ["plateau_share"],
+            "reaches the grid's edge": ["edges_shown"],
+        },
+    ),
+    "triage": (
+        {"setting": "setting", "misses promised": "miss_shown", "false alarms promised": "false_alarm_shown"},
+        {
+            "slides missed": ["miss_rate_test", "num_slides_missed"],
+            "sections missed": ["num_missed"],
+            "slides falsely called": ["false_alarm_rate_test", "num_slides_false_alarms"],
+            "sections falsely called": ["num_false_alarms"],
+            "review predicted": ["review_share_predicted"],
+            "review on Test": ["review_share_test", "num_review"],
+            "auto-normal": ["num_auto_normal"],
+            "auto-tumor": ["num_auto_tumor"],
+        },
+    ),
     "flow": ({"step": "step_shown"}, {}),
     "reached": (
         {"part": "part", "setting": "setting", "d": "levels", "confidence": "confidence"},
@@ -224,7 +260,7 @@ def says(text: str, values: Sequence[Any], *, is_cut: bool = False) -> bool:
     if values == [None] and text == "none":
         return True
     tokens = [token.group().replace(",", "").replace(" ", "") for token in NUMBER.finditer(text)]
-    if len(values) == _WITH_ENDS and len(tokens) < _WITH_ENDS and any(math.isnan(_float(each)) for each in values):
+    if len(tokens) < len(values) <= _WITH_ENDS and any(math.isnan(_float(each)) for each in values):
         values = values[: len(tokens)]
     return len(tokens) >= len(values) > 0 and all(
         _shows(token, _float(value), is_cut=is_cut) for token, value in zip(tokens, values, strict=False)
@@ -304,6 +340,12 @@ REGROUPED: dict[str, Callable[[Sequence[Row]], list[Row]]] = {
     "predictive_values": _named_prevalences,
     "comparisons": lambda rows: [_named_pair(row) for row in rows],
     "slides": lambda rows: [{**row, "tissue_mm2": row["tissue_um2"] / 1e6} for row in rows],
+    "error_groups": lambda rows: [{**row, "kind_shown": row["kind"].replace("_", " ")} for row in rows],
+    "stability": lambda rows: [{**row, "edges_shown": row["edges"] or "no"} for row in rows],
+    "triage": lambda rows: [
+        {**row, "miss_shown": f"{row['miss_rate']:.1%}", "false_alarm_shown": f"{row['false_alarm_rate']:.1%}"}
+        for row in rows
+    ],
     "section_verdicts": lambda rows: [row for row in rows if row["is_final"]],
 }
 """Tables whose rows the page shows in another way than the files hold them."""

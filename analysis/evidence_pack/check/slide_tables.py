@@ -1,6 +1,7 @@
 """What became of slides and how verdicts were reached, computed anew."""
 
 import math
+from collections.abc import Sequence
 
 from analysis.evidence_pack.check.figures import confusion, slides_in, upper_bound
 from analysis.evidence_pack.check.findings import JUDGED_PARTS, TEST, Row
@@ -138,13 +139,8 @@ def flip_shifts(pack: Pack) -> list[Row]:
     for choice, mine in pack.by_setting(TEST):
         for verdict in (*_VERDICTS, "all"):
             here = [row for row in mine if verdict in (row["verdict"], "all")]
-            shifts = sorted(row["flip_shift"] for row in here)
             if not here:
                 continue
-            quartiles = {
-                f"flip_shift_{name}": shifts[max(0, math.ceil(share * len(shifts)) - 1)]
-                for name, share in (("min", 0.0), ("q1", 0.25), ("median", 0.5), ("q3", 0.75))
-            }
             rows.append(
                 {
                     "setting": choice["setting"],
@@ -152,11 +148,20 @@ def flip_shifts(pack: Pack) -> list[Row]:
                     "verdict": verdict,
                     **{name: choice[name] for name in ("t_p", "t_a_um2")},
                     "num_sections": len(here),
-                    **quartiles,
-                    "num_flip_below_0_02": sum(shift < 0.02 for shift in shifts),
-                    "num_flip_below_0_05": sum(shift < 0.05 for shift in shifts),
-                    "num_never_flip": sum(map(math.isinf, shifts)),
+                    **shift_figures(here),
                     **marks(here),
                 }
             )
     return rows
+
+
+def shift_figures(rows: Sequence[Row]) -> Row:
+    """The smallest flip shift, quartiles that occur, and how many small shifts, or none, change."""
+    shifts = sorted(row["flip_shift"] for row in rows)
+    shares = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75}
+    return {
+        **{f"flip_shift_{name}": shifts[max(0, math.ceil(each * len(shifts)) - 1)] for name, each in shares.items()},
+        "num_flip_below_0_02": sum(shift < 0.02 for shift in shifts),
+        "num_flip_below_0_05": sum(shift < 0.05 for shift in shifts),
+        "num_never_flip": sum(map(math.isinf, shifts)),
+    }

@@ -39,6 +39,7 @@ COMPUTED = {
     *("table1", "table3", "table4", "table5", "intervals", "units", "predictive_values", "subgroups", "comparisons"),
     *("roc", "roc_curves", "reliability", "section_verdicts", "verdict_counts", "flow", "slides", "reached"),
     *("selection", "grid", "reliability_bins", "decision_curve", "flip_shifts", "nearest_verdicts"),
+    *("triage", "stability", "error_groups", "roc_bands"),
 }
 LABELS = ((0, "Tumor"), (1, "Normal"))
 Tamper = Callable[[Path], None]
@@ -256,6 +257,22 @@ def test_what_was_changed_is_named(kind: str, pack: Path) -> None:
     found = verify(pack)
     assert any(re.search(expected, fault) for fault in found.faults), found.faults
     assert "fault(s)" in told(pack, found)
+
+
+def test_one_cell_of_tables_of_risk_is_named_by_its_row(pack: Path) -> None:
+    cells = {"triage": "num_review", "stability": "t_p_high", "error_groups": "tp", "roc_bands": "low"}
+    for name, column in cells.items():
+        path = pack / "tables" / f"{name}.parquet"
+        table = pq.read_table(path)
+        values = table[column].to_pylist()
+        values[-1] += 1
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, table.schema.field(column), pa.array(values)), path)
+    faults = "\n".join(verify(pack).faults)
+    for name, column in cells.items():
+        assert re.search(
+            rf"tables/{name}.parquet: row \w+.*, column {column}: got .*, expected .* by the ledger", faults
+        )
 
 
 def test_one_bit_of_any_file_is_named(pack: Path) -> None:
