@@ -46,7 +46,7 @@ class Said:
 
     def __init__(self, page: Page, pack: Pack, computed: Mapping[str, list[Row]]) -> None:
         """Note the setting that the page's large numbers are of."""
-        self.pack, self.computed = pack, computed
+        self.page, self.pack, self.computed = page, pack, computed
         settings = [cell.row["setting"] for cell in page.cells if cell.columns and "setting" in cell.row]
         self.headline = settings[0] if settings else ""
         self.title = self.tile = ""
@@ -75,6 +75,11 @@ class Said:
     def counts(self) -> dict[str, Any]:
         """What names the headline's row of the verdicts' counts."""
         return {"part": TEST, "setting": self.headline}
+
+    @property
+    def without_patient(self) -> set[str]:
+        """The slides that name no patient."""
+        return {slide["slide_id"] for slide in self.pack.slides if not slide["patient"]}
 
     @property
     def section(self) -> Row:
@@ -233,6 +238,26 @@ def _labelled_in(said: Said, found: "re.Match[str]") -> list[Any]:
     return [num, len(every)]
 
 
+def _whole(said: Said, found: "re.Match[str]") -> list[Any]:
+    """Sections that were read whole, and how many of them have which label."""
+    parts = SELECTED_ON if found["part"].endswith("+ II") else (found["part"],)
+    whole = [row for row in said.pack.of_part(*parts) if row["coverage"] >= 1]
+    labels = [*{(row["slide_id"], row["section_id"]): row["label"] for row in whole}.values()]
+    return [len(labels), labels.count("Tumor"), labels.count("Normal")]
+
+
+def _edge(said: Said, found: "re.Match[str]") -> list[Any]:
+    edges = said.of("stability", "edges", setting=said.headline)[0]
+    mine = [] if edges is ... else [each.split()[1] for each in edges.split(", ") if each.startswith(found["name"])]
+    return [_one_of(found[2], map(float, mine))]
+
+
+def _failed(said: Said, _: "re.Match[str]") -> list[Any]:
+    """The rows of the table that names them."""
+    columns = [cell.column for cell in said.page.cells if " / Failed, and not in the results." in cell.place]
+    return [max(map(columns.count, columns), default=...)]
+
+
 def _no_label_said(said: Said, _: "re.Match[str]") -> list[Any]:
     names = ("num_sections", "num_labelled", "num_unsure", "num_conflict")
     nums = said.of("verdict_counts", *names, **said.counts)
@@ -302,6 +327,12 @@ _RULES: list[tuple[str, Rule]] = [
         rf"rests on {_N} (?P<kind>Tumor|Normal) sections of Validation",
         lambda s, m: [sum(s.sum("selection", *_OF_KIND[m["kind"]], setting=s.headline))],
     ),
+    (rf"(?:of the grid \(|, )(?P<name>t_p|t_A) {_N}(?=[,)].*beyond it nothing was tried)", _edge),
+    (rf"^Failed and not in the results: {_N} ", _failed),
+    (
+        rf"of {_N} sections of (?P<part>Test|Validation I \+ II) that were read whole {_N} Tumor and {_N} Normal ones",
+        _whole,
+    ),
     (rf"Against (?P<other>\w+): {_N} of accuracy", _against),
     (rf"no discordant section in {_N}", _discordant),
     (rf"Different patches: {_N}, those of the first two pools", _patches),
@@ -313,7 +344,7 @@ _RULES: list[tuple[str, Rule]] = [
     ),
     (
         rf"{_N} slide\(s\) name no patient",
-        lambda s, _: [sum(not each["patient"] for each in s.pack.slides if each["part"] == TEST)],
+        lambda s, _: [len({row["slide_id"] for row in s.pack.of_part(TEST)} & s.without_patient)],
     ),
     (rf"fewer than {_N} slides", lambda *_: [20]),
     (rf"(?:slides: |, )(?P<name>Test|Validation I \+ II|Validation I|Validation II|\w+) {_N}(?=[,.])", _few_slides),
