@@ -162,8 +162,8 @@ def _fast_rows(said: Said, found: "re.Match[str]") -> list[Any]:
         for rows in (every, labelled):
             for mine in (rows, [row for row in rows if row["coverage"] >= 1]):
                 pairs.add((sum(row["reached_by"] in _FAST for row in mine), len(mine)))
-    said_now = (int(found[1].replace(",", "")), int(found[2].replace(",", "")))
-    return said_now if said_now in pairs else min(pairs)
+    on_page = (int(found[1].replace(",", "")), int(found[2].replace(",", "")))
+    return list(on_page if on_page in pairs else min(pairs))
 
 
 def _one_of(token: str, nums: Iterable[Any]) -> Any:
