@@ -19,6 +19,12 @@ from bccdist.parquet import open_table, write_table
 from bccdist.slides.versions import SECTION_METHOD
 
 SCHEMA_VERSION = "6"
+_WITHOUT_QUALITY = "5"
+"""The version before: it lacks these columns, so nothing of them was measured."""
+_QUALITY = (
+    *("focus", "compression", "stain_density", "stain_hue", "ink_share", "fold_share", "air_share", "features"),
+    "not_assessable",
+)
 _FOCUS_TEXT = (
     "log ratio of fine to coarse texture of the density of green at the network's resolution, the median over the "
     "section's tissue; low is blurred; this and the columns up to features are null where not measured"
@@ -175,17 +181,22 @@ def _read_file(file: Path) -> pa.Table:
     outdated = why_outdated(opened.schema.metadata or {})
     if outdated:
         raise LedgerError(f"{file}: {outdated}; {_AGAIN}")
-    return opened.read().replace_schema_metadata(SCHEMA.metadata).cast(SCHEMA)
+    table = opened.read().replace_schema_metadata(SCHEMA.metadata)
+    if (opened.schema.metadata or {})[b"bccdist.schema_version"] == _WITHOUT_QUALITY.encode():
+        for name in _QUALITY:
+            table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), SCHEMA.field(name).type))
+        table = table.select(SCHEMA.names)
+    return table.cast(SCHEMA)
 
 
 def why_outdated(metadata: Mapping[bytes, bytes]) -> str:
     """What keeps a ledger file with this metadata from being read as one of today; empty where nothing does."""
-    for key, name in (
-        (b"bccdist.schema_version", "ledger schema version"),
-        (b"bccdist.section_method", "section method"),
+    for key, name, also in (
+        (b"bccdist.schema_version", "ledger schema version", [_WITHOUT_QUALITY.encode()]),
+        (b"bccdist.section_method", "section method", []),
     ):
         found, expected = metadata.get(key), SCHEMA.metadata[key]
-        if found != expected:
+        if found not in [expected, *also]:
             got = "none" if found is None else repr(found.decode())
             return f"{name} is {got}, expected {expected.decode()!r}"
     return ""

@@ -131,3 +131,17 @@ def test_what_was_gathered_is_gathered_anew_where_it_is_damaged(
     assert merge(rows, target)["slide_id"].to_pylist() == ["a"]
     assert target.read_bytes() == whole
     assert f"{target}: damaged" in caplog.text
+
+
+def test_rows_from_before_quality_was_measured_are_read_as_not_measured(tmp_path: Path) -> None:
+    rows = [ledger_row(margin_um=flat_margins(top_step=255, margin_um=8.0))]
+    write_rows(tmp_path / "now.parquet", rows)
+    quality = ("focus", "compression", "stain_density", "stain_hue", "ink_share", "fold_share", "air_share")
+    lacking = (*quality, "features", "not_assessable")
+    table = read_rows(tmp_path / "now.parquet")
+    before = {**SCHEMA.metadata, b"bccdist.schema_version": b"5"}
+    pq.write_table(table.drop_columns(list(lacking)).replace_schema_metadata(before), tmp_path / "before.parquet")
+    found = read_rows(tmp_path / "before.parquet")
+    assert found.schema.equals(SCHEMA)
+    assert found.to_pylist() == [{**table.to_pylist()[0], **dict.fromkeys(lacking)}]
+    assert pa.concat_tables([found, table]).num_rows == 2
