@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 import bccdist
+from bccdist.addresses import without_secrets
 from bccdist.errors import BccdistError, ConfigurationError
 from bccdist.log import set_up_logging
 from bccdist.surroundings import advice_on, settle
@@ -44,7 +45,7 @@ def run_command(
         if isinstance(code, int) and code:
             sys.exit(code)
     except BccdistError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(without_secrets(f"error: {error}"))
     except KeyboardInterrupt:
         sys.stderr.write(f"{if_interrupted}\n")
         sys.exit(INTERRUPTED)

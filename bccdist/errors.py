@@ -25,11 +25,15 @@ class SlideError(BccdistError, OSError):
     """A slide cannot be opened, read or placed on the um/px scale."""
 
 
-class RemoteError(BccdistError):
+class RemoteError(BccdistError, OSError):
     """A file on a server or object storage cannot be read, or is another one by now.
 
     It is no `SlideError`: those of a damaged place cost that place, this one costs the slide.
     """
+
+
+class RemoteFileMissingError(RemoteError, FileNotFoundError):
+    """Nothing lies at an address."""
 
 
 class AnnotationError(BccdistError, ValueError):

@@ -5,6 +5,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bccdist.addresses import without_secrets
 from bccdist.files import read_json, write_json
 
 BEGUN = "Begun"
@@ -29,7 +30,7 @@ def write_failure(path: Path, *, stage: str, slide_id: str, reason: str, error: 
         {
             "slide_id": slide_id,
             "stage": stage,
-            "reason": reason,
+            "reason": without_secrets(reason),
             "error": error,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": platform.node(),

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from bccdist.addresses import without_secrets
+
 LOG = logging.getLogger("bccdist")
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -25,5 +27,6 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        sys.stderr.write(self.format(record) + "\n")
+        # Libraries' errors may quote an address with its password.
+        sys.stderr.write(without_secrets(self.format(record)) + "\n")
         sys.stderr.flush()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from bccdist.addresses import without_secrets
 from bccdist.errors import BccdistError, ConfigurationError
 
 Task = TypeVar("Task")
@@ -209,7 +210,7 @@ def _attempt(work: Callable[[Task], Result], task: Task) -> Result | Failure:
     try:
         return work(task)
     except (BccdistError, OSError) as error:
-        return Failure(reason=str(error), error=type(error).__name__, is_foreseen=True)
+        return Failure(reason=without_secrets(str(error)), error=type(error).__name__, is_foreseen=True)
     except Exception as error:  # noqa: BLE001 - nobody foresaw it
         traceback.print_exception(error)
-        return Failure(reason=f"{type(error).__name__}: {error}", error=type(error).__name__)
+        return Failure(reason=without_secrets(f"{type(error).__name__}: {error}"), error=type(error).__name__)

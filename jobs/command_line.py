@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from bccdist.addresses import without_secrets
 from bccdist.command import run_command
 from bccdist.files import as_given
 from bccdist.presets import preset_named
@@ -76,7 +77,7 @@ def _arguments(kind: type[Arguments], train_field: str | None) -> Arguments:
     defaults: dict[str, Any] = {"cluster": cluster}
     if train_field is not None and preset is not None:
         defaults[train_field] = preset_named(preset)
-    command = (str(as_given(Path(sys.argv[0]))), *words)
+    command = (str(as_given(Path(sys.argv[0]))), *map(without_secrets, words))
     return replace(tyro.cli(kind, default=kind(**defaults)), command=command)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from bccdist.addresses import Address
 from bccdist.command import run_command
 from bccdist.configuration import ShardConfig
 from bccdist.errors import ManifestError, RemoteError
@@ -45,6 +46,7 @@ from jobs.doctor_lines import (
     slide_line,
     warning_lines,
 )
+from jobs.given_manifest import GivenManifest, for_this_run
 
 SCHEMA_VERSION = "1"
 """Version of the report's format."""
@@ -54,7 +56,7 @@ SCHEMA_VERSION = "1"
 class DoctorArguments:
     """Check slides, annotations and sections of a manifest."""
 
-    manifest: Annotated[Path, tyro.conf.Positional]
+    manifest: Annotated[GivenManifest, tyro.conf.Positional]
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     report: Path | None = None
     """Where to write everything that was found, as JSON; the slides' fingerprints are kept in a folder beside it."""
@@ -122,7 +124,7 @@ def examine(arguments: DoctorArguments) -> Diagnosis:
         ManifestError: there is no slide to check.
     """
     # Without a look at the files: one that is not there is a finding of its slide.
-    manifest, faults = inspect_manifest(arguments.manifest, files_must_exist=False)
+    manifest, faults = inspect_manifest(for_this_run(arguments.manifest), files_must_exist=False)
     parts = tuple(Part.parse(name) for name in arguments.parts)
     slides = manifest.slides_of(parts)
     _print_lines([*fault_lines(faults), *warning_lines(manifest.warnings, manifest.notes)])
@@ -208,7 +210,7 @@ def report_of(diagnosis: Diagnosis, arguments: DoctorArguments) -> dict[str, Any
     return {
         "format": "bccdist doctor report",
         "schema_version": SCHEMA_VERSION,
-        "manifest": str(manifest.path),
+        "manifest": str(arguments.manifest if isinstance(arguments.manifest, Address) else manifest.path),
         "manifest_digest": manifest.digest,
         "target_mpp": arguments.target_mpp,
         "mpp_tolerance": arguments.mpp_tolerance,

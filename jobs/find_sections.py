@@ -12,6 +12,7 @@ from typing import Annotated
 import cv2
 import tyro
 
+from bccdist.addresses import Address
 from bccdist.command import run_command
 from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
 from bccdist.files import atomic_path, csv_text, sha256_of_file, write_text
@@ -22,6 +23,7 @@ from bccdist.slides.sections import found_boxes, section_id
 from bccdist.slides.slide import Slide
 from bccdist.slides.table_file import read_table_file
 from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
+from jobs.given_manifest import GivenManifest, for_this_run
 
 BOX_COLUMNS = ("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px")
 COLUMNS = ("slide_id", "section_id", *BOX_COLUMNS, "label", "labelled_by", "labelled_at", "prefilled")
@@ -197,7 +199,7 @@ def _box_columns(box_level0_px: Box | None) -> dict[str, str]:
 
 
 def main(
-    manifest: Annotated[Path, tyro.conf.Positional],
+    manifest: Annotated[GivenManifest, tyro.conf.Positional],
     out: Path | None = None,
     in_place: bool = False,
     pictures: Path | None = None,
@@ -215,7 +217,10 @@ def main(
         pictures: A folder for a PNG of every slide with its numbered boxes.
         workers: Processes, which look at one slide each; by default as many as there are cores.
     """
-    print(find_sections_of_slides(manifest, out=out, in_place=in_place, pictures=pictures, workers=workers))
+    if isinstance(manifest, Address) and out is None:
+        raise ConfigurationError(f"{manifest} lies on a server, where nothing is written: give --out sections.csv")
+    here = for_this_run(manifest)
+    print(find_sections_of_slides(here, out=out, in_place=in_place, pictures=pictures, workers=workers))
 
 
 if __name__ == "__main__":

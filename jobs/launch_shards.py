@@ -1,7 +1,6 @@
 """Cut the annotated slides of a manifest into shards: `python jobs/launch_shards.py --manifest slides.csv`."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -11,6 +10,7 @@ from bccdist.stages.requirements import lacks_of_files
 from bccdist.stages.table import FINISH_SHARDS, SHARDS
 from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.given_manifest import GivenManifest, manifest_for
 from jobs.stages import launch_entries
 
 
@@ -18,7 +18,7 @@ from jobs.stages import launch_entries
 class ShardsArguments(LauncherArguments):
     """Cut the slides of Training and Validation I into WebDataset shards."""
 
-    manifest: Path = tyro.MISSING
+    manifest: GivenManifest = tyro.MISSING
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     config: Annotated[ShardConfig, FLAT] = field(default_factory=ShardConfig)
 
@@ -26,7 +26,7 @@ class ShardsArguments(LauncherArguments):
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
     launch = arguments.launch
-    manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
+    manifest = claim_study(launch.study, manifest_for(launch.study, arguments.manifest), dry_run=True)
     entries = {SHARDS: arguments.config, FINISH_SHARDS: arguments.config}
     launch_entries(launch, manifest, entries, lacks=lacks_of_files(manifest, launch.paths, entries))
 

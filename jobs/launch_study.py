@@ -1,7 +1,6 @@
 """All stages in order, for any list of settings: `python jobs/launch_study.py --manifest slides.csv`."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import tyro
 
@@ -31,6 +30,7 @@ from bccdist.stages.table import (
 )
 from bccdist.study import claim_study
 from jobs.command_line import LauncherArguments, run_launcher
+from jobs.given_manifest import GivenManifest, manifest_for
 from jobs.stages import launch_entries
 
 
@@ -42,7 +42,7 @@ class StudyArguments(LauncherArguments):
     selection, and the validation heatmaps are made in the paper's way, in float32.
     """
 
-    manifest: Path = tyro.MISSING
+    manifest: GivenManifest = tyro.MISSING
     """slides.csv; sections.csv and kinds.toml lie beside it."""
     settings: tuple[Setting, ...] = SETTINGS
     """Any of the paper's four."""
@@ -79,7 +79,7 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
-    manifest = claim_study(launch.study, arguments.manifest, dry_run=True)
+    manifest = claim_study(launch.study, manifest_for(launch.study, arguments.manifest), dry_run=True)
     labels = sections_of_today(manifest, read_corrections(launch.paths))
     tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
     lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)

@@ -105,7 +105,8 @@ def _require_same_slide(record: SlideRecord, heatmap: Heatmap) -> None:
         fingerprint = fingerprint_of(record.path)
     except OSError as error:
         raise SlideError(
-            f"{record.path}: {error.strerror}; the slide's file says whether it is DICOM, and where it lies then"
+            f"{record.path}: {error.strerror or error}; the slide's file says whether it is DICOM, and where it lies "
+            "then"
         ) from error
     if fingerprint != heatmap.attributes.slide_fingerprint:
         raise SlideError(

@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.verdict_table import no_rows
 from bccdist.configuration import Psi
-from bccdist.errors import HeatmapError, LedgerError, SlideError
+from bccdist.errors import HeatmapError, LedgerError, RemoteError, SlideError
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import Failure, run_each
@@ -146,7 +146,7 @@ def open_outputs(
                 choice, boxes = chosen.choices[str(setting)], chosen.boxes_level0_px[slide_id]
                 output = open_output(paths, choice, sections, boxes, tissue_at)
                 done.append(work(output, sections.sort_values("section_id")))
-            except (SlideError, HeatmapError) as error:
+            except (SlideError, RemoteError, HeatmapError) as error:
                 failures.append(f"  - {setting}: {error}")
         return done, failures
 

@@ -9,7 +9,7 @@ from analysis.page.blocks import GalleryBlock, Section, Tile, data_uri
 from analysis.page.content import PageContent
 from analysis.pictures.shown_sections import section_picture
 from analysis.study_evidence.flip_shifts import shift_texts
-from bccdist.errors import HeatmapError, ManifestError, SlideError
+from bccdist.errors import HeatmapError, ManifestError, RemoteError, SlideError
 from bccdist.parts import Label, Part
 from bccdist.sections.chosen_output import boxes_by_slide
 from bccdist.sections.section_rows import rows_of
@@ -72,7 +72,7 @@ def _tile(
     try:
         record = study.evidence.manifest.slide(str(row["slide_id"]))
         picture = section_picture(study.paths, record, study.headline, row, boxes_level0_px)
-    except (SlideError, HeatmapError, ManifestError) as reason:
+    except (SlideError, RemoteError, HeatmapError, ManifestError) as reason:
         return replace(tile, lines=[*lines, f"no picture: {reason}"])
     alt = f"Section {row['section_id']}: its tissue, and the same under its heatmap"
     return replace(tile, uri=data_uri(picture, "jpeg"), alt=alt)

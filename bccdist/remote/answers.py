@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from bccdist.addresses import Address, without_secrets
-from bccdist.errors import RemoteError
+from bccdist.errors import RemoteError, RemoteFileMissingError
 from bccdist.remote.patience import PATIENCE, PassingFault, Patience
 
 _MOST_REDIRECTS = 5
@@ -242,7 +242,7 @@ def _refuse_status(status: int, address: Address, start: int) -> None:
     if status in _PASSING:
         raise PassingFault(f"the server answered {status}")
     if status in (404, 410):
-        raise RemoteError(f"{address}: it is not there: the server answered {status}")
+        raise RemoteFileMissingError(f"{address}: it is not there: the server answered {status}")
     if status in (401, 403, 407):
         raise RemoteError(f"{address}: the server answered {status}; {_NO_RIGHT}")
     if status == 416:
@@ -331,7 +331,7 @@ def _told_errors(address: Address) -> Iterator[None]:
     except (PassingFault, NoRangesError, RemoteError):
         raise
     except FileNotFoundError as error:
-        raise RemoteError(f"{address}: it is not there: {_told(error)}") from None
+        raise RemoteFileMissingError(f"{address}: it is not there: {_told(error)}") from None
     except IsADirectoryError:
         raise RemoteError(f"{address}: it is a folder, expected a file") from None
     except PermissionError as error:

@@ -72,11 +72,10 @@ class PartOfFile:
         self._there = Stretches()
         self._coming: dict[Stretch, Future[None]] = {}
         self._later: deque[Stretch] = deque()
-        self._has_ranges = True
+        self._told_s = -float("inf")
         try:
             first = patiently(lambda: self._asking.ask(0, FIRST_BYTES), str(address), patience)
         except NoRangesError:
-            self._has_ranges = False
             first = None
         self._file = _nameless_file()
         self._pool = ThreadPoolExecutor(max_workers=_NUM_AT_ONCE, thread_name_prefix="remote")
@@ -192,7 +191,7 @@ class PartOfFile:
         start, end = stretch
         try:
             try:
-                answer = patiently(lambda: self._ask(start, end), str(self.address), self._patience)
+                answer = patiently(lambda: self._ask(start, end), str(self.address), self._patience, self._tell)
             except NoRangesError:
                 raise RemoteError(f"{self.address}: the server gave ranges before, and gives none now") from None
             self._keep(start, answer)
@@ -212,6 +211,14 @@ class PartOfFile:
                 "launch again, when nobody writes to it"
             )
         return answer
+
+    def _tell(self, text: str) -> None:
+        """Say once that the server fails: all requests that are on their way fail with it."""
+        now_s = time.monotonic()
+        with self._lock:
+            is_new, self._told_s = now_s > self._told_s + self._patience.total_s, now_s
+        if is_new:
+            LOG.warning(text)
 
     def _count(self, num_bytes: int) -> None:
         with self._lock:

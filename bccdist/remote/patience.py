@@ -32,8 +32,16 @@ class PassingFault(Exception):  # noqa: N818 - no error yet: it is tried again
     """A request failed in a way that may pass."""
 
 
-def patiently(ask: Callable[[], Result], what: str, patience: Patience) -> Result:
+def patiently(
+    ask: Callable[[], Result], what: str, patience: Patience, tell: Callable[[str], None] = LOG.warning
+) -> Result:
     """What `ask` returns, asked again with growing pauses as long as it raises `PassingFault`.
+
+    Args:
+        ask: asks once.
+        what: is asked for.
+        patience: how long.
+        tell: told of the first failure.
 
     Raises:
         RemoteError: it still does when the time is over.
@@ -47,7 +55,7 @@ def patiently(ask: Callable[[], Result], what: str, patience: Patience) -> Resul
             now_s = time.monotonic()
             if end_s is None:
                 end_s = now_s + patience.total_s
-                LOG.warning(f"{what}: {fault}; it is asked again for up to {patience.total_s:g} s")
+                tell(f"{what}: {fault}; it is asked again for up to {patience.total_s:g} s")
             if now_s + pause_s > end_s:
                 raise RemoteError(
                     f"{what}: {fault}, asked again and again for {patience.total_s:g} s; launch again once the server "

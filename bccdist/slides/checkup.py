@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bccdist.addresses import Location
 from bccdist.configuration import CELL_PX
-from bccdist.errors import AnnotationError, SlideError
+from bccdist.errors import AnnotationError, RemoteError, SlideError
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
 from bccdist.slides.annotations.contradictions import (
@@ -278,6 +278,8 @@ def _end_of_tiles(file: SlideFile) -> int | None:
                 for page in tiff.pages
                 for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True)
             ]
+    except RemoteError:
+        raise
     # Whatever tifffile cannot read is for OpenSlide to judge: not every slide is a TIFF, and not every TIFF is whole.
     except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError):
         return None

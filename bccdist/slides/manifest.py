@@ -218,7 +218,7 @@ def _refuse(what: str, faults: list[str]) -> None:
 
 
 def inspect_manifest(
-    path: Path, *, files_must_exist: bool = True, all_in: Part | None = None
+    path: Path, *, files_must_exist: bool = True, all_in: Part | None = None, base: Address | None = None
 ) -> tuple[Manifest, list[str]]:
     """What can be read of a manifest, and everything that is wrong with it.
 
@@ -226,6 +226,7 @@ def inspect_manifest(
         path: of slides.csv.
         files_must_exist: as in `read_manifest`.
         all_in: as in `read_manifest`.
+        base: the address that the table was fetched from, from which its relative paths are seen.
 
     Returns:
         The manifest of those rows that have no fault of their own, and the faults, one sentence each. Of slides
@@ -233,7 +234,7 @@ def inspect_manifest(
     """
     path = as_given(path)
     sections_path = path.with_name("sections.csv")
-    files = _Files(path, must_exist=files_must_exist)
+    files = _Files(base or path, must_exist=files_must_exist)
     needed = tuple(column for column in _NEEDED_OF_SLIDE if column != "part" or all_in is None)
     slides = _read_table(path, needed, SLIDE_COLUMNS, lambda row: _parse_slide(row, files, all_in))
     sections: _Table[SectionRecord] = _Table()

@@ -218,6 +218,8 @@ def _tiff_fields(source: Path | BinaryIO) -> Iterator[tuple[str, str]]:
                         value = tag.value
                         text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
                         yield f"{'' if '.' in name else 'tiff.'}{name}", text
+    except RemoteError:
+        raise
     # Whatever tifffile cannot read is for OpenSlide to judge, as in `bccdist.slides.checkup`.
     except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError):
         return

@@ -19,6 +19,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from bccdist.addresses import without_secrets
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
 from bccdist.log import LOG
@@ -45,7 +46,7 @@ class _Holder:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     user: str = field(default_factory=user_name)
-    command: list[str] = field(default_factory=lambda: sys.argv)
+    command: list[str] = field(default_factory=lambda: list(map(without_secrets, sys.argv)))
     since: str = field(default_factory=journal.now)
 
     def __str__(self) -> str:
