@@ -22,14 +22,16 @@ def disc(x: float, y: float, radius: float) -> shapely.Polygon:
     return shapely.Point(x * DOWNSAMPLE, y * DOWNSAMPLE).buffer(radius * DOWNSAMPLE)
 
 
-def probability_of(discs: Sequence[tuple[float, float, float]], *, seed: int = 0) -> ProbabilityMap:
+def probability_of(
+    discs: Sequence[tuple[float, float, float]], *, seed: int = 0, sureness: float = 0.9
+) -> ProbabilityMap:
     """Tumor on some discs, with noise, and read but for the last columns."""
     rows, cols = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
     tumor = np.zeros(SIZE, dtype=bool)
     for x, y, radius in discs:
         tumor |= (cols - x) ** 2 + (rows - y) ** 2 <= radius**2
     noise = np.random.default_rng(seed).normal(0, 0.05, SIZE)
-    values = np.clip(np.where(tumor, 0.9, 0.08) + noise, 0, 1).astype(np.float32)
+    values = np.clip(np.where(tumor, sureness, 0.08) + noise, 0, 1).astype(np.float32)
     is_read = np.ones(SIZE, dtype=bool)
     is_read[:, 180:] = False
     return ProbabilityMap(probability=values, is_read=is_read, downsample=DOWNSAMPLE, mpp=MPP)
@@ -38,8 +40,8 @@ def probability_of(discs: Sequence[tuple[float, float, float]], *, seed: int = 0
 TRUTH = [(20.0 + 40 * col, 20.0 + 40 * row, 10.0 - row) for row in range(3) for col in range(4)]
 
 
-def compared(outlines: Sequence[Outline], *, seed: int = 0) -> list[Finding]:
-    found = compare_slide(outlines, probability_of(TRUTH, seed=seed))
+def compared(outlines: Sequence[Outline], *, seed: int = 0, sureness: float = 0.9) -> list[Finding]:
+    found = compare_slide(outlines, probability_of(TRUTH, seed=seed, sureness=sureness))
     return sorted(found, key=lambda each: (np.isnan(each.score), -each.score))
 
 
@@ -72,10 +74,11 @@ def test_an_outline_that_was_moved_comes_first_and_is_proposed_where_it_was(shif
     assert "shifted by" in first.text
 
 
+@pytest.mark.parametrize("sureness", [0.9, 0.62], ids=["sure", "not sure"])
 @pytest.mark.parametrize("kind", [Kind.STROMA, Kind.NORMAL])
-def test_a_nest_of_another_kind_is_a_swapped_kind_and_no_nest_left_out(kind: Kind) -> None:
+def test_a_nest_of_another_kind_is_a_swapped_kind_and_no_nest_left_out(kind: Kind, sureness: float) -> None:
     outlines = right()
-    found = compared([*outlines[:3], Outline(kind, outlines[3].polygon), *outlines[4:]])
+    found = compared([*outlines[:3], Outline(kind, outlines[3].polygon), *outlines[4:]], sureness=sureness)
     assert (found[0].number, found[0].reason, found[0].proposed_kind) == (3, Reason.SWAPPED, Kind.TUMORNEST)
     assert all(each.unit is Unit.OUTLINE for each in found)
 
