@@ -25,8 +25,8 @@ import shapely
 import shapely.geometry
 import tyro
 
-from bccdist.audit.contradictions import Reason
 from bccdist.audit.corrections import Fix, as_geojson, corrected
+from bccdist.audit.findings import Reason
 from bccdist.audit.table import rank, read_audit
 from bccdist.configuration import Setting, TrainConfig
 from bccdist.files import csv_text, write_json, write_text
@@ -106,7 +106,9 @@ class Planted(NamedTuple):
 
 def plant(folder: Path, manifest: Manifest, share: float) -> list[Planted]:
     """Write a manifest to `folder` whose Training annotations have errors; returns these."""
-    features = {slide.slide_id: _features(slide.annotations[0]) for slide in manifest.slides_of([Part.TRAINING])}
+    features = {
+        slide.slide_id: _features(Path(str(slide.annotations[0]))) for slide in manifest.slides_of([Part.TRAINING])
+    }
     places = [(slide_id, number) for slide_id, own in features.items() for number in range(len(own))]
     random = np.random.default_rng(_SEED)
     num = round(share * len(places))
@@ -122,7 +124,7 @@ def plant(folder: Path, manifest: Manifest, share: float) -> list[Planted]:
             changes[slide_id][number] = (error, changed[0])
     planted = []
     for slide_id, own in features.items():
-        kept = []
+        kept: list[dict[str, Any]] = []
         for number, feature in enumerate(own):
             error, changed = changes[slide_id].get(number, ("", feature))
             if error:
@@ -194,8 +196,7 @@ class Found(NamedTuple):
     @property
     def recall(self) -> float:
         """Share of all errors."""
-        found, planted = (sum(each) for each in zip(*self.by_error.values(), strict=True))
-        return found / planted
+        return sum(found for found, _ in self.by_error.values()) / sum(num for _, num in self.by_error.values())
 
 
 def found_in(table: pa.Table, planted: Sequence[Planted], *, unit: str) -> Found:
@@ -319,7 +320,8 @@ def main(arguments: BenchmarkArguments) -> None:
     print(f"{sum(map(len, fixes.values()))} rows fixed", flush=True)
     write_fixed(folder / "fixed", manifest, out_of_fold, fixes)
     for slide in clean.slides_of([Part.TRAINING]):
-        write_text(folder / "clean" / "annotations" / f"{slide.slide_id}.geojson", slide.annotations[0].read_text())
+        drawn = Path(str(slide.annotations[0])).read_text()
+        write_text(folder / "clean" / "annotations" / f"{slide.slide_id}.geojson", drawn)
     write_slides(folder / "clean", clean)
     for name in ("planted", "fixed", "clean") if arguments.retrain else ("planted",):
         iou = best_iou(trained(folder / name, arguments)[0], setting)
