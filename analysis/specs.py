@@ -143,6 +143,11 @@ SPECS = {
             about="All that the report rests on, in a folder that anybody can check; short: analysis/evidence.py",
         ),
         Spec(
+            name="transfer",
+            function="analysis.site_transfer.making:write_transfer",
+            about="Whether a model holds on a cohort, why, and what to do next; short: analysis/transfer.py",
+        ),
+        Spec(
             name="schemas",
             function="analysis.study_evidence.schemas:write_schemas",
             about="What every column of every parquet file means",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.study_evidence.resampling import LEVEL, exact_bounds
+from bccdist.binomial import greatest_share
 
 _NARROWEST = 1e-9
 
@@ -31,6 +32,10 @@ class RankEffect(NamedTuple):
         """The two-sided interval at a level; where one group lies wholly apart, the exact bounds of so few slides."""
         if not self.num_pairs:
             return math.nan, math.nan
+        if self.error < _NARROWEST and abs(self.share - 0.5) < _NARROWEST:
+            # All slides alike: so many of them may be otherwise, and of a pair with such a one half is decided.
+            reach = greatest_share(0, self.num_pairs, (1 + level) / 2) / 2
+            return 0.5 - reach, 0.5 + reach
         if self.error < _NARROWEST:
             return exact_bounds(self.share, self.num_pairs)
         reach = student_quantile((1 + level) / 2, self.freedom) * self.error

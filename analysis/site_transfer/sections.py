@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bccdist.heatmaps.probability import step_of
@@ -151,8 +152,8 @@ def _features(table: pa.Table) -> NDArray[np.float64] | None:
     """[n, c], where every row has as many; None where one has none, as what is compared must be of all."""
     if FEATURES not in table.column_names:
         return None
-    values = table[FEATURES].to_pylist()
-    lengths = {None if each is None else len(each) for each in values}
-    if not values or None in lengths or len(lengths) > 1 or 0 in lengths:
+    column = table[FEATURES].combine_chunks()
+    lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
+    if len(lengths) != 1 or not (length := lengths.pop()):
         return None
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, length)

@@ -25,6 +25,8 @@ SEED = 0
 MARGIN = 0.15
 """How far the share of pairs may be from one half before two groups of slides are not called alike."""
 FEWEST_SLIDES = 3
+MOST_SLIDES = 640
+"""With more slides nobody would wait for a shift to be refuted."""
 _ROUNDING = 1e-9
 _NUM_POWER = 200
 _POWER_LEVEL = 0.9
@@ -271,12 +273,23 @@ def power_of_refuting(
 
 
 def slides_to_refute(
-    reference: MeasuredSections, measures: list[str], *, power: float = 0.8, margin: float = MARGIN, most: int = 2_000
+    reference: MeasuredSections,
+    measures: list[str],
+    *,
+    power: float = 0.8,
+    margin: float = MARGIN,
+    most: int = MOST_SLIDES,
 ) -> int | None:
     """About how many slides a site without any shift needs until it is called alike so often; None where none do."""
-    num = 20
-    while num <= most:
-        if power_of_refuting(reference, measures, num, margin=margin, num=_NUM_POWER // 2) >= power:
-            return num
-        num = math.ceil(num * 1.25)
-    return None
+
+    def is_enough(num: int) -> bool:
+        return power_of_refuting(reference, measures, num, margin=margin, num=_NUM_POWER // 2) >= power
+
+    # More slides only help: the whole range first, and then halves of it.
+    if not is_enough(most):
+        return None
+    low, high = 2, most
+    while high > 1.15 * low:
+        middle = round(math.sqrt(low * high))
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,209 @@
+"""The verdict on a model at a site: it holds, it does not hold, or that cannot be told yet; and why."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.site_transfer.labels import SiteLabels
+from analysis.site_transfer.sections import FEATURES, MEASURES, MeasuredSections
+from analysis.site_transfer.shift import ALPHA, Shift
+from analysis.site_transfer.thresholds import Bound, Goal, Judged, SiteThresholds
+
+State = Literal["holds", "does not hold", "cannot be told"]
+_NAMES = {**MEASURES, FEATURES: "the network's features"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """The verdict."""
+
+    state: State
+    sentence: str
+    """One that stands alone."""
+    why: tuple[str, ...]
+    is_mended: bool = False
+    """Whether the site's own thresholds reach the goal, on slides that did not choose them."""
+
+
+def holding(
+    here: MeasuredSections,
+    shift: Shift,
+    by_label: dict[str, Shift],
+    labels: SiteLabels,
+    measured: SiteThresholds | None,
+    *,
+    power: float,
+) -> Holding:
+    """Judge a model at a site.
+
+    Args:
+        here: the cohort's sections.
+        shift: between reference and cohort.
+        by_label: the same among Tumor and among Normal sections, where both have labels.
+        labels: the cohort's labelled sections.
+        measured: what they say about thresholds; None where they are too few.
+        power: how often a site of so many slides without a shift would be called alike.
+    """
+    why = (*_shift_lines(shift, by_label, power), *_label_lines(labels, measured))
+    if measured is not None and not labels.random.lack:
+        return _by_labels(shift, labels, measured, why)
+    size = f"{here.num} sections of {here.num_slides} slides"
+    if shift.is_found:
+        return Holding(
+            state="does not hold",
+            sentence=f"Does not hold unseen: these slides differ from those that the model was chosen on in "
+            f"{named(shift.found)}, so that what it promises says nothing here until labels show it.",
+            why=why,
+        )
+    if shift.is_refuted:
+        return Holding(
+            state="holds",
+            sentence=f"Holds as far as can be told without labels: {size} lie within the stated margin of those that "
+            "the model was chosen on in every measure; how many verdicts are right was not measured.",
+            why=why,
+        )
+    return Holding(
+        state="cannot be told",
+        sentence=f"Cannot be told with {size}: no difference was found, which refutes none.",
+        why=why,
+    )
+
+
+def named(measures: list[str]) -> str:
+    """Measures in words, the first of many."""
+    words = [_NAMES[name] for name in measures]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def reaches(judged: Judged, goal: Goal) -> bool:
+    """Whether both figures are at least the goal's, by their lower bounds."""
+    return all(judged.bounds[name].low >= getattr(goal, name) for name in ("sensitivity", "specificity"))
+
+
+def misses(judged: Judged, goal: Goal) -> bool:
+    """Whether one of them is below the goal's, by its upper bound."""
+    return any(judged.bounds[name].high < getattr(goal, name) for name in ("sensitivity", "specificity"))
+
+
+def _by_labels(shift: Shift, labels: SiteLabels, measured: SiteThresholds, why: tuple[str, ...]) -> Holding:
+    goal, num = measured.goal, labels.random.sections.num
+    wanted = f"sensitivity {goal.sensitivity:g} and specificity {goal.specificity:g}"
+    is_mended = reaches(measured.after, goal)
+    mended = (
+        f"with thresholds of this site, {measured.site}, it does: on slides that did not choose them "
+        f"{figures_text(measured.after)}"
+    )
+    if reaches(measured.before, goal):
+        return Holding(
+            state="holds",
+            sentence=f"Holds: on {num} labelled sections, drawn at random, {figures_text(measured.before)}.",
+            why=why,
+            is_mended=is_mended,
+        )
+    if misses(measured.before, goal):
+        if measured.is_beyond_mending:
+            rest = (
+                f"and no threshold mends it: at a specificity of {goal.specificity:g} the best of the grid finds "
+                f"{measured.best_sensitivity.value:.0%} of the Tumor sections, at most "
+                f"{measured.best_sensitivity.high:.0%}"
+            )
+        else:
+            rest = mended if is_mended else "and whether other thresholds mend it cannot be told with so few labels"
+        return Holding(
+            state="does not hold",
+            sentence=f"Does not hold as it is: {figures_text(measured.before)} of {num} labelled sections, below "
+            f"{wanted}; {rest}.",
+            why=why,
+            is_mended=is_mended,
+        )
+    if shift.is_found:
+        rest = mended if is_mended else f"and {num} labelled sections are too few to show {wanted}"
+        return Holding(
+            state="does not hold",
+            sentence=f"Does not hold unseen: these slides differ in {named(shift.found)}; {rest}.",
+            why=why,
+            is_mended=is_mended,
+        )
+    return Holding(
+        state="cannot be told",
+        sentence=f"Cannot be told with {num} labelled sections of {labels.random.sections.num_slides} slides: "
+        f"{figures_text(measured.before)}, and {wanted} are neither shown nor missed.",
+        why=why,
+        is_mended=is_mended,
+    )
+
+
+def figures_text(judged: Judged) -> str:
+    """Sensitivity and specificity with the bounds that a promise rests on."""
+    return " and ".join(f"{name} {_bound_text(judged.bounds[name])}" for name in ("sensitivity", "specificity"))
+
+
+def _bound_text(bound: Bound) -> str:
+    return f"{bound.value:.3f} (at least {bound.low:.3f})"
+
+
+def _shift_lines(shift: Shift, by_label: dict[str, Shift], power: float) -> tuple[str, ...]:
+    lines = []
+    if shift.is_found:
+        kinds = dict(zip(shift.frame["measure"], shift.frame["kind"], strict=True))
+        pictures = [name for name in shift.found if kinds[name] == "picture"]
+        lines.append(
+            f"Found by dealing out whole slides anew, at {ALPHA:.0%} over all measures (Holm): {named(shift.found)}."
+        )
+        if pictures:
+            lines.append(f"The pictures themselves differ, in {named(pictures)}: staining, scanning or preparation.")
+        elif not by_label and "picture" in kinds.values():
+            lines.append("No measure of the pictures differs: another share of Tumor looks like this; labels tell.")
+    elif shift.frame.empty:
+        lines.append("Nothing could be compared: each group needs two slides or more.")
+    else:
+        could = "" if shift.could_find else " Of so few slides no difference would be found, however large."
+        lines.append(f"No measure differs at {ALPHA:.0%} over all measures, which refutes no shift.{could}")
+    if by_label:
+        found = {name: each.found for name, each in by_label.items() if each.is_found}
+        if found:
+            told = "; ".join(f"among {name} sections {named(each)}" for name, each in found.items())
+            lines.append(f"With the label held fast, what differs is: {told}.")
+        elif shift.is_found:
+            lines.append(
+                f"Among {' and among '.join(by_label)} sections nothing differs: it fits another share of Tumor, to "
+                "which the thresholds owe little."
+            )
+    refuted = (
+        "All measures lie within it, so a larger shift is refuted"
+        if shift.is_refuted
+        else "Not all measures lie within it, so a shift is not refuted"
+    )
+    lines.append(
+        f"Margin: of a pair of slides, one of each group, the one from here has the larger value in "
+        f"{0.5 - shift.margin:.0%} to {0.5 + shift.margin:.0%}. {refuted}; a site of so many slides without any shift "
+        f"would be called alike in {power:.0%} of cases."
+    )
+    if shift.not_measured:
+        lines.append(
+            f"Not measured, here or in the model file: {named(list(shift.not_measured))}. While that is so no shift "
+            "is refuted."
+        )
+    return tuple(lines)
+
+
+def _label_lines(labels: SiteLabels, measured: SiteThresholds | None) -> tuple[str, ...]:
+    if not labels.sections.num:
+        return ("No section has a label: how many verdicts are right was not measured.",)
+    if measured is None:
+        return (f"Labels: {labels.lack}.",)
+    unknown = int((labels.drawn == "not known").sum())
+    active = int((labels.drawn == "active").sum())
+    lines = []
+    if unknown:
+        lines.append(
+            f"How {unknown} labelled sections were drawn is not known: they may be the easy ones or the hard ones, so "
+            "they bear no promise; --drawn random says that they were drawn at random."
+        )
+    if active:
+        lines.append(
+            f"{active} labelled sections were taken for what they tell: they choose thresholds and stand for "
+            "themselves in the weighted figures; the bounds rest on the random ones."
+        )
+    if why := labels.random.lack:
+        lines.append(f"Sections drawn at random: {why}.")
+    return tuple(lines)

@@ -1,0 +1,355 @@
+"""Whether a model holds on a cohort: `python analysis/transfer.py COHORT --model M [--labels sections.csv]`.
+
+In COHORT/transfer lie the page, its tables, the work list of what to label next, and the site's own thresholds where
+there are labels enough to choose them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis.site_transfer.holding import Holding, holding
+from analysis.site_transfer.next_labels import next_labels
+from analysis.site_transfer.reading import Transfer, read_transfer
+from analysis.site_transfer.sections import MeasuredSections
+from analysis.site_transfer.shift import (
+    FEWEST_SLIDES,
+    MARGIN,
+    MOST_SLIDES,
+    Shift,
+    find_shift,
+    power_of_refuting,
+    slides_to_refute,
+)
+from analysis.site_transfer.shifted_triage import ShiftedTriage, shifted_triage
+from analysis.site_transfer.thresholds import Goal, SiteThresholds, sections_needed, site_thresholds
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.table import write_frame
+from bccdist import __version__
+from bccdist.errors import ConfigurationError
+from bccdist.files import write_text
+from bccdist.parts import Label
+from bccdist.sections.site_choice import SiteChoice
+
+NUM_NEXT = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """All that was found, for page and tables."""
+
+    transfer: Transfer
+    goal: Goal
+    shift: Shift
+    by_label: dict[str, Shift]
+    measured: SiteThresholds | None
+    triage: ShiftedTriage
+    holding: Holding
+    power: float
+    slides_needed: int | None
+    """Slides from which on a site without any shift would mostly be called alike; None where no number is enough."""
+    worklist: pd.DataFrame
+    worklist_path: Path
+    site_choice: Path | None
+    """The site's thresholds; None where there are none to give."""
+    next_steps: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> dict[str, int | None]:
+        """Labelled sections of each kind that would bear the goal, if as many are right as were found."""
+        if self.measured is None:
+            return {}
+        bounds = self.measured.after.bounds
+        return {
+            name: sections_needed(bounds[name].value, getattr(self.goal, name), bounds[name].effect)
+            for name in ("sensitivity", "specificity")
+        }
+
+
+def write_transfer(
+    study: Evidence,
+    model: Path | None = None,
+    labels: Path | None = None,
+    *,
+    drawn: Literal["random", "active"] | None = None,
+    goal_sensitivity: float = 0.9,
+    goal_specificity: float = 0.8,
+    margin: float = MARGIN,
+    num_next: int = NUM_NEXT,
+    seed: int = 0,
+) -> str:
+    """Say whether a model holds on a cohort, why, and what to do next.
+
+    Args:
+        study: The cohort's folder.
+        model: The model file; default is the cohort's own copy of it.
+        labels: A sections.csv over the labels that the cohort has; an export of the review, or a work list filled in.
+        drawn: How the labelled sections were drawn, where no work list says so; default is that it is not known.
+        goal_sensitivity: Share of Tumor sections to be found before verdicts are relied upon.
+        goal_specificity: Share of Normal sections to be called so.
+        margin: How far the share of pairs of slides may be from one half before both are not called alike.
+        num_next: How many sections the next work list names.
+        seed: Seed of the permutations and of the random draw.
+
+    Raises:
+        ConfigurationError: the folder is no cohort, or of another model; or a number cannot work.
+        ModelError: the model file is damaged, or has no reference.
+        LedgerError: nothing was inferred, or the labels are of unknown sections, of one kind alone or too few.
+    """
+    _require_numbers(goal_sensitivity=goal_sensitivity, goal_specificity=goal_specificity, margin=2 * margin)
+    if num_next < 0:
+        raise ConfigurationError(f"num_next is {num_next}, expected 0 or more")
+    goal = Goal(sensitivity=goal_sensitivity, specificity=goal_specificity)
+    transfer = read_transfer(study, model, labels, drawn)
+    from analysis.site_transfer.page import write_page
+
+    found = judge(transfer, goal, margin=margin, num_next=num_next, seed=seed)
+    _write_tables(found)
+    page = write_page(found)
+    return study.pasteable("\n".join([found.holding.sentence, "", *_listed(found), "", str(page)]))
+
+
+def _require_numbers(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            what, half = (name, 1.0) if name != "margin" else (name, 0.5)
+            raise ConfigurationError(f"{what} is {share * half:g}, expected above 0 and below {half:g}")
+
+
+def judge(transfer: Transfer, goal: Goal, *, margin: float, num_next: int, seed: int = 0) -> Judgement:
+    """Find all that the page says; writes the work list and the site's choice."""
+    reference, here, labels = transfer.reference, transfer.here, transfer.labels
+    shift = find_shift(reference, here, margin=margin, seed=seed)
+    by_label = shifts_by_label(reference, labels.random.sections, margin=margin, seed=seed)
+    measured = None if labels.lack else site_thresholds(labels, transfer.config, goal=goal)
+    measures = list(shift.frame["measure"])
+    power = power_of_refuting(reference, measures, here.num_slides, margin=margin, seed=seed)
+    verdict = holding(here, shift, by_label, labels, measured, power=power)
+    worklist = next_labels(reference, here, num_next, seed=seed)
+    needed = None if shift.is_found else slides_to_refute(reference, measures, margin=margin)
+    found = Judgement(
+        transfer=transfer,
+        goal=goal,
+        shift=shift,
+        by_label=by_label,
+        measured=measured,
+        triage=shifted_triage(reference, here, shift, labels),
+        holding=verdict,
+        power=power,
+        slides_needed=needed,
+        worklist=worklist,
+        worklist_path=_write_worklist(transfer, worklist),
+        site_choice=_write_choice(transfer, measured),
+    )
+    return Judgement(**{**vars(found), "next_steps": tuple(_next_steps(found))})
+
+
+def shifts_by_label(
+    reference: MeasuredSections, labelled: MeasuredSections, *, margin: float = MARGIN, seed: int = 0
+) -> dict[str, Shift]:
+    """The shift among Tumor and among Normal sections, where both sides have some of a few slides.
+
+    Args:
+        reference: what the model was chosen on.
+        labelled: sections of the cohort that were labelled at random.
+        margin: of equivalence.
+        seed: of the permutations.
+    """
+    found = {}
+    for kind in Label:
+        there, mine = (
+            each.where((each.frame["label"] == kind.value).to_numpy(dtype=bool)) for each in (reference, labelled)
+        )
+        if min(there.num_slides, mine.num_slides) >= FEWEST_SLIDES:
+            found[kind.value] = find_shift(there, mine, margin=margin, seed=seed)
+    return found
+
+
+def _write_worklist(transfer: Transfer, worklist: pd.DataFrame) -> Path:
+    """A sections.csv to be filled in, or to be given to the review; lists that were given out stay as they are."""
+    folder = transfer.study.paths.transfer
+    rows = worklist.assign(label="")[["slide_id", "section_id", "label", "drawn", "why"]]
+    text = rows.to_csv(index=False, lineterminator="\n")
+    number = 1
+    while (path := folder / f"worklist-{number:03d}.csv").exists():
+        if path.read_text(encoding="utf-8") == text:
+            return path
+        number += 1
+    if len(rows):
+        write_text(path, text)
+    return path
+
+
+def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> Path | None:
+    """The site's choice as a file; none where nothing was measured, or nothing mends the model."""
+    path = transfer.study.paths.transfer / "site_choice.json"
+    if measured is None or measured.is_beyond_mending:
+        path.unlink(missing_ok=True)
+        return None
+    sections = transfer.labels.sections
+    SiteChoice(
+        model_digest=transfer.model.digest,
+        site=transfer.study.root.resolve().name,
+        t_p=measured.site.t_p,
+        t_a_um2=measured.site.t_a_um2,
+        area_unit=measured.site.area_unit,
+        labels_digest=transfer.labels.digest,
+        num_sections=sections.num,
+        num_slides=sections.num_slides,
+        figures={
+            name: {
+                figure: [each.value, each.low, each.high]
+                for figure, each in judged.figures.items()
+                if figure in ("sensitivity", "specificity") and each.value == each.value
+            }
+            for name, judged in (("before", measured.before), ("after", measured.after))
+        },
+        made_by=__version__,
+    ).write(path)
+    return path
+
+
+def _next_steps(found: Judgement) -> list[str]:
+    """What to do next, the first thing first."""
+    steps, transfer, measured = [], found.transfer, found.measured
+    name = found.worklist_path.name
+    again = "`python analysis/transfer.py STUDY --labels EXPORT/sections.csv`"
+    if measured is not None and measured.is_beyond_mending:
+        steps.append(
+            "Do not use this model's verdicts here. What differs has to be mended before the network (staining, "
+            "scanning, focus), or the network trained on slides of this site."
+        )
+    if found.site_choice is not None and found.holding.is_mended and found.holding.state == "does not hold":
+        steps.append(
+            "Take the site's thresholds: `python jobs/launch_apply.py --model M --slides SLIDES --out STUDY "
+            "--site-choice STUDY/transfer/site_choice.json`; the model file stays as it is."
+        )
+    if len(found.worklist) and found.holding.state != "holds":
+        steps.append(
+            f"Label the {len(found.worklist)} sections of {name}: `python jobs/review.py STUDY --reviewer NAME "
+            f"--worklist STUDY/transfer/{name}`, then `python jobs/review.py STUDY --export EXPORT` and {again}."
+        )
+    short = {
+        figure: (num, measured.after.bounds[figure].num)
+        for figure, num in found.needed.items()
+        if measured is not None and num is not None and num > measured.after.bounds[figure].num
+    }
+    for figure, (num, there) in short.items():
+        kind = "Tumor" if figure == "sensitivity" else "Normal"
+        steps.append(
+            f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if as "
+            f"large a share stays right: {num - there} more than there are."
+        )
+    if not found.shift.is_found and not found.shift.is_refuted and not found.shift.not_measured:
+        needed = f"about {found.slides_needed}" if found.slides_needed else f"more than {MOST_SLIDES}"
+        steps.append(
+            f"To refute a shift without labels takes {needed} slides of this site beside the "
+            f"{transfer.reference.num_slides} of the model's reference."
+        )
+    if found.shift.is_found:
+        worst = found.shift.influence.sort_values(ascending=False).head(3)
+        steps.append(f"Look at the slides that drive the difference: {', '.join(map(str, worst.index))}.")
+    if found.shift.not_measured:
+        steps.append(
+            "Pack the model again and apply it anew with this version, so that what was not measured is compared, too."
+        )
+    if found.holding.state == "holds":
+        steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
+    return steps
+
+
+def _listed(found: Judgement) -> list[str]:
+    return [*(f"why: {line}" for line in found.holding.why), *(f"next: {line}" for line in found.next_steps)]
+
+
+def _write_tables(found: Judgement) -> None:
+    folder = found.transfer.study.paths.transfer
+    for name, frame in tables_of(found).items():
+        write_frame(folder / f"{name}.parquet", frame, name)
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+
+
+def tables_of(found: Judgement) -> dict[str, pd.DataFrame]:
+    """The tables by name, as they are written."""
+    marks = {
+        "phantom": found.transfer.study.manifest.is_phantom,
+        "phantom_weights": found.transfer.here.choice.phantom_weights,
+    }
+    every = {"all": found.shift, **found.by_label}
+    shifts = pd.concat([each.frame.assign(sections=name) for name, each in every.items()], ignore_index=True)
+    return {
+        "transfer_shift": shifts.assign(**marks),
+        "transfer_slides": slides_frame(found).assign(**marks),
+        "transfer_thresholds": thresholds_frame(found).assign(**marks),
+        "transfer_triage": found.triage.frame.assign(**marks),
+    }
+
+
+def slides_frame(found: Judgement) -> pd.DataFrame:
+    """A row for each slide of the cohort: how much it drives the difference, and what is most unusual about it."""
+    reference, here = found.transfer.reference.slide_means(), found.transfer.here.slide_means()
+    middle = reference.median()
+    spread = (reference - middle).abs().median() * 1.4826
+    apart = (here - middle) / spread.where(spread > 0)
+    rows = []
+    counts = found.transfer.here.frame["slide_id"].value_counts()
+    for slide_id, values in apart.iterrows():
+        known = values.dropna()
+        measure = str(known.abs().idxmax()) if len(known) else ""
+        rows.append(
+            {
+                "slide_id": str(slide_id),
+                "num_sections": int(counts[slide_id]),
+                "influence": float(found.shift.influence[slide_id]),
+                "measure": measure,
+                "value": float(here.loc[slide_id, measure]) if measure else float("nan"),
+                "reference": float(middle[measure]) if measure else float("nan"),
+                "deviations": float(known[measure]) if measure else float("nan"),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.sort_values(["influence", "slide_id"], ascending=[False, True], ignore_index=True)
+
+
+def thresholds_frame(found: Judgement) -> pd.DataFrame:
+    """A row for before and after: thresholds, figures with intervals, and the bounds of the random sections."""
+    columns = ["thresholds", "t_p", "t_a_um2", "num_sections", "num_slides", "num_random", "t_p_low", "t_p_high"]
+    columns += ["t_a_low_um2", "t_a_high_um2", "agreement"]
+    figures = ("accuracy", "sensitivity", "specificity", "f_beta")
+    columns += [f"{name}{end}" for name in figures for end in ("", "_low", "_high")]
+    columns += [f"{name}_{end}" for name in figures[1:3] for end in ("at_least", "at_most", "effect", "needed")]
+    columns += ["best_sensitivity", "best_sensitivity_high", "is_beyond_mending"]
+    if (measured := found.measured) is None:
+        return pd.DataFrame(columns=columns)
+    labels = found.transfer.labels
+    rows = []
+    for name, judged, thresholds in (
+        ("model", measured.before, measured.model),
+        ("site", measured.after, measured.site),
+    ):
+        of_site = name == "site"
+        row: dict[str, Any] = {
+            "thresholds": name,
+            "t_p": thresholds.t_p,
+            "t_a_um2": thresholds.t_a_um2,
+            "num_sections": labels.sections.num,
+            "num_slides": labels.sections.num_slides,
+            "num_random": int(labels.is_random.sum()),
+            "t_p_low": measured.t_p_range[0] if of_site else None,
+            "t_p_high": measured.t_p_range[1] if of_site else None,
+            "t_a_low_um2": measured.t_a_range_um2[0] if of_site else None,
+            "t_a_high_um2": measured.t_a_range_um2[1] if of_site else None,
+            "agreement": measured.agreement if of_site else None,
+            **{key: value for each in figures for key, value in judged.figures[each].columns(each).items()},
+            "best_sensitivity": measured.best_sensitivity.value,
+            "best_sensitivity_high": measured.best_sensitivity.high,
+            "is_beyond_mending": measured.is_beyond_mending,
+        }
+        for each in figures[1:3]:
+            bound = judged.bounds[each]
+            row |= {f"{each}_at_least": bound.low, f"{each}_at_most": bound.high, f"{each}_effect": bound.effect}
+            row[f"{each}_needed"] = sections_needed(bound.value, getattr(found.goal, each), bound.effect)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)

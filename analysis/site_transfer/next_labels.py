@@ -1,0 +1,99 @@
+"""Which sections to label next: a work list of random ones, and of ones whose labels tell the most.
+
+The random ones bear what is promised. The others are near the decision (a small flip shift at the model's thresholds)
+or unlike the slides that the model was chosen on, at most so many a slide that no slide takes them all. Both kinds
+alternate, so that whoever stops early has some of each.
+"""
+
+import math
+from itertools import chain, zip_longest
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.site_transfer.sections import MeasuredSections
+from bccdist.files import digest_of
+from bccdist.heatmaps.probability import step_of
+from bccdist.sections.verdicts import flip_shift
+
+RANDOM_SHARE = 0.5
+_NOVEL_SHARE = 0.25
+"""Of the sections that are taken for what they tell: so many for their features, the others for their margin."""
+COLUMNS = ("slide_id", "section_id", "drawn", "why")
+
+
+def next_labels(
+    reference: MeasuredSections,
+    here: MeasuredSections,
+    num: int,
+    *,
+    random_share: float = RANDOM_SHARE,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The work list: `COLUMNS`, at most `num` rows, the first to be labelled first.
+
+    Args:
+        reference: what the model was chosen on.
+        here: the cohort's sections; labelled ones are left out.
+        num: how many.
+        random_share: share of them that is drawn at random, 0 to 1.
+        seed: of the draw; a section keeps its place in it, whatever is added.
+    """
+    keys = list(zip(here.frame["slide_id"], here.frame["section_id"], strict=True))
+    is_open = ~here.is_labelled
+    num = min(num, int(is_open.sum()))
+    num_random = round(num * random_share)
+    active = _active(reference, here, is_open, num - num_random)
+    taken = dict(active)
+    # After the others: what is random is so among all that is not taken for what it tells.
+    rest = [place for place in np.flatnonzero(is_open) if place not in taken]
+    rest.sort(key=lambda place: digest_of(["transfer", seed, *keys[place]]))
+    random = [(place, "drawn at random") for place in rest[:num_random]]
+    rows = [
+        {"slide_id": keys[place][0], "section_id": keys[place][1], "drawn": drawn, "why": why}
+        for drawn, (place, why) in _alternating(random, active)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _alternating(random: list[tuple[int, str]], active: list[tuple[int, str]]) -> list[tuple[str, tuple[int, str]]]:
+    pairs = zip_longest((("random", each) for each in random), (("active", each) for each in active))
+    return [each for each in chain.from_iterable(pairs) if each is not None]
+
+
+def _active(
+    reference: MeasuredSections, here: MeasuredSections, is_open: NDArray[np.bool_], num: int
+) -> list[tuple[int, str]]:
+    """Places of sections that tell the most, each with why."""
+    margins = flip_shift(here.steps, step_of(here.choice.t_p))
+    # What no shift changes is 1 away from the decision as far as an order goes.
+    margins = np.where(np.isfinite(margins), margins, 1.0)
+    novelty = section_novelty(reference, here)
+    orders = [(np.argsort(margins, kind="stable"), "near the decision")]
+    num_novel = 0
+    if novelty is not None:
+        num_novel = round(num * _NOVEL_SHARE)
+        orders.append((np.argsort(-novelty, kind="stable"), "unlike the slides of the model"))
+    slides = here.frame["slide_id"].to_numpy()
+    quota = max(1, math.ceil(2 * num / max(1, here.num_slides)))
+    taken: dict[int, str] = {}
+    used: dict[str, int] = {}
+    for (order, why), wanted in zip(orders, (num - num_novel, num), strict=False):
+        for place in order:
+            if len(taken) >= wanted:
+                break
+            if is_open[place] and place not in taken and used.get(slides[place], 0) < quota:
+                taken[int(place)] = f"{why} (flip shift {margins[place]:.2f})" if why.startswith("near") else why
+                used[slides[place]] = used.get(slides[place], 0) + 1
+    return list(taken.items())
+
+
+def section_novelty(reference: MeasuredSections, here: MeasuredSections) -> NDArray[np.float64] | None:
+    """How far each section's features lie from the middle of the reference's, in its scatter by channel: [n]."""
+    if reference.features is None or here.features is None or reference.features.shape[1] != here.features.shape[1]:
+        return None
+    scale = reference.features.std(axis=0)
+    scale = np.maximum(scale, 1e-6 + 0.1 * float(np.median(scale)))
+    apart = (here.features - reference.features.mean(axis=0)) / scale
+    return np.asarray(np.sqrt((apart**2).mean(axis=1)))

@@ -1,0 +1,193 @@
+"""What a transfer is judged from: the cohort's sections, the model's reference, and the labels of today."""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.site_transfer.labels import Drawn, SiteLabels, require_enough, site_labels
+from analysis.site_transfer.sections import MeasuredSections
+from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel_match import match_sections
+from bccdist.configuration import SelectConfig
+from bccdist.errors import ConfigurationError, LedgerError, ModelError, NothingToShowError
+from bccdist.files import digest_of
+from bccdist.models.model_file import GRID, REFERENCE, ModelFile, read_model
+from bccdist.parts import Part
+from bccdist.sections.choices import Choice
+from bccdist.sections.labels import with_labels
+from bccdist.slides.manifest import SectionRecord, read_sections
+
+DRAWN = "drawn"
+"""Column of a work list, and of a file of labels that was made from one: random or active."""
+_MOST_FAULTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A model and a site's sections."""
+
+    study: Evidence
+    model: ModelFile
+    config: SelectConfig
+    """The grid that the model's thresholds were chosen from."""
+    reference: MeasuredSections
+    here: MeasuredSections
+    labels: SiteLabels
+
+
+def read_transfer(study: Evidence, model: Path | None, labels: Path | None, drawn: Drawn | None) -> Transfer:
+    """Read all of it.
+
+    Args:
+        study: the cohort.
+        model: its model file; None is its own copy.
+        labels: a sections.csv over the cohort's own labels; None is these alone.
+        drawn: how all labelled sections were drawn, where somebody says so.
+
+    Raises:
+        ConfigurationError: the folder is no cohort, or of another model; or the model is of drawn slides and these
+            are not, or the other way round.
+        ModelError: the model file is damaged, or of a version without a reference.
+        LedgerError: nothing was inferred, or labels are of unknown sections, of one kind alone or too few.
+    """
+    own = _model_of(study, model)
+    choice = choice_of_model(own)
+    reference = reference_of(own, choice)
+    _refuse_phantom(study, own)
+    table = study.ledger
+    table = table.filter(pa.compute.equal(table["part"], Part.TEST.value))
+    given, how = _given(study, labels)
+    here = MeasuredSections.of(with_labels(table, given), choice)
+    if not here.num:
+        raise NothingToShowError(f"{study.root}: none of its {here.num_unread} sections was read whole")
+    if here.num and set(table["weights_digest"].to_pylist()) != {choice.weights_digest}:
+        raise LedgerError(
+            f"{study.root}: its rows come from other weights than the model's, {choice.weights_digest}; run "
+            "`python jobs/launch_apply.py` again"
+        )
+    found = site_labels(here, how.combine_first(_work_lists(study)), are=drawn, digest=_digest(here))
+    if labels is not None:
+        require_enough(found, str(labels))
+    return Transfer(study=study, model=own, config=grid_of(own), reference=reference, here=here, labels=found)
+
+
+def _model_of(study: Evidence, given: Path | None) -> ModelFile:
+    if not study.is_cohort:
+        raise ConfigurationError(
+            f"{study.root}: no cohort, as no model lies in it; `python jobs/launch_apply.py --model M --slides FOLDER "
+            "--out COHORT` makes one"
+        )
+    own = study.model
+    if given is not None and (other := read_model(given)).digest != own.digest:
+        raise ConfigurationError(
+            f"{study.root} is a cohort of another model: its own has the digest {own.digest}, and {given} has "
+            f"{other.digest}; give its own model, or the cohort of this one"
+        )
+    return own
+
+
+def choice_of_model(model: ModelFile) -> Choice:
+    """The thresholds that came with a model, whatever a site has chosen since."""
+    network, selection = model.description.network, model.description.selection
+    return Choice(
+        setting=network.setting,
+        epoch=network.epoch,
+        psi=selection.psi,
+        t_p=selection.t_p,
+        t_a_um2=selection.t_a_um2,
+        beta=selection.beta,
+        area_unit=selection.area_unit,
+        weights_digest=network.weights_digest,
+        phantom_weights=model.description.trained_on.phantom,
+    )
+
+
+def reference_of(model: ModelFile, choice: Choice) -> MeasuredSections:
+    """The sections that a model was chosen on, without names.
+
+    Raises:
+        ModelError: the file has none, or too few to compare with.
+    """
+    if REFERENCE not in model.names():
+        raise ModelError(
+            f"{model.path}: no {REFERENCE} in it, so there is nothing to compare with; pack the model again with "
+            "`python jobs/pack_model.py`"
+        )
+    return MeasuredSections.of(pq.read_table(io.BytesIO(model.read(REFERENCE))), choice, slide="slide")
+
+
+def grid_of(model: ModelFile) -> SelectConfig:
+    """The grid of thresholds that a model was chosen from."""
+    grid, about = pq.read_table(io.BytesIO(model.read(GRID)), columns=["t_p", "t_a_um2"]), model.description.selection
+    t_p, t_a_um2 = (sorted(set(grid[name].to_pylist())) for name in ("t_p", "t_a_um2"))
+    return SelectConfig(
+        beta=about.beta,
+        probability_step=t_p[0],
+        area_step_um2=t_a_um2[0],
+        num_area_steps=len(t_a_um2),
+        area_unit=about.area_unit,
+    )
+
+
+def _refuse_phantom(study: Evidence, model: ModelFile) -> None:
+    drawn, of_drawn = study.manifest.is_phantom, model.description.trained_on.phantom
+    if of_drawn and not drawn:
+        raise ConfigurationError(
+            f"{study.root}: its model was trained on drawn slides (a phantom), and these are not drawn: it says "
+            "nothing of tissue; take a model that was trained on tissue"
+        )
+
+
+def _given(study: Evidence, labels: Path | None) -> tuple[list[SectionRecord], pd.Series]:
+    """The labels of a file as the cohort's sections, and how they were drawn where it says so."""
+    none = _how({})
+    if labels is None:
+        return [], none
+    rows = [row for row in read_sections(labels) if row.label is not None]
+    there = study.sections_in_ledger
+    found = match_sections(rows, there, {slide_id for slide_id, _ in there})
+    unknown = [f"slide {slide_id}" for slide_id in found.unknown_slides]
+    if faults := [*found.faults, *unknown]:
+        listed = "; ".join(faults[:_MOST_FAULTS])
+        more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        raise LedgerError(
+            f"{labels}: {len(faults)} of its {len(rows)} labelled sections are none of the cohort {study.root}: "
+            f"{listed}{more}; give the sections.csv of this cohort's slides"
+        )
+    given = [
+        replace(section, label=row.label, labelled_by=row.labelled_by, labelled_at=row.labelled_at)
+        for row, section in found.pairs
+    ]
+    how = {
+        (section.slide_id, section.section_id): row.extra[DRAWN]
+        for row, section in found.pairs
+        if row.extra.get(DRAWN) in ("random", "active")
+    }
+    return given, _how(how)
+
+
+def _how(drawn: dict[tuple[str, str], str]) -> pd.Series:
+    keys = (
+        pd.MultiIndex.from_tuples(list(drawn), names=["slide_id", "section_id"])
+        if drawn
+        else pd.MultiIndex(levels=[[], []], codes=[[], []], names=["slide_id", "section_id"])
+    )
+    return pd.Series(list(drawn.values()), index=keys, dtype=object)
+
+
+def _work_lists(study: Evidence) -> pd.Series:
+    """How sections were drawn by the work lists that were given out."""
+    drawn: dict[tuple[str, str], str] = {}
+    for path in sorted(study.paths.transfer.glob("worklist-*.csv")):
+        for row in pd.read_csv(path, dtype=str).to_dict("records"):
+            drawn.setdefault((row["slide_id"], row["section_id"]), row[DRAWN])
+    return _how(drawn)
+
+
+def _digest(here: MeasuredSections) -> str:
+    mine = here.frame[here.is_labelled]
+    return digest_of(sorted(zip(mine["slide_id"], mine["section_id"], mine["label"], strict=True)))
