@@ -204,6 +204,10 @@ def _label_lines(labels: SiteLabels, measured: SiteThresholds | None) -> tuple[s
             f"{active} labelled sections were taken for what they tell: they choose thresholds and stand for "
             "themselves in the weighted figures; the bounds rest on the random ones."
         )
+    if labels.num_not_assessable:
+        lines.append(
+            f"{labels.num_not_assessable} labelled sections are not assessable and left out: they are never Normal."
+        )
     if why := labels.random.lack:
         lines.append(f"Sections drawn at random: {why}.")
     return tuple(lines)

@@ -31,7 +31,8 @@ class SiteLabels:
         sections: that have a label.
         drawn: how each was drawn: "all" where every section is labelled: str [n].
         weights: for how many sections of the cohort each stands: float [n].
-        num_cohort: all wholly read sections of the cohort.
+        num_cohort: all wholly read and assessable sections of the cohort.
+        num_not_assessable: labelled sections that are left out, as they are not assessable and so never Normal.
         digest: names the labels.
     """
 
@@ -39,6 +40,7 @@ class SiteLabels:
     drawn: NDArray[np.str_]
     weights: NDArray[np.float64]
     num_cohort: int
+    num_not_assessable: int = 0
     digest: str = ""
 
     @property
@@ -78,29 +80,32 @@ def site_labels(
         are: how all of them were drawn, where somebody says so.
         digest: names the labels.
     """
-    mine = cohort.is_labelled
+    mine = cohort.is_labelled & cohort.is_assessable
     keys = pd.MultiIndex.from_frame(cohort.frame[["slide_id", "section_id"]])
     how = drawn.reindex(keys).fillna("not known").to_numpy(dtype=str)
-    if mine.all():
+    if cohort.is_labelled.all():
         how = np.full(cohort.num, "all")
     elif are is not None:
         how = np.full(cohort.num, are)
     return SiteLabels(
         sections=cohort.where(mine),
         drawn=how[mine],
-        weights=_weights(how, mine)[mine],
-        num_cohort=cohort.num,
+        weights=_weights(how, mine, cohort.is_assessable)[mine],
+        num_cohort=int(cohort.is_assessable.sum()),
+        num_not_assessable=int((cohort.is_labelled & ~cohort.is_assessable).sum()),
         digest=digest,
     )
 
 
-def _weights(how: NDArray[np.str_], is_labelled: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _weights(
+    how: NDArray[np.str_], is_labelled: NDArray[np.bool_], is_assessable: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """For how many sections each labelled one stands; those of unknown origin stand for themselves."""
     weights = np.ones(len(how))
     num_random = int(((how == "random") & is_labelled).sum())
     is_taken = ((how == "active") | (how == "not known")) & is_labelled
     if num_random:
-        weights[how == "random"] = (len(how) - int(is_taken.sum())) / num_random
+        weights[how == "random"] = (int(is_assessable.sum()) - int(is_taken.sum())) / num_random
     return weights
 
 

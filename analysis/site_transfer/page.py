@@ -49,6 +49,8 @@ def _verdict_section(found: Judgement) -> Section:
     smallest = shift.frame["p_adjusted"].min() if len(shift.frame) else float("nan")
     unread = f", {here.num_unread} not read whole are left out" if here.num_unread else ", all read whole"
     random = int(labels.is_random.sum())
+    closed = int((~here.is_assessable).sum())
+    unread += f"; {closed} not assessable" if closed else ""
     return Section(
         lines=[found.holding.sentence],
         numbers=[

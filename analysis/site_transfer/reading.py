@@ -16,6 +16,7 @@ from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, ModelError, NothingToShowError
 from bccdist.files import digest_of
 from bccdist.models.model_file import GRID, REFERENCE, ModelFile, read_model
+from bccdist.models.reference import reference_of as reference_table
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
 from bccdist.sections.labels import with_labels
@@ -117,7 +118,7 @@ def reference_of(model: ModelFile, choice: Choice) -> MeasuredSections:
             f"{model.path}: no {REFERENCE} in it, so there is nothing to compare with; pack the model again with "
             "`python jobs/pack_model.py`"
         )
-    return MeasuredSections.of(pq.read_table(io.BytesIO(model.read(REFERENCE))), choice, slide="slide")
+    return MeasuredSections.of(reference_table(model), choice, slide="slide")
 
 
 def grid_of(model: ModelFile) -> SelectConfig:

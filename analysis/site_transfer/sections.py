@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Label
+from bccdist.sections.assessable import is_not_assessable
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import by_step
 from bccdist.sections.verdicts import decision_step, has_tumor, region_area_um2
@@ -41,6 +42,7 @@ QUALITY: Mapping[str, str] = {
 MEASURES = {**SCORES, **QUALITY}
 FEATURES = "features"
 """The network's own deepest features, all of them together."""
+NOT_ASSESSABLE = "not_assessable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,12 @@ class MeasuredSections:
 
     Attributes:
         frame: slide_id, section_id, label (None where nobody labelled it), and a column for each of `MEASURES`.
-        features: float [n, c]; None where they were not measured.
+        features: float [n, c], a row of NaN where a section has none; None where none has.
         curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
         steps: int [n], the highest probability step at which each is Tumor with the model's t_A.
         choice: the model's thresholds.
+        is_assessable: whether nothing speaks against believing the model on each: bool [n]. What is not assessable is
+            never Normal, so it is compared with the reference, but judges no threshold.
         num_unread: sections that were left out, as they were not read whole.
     """
 
@@ -61,6 +65,7 @@ class MeasuredSections:
     curves: NDArray[np.uint32]
     steps: NDArray[np.int64]
     choice: Choice
+    is_assessable: NDArray[np.bool_]
     num_unread: int = 0
 
     @classmethod
@@ -96,7 +101,14 @@ class MeasuredSections:
             }
         )
         whole = (columns["coverage"] >= 1) & (columns["tissue_um2"] > 0)
-        found = cls(frame=frame, features=_features(table), curves=curves, steps=steps, choice=choice)
+        found = cls(
+            frame=frame,
+            features=_features(table),
+            curves=curves,
+            steps=steps,
+            choice=choice,
+            is_assessable=_is_assessable(table),
+        )
         return replace(found.where(whole), num_unread=int(num - whole.sum()))
 
     def where(self, wanted: NDArray[np.bool_]) -> Self:
@@ -107,6 +119,7 @@ class MeasuredSections:
             features=None if self.features is None else self.features[wanted],
             curves=self.curves[wanted],
             steps=self.steps[wanted],
+            is_assessable=self.is_assessable[wanted],
         )
 
     @property
@@ -139,21 +152,29 @@ class MeasuredSections:
         return self.frame.groupby("slide_id", sort=True)[list(MEASURES)].mean()
 
     def slide_features(self) -> NDArray[np.float64] | None:
-        """The features' mean over the sections of each slide in the same order: [slides, c]."""
+        """The features' mean over the sections of each slide in the same order: [slides, c]; NaN where none has."""
         if self.features is None:
             return None
-        codes, names = pd.factorize(self.frame["slide_id"], sort=True)
-        sums = np.zeros((len(names), self.features.shape[1]))
-        np.add.at(sums, codes, self.features)
-        return np.asarray(sums / np.bincount(codes)[:, None], dtype=np.float64)
+        means = pd.DataFrame(self.features).groupby(self.frame["slide_id"].to_numpy(), sort=True).mean()
+        return means.to_numpy(dtype=np.float64)
 
 
 def _features(table: pa.Table) -> NDArray[np.float64] | None:
-    """[n, c], where every row has as many; None where one has none, as what is compared must be of all."""
+    """[n, c], NaN where a section has none; None where none has, or they are not all of one length."""
     if FEATURES not in table.column_names:
         return None
     column = table[FEATURES].combine_chunks()
-    lengths = set(pc.unique(pc.list_value_length(column)).to_pylist())
+    numbers = pc.list_value_length(column)
+    lengths = set(pc.unique(numbers).drop_null().to_pylist())
     if len(lengths) != 1 or not (length := lengths.pop()):
         return None
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64).reshape(-1, length)
+    features = np.full((len(column), length), np.nan)
+    there = np.asarray(numbers.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+    features[there] = np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, length)
+    return features
+
+
+def _is_assessable(table: pa.Table) -> NDArray[np.bool_]:
+    if NOT_ASSESSABLE not in table.column_names:
+        return np.ones(table.num_rows, dtype=bool)
+    return ~is_not_assessable(table[NOT_ASSESSABLE].to_pandas())

@@ -126,7 +126,7 @@ def _pair(
         there, mine = reference.slide_features(), here.slide_features()
         if there is None or mine is None or there.shape[1] != mine.shape[1]:
             return np.empty(0), np.empty(0)
-        return there, mine
+        return there[np.isfinite(there).all(axis=1)], mine[np.isfinite(mine).all(axis=1)]
     one, other = (each.slide_means()[name].dropna().to_numpy() for each in (reference, here))
     return one, other
 
@@ -262,12 +262,17 @@ def power_of_refuting(
     if min(num_there, num_here) < 2:
         return 0.0
     columns = {name: means[name].to_numpy() for name in measures if name != FEATURES}
+    known = None if features is None or FEATURES not in measures else features[np.isfinite(features).all(axis=1)]
     hits = 0
     for _ in range(num):
         one, other = (random.integers(0, num_there, size) for size in (num_there, num_here))
-        alike = all(_is_alike(values[one], values[other], margin) for values in columns.values())
-        if alike and FEATURES in measures and features is not None:
-            alike = _is_alike(features[one], features[other], margin, is_features=True)
+        alike = all(
+            _is_alike(*(each[~np.isnan(each)] for each in (values[one], values[other])), margin)
+            for values in columns.values()
+        )
+        if alike and known is not None:
+            drawn = (known[random.integers(0, len(known), size)] for size in (len(known), num_here))
+            alike = _is_alike(*drawn, margin, is_features=True)
         hits += alike
     return hits / num
 

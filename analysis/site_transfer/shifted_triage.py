@@ -102,7 +102,7 @@ def _row(
     is_given: bool,
 ) -> dict[str, Any]:
     thresholds = _thresholds(known, miss_rate)
-    groups = thresholds.groups(here.steps)
+    groups = _groups(thresholds, here)
     if not is_given:
         groups = np.where(groups == "auto_normal", "review", groups)
     mine = labels.sections
@@ -129,6 +129,12 @@ def _thresholds(known: SlideScores, miss_rate: float) -> TriageThresholds:
     return triage_thresholds(known, miss_rate=miss_rate, false_alarm_rate=FALSE_ALARM_RATE, confidence=CONFIDENCE)
 
 
+def _groups(thresholds: TriageThresholds, sections: MeasuredSections) -> NDArray[np.str_]:
+    """The group of each section; one that is not assessable is never auto-normal."""
+    groups = thresholds.groups(sections.steps)
+    return np.where((groups == "auto_normal") & ~sections.is_assessable, "review", groups)
+
+
 def _missed_slides(source: Source, thresholds: TriageThresholds, labels: SiteLabels, miss_rate: float) -> int:
     """Slides with a labelled Tumor section that would be auto-Normal, by thresholds that do not know the slide."""
     mine = labels.sections
@@ -145,7 +151,7 @@ def _missed_slides(source: Source, thresholds: TriageThresholds, labels: SiteLab
 
 
 def _is_missed(thresholds: TriageThresholds, sections: MeasuredSections) -> NDArray[np.bool_]:
-    return np.asarray(sections.is_tumor & (thresholds.groups(sections.steps) == "auto_normal"))
+    return np.asarray(sections.is_tumor & (_groups(thresholds, sections) == "auto_normal"))
 
 
 def _why(shift: Shift, frame: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ the model here: the highest sensitivity that any cell of the grid reaches at an 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.study_evidence.confusion import Confusion
 from analysis.study_evidence.resampling import Interval, draw_slides, exact_bounds, intervals
 from analysis.tables.sample_size import effective_number
 from analysis.tables.selection import best_cell, called_on_grid, cells_of
-from bccdist.binomial import greatest_share
+from bccdist.binomial import at_most, greatest_share
 from bccdist.configuration import SelectConfig
 from bccdist.sections.choices import Thresholds
 
@@ -168,7 +169,8 @@ def one_sided(share: float, num: int, confidence: float = CONFIDENCE) -> tuple[f
     return 1 - greatest_share(num - least, num, confidence), greatest_share(most, num, confidence)
 
 
-def sections_needed(share: float, promise: float, effect: float, *, most: int = 100_000) -> int | None:
+@cache
+def sections_needed(share: float, promise: float, effect: float, *, most: int = 20_000) -> int | None:
     """How many labelled sections of a kind bear a promise, if as large a share is right as was found.
 
     Args:
@@ -181,7 +183,9 @@ def sections_needed(share: float, promise: float, effect: float, *, most: int = 
         return None
     num = math.ceil(math.log(1 - CONFIDENCE) / math.log(promise))
     while num <= most:
-        if one_sided(share, num)[0] >= promise - 1e-12:
+        wrong = math.ceil((1 - share) * num - 1e-9)
+        # The lower bound is the promise or more where so few wrong ones would be as rare under the promise.
+        if at_most(wrong, num, 1 - promise) <= 1 - CONFIDENCE + 1e-12:
             return math.ceil(num * effect)
         num = math.ceil(num * 1.02)
     return None
