@@ -9,7 +9,7 @@ import bccdist
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
     "Using it": ["manifest", "slurm", "planning", "training", "heatmaps", "review", "analysis"],
-    "Models": ["models", "library", "dicom"],
+    "Models": ["models", "transfer", "library", "dicom"],
     "Files": ["parquet", "../shards/FORMAT"],
     "Measured": ["ebhi", "../benchmarks/RESULTS", "experiments"],
     "The project": ["architecture", "contributing", "../CHANGELOG"],

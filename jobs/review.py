@@ -44,6 +44,8 @@ class ReviewArguments:
     """Names of those to whom the sections are dealt; the first reviewer's hold for all. Default: all read all."""
     overlap: float | None = None
     """Share of the sections that all --readers read; each of the others is read by one of them. Default: 1."""
+    worklist: Path | None = None
+    """A CSV with slide_id, section_id and label: these sections alone, as `analysis/transfer.py` lists them."""
     conflicts: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the sections on which readers differ, to decide between them; for somebody who did not read them."""
     conflict_answers: Literal["hidden", "shown"] | None = None
@@ -102,6 +104,7 @@ def main(arguments: ReviewArguments) -> None:
         address=arguments.address,
         with_token=not arguments.no_token,
         is_new_reviewer=arguments.new_reviewer,
+        listed=arguments.worklist,
     )
 
 

@@ -46,6 +46,7 @@ def serve_review(
     address: str | None,
     with_token: bool,
     is_new_reviewer: bool = False,
+    listed: Path | None = None,
 ) -> None:
     """Serve the review page of one reviewer until it is interrupted.
 
@@ -66,6 +67,7 @@ def serve_review(
         address: the address at which a proxy shows the page; None where there is no proxy.
         with_token: whether the page needs a token.
         is_new_reviewer: whether the reviewer is somebody else than those whose names are nearly the same.
+        listed: a CSV that names the sections to be reviewed; None is all.
 
     Raises:
         ConfigurationError: the folder is no study, the review was begun otherwise, the reviewer's name is nearly that
@@ -90,7 +92,7 @@ def serve_review(
         conflict_answers=cast("ConflictAnswers | None", conflict_answers),
     )
     # A start that comes to nothing claims nothing.
-    worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting)
+    worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting, listed=listed)
     if not is_new_reviewer:
         refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
     conflicts = Conflicts(worklist, reviewer) if decides else None

@@ -22,7 +22,7 @@ from analysis.review.answers import GivenAnswer
 from analysis.review.reviewers import plain_name
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.verdict_table import no_rows
-from bccdist.errors import ConfigurationError
+from bccdist.errors import ConfigurationError, first_of
 from bccdist.files import atomic_path, digest_of, read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
@@ -31,12 +31,13 @@ from bccdist.sections.section_rows import SectionRows, rows_of
 from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import Manifest
+from bccdist.slides.manifest import Manifest, read_sections
 
 Order = Literal["slide", "distance", "random"]
 ConflictAnswers = Literal["hidden", "shown"]
 _Names = tuple[tuple[str | int, ...], tuple[str | int, ...], str]
 _DIGEST_HEX_DIGITS = 12
+_MOST_UNKNOWN = 5
 _BOX_COLUMNS = ["x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"]
 
 
@@ -265,7 +266,12 @@ def _create(path: Path, plan: ReviewPlan) -> None:
 
 
 def read_worklist(
-    study_root: Path, parts: Sequence[Part], plan: ReviewPlan, *, setting: str | None = None
+    study_root: Path,
+    parts: Sequence[Part],
+    plan: ReviewPlan,
+    *,
+    setting: str | None = None,
+    listed: Path | None = None,
 ) -> Worklist:
     """The sections of some parts in the order of review.
 
@@ -274,9 +280,10 @@ def read_worklist(
         parts: whose slides are reviewed.
         plan: order and blind share.
         setting: the one that orders sections and fills in labels; None is the best by F_beta on Validation I + II.
+        listed: a CSV with slide_id and section_id of the sections that are reviewed, and no others; None is all.
 
     Raises:
-        ConfigurationError: the folder is no study.
+        ConfigurationError: the folder is no study, or a listed section is none of these.
         LedgerError: nothing was selected, or not for this setting, or there is no section to review.
     """
     study = Evidence(study_root)
@@ -293,7 +300,8 @@ def read_worklist(
     )
     if not predicted and not others:
         raise no_rows(list(parts), list(choices.values()))
-    sections = in_order([*predicted, *others], plan, headline.setting)
+    found = [*predicted, *others] if listed is None else _listed(listed, [*predicted, *others])
+    sections = in_order(found, plan, headline.setting)
     return Worklist(
         paths=paths,
         manifest=manifest,
@@ -305,6 +313,23 @@ def read_worklist(
         all_sections=sections,
         num_unplaced=num_unplaced,
     )
+
+
+def _listed(path: Path, sections: Sequence[WorkSection]) -> list[WorkSection]:
+    """The sections that a file names.
+
+    Raises:
+        ConfigurationError: it names none, or one that is none of these.
+        ManifestError: it has faults.
+    """
+    rows = [f"{row.slide_id}/{row.section_id}" for row in read_sections(path)]
+    there = {section.key: section for section in sections}
+    if unknown := [key for key in rows if key not in there]:
+        raise ConfigurationError(
+            f"{path}: {len(unknown)} of its {len(rows)} sections are not under review: "
+            f"{first_of(unknown, _MOST_UNKNOWN)}; make the list anew, or give the --parts that they are of"
+        )
+    return [there[key] for key in rows]
 
 
 def _predicted(verdicts: pd.DataFrame, plan: ReviewPlan, headline: str) -> list[WorkSection]:

@@ -192,3 +192,20 @@ def test_sections_without_box_and_prediction_are_counted(tmp_path: Path) -> None
     worklist = worklist_of(paths, parts=[Part.TEST])
     assert worklist.num_unplaced == 2
     assert "test-2" not in worklist.by_slide
+
+
+def test_a_list_says_which_sections_are_reviewed(tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    names = ["test-2,test-2-left", "test-1,test-1-right"]
+    listed.write_text(
+        "\n".join(["slide_id,section_id,label", *(f"{name}," for name in names)]) + "\n", encoding="utf-8"
+    )
+    worklist = read_worklist(copied_study(tmp_path).root, [Part.TEST], PLAN, setting=SETTING, listed=listed)
+    assert sorted(section.key for section in worklist.sections) == ["test-1/test-1-right", "test-2/test-2-left"]
+
+
+def test_a_list_of_sections_that_are_not_there_is_refused_by_their_names(tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text("slide_id,section_id,label\ntest-1,test-1-right,\ntest-9,test-9-left,\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="1 of its 2 sections are not under review: test-9/test-9-left"):
+        read_worklist(copied_study(tmp_path).root, [Part.TEST], PLAN, setting=SETTING, listed=listed)

@@ -120,8 +120,8 @@ def test_the_page_is_one_file_that_names_no_folder(low: StudyPaths) -> None:
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)
 
 
-def test_the_same_question_gives_the_same_answer(low: StudyPaths) -> None:
-    assert transfer(low) == transfer(low)
+def test_the_same_question_gives_the_same_answer(unlabelled: StudyPaths) -> None:
+    assert transfer(unlabelled) == transfer(unlabelled)
 
 
 def labels_file(folder: Path, rows: list[str]) -> Path:
