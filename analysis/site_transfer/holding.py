@@ -57,8 +57,8 @@ def holding(
     if shift.is_refuted:
         return Holding(
             state="holds",
-            sentence=f"Holds as far as can be told without labels: {size} lie within the stated margin of those that "
-            "the model was chosen on in every measure; how many verdicts are right was not measured.",
+            sentence=f"Holds as far as can be told without labels: {size} lie within the stated tolerance of those "
+            "that the model was chosen on in every measure; how many verdicts are right was not measured.",
             why=why,
         )
     return Holding(
@@ -174,9 +174,9 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], power: float) -> tupl
         else "Not all measures lie within it, so a shift is not refuted"
     )
     lines.append(
-        f"Margin: of a pair of slides, one of each group, the one from here has the larger value in "
-        f"{0.5 - shift.margin:.0%} to {0.5 + shift.margin:.0%}. {refuted}; a site of so many slides without any shift "
-        f"would be called alike in {power:.0%} of cases."
+        f"Tolerance: of a pair of slides, one of each group, the one from here has the larger value in "
+        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of so many slides without any "
+        f"shift would be called alike in {power:.0%} of cases."
     )
     if shift.not_measured:
         lines.append(

@@ -16,8 +16,8 @@ from analysis.site_transfer.reading import Transfer, read_transfer
 from analysis.site_transfer.sections import MeasuredSections
 from analysis.site_transfer.shift import (
     FEWEST_SLIDES,
-    MARGIN,
     MOST_SLIDES,
+    TOLERANCE,
     Shift,
     find_shift,
     power_of_refuting,
@@ -76,7 +76,7 @@ def write_transfer(
     drawn: Literal["random", "active"] | None = None,
     goal_sensitivity: float = 0.9,
     goal_specificity: float = 0.8,
-    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
     num_next: int = NUM_NEXT,
     seed: int = 0,
 ) -> str:
@@ -89,7 +89,7 @@ def write_transfer(
         drawn: How the labelled sections were drawn, where no work list says so; default is that it is not known.
         goal_sensitivity: Share of Tumor sections to be found before verdicts are relied upon.
         goal_specificity: Share of Normal sections to be called so.
-        margin: How far the share of pairs of slides may be from one half before both are not called alike.
+        tolerance: How far the share of pairs of slides may be from one half before both are not called alike.
         num_next: How many sections the next work list names.
         seed: Seed of the permutations and of the random draw.
 
@@ -98,14 +98,14 @@ def write_transfer(
         ModelError: the model file is damaged, or has no reference.
         LedgerError: nothing was inferred, or the labels are of unknown sections, of one kind alone or too few.
     """
-    _require_numbers(goal_sensitivity=goal_sensitivity, goal_specificity=goal_specificity, margin=2 * margin)
+    _require_numbers(goal_sensitivity=goal_sensitivity, goal_specificity=goal_specificity, tolerance=2 * tolerance)
     if num_next < 0:
         raise ConfigurationError(f"num_next is {num_next}, expected 0 or more")
     goal = Goal(sensitivity=goal_sensitivity, specificity=goal_specificity)
     transfer = read_transfer(study, model, labels, drawn)
     from analysis.site_transfer.page import write_page
 
-    found = judge(transfer, goal, margin=margin, num_next=num_next, seed=seed)
+    found = judge(transfer, goal, tolerance=tolerance, num_next=num_next, seed=seed)
     _write_tables(found)
     page = write_page(found)
     return study.pasteable("\n".join([found.holding.sentence, "", *_listed(found), "", str(page)]))
@@ -114,21 +114,21 @@ def write_transfer(
 def _require_numbers(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 < share < 1:
-            what, half = (name, 1.0) if name != "margin" else (name, 0.5)
+            what, half = (name, 1.0) if name != "tolerance" else (name, 0.5)
             raise ConfigurationError(f"{what} is {share * half:g}, expected above 0 and below {half:g}")
 
 
-def judge(transfer: Transfer, goal: Goal, *, margin: float, num_next: int, seed: int = 0) -> Judgement:
+def judge(transfer: Transfer, goal: Goal, *, tolerance: float, num_next: int, seed: int = 0) -> Judgement:
     """Find all that the page says; writes the work list and the site's choice."""
     reference, here, labels = transfer.reference, transfer.here, transfer.labels
-    shift = find_shift(reference, here, margin=margin, seed=seed)
-    by_label = shifts_by_label(reference, labels.random.sections, margin=margin, seed=seed)
+    shift = find_shift(reference, here, tolerance=tolerance, seed=seed)
+    by_label = shifts_by_label(reference, labels.random.sections, tolerance=tolerance, seed=seed)
     measured = None if labels.lack else site_thresholds(labels, transfer.config, goal=goal)
     measures = list(shift.frame["measure"])
-    power = power_of_refuting(reference, measures, here.num_slides, margin=margin, seed=seed)
+    power = power_of_refuting(reference, measures, here.num_slides, tolerance=tolerance, seed=seed)
     verdict = holding(here, shift, by_label, labels, measured, power=power)
     worklist = next_labels(reference, here, num_next, seed=seed)
-    needed = None if shift.is_found else slides_to_refute(reference, measures, margin=margin)
+    needed = None if shift.is_found else slides_to_refute(reference, measures, tolerance=tolerance)
     found = Judgement(
         transfer=transfer,
         goal=goal,
@@ -147,14 +147,14 @@ def judge(transfer: Transfer, goal: Goal, *, margin: float, num_next: int, seed:
 
 
 def shifts_by_label(
-    reference: MeasuredSections, labelled: MeasuredSections, *, margin: float = MARGIN, seed: int = 0
+    reference: MeasuredSections, labelled: MeasuredSections, *, tolerance: float = TOLERANCE, seed: int = 0
 ) -> dict[str, Shift]:
     """The shift among Tumor and among Normal sections, where both sides have some of a few slides.
 
     Args:
         reference: what the model was chosen on.
         labelled: sections of the cohort that were labelled at random.
-        margin: of equivalence.
+        tolerance: of equivalence.
         seed: of the permutations.
     """
     found = {}
@@ -163,7 +163,7 @@ def shifts_by_label(
             each.where((each.frame["label"] == kind.value).to_numpy(dtype=bool)) for each in (reference, labelled)
         )
         if min(there.num_slides, mine.num_slides) >= FEWEST_SLIDES:
-            found[kind.value] = find_shift(there, mine, margin=margin, seed=seed)
+            found[kind.value] = find_shift(there, mine, tolerance=tolerance, seed=seed)
     return found
 
 
@@ -294,19 +294,21 @@ def slides_frame(found: Judgement) -> pd.DataFrame:
     spread = (reference - middle).abs().median() * 1.4826
     apart = (here - middle) / spread.where(spread > 0)
     rows = []
-    counts = found.transfer.here.frame["slide_id"].value_counts()
-    for slide_id, values in apart.iterrows():
-        known = values.dropna()
-        measure = str(known.abs().idxmax()) if len(known) else ""
+    counts = found.transfer.here.frame["slide_id"].value_counts().to_dict()
+    influence = found.shift.influence.to_dict()
+    values_of = here.to_dict("index")
+    for slide_id, deviations in apart.to_dict("index").items():
+        known = {str(name): float(each) for name, each in deviations.items() if not pd.isna(each)}
+        measure = max(known, key=lambda name: abs(known[name]), default="")
         rows.append(
             {
                 "slide_id": str(slide_id),
                 "num_sections": int(counts[slide_id]),
-                "influence": float(found.shift.influence[slide_id]),
+                "influence": float(influence[slide_id]),
                 "measure": measure,
-                "value": float(here.loc[slide_id, measure]) if measure else float("nan"),
+                "value": float(values_of[slide_id][measure]) if measure else float("nan"),
                 "reference": float(middle[measure]) if measure else float("nan"),
-                "deviations": float(known[measure]) if measure else float("nan"),
+                "deviations": known.get(measure, float("nan")),
             }
         )
     frame = pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """The page about a transfer: the verdict first, then why, then what to do next; one file without links to others."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -100,12 +101,12 @@ def _difference_section(found: Judgement) -> Section:
             PictureBlock(
                 uri=data_uri(_chart(found), "png"),
                 caption="Share of pairs of slides of which the one from here has the larger value, with 95 % "
-                "intervals; shaded: the margin within which both are called alike.",
+                "intervals; shaded: the tolerance within which both are called alike.",
             )
         )
     for name, shift in {"all": found.shift, **found.by_label}.items():
         title = "All sections." if name == "all" else f"{name} sections alone, labelled at random."
-        blocks.append(frame_block(title, _printed_shift(shift.frame)))
+        blocks.append(replace(frame_block(title, _printed_shift(shift.frame)), folded=name != "all"))
     slides = slides_frame(found).head(_MOST_SLIDES)
     printed = pd.DataFrame(
         {
@@ -118,7 +119,7 @@ def _difference_section(found: Judgement) -> Section:
             "deviations": [f"{each:+.1f}" for each in slides["deviations"]],
         }
     )
-    blocks.append(frame_block(f"Slides that drive it, the first {len(slides)}.", printed))
+    blocks.append(frame_block(f"Slides that drive it, or lie furthest, the first {len(slides)}.", printed))
     return Section(
         lines=[
             (
@@ -146,18 +147,18 @@ def _printed_shift(frame: pd.DataFrame) -> pd.DataFrame:
             "p": [f"{row['p']:.4f}" for row in rows],
             "adjusted": [f"{row['p_adjusted']:.4f}" for row in rows],
             "differs": ["yes" if row["is_found"] else "not found" for row in rows],
-            "within margin": ["yes" if row["is_alike"] else "not shown" for row in rows],
+            "within tolerance": ["yes" if row["is_alike"] else "not shown" for row in rows],
         }
     )
 
 
 def _chart(found: Judgement) -> bytes:
-    frame, margin = found.shift.frame[::-1], found.shift.margin
+    frame, tolerance = found.shift.frame[::-1], found.shift.tolerance
     figure = new_figure(8.0, 0.6 + 0.32 * len(frame) + 0.6, "Here against the model's reference", warning="")
     axes = figure.add_subplot()
     tidy(axes)
     places = range(len(frame))
-    axes.axvspan(0.5 - margin, 0.5 + margin, color="#009e73", alpha=0.15)
+    axes.axvspan(0.5 - tolerance, 0.5 + tolerance, color="#009e73", alpha=0.15)
     axes.axvline(0.5, color="#555555", linestyle=":")
     for place, row in zip(places, frame.to_dict("records"), strict=True):
         colour = "#d55e00" if row["is_found"] else "#0072b2"

@@ -22,7 +22,7 @@ ALPHA = 0.05
 """How often the test may find a difference in any of its measures where there is none."""
 NUM_PERMUTATIONS = 9_999
 SEED = 0
-MARGIN = 0.15
+TOLERANCE = 0.15
 """How far the share of pairs may be from one half before two groups of slides are not called alike."""
 FEWEST_SLIDES = 3
 MOST_SLIDES = 640
@@ -40,7 +40,7 @@ class Shift:
     Attributes:
         frame: measure, kind (scores, picture or features), num_reference and num_here (slides), reference and here
             (medians over slides), distance (energy), share (of pairs), share_low, share_high, p, p_adjusted,
-            smallest_p (what so few slides give at best), is_found, is_alike (whether it lies within the margin).
+            smallest_p (what so few slides give at best), is_found, is_alike (whether it lies within the tolerance).
         not_measured: measures that one of the groups lacks.
         influence: by slide of the cohort: the share of the found distances that goes with the slide.
     """
@@ -48,7 +48,7 @@ class Shift:
     frame: pd.DataFrame
     not_measured: tuple[str, ...]
     influence: pd.Series
-    margin: float
+    tolerance: float
 
     @property
     def found(self) -> list[str]:
@@ -62,7 +62,7 @@ class Shift:
 
     @property
     def is_refuted(self) -> bool:
-        """Whether all lie within the margin, each by its interval: a shift beyond it would be seen to be one."""
+        """Whether all lie within the tolerance, each by its interval: a shift beyond it would be seen to be one."""
         return bool(len(self.frame)) and bool(self.frame["is_alike"].all()) and not self.not_measured
 
     @property
@@ -75,7 +75,7 @@ def find_shift(
     reference: MeasuredSections,
     here: MeasuredSections,
     *,
-    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
     num_permutations: int = NUM_PERMUTATIONS,
     seed: int = SEED,
 ) -> Shift:
@@ -84,7 +84,7 @@ def find_shift(
     Args:
         reference: the sections that the model was chosen on.
         here: the cohort's.
-        margin: of equivalence, in shares of pairs.
+        tolerance: of equivalence, in shares of pairs.
         num_permutations: how often slides are dealt out anew.
         seed: of that.
     """
@@ -95,7 +95,7 @@ def find_shift(
     for name, (there, mine) in able.items():
         distances[name] = _distances(there, mine)
         dealt = _dealt_out(len(there), len(mine), num_permutations, random)
-        rows.append({**_test(distances[name], dealt), **_effect(name, there, mine, margin)})
+        rows.append({**_test(distances[name], dealt), **_effect(name, there, mine, tolerance)})
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).assign(p_adjusted=lambda made: holm(made["p"]))
     frame["is_found"] = frame["p_adjusted"] <= ALPHA
     slides = here.slide_means().index
@@ -103,7 +103,7 @@ def find_shift(
         frame=frame,
         not_measured=tuple(name for name in groups if name not in able),
         influence=_influence(frame, distances, slides),
-        margin=margin,
+        tolerance=tolerance,
     )
 
 
@@ -179,7 +179,7 @@ def _test(distances: NDArray[np.float64], dealt: NDArray[np.float64]) -> dict[st
     }
 
 
-def _effect(name: str, there: NDArray[np.float64], mine: NDArray[np.float64], margin: float) -> dict[str, object]:
+def _effect(name: str, there: NDArray[np.float64], mine: NDArray[np.float64], tolerance: float) -> dict[str, object]:
     """How far one measure differs, as a share of pairs; of features, the distance from the reference's middle."""
     values = novelty(there, mine) if name == FEATURES else (there, mine)
     effect = rank_effect(*values)
@@ -194,17 +194,17 @@ def _effect(name: str, there: NDArray[np.float64], mine: NDArray[np.float64], ma
         "share": effect.share,
         "share_low": low,
         "share_high": high,
-        "is_alike": _is_alike(there, mine, margin, is_features=name == FEATURES),
+        "is_alike": _is_alike(there, mine, tolerance, is_features=name == FEATURES),
     }
 
 
 def _is_alike(
-    there: NDArray[np.float64], mine: NDArray[np.float64], margin: float, *, is_features: bool = False
+    there: NDArray[np.float64], mine: NDArray[np.float64], tolerance: float, *, is_features: bool = False
 ) -> bool:
-    """Whether the share of pairs lies within the margin, by two one-sided tests at 5 %."""
+    """Whether the share of pairs lies within the tolerance, by two one-sided tests at 5 %."""
     low, high = rank_effect(*(novelty(there, mine) if is_features else (there, mine))).ends(_POWER_LEVEL)
     # Features nearer to the reference's middle than its own slides are no fault.
-    return high < 0.5 + margin and (is_features or low > 0.5 - margin)
+    return high < 0.5 + tolerance and (is_features or low > 0.5 - tolerance)
 
 
 def novelty(there: NDArray[np.float64], mine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -248,7 +248,7 @@ def power_of_refuting(
     measures: list[str],
     num_here: int,
     *,
-    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
     num: int = _NUM_POWER,
     seed: int = SEED,
 ) -> float:
@@ -267,12 +267,12 @@ def power_of_refuting(
     for _ in range(num):
         one, other = (random.integers(0, num_there, size) for size in (num_there, num_here))
         alike = all(
-            _is_alike(*(each[~np.isnan(each)] for each in (values[one], values[other])), margin)
+            _is_alike(*(each[~np.isnan(each)] for each in (values[one], values[other])), tolerance)
             for values in columns.values()
         )
         if alike and known is not None:
             drawn = (known[random.integers(0, len(known), size)] for size in (len(known), num_here))
-            alike = _is_alike(*drawn, margin, is_features=True)
+            alike = _is_alike(*drawn, tolerance, is_features=True)
         hits += alike
     return hits / num
 
@@ -282,13 +282,13 @@ def slides_to_refute(
     measures: list[str],
     *,
     power: float = 0.8,
-    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
     most: int = MOST_SLIDES,
 ) -> int | None:
     """About how many slides a site without any shift needs until it is called alike so often; None where none do."""
 
     def is_enough(num: int) -> bool:
-        return power_of_refuting(reference, measures, num, margin=margin, num=_NUM_POWER // 2) >= power
+        return power_of_refuting(reference, measures, num, tolerance=tolerance, num=_NUM_POWER // 2) >= power
 
     # More slides only help: the whole range first, and then halves of it.
     if not is_enough(most):

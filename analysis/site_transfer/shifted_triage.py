@@ -1,8 +1,8 @@
 """Triage under shift: what a model may sort out by itself here, and on what the promise rests.
 
 The model's promise holds for slides that are drawn as those of its reference were. So its auto-Normal is given here
-only where a shift is refuted: every measure lies within a stated margin, by an interval, with a stated power. A test
-that finds no difference refutes none. Else the promise has to rest on this site's own slides, of which the labels were
+only where a shift is refuted: every measure lies within a stated tolerance, by an interval, with a stated power. A
+test that finds no difference refutes none. Else the promise has to rest on this site's own slides, of which the labels were
 drawn at random. Where neither is so, nothing is auto-Normal.
 """
 
@@ -157,7 +157,7 @@ def _is_missed(thresholds: TriageThresholds, sections: MeasuredSections) -> NDAr
 def _why(shift: Shift, frame: pd.DataFrame) -> str:
     has_site = bool((frame["source"] == "site").any())
     if shift.is_refuted:
-        return f"A shift beyond the margin of {shift.margin:g} is refuted, so the model's promise is given here."
+        return f"A shift beyond the tolerance of {shift.tolerance:g} is refuted, so the model's promise is given here."
     state = "was found" if shift.is_found else "is neither found nor refuted"
     mended = (
         "the promise of this site rests on its own labelled slides"

@@ -123,6 +123,16 @@ def site_thresholds(labels: SiteLabels, config: SelectConfig, *, goal: Goal) -> 
     )
 
 
+def choose(labels: SiteLabels, config: SelectConfig) -> Thresholds:
+    """The thresholds that labelled sections choose, and nothing else of them."""
+    sections = labels.sections
+    mpp, pixel_px = sections.frame["mpp"].to_numpy(), sections.frame["pixel_px"].to_numpy()
+    called = called_on_grid(sections.curves, config, mpp=mpp, pixel_px=pixel_px).reshape(sections.num, -1)
+    counted = _counted(called, labels, np.zeros(sections.num, dtype=np.int64))
+    cell = _choose({name: each.sum(axis=0) for name, each in counted.items()}, config)
+    return Thresholds(t_p=cell["t_p"], t_a_um2=cell["t_a_um2"], area_unit=config.area_unit)
+
+
 def judged(called_tumor: NDArray[np.bool_], labels: SiteLabels, beta: float) -> Judged:
     """The figures of verdicts on labelled sections.
 

@@ -659,7 +659,7 @@ SCHEMAS = {
             p_adjusted="p adjusted for the number of measures by Holm's rule",
             smallest_p="the smallest p that so few slides can give",
             is_found="whether p_adjusted is at most 0.05",
-            is_alike="whether share lies within the margin, by two one-sided tests at 5 %",
+            is_alike="whether share lies within the tolerance, by two one-sided tests at 5 %",
         ),
         file_schema(
             "transfer_slides",

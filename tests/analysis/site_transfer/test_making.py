@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from cohort import write_model_file
-from sites import CHOSEN_ON, Site, write_cohort_of, write_model_of
+from sites import write_cohort_of, write_model_of
 
 from analysis.site_transfer.making import write_transfer
 from analysis.study_evidence.evidence import Evidence
@@ -23,6 +23,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import read_choices
 from bccdist.sections.site_choice import SiteChoice
+from benchmarks.sites import CHOSEN_ON, Site
 
 LOW = Site(num_slides=40, score=-6.0)
 """All scores are lower."""
@@ -198,7 +199,7 @@ def test_a_model_of_drawn_slides_says_nothing_of_real_ones(tmp_path: Path) -> No
     ("options", "why"),
     [
         ({"goal_sensitivity": 1.0}, "goal_sensitivity is 1, expected above 0 and below 1"),
-        ({"margin": 0.6}, "margin is 0.6, expected above 0 and below 0.5"),
+        ({"tolerance": 0.6}, "tolerance is 0.6, expected above 0 and below 0.5"),
         ({"num_next": -1}, "num_next is -1"),
     ],
 )

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sites import CHOSEN_ON, Site
 
 from analysis.site_transfer.rank_effect import rank_effect, student_quantile
 from analysis.site_transfer.sections import MEASURES
 from analysis.site_transfer.shift import Shift, find_shift, power_of_refuting, slides_to_refute
+from benchmarks.sites import CHOSEN_ON, Site
 
 FIFTY = Site(num_slides=16)
 """About 50 sections."""
@@ -71,9 +71,9 @@ def test_slides_that_are_like_the_reference_do_not_drive_the_difference() -> Non
 def test_what_one_side_lacks_is_not_measured_and_keeps_a_shift_from_being_refuted() -> None:
     large = Site(num_slides=300, sections_each=1.2)
     reference, here = large.sections(1), large.sections(2)
-    assert find_shift(reference, here, margin=0.3, num_permutations=99).is_refuted
+    assert find_shift(reference, here, tolerance=0.3, num_permutations=99).is_refuted
     without = replace(here, frame=here.frame.assign(focus=np.nan), features=None)
-    found = find_shift(reference, without, margin=0.3, num_permutations=99)
+    found = find_shift(reference, without, tolerance=0.3, num_permutations=99)
     assert found.not_measured == ("focus", "features")
     assert not found.is_refuted
 
@@ -102,10 +102,10 @@ def test_slides_that_are_all_alike_in_a_measure_may_still_be_called_so_if_they_a
 
 def test_the_power_to_refute_grows_with_slides_and_says_how_many_are_needed() -> None:
     reference = Site(num_slides=200, sections_each=1.5).sections(1)
-    few, many = (power_of_refuting(reference, MEASURED, num, margin=0.2, num=40) for num in (10, 150))
+    few, many = (power_of_refuting(reference, MEASURED, num, tolerance=0.2, num=40) for num in (10, 150))
     assert few < 0.2
     assert many > 0.6
-    needed = slides_to_refute(reference, MEASURED, margin=0.2)
+    needed = slides_to_refute(reference, MEASURED, tolerance=0.2)
     assert needed is not None
     assert 20 < needed < 300
     assert slides_to_refute(Site(num_slides=8).sections(1), MEASURED, most=100) is None

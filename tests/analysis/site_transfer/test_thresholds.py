@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sites import CHOICE, Site
 
 from analysis.site_transfer.labels import SiteLabels, site_labels
 from analysis.site_transfer.thresholds import Goal, one_sided, sections_needed, site_thresholds
@@ -13,6 +12,7 @@ from analysis.tables.selection import setting_grid
 from bccdist.binomial import greatest_share
 from bccdist.configuration import SelectConfig
 from bccdist.sections.section_rows import SectionRows
+from benchmarks.sites import CHOICE, Site
 
 NOTHING = pd.Series(dtype=object, index=pd.MultiIndex.from_arrays([[], []]))
 SHIFTED = Site(num_slides=40, score=-5.0)
