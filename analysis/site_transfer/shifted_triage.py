@@ -2,8 +2,8 @@
 
 The model's promise holds for slides that are drawn as those of its reference were. So its auto-Normal is given here
 only where a shift is refuted: every measure lies within a stated tolerance, by an interval, with a stated power. A
-test that finds no difference refutes none. Else the promise has to rest on this site's own slides, of which the labels were
-drawn at random. Where neither is so, nothing is auto-Normal.
+test that finds no difference refutes none. Else the promise has to rest on this site's own slides, of which the labels
+were drawn at random. Where neither is so, nothing is auto-Normal.
 """
 
 from dataclasses import dataclass
