@@ -47,7 +47,7 @@ def next_labels(
     active = _active(reference, here, is_open, num - num_random)
     taken = dict(active)
     # After the others: what is random is so among all that is not taken for what it tells.
-    rest = [place for place in np.flatnonzero(is_open) if place not in taken]
+    rest = [int(place) for place in np.flatnonzero(is_open) if int(place) not in taken]
     rest.sort(key=lambda place: digest_of(["transfer", seed, *keys[place]]))
     random = [(place, "drawn at random") for place in rest[:num_random]]
     rows = [

@@ -267,14 +267,17 @@ def power_of_refuting(
     for _ in range(num):
         one, other = (random.integers(0, num_there, size) for size in (num_there, num_here))
         alike = all(
-            _is_alike(*(each[~np.isnan(each)] for each in (values[one], values[other])), tolerance)
-            for values in columns.values()
+            _is_alike(_measured(values[one]), _measured(values[other]), tolerance) for values in columns.values()
         )
         if alike and known is not None:
-            drawn = (known[random.integers(0, len(known), size)] for size in (len(known), num_here))
-            alike = _is_alike(*drawn, tolerance, is_features=True)
+            there, here = (known[random.integers(0, len(known), size)] for size in (len(known), num_here))
+            alike = _is_alike(there, here, tolerance, is_features=True)
         hits += alike
     return hits / num
+
+
+def _measured(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(values[~np.isnan(values)], dtype=np.float64)
 
 
 def slides_to_refute(
