@@ -74,6 +74,7 @@ SPECS = {
         _table("agreement", "How far readers agree with one another"),
         _table("verdict_counts", "How many slides and sections were judged, and how; needs no labels"),
         _table("slides", "What became of each slide, and how it was read; needs no labels"),
+        _table("quality", "How sections of Test are, against those that the model was chosen on; needs no labels"),
         _table("flow", "How slides of Test became figures: a STARD flow diagram"),
         _table("reached", "How the verdicts on Test were reached, and whether the certificate holds; needs no labels"),
         _table("table4", "Table 4: the chosen models on Test (section 3)"),

@@ -31,9 +31,6 @@ class PackArguments:
     """Setting whose network is packed; None takes the one with the best F_beta on Validation I + II."""
     licence: str = ""
     """Terms under which the model may be used, such as an SPDX identifier; stands in the model card."""
-    feature_patches: int = 128
-    """Patches of Validation I in the shard set that tell what the network's deepest features are like on tissue, for
-    later comparison; 0 leaves that out, and needs no shards."""
 
 
 def pack(arguments: PackArguments) -> str:
@@ -45,13 +42,7 @@ def pack(arguments: PackArguments) -> str:
     from bccdist.models.packing import pack_model
 
     _require_choice_of_today(arguments)
-    model = pack_model(
-        arguments.study,
-        arguments.out,
-        setting=arguments.setting,
-        licence=arguments.licence,
-        num_feature_patches=arguments.feature_patches,
-    )
+    model = pack_model(arguments.study, arguments.out, setting=arguments.setting, licence=arguments.licence)
     network, selection = model.description.network, model.description.selection
     return (
         f"{arguments.out}: {network.setting}, width {network.width}, epoch {network.epoch}, t_p {selection.t_p:g}, "

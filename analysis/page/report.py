@@ -16,6 +16,7 @@ from analysis.page.content import PageContent, spoken
 from analysis.page.errors import errors_section
 from analysis.page.findings import list_section, nearest_section, overlays_section, slides_section, time_section
 from analysis.page.overview import overview_section
+from analysis.page.quality import quality_section
 from analysis.page.summary import Made, fault, faults_of, make_tables, require_no_fault
 from analysis.page.terms import with_terms
 from analysis.specs import SPECS
@@ -250,6 +251,7 @@ _STUDY_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
     "Probabilities and triage": _trust_section,
     "Sections": list_section,
     "Slides": slides_section,
+    "Quality": quality_section,
     "Overlays": overlays_section,
     "Margins": _margins_section,
     "Time": time_section,
@@ -264,7 +266,15 @@ _COHORT_PAGE: Mapping[str, Callable[[PageContent], Section]] = {
     **{
         title: _STUDY_PAGE[title]
         for title in (
-            *("Sections", "Slides", "Overlays", "Verdicts nearest to changing", "Reference standard", "Test"),
+            *(
+                "Sections",
+                "Slides",
+                "Quality",
+                "Overlays",
+                "Verdicts nearest to changing",
+                "Reference standard",
+                "Test",
+            ),
             *("Errors", "Decoder blocks", "Probabilities and triage", "Margins", "Time", "Checklists", "Provenance"),
         )
     },

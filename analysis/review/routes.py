@@ -110,8 +110,9 @@ def _section_json(
         "section_id": section.section_id,
         "part": section.part.value,
         "box_level0_px": list(section.box_level0_px),
-        # Too little coverage is what makes a verdict `review`.
+        # Too little coverage, or a reason against the model, is what makes a verdict `review`.
         "coverage": section.coverage if revealed else None,
+        "not_assessable": section.not_assessable if revealed else "",
         "blind": section.is_blind,
         "answer": latest and latest.answer.value,
         "answered_at": latest and latest.at,

@@ -148,6 +148,8 @@ class WorkSection:
     """What each setting says; empty where the slide was not inferred."""
     coverage: float | None = None
     """Share of the tissue that was read and predicted; None where the slide was not inferred."""
+    not_assessable: str = ""
+    """Why the model is not to be believed on it; empty where nothing speaks against it, or that was not judged."""
     label: str | None = None
     """The manifest's label: Tumor, Normal or None."""
     prefilled: str = ""
@@ -349,6 +351,7 @@ def _predicted(verdicts: pd.DataFrame, plan: ReviewPlan, headline: str) -> list[
                 is_blind=plan.is_blind(str(slide_id), str(section_id)),
                 calls=calls,
                 coverage=float(first["coverage"]),
+                not_assessable="" if pd.isna(first["not_assessable"]) else str(first["not_assessable"]),
                 label=None if pd.isna(first["label"]) else str(first["label"]),
                 prefilled=_prefilled(calls.get(headline)),
             )

@@ -1,7 +1,8 @@
 """Sections with one number each: the highest t_p at which the section is Tumor with the chosen t_A.
 
 From it follow the verdict at every t_p, ROC and precision-recall curves, the calibration of probabilities, and triage.
-A section whose tissue was not read whole is left out: unread tissue might have raised its number.
+A section whose tissue was not read whole is left out: unread tissue might have raised its number. So is one of which
+the model is not to be believed.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from analysis.study_evidence.table import phantom_marks
 from analysis.study_evidence.verdict_table import needs_both_labels, no_rows
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.parts import Label, Part
+from bccdist.sections.assessable import is_not_assessable
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import rows_of
 from bccdist.sections.section_verdicts import section_verdicts
@@ -62,7 +64,8 @@ def scored_sections(
     """The sections of some parts under one chosen model, with a label or all of them."""
     verdicts = section_verdicts(rows_of(table, parts, final_only=True), choice)
     counted = verdicts if with_unlabelled else verdicts[verdicts["label"].notna()]
-    whole = counted[counted["coverage"] >= 1].reset_index(drop=True)
+    is_able = (counted["coverage"] >= 1) & ~is_not_assessable(counted["not_assessable"])
+    whole = counted[is_able].reset_index(drop=True)
     return ScoredSections(choice=choice, frame=whole, num_unread=len(counted) - len(whole))
 
 

@@ -5,8 +5,7 @@
     weights.safetensors       the network
     selection/chosen.parquet  what the selection chose: one row, as in a study's tables
     selection/grid.parquet    the whole selection grid of its setting
-    reference/sections.parquet  curves of the sections that the thresholds were chosen on, without names
-    reference/features.parquet  what its deepest features were like on tissue, where that was measured
+    reference/sections.parquet  curves and quality of the sections that the thresholds were chosen on, without names
     speedups/...              what faster ways of inference change, for each kind of device, with int8 models
 
 Equal contents give equal bytes. The zip's comment holds the SHA-256 of all of the file (`bccdist.seals`), which is
@@ -27,8 +26,6 @@ from bccdist.seals import BLANK_SEAL, SEAL_KEY, check_seal, name_of_content, sea
 
 DESCRIPTION, CARD, WEIGHTS = "model.json", "README.md", "weights.safetensors"
 CHOSEN, GRID, REFERENCE = "selection/chosen.parquet", "selection/grid.parquet", "reference/sections.parquet"
-FEATURES = "reference/features.parquet"
-"""Of `bccdist.models.reference_features`; in the files for which it was asked."""
 SPEEDUPS = "speedups/"
 _ADVICE = "copy the file again from where it is whole, or pack the model again"
 

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 
 from bccdist import __version__
 from bccdist.configuration import PATCH_PX, InferConfig, Setting, read_claimed
-from bccdist.errors import CheckpointError, ConfigurationError, LedgerError, ShardError
+from bccdist.errors import CheckpointError, ConfigurationError, LedgerError
 from bccdist.models.card import model_card
 from bccdist.models.description import Description, NetworkFacts, SelectionFacts, TrainingFacts
 from bccdist.models.model_file import (
     CARD,
     CHOSEN,
-    FEATURES,
     GRID,
     REFERENCE,
     SPEEDUPS,
@@ -25,7 +24,6 @@ from bccdist.models.model_file import (
     read_model,
     write_model,
 )
-from bccdist.models.reference_features import reference_features
 from bccdist.networks.inputs import MEAN_RGB, STD_RGB
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parquet import read_table, table_bytes
@@ -34,7 +32,7 @@ from bccdist.paths import RunPaths, StudyPaths
 from bccdist.seals import read_sealed_json, sealed_json
 from bccdist.sections.choices import Choice, choose_headline, read_selection
 from bccdist.sections.ledger import read_rows
-from bccdist.shard_set.index import read_set, read_set_manifest
+from bccdist.shard_set.index import read_set_manifest
 from bccdist.slides.manifest import Manifest
 from bccdist.slides.quality_measures import MEASURES
 from bccdist.slides.versions import SECTION_METHOD
@@ -60,9 +58,7 @@ _COUNTS = ("tp", "fn", "fp", "tn", "num_review")
 _AGAIN = "run the selection again, which takes seconds"
 
 
-def pack_model(
-    study_root: Path, out: Path, *, setting: Setting | None = None, licence: str = "", num_feature_patches: int = 0
-) -> ModelFile:
+def pack_model(study_root: Path, out: Path, *, setting: Setting | None = None, licence: str = "") -> ModelFile:
     """Pack the chosen network of a study, with all that its verdicts depend on.
 
     Args:
@@ -70,14 +66,12 @@ def pack_model(
         out: the model file; what is there is replaced.
         setting: whose network; None is the one with the best F_beta on Validation I + II.
         licence: the terms under which the model may be used, such as an SPDX identifier.
-        num_feature_patches: so many patches of the shard set's Validation I tell what the deepest features are like
-            on tissue; 0 leaves these reference features out.
 
     Raises:
         LedgerError: nothing was selected yet, or not for this setting; or the ledger has no rows of it.
         CheckpointError: the chosen weights are missing, damaged, or not those that the selection judged.
-        ConfigurationError: the folder is no study, or Validation I has too little tissue for reference features.
-        ShardError: the shard set's manifest is missing or damaged; or, for reference features, its patches are.
+        ConfigurationError: the folder is no study.
+        ShardError: the shard set's manifest is missing or damaged.
     """
     paths, manifest = StudyPaths(study_root), manifest_of_study(study_root)
     selection = read_selection(paths)
@@ -98,7 +92,6 @@ def pack_model(
         CHOSEN: table_bytes(_of_setting(paths.selection, choice)),
         GRID: table_bytes(_of_setting(paths.grid, choice)),
         REFERENCE: table_bytes(_reference(paths, choice)),
-        **_features(paths, run.weights(choice.epoch), num_feature_patches),
         **_speedups(run, choice.epoch),
         CARD: model_card(description).encode(),
     }
@@ -178,17 +171,6 @@ def _reference(paths: StudyPaths, choice: Choice) -> pa.Table:
     # Slides keep apart, as their sections resemble each other, under numbers that say nothing of them.
     numbers = table["slide_id"].combine_chunks().dictionary_encode().indices
     return table.select(list(_REFERENCE_COLUMNS)).add_column(0, "slide", numbers)
-
-
-def _features(paths: StudyPaths, weights: Path, num_patches: int) -> dict[str, bytes]:
-    """The statistics of the deepest features, if they are asked for."""
-    if not num_patches:
-        return {}
-    try:
-        table = reference_features(load_network(weights)[0], read_set(paths.shards.root), num_patches)
-    except ShardError as error:
-        raise ShardError(f"{error}; or pack without reference features (--feature-patches 0)") from error
-    return {FEATURES: table_bytes(table)}
 
 
 def _speedups(run: RunPaths, epoch: int) -> dict[str, bytes]:

@@ -130,7 +130,7 @@ def _section_properties(output: ChosenOutput, section: SectionVerdict, margin_um
             "reached by": section["reached_by"],
             **({"flip shift": NEVER} if math.isinf(section["flip_shift"]) else {}),
             **_label(section),
-            **_unread(section),
+            **_why_review(section),
             **_warning(output),
         },
     }
@@ -149,10 +149,14 @@ def _label(section: SectionVerdict) -> dict[str, str]:
     return {"label": "none" if pd.isna(section["label"]) else section["label"], **result}
 
 
-def _unread(section: SectionVerdict) -> dict[str, str]:
-    if section["coverage"] >= 1:
-        return {}
-    return {"review": f"{1 - section['coverage']:.1%} of its tissue was not read"}
+def _why_review(section: SectionVerdict) -> dict[str, str]:
+    """Why the section is looked at by a person, whatever its verdict."""
+    reasons = []
+    if section["coverage"] < 1:
+        reasons.append(f"{1 - section['coverage']:.1%} of its tissue was not read")
+    if section["not_assessable"]:
+        reasons.append(f"not assessable: {section['not_assessable']}")
+    return {"review": "; ".join(reasons)} if reasons else {}
 
 
 def _warning(output: ChosenOutput) -> dict[str, str]:

@@ -20,7 +20,7 @@ from jobs.pack_model import PackArguments, pack
 def test_the_command_says_what_it_packed(tmp_path: Path) -> None:
     study = write_model_study(tmp_path / "study")
     out = tmp_path / "models" / "bcc.model"
-    said = pack(PackArguments(study=study.root, out=out, feature_patches=0))
+    said = pack(PackArguments(study=study.root, out=out))
     assert said.startswith(f"{out}: resnet34_ds, width 4, epoch 2, t_p 0.05, t_A 1280 um2, ")
     assert read_model(out).description.network.setting == "resnet34_ds"
 
@@ -31,7 +31,7 @@ def test_a_choice_that_rests_on_other_slides_than_today_is_not_packed(tmp_path: 
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
     table.write_text("".join(line for line in lines if not line.startswith("slide-2,")), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"slides\.csv names 0 slides of Validation I, and did name 1; make"):
-        pack(PackArguments(study=study.root, out=tmp_path / "bcc.model", feature_patches=0))
+        pack(PackArguments(study=study.root, out=tmp_path / "bcc.model"))
     assert not (tmp_path / "bcc.model").exists()
 
 
@@ -47,7 +47,7 @@ def test_a_copy_of_an_older_study_packs_with_a_word_on_its_times_and_on_whose_ma
     other = copy.ledger_rows("resnet34_ds", 1, "slide-2")
     other.parent.mkdir(parents=True)
     shutil.copyfile(copy.ledger_rows("resnet34_ds", 2, "slide-2"), other)
-    pack(PackArguments(study=copy.root, out=tmp_path / "bcc.model", feature_patches=0))
+    pack(PackArguments(study=copy.root, out=tmp_path / "bcc.model"))
     assert "whether its choice of resnet34_ds is out of date is not known: by the times of files" in caplog.text
     assert f"{copy.root} is a copy that names the manifest of another study" in caplog.text
     assert f"{copy.root / 'data' / 'slides.csv'}, is read instead" in caplog.text
@@ -58,7 +58,6 @@ def test_a_copy_of_an_older_study_packs_with_a_word_on_its_times_and_on_whose_ma
     [
         (["nowhere"], "error: nowhere is no study"),
         (["study", "--setting", "unet"], "error: nothing was selected for unet; selected were resnet34_ds"),
-        (["study"], "or pack without reference features (--feature-patches 0)"),
     ],
 )
 def test_a_study_that_is_not_far_enough_is_one_line(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -9,7 +9,8 @@ export function showSection(section, { position, total, isWaiting, refusal }) {
   byId("section-name").textContent = section.section_id;
   byId("section-name").title = section.id;
   const covered = section.coverage === null ? "" : ` \u00b7 ${percent(section.coverage)} covered`;
-  byId("section-facts").textContent = `${section.part} \u00b7 ${position} of ${total}${covered}`;
+  const doubt = section.not_assessable ? ` \u00b7 not assessable: ${section.not_assessable}` : "";
+  byId("section-facts").textContent = `${section.part} \u00b7 ${position} of ${total}${covered}${doubt}`;
   byId("blind-note").hidden = section.revealed;
   byId("blind-note").textContent = blindText(section.num_blind_left);
   for (const button of document.querySelectorAll("[data-answer]")) {
