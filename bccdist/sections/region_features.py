@@ -154,7 +154,7 @@ def _why_review(section: SectionVerdict) -> dict[str, str]:
     reasons = []
     if section["coverage"] < 1:
         reasons.append(f"{1 - section['coverage']:.1%} of its tissue was not read")
-    if section["not_assessable"]:
+    if not pd.isna(section["not_assessable"]) and section["not_assessable"]:
         reasons.append(f"not assessable: {section['not_assessable']}")
     return {"review": "; ".join(reasons)} if reasons else {}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from study_folders import NORMAL_CURVE, TUMOR_CURVE, ledger_row
@@ -129,4 +130,4 @@ def test_what_is_not_assessable_is_never_normal_and_tumor_stays_tumor(reason: st
     ]
     found = section_verdicts(SectionRows.from_table(table_of(rows, where=Path("a test"))), CHOICE)
     assert found["verdict"].tolist() == ["Tumor", verdict]
-    assert found["not_assessable"].tolist() == [reason, reason]
+    assert [None if pd.isna(each) else each for each in found["not_assessable"]] == [reason, reason]
