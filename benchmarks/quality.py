@@ -1,0 +1,226 @@
+"""Are degraded slides told from clean ones? `python benchmarks/quality.py SLIDES...`.
+
+Each slide is read once in the target frame, and degraded in memory in graded ways: blurred, restained, recompressed,
+inked, folded and with air under the coverslip. Every measure is taken as inference takes it. For each way and strength
+stands the AUC by slide of the measure that ought to tell it; and the share of clean slides that limits from all the
+others would call not assessable.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import process_time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bccdist.configuration import CELL_PX
+from bccdist.slides.cell_rows import CellRow
+from bccdist.slides.geometry import Box, cell_shape, tissue_cells
+from bccdist.slides.quality import QualityMeter
+from bccdist.slides.quality_measures import CELL_MEASURES, SHARES, SlideQuality
+from bccdist.slides.slide import PixelsThere, Slide
+from bccdist.slides.stain import find_glass, smoothed, stained_on
+from bccdist.slides.tissue import TISSUE_MPP
+
+Picture = NDArray[np.uint8]
+Degrade = Callable[[Picture, NDArray[np.bool_], np.random.Generator], Picture]
+_LOG = np.log(np.arange(256) + 8).astype(np.float32)
+_GLASS = float(np.log(245 + 8))
+
+
+def blurred(sigma_px: float) -> Degrade:
+    """Out of focus, as a Gaussian."""
+    return lambda picture, _, __: np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px), dtype=np.uint8)
+
+
+def restained(factor: float, hue: float = 0.0) -> Degrade:
+    """Stained so many times as strongly; red by a share more, and blue less."""
+
+    def degrade(picture: Picture, _: NDArray[np.bool_], __: np.random.Generator) -> Picture:
+        weights = factor * np.array([1 + hue, 1, 1 - hue], dtype=np.float32)
+        return _as_pixels(np.clip(_GLASS - _LOG[picture], 0, None) * weights)
+
+    return degrade
+
+
+def recompressed(quality: int) -> Degrade:
+    """Stored once more, as JPEG of this quality."""
+
+    def degrade(picture: Picture, _: NDArray[np.bool_], __: np.random.Generator) -> Picture:
+        coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+
+    return degrade
+
+
+def inked(colour: tuple[int, int, int], width_px: int, alpha: float) -> Degrade:
+    """A pen line across the tissue."""
+
+    def degrade(picture: Picture, tissue: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+        line = _line(picture.shape[:2], tissue, rng, width_px)[..., None]
+        mixed = picture * (1 - alpha * line) + np.array(colour) * alpha * line
+        return mixed.round().astype(np.uint8)
+
+    return degrade
+
+
+def folded(width_px: int) -> Degrade:
+    """A band across the tissue under which it lies two more times, as in a wrinkle."""
+
+    def degrade(picture: Picture, tissue: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+        line = _line(picture.shape[:2], tissue, rng, width_px)[..., None]
+        densities = np.clip(_GLASS - _LOG[picture], 0, None)
+        shifts = ((width_px, -2 * width_px), (-width_px, width_px))
+        return _as_pixels(densities + line * sum(np.roll(densities, shift, axis=(0, 1)) for shift in shifts))
+
+    return degrade
+
+
+def with_air(radius_px: int) -> Degrade:
+    """A bubble on the tissue: a dark grey ring, and paler and blurred tissue in it."""
+
+    def degrade(picture: Picture, tissue: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+        x, y = _place(picture.shape[:2], tissue, rng)
+        inside = cv2.circle(np.zeros(picture.shape[:2], np.uint8), (x, y), radius_px, 1, cv2.FILLED)[..., None]
+        pale = (0.5 * cv2.GaussianBlur(picture, (0, 0), 3) + 0.5 * 240).astype(np.uint8)
+        made = np.where(inside > 0, pale, picture)
+        return np.asarray(cv2.circle(np.ascontiguousarray(made), (x, y), radius_px, (70, 70, 70), 24), dtype=np.uint8)
+
+    return degrade
+
+
+WAYS: Mapping[str, tuple[str, int, Mapping[str, Degrade]]] = {
+    "blur, sigma px": ("focus", -1, {f"{sigma}": blurred(sigma) for sigma in (0.4, 0.6, 0.8, 1, 1.5, 2)}),
+    "JPEG, quality": ("compression", 1, {f"{quality}": recompressed(quality) for quality in (60, 40, 25, 20, 15)}),
+    "fainter, factor": ("stain_density", -1, {f"{factor}": restained(factor) for factor in (0.9, 0.8, 0.7, 0.6)}),
+    "stronger, factor": ("stain_density", 1, {f"{factor}": restained(factor) for factor in (1.1, 1.25, 1.4, 1.6)}),
+    "redder, share": ("stain_hue", -1, {f"{-hue}": restained(1, hue) for hue in (-0.1, -0.15, -0.2, -0.3)}),
+    "bluer, share": ("stain_hue", 1, {f"{hue}": restained(1, hue) for hue in (0.1, 0.15, 0.2, 0.3)}),
+    "blue ink, um": ("ink_share", 1, {f"{um}": inked((40, 60, 150), um, 0.9) for um in (60, 100, 150, 300)}),
+    "green ink, um": ("ink_share", 1, {f"{um}": inked((30, 120, 70), um, 0.9) for um in (100, 150, 300)}),
+    "black ink, um": ("ink_share", 1, {f"{um}": inked((25, 25, 30), um, 0.95) for um in (60, 100, 150, 300)}),
+    "red ink, um": ("ink_share", 1, {f"{um}": inked((200, 30, 45), um, 0.95) for um in (150, 200, 300)}),
+    "fold, um": ("fold_share", 1, {f"{um}": folded(um) for um in (30, 50, 80, 120)}),
+    "air, radius um": ("air_share", 1, {f"{um}": with_air(um) for um in (100, 200, 300, 500)}),
+}
+"""Each way: the measure that tells it, to which side, and its strengths."""
+
+
+def _as_pixels(densities: NDArray[np.float32]) -> Picture:
+    return np.clip(np.exp(_GLASS - densities) - 8, 0, 255).round().astype(np.uint8)
+
+
+def _place(shape: tuple[int, ...], tissue: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    """A random pixel of tissue, as x and y of the picture."""
+    rows, cols = np.nonzero(tissue)
+    pick = rng.integers(len(rows))
+    return int(cols[pick] * shape[1] / tissue.shape[1]), int(rows[pick] * shape[0] / tissue.shape[0])
+
+
+def _line(shape: tuple[int, ...], tissue: NDArray[np.bool_], rng: np.random.Generator, width_px: int) -> NDArray[Any]:
+    """A line through the tissue, 800 px long: 0 or 1 [h, w], a little soft at its edges."""
+    x, y = _place(shape, tissue, rng)
+    angle = rng.uniform(0, np.pi)
+    reach = np.array([np.cos(angle), np.sin(angle)]) * 400
+    ends = [(int(x + side * reach[0]), int(y + side * reach[1])) for side in (-1, 1)]
+    line = cv2.line(np.zeros(shape, np.uint8), *ends, 1, width_px)
+    return np.asarray(cv2.GaussianBlur(line.astype(np.float32), (0, 0), 2))
+
+
+def read_picture(path: Path, *, target_mpp: float) -> Picture:
+    """A slide in the target frame; small ones only."""
+    with Slide(path, target_mpp=target_mpp) as slide:
+        return slide.read(Box(0, 0, slide.width_px, slide.height_px))
+
+
+def tissue_of(picture: Picture) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The overview of a picture of 1 um/px, and its tissue."""
+    size = (round(picture.shape[1] / TISSUE_MPP), round(picture.shape[0] / TISSUE_MPP))
+    overview = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    smooth = smoothed(overview)
+    return overview, stained_on(find_glass(smooth), smooth, mpp=TISSUE_MPP)
+
+
+def measure(picture: Picture, *, num_cells: int) -> tuple[SlideQuality, NDArray[np.bool_]]:
+    """What inference would measure on a picture of 1 um/px, on so many of its cells of tissue; and its tissue."""
+    overview, tissue = tissue_of(picture)
+    slide = SimpleNamespace(
+        overview=lambda _: PixelsThere(overview, None), resolution=SimpleNamespace(mpp=1.0, resize=1.0)
+    )
+    rows, cols = cell_shape(picture.shape[1], picture.shape[0], cell_px=CELL_PX)
+    meter = QualityMeter(cast("Slide", slide), tissue, (rows, cols))
+    padded = np.full((rows * CELL_PX, cols * CELL_PX, 3), 255, np.uint8)
+    padded[: picture.shape[0], : picture.shape[1]] = picture
+    flags = tissue_cells(tissue, shape=(rows, cols), pixels_per_cell=CELL_PX / TISSUE_MPP)
+    marked = np.flatnonzero(flags)
+    flags.flat[np.setdiff1d(marked, marked[np.linspace(0, len(marked) - 1, num_cells).astype(int)])] = False
+    for row in range(rows):
+        meter.look_at(row, CellRow(padded[row * CELL_PX : (row + 1) * CELL_PX], ~flags[row]))
+    return meter.result(), tissue
+
+
+def of_slide(found: SlideQuality, tissue: NDArray[np.bool_]) -> dict[str, float]:
+    """The measures of a slide as if it were one section."""
+    medians = {
+        name: float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
+        for name, values in zip(CELL_MEASURES, found.cells, strict=True)
+    }
+    area_px = max(1, int((tissue | (found.artefacts > 0)).sum()))
+    return medians | {name: float((found.artefacts == each).sum()) / area_px for name, each in SHARES.items()}
+
+
+def degraded(paths: Sequence[Path], *, target_mpp: float, num_cells: int) -> Iterator[dict[str, Any]]:
+    """A row for each slide and way, the clean one first."""
+    for number, path in enumerate(paths):
+        picture = read_picture(path, target_mpp=target_mpp)
+        _, tissue = tissue_of(picture)
+        started = process_time()
+        clean = of_slide(*measure(picture, num_cells=num_cells))
+        took_s = process_time() - started
+        yield {"slide": number, "way": "clean", "strength": "", "took_s": took_s, **clean}
+        for way, (name, _, strengths) in WAYS.items():
+            here = num_cells if name in CELL_MEASURES else 0
+            for strength, degrade in strengths.items():
+                made = degrade(picture, tissue, np.random.default_rng(number))
+                yield {"slide": number, "way": way, "strength": strength, **of_slide(*measure(made, num_cells=here))}
+
+
+def auc(clean: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The share of pairs in which the other one is greater; half of equal ones."""
+    higher, equal = other[:, None] > clean, other[:, None] == clean
+    return float((higher + 0.5 * equal).mean())
+
+
+def table_of_auc(rows: pd.DataFrame) -> pd.DataFrame:
+    """AUC by slide, for each way and strength."""
+    clean, found = rows[rows["way"] == "clean"], []
+    for way, (name, side, strengths) in WAYS.items():
+        for strength in strengths:
+            mine = rows[(rows["way"] == way) & (rows["strength"] == strength)]
+            value = auc(side * clean[name].to_numpy(), side * mine[name].to_numpy())
+            found.append({"way": way, "strength": strength, "measure": name, "auc": round(value, 3)})
+    return pd.DataFrame(found)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slides", nargs="+", type=Path)
+    parser.add_argument("--cells", type=int, default=12, help="cells of each slide that are measured")
+    parser.add_argument("--out", type=Path, help="parquet file for the measures of each slide and way")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    rows = pd.DataFrame(degraded(arguments.slides, target_mpp=1.0, num_cells=arguments.cells))
+    if arguments.out:
+        rows.to_parquet(arguments.out)
+    print(table_of_auc(rows).to_string(index=False))
+    print(rows[rows["way"] == "clean"].drop(columns=["slide", "way", "strength"]).describe().round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
