@@ -53,7 +53,8 @@ def recompressed(quality: int) -> Degrade:
 
     def degrade(picture: Picture, _: NDArray[np.bool_], __: np.random.Generator) -> Picture:
         coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        stored = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
+        return np.ascontiguousarray(stored[..., ::-1])
 
     return degrade
 
@@ -64,7 +65,7 @@ def inked(colour: tuple[int, int, int], width_px: int, alpha: float) -> Degrade:
     def degrade(picture: Picture, tissue: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
         line = _line(picture.shape[:2], tissue, rng, width_px)[..., None]
         mixed = picture * (1 - alpha * line) + np.array(colour) * alpha * line
-        return mixed.round().astype(np.uint8)
+        return np.asarray(mixed.round(), dtype=np.uint8)
 
     return degrade
 
@@ -112,7 +113,7 @@ WAYS: Mapping[str, tuple[str, int, Mapping[str, Degrade]]] = {
 
 
 def _as_pixels(densities: NDArray[np.float32]) -> Picture:
-    return np.clip(np.exp(_GLASS - densities) - 8, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(np.exp(_GLASS - densities) - 8, 0, 255).round(), dtype=np.uint8)
 
 
 def _place(shape: tuple[int, ...], tissue: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
@@ -127,8 +128,8 @@ def _line(shape: tuple[int, ...], tissue: NDArray[np.bool_], rng: np.random.Gene
     x, y = _place(shape, tissue, rng)
     angle = rng.uniform(0, np.pi)
     reach = np.array([np.cos(angle), np.sin(angle)]) * 400
-    ends = [(int(x + side * reach[0]), int(y + side * reach[1])) for side in (-1, 1)]
-    line = cv2.line(np.zeros(shape, np.uint8), *ends, 1, width_px)
+    start, end = ((int(x + side * reach[0]), int(y + side * reach[1])) for side in (-1, 1))
+    line = np.asarray(cv2.line(np.zeros(shape, np.uint8), start, end, [1], width_px))
     return np.asarray(cv2.GaussianBlur(line.astype(np.float32), (0, 0), 2))
 
 

@@ -154,8 +154,9 @@ def _why_review(section: SectionVerdict) -> dict[str, str]:
     reasons = []
     if section["coverage"] < 1:
         reasons.append(f"{1 - section['coverage']:.1%} of its tissue was not read")
-    if not pd.isna(section["not_assessable"]) and section["not_assessable"]:
-        reasons.append(f"not assessable: {section['not_assessable']}")
+    doubt = section["not_assessable"]
+    if isinstance(doubt, str) and doubt:  # null where nobody judged it
+        reasons.append(f"not assessable: {doubt}")
     return {"review": "; ".join(reasons)} if reasons else {}
 
 
