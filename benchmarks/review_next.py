@@ -1,9 +1,9 @@
-"""How soon the next section is there on the review page: `python -m benchmarks.review_next STUDY [--sections N]`.
+"""How soon the next section is there on the review page.
 
-A browser without a screen presses J. A section is ready once all tiles of its view, its regions and its annotations
-are there and a frame was drawn. Cold: the key comes as soon as the section before is ready, with an empty browser
-cache; warm: it is looked at for a while, in which the page fetches ahead. Cold and warm take turns. Journals go to a
-copy of the study's results.
+`python -m benchmarks.review_next STUDY [--sections N] [--listed M]`: a browser without a screen presses J. The time
+runs from the key itself; a section is ready once all tiles of its view and what is laid over it are there and a frame
+was drawn. Cold: the key comes as soon as the section before is ready, with an empty browser cache; warm: it is looked
+at for a while, in which the page fetches ahead. Cold and warm take turns. Journals go to a copy of the results.
 """
 
 import shutil
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
@@ -33,20 +34,30 @@ from bccdist.parts import Part
 _LOOK_S = 0.7
 _LONGEST_WAIT_S = 30.0
 _TURNS = 2
-_READY = "return performance.getEntriesByName('section ready').map(({ duration }) => duration)"
+_WATCH = "addEventListener('keydown', ({ timeStamp }) => (window.pressedAt = timeStamp), true)"
+_READY = """
+    const found = performance.getEntriesByName("section ready");
+    return found.map(({ startTime, duration }) => startTime + duration - (window.pressedAt ?? startTime));
+"""
 
 
-def main(study: Annotated[Path, tyro.conf.Positional], sections: int = 40) -> None:
+def main(study: Annotated[Path, tyro.conf.Positional], sections: int = 40, listed: int = 0) -> None:
     """Measure and print.
 
     Args:
         study: Folder of a study whose thresholds are selected.
         sections: That are walked over in each turn.
+        listed: At least so many sections stand in the list, those of the study several times.
     """
     with ExitStack() as stack:
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory())) / study.name
         shutil.copytree(study, copy, ignore=shutil.ignore_patterns("checkpoints", "shards", "review"))
         worklist = read_worklist(copy, [part for part in Part if part is not Part.TRAINING], ReviewPlan())
+        times = range(max(1, -(-listed // len(worklist.sections))))
+        copies = [
+            replace(each, section_id=f"{each.section_id} {time}") for time in times for each in worklist.sections
+        ]
+        worklist = replace(worklist, sections=tuple(copies))
         driver = stack.enter_context(_browser())
         print(f"{len(worklist.sections)} sections on {len(worklist.by_slide)} slides; ms from the key to ready:")
         for turn in range(_TURNS):
@@ -90,6 +101,7 @@ def _walk(driver: webdriver.Chrome, address: str, num: int, look_s: float) -> li
     driver.execute_cdp_cmd("Network.clearBrowserCache", {})
     driver.get(address)
     _ready(driver)
+    driver.execute_script(_WATCH)
     found: list[float] = []
     for _ in range(num):
         driver.execute_script("performance.clearMeasures()")

@@ -1,8 +1,8 @@
 /** Fetching what comes next while a section is looked at. */
 
-import { fitScale, tilesDown } from "./deep_zoom.js";
+import { fitScale, tilesDown, tilesOf } from "./deep_zoom.js";
 
-const MOST_TILES = 80;
+const MOST_TILES = 240; // what a screen of 4K shows, twice
 
 export class Ahead {
   #images = new Map();
@@ -13,13 +13,19 @@ export class Ahead {
   }
 
   /**
-   * Have the tiles at hand that show some places, [{slide, box}], on a screen of `size` px; those of other places are
-   * let go. Tiles are public to this reader before the answer: they show the slide and nothing else.
+   * Have the tiles at hand that show some places, [{slide, box}], on a screen of `size` px, and their slides on an
+   * overview; those of other places are let go. Tiles are public to this reader before the answer: they show the slide
+   * and nothing else.
    */
-  fetch(places, size) {
+  fetch(places, { size, overview }) {
     const wanted = new Map();
     for (const { slide, box } of places) {
-      for (const { level, column, row } of tilesDown(slide, seenAround(box, size), fitScale(box, size))) {
+      const whole = [0, 0, slide.width, slide.height];
+      const tiles = [
+        ...tilesDown(slide, seenAround(box, size), fitScale(box, size)),
+        ...tilesOf(slide, whole, fitScale(whole, overview)),
+      ];
+      for (const { level, column, row } of tiles) {
         const address = this.addressOf(slide, level, column, row);
         if (wanted.size < MOST_TILES) wanted.set(address, this.#images.get(address) ?? imageOf(address));
       }

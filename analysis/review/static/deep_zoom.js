@@ -18,9 +18,7 @@ export function tilesOf(slide, box, scale) {
 export function tilesDown(slide, box, scale) {
   const tiles = tilesOf(slide, box, scale);
   for (let level = tiles[0]?.level - 1; level >= slide.min_level; level--) {
-    const coarser = tilesAt(slide, box, level);
-    tiles.push(...coarser);
-    if (coarser.length <= 1) break;
+    tiles.push(...tilesAt(slide, box, level));
   }
   return tiles;
 }

@@ -11,7 +11,7 @@ const AROUND = 0.2; // share of the view that is fetched on each side, so that s
 const ENOUGH = 1.2; // as sharp as the screen, or nearly
 
 export class Overlays {
-  #preparing = new Map(); // what the server computes ahead, by address
+  #ahead = new Map(); // promises of what other slides will show, by address; null where it could not be had
   #latest = { coarse: new Latest(), fine: new Latest(), annotations: new Latest(), regions: new Latest() };
 
   /** `changed()` is called when something arrived or could not be had. */
@@ -25,6 +25,7 @@ export class Overlays {
   clear() {
     Object.values(this.#latest).forEach((latest) => latest.cancel());
     this.annotations = [];
+    this.wereAnnotationsAsked = false;
     this.faults = new Map();
     this.clearPrediction();
   }
@@ -75,7 +76,8 @@ export class Overlays {
   }
 
   async loadAnnotations(slideId) {
-    const found = await this.#load("annotations", (signal) => getJson(path("api", "annotations", slideId), signal));
+    this.wereAnnotationsAsked = true;
+    const found = await this.#load("annotations", (signal) => this.#ask(annotationsOf(slideId), signal));
     if (!found) return;
     this.annotations = found.features;
     this.changed();
@@ -84,11 +86,7 @@ export class Overlays {
   /** The regions at psi and t_p that are large enough to count, and the verdicts that rest on them. */
   async loadRegions(setting, slideId, { psi, tP }) {
     const address = regionsOf(setting, slideId, { psi, tP });
-    const found = await this.#load("regions", async (signal) => {
-      // The server is at it already: asked once more now, it would compute the same twice.
-      await this.#preparing.get(address);
-      return getJson(address, signal);
-    });
+    const found = await this.#load("regions", (signal) => this.#ask(address, signal));
     if (!found) return;
     this.regions = found.features;
     this.verdicts = found.verdicts;
@@ -96,14 +94,24 @@ export class Overlays {
     this.changed();
   }
 
-  /** Have the server compute what another slide will show, which it keeps; what may be seen is asked for then. */
-  prepare(setting, slideId, { psi, tP }) {
-    for (const address of [path("api", "annotations", slideId), regionsOf(setting, slideId, { psi, tP })]) {
-      if (this.#preparing.has(address)) continue;
-      // What goes wrong is asked for again, and named, when it is to be shown.
-      const asked = getJson(address).catch(() => {}).finally(() => this.#preparing.delete(address));
-      this.#preparing.set(address, asked);
-    }
+  /** Have at hand what some other slides will show; that of other ones is let go. */
+  prepare(setting, slideIds, { psi, tP }, { annotations }) {
+    const wanted = slideIds.flatMap((slideId) => [
+      regionsOf(setting, slideId, { psi, tP }),
+      ...(annotations ? [annotationsOf(slideId)] : []),
+    ]);
+    // What goes wrong is asked for again, and named, when it is to be shown.
+    this.#ahead = new Map(wanted.map((address) => [address, this.#ahead.get(address) ?? getJson(address).catch(() => null)]));
+  }
+
+  /** Let go of what was fetched ahead: after an answer more of it may be seen. */
+  forgetAhead() {
+    this.#ahead.clear();
+  }
+
+  /** What is at hand, or what the server is asked for now. */
+  async #ask(address, signal) {
+    return (await this.#ahead.get(address)) ?? getJson(address, signal);
   }
 
   /** Whether regions and verdicts are those of a psi and t_p. */
@@ -125,6 +133,10 @@ export class Overlays {
       this.changed();
     }
   }
+}
+
+function annotationsOf(slideId) {
+  return path("api", "annotations", slideId);
 }
 
 function regionsOf(setting, slideId, { psi, tP }) {

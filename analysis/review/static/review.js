@@ -31,6 +31,7 @@ import { Visit } from "./visit.js";
 
 const T_P_STEP = 0.01;
 const LEAST_T_P = 0.02;
+const SLIDES_AHEAD = 2;
 const KEPT_INPUTS = ["go-on", "opacity", "kind", ...SHOWN.map((name) => `show-${name}`)];
 const ORDERS = {
   slide: "Order: blind ones first, then by slide",
@@ -265,10 +266,14 @@ async function fetchAhead() {
   const slidesOf = await Promise.all(wanted.map((section) => slideOf(section.slide_id).catch(() => null)));
   const places = wanted.map((section, number) => ({ slide: slidesOf[number], box: section.box_level0_px }));
   const readable = places.filter(({ slide }) => slide && !slide.error);
-  ahead.fetch(readable, slideView.place.size);
-  const others = new Set(readable.map(({ slide }) => slide.slide_id));
-  others.delete(slideView.slide?.slide_id);
-  for (const slideId of others) overlays.prepare(view.setting, slideId, view);
+  const { clientWidth, clientHeight } = byId("overview");
+  ahead.fetch(readable, { size: slideView.place.size, overview: [clientWidth, clientHeight] });
+  if (!view.setting) return;
+  // Regions take the server longest: asked for a slide earlier than tiles are.
+  const following = new Set([...shown.slice(place + 1), ...wanted].map((section) => section.slide_id));
+  following.delete(slideView.slide?.slide_id);
+  const annotations = byId("show-annotations").checked;
+  overlays.prepare(view.setting, [...following].slice(0, SLIDES_AHEAD), view, { annotations });
 }
 
 // ---- the list
@@ -433,6 +438,7 @@ function sent(entry, reply) {
 function takeSections(changed) {
   if (!changed.length) return;
   const uncovered = changed.filter(({ id, revealed }) => revealed && !sections.find((other) => other.id === id)?.revealed);
+  if (uncovered.length) overlays.forgetAhead();
   const byKey = new Map(changed.map((section) => [section.id, section]));
   sections = sections.map((section) => byKey.get(section.id) ?? section);
   if (!drafts.has(currentId) && byKey.has(currentId)) byId("comment").value = current().comment ?? "";
@@ -470,9 +476,15 @@ function hasHeatmap() {
 function loadOverlays() {
   overlays.clear();
   const slideId = slideView.slide.slide_id;
-  overlays.loadAnnotations(slideId);
+  loadAnnotations();
   loadOutlines(slideId);
   loadPrediction();
+}
+
+/** Annotations of a whole slide can be large: asked for once they are to be shown. */
+function loadAnnotations() {
+  const isWanted = byId("show-annotations").checked && !view.isBare && !overlays.wereAnnotationsAsked;
+  if (slideView.isOpen && isWanted) overlays.loadAnnotations(slideView.slide.slide_id);
 }
 
 function loadPrediction() {
@@ -501,6 +513,7 @@ function hideAll(isBare = !view.isBare) {
   view.isBare = isBare;
   byId("hide-all").ariaPressed = String(isBare);
   if (!isBare && !overlays.crops.coarse) loadHeat();
+  loadAnnotations();
   compare.reload();
   slideView.redraw();
 }

@@ -4,7 +4,10 @@ import { byId, element } from "./dom.js";
 import { inSlides } from "./filters.js";
 
 const MARKS = { Tumor: "T", Normal: "N", unsure: "?" };
+const BLOCK = 50; // rows that are laid out together, once one of them is in sight
+const ROW_PX = 44;
 const made = new Map(); // rows by key, each with what it shows
+const NOTHING = "No section is listed: show all, or search for less.";
 const HASTY = "Answered within half a second of the answer before";
 const VERDICT_NAMES = { review: "for review" };
 
@@ -22,12 +25,8 @@ export function showList({ listed, sections, currentId, headline, bySlide, isFil
   byId("list-count").textContent = isFiltered ? `${listed.length} of ${sections.length} listed` : "";
   byId("filters-clear").hidden = !isFiltered;
   const list = byId("sections");
-  replaceRows(
-    list,
-    rows.length
-      ? rows
-      : [kept("none", "", () => element("p", { className: "quiet" }, "No section is listed: show all, or search for less."))],
-  );
+  if (!rows.length) rows.push(kept("none", [], () => element("p", { className: "quiet" }, NOTHING)));
+  fill(list, inBlocks(rows));
   list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
   byId("by-slide").ariaPressed = String(bySlide);
   byId("by-order").ariaPressed = String(!bySlide);
@@ -43,15 +42,40 @@ export function showProgress(sections) {
   byId("progress-parts").textContent = texts.length > 1 ? texts.join(" \u00b7 ") : "";
 }
 
-/** Touch the rows that differ alone: one that is just being pressed must stay where it is. */
-function replaceRows(list, rows) {
-  if (list.children.length !== rows.length) list.replaceChildren(...rows);
-  rows.forEach((row, place) => row === list.children[place] || list.children[place].replaceWith(row));
+/**
+ * Rows in blocks, of which the browser passes by those out of sight: of thousands of rows each frame would ask for
+ * every single one. Heads stay in sight within their block, so that a slide is in one.
+ */
+function inBlocks(rows) {
+  const blocks = [];
+  for (const row of rows) {
+    const isFull = blocks.at(-1)?.length >= BLOCK && (isHead(row) || !isHead(rows[0]));
+    if (!blocks.length || isFull) blocks.push([]);
+    blocks.at(-1).push(row);
+  }
+  return blocks;
 }
 
-/** The row of a key, made anew where it is to show something else than before. */
+function isHead(row) {
+  return row.classList.contains("slide-head");
+}
+
+/** Touch the rows that differ alone: one that is just being pressed must stay where it is. */
+function fill(list, blocks) {
+  while (list.children.length > blocks.length) list.lastChild.remove();
+  while (list.children.length < blocks.length) list.append(element("div", { className: "rows" }));
+  blocks.forEach((rows, number) => {
+    const block = list.children[number];
+    block.style.containIntrinsicBlockSize = `auto ${ROW_PX * rows.length}px`;
+    if (block.children.length !== rows.length) block.replaceChildren(...rows);
+    else rows.forEach((row, place) => row === block.children[place] || block.children[place].replaceWith(row));
+  });
+}
+
+/** The row of a key, made anew where one of what it `shows` is another than before. */
 function kept(key, shows, make) {
-  if (made.get(key)?.shows !== shows) made.set(key, { shows, row: make() });
+  const before = made.get(key);
+  if (!before || before.shows.some((each, place) => each !== shows[place])) made.set(key, { shows, row: make() });
   return made.get(key).row;
 }
 
@@ -63,7 +87,7 @@ function withHeads(listed, sections) {
 
 function headOf(slideId, members) {
   const count = `${members.filter((section) => section.answer).length}/${members.length}`;
-  return kept(`slide ${slideId}`, count, () =>
+  return kept(`slide ${slideId}`, [count], () =>
     element(
       "div",
       { className: "slide-head" },
@@ -74,8 +98,7 @@ function headOf(slideId, members) {
 }
 
 function rowOf(section, { isCurrent, isWaiting, select }, text) {
-  const shows = JSON.stringify([section.answer, section.hasty, text, isCurrent, isWaiting]);
-  return kept(`section ${section.id}`, shows, () => {
+  return kept(`section ${section.id}`, [section.answer, section.hasty, text, isCurrent, isWaiting], () => {
     const row = element(
       "button",
       { type: "button", className: "row", onclick: () => select(section.id), title: section.id },

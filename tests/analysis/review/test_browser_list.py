@@ -108,7 +108,8 @@ def test_j_and_k_follow_the_list_as_it_is_shown(browser: Browser, stack: ExitSta
     by_slide = rows(browser)
     assert by_slide != by_order
     assert [key.split("/")[0] for key in by_slide] == sorted(key.split("/")[0] for key in by_slide)
-    browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{by_slide[0]}"]').click()
+    # A hand scrolls first: the driver would hit the head that stays above the rows of a slide.
+    browser.run("document.querySelector(`[data-id='${given[0]}']`).click()", by_slide[0])
     walked = [name(browser)]
     for _ in by_slide[1:]:
         browser.press("j")
@@ -125,6 +126,52 @@ def test_j_and_k_follow_the_list_as_it_is_shown(browser: Browser, stack: ExitSta
     assert name(browser).startswith("test-0/")
     browser.find("filters-clear").click()
     assert sorted(rows(browser)) == sorted(by_order)
+
+
+def test_a_step_touches_the_two_rows_that_change_alone(browser: Browser, stack: ExitStack, paths: StudyPaths) -> None:
+    open_page(browser, serve(stack, paths, "anna"))
+    browser.run("document.querySelectorAll('.row').forEach((row) => (row.isOld = true))")
+    was = name(browser)
+    browser.press("j")
+    new = "return [...document.querySelectorAll('.row')].filter((row) => !row.isOld).map(({ dataset }) => dataset.id)"
+    assert sorted(browser.run(new)) == sorted([was, name(browser)])
+
+
+def test_the_next_slides_regions_are_at_hand_and_its_annotations_where_they_are_shown(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    open_page(browser, serve(stack, paths, "anna") + "#test-0/test-0-right")
+    asked = "return performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)"
+    following = f"/api/regions/{SETTING}/test-1"
+    browser.find("by-slide").click()
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-0/test-0-right"]').click()
+    browser.wait(lambda: following in browser.run(asked), "the next slide's regions are fetched ahead")
+    assert not [each for each in browser.run(asked) if each.startswith("/api/annotations")]
+    forget(browser)
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-1/test-1-right"]').click()
+    browser.wait(lambda: ready(browser), "it is there")
+    assert "on this slide" in browser.text("regions-text")
+    assert browser.run(asked).count(following) == 1, "once, ahead"
+    browser.find("show-annotations").click()
+    browser.wait(lambda: "/api/annotations/test-1" in browser.run(asked), "asked for once they are shown")
+
+
+def test_an_answer_lets_go_of_what_was_fetched_before_it(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    """The regions of a blind section that was answered are among its slide's, though these were fetched before."""
+    open_page(browser, serve(stack, paths, "anna") + "#test-0/test-0-right")
+    browser.find("by-slide").click()
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-1/test-1-left"]').click()
+    assert browser.find("blind-note").is_displayed()
+    browser.press("t", "k")
+    browser.wait(lambda: len(answers(paths)) == 1, "it is kept")
+    browser.wait(lambda: not browser.find("outbox").is_displayed(), "all is sent")
+    forget(browser)
+    browser.press("j")
+    browser.wait(lambda: ready(browser), "it is there")
+    said = browser.wait(lambda: browser.text("viewed"), "the verdict is shown")
+    assert "Tumor" in said or "Normal" in said
 
 
 def test_filters_and_search_list_what_they_say(browser: Browser, stack: ExitStack, paths: StudyPaths) -> None:
@@ -322,6 +369,9 @@ def test_thousands_of_sections_are_listed_and_the_next_one_is_soon_ready(
     open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(blind_share=0.02, seed=1)))
     num = len(rows(browser))
     assert num >= NUM_SECTIONS
+    blocks = browser.run("return [...document.querySelectorAll('.rows')].map(({ children }) => children.length)")
+    assert sum(blocks) == num
+    assert max(blocks) <= 50, "the browser asks of each block whether it is in sight, not of each row"
     durations = []
     for _ in range(25):
         forget(browser)
