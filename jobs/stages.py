@@ -222,6 +222,7 @@ def launch_stage(
             },
             num_slides=None if chunk is None else len(chunk),
             watts=launch.cluster.watts,
+            variables=launch.cluster.variables,
         )
         for chunk in chunks
     ]

@@ -21,6 +21,7 @@ from bccdist.addresses import Address
 from bccdist.errors import RemoteError
 from bccdist.log import LOG
 from bccdist.remote.answers import Answer, NoRangesError, Version, asking
+from bccdist.remote.block_cache import KeptFile, configured_cache
 from bccdist.remote.patience import PATIENCE, Patience, patiently
 from bccdist.remote.stretches import Stretch, Stretches, cut, merged
 
@@ -73,6 +74,7 @@ class PartOfFile:
         self._coming: dict[Stretch, Future[None]] = {}
         self._later: deque[Stretch] = deque()
         self._told_s = -float("inf")
+        self._kept: KeptFile | None = None
         try:
             first = patiently(lambda: self._asking.ask(0, FIRST_BYTES), str(address), patience)
         except NoRangesError:
@@ -86,9 +88,11 @@ class PartOfFile:
             else:
                 self.version = first.version
                 self._check_size()
+                if (blocks := configured_cache()) is not None:
+                    self._kept = blocks.of_file(address, self.version)
                 os.ftruncate(self._file, self.size_bytes)
                 self._count(len(first.data))
-                self._keep(0, first)
+                self._keep(0, first.data)
         except BaseException:
             self.close()
             raise
@@ -188,17 +192,26 @@ class PartOfFile:
                 self._ask_for(some)
 
     def _fetch(self, stretch: Stretch) -> None:
-        start, end = stretch
         try:
-            try:
-                answer = patiently(lambda: self._ask(start, end), str(self.address), self._patience, self._tell)
-            except NoRangesError:
-                raise RemoteError(f"{self.address}: the server gave ranges before, and gives none now") from None
-            self._keep(start, answer)
+            for start, data in self._kept.read(stretch) if self._kept else ():
+                self._keep(start, data)
+            with self._lock:
+                lacking = list(self._there.missing(*stretch))
+            for start, end in merged(lacking, gap=_GAP_BYTES):
+                self._fetch_from_server(start, end)
         finally:
             with self._lock:
                 self._coming.pop(stretch, None)
         self._ask_ahead()
+
+    def _fetch_from_server(self, start: int, end: int) -> None:
+        try:
+            answer = patiently(lambda: self._ask(start, end), str(self.address), self._patience, self._tell)
+        except NoRangesError:
+            raise RemoteError(f"{self.address}: the server gave ranges before, and gives none now") from None
+        self._keep(start, answer.data)
+        if self._kept:
+            self._kept.write(start, answer.data)
 
     def _ask(self, start: int, end: int) -> Answer:
         self._count(0)
@@ -225,10 +238,10 @@ class PartOfFile:
             self.tally.num_requests += 1
             self.tally.num_bytes += num_bytes
 
-    def _keep(self, start: int, answer: Answer) -> None:
-        _write(self._file, answer.data, start, self.address)
+    def _keep(self, start: int, data: bytes) -> None:
+        _write(self._file, data, start, self.address)
         with self._lock:
-            self._there.add(start, start + len(answer.data))
+            self._there.add(start, start + len(data))
 
     def _check_size(self) -> None:
         if self.size_bytes == 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from bccdist.errors import ConfigurationError
+from bccdist.remote.block_cache import FOLDER_VARIABLE, GIB_VARIABLE
 from bccdist.usage import Watts
 
 SITES = Path(__file__).resolve().parents[2] / "slurm"
@@ -102,6 +103,11 @@ class ClusterConfig:
     """What stands before `python` in a job, such as `apptainer exec --nv image.sif`; with python of the image."""
     scratch: str | None = None
     """Folder for temporary files on the node (TMPDIR); shell variables of the job may stand in it."""
+    remote_cache: str | None = None
+    """Folder on the node's own disk that keeps what is fetched of remote slides; None keeps nothing. Variables of the
+    job may stand in it."""
+    remote_cache_gib: float = 50.0
+    """What it may hold; what was not used for longest goes first."""
     sbatch: tuple[str, ...] = ()
     """Further options of sbatch, such as `mail-type=FAIL` or `exclusive`."""
     hook: str | None = None
@@ -122,6 +128,8 @@ class ClusterConfig:
         for name in ("max_parallel", "slides_per_element", "ranks_per_node", "min_nodes"):
             if getattr(self, name) is not None:
                 _require_at_least(1, name, getattr(self, name))
+        if not 0 < self.remote_cache_gib < float("inf"):
+            raise ConfigurationError(f"remote_cache_gib is {self.remote_cache_gib}, expected above 0")
         _require_powers(watts_per_core=self.watts_per_core, watts_per_gpu=self.watts_per_gpu)
         if (self.min_nodes or 0) > self.nodes:
             raise ConfigurationError(f"min_nodes is {self.min_nodes}, expected at most {self.nodes}, which nodes is")
@@ -153,6 +161,13 @@ class ClusterConfig:
     def watts(self) -> Watts:
         """Power of its machines."""
         return Watts(per_core=self.watts_per_core, per_gpu=self.watts_per_gpu)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its jobs find in their environment."""
+        if self.remote_cache is None:
+            return {}
+        return {FOLDER_VARIABLE: self.remote_cache, GIB_VARIABLE: str(self.remote_cache_gib)}
 
     @property
     def python(self) -> str | None:

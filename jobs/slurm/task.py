@@ -61,6 +61,8 @@ class StageTask:
     """Number of slides that it works on, where it does so slide by slide."""
     watts: Watts = field(default_factory=Watts)
     """Power of the machines that it runs on, for what it took."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment; variables of the job may stand in their values."""
     threads: int | None = None
     """Threads of each process; None is as many cores as Slurm gave it."""
     launched: Launched | None = None
@@ -75,6 +77,7 @@ class StageTask:
         _limit_threads(self.threads or os.environ.get("SLURM_CPUS_PER_TASK"))
         if scratch := os.environ.get("TMPDIR"):
             _make(Path(scratch))  # the batch script made it on the first node alone
+        os.environ.update({name: os.path.expandvars(value) for name, value in self.variables.items()})
         LOG.info(f"code {imported_code() or 'not recorded'}")
         try:
             # The mark of a process that called us is not ours.

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from bccdist.command import INTERRUPTED
-from bccdist.errors import ShardError
+from bccdist.errors import ConfigurationError, ShardError
 from bccdist.paths import StudyPaths
 from bccdist.ranks import Ranks, resolve_ranks
+from bccdist.remote.block_cache import FOLDER_VARIABLE, GIB_VARIABLE
 from bccdist.stages.table import SHARDS
 from bccdist.usage import read_starts
 from jobs.slurm.requeue import SAVED
+from jobs.slurm.sites import ClusterConfig
 from jobs.slurm.task import Launched, StageTask, interruption_of
 
 
@@ -62,6 +64,23 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
 def test_the_threads_of_a_task_reach_the_libraries() -> None:
     replace(task("rest"), threads=3)()
     assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENCV_FOR_THREADS_NUM"] == "3"
+
+
+def test_variables_of_a_task_are_those_of_its_job_and_may_name_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    cluster = ClusterConfig(remote_cache="/local/$SLURM_JOB_ID/slides", remote_cache_gib=2.5)
+    for name in (FOLDER_VARIABLE, GIB_VARIABLE):
+        monkeypatch.setenv(name, "of the shell")
+    replace(task("rest"), variables=cluster.variables)()
+    assert (os.environ[FOLDER_VARIABLE], os.environ[GIB_VARIABLE]) == ("/local/7/slides", "2.5")
+    replace(task("rest"), variables=ClusterConfig().variables)()
+    assert os.environ[FOLDER_VARIABLE] == "/local/7/slides"
+
+
+@pytest.mark.parametrize("gib", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_cache_without_a_bound_is_refused(gib: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"remote_cache_gib is .*, expected above 0"):
+        ClusterConfig(remote_cache="/local", remote_cache_gib=gib)
 
 
 def test_a_requeued_task_is_the_same_task() -> None:
