@@ -1,25 +1,11 @@
 """What this machine and its torch can do."""
 
-import ctypes
-
 import torch
 
 from bccdist.installed import lack_for_compiling
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Parameters of glibc's mallopt."""
 _TF32_CAPABILITY = (8, 0)
 """Compute capability of the first GPUs that have TF32."""
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep what it frees for its next step, where the C library is glibc; returns whether it is.
-
-    Feature maps of a step are hundreds of MiB. glibc gives each back to the system and asks for it again in the next
-    step, and the system fills every page with zeros first. Results stay the same to the bit.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
 
 
 def gpu_has_bf16() -> bool:

@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 
 from bccdist.configuration import ComputeConfig, Setting, TrainConfig
-from bccdist.machine import keep_freed_memory
+from bccdist.freed_memory import keep_freed_memory
 from bccdist.networks.inputs import to_network_input
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.paths import StudyPaths

@@ -20,6 +20,7 @@ from analysis.review.server import make_app
 from analysis.review.session import Session
 from analysis.review.worklist import ConflictAnswers, Order, claim_plan, read_worklist
 from bccdist.errors import ConfigurationError
+from bccdist.freed_memory import give_back_freed_memory
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 
@@ -97,6 +98,7 @@ def serve_review(
         refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
     conflicts = Conflicts(worklist, reviewer) if decides else None
     worklist = assigned(worklist, reviewer) if conflicts is None else conflicts.worklist
+    give_back_freed_memory()
     with listen(host, port) as listener, Journal(worklist.paths, reviewer) as journal:
         access = access_of(host, listener.getsockname()[1], proxied)
         keys = Keys() if with_token else None

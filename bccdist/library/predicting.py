@@ -11,10 +11,10 @@ import torch
 
 from bccdist.configuration import InferConfig, outputs_of
 from bccdist.errors import ConfigurationError, ModelError, NotFiniteError
+from bccdist.freed_memory import keep_freed_memory
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
-from bccdist.machine import keep_freed_memory
 from bccdist.models.cohort import lacks_of_model
 from bccdist.models.description import Description
 from bccdist.models.model_file import SPEEDUPS, ModelFile

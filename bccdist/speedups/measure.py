@@ -21,6 +21,7 @@ from torch import Tensor
 from bccdist.configuration import CELL_PX, Engine, InferConfig, Psi, Setting, SpeedupsConfig
 from bccdist.durations import as_duration
 from bccdist.errors import SlideError
+from bccdist.freed_memory import keep_freed_memory
 from bccdist.heatmaps.layout import PAPER, Layout, place_patches
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predict import Predictor
@@ -28,7 +29,6 @@ from bccdist.heatmaps.predictors import load_for_heatmaps, make_predictor
 from bccdist.heatmaps.store import Heatmap
 from bccdist.heatmaps.writing import HeatmapOrder, cells_of, write_heatmaps
 from bccdist.log import LOG
-from bccdist.machine import keep_freed_memory
 from bccdist.networks.block_costs import first_block_share, output_costs
 from bccdist.networks.engines import candidates
 from bccdist.networks.receptive_field import effective_receptive_field

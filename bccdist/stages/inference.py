@@ -10,12 +10,12 @@ import torch
 
 from bccdist.configuration import InferConfig, Setting
 from bccdist.errors import ConfigurationError, NotFiniteError
+from bccdist.freed_memory import keep_freed_memory
 from bccdist.heatmaps.predict import PredictionTally
 from bccdist.heatmaps.predictors import CascadePredictor, load_for_heatmaps
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.log import LOG
-from bccdist.machine import keep_freed_memory
 from bccdist.models.model_file import read_model
 from bccdist.models.reference import quality_limits
 from bccdist.networks.weights import weights_digest

@@ -15,8 +15,8 @@ import bccdist
 from bccdist.configuration import AugmentConfig, Setting, TrainConfig, read_claimed
 from bccdist.errors import ConfigurationError
 from bccdist.files import is_read_only
+from bccdist.freed_memory import keep_freed_memory
 from bccdist.log import LOG
-from bccdist.machine import keep_freed_memory
 from bccdist.networks.starting import LINEAGE_KEY
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import save_network

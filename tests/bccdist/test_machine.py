@@ -1,19 +1,12 @@
 """What a machine can do is found out by asking it."""
 
-import ctypes
 import importlib.util
 
 import pytest
 import torch
 
 from bccdist import machine
-from bccdist.machine import cannot_compile, cannot_compute_in, keep_freed_memory
-
-
-def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: object())
-    assert not keep_freed_memory()
+from bccdist.machine import cannot_compile, cannot_compute_in
 
 
 def test_what_compiling_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
