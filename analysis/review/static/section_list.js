@@ -6,6 +6,7 @@ import { inSlides } from "./filters.js";
 const MARKS = { Tumor: "T", Normal: "N", unsure: "?" };
 const BLOCK = 50; // rows that are laid out together, once one of them is in sight
 const ROW_PX = 44;
+const HEAD_PX = 28;
 const made = new Map(); // rows by key, each with what it shows
 const NOTHING = "No section is listed: show all, or search for less.";
 const HASTY = "Answered within half a second of the answer before";
@@ -27,9 +28,18 @@ export function showList({ listed, sections, currentId, headline, bySlide, isFil
   const list = byId("sections");
   if (!rows.length) rows.push(kept("none", [], () => element("p", { className: "quiet" }, NOTHING)));
   fill(list, inBlocks(rows));
-  list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+  const current = list.querySelector("[aria-current=true]");
+  if (current) bringIntoSight(list, current, bySlide ? HEAD_PX : 0);
   byId("by-slide").ariaPressed = String(bySlide);
   byId("by-order").ariaPressed = String(!bySlide);
+}
+
+/** Scroll the list alone: where the page scrolls, too, the slide is what is to stay in sight. */
+function bringIntoSight(list, row, coveredPx) {
+  const [frame, box] = [list, row].map((each) => each.getBoundingClientRect());
+  const above = box.top - frame.top - coveredPx;
+  if (above < 0) list.scrollTop += above;
+  else if (box.bottom > frame.bottom) list.scrollTop += box.bottom - frame.bottom;
 }
 
 export function showProgress(sections) {

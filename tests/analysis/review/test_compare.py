@@ -44,6 +44,8 @@ def test_two_outputs_of_a_slide_lie_side_by_side_and_move_together(
     browser.wait(lambda: "Tumor" in browser.text("other-text"), "the verdict of the other output is there")
     Select(browser.find("other-output")).select_by_visible_text("resnet34_ds psi_2")
     browser.wait(lambda: "psi_2, t_p 0.50 (not the study's choice): Tumor" in browser.text("other-text"), "of psi_2")
+    is_cut = "const text = document.getElementById('other-text'); return text.scrollWidth > text.clientWidth"
+    assert not browser.run(is_cut), browser.text("other-text")
     browser.press("5", "+", "r")
     settle(browser)
     time.sleep(1)

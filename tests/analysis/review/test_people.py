@@ -77,6 +77,20 @@ def test_the_page_fits_every_screen_with_answer_and_slide_in_sight(
         assert violations(browser) == []
 
 
+@pytest.mark.parametrize("name", ["tablet-upright", "phone"])
+def test_a_small_screen_opens_with_the_slide_and_keeps_it_in_sight(browser: Browser, start: Start, name: str) -> None:
+    """The list below the slide brings its own row into sight, and not itself."""
+    with screen(browser, name):
+        browser.open(start(f"opens {name}").address)
+        browser.wait(lambda: browser.text("section-name"), "the page is there")
+        settle(browser)
+        for key in ("j", "j", "k"):
+            browser.press(key)
+            assert browser.run("return scrollY") == 0
+        browser.find("help-button").click()
+        assert browser.run("return document.getElementById('help').scrollTop") == 0, "help begins with its begin"
+
+
 @pytest.mark.parametrize("is_dark", [False, True], ids=["bright", "dark"])
 def test_axe_finds_nothing_serious_in_any_state(browser: Browser, start: Start, is_dark: bool, tmp_path: Path) -> None:
     named = "dark" if is_dark else "bright"
