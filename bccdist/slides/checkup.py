@@ -33,6 +33,7 @@ from bccdist.slides.colours import colour_doubt
 from bccdist.slides.geometry import Box, cell_shape, tissue_cells
 from bccdist.slides.manifest import Kinds, SectionRecord, SlideRecord
 from bccdist.slides.private_fields import annotation_fields, fields_in_name, private_fields, private_images
+from bccdist.slides.quality_doubts import quality_doubts
 from bccdist.slides.scales import Scale, scale_of
 from bccdist.slides.section_map import share_out
 from bccdist.slides.sections import Section, find_sections, have_boxes, sections_of
@@ -70,6 +71,7 @@ class Code(StrEnum):
     BLANK_TISSUE = "blank-tissue"
     ABSENT_TISSUE = "absent-tissue"
     UNLIKELY_COLOURS = "unlikely-colours"
+    POOR_QUALITY = "poor-quality"
     SLOW_RESAMPLING = "slow-resampling"
     SLOW_OVERVIEW = "slow-overview"
     UNUSED_LEVELS = "unused-levels"
@@ -207,6 +209,9 @@ def check_slide(
             return checkup
         _check_tissue(checkup, slide, tissue)
         _check_colours(checkup, slide, tissue)
+        for doubt in quality_doubts(slide, tissue):
+            text = f"{doubt}; look at the slide, and scan or clean it again"
+            checkup.add(Code.POOR_QUALITY, Severity.WARNING, text)
         if each_cell:
             _check_cells(checkup, slide, tissue)
         else:

@@ -132,5 +132,6 @@ def _compression(plane: NDArray[np.uint8]) -> float:
         steps = np.abs(np.diff(values, axis=1)).sum(axis=0)
         # Blocks may begin anywhere: the file's tiles need not begin where cells do.
         by_phase = steps[: len(steps) // _BLOCK_PX * _BLOCK_PX].reshape(-1, _BLOCK_PX).mean(axis=0)
-        found.append(by_phase.max() / max(float(np.median(by_phase)), _LEAST_TEXTURE))
+        # One step of one pixel is added, as a picture that is flat all over has none.
+        found.append((1 + by_phase.max()) / (1 + np.median(by_phase)))
     return float(np.log(max(found)))
