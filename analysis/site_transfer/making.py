@@ -231,6 +231,8 @@ def _next_steps(found: Judgement) -> list[str]:
             f"Label the {len(found.worklist)} sections of {name}: `python jobs/review.py STUDY --reviewer NAME "
             f"--worklist STUDY/transfer/{name}`, then `python jobs/review.py STUDY --export EXPORT` and {again}."
         )
+    if not len(found.worklist) and found.holding.state != "holds":
+        steps.append("All sections here are labelled: apply the model to more slides of this site and ask again.")
     short = {
         figure: (num, measured.after.bounds[figure].num)
         for figure, num in found.needed.items()
