@@ -69,7 +69,8 @@ def shifted_triage(
         rates = [*MISS_RATES]
         if (least := smallest_rate(len(known.lowest_tumor), CONFIDENCE)) > max(rates):
             rates.append(least)
-        rows += [_row("site", known, here, labels, rate, is_given=True) for rate in rates]
+        # The smallest rate that so few slides can promise is shown, and is no licence.
+        rows += [_row("site", known, here, labels, rate, is_given=rate <= max(MISS_RATES)) for rate in rates]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     is_allowed = bool((frame["is_allowed"] & (frame["normal_below_t_p"] > 0)).any())
     return ShiftedTriage(frame=frame, why=_why(shift, frame), is_allowed=is_allowed)
@@ -155,7 +156,8 @@ def _is_missed(thresholds: TriageThresholds, sections: MeasuredSections) -> NDAr
 
 
 def _why(shift: Shift, frame: pd.DataFrame) -> str:
-    has_site = bool((frame["source"] == "site").any())
+    is_promised = frame["is_allowed"] & (frame["normal_below_t_p"] > 0)
+    has_site = bool(((frame["source"] == "site") & is_promised).any())
     if shift.is_refuted:
         return f"A shift beyond the tolerance of {shift.tolerance:g} is refuted, so the model's promise is given here."
     state = "was found" if shift.is_found else "is neither found nor refuted"

@@ -92,3 +92,11 @@ def test_sections_near_the_decision_come_before_those_far_from_it() -> None:
     shifts = near["why"].str.extract(r"([0-9.]+)\)$")[0].astype(float)
     assert len(near) == 15
     assert shifts.is_monotonic_increasing
+
+
+def test_few_labelled_slides_show_what_they_could_promise_and_give_no_auto_normal() -> None:
+    found = triage_of(CHOSEN_ON.sections(1), Site(num_slides=10).sections(6))
+    of_site = found.frame[found.frame["source"] == "site"]
+    assert of_site["miss_rate"].max() > 0.1
+    assert not of_site["num_auto_normal"].any()
+    assert not found.is_allowed
