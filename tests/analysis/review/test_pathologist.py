@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from chromium import Browser
 from picture_study import write_picture_study
-from review_browser import Start
+from review_browser import Server, Start
 
 from analysis.review.export import export_review
 
@@ -86,6 +86,37 @@ def make_room(browser: Browser) -> None:
     browser.run("IDBObjectStore.prototype.put = IDBObjectStore.prototype.realPut;")
 
 
+def lose_replies(browser: Browser) -> None:
+    """Have what the server replies never reach this page, though it has kept what it was sent."""
+    browser.run(
+        """
+        const real = window.fetch;
+        window.fetch = async (...asked) => {
+          await real(...asked);
+          throw new TypeError("The connection was lost.");
+        };
+        window.hear = () => (window.fetch = real);
+        """
+    )
+
+
+def kill_between_keeping_and_replying(hand: Pathologist, server: Server, start: Start) -> Server:
+    """Answer four sections, of which the server keeps the first and is killed before the page hears of it."""
+    browser = hand.browser
+    lose_replies(browser)
+    num_kept = len(server.answers)
+    hand.answer(4)
+    browser.wait(lambda: len(server.answers) > num_kept, "the server has kept the first of them")
+    server.kill()
+    browser.run("window.hear()")
+    server = start("pathologist", port=server.port)
+    asked_for = "open the address that the server printed last"
+    browser.wait(lambda: asked_for in browser.text("outbox-text"), "a page of before says what to open")
+    browser.run("await fetch(given[0])", server.address)
+    hand.wait_until_sent()
+    return server
+
+
 def test_none_of_100_answers_is_lost_and_none_is_there_twice(
     browser: Browser, start: Start, study: Path, tmp_path: Path
 ) -> None:
@@ -133,6 +164,8 @@ def test_none_of_100_answers_is_lost_and_none_is_there_twice(
     browser.run("await fetch(given[0])", server.address)
     hand.wait_until_sent()
     make_room(browser)
+
+    server = kill_between_keeping_and_replying(hand, server, start)
 
     hand.answer(NUM_SECTIONS - len(hand.said))
     hand.wait_until_sent()
