@@ -18,9 +18,9 @@ from bccdist.slides.pieces import grouped
 from bccdist.slides.quality import QualityMeter
 from bccdist.slides.slide import Slide
 
-FEATURE_SHARE = 0.06
+FEATURE_SHARE = 0.03
 """Of the cells of each piece of tissue, whose features are kept: each costs a tenth of a patch, ..."""
-FEWEST_CELLS = 3
+FEWEST_CELLS = 2
 """... but at least so many of each piece."""
 LEAST_TISSUE = 0.5
 """Share of a sampled cell, where a piece has such cells."""

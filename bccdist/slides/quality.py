@@ -97,11 +97,13 @@ def cell_measures(
     red, green, blue = (
         np.asarray(cv2.LUT(plane, table), dtype=np.float32) for plane, table in zip(planes, densities, strict=True)
     )
-    mask = cv2.resize(is_tissue.astype(np.uint8), (CELL_PX, CELL_PX), interpolation=cv2.INTER_NEAREST) > 0
-    counted = mask & (green - (red + blue) / 2 > LEAST_PINKNESS + LEAST_PINKNESS_SHARE * green)
+    size = (CELL_PX, CELL_PX)
+    mask = np.asarray(cv2.resize(is_tissue.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    pinkness = (1 - LEAST_PINKNESS_SHARE) * green - 0.5 * red - 0.5 * blue
+    counted = mask & (pinkness > LEAST_PINKNESS)
     if counted.sum() < LEAST_TISSUE_PX:
         return (np.nan,) * len(CELL_MEASURES)
-    middle_rgb = [_median_of(plane[counted], table) for plane, table in zip(planes, densities, strict=True)]
+    middle_rgb = [_median_of(plane, counted, table) for plane, table in zip(planes, densities, strict=True)]
     total = max(middle_rgb[0] + middle_rgb[2], _LEAST_TEXTURE)
     return (
         _focus(green, counted),
@@ -111,16 +113,23 @@ def cell_measures(
     )
 
 
-def _median_of(values: NDArray[np.uint8], table: NDArray[np.float32]) -> float:
-    """The density of the middle one of some values, which is the median of their densities."""
-    counts = np.bincount(values, minlength=256).cumsum()
+def _median_of(plane: NDArray[np.uint8], counted: NDArray[np.uint8], table: NDArray[np.float32]) -> float:
+    """The density of the middle one of the counted values, which is the median of their densities."""
+    counts = np.asarray(cv2.calcHist([plane], [0], counted, [256], [0, 256])).ravel().cumsum()
     return float(table[int(np.searchsorted(counts, (counts[-1] + 1) // 2))])
 
 
-def _focus(green: NDArray[np.float32], counted: NDArray[np.bool_]) -> float:
+def _focus(green: NDArray[np.float32], counted: NDArray[np.uint8]) -> float:
     """The logarithm of the fine texture's spread over the coarse one's, on some pixels of a density [h, w]."""
-    fine, middle, coarse = (cv2.GaussianBlur(green, (0, 0), sigma) for sigma in (_FINE_PX, _MIDDLE_PX, _COARSE_PX))
-    spreads = [float(np.std(band[counted])) + _LEAST_TEXTURE for band in (fine - middle, middle - coarse)]
+    fine, middle, coarse = (
+        # So many pixels hold three sigmas on either side.
+        np.asarray(cv2.GaussianBlur(green, (2 * int(3 * sigma) + 1,) * 2, sigma), dtype=np.float32)
+        for sigma in (_FINE_PX, _MIDDLE_PX, _COARSE_PX)
+    )
+    spreads = [
+        float(np.asarray(cv2.meanStdDev(band, mask=counted)[1]).item()) + _LEAST_TEXTURE
+        for band in (fine - middle, middle - coarse)
+    ]
     return float(np.log(spreads[0] / spreads[1]))
 
 
