@@ -134,6 +134,8 @@ class _Http:
             finally:
                 # What was not read to its end cannot be used for the next request.
                 response.release() if response.content.at_eof() else response.close()
+        except RemoteError:
+            raise
         except TimeoutError:
             raise PassingFault(f"no byte came for {self._patience.stall_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -213,6 +215,8 @@ class _Http:
 
         try:
             response = await self._get({})
+        except RemoteError:
+            raise
         except TimeoutError:
             raise PassingFault(f"no byte came for {self._patience.stall_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
