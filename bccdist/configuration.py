@@ -18,6 +18,7 @@ from bccdist.seals import SEAL_KEY, check_seal, write_sealed_json
 Setting = Literal["unet", "resnet34", "resnet34_ds", "resnet34_linear"]
 SETTINGS: tuple[Setting, ...] = ("unet", "resnet34", "resnet34_ds", "resnet34_linear")
 MaskDownsampling = Literal["nearest-exact", "majority", "max"]
+Results = Literal["heatmaps", "tables", "report"]
 AreaUnit = Literal["physical", "nominal"]
 Switch = Literal["auto", "on", "off"]
 TrainPrecision = Literal["float32", "tf32", "bf16"]
@@ -453,7 +454,22 @@ class SelectConfig:
         _require(self.area_unit in known, "area_unit", self.area_unit, f"one of {known}")
 
 
-StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | SpeedupsConfig
+@dataclass(frozen=True, kw_only=True)
+class CopyOutConfig:
+    """Where results are copied to."""
+
+    to: str
+    """Address of a folder, without any secret."""
+    what: tuple[Results, ...] = ("heatmaps", "tables", "report")
+    """Which results; the report with its pictures."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        known = get_args(Results)
+        _require(bool(self.what) and set(self.what) <= set(known), "what", self.what, f"some of {known}")
+
+
+StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | SpeedupsConfig | CopyOutConfig
 
 
 _PACE = ("num_workers", "save_every_min")

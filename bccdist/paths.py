@@ -323,6 +323,11 @@ class StudyPaths:
         return self.shown() / "transfer"
 
     @property
+    def copied_out(self) -> Path:
+        """Where results were copied to at last, and how far."""
+        return self.root / "copied_out.json"
+
+    @property
     def logs(self) -> Path:
         """Submitit's folder: one log per job and task."""
         return self.root / "logs"

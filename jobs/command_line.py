@@ -1,5 +1,6 @@
 """Command lines from dataclasses: flags to configuration, one clear message for what is wrong."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -10,6 +11,7 @@ import tyro
 
 from bccdist.addresses import without_secrets
 from bccdist.command import run_command
+from bccdist.errors import ConfigurationError
 from bccdist.files import as_given
 from bccdist.presets import preset_named
 from bccdist.surroundings import require_folder
@@ -18,6 +20,7 @@ from jobs.slurm.submission import Launch
 
 FLAT = tyro.conf.arg(name="")
 """Marks a nested configuration whose flags carry no prefix."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 Arguments = TypeVar("Arguments", bound="LauncherArguments")
 
 
@@ -37,7 +40,12 @@ class LauncherArguments:
 
     @property
     def launch(self) -> Launch:
-        """What the stages need of it; absolute, because jobs run in other folders."""
+        """What the stages need of it; absolute, because jobs run in other folders.
+
+        Raises:
+            ConfigurationError: the study is an address.
+        """
+        refuse_address(self.study)
         return Launch(
             study=as_given(self.study),
             cluster=self.cluster,
@@ -54,6 +62,20 @@ class _WithoutTraining(ClusterConfig):
     nodes: Annotated[int, tyro.conf.Suppress] = ClusterConfig.nodes
     min_nodes: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.min_nodes
     ranks_per_node: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.ranks_per_node
+
+
+def refuse_address(study: Path) -> None:
+    """Refuse a study on object storage.
+
+    Raises:
+        ConfigurationError: it is an address, of which a path has lost a slash.
+    """
+    if found := _ADDRESS.match(str(study)):
+        raise ConfigurationError(
+            f"--study begins with {found[1]}:/, and a study has to be a folder of a POSIX file system: its files get "
+            "their names by renames, jobs lock it and append to journals, which stores cannot do; copy results there "
+            "with `python jobs/launch_copy_out.py --study FOLDER --to ADDRESS`"
+        )
 
 
 def run_launcher(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from bccdist.configuration import SETTINGS, Setting, StageConfig
 from bccdist.parts import Part
+from bccdist.stages.copy_out import copying_progress
 from bccdist.stages.progress import (
     audit_progress,
     inference_progress,
@@ -110,6 +111,13 @@ AUDIT = Stage(
     needs="gpu",
 )
 """What the annotation of each Training slide says against the network that did not see its patient."""
+COPY_OUT = Stage(
+    kind="copy-out",
+    entry="bccdist.stages.copy_out:copy_out",
+    read_progress=copying_progress,
+    after=(TABLES,),
+)
+"""Results at the address of a store, each read back."""
 METHOD = (
     SHARDS,
     FINISH_SHARDS,
@@ -121,7 +129,7 @@ METHOD = (
     TABLES,
 )
 """What the launch of a study goes through."""
-TABLE = (*METHOD, AUDIT_TRAINING, AUDIT)
+TABLE = (*METHOD, AUDIT_TRAINING, AUDIT, COPY_OUT)
 """All stages that can be launched."""
 
 
