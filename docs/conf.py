@@ -8,7 +8,7 @@ import bccdist
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = {
-    "Using it": ["manifest", "slurm", "planning", "training", "heatmaps", "review", "analysis"],
+    "Using it": ["manifest", "remote", "slurm", "planning", "training", "heatmaps", "review", "analysis"],
     "Models": ["models", "transfer", "library", "dicom"],
     "Files": ["parquet", "../shards/FORMAT"],
     "Measured": ["ebhi", "../benchmarks/RESULTS", "experiments"],

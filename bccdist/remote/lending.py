@@ -37,8 +37,12 @@ class _Library:
                 del self._by_address[part.address]
                 if is_good:
                     self._by_address[part.address] = part
+            self.forget_idle(num_kept=_NUM_KEPT)
+
+    def forget_idle(self, *, num_kept: int) -> None:
+        with self._lock:
             idle = [each for each in self._by_address.values() if not self._num_users[each]]
-            for each in idle[:-_NUM_KEPT]:
+            for each in idle[: len(idle) - num_kept]:
                 del self._by_address[each.address]
             kept = set(self._by_address.values())
             for each in [each for each, num in self._num_users.items() if not num and each not in kept]:
@@ -102,6 +106,11 @@ def borrow(address: Address) -> PartOfFile:
 def give_back(part: PartOfFile, *, is_good: bool = True) -> None:
     """End one use of a file; after an error it is opened anew the next time."""
     _LIBRARY.give_back(part, is_good=is_good)
+
+
+def forget_all() -> None:
+    """Let go of all files that nobody uses, as for a measurement."""
+    _LIBRARY.forget_idle(num_kept=0)
 
 
 @contextmanager

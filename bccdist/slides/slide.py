@@ -362,17 +362,26 @@ class Slide:
         """
         if level == self.resolution.level:
             downsample = self.resolution.downsample / self._step
-            return [self._read_place(self._source, downsample, box) for box in boxes_level0_px]
+            return self._read_places(self._source, downsample, boxes_level0_px)
         step = mpp / self.resolution.mpp_level0 / self._downsamples[level]
         source, step_left, _ = self._open_level(level, step=max(1.0, step), is_compared=False)
         downsample = self._downsamples[level] * max(1.0, step) / step_left
         try:
-            return [self._read_place(source, downsample, box) for box in boxes_level0_px]
+            return self._read_places(source, downsample, boxes_level0_px)
         finally:
             _close(source)
 
-    def _read_place(self, source: Level, downsample: float, box_level0_px: Box) -> NDArray[np.uint8] | None:
-        box_px = box_level0_px.scaled(1 / downsample).intersection(Box(0, 0, *source.size_px))
+    def _read_places(
+        self, source: Level, downsample: float, boxes_level0_px: Sequence[Box]
+    ) -> list[NDArray[np.uint8] | None]:
+        frame = Box(0, 0, *source.size_px)
+        boxes_px = [box.scaled(1 / downsample).intersection(frame) for box in boxes_level0_px]
+        if isinstance(source, TileLevel):
+            # One round of requests for all places, where the file is remote.
+            source.fetch(source.places_of(boxes_px))
+        return [self._read_place(source, box_px) for box_px in boxes_px]
+
+    def _read_place(self, source: Level, box_px: Box) -> NDArray[np.uint8] | None:
         try:
             return pixels_of(source, box_px)
         except SlideError:

@@ -245,8 +245,10 @@ def stretches_of(grid: TileGrid, box_px: Box) -> list[Stretch]:
     cols = slice(inside.x // width, -(-inside.x_end // width))
     extents = grid.extents[rows, cols].reshape(-1, 2)
     extents = extents[extents[:, 1] > 0]
-    starts = np.maximum(extents[:, 0] - _MARKER_BYTES, 0)
-    return list(zip(starts.tolist(), (extents.sum(axis=1) + _MARKER_BYTES).tolist(), strict=True))
+    # Only tiles of several parts may be restart intervals of one JPEG.
+    around = _MARKER_BYTES if grid.extents.shape[2] > 1 else 0
+    starts = np.maximum(extents[:, 0] - around, 0)
+    return list(zip(starts.tolist(), (extents.sum(axis=1) + around).tolist(), strict=True))
 
 
 class _RemoteBytes(io.RawIOBase):

@@ -168,8 +168,12 @@ class TileLevel:
 
     def expect(self, boxes_px: Iterable[Box]) -> None:
         """Say which boxes will be read, in which order, so that a remote file's tiles are fetched ahead."""
-        if not self._slide_file.is_in_part:
-            return
+        if self._slide_file.is_in_part:
+            places = self.places_of(boxes_px)
+            self._slide_file.expect([stretch for place in places for stretch in self._stretches(place)])
+
+    def places_of(self, boxes_px: Iterable[Box]) -> list[Place]:
+        """The tiles that some boxes touch, each once, in the order of the boxes."""
         width, height = self._tile_px
         num_rows, num_cols = self._grid.extents.shape[:2]
         places = {
@@ -178,7 +182,7 @@ class TileLevel:
             for row in range(max(0, box_px.y // height), min(num_rows, -(-box_px.y_end // height)))
             for col in range(max(0, box_px.x // width), min(num_cols, -(-box_px.x_end // width)))
         }
-        self._slide_file.expect([stretch for place in places for stretch in self._stretches(place)])
+        return list(places)
 
     def odd_places(self) -> list[Place]:
         """The tiles to hold against OpenSlide: those with the most bytes, and one of each oddity."""

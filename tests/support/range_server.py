@@ -1,5 +1,7 @@
 """A real HTTP server of files on the loopback address: it serves ranges, counts, waits, and fails on demand."""
 
+import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from bccdist.remote.patience import Patience
 
+COUNTS = "/-counts"
+"""Asked for this, a server tells its requests and bytes since the last time."""
 QUICK = Patience(total_s=0.8, first_pause_s=0.02, longest_pause_s=0.1, connect_s=0.5, stall_s=0.25)
 """For requests of tests, that are given up within a second."""
 
@@ -23,7 +27,7 @@ class RangeServer:
     url: str = ""
     latency_s: float = 0.0
     bytes_per_s: float = 0.0
-    """Of each connection; 0 is as fast as it goes."""
+    """Of all connections together; 0 is as fast as it goes."""
     num_requests: int = 0
     num_bytes: int = 0
     """Of bodies."""
@@ -35,6 +39,8 @@ class RangeServer:
     etags: dict[str, str] = field(default_factory=dict)
     """By path, in place of the one that follows from the file's time and size."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    line: threading.Lock = field(default_factory=threading.Lock)
+    """Held while bytes are on their way."""
 
     def reset(self) -> None:
         """Count from 0."""
@@ -55,6 +61,10 @@ class Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a file, or with a stretch of it."""
         state = self.state
+        if self.path == COUNTS:
+            self.answer(200, json.dumps([state.num_requests, state.num_bytes]).encode())
+            state.reset()
+            return
         with state.lock:
             state.num_requests += 1
             state.paths.append(self.path)
@@ -107,7 +117,8 @@ class Request(BaseHTTPRequestHandler):
         for at in range(0, len(data), 1 << 16):
             piece = data[at : at + (1 << 16)]
             if self.state.bytes_per_s:
-                time.sleep(len(piece) / self.state.bytes_per_s)
+                with self.state.line:
+                    time.sleep(len(piece) / self.state.bytes_per_s)
             self.wfile.write(piece)
             with self.state.lock:
                 self.state.num_bytes += len(piece)
@@ -144,3 +155,12 @@ def serving(folder: Path) -> Iterator[RangeServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+if __name__ == "__main__":
+    # A process of its own, for measurements: FOLDER LATENCY_S BYTES_PER_S; it ends when its input does.
+    with serving(Path(sys.argv[1])) as own:
+        own.latency_s, own.bytes_per_s = float(sys.argv[2]), float(sys.argv[3])
+        sys.stdout.write(f"{own.url}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
