@@ -190,7 +190,7 @@ def test_labels_that_come_later_add_figures_everywhere_and_go_again(tmp_path: Pa
     drawn.save(paths.figure("figure6"))
     before = write_report(Evidence(paths.root)).read_text(encoding="utf-8")
     assert FIGURE_6 not in before
-    assert "Left out: Figure 6: drawn with labels or verdicts of before; `python jobs/launch_tables.py" in before
+    assert "Left out: Figure 6: drawn with labels or verdicts of before; <code>python jobs/launch_tables.py" in before
     about.add_text(STATE, state_of_verdicts(Evidence(paths.root).verdicts(Part.TEST)))
     drawn.save(paths.figure("figure6"), pnginfo=about)
     assert FIGURE_6 in write_report(Evidence(paths.root)).read_text(encoding="utf-8")
