@@ -167,7 +167,7 @@ def choice_lines(study: PageContent) -> Iterator[str]:
     yield (
         f"A section is called Tumor where {choice.setting} (epoch {choice.epoch}) sees a connected region of at least "
         f"{choice.t_a_um2:,.0f} {unit} (t_A) with a tumor probability of at least {choice.t_p:.2f} (t_p) everywhere "
-        "in it. Else it is Normal, or for review where its tissue was not read whole."
+        "in it. Else it is Normal, or for review where its tissue was not read whole or not assessable."
     )
     if study.evidence.is_cohort:
         yield (

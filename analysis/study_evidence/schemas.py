@@ -42,7 +42,7 @@ WORDS = {
     "precision": "share of Tumor verdicts that are right; null where there is none",
     "f_beta": "F_beta of the verdicts (eq. 3)",
     "beta": "beta of F_beta: above 1 favours sensitivity",
-    "num_review": "sections for review: not read whole, and no tumor in what was read; in none of the four counts",
+    "num_review": "sections for review: not read whole or not assessable, no tumor found; in none of the four counts",
     "num_sections": "labelled sections",
     "num_unlabelled": "sections without a label, which count nowhere",
     "num_slides": "slides of the sections",

@@ -36,7 +36,7 @@ from bccdist.slides.manifest import SectionRecord
 
 AS_REPORTED, ALL = "as reported", "all of these"
 KINDS = {
-    "review": "for review: not read whole, and no tumor in what was read",
+    "review": "for review: not read whole or not assessable, and no tumor found",
     "no verdict": "on slides that failed, were not worked on, or have no section",
     "dropped": "named in sections.csv or labels.csv, but not among the sections that were judged",
     "unsure": "without a label, as who looked was unsure",

@@ -230,7 +230,7 @@ STEPS = {
     "sections_unsure": "of these, readers or who decided between them are unsure",
     "sections_conflict": "of these, readers differ and nobody has decided",
     "sections_labelled": "sections with a label",
-    "sections_review": "of these for review: not read whole, and no tumor in what was read",
+    "sections_review": "of these for review: not read whole or not assessable, and no tumor found",
     "called_tumor": "labelled sections called Tumor",
     "called_normal": "labelled sections called Normal",
     "tp": "called Tumor, labelled Tumor",

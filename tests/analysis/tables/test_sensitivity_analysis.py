@@ -126,7 +126,7 @@ def test_each_kind_has_its_cases_and_says_what_it_is() -> None:
         ("all of these", "as if right"): [6, 0, 0, 6],
         ("all of these", "as if wrong"): [3, 3, 3, 3],
     }
-    assert "for review: not read whole, and no tumor in what was read (review)" in table.markdown
+    assert "for review: not read whole or not assessable, and no tumor found (review)" in table.markdown
 
 
 def make_study(root: Path, test: list[dict], *, failed: tuple[str, ...] = (), named: str = "") -> StudyPaths:  # type: ignore[type-arg]
