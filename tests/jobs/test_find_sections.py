@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import pytest
 from killing import killed_at
+from range_server import serving
 from synthetic_slides import islands_picture, write_slide
 
+from bccdist.addresses import parse_address
 from bccdist.errors import ConfigurationError, ManifestError, StageFailedError
 from bccdist.parts import Label
 from bccdist.slides.geometry import Box
@@ -177,3 +179,17 @@ def test_the_command_ends_with_an_error_code_when_a_slide_failed(tmp_path: Path)
     assert "b.tif: OpenSlide cannot open it" in finished.stderr
     assert "Traceback" not in finished.stderr
     assert len(rows_of(tmp_path / "sections.csv")) == 3
+
+
+def test_boxes_and_pictures_of_slides_on_a_server_are_those_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / "served").mkdir()
+    manifest = write_slides(tmp_path / "served", "a")
+    find(manifest, out=tmp_path / "local.csv", pictures=tmp_path / "local")
+    with serving(manifest.parent) as server:
+        address = parse_address(f"{server.url}/slides.csv")
+        find_sections.main(address, out=tmp_path / "remote.csv", pictures=tmp_path / "remote", workers=0)
+    assert (tmp_path / "remote.csv").read_bytes() == (tmp_path / "local.csv").read_bytes()
+    assert (tmp_path / "remote" / "a.png").read_bytes() == (tmp_path / "local" / "a.png").read_bytes()

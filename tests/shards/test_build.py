@@ -1,10 +1,14 @@
 """Building skips what is done, rebuilds what has changed, and lets one bad slide be one failure."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from places import shared_data_folder
+from range_server import RangeServer, serving
 from small_study import (
     SLIDE_IDS,
     STROMA,
@@ -21,6 +25,8 @@ from bccdist.configuration import ShardConfig
 from bccdist.errors import ConfigurationError, StageFailedError
 from bccdist.files import read_json
 from bccdist.paths import StudyPaths
+from bccdist.slides.slide import Slide
+from bccdist.slides.tissue import TISSUE_MPP, tissue_mask
 from shards.rows import read_rows
 
 
@@ -220,3 +226,43 @@ def test_rows_hold_pools_sections_and_where_the_members_lie(study: SmallStudy) -
     assert rows.section_id.tolist() == ["left", "right", "right"] * 2
     mask = annotated(800, 560)
     assert rows.stroma_fraction[0] == np.count_nonzero(mask[:512, :512] == STROMA) / 512**2
+
+
+def _on(server: RangeServer, study: SmallStudy, folder: Path) -> SmallStudy:
+    """The same study, whose slides and annotations lie on a server."""
+    header, *rows = study.manifest.read_text(encoding="utf-8").splitlines()
+    moved = [",".join([*row.split(",")[:2], *(f"{server.url}/{name}" for name in row.split(",")[2:])]) for row in rows]
+    folder.mkdir()
+    (folder / "slides.csv").write_text("\n".join([header, *moved]) + "\n", encoding="utf-8")
+    sections = study.manifest.with_name("sections.csv")
+    if sections.exists():
+        shutil.copy(sections, folder)
+    return dataclasses.replace(study, manifest=folder / "slides.csv", root=folder / "study")
+
+
+def test_slides_on_a_server_give_the_same_bytes(
+    study: SmallStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(study.data) as server:
+        remote = _on(server, study, tmp_path / "remote")
+        remote.build()
+    assert remote.contents() == study.contents()
+
+
+def test_a_real_slide_on_a_server_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(shared_data_folder() / "fixtures" / "CMU-1-Small-Region.svs", data / "real.svs")
+    with Slide(data / "real.svs", target_mpp=TISSUE_MPP, tolerance=0.2) as slide:
+        width_px, height_px = slide.level0_size
+        tissue = tissue_mask(slide).astype(np.uint8)
+    write_mask(data / "real.png", TUMORNEST * cv2.resize(tissue, (width_px // 2, height_px // 2)))
+    (data / "slides.csv").write_text("slide_id,part,path,annotation\nreal,train,real.svs,real.png\n", encoding="utf-8")
+    local = SmallStudy(manifest=data / "slides.csv", root=tmp_path / "local")
+    local.build("real")
+    with serving(data) as server:
+        remote = _on(server, local, tmp_path / "remote")
+        remote.build("real")
+    assert remote.contents() == local.contents()

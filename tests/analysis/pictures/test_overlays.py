@@ -14,6 +14,7 @@ import tifffile
 from killing import killed_at
 from numpy.typing import NDArray
 from picture_study import choice_of
+from range_server import serving
 from study_folders import sections, write_study
 
 from analysis.outlines.chosen_regions import read_tissue
@@ -274,3 +275,19 @@ def test_the_bar_has_the_colours_of_the_picture_and_no_others(tmp_path: Path) ->
         assert np.abs(picture - bar.colours[-1]).max(axis=1).min() <= 3
         nothing = heat_bar(t_p, [(shown.crop.tissue, np.zeros(shown.crop.tissue.shape[:2], dtype=np.float32))])
         assert not len(nothing.colours)
+
+
+def test_the_overlay_of_a_slide_on_a_server_is_that_of_the_file(
+    study: tuple[StudyPaths, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, manifest = study
+    (path,) = draw_overlays(Evidence(paths.root), manifest, num_workers=0)
+    local = path.read_bytes()
+    path.unlink()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(manifest.parent) as server:
+        remote = manifest.with_name("remote.csv")
+        remote.write_text(manifest.read_text().replace("slide.tif", f"{server.url}/slide.tif"))
+        (path,) = draw_overlays(Evidence(paths.root), remote, num_workers=0)
+        assert server.num_bytes > 0
+    assert path.read_bytes() == local

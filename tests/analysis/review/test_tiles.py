@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from heatmap_slides import write_slide as write_deflated
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from places import shared_data_folder
+from range_server import serving
 from synthetic_slides import smooth_picture, write_slide
 
 from analysis.review.tiles import (
@@ -25,6 +28,7 @@ from analysis.review.tiles import (
     coarsest_offered,
     error_tile,
 )
+from bccdist.addresses import parse_address
 from bccdist.errors import SlideError
 from bccdist.parts import Part
 from bccdist.slides.manifest import SlideRecord
@@ -183,3 +187,35 @@ def test_the_error_tile_is_a_grey_jpeg_with_a_word() -> None:
     assert tile.shape == (TILE_PX, TILE_PX, 3)
     assert np.median(tile) == pytest.approx(190, abs=2)
     assert 0.005 < (tile < 120).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "name", ["CMU-1-Small-Region.svs", "ndpi/pif_kidney.ndpi", "generic_tiff/CMU-1_wrong_mpp.jpeg.tiff"]
+)
+def test_tiles_of_a_slide_on_a_server_are_those_of_the_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    path = shared_data_folder() / "fixtures" / name
+    with serving(path.parent) as server:
+        address = parse_address(f"{server.url}/{path.name}?X-Signature=Hidden1")
+        readers = [TileReader({"slide": replace(record(path, 0.5), path=each)}) for each in (path, address)]
+        facts = [reader.facts("slide") for reader in readers]
+        assert replace(facts[0], profile=None) == replace(facts[1], profile=None)
+        for level in range(facts[0].max_level - 2, facts[0].max_level + 1):
+            local, remote = (reader.tile("slide", level, 0, 0) for reader in readers)
+            assert local is not None
+            assert remote == local
+        for reader in readers:
+            reader.slides.close()
+
+
+def test_a_slide_that_is_not_on_its_server_is_named_without_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(tmp_path) as server:
+        address = parse_address(f"{server.url}/case-7/none.svs?X-Signature=Hidden1")
+        reader = TileReader({"slide": replace(record(tmp_path, 0.5), path=address)})
+        error = reader.facts("slide").error or ""
+    assert "none.svs" in error
+    assert "case-7" not in error
+    assert "Hidden1" not in error
