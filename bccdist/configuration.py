@@ -238,8 +238,14 @@ class TrainConfig:
 
     width: int = 64
     """Filters of the first encoder block; all others follow. The paper's is 64, less is a smaller network."""
+    encoder: str = ""
+    """timm's name of an encoder in place of ResNet34, such as convnext_tiny, with its own width; empty is the
+    paper's."""
     encoder_weights: Path | None = None
-    """File with the weights of a ResNet34 or ResNet18 that the encoder starts from; None starts at random. [open]"""
+    """File with the weights of a ResNet34 or ResNet18, or of the named encoder, that the encoder starts from; None
+    starts at random. [open]"""
+    freeze_encoder: bool = False
+    """Whether the encoder stays as it starts: no gradients, and batch statistics as they are."""
     start_from: Path | None = None
     """File with a network of this product, of the same setting and width, that training starts from: its weights
     alone, with a fresh optimiser; None starts at random."""
@@ -284,8 +290,23 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         _require(self.width >= 4 and self.width % 4 == 0, "width", self.width, "a multiple of 4")
+        has_own_width = not self.encoder or self.width == 64
+        _require(has_own_width, "width", self.width, f"64, because the encoder {self.encoder} has a width of its own")
         has_their_width = self.encoder_weights is None or self.width == 64
         _require(has_their_width, "width", self.width, "64, which the encoder_weights have")
+        begins_somewhere = self.encoder_weights is not None or self.start_from is not None
+        _require(
+            begins_somewhere or not self.freeze_encoder,
+            "freeze_encoder",
+            self.freeze_encoder,
+            "False without encoder_weights or start_from: the encoder would stay as chance made it",
+        )
+        _require(
+            not (self.encoder and self.compute.sync_batch_norm),
+            "compute.sync_batch_norm",
+            self.compute.sync_batch_norm,
+            f"False, because torch cannot exchange the batch statistics within the encoder {self.encoder}",
+        )
         is_alone = self.start_from is None or self.encoder_weights is None
         _require(is_alone, "encoder_weights", self.encoder_weights, "None, because start_from has all weights")
         for name in ("focal_gamma", "merge_weight_std"):
@@ -469,11 +490,23 @@ class CopyOutConfig:
         _require(bool(self.what) and set(self.what) <= set(known), "what", self.what, f"some of {known}")
 
 
+def encoder_against(precision: str, engine: str, encoder: str) -> str | None:
+    """Why a network with an encoder of timm cannot be run so, and what to do; None where it can."""
+    if not encoder or (precision != "int8" and engine not in ("openvino", "mnn")):
+        return None
+    return (
+        f"the encoder {encoder} of timm is run by torch alone, not by OpenVINO or MNN and not in int8; "
+        "set precision to float32 and engine to auto, folded or eager"
+    )
+
+
 StageConfig = ShardConfig | TrainConfig | InferConfig | SelectConfig | SpeedupsConfig | CopyOutConfig
 
 
 _PACE = ("num_workers", "save_every_min")
 """What says how fast or how safe a stage is and not what comes out."""
+_LATER = {"encoder": "", "freeze_encoder": False}
+"""Keys that came later, with the values at which all is as before: there they name nothing, and old runs go on."""
 _GROWS = ("epochs",)
 """What may be raised for work that has begun: the outcome is then as if so much had been asked for at first."""
 _WEIGHTS_SHA256 = "encoder_weights_sha256"
@@ -597,7 +630,8 @@ def _json_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _decisive(values: dict[str, Any]) -> dict[str, Any]:
     """The keys that decide what comes out."""
-    return _without(values, (*_PACE, *_GROWS, *_PLACES, "digest"))
+    unused = [name for name, value in _LATER.items() if values.get(name) == value]
+    return _without(values, (*_PACE, *_GROWS, *_PLACES, *unused, "digest"))
 
 
 def _without(values: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

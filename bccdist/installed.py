@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import sys
 import zipimport
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def lack_for_dicom() -> str | None:
     if not missing:
         return None
     return f"DICOM needs {' and '.join(missing)}, not installed here; install with `pip install 'bccdist[dicom]'`"
+
+
+def lack_for_timm() -> str | None:
+    """What is not installed of that which makes encoders beyond the paper's, and how to install it."""
+    # Another way than find_spec for what was imported already, which may have no spec.
+    if "timm" in sys.modules or importlib.util.find_spec("timm") is not None:
+        return None
+    return "timm is not installed; install it with `pip install 'bccdist[timm]'`, or train without encoder"
 
 
 def lack_for_compiling(*, for_gpu: bool) -> str | None:

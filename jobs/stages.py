@@ -6,10 +6,19 @@ Locally a stage is done when it was launched; on Slurm it is queued, and those t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bccdist.configuration import InferConfig, Setting, ShardConfig, StageConfig, TrainConfig, refuse_another
+from bccdist.configuration import (
+    InferConfig,
+    Setting,
+    ShardConfig,
+    StageConfig,
+    TrainConfig,
+    encoder_against,
+    read_claimed,
+    refuse_another,
+)
 from bccdist.errors import BccdistError, CheckpointError, ConfigurationError, StageFailedError
 from bccdist.files import as_given, is_read_only
-from bccdist.installed import has_mnn, has_openvino, lack_for_compiling
+from bccdist.installed import has_mnn, has_openvino, lack_for_compiling, lack_for_timm
 from bccdist.log import LOG
 from bccdist.networks.starting import read_start
 from bccdist.paths import StudyPaths
@@ -54,6 +63,7 @@ def launch_entries(
         _refuse_unfinished(launch, manifest, stages)
         return
     lacks = [*lacks, *(lack for stage in stages for lack in lacks_of_stage(stage, manifest, launch))]
+    lacks += _lacks_of_torch_alone(stages, launch.paths)
     if any(stage.is_for_each_slide for stage in stages):
         lacks += mixed_up_scales(manifest)
         lacks += lacks_of_pixels(manifest, launch.paths)
@@ -107,7 +117,7 @@ def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator
             config.check_ranks(cluster.training_ranks_per_node * cluster.nodes)
         except ConfigurationError as error:
             yield str(error)
-        yield from _lacks_of_encoder(stage, config, launch.paths)
+        yield from _lacks_of_encoder(stage, config, launch.paths, in_container=bool(cluster.container))
         yield from _lacks_of_start(stage, config, launch.paths)
     if isinstance(config, InferConfig) and config.is_certified:
         yield from _lacks_of_certificate(stage)
@@ -116,8 +126,12 @@ def lacks_of_stage(stage: Stage, manifest: Manifest, launch: Launch) -> Iterator
         yield from _lacks_of_engine(config, cluster, num_gpus=_num_gpus(stage, cluster))
 
 
-def _lacks_of_encoder(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Iterator[str]:
+def _lacks_of_encoder(stage: Stage, config: TrainConfig, paths: StudyPaths, *, in_container: bool) -> Iterator[str]:
     """A run that goes on does without the file."""
+    if config.encoder and stage.setting == "unet":
+        yield f"encoder {config.encoder} takes the place of ResNet34, unet has none: train it without"
+    if config.encoder and not in_container and (lack := lack_for_timm()):
+        yield f"encoder {config.encoder}: {lack}"
     if config.encoder_weights is None:
         return
     if stage.setting == "unet":
@@ -131,9 +145,22 @@ def _lacks_of_start(stage: Stage, config: TrainConfig, paths: StudyPaths) -> Ite
     if config.start_from is None or (not config.start_from.exists() and stage.run(paths).last.exists()):
         return
     try:
-        read_start(config.start_from.resolve(), setting=stage.its_setting, width=config.width)
+        setting, path = stage.its_setting, config.start_from.resolve()
+        read_start(path, setting=setting, width=config.width, encoder=config.encoder)
     except CheckpointError as error:
         yield str(error)
+
+
+def _lacks_of_torch_alone(stages: Sequence[Stage], paths: StudyPaths) -> Iterator[str]:
+    """Networks with an encoder of timm do not run everywhere; which one it is, the training says."""
+    launched = {each.setting: each.config.encoder for each in stages if isinstance(each.config, TrainConfig)}
+    for stage in stages:
+        if not isinstance(stage.config, InferConfig) or stage.setting is None:
+            continue
+        ran = paths.run(stage.setting).config
+        encoder = launched.get(stage.setting) or (read_claimed(ran).get("encoder", "") if ran.exists() else "")
+        if reason := encoder_against(stage.config.precision, stage.config.engine, encoder):
+            yield f"{stage.name}: {reason}"
 
 
 def _lacks_of_certificate(stage: Stage) -> Iterator[str]:

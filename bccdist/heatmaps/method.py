@@ -31,13 +31,21 @@ class Method:
     """Names the int8 weights, which follow from the patches that their ranges were taken from."""
 
     @classmethod
-    def of(cls, config: InferConfig, device: torch.device, *, band: tuple[float, float] | None = None) -> Self:
+    def of(
+        cls,
+        config: InferConfig,
+        device: torch.device,
+        *,
+        band: tuple[float, float] | None = None,
+        encoder: str = "",
+    ) -> Self:
         """What a configuration without `auto` means on a device.
 
         Args:
             config: its tiling, precision and halo are no longer open.
             device: where the network runs; an engine `auto` is the fastest that is installed for it.
             band: of the cascade.
+            encoder: of the network, where it is timm's.
 
         Raises:
             ConfigurationError: something is still open, or is not possible on the device.
@@ -54,7 +62,7 @@ class Method:
             # Dense patches do not overlap, so there is nothing to blend.
             blending="mean" if is_dense else config.blending,
             precision=config.precision,
-            engine=resolve_engine(config.precision, config.engine, device),
+            engine=resolve_engine(config.precision, config.engine, device, encoder=encoder),
             exit=config.exit,
             band=band,
         )

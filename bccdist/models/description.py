@@ -34,6 +34,8 @@ class NetworkFacts:
     """What the rest is divided by."""
     weights_digest: str
     """The first twelve hex digits of the SHA-256 of the weights' file."""
+    encoder: str = ""
+    """timm's name of the encoder; empty where it is the paper's, as in files of before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,11 @@ class Description:
 
     def as_json(self) -> dict[str, Any]:
         """The values as JSON has them."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        values = asdict(self)
+        if not self.network.encoder:
+            # Versions that know the paper's encoders alone go on reading those.
+            del values["network"]["encoder"]
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -119,6 +119,7 @@ def _network_facts(run: RunPaths, choice: Choice) -> NetworkFacts:
         mean_rgb=MEAN_RGB,
         std_rgb=STD_RGB,
         weights_digest=digest,
+        encoder=network.encoder_name,
     )
 
 

@@ -1,5 +1,6 @@
 """What each output of the network takes and how far its scores spread (paper, section 3.1, Table 5)."""
 
+import copy
 import statistics
 from dataclasses import dataclass
 from time import perf_counter
@@ -90,9 +91,8 @@ def _deviation(sums: Tensor) -> float:
 def first_block_share(network: DeeplySupervisedUNet) -> float:
     """The multiply-accumulates of encoder and first block as a share of the whole network's."""
     # Counting needs shapes alone, and the meta device holds nothing else.
-    with torch.device("meta"):
-        plain = DeeplySupervisedUNet(network.setting, width=network.width).eval()
-        x = torch.zeros(1, 3, PATCH_PX, PATCH_PX)
+    plain = copy.deepcopy(network).to("meta").eval()
+    x = torch.zeros(1, 3, PATCH_PX, PATCH_PX, device="meta")
     with FlopCounterMode(display=False) as counter:
         plain(x)
     flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from bccdist.configuration import Engine, Precision
+from bccdist.configuration import Engine, Precision, encoder_against
 from bccdist.errors import ConfigurationError
 from bccdist.installed import has_mnn, has_openvino
 from bccdist.machine import cannot_compile, cannot_compute_in
@@ -43,20 +43,22 @@ class Arithmetic:
         return f"{self.precision} {self.engine}"
 
 
-def resolve_engine(precision: Precision, engine: Literal["auto"] | Engine, device: torch.device) -> Engine:
-    """The engine that is meant on this device.
+def resolve_engine(
+    precision: Precision, engine: Literal["auto"] | Engine, device: torch.device, *, encoder: str = ""
+) -> Engine:
+    """The engine that is meant on this device, for a network with the paper's encoder or one of timm.
 
     Raises:
         ConfigurationError: it cannot run here, or not in this precision.
     """
     if engine == "auto":
-        engine = _fastest_engine(precision, device)
-    if reason := _reason_against(precision, engine, device):
+        engine = _fastest_engine(precision, device, encoder)
+    if reason := encoder_against(precision, engine, encoder) or _reason_against(precision, engine, device):
         raise ConfigurationError(f"precision {precision} with engine {engine}: {reason}")
     return engine
 
 
-def _fastest_engine(precision: Precision, device: torch.device) -> Engine:
+def _fastest_engine(precision: Precision, device: torch.device, encoder: str) -> Engine:
     """The fastest that is installed, as far as the precision leaves a choice, and that needs no measurement.
 
     MNN is not among them: on some processors it is slower than OpenVINO, so a speed-up record has to choose it.
@@ -65,16 +67,19 @@ def _fastest_engine(precision: Precision, device: torch.device) -> Engine:
         return "openvino"
     if device.type == "cuda":
         return "folded" if cannot_compile(device) else "compiled"
-    return "openvino" if precision == "float32" and has_openvino() else "folded"
+    return "openvino" if precision == "float32" and has_openvino() and not encoder else "folded"
 
 
-def candidates(device: torch.device) -> list[Arithmetic]:
-    """Every arithmetic that can run here and is worth comparing, float32 eager first."""
+def candidates(device: torch.device, *, encoder: str = "") -> list[Arithmetic]:
+    """Every arithmetic that can run here and is worth comparing, float32 eager first.
+
+    An `encoder` of timm leaves fewer.
+    """
     able = [
         Arithmetic(precision=precision, engine=engine)
         for precision in get_args(Precision)
         for engine in get_args(Engine)
-        if _reason_against(precision, engine, device) is None
+        if (encoder_against(precision, engine, encoder) or _reason_against(precision, engine, device)) is None
     ]
     if device.type == "cuda":
         return able

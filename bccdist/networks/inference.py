@@ -55,7 +55,7 @@ class FirstBlock(nn.Module):
         x_NCHW = self.network.blocks[0](deepest, skips[-1])
         scores = self.network.heads["psi_0"](x_NCHW)
         probability = tumor_probability(scores.float())
-        return (probability, x_NCHW, scores, *skips[:-1]) if self.with_features else (probability,)
+        return (probability, x_NCHW, scores, *_present(skips[:-1])) if self.with_features else (probability,)
 
 
 class LaterBlocks(nn.Module):
@@ -77,13 +77,19 @@ class LaterBlocks(nn.Module):
         merges = "merged" in network.outputs
         scores = [psi_0]
         blocks = list(network.blocks)[1:]
-        for block, (decode, skip) in enumerate(zip(blocks, [*reversed(skips), None], strict=True), start=1):
+        without = [None] * (len(blocks) - len(skips))
+        for block, (decode, skip) in enumerate(zip(blocks, [*reversed(skips), *without], strict=True), start=1):
             x_NCHW = decode(x_NCHW, skip)
             # Where nothing is merged, the heads between are not needed.
             if merges or block == len(blocks):
                 scores.append(network.heads[psi_name(block)](x_NCHW))
         final = linear_merge(scores, network.merge_weights) if merges else scores[-1]
         return (tumor_probability(final.float()),)
+
+
+def _present(skips: Sequence[Tensor | None]) -> list[Tensor]:
+    """Those that there are: an encoder may have none at half the resolution."""
+    return [skip for skip in skips if skip is not None]
 
 
 def is_patch(shape: Sequence[int]) -> bool:

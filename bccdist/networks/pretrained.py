@@ -1,7 +1,8 @@
-"""Pretrained weights for the ResNet34 encoder, from a file with torchvision's names (paper, section 2.2.1).
+"""Pretrained weights for an encoder, from a file of the user's.
 
-timm's plain resnet34 and resnet18 have the same names; its variants with a deep stem or averaging shortcuts
-(resnet34d and others) are another network and are refused.
+ResNet34's have torchvision's names (paper, section 2.2.1); another encoder's have timm's. timm's plain resnet34 and
+resnet18 have torchvision's names; its variants with a deep stem or averaging shortcuts (resnet34d and others) are
+another network, and refused in ResNet34's place.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from bccdist.errors import CheckpointError, first_of
 from bccdist.files import sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.finite import not_finite
+from bccdist.networks.timm_encoder import TimmEncoder, make_full_network, plain_name
 from bccdist.networks.unet import DeeplySupervisedUNet
 
 RESNET18_BLOCKS = 2
@@ -27,6 +29,7 @@ _WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts keep the state dict, beside others that are none of it."""
 _CLASSIFIER = ("fc.weight", "fc.bias")
 _COUNTER = "num_batches_tracked"
+_RESNETS = "torchvision's or timm's plain resnet34 or resnet18, whose width is 64"
 _MOST_NAMED = 8
 """Names of each kind of fault that a message lists; the rest is a count."""
 
@@ -42,7 +45,7 @@ def encoder_weights_sha256(path: Path) -> str:
 
 
 def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
-    """Fill the encoder of a fresh network from a file of ResNet34 or ResNet18.
+    """Fill the encoder of a fresh network from a file of ResNet34 or ResNet18, or of timm's where it is one of timm.
 
     Every tensor of the encoder is filled once, or the file is refused and the network is as before. A ResNet18 has
     two blocks in each layer: these are copied. The others keep their random convolutions, but the last batch
@@ -52,7 +55,7 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     Args:
         path: `.safetensors`, or a torch file of tensors: a state dict, plain or under "state_dict" or "model"; its
             names may share a prefix such as "module.".
-        network: with a ResNet34 encoder, of the file's width; torchvision's and timm's is 64.
+        network: with a ResNet34 encoder, of the file's width; torchvision's and timm's is 64. Or with one of timm.
 
     Returns:
         What was copied and what was not, in a sentence.
@@ -62,6 +65,8 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
             are not finite.
     """
     encoder = network.encoder
+    if isinstance(encoder, TimmEncoder):
+        return _load_timm(path, encoder)
     if not isinstance(encoder, ResNet34Encoder):
         raise CheckpointError(
             f"{path}: encoder weights are for a ResNet34 encoder, which {network.setting} does not have; "
@@ -75,7 +80,15 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     expected = _expected_names(own, found, fresh)
     outside = [name for name in tensors if not name.startswith(prefix)]
     left_over = [prefix + name for name in found if name not in expected and name not in _CLASSIFIER]
-    _refuse_faults(path, own, found, expected=expected, left_over=[*outside, *left_over])
+    _refuse_faults(
+        path,
+        own,
+        found,
+        expected=expected,
+        left_over=[*outside, *left_over],
+        what="the ResNet34 encoder",
+        give=_RESNETS,
+    )
     if faults := not_finite({prefix + name: found[name] for name in expected}):
         raise CheckpointError(f"{path}: {faults}: it is damaged, or its training went wrong; give another file")
     # Only now, when nothing can go wrong any more, so that a file that is refused leaves the network as it was.
@@ -83,6 +96,39 @@ def load_encoder_weights(path: Path, network: DeeplySupervisedUNet) -> str:
     for block in fresh:
         _make_identity(encoder.get_submodule(block))
     return _sentence(path, found, expected, fresh)
+
+
+def _load_timm(path: Path, encoder: TimmEncoder) -> str:
+    """Fill an encoder of timm; what the whole network has beyond it, such as its classifier, is left out.
+
+    Both sides' names are compared as `plain_name` has them, since timm nests the parts of an encoder in other ways
+    than those of the whole network, which files are of.
+    """
+    tensors, own = _read(path), encoder.features.state_dict()
+    own_names = {plain_name(name): name for name in own}
+    plain = {plain_name(name): name for name in tensors}
+    prefix = _common_prefix(plain, own_names)
+    found = {own_names.get(each.removeprefix(prefix), name): tensors[name] for each, name in plain.items()}
+    expected = _expected_names(own, found, ())
+    with torch.random.fork_rng(devices=[]):
+        whole = {plain_name(name) for name in make_full_network(encoder.name).state_dict()}
+    beyond = [name for name in found if name not in own]
+    _refuse_faults(
+        path,
+        own,
+        found,
+        expected=expected,
+        left_over=[name for name in beyond if plain_name(name).removeprefix(prefix) not in whole],
+        what=f"the encoder {encoder.name}",
+        give=f"timm's {encoder.name}",
+    )
+    if faults := not_finite({name: found[name] for name in expected}):
+        raise CheckpointError(f"{path}: {faults}: it is damaged, or its training went wrong; give another file")
+    encoder.features.load_state_dict({**own, **{name: found[name] for name in expected}})
+    left_out = (
+        f"; {len(beyond)} of the whole network's are left out: {first_of(beyond, _MOST_NAMED)}" if beyond else ""
+    )
+    return f"the encoder starts from the {encoder.name} in {path}: {len(expected)} tensors{left_out}"
 
 
 def _require_file(path: Path) -> None:
@@ -176,6 +222,8 @@ def _refuse_faults(
     *,
     expected: Sequence[str],
     left_over: Sequence[str],
+    what: str,
+    give: str,
 ) -> None:
     missing = [name for name in expected if name not in found]
     shapes = [
@@ -186,10 +234,7 @@ def _refuse_faults(
     kinds = {"missing": missing, "left over": left_over, "shape got against expected": shapes}
     faults = [f"{kind}: {first_of(names, _MOST_NAMED)}" for kind, names in kinds.items() if names]
     if faults:
-        raise CheckpointError(
-            f"{path}: does not fit the ResNet34 encoder: {'; '.join(faults)}. "
-            "Give the state dict of torchvision's or timm's plain resnet34 or resnet18, whose width is 64"
-        )
+        raise CheckpointError(f"{path}: does not fit {what}: {'; '.join(faults)}. Give the state dict of {give}")
 
 
 def _make_identity(block: nn.Module) -> None:

@@ -14,6 +14,8 @@ from bccdist.seals import SEAL_KEY
 
 LINEAGE_KEY = "lineage"
 """Metadata of weights: which networks they came from, the nearest first; missing where training began at random."""
+ENCODER_KEY = "encoder"
+"""Metadata of weights: timm's name of their encoder; missing where it is the paper's."""
 _MOST_HEADER_BYTES = 100_000_000
 """More than that the format does not allow."""
 
@@ -32,11 +34,11 @@ class Start:
     """Resolution that it was trained at, in um per pixel."""
 
 
-def read_start(path: Path, *, setting: Setting, width: int) -> Start:
+def read_start(path: Path, *, setting: Setting, width: int, encoder: str = "") -> Start:
     """The network in a file of weights, which must have the architecture of the one that is trained.
 
     Raises:
-        CheckpointError: the file is missing, no weights of this product, or of another setting or width.
+        CheckpointError: the file is missing, no weights of this product, or of another setting, width or encoder.
     """
     if not path.is_file():
         raise CheckpointError(f"start_from: {path} is not there, expected the weights of a kept epoch (.safetensors)")
@@ -47,10 +49,13 @@ def read_start(path: Path, *, setting: Setting, width: int) -> Start:
             f"start_from: {path}: its metadata {metadata} are not those of weights that were trained here; give the "
             "weights of a kept epoch (.safetensors)"
         )
-    if (there, there_width) != (setting, str(width)):
+    there_encoder = metadata.get(ENCODER_KEY, "")
+    # An encoder of timm has its own width.
+    same_width = there_width == str(width) or bool(encoder)
+    if (there, there_encoder) != (setting, encoder) or not same_width:
         raise CheckpointError(
-            f"start_from: {path} is {_architecture(there, there_width)}, expected "
-            f"{_architecture(setting, str(width))}: train what it is, or start from another file"
+            f"start_from: {path} is {_architecture(there, there_width, there_encoder)}, expected "
+            f"{_architecture(setting, str(width), encoder)}: train what it is, or start from another file"
         )
     sha256 = sha256_of_file(path)
     epoch, run = metadata["epoch"], metadata["config_digest"]
@@ -63,8 +68,9 @@ def read_start(path: Path, *, setting: Setting, width: int) -> Start:
     )
 
 
-def _architecture(setting: Setting, width: str) -> str:
-    return f"{setting} of width {width} with {', '.join(outputs_of(setting))}"
+def _architecture(setting: Setting, width: str, encoder: str) -> str:
+    size = f"encoder {encoder}" if encoder else f"width {width}"
+    return f"{setting} of {size} with {', '.join(outputs_of(setting))}"
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -3,12 +3,16 @@
 Shape suffixes: N patches, C channels, H and W pixels of the map at hand; the 2 classes are (Normal, Tumor).
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bccdist.configuration import NUM_BLOCKS, Psi, Setting, outputs_of, psi_name
+from bccdist.errors import ConfigurationError
 from bccdist.networks.encoders import PlainEncoder, ResNet34Encoder, conv_bn_relu
+from bccdist.networks.timm_encoder import TimmEncoder
 
 ScoreMaps = dict[Psi, Tensor]
 """For each output the scores [n, 2, h, w] before the softmax, coarsest first, the final one last."""
@@ -22,7 +26,7 @@ class DecoderBlock(nn.Module):
     """Bilinear x2, the skip beside it, two 3x3 convolutions of equal width."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
-        """Build; `skip_channels` is 0 for the last block, which has no skip."""
+        """Build; `skip_channels` is 0 for a block without a skip, such as the last."""
         super().__init__()
         self.convs = nn.Sequential(
             conv_bn_relu(in_channels + skip_channels, out_channels), conv_bn_relu(out_channels, out_channels)
@@ -42,20 +46,28 @@ class DeeplySupervisedUNet(nn.Module):
     Attributes:
         setting: one of the paper's four.
         width: filters of the first encoder block.
+        encoder_name: timm's, of an encoder in place of the setting's own; empty for the paper's.
+        is_frozen: whether the encoder is not trained: it gets no gradients and keeps its batch statistics.
         outputs: the names of what `forward` returns, the final one last.
         memory_format: the memory order in which the network is fast, and safe; it brings its input there by itself.
         merge_weights: eq. 2's w, one per block, coarsest first; only in `resnet34_linear`.
     """
 
-    def __init__(self, setting: Setting, *, width: int = 64, merge_weight_std: float = 0.1) -> None:
-        """Build with random weights: He's for convolutions, `merge_weight_std` for eq. 2's w."""
+    def __init__(self, setting: Setting, *, width: int = 64, merge_weight_std: float = 0.1, encoder: str = "") -> None:
+        """Build with random weights: He's for convolutions, `merge_weight_std` for eq. 2's w.
+
+        An `encoder` of timm has its own width and random weights; the setting then says which outputs there are.
+
+        Raises:
+            ConfigurationError: timm is not installed, or the encoder is none that fits.
+        """
         super().__init__()
         self.setting = setting
-        self.width = width
+        self.encoder_name = encoder
+        self.is_frozen = False
         self.outputs = outputs_of(setting)
-        self.encoder: PlainEncoder | ResNet34Encoder = (
-            PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
-        )
+        self.encoder: PlainEncoder | ResNet34Encoder | TimmEncoder = _make_encoder(setting, width, encoder)
+        self.width = next(channels for channels in self.encoder.channels if channels) if encoder else width
         *skips, deepest = self.encoder.channels
         # From coarse to fine: a block halves the channels, as each block of the encoder doubled them.
         widths = [deepest >> (block + 1) for block in range(NUM_BLOCKS)]
@@ -82,11 +94,23 @@ class DeeplySupervisedUNet(nn.Module):
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def _initialise(self, merge_weight_std: float) -> None:
-        for module in self.modules():
+        for module in (self.blocks if self.encoder_name else self).modules():
             if isinstance(module, nn.Conv2d) and module.bias is None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if "merged" in self.outputs:
             nn.init.normal_(self.merge_weights, std=merge_weight_std)
+
+    def freeze_encoder(self) -> None:
+        """Train the encoder no more, from now on."""
+        self.is_frozen = True
+        self.encoder.requires_grad_(requires_grad=False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it; a frozen encoder stays in evaluation, so that its batch statistics do."""
+        super().train(mode)
+        if self.is_frozen:
+            self.encoder.eval()
+        return self
 
     def forward(self, x_N3HW: Tensor) -> ScoreMaps:
         """Score maps of a batch.
@@ -106,6 +130,17 @@ class DeeplySupervisedUNet(nn.Module):
         if "merged" in self.outputs:
             scores["merged"] = linear_merge(list(scores.values()), self.merge_weights)
         return scores
+
+
+def _make_encoder(setting: Setting, width: int, name: str) -> PlainEncoder | ResNet34Encoder | TimmEncoder:
+    if name and setting == "unet":
+        raise ConfigurationError(
+            f"encoder {name}: takes the place of ResNet34, which unet does not have; take resnet34, resnet34_ds or "
+            "resnet34_linear"
+        )
+    if name:
+        return TimmEncoder(name)
+    return PlainEncoder(width) if setting == "unet" else ResNet34Encoder(width)
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,10 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from bccdist.configuration import SETTINGS
-from bccdist.errors import CheckpointError
+from bccdist.errors import CheckpointError, ConfigurationError
 from bccdist.files import sha256_of_file, write_bytes
 from bccdist.networks.finite import not_finite
-from bccdist.networks.starting import metadata_in
+from bccdist.networks.starting import ENCODER_KEY, metadata_in
 from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.seals import BLANK_SEAL, SEAL_KEY, read_sealed, sealed
 
@@ -22,12 +22,14 @@ _ADVICE = "copy the file again from where it is whole, or train again"
 
 
 def save_network(path: Path, network: DeeplySupervisedUNet, metadata: Mapping[str, str]) -> None:
-    """Write weights and metadata atomically; setting and width are added to the metadata.
+    """Write weights and metadata atomically; setting, width and an encoder of timm are added to the metadata.
 
     Equal weights and metadata give equal bytes, so that the file's digest names what is in it.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    full_metadata = {**metadata, "setting": network.setting, "width": str(network.width), SEAL_KEY: BLANK_SEAL}
+    encoder = {ENCODER_KEY: network.encoder_name} if network.encoder_name else {}
+    facts = {"setting": network.setting, "width": str(network.width), **encoder}
+    full_metadata = {**metadata, **facts, SEAL_KEY: BLANK_SEAL}
     write_bytes(path, sealed(_in_order(save(tensors, metadata=full_metadata))))
 
 
@@ -68,16 +70,26 @@ def network_in(data: bytes, *, where: str) -> tuple[DeeplySupervisedUNet, Mappin
     setting, width = metadata.get("setting", ""), metadata.get("width", "")
     if setting not in SETTINGS or not width.isdecimal():
         raise CheckpointError(f"{where}: its metadata {metadata} name no setting and width; it was not written here")
-    network = DeeplySupervisedUNet(setting, width=int(width))
+    encoder = metadata.get(ENCODER_KEY, "")
+    try:
+        network = DeeplySupervisedUNet(setting, width=int(width), encoder=encoder)
+    except ConfigurationError as error:
+        raise CheckpointError(f"{where}: {error}") from error
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{where}: its tensors do not fit {setting} of width {width}: {error}") from error
+        raise CheckpointError(
+            f"{where}: its tensors do not fit {_in_words(setting, width, encoder)}: {error}"
+        ) from error
     if faults := not_finite(tensors):
         raise CheckpointError(
             f"{where}: {faults}: nothing can be computed with it; take another epoch, or train again"
         )
     return network.eval(), metadata
+
+
+def _in_words(setting: str, width: str, encoder: str) -> str:
+    return f"{setting} with the encoder {encoder} as timm makes it here" if encoder else f"{setting} of width {width}"
 
 
 def weights_digest(path: Path) -> str:

@@ -268,7 +268,10 @@ def _open_work(
 
 def _methods(work: _Work, halo_px: int) -> list[Method]:
     """Every way that is tried, float32 eager first: all others and the cascade's bands are compared with it."""
-    paper = [Method(precision=way.precision, engine=way.engine) for way in candidates(work.device)]
+    paper = [
+        Method(precision=way.precision, engine=way.engine)
+        for way in candidates(work.device, encoder=work.network.encoder_name)
+    ]
     if "psi_0" in work.network.outputs:
         # What ends at psi_0 is there for its speed, so that slow engines do it only where there is no other.
         fast = {way.precision for way in paper if way.engine not in _SLOW}
@@ -346,9 +349,8 @@ def _fastest_of_each_kind(ways: Sequence[_Tried]) -> list[_Tried]:
 
 def _calibrate(work: _Work, slides: Sequence[SlideRecord], ways: Sequence[_Tried], counts: _Counts) -> None:
     """Make the heatmaps of further slides in these ways, and hold their curves against the exact ones."""
-    exact = _Tried(
-        method=Method.of(InferConfig(), work.device), predictor=work.predictor(Method.of(InferConfig(), work.device))
-    )
+    method = Method.of(InferConfig(), work.device, encoder=work.network.encoder_name)
+    exact = _Tried(method=method, predictor=work.predictor(method))
     took_s: list[float] = []
     for number, record in enumerate(slides, start=1):
         started, what = perf_counter(), f"slide {number}/{len(slides)} {record.slide_id}"

@@ -72,14 +72,14 @@ def ready_way(
     """
     predictor_of = partial(make_predictor, network, device=device, int8_file=partial(run.int8_model, epoch))
     if not config.needs_speedups:
-        method = Method.of(config, device)
+        method = Method.of(config, device, encoder=network.encoder_name)
         return ReadyWay(method, predictor_of(method))
     here = machine_of(device)
     faults = []
     for path in records_for(run, epoch, here):
         try:
             record = read_speedups(path, weights_digest=digest)
-            method = resolve_method(config, record, device)
+            method = resolve_method(config, record, device, encoder=network.encoder_name)
             way = _measured(record, method, here, path)
             if method.precision == "int8":
                 require_measured_int8(record, run, {*method.pieces, "whole"}, path)
@@ -157,7 +157,7 @@ def require_measured_int8(record: SpeedupRecord, run: RunPaths, pieces: Iterable
             )
 
 
-def resolve_method(config: InferConfig, record: SpeedupRecord, device: torch.device) -> Method:
+def resolve_method(config: InferConfig, record: SpeedupRecord, device: torch.device, *, encoder: str = "") -> Method:
     """The method that a configuration means by the record of its weights.
 
     Raises:
@@ -165,7 +165,7 @@ def resolve_method(config: InferConfig, record: SpeedupRecord, device: torch.dev
     """
     halo_px = record.halo_px if config.halo_px is None else config.halo_px
     config = replace(_without_auto(config, record), halo_px=halo_px)
-    method = Method.of(config, device, band=_band(record) if config.cascade else None)
+    method = Method.of(config, device, band=_band(record) if config.cascade else None, encoder=encoder)
     if method.precision != "int8":
         return method
     return replace(method, int8_sha256=" ".join(record.int8_sha256.get(piece, "") for piece in method.pieces))

@@ -63,7 +63,7 @@ def ready_for(
         raise ConfigurationError(f"inference is certified, but {found.reason}; or ask for inference exact")
     certificate = found.certificate
     _require_thresholds(certificate, choice)
-    exact = Method.of(config, device)
+    exact = Method.of(config, device, encoder=network.encoder_name)
     settling = Settling(
         certificate=HeatmapCertificate(
             way=" ".join(

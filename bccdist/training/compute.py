@@ -159,8 +159,9 @@ def autocast(compute: Compute) -> torch.autocast:
 
 
 def make_optimizer(network: nn.Module, learning_rate: float, compute: Compute) -> torch.optim.Adam:
-    """Adam over all weights of a network (paper, section 2.3)."""
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=compute.fused_adam)
+    """Adam over all weights of a network that are trained (paper, section 2.3)."""
+    trained = [each for each in network.parameters() if each.requires_grad]
+    return torch.optim.Adam(trained, lr=learning_rate, fused=compute.fused_adam)
 
 
 def difference_to_float32_eager(
@@ -197,17 +198,21 @@ def _losses_and_gradient(
     with autocast(compute):
         scores = copy(to_network_input(images))
     found = losses(network.setting, scores, masks, gamma=config.focal_gamma, method=config.mask_downsampling)
-    gradient = torch.autograd.grad(torch.stack(list(found.values())).sum(), list(copy.parameters()))
+    trained = [each for each in copy.parameters() if each.requires_grad]
+    gradient = torch.autograd.grad(torch.stack(list(found.values())).sum(), trained)
     return {psi: loss.item() for psi, loss in found.items()}, list(gradient)
 
 
 def _copy(network: DeeplySupervisedUNet, compute: Compute) -> DeeplySupervisedUNet:
     """The same weights in a network of its own, with plain batch normalisation; draws no random numbers."""
-    with torch.device("meta"):
-        copy = DeeplySupervisedUNet(network.setting, width=network.width)
+    # timm's networks hold more than their state says, so they are made where there is memory.
+    with torch.device("cpu" if network.encoder_name else "meta"), torch.random.fork_rng(devices=[]):
+        copy = DeeplySupervisedUNet(network.setting, width=network.width, encoder=network.encoder_name)
     state = {name: value.detach().clone() for name, value in network.state_dict().items()}
     copy.load_state_dict(state, assign=True)
-    copy.requires_grad_().train()
+    copy.to(compute.device).requires_grad_().train()
+    if network.is_frozen:
+        copy.freeze_encoder()
     copy = prepare_network(copy, replace(compute, sync_batch_norm=False))
     compile_parallel(copy, compute)
     return copy

@@ -210,10 +210,14 @@ def prepare_run(
     training = shard_set.part(Part.TRAINING, without=left_out)
     validation = shard_set.part(Part.VALIDATION_1)
     torch.manual_seed(config.seed)
-    network = DeeplySupervisedUNet(setting, width=config.width, merge_weight_std=config.merge_weight_std)
+    network = DeeplySupervisedUNet(
+        setting, width=config.width, merge_weight_std=config.merge_weight_std, encoder=config.encoder
+    )
     # Before the folder is claimed, so that a file that does not fit leaves it to the one that does.
     start = _find_start(setting, config, paths)
     begins_with = _load_others(network, start, config, paths)
+    if config.freeze_encoder:
+        network.freeze_encoder()
     context: dict[str, Any] = {
         "setting": setting,
         "shard_set": shard_set.digest,
@@ -279,7 +283,7 @@ def _find_start(setting: Setting, config: TrainConfig, paths: RunPaths) -> Start
         if there.get("start_from") == str(path):
             LOG.warning(f"start_from: {path} is not there any more; the run goes on from its own state")
             return Start(**there["start"])
-    return read_start(path, setting=setting, width=config.width)
+    return read_start(path, setting=setting, width=config.width, encoder=config.encoder)
 
 
 def _load_others(
