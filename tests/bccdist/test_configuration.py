@@ -41,6 +41,7 @@ from bccdist.configuration import (
 )
 from bccdist.errors import ConfigurationError
 from bccdist.files import digest_of, read_json, write_json
+from bccdist.seals import write_sealed_json
 
 Config = StageConfig | AugmentConfig | BalanceConfig | ComputeConfig
 
@@ -270,6 +271,7 @@ def another_value(key: str, value: Any) -> Any:
         "scale": (0.9, 1.25),
         "draws": DrawCounts(stroma=7),
         "enabled": False,
+        "encoder": "convnext_tiny",
     }
     if key in others:
         return others[key]
@@ -282,10 +284,36 @@ def another_value(key: str, value: Any) -> Any:
 def test_a_digest_is_the_same_for_equal_values_and_changes_with_each_key(config: StageConfig) -> None:
     digest = config_digest(config)
     assert config_digest(type(config)()) == digest
-    keys = [field.name for field in fields(config)]
+    # Freezing needs weights beside it.
+    keys = [field.name for field in fields(config) if field.name != "freeze_encoder"]
     changed = {key: replace(config, **{key: another_value(key, getattr(config, key))}) for key in keys}
     same = [key for key in keys if config_digest(changed[key]) == digest]
     assert same == (["start_from", "epochs", *PACE] if isinstance(config, TrainConfig) else [])
+
+
+def test_freezing_names_another_run_and_a_run_of_before_it_goes_on(tmp_path: Path) -> None:
+    trained = TrainConfig(encoder_weights=Path("a.safetensors"))
+    assert config_digest(replace(trained, freeze_encoder=True)) != config_digest(trained)
+    path = tmp_path / "run" / "config.json"
+    digest = claim_config(path, trained)
+    values = {key: value for key, value in read_claimed(path).items() if key not in ("encoder", "freeze_encoder")}
+    write_sealed_json(path, values)
+    assert claim_config(path, trained) == digest
+    with pytest.raises(ConfigurationError, match="encoder: there not set, here 'convnext_tiny'"):
+        claim_config(path, replace(trained, encoder="convnext_tiny"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_encoder": True}, "freeze_encoder is True, expected False without encoder_weights or start_from"),
+        ({"encoder": "small", "width": 32}, "width is 32, expected 64, because the encoder small has a width"),
+        ({"encoder": "small", "compute": ComputeConfig(sync_batch_norm=True)}, "sync_batch_norm is True, expected"),
+    ],
+)
+def test_an_encoder_that_cannot_be_trained_so_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        TrainConfig(**changes)
 
 
 @pytest.mark.parametrize("part", ["balance", "augment", "compute"])
