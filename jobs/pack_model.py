@@ -45,7 +45,7 @@ def pack(arguments: PackArguments) -> str:
     model = pack_model(arguments.study, arguments.out, setting=arguments.setting, licence=arguments.licence)
     network, selection = model.description.network, model.description.selection
     return (
-        f"{arguments.out}: {network.setting}, width {network.width}, epoch {network.epoch}, t_p {selection.t_p:g}, "
+        f"{arguments.out}: {network.kind}, epoch {network.epoch}, t_p {selection.t_p:g}, "
         f"t_A {selection.t_a_um2:g} um2, {arguments.out.stat().st_size / 1e6:.1f} MB"
     )
 

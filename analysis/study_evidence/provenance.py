@@ -70,7 +70,7 @@ def model_facts(model: ModelFile, site: SiteChoice | None = None) -> pd.DataFram
     unit = "um2" if selection.area_unit == "physical" else "um2 as if 1 um per pixel"
     rows = [
         ("model", f"{model.path.name}, digest {model.digest}"),
-        ("network", f"{network.setting}, width {network.width}, epoch {network.epoch}, {selection.psi}"),
+        ("network", f"{network.kind}, epoch {network.epoch}, {selection.psi}"),
         ("weights", network.weights_digest),
         ("input", f"{network.target_mpp:g} um per pixel, within {network.mpp_tolerance:.0%}"),
         (

@@ -34,7 +34,7 @@ def _body(facts: Description) -> Iterator[str]:
     yield "For research use only; not a medical device."
     yield ""
     yield (
-        f"A deeply supervised UNet, setting {network.setting}, width {network.width}, epoch {network.epoch} of its "
+        f"A deeply supervised UNet, setting {network.kind}, epoch {network.epoch} of its "
         f"training. It sees patches of {network.patch_px} x {network.patch_px} px at {network.target_mpp:g} um per "
         f"pixel, within {network.mpp_tolerance:.0%}."
     )

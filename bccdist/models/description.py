@@ -37,6 +37,12 @@ class NetworkFacts:
     encoder: str = ""
     """timm's name of the encoder; empty where it is the paper's, as in files of before."""
 
+    @property
+    def kind(self) -> str:
+        """Setting, width and encoder, in words."""
+        encoder = f" with timm's encoder {self.encoder}" if self.encoder else ""
+        return f"{self.setting}, width {self.width}{encoder}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionFacts:

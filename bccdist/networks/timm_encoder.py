@@ -27,6 +27,9 @@ class TimmEncoder(nn.Module):
         channels: of the five feature maps, finest first; 0 for the finest where there is none at half the resolution.
     """
 
+    scale: Tensor
+    offset: Tensor
+
     def __init__(self, name: str) -> None:
         """Build with timm's own random weights.
 
@@ -101,7 +104,8 @@ def make_full_network(name: str) -> nn.Module:
     Raises:
         ConfigurationError: timm is not installed or knows no such network.
     """
-    return _create(name)
+    network: nn.Module = _create(name)
+    return network
 
 
 def plain_name(tensor_name: str) -> str:
@@ -115,7 +119,7 @@ def _leave_nothing_out(module: nn.Module) -> None:
         if isinstance(part, nn.modules.dropout._DropoutNd):  # noqa: SLF001
             part.p = 0.0
         elif hasattr(part, "drop_prob"):
-            part.drop_prob = 0.0
+            part.drop_prob = 0.0  # type: ignore[assignment]
 
 
 def _create(name: str, **how: Any) -> Any:

@@ -204,7 +204,10 @@ def average_batch_statistics(network: nn.Module) -> None:
     """Make the running means and variances of all ranks equal: their average."""
     if not dist.is_initialized():
         return
-    for buffer in network.buffers():
+    # Not a frozen encoder's, nor constants: an average of equal numbers may differ from them in the last bit.
+    kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001
+    moving = [each for each in network.modules() if isinstance(each, kind) and each.training]
+    for buffer in (buffer for each in moving for buffer in each.buffers()):
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
             buffer.div_(dist.get_world_size())

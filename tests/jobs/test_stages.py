@@ -1,21 +1,25 @@
 """Stages are launched in their order: what failed ends what needs it, and what can do without it goes on."""
 
+import importlib.util
 import json
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import small_timm
 
-from bccdist.configuration import TrainConfig
+from bccdist.configuration import InferConfig, StageConfig, TrainConfig, claim_config
 from bccdist.errors import StageFailedError
 from bccdist.parts import Part
+from bccdist.paths import StudyPaths
 from bccdist.slides.manifest import Manifest, SlideRecord
 from bccdist.stages.stage import Stage
-from bccdist.stages.table import TABLE, TRAINING, stages_of
+from bccdist.stages.table import TABLE, TRAINING, VALIDATION_HEATMAPS, stages_of
 from jobs.slurm.sites import Cluster, ClusterConfig
 from jobs.slurm.submission import Launch, Submitted, Work
-from jobs.stages import lacks_of_stage, launch_stages
+from jobs.stages import _lacks_of_torch_alone, lacks_of_stage, launch_stages
 
 SLIDES = tuple(SlideRecord(slide_id=part.short, part=part, path=Path(f"{part.short}.tif")) for part in Part)
 MANIFEST = Manifest(path=Path("slides.csv"), slides=SLIDES, sections=())
@@ -96,3 +100,47 @@ def test_a_launch_names_the_settings_that_a_network_is_not_a_start_for(tmp_path:
     assert "is unet of width 4 with psi_4, expected resnet34 of width 4 with psi_4" in lack
     (lack,) = lacks_of_stage(replace(unet, config=replace(config, start_from=tmp_path / "gone")), MANIFEST, launch)
     assert "gone is not there, expected the weights of a kept epoch" in lack
+
+
+@pytest.mark.parametrize("is_launched_now", [True, False])
+@pytest.mark.parametrize(
+    "config", [InferConfig(engine="mnn"), InferConfig(engine="openvino"), InferConfig(precision="int8")], ids=str
+)
+def test_a_launch_names_the_heatmaps_that_an_encoder_of_timm_cannot_make(
+    config: InferConfig, is_launched_now: bool, tmp_path: Path
+) -> None:
+    """Whether the training is part of the launch, or was before."""
+    paths, trained = StudyPaths(tmp_path), TrainConfig(encoder="convnext_tiny")
+    entries: dict[Stage, StageConfig | None] = {VALIDATION_HEATMAPS: config}
+    if is_launched_now:
+        entries = {TRAINING: trained, **entries}
+    else:
+        claim_config(paths.run("resnet34").config, trained, setting="resnet34")
+    stages = stages_of(entries, ["resnet34"])
+    (lack,) = _lacks_of_torch_alone(stages, paths)
+    assert lack == (
+        "infer-resnet34-val1-val2: the encoder convnext_tiny of timm is run by torch alone, not by OpenVINO or MNN "
+        "and not in int8; set precision to float32 and engine to auto, folded or eager"
+    )
+    fitting = stages_of({**entries, VALIDATION_HEATMAPS: InferConfig(engine="folded")}, ["resnet34"])
+    others = stages_of({VALIDATION_HEATMAPS: config}, ["resnet34_ds"])
+    assert list(_lacks_of_torch_alone([*fitting, *others], paths)) == []
+
+
+def test_a_launch_names_the_setting_and_the_package_that_an_encoder_of_timm_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = recorder_at(tmp_path / "study").launch
+    unet, resnet34 = stages_of({TRAINING: TrainConfig(encoder="convnext_tiny")}, ["unet", "resnet34"])
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(importlib.util, "find_spec", lambda _name: None)
+        of_unet = list(lacks_of_stage(unet, MANIFEST, launch))
+        (of_both,) = lacks_of_stage(resnet34, MANIFEST, launch)
+    assert of_both == (
+        "encoder convnext_tiny: timm is not installed; install it with `pip install 'bccdist[timm]'`, or train "
+        "without encoder"
+    )
+    assert of_unet == ["encoder convnext_tiny takes the place of ResNet34, unet has none: train it without", of_both]
+    small_timm.install(monkeypatch)
+    assert list(lacks_of_stage(resnet34, MANIFEST, launch)) == []

@@ -19,7 +19,13 @@ PATIENT, SCANNER = "patient-Anna-1961", "a scanner"
 
 
 def write_model_study(
-    root: Path, *, setting: Setting = SETTING, seed: int = 0, phantom: bool = False, width: int = 4
+    root: Path,
+    *,
+    setting: Setting = SETTING,
+    seed: int = 0,
+    phantom: bool = False,
+    width: int = 4,
+    encoder: str = "",
 ) -> StudyPaths:
     """A study as far as its selection; of its shard set only the manifest is there."""
     paths = StudyPaths(root)
@@ -30,10 +36,11 @@ def write_model_study(
     run = paths.run(setting)
     save_network(
         run.weights(EPOCH),
-        _settled(DeeplySupervisedUNet(setting, width=width)),
+        _settled(DeeplySupervisedUNet(setting, width=width, encoder=encoder)),
         {"target_mpp": "0.92", "phantom": str(phantom).lower(), "epoch": str(EPOCH)},
     )
-    claim_config(run.config, TrainConfig(width=width, encoder_weights=None), setting=setting)
+    config = TrainConfig(encoder=encoder) if encoder else TrainConfig(width=width, encoder_weights=None)
+    claim_config(run.config, config, setting=setting)
     write_metrics(paths, setting, {EPOCH: 0.5})
     changes = {
         "setting": setting,

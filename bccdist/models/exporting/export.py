@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bccdist.errors import ConfigurationError, ModelError
+from bccdist.errors import BccdistError, ConfigurationError, ModelError
 from bccdist.files import write_json
 from bccdist.heatmaps.probability import NUM_STEPS
 from bccdist.models.exporting import bioimageio_package, onnx_file, qupath_script, wsinfer_files
@@ -107,7 +107,7 @@ def export_model(model: ModelFile, formats: Sequence[ExportFormat], out: Path) -
     source = _source(model)
     for name in dict.fromkeys(formats):
         with _atomic_folder(out / name) as partial:
-            difference = _FORMATS[name].write(source, partial)
+            difference = _written(name, source, partial)
             # NaN is no difference that is small enough.
             if not difference <= MOST_DIFFERENCE:
                 raise ModelError(
@@ -115,6 +115,25 @@ def export_model(model: ModelFile, formats: Sequence[ExportFormat], out: Path) -
                     f"than half a stored step, {MOST_DIFFERENCE:.2g}; export another format, and report this"
                 )
         yield Exported(name=name, folder=out / name, difference=difference)
+
+
+def _written(name: ExportFormat, source: _Source, folder: Path) -> float:
+    """The largest difference of a format that was written from ours.
+
+    Raises:
+        ModelError: the format cannot hold an encoder of timm, which may compute what nobody tried.
+    """
+    try:
+        return _FORMATS[name].write(source, folder)
+    except Exception as error:
+        encoder = source.maps.network.encoder_name
+        if not encoder or isinstance(error, BccdistError):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise ModelError(
+            f"{name}: not written: it cannot hold the encoder {encoder} of timm ({type(error).__name__}: {reason}); "
+            "export another format"
+        ) from error
 
 
 def _require_packages(formats: Sequence[ExportFormat]) -> None:

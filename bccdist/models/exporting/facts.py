@@ -48,6 +48,7 @@ def export_facts(model: ModelFile) -> dict[str, Any]:
             "weights_digest": network.weights_digest,
             "setting": network.setting,
             "width": network.width,
+            **({"encoder": network.encoder} if network.encoder else {}),
             "epoch": network.epoch,
             "made_by": facts.made_by,
         },

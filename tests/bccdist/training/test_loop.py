@@ -14,28 +14,32 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import small_timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from small_study import SmallStudy, write_finished_study
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from training_outcome import assert_same, outcome
 from training_step import GLOBAL_BATCH, gradients, largest_difference
 
-from bccdist.configuration import SETTINGS, Setting, TrainConfig, outputs_of
+from bccdist.configuration import SETTINGS, InferConfig, Setting, TrainConfig, outputs_of
 from bccdist.errors import CheckpointError, ConfigurationError, DistributedError, ShardError
 from bccdist.files import read_json, sha256_of_file
 from bccdist.networks.encoders import ResNet34Encoder
 from bccdist.networks.starting import read_start
+from bccdist.networks.unet import DeeplySupervisedUNet
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parts import Part
 from bccdist.paths import RunPaths, StudyPaths
 from bccdist.random_streams import STREAMS_VERSION
 from bccdist.ranks import SCHEMES, Ranks
 from bccdist.seals import write_sealed_json
+from bccdist.sections.ledger import read_rows
 from bccdist.shard_set.epoch_plan import EpochPlan
 from bccdist.shard_set.index import ShardSet, read_set
 from bccdist.slides.manifest import read_manifest
+from bccdist.stages.epochs import infer_slides
 from bccdist.stages.table import TRAINING
 from bccdist.stages.training_pace import read_run
 from bccdist.training import loop, step
@@ -408,6 +412,39 @@ def test_a_run_starts_from_its_encoder_weights(
     assert _events(run)[0] == "encoder_weights"
     config = read_json(run.config)
     assert (config["encoder_weights"], config["encoder_weights_sha256"]) == (str(path), sha256_of_file(path))
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("encoder", "freeze"), [("small_half", True), ("small_from_4", False)])
+def test_an_encoder_of_timm_trains_and_infers_and_stays_to_the_bit_where_it_is_frozen(
+    study: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, freeze: bool
+) -> None:
+    small_timm.install(monkeypatch)
+    path = tmp_path / "encoder.safetensors"
+    torch.manual_seed(6)
+    save_file(DeeplySupervisedUNet("resnet34_ds", encoder=encoder).encoder.features.state_dict(), path)  # type: ignore[union-attr, operator, arg-type]
+    expected = {f"encoder.features.{name}": weights for name, weights in load_file(path).items()}
+    config = replace(SHORT, width=64, max_steps=2, encoder=encoder, encoder_weights=path, freeze_encoder=freeze)
+    train(study.root, "resnet34_ds", config)
+    run = _run_of(study)
+    assert _events(run) == ["encoder_weights", "plan", "step", "step", "epoch", "done"]
+    network, metadata = load_network(run.weights(1))
+    assert metadata["encoder"] == encoder
+    trained = network.state_dict()
+    changed = {name for name in expected if not torch.equal(trained[name], expected[name])}
+    assert changed == (set() if freeze else {*expected})
+    infer_slides(
+        study.root.parent / "data" / "slides.csv",
+        ["val1-0"],
+        study.root,
+        "resnet34_ds",
+        [1],
+        InferConfig(),
+        num_workers=0,
+    )
+    assert read_rows(study.ledger_rows("resnet34_ds", 1, "val1-0")).num_rows
+    with pytest.raises(ConfigurationError, match=f"encoder: there '{encoder}', here not set"):
+        train(study.root, "resnet34_ds", replace(config, encoder="", freeze_encoder=False))
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -14,6 +14,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import small_timm
 import torch
 from model_study import write_model_study
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from bccdist.models.exporting.bioimageio_package import _LICENCES
 from bccdist.models.exporting.export import EXPORT_FORMATS, ExportFormat, export_model
 from bccdist.models.exporting.maps import PatchScores, pixels_of_t_a
 from bccdist.models.exporting.torchscript import EXTRA
-from bccdist.models.model_file import ModelFile
+from bccdist.models.model_file import CARD, ModelFile, read_model
 from bccdist.models.network import load_network_of
 from bccdist.models.packing import pack_model
 from bccdist.networks.folding import channels_first
@@ -179,6 +180,43 @@ def test_the_setting_of_one_output_on_a_resnet_is_ours_at_the_smallest_and_the_l
         (found,) = session.run(["tumor_probability"], {"rgb": given.astype(np.float32)})
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() <= LARGEST_DIFFERENCE["onnx"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("encoder", ["small_half", "small_nhwc"])
+def test_an_encoder_of_timm_is_packed_and_exported_by_its_name(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_timm.install(monkeypatch)
+    model = pack_model(write_model_study(tmp_path / "study", encoder=encoder).root, tmp_path / "bcc.model")
+    assert read_model(model.path).description.network.encoder == encoder
+    assert f"with timm's encoder {encoder}" in model.read(CARD).decode()
+    network = load_network_of(model)
+    assert network.encoder_name == encoder
+    (made,) = export_model(model, ["torchscript"], tmp_path)
+    assert json.loads((made.folder / "metadata.json").read_text(encoding="utf-8"))["model"]["encoder"] == encoder
+    images = pictures(2, 96, 160)
+    with torch.inference_mode():
+        found = torch.jit.load(made.folder / "model.pt")(torch.from_numpy(channels_before(images)))
+    assert np.array_equal(found.numpy(), ours(model, images))
+
+
+def test_an_encoder_that_a_format_cannot_hold_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise ValueError("an operator that is not known\nand much more")
+
+    small_timm.install(monkeypatch)
+    model = pack_model(write_model_study(tmp_path / "study", encoder="small").root, tmp_path / "bcc.model")
+    monkeypatch.setitem(export._FORMATS, "onnx", replace(export._FORMATS["torchscript"], write=fail))
+    with pytest.raises(ModelError) as caught:
+        list(export_model(model, ["onnx"], tmp_path))
+    assert str(caught.value) == (
+        "onnx: not written: it cannot hold the encoder small of timm (ValueError: an operator that is not known); "
+        "export another format"
+    )
+    assert not (tmp_path / "onnx").exists()
 
 
 def test_openvino_finds_our_probabilities_for_any_number_and_size(model: ModelFile, exported: Export) -> None:
