@@ -110,6 +110,18 @@ def _closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def test_of_all_buffers_those_alone_are_averaged_that_move_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of three times 0.1 is not 0.1, so what is the same on all ranks has to be left alone."""
+    frozen, constant, norm = nn.BatchNorm2d(1).eval(), nn.Module(), nn.BatchNorm2d(1)
+    constant.register_buffer("scale", torch.ones(1))
+    averaged: list[int] = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(dist, "all_reduce", lambda buffer: averaged.append(id(buffer)))
+    average_batch_statistics(nn.ModuleList([frozen, constant, norm]))
+    assert averaged == [id(norm.running_mean), id(norm.running_var)]
+
+
 def _running_mean(ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Of a normalisation that has seen two batches of this rank: before and after averaging."""
     conv, norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)

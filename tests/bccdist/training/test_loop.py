@@ -443,8 +443,6 @@ def test_an_encoder_of_timm_trains_and_infers_and_stays_to_the_bit_where_it_is_f
         num_workers=0,
     )
     assert read_rows(study.ledger_rows("resnet34_ds", 1, "val1-0")).num_rows
-    with pytest.raises(ConfigurationError, match=f"encoder: there '{encoder}', here not set"):
-        train(study.root, "resnet34_ds", replace(config, encoder="", freeze_encoder=False))
 
 
 @pytest.mark.usefixtures("no_pictures")
