@@ -26,7 +26,8 @@ class ShardsArguments(LauncherArguments):
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
     launch = arguments.launch
-    manifest = claim_study(launch.study, manifest_for(launch.study, arguments.manifest), dry_run=True)
+    path = manifest_for(launch.study, arguments.manifest, dry_run=launch.dry_run)
+    manifest = claim_study(launch.study, path, dry_run=True)
     entries = {SHARDS: arguments.config, FINISH_SHARDS: arguments.config}
     launch_entries(launch, manifest, entries, lacks=lacks_of_files(manifest, launch.paths, entries))
 

@@ -79,7 +79,8 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
-    manifest = claim_study(launch.study, manifest_for(launch.study, arguments.manifest), dry_run=True)
+    path = manifest_for(launch.study, arguments.manifest, dry_run=launch.dry_run)
+    manifest = claim_study(launch.study, path, dry_run=True)
     labels = sections_of_today(manifest, read_corrections(launch.paths))
     tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
     lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)

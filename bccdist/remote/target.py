@@ -36,7 +36,7 @@ def parse_target(text: str) -> Address:
     """
     if not is_address(text):
         raise ConfigurationError(
-            f"--to is {text!r}, expected an address with its scheme, such as s3://bucket/prefix, or file:///folder"
+            "--to is no address: expected an address with its scheme, such as s3://bucket/prefix, or file:///folder"
         )
     address = Address(text.rstrip("/"))
     shown = str(address)

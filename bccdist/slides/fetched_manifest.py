@@ -5,6 +5,7 @@ from pathlib import Path
 from bccdist.addresses import Address, Location
 from bccdist.errors import ManifestError, RemoteFileMissingError
 from bccdist.files import write_bytes, write_text
+from bccdist.parts import Part
 from bccdist.remote.files import read_bytes
 from bccdist.remote.scratch import ScratchFolder
 from bccdist.slides.manifest import inspect_manifest
@@ -13,7 +14,7 @@ from bccdist.slides.manifest_text import slides_csv
 _BESIDE = ("sections.csv", "kinds.toml")
 
 
-def fetched_manifest(given: Location, folder: Path) -> Path:
+def fetched_manifest(given: Location, folder: Path, *, all_in: Part | None = None) -> Path:
     """The path of a manifest; one that lies on a server is fetched first.
 
     Relative paths in it are seen from its own address, and become whole addresses, without what is secret in them.
@@ -21,6 +22,7 @@ def fetched_manifest(given: Location, folder: Path) -> Path:
     Args:
         given: of slides.csv; sections.csv and kinds.toml lie beside it.
         folder: where a fetched one is written, over one that was fetched before.
+        all_in: the part of all its slides, whatever its rows say; None is what they say.
 
     Raises:
         ManifestError: its rows cannot be read, or a path leads out of its folder; one message lists all faults.
@@ -29,7 +31,7 @@ def fetched_manifest(given: Location, folder: Path) -> Path:
     if isinstance(given, Path):
         return given
     beside = {name: content for name in _BESIDE if (content := _read_if_there(given, name)) is not None}
-    text = _with_addresses(given)
+    text = _with_addresses(given, all_in)
     for name in _BESIDE:
         if name in beside:
             write_bytes(folder / name, beside[name])
@@ -46,12 +48,12 @@ def _read_if_there(given: Address, name: str) -> bytes | None:
         return None
 
 
-def _with_addresses(given: Address) -> str:
+def _with_addresses(given: Address, all_in: Part | None) -> str:
     scratch = ScratchFolder()
     try:
         path = scratch.path / "slides.csv"
         path.write_bytes(read_bytes(given))
-        manifest, faults = inspect_manifest(path, files_must_exist=False, base=given)
+        manifest, faults = inspect_manifest(path, files_must_exist=False, all_in=all_in, base=given)
         if faults:
             listed = "\n  - ".join(["", *faults])
             raise ManifestError(

@@ -185,6 +185,7 @@ def test_a_copy_is_out_of_date_when_the_study_has_changed(paths: StudyPaths, tar
 
 BAD = {
     "no scheme": ("bucket/prefix", "expected an address with its scheme"),
+    "no scheme, with a password": ("u:Hidden1@host/prefix?sig=Hidden1", "expected an address with its scheme"),
     "a password": ("s3://writer:Hidden2@bucket/prefix", "give it without"),
     "a query": ("s3://bucket/prefix?sig=Hidden2", "give it without"),
     "HTTP": ("https://example.org/a", "nothing can be written by HTTP"),
