@@ -16,6 +16,7 @@ from analysis.study_evidence.table import Table
 from bccdist.command import run_command
 from bccdist.errors import BccdistError, ConfigurationError, NothingToShowError
 from bccdist.parts import Part
+from bccdist.study import refuse_address
 
 
 def make(words: Sequence[str]) -> None:
@@ -90,9 +91,13 @@ def _words_to_values(spec: Spec, into: Path | None, studies: list[Evidence]) -> 
     """How words of the command line become a study, which is added to `studies`, and parts of the data."""
 
     def study_at(path: str) -> Evidence:
+        # The parser would take a ValueError for its own, and say it in a box.
+        try:
+            refuse_address(Path(path))
+        except ConfigurationError as error:
+            raise BccdistError(str(error)) from None
         study = Evidence(Path(path), shown_in=into)
         if spec.of_study_alone and study.is_cohort:
-            # The parser would take a ValueError for its own, and say less.
             raise BccdistError(
                 f"{path} is a cohort, a model applied to slides: {spec.name} rests on a training or on slides of "
                 "Validation I + II, which a cohort has not; give the study that the model was trained in"

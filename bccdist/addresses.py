@@ -19,6 +19,7 @@ _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>|]+")
 _AUTHORITY = re.compile(r"[^\s@:/\\]*(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 """Host and port; of object storage the bucket."""
 _LOST_SLASHES = re.compile(r"(https?|s3a?|gs|gcs|abfss?|az|ftp|sftp|hdfs):(?!//)", re.IGNORECASE)
+_TAKEN_FOR_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _HOST_FIRST = re.compile(r"(//[^/]|(?:[A-Za-z0-9-]+\.)+(?:org|com|net|edu|gov|io|eu|info|[a-z]{2})(?::[0-9]+)?/)")
 """How an address without its scheme begins."""
 _USUAL = ("http", "https", "s3", "gs", "gcs", "abfs", "az", "ftp", "sftp", "hdfs", "webdav")
@@ -153,6 +154,12 @@ def doubt_on_path(text: str) -> str:
     if _HOST_FIRST.match(text):
         return "; if it is an address, give its protocol, such as https:// or s3://"
     return ""
+
+
+def protocol_lost_in(path: Path) -> str | None:
+    """The protocol of an address that was taken for a path, which lost it a slash; None of a path."""
+    found = _TAKEN_FOR_PATH.match(str(path))
+    return found[1] if found else None
 
 
 def without_secrets(text: str) -> str:

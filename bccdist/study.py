@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 
+from bccdist.addresses import protocol_lost_in
 from bccdist.errors import ConfigurationError, ManifestError, first_of
 from bccdist.files import (
     as_given,
@@ -95,6 +96,20 @@ def claim_study(study_root: Path, manifest_path: Path, *, dry_run: bool = False)
     for note in manifest.notes:
         LOG.info(note)
     return manifest
+
+
+def refuse_address(study: Path) -> None:
+    """Refuse a study on object storage.
+
+    Raises:
+        ConfigurationError: it is an address, of which a path has lost a slash.
+    """
+    if protocol := protocol_lost_in(study):
+        raise ConfigurationError(
+            f"the study begins with {protocol}:/, and it has to be a folder of a POSIX file system: its files get "
+            "their names by renames, jobs lock it and append to journals, which stores cannot do; copy results there "
+            "with `python jobs/launch_copy_out.py --study FOLDER --to ADDRESS`"
+        )
 
 
 def keep_manifest(study_root: Path, manifest: Manifest) -> None:

@@ -1,6 +1,5 @@
 """Command lines from dataclasses: flags to configuration, one clear message for what is wrong."""
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -11,16 +10,15 @@ import tyro
 
 from bccdist.addresses import without_secrets
 from bccdist.command import run_command
-from bccdist.errors import ConfigurationError
 from bccdist.files import as_given
 from bccdist.presets import preset_named
+from bccdist.study import refuse_address
 from bccdist.surroundings import require_folder
 from jobs.slurm.sites import ClusterConfig, read_site
 from jobs.slurm.submission import Launch
 
 FLAT = tyro.conf.arg(name="")
 """Marks a nested configuration whose flags carry no prefix."""
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 Arguments = TypeVar("Arguments", bound="LauncherArguments")
 
 
@@ -62,20 +60,6 @@ class _WithoutTraining(ClusterConfig):
     nodes: Annotated[int, tyro.conf.Suppress] = ClusterConfig.nodes
     min_nodes: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.min_nodes
     ranks_per_node: Annotated[int | None, tyro.conf.Suppress] = ClusterConfig.ranks_per_node
-
-
-def refuse_address(study: Path) -> None:
-    """Refuse a study on object storage.
-
-    Raises:
-        ConfigurationError: it is an address, of which a path has lost a slash.
-    """
-    if found := _ADDRESS.match(str(study)):
-        raise ConfigurationError(
-            f"--study begins with {found[1]}:/, and a study has to be a folder of a POSIX file system: its files get "
-            "their names by renames, jobs lock it and append to journals, which stores cannot do; copy results there "
-            "with `python jobs/launch_copy_out.py --study FOLDER --to ADDRESS`"
-        )
 
 
 def run_launcher(

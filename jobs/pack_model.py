@@ -16,7 +16,7 @@ from bccdist.errors import ConfigurationError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
 from bccdist.stages.progress import BY_TIMES, why_choice_is_outdated
-from bccdist.study import manifest_of_study, note_on_manifest
+from bccdist.study import manifest_of_study, note_on_manifest, refuse_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ def pack(arguments: PackArguments) -> str:
     """
     from bccdist.models.packing import pack_model
 
+    refuse_address(arguments.study)
     _require_choice_of_today(arguments)
     model = pack_model(arguments.study, arguments.out, setting=arguments.setting, licence=arguments.licence)
     network, selection = model.description.network, model.description.selection

@@ -40,6 +40,7 @@ from bccdist.command import run_command
 from bccdist.errors import ConfigurationError
 from bccdist.files import read_json, write_json
 from bccdist.parts import Part
+from bccdist.study import refuse_address
 from jobs.planning.check import check_lines
 from jobs.planning.lines import plan_lines
 from jobs.planning.prediction import Plan, Size, StagePlan, predict
@@ -80,6 +81,7 @@ class PlanArguments:
 
 def main(arguments: PlanArguments) -> None:
     """Print the plan and write it, or print how it turned out."""
+    refuse_address(arguments.study)
     if not arguments.study.is_dir():
         raise ConfigurationError(f"{arguments.study}: no such folder; give the folder of a study")
     probe = read_probe(arguments.study.resolve())

@@ -11,6 +11,7 @@ from bccdist.command import run_command
 from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.parts import Part
+from bccdist.study import refuse_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,9 @@ def main(arguments: ReviewArguments) -> None:
     """Serve, export, or say how far readers are.
 
     Raises:
-        ConfigurationError: a part is unknown, or the web server's packages are not installed.
+        ConfigurationError: the study is an address, a part is unknown, or the web server's packages are not installed.
     """
+    refuse_address(arguments.study)
     if arguments.export is not None or arguments.export_hard is not None:
         _export(arguments)
         return

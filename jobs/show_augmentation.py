@@ -17,6 +17,7 @@ from bccdist.paths import StudyPaths
 from bccdist.shard_set.epoch_plan import plan_epoch
 from bccdist.shard_set.index import read_set
 from bccdist.shard_set.reader import PatchReader
+from bccdist.study import refuse_address
 from bccdist.training.reporting.contact_sheet import sheet_of_plan, write_contact_sheet
 
 
@@ -47,6 +48,7 @@ def show_augmentation(arguments: ShowArguments) -> Path:
     Raises:
         ShardError: the shard set is unfinished or damaged, or has no training patches.
     """
+    refuse_address(arguments.study)
     shard_set = read_set(StudyPaths(arguments.study).shards.root)
     training = shard_set.part(Part.TRAINING)
     seed, epoch = arguments.seed, arguments.epoch

@@ -29,7 +29,7 @@ from bccdist.slides.manifest import Manifest
 from bccdist.stages.costs import Cost, costs_of, heading_and_rows, notes_on
 from bccdist.stages.stage import Stage, StageProgress
 from bccdist.stages.table import FINISH_SHARDS, SHARDS, TABLE, TRAINING, in_order
-from bccdist.study import manifest_of_study, note_on_manifest
+from bccdist.study import manifest_of_study, note_on_manifest, refuse_address
 from bccdist.usage import read_records
 from jobs.slurm import journal, local_processes, marks, queue
 from jobs.slurm.answers import UNKNOWN, Accounting, EndedJob, Queue, QueuedJob
@@ -501,6 +501,7 @@ def retry(stages: Sequence[StageStatus], study: Path) -> None:
 
 def main(arguments: StatusArguments) -> int:
     """Print the status; 1 if something failed that is in no queue."""
+    refuse_address(arguments.study)
     study = as_given(arguments.study)
     stages, notes = status_of(study)
     if arguments.json:

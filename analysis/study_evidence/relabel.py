@@ -32,6 +32,7 @@ from bccdist.sections.verdicts import ReachedBy
 from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
 from bccdist.slides.table_file import likely_meant
+from bccdist.study import refuse_address
 
 _MOST_NAMED = 10
 _CERTIFIED_BY = ["setting", "part", "certificate_confidence"]
@@ -307,6 +308,7 @@ def relabel_study(
         LedgerError: there is no ledger, or a row fits no section of the study.
         ManifestError: a file has faults. The labels stay as they are then.
     """
+    refuse_address(study)
     if bool(sections) == remove:
         raise ConfigurationError("give either a sections.csv or --remove")
     labels = StudyPaths(study).labels

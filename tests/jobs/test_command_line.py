@@ -3,15 +3,27 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import REPOSITORY
 
+import jobs.plan
+import jobs.review
+import jobs.status
+from analysis.make import make
+from bccdist.errors import BccdistError
 from bccdist.parts import Part
 from jobs.command_line import LauncherArguments, run_launcher
+from jobs.pack_model import PackArguments, pack
+from jobs.plan import PlanArguments
+from jobs.review import ReviewArguments
+from jobs.show_augmentation import ShowArguments, show_augmentation
 from jobs.slurm.sites import ClusterConfig
+from jobs.status import StatusArguments
 
 
 def launch(*words: str) -> subprocess.CompletedProcess[str]:
@@ -120,3 +132,22 @@ def test_help_calls_the_parts_as_the_paper_does(words: tuple[str, ...]) -> None:
     for part in Part:
         assert part.value in shown
     assert not re.search(r"default: \(?'?(train|val1|val2|test)\b", shown)
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (jobs.status.main, StatusArguments(study=Path("s3://bucket/study"))),
+        (jobs.plan.main, PlanArguments(study=Path("s3://bucket/study"))),
+        (jobs.review.main, ReviewArguments(study=Path("s3://bucket/study"), reviewer="anna")),
+        (jobs.review.main, ReviewArguments(study=Path("s3://bucket/study"), export=Path("out"))),
+        (pack, PackArguments(study=Path("s3://bucket/study"))),
+        (show_augmentation, ShowArguments(study=Path("s3://bucket/study"))),
+        (make, ["table3", "s3://bucket/study"]),
+        (make, ["relabel", "s3://bucket/study", "--remove"]),
+        (lambda given: given.launch, LauncherArguments(study=Path("s3://bucket/study"))),
+    ],
+)
+def test_a_study_on_object_storage_is_the_same_one_line_everywhere(main: Callable[[Any], Any], words: Any) -> None:
+    with pytest.raises(BccdistError, match=r"^the study begins with s3:/, and it has to be a folder of a POSIX"):
+        main(words)
