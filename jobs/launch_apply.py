@@ -12,13 +12,15 @@ from typing import Annotated
 
 import tyro
 
+from bccdist.addresses import Address, Location
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
-from bccdist.errors import BccdistError
+from bccdist.errors import BccdistError, ManifestError
 from bccdist.files import as_given
 from bccdist.log import LOG
 from bccdist.models.cohort import lacks_of_model, require_place_for, site_choice_of, unpack_model
 from bccdist.models.cohort_slides import CohortSlides, Look, is_table, look_at, slides_of_cohort
 from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
+from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import num_cores
 from bccdist.slide_runner import advice_on_slides
@@ -26,6 +28,7 @@ from bccdist.speedups.machine import cpu_here, why_unsuited
 from bccdist.speedups.record import MEASURE_HERE, machine_in
 from bccdist.stages.table import TABLES, TEST_HEATMAPS
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
+from jobs.given_manifest import GivenManifest, for_this_run
 from jobs.slurm.sites import ClusterConfig, num_local_gpus
 from jobs.stages import launch_entries
 
@@ -40,8 +43,9 @@ class ApplyArguments(LauncherArguments):
     """Folder of the cohort: the outputs; made at first, and taken up again later."""
     model: Path = tyro.MISSING
     """The model file, of `python jobs/pack_model.py`."""
-    slides: Path = tyro.MISSING
-    """A folder, searched with those below it; a slide; a .txt with a path in each line; or a slides.csv."""
+    slides: GivenManifest = tyro.MISSING
+    """A folder, searched with those below it; a slide; a .txt with a path in each line; or a slides.csv, which may lie
+    on a server and name slides there."""
     site_choice: Path | None = None
     """The site's own thresholds for this model, of `python analysis/transfer.py`; kept in the cohort from then on."""
     config: Annotated[InferConfig, FLAT] = field(default_factory=InferConfig)
@@ -61,7 +65,7 @@ def launch_apply(arguments: ApplyArguments) -> None:
     require_place_for(model, launch.study)
     site = as_given(arguments.site_choice) if arguments.site_choice else None
     _tell_site_choice(model, site, StudyPaths(launch.study).site_choice)
-    found = slides_of_cohort(as_given(arguments.slides), launch.study)
+    found = slides_of_cohort(_on_this_machine(arguments.slides), launch.study)
     network = model.description.network
     look = look_at(found.new, replace(network, mpp_tolerance=arguments.config.mpp_tolerance))
     found = found.with_drawn(look.drawn)
@@ -91,6 +95,21 @@ def launch_apply(arguments: ApplyArguments) -> None:
         if is_new and not launch.dry_run and not launch.paths.journal.exists():
             shutil.rmtree(launch.study, ignore_errors=True)
         raise
+
+
+def _on_this_machine(slides: Location) -> Path:
+    """Where the slides are named: of a server a slides.csv alone, which is fetched.
+
+    Raises:
+        ManifestError: an address is something else, or the fetched one has faults.
+        RemoteError: it did not come.
+    """
+    if isinstance(slides, Address) and slides.suffix.lower() != ".csv":
+        raise ManifestError(
+            f"--slides {slides} lies on a server, which is not searched for slides: give a slides.csv (columns "
+            "slide_id and path), on this machine or there, with an address in each row"
+        )
+    return as_given(slides) if isinstance(slides, Path) else for_this_run(slides, all_in=Part.TEST)
 
 
 def _tell_site_choice(model: ModelFile, given: Path | None, kept: Path) -> None:
@@ -134,14 +153,14 @@ def _lacks_of_speedups(model: ModelFile, cluster: ClusterConfig) -> Iterator[str
             yield f"{model.path}: no speed-up record in it suits this machine ({told}): {MEASURE_HERE}"
 
 
-def _where_set(source: Path) -> str:
+def _where_set(source: Location) -> str:
     """Which table takes what the files of slides lack; where nothing is launched a cohort keeps none of them."""
-    if is_table(source):
+    if isinstance(source, Address) or is_table(source):
         return f"in {source}"
     return f"in a slides.csv, given as --slides: `python jobs/make_manifest.py {source} --out FOLDER` begins one"
 
 
-def _lacks_of_slides(found: CohortSlides, look: Look, source: Path) -> Iterator[str]:
+def _lacks_of_slides(found: CohortSlides, look: Look, source: Location) -> Iterator[str]:
     """Slides fail one by one; only where none of the new ones can be used there is nothing to launch for."""
     if found.new and not look.num_usable and not look.num_unseen:
         yield from (f"slide {slide_id}: {reason}" for slide_id, reason in list(look.unusable.items())[:_MOST_NAMED])

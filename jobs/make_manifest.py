@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from bccdist.addresses import protocol_lost_in
 from bccdist.command import run_command
 from bccdist.errors import ManifestError
 from bccdist.files import as_given, write_text
@@ -61,6 +62,7 @@ def make_manifest(arguments: ManifestArguments) -> Manifest:
         ManifestError: no slides, faults of the table or pattern, or a manifest that is there already; nothing is
             written then.
     """
+    _refuse_addresses(arguments)
     path = as_given(arguments.out) / "slides.csv"
     for there in (path, path.with_name("sections.csv")):
         if there.exists():
@@ -87,6 +89,20 @@ def make_manifest(arguments: ManifestArguments) -> Manifest:
         write_text(path.with_name("sections.csv"), sections_csv(manifest.sections))
     write_text(path, slides_csv(manifest, path.parent))
     return read_manifest(path)
+
+
+def _refuse_addresses(arguments: ManifestArguments) -> None:
+    """Refuse to search a server, which lists no folders by HTTP, and to write to one.
+
+    Raises:
+        ManifestError: a path is an address, of which it has lost a slash.
+    """
+    for what, path in (("SLIDES", arguments.slides), ("--table", arguments.table), ("--out", arguments.out)):
+        if path is not None and (protocol := protocol_lost_in(path)):
+            raise ManifestError(
+                f"{what} begins with {protocol}:/, and has to be of this machine: no server is searched or written "
+                "to; write a slides.csv of your own with an address in each row (columns slide_id, part, path)"
+            )
 
 
 def _reading(arguments: ManifestArguments, paths: Mapping[str, Path]) -> PatternReading | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bccdist.addresses import Location
+from bccdist.addresses import Location, is_address, without_secrets
 from bccdist.errors import ConfigurationError, ManifestError, first_of
 from bccdist.files import as_given, write_text
 from bccdist.log import LOG
@@ -106,6 +106,7 @@ def _rows_by_slide(table: Table, paths: Mapping[str, Path]) -> dict[str, list[Ca
     Raises:
         ManifestError: a row may mean several slides, or no row means one.
     """
+    _refuse_addresses(table)
     names: defaultdict[str, set[str]] = defaultdict(set)
     for slide_id, path in paths.items():
         for name in (slide_id, str(path), *_ends(path), *_ends(path.with_suffix(""))):
@@ -131,6 +132,26 @@ def _rows_by_slide(table: Table, paths: Mapping[str, Path]) -> dict[str, list[Ca
         [each for each in paths if each not in found],
     )
     return rows
+
+
+def _refuse_addresses(table: Table) -> None:
+    """Refuse a table of slides on a server, of which none would be found on this machine.
+
+    Raises:
+        ManifestError: it names addresses.
+    """
+    found = [
+        f"line {row.line}: {column} is {without_secrets(name.strip())}"
+        for row in table.rows
+        for column in ("slide_id", "path", "annotation")
+        for name in row.values.get(column, "").split(";")
+        if is_address(name.strip())
+    ]
+    if found:
+        raise ManifestError(
+            f"{table.path}: {len(found)} address(es), as in {found[0]}, and this table is of files of this machine: "
+            "name slides and annotations on a server in a slides.csv of your own"
+        )
 
 
 def _with_path(slide_id: str, rows: Sequence[CaseRow], said: Mapping[str, str]) -> list[CaseRow]:

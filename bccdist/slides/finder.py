@@ -13,6 +13,7 @@ from pathlib import Path
 
 import openslide
 
+from bccdist.addresses import is_address, without_secrets
 from bccdist.errors import ManifestError, first_of
 from bccdist.files import as_given, digest_of
 from bccdist.slides.tiff_pages import TIFF_SIGNATURES, read_tiff_pages
@@ -104,6 +105,12 @@ class _Search:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             text = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf")).strip()
             if not text or text.startswith("#"):
+                continue
+            if is_address(text):
+                self._faults.append(
+                    f"{path.name}, line {number}: {without_secrets(text)} is an address, and a list names files "
+                    "of this machine: name slides on a server in a slides.csv, which is given itself"
+                )
                 continue
             entry = as_given(path.parent / text)
             if entry.is_dir():

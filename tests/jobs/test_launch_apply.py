@@ -16,6 +16,7 @@ from cohort import write_cohort, write_model_file, write_slides
 from damage import damages
 from model_study import write_model_study
 from places import REPOSITORY
+from range_server import serving
 from speedup_records import RECORD
 
 from analysis.outlines.heatmap_tiff import export_heatmap
@@ -23,8 +24,10 @@ from analysis.outlines.qupath import write_regions
 from analysis.review.worklist import claim_plan, read_worklist
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.relabel import relabel
+from bccdist.addresses import Location, parse_address
 from bccdist.configuration import PHANTOM_WEIGHTS_WARNING, InferConfig
 from bccdist.errors import BccdistError, ConfigurationError, ManifestError, ModelError, StageFailedError
+from bccdist.models.cohort_slides import slides_of_cohort
 from bccdist.models.model_file import ModelFile, read_model, write_model
 from bccdist.models.packing import pack_model
 from bccdist.parts import Part
@@ -34,6 +37,7 @@ from bccdist.slides.manifest import read_manifest
 from bccdist.speedups.record import write_speedups
 from bccdist.stages.epochs import infer_slides
 from bccdist.study import claim_study
+from jobs.given_manifest import for_this_run
 from jobs.launch_apply import ApplyArguments, launch_apply
 from jobs.slurm.journal import again_for
 from jobs.slurm.sites import ClusterConfig
@@ -57,14 +61,14 @@ def slides(folder: Path) -> Path:
     return write_slides(folder / "slides", "a", "case-1/HE")
 
 
-def apply(model: Path, slides: Path, out: Path, **changes: object) -> None:
+def apply(model: Path, slides: Location, out: Path, **changes: object) -> None:
     arguments = ApplyArguments(
         study=out, model=model, slides=slides, cluster=ClusterConfig(cluster="local"), config=InferConfig(batch=2)
     )
     launch_apply(replace(arguments, **changes))
 
 
-def refused(error: type[BccdistError], model: Path, slides: Path, out: Path, **changes: object) -> str:
+def refused(error: type[BccdistError], model: Path, slides: Location, out: Path, **changes: object) -> str:
     """What a launch says that makes nothing."""
     with pytest.raises(error) as raised:
         apply(model, slides, out, **changes)
@@ -268,6 +272,30 @@ def test_slides_that_cannot_be_a_cohort_make_nothing(model: ModelFile, tmp_path:
     (junk / "ok.tif").rename(junk / "bad.svs")
     (junk / "bad.svs").write_bytes(b"no slide")
     assert "bad.svs: OpenSlide cannot open it" in refused(ConfigurationError, model.path, junk, tmp_path / "c")
+
+
+@pytest.mark.parametrize("address", ["https://u:Hidden1@host/slides/", "s3://bucket/a.svs", "https://host/list.txt"])
+def test_of_a_server_a_table_alone_can_be_given(model: ModelFile, tmp_path: Path, address: str) -> None:
+    said = refused(ManifestError, model.path, parse_address(address), tmp_path / "c")
+    assert said.endswith("with an address in each row")
+    assert "\n" not in said
+    assert "Hidden1" not in said
+
+
+def test_a_table_on_a_server_says_which_slides_the_cohort_has(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    served = write_slides(tmp_path / "served", "a", "b")
+    (served / "slides.csv").write_text("slide_id,path\na,a.tif\nb,b.tif\n")
+    with serving(served) as server:
+        apply(model.path, parse_address(f"{server.url}/slides.csv"), tmp_path / "cohort", dry_run=True)
+        found = slides_of_cohort(
+            for_this_run(parse_address(f"{server.url}/slides.csv"), all_in=Part.TEST), tmp_path / "cohort"
+        )
+        assert [str(slide.path) for slide in found.new] == [f"{server.url}/{name}.tif" for name in ("a", "b")]
+    assert "2 slides, 2 of them new" in caplog.text
+    assert not (tmp_path / "cohort").exists()
 
 
 def test_an_out_that_is_something_else_or_inside_of_the_slides_is_refused(

@@ -401,3 +401,35 @@ def test_faults_of_a_pattern_are_told_and_nothing_is_written(
     with pytest.raises(BccdistError, match=says):
         made(laid_out, tmp_path, **words)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "why"),
+    [
+        (
+            "path,patient_id",
+            "https://u:Hidden1@host/case-0/HE.tif?sig=Hidden1,p",
+            r"1 address\(es\), as in line 2: path is",
+        ),
+        ("slide_id,path", "case-0-HE,s3://bucket/HE.tif", "line 2: path is s3://bucket/HE.tif"),
+        ("slide_id,annotation", "case-0-HE,a.geojson;https://host/b.geojson", "annotation is https://host/b.geojson"),
+    ],
+)
+def test_a_table_of_slides_on_a_server_is_refused_in_one_line(
+    slides: Path, tmp_path: Path, header: str, row: str, why: str
+) -> None:
+    with pytest.raises(ManifestError, match=why) as caught:
+        made(slides, tmp_path, table_of(header, row))
+    assert "\n" not in str(caught.value)
+    assert "Hidden1" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["SLIDES", "--table", "--out"])
+def test_a_server_is_not_searched_and_not_written_to(slides: Path, tmp_path: Path, what: str) -> None:
+    address = Path("https://u:Hidden1@host/slides")
+    given = {"SLIDES": {"slides": address}, "--table": {"table": address}, "--out": {"out": address}}[what]
+    with pytest.raises(ManifestError, match=f"^{what} begins with https:/, and has to be of this machine") as caught:
+        make_manifest(ManifestArguments(**{"slides": slides, "out": tmp_path / "out", **given}))
+    assert "Hidden1" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -227,3 +227,10 @@ def test_dicom_series_are_slides_with_their_volume_in_front(shared_data: Path, t
     assert [path.stat().st_size for path in found.paths.values()] == [(given / volume).stat().st_size] * 2
     assert "report.dcm" in found.notes[0]
     assert len(find_slides(tmp_path / "one" / volume).paths) == 1
+
+
+def test_an_address_in_a_list_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "these.txt").write_text("https://u:Hidden1@host/a.svs?sig=Hidden1\n")
+    with pytest.raises(ManifestError, match=r"these.txt, line 1: https://host/a.svs is an address") as caught:
+        find_slides(tmp_path / "these.txt")
+    assert "Hidden1" not in str(caught.value)
