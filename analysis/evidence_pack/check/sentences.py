@@ -27,6 +27,8 @@ from analysis.evidence_pack.check.raw_rows import Pack
 _N = r"([-+]?\d[\d,]*(?:\.\d+)?%?)"
 _SHARE = r"(\d+ ?%)"
 """A number in a rule; each is one value of what the rule says."""
+_FEWEST_REFERENCE_SLIDES = 8
+"""From which on a model's reference has limits of quality."""
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?%?")
 _NAMES = re.compile(
     r"\b[um]m2\b|psi_\d(?: to psi_\d)?|resnet34\w*"
@@ -104,6 +106,12 @@ def _readers(said: Said) -> int:
         if label["slide_id"] in ids and (label["label"] or label["labelled_by"])
     }
     return len({name for each in names for name in each.split("; ")})
+
+
+def _not_measured(said: Said, match: "re.Match[str]") -> list[Any]:
+    """The sections of a setting whose focus was not measured, and all."""
+    num, measured = said.of("quality", "num_sections", "num_measured", setting=match["s"], measure="focus")
+    return [... if num is ... or measured is ... else num - measured, num]
 
 
 def _left_out(said: Said, _: "re.Match[str]") -> list[Any]:
@@ -424,6 +432,19 @@ _RULES: list[tuple[str, Rule]] = [
     (
         rf"^{_N} sections {_N} not read whole",
         lambda s, _: s.of("verdict_counts", "num_sections", "num_unread", **s.counts),
+    ),
+    (
+        rf"by (?P<s>\w+): .* has quality of {_N} slide\(s\), and {_N} are needed",
+        lambda s, m: [*s.of("quality", "num_reference_slides", setting=m["s"]), _FEWEST_REFERENCE_SLIDES],
+    ),
+    (rf"{_N} of {_N} sections, by (?P<s>\w+)", _not_measured),
+    (
+        rf"Not assessable by (?P<s>\w+): {_N} of {_N} sections",
+        lambda s, m: s.of("quality", "num_not_assessable", "num_sections", setting=m["s"]),
+    ),
+    (
+        rf"Beyond a limit by (?P<s>\w+): {_N} of {_N} sections",
+        lambda s, m: [..., *s.of("quality", "num_sections", setting=m["s"])],
     ),
     (rf"^{_N} sections left out", _left_out),
     (rf"^{_N} patients", lambda s, _: s.of("verdict_counts", "num_patients", **s.counts)),

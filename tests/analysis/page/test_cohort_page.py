@@ -76,7 +76,7 @@ def test_real_slides_are_not_called_drawn_where_the_model_is_a_phantom(tmp_path:
 
 def test_what_was_found_comes_first_and_nothing_of_a_training_is_missed(made: StudyPaths) -> None:
     page = ReportPage(made.report)
-    assert page.parts[:5] == ["Overview", "Model", "Sections", "Slides", "Overlays"]
+    assert page.parts[:6] == ["Overview", "Model", "Sections", "Slides", "Quality", "Overlays"]
     assert not {"Data", "Training", "Selection"} & set(page.parts)
     assert not {"Table 2", "triage", "merge weights", "Figure 4", "Figure 8"} & set(page.left_out())
 
@@ -111,7 +111,7 @@ def test_pictures_of_before_a_correction_are_marked_and_made_anew(cohort: StudyP
     assert "of before" not in cohort.report.read_text(encoding="utf-8")
     relabel_study(cohort.root, (tmp_path / "later.csv",))
     page = ReportPage(write_report(Evidence(cohort.root)))
-    redraw = "`python jobs/launch_tables.py --study STUDY` draws it anew."
+    redraw = "python jobs/launch_tables.py --study STUDY draws it anew."
     assert page.warnings["Overlays"] == [f"1 drawn with labels or verdicts of before; {redraw}"]
     assert cohort.report.read_text(encoding="utf-8").count("drawn with labels or verdicts of before") == 2
     write_tables(cohort.root, cohort.root / "slides.csv")
