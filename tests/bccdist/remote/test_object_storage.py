@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from object_store import bucket
 from range_server import QUICK
 from remote_slides import all_read
 
@@ -17,27 +18,11 @@ from bccdist.remote.part_of_file import PartOfFile
 @pytest.fixture(scope="module")
 def store(slide_path: Path) -> Iterator[str]:
     """The address of a bucket with the slide."""
-    from moto.server import ThreadedMotoServer
+    import fsspec
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("AWS_ACCESS_KEY_ID", "reader"),
-            ("AWS_SECRET_ACCESS_KEY", "Hidden1"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-            ("NO_PROXY", "127.0.0.1"),
-        ):
-            patch.setenv(name, value)
-        server.start()
-        host, port = server.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        import fsspec
-
-        files = fsspec.filesystem("s3")
-        files.mkdir("slides")
-        files.put_file(str(slide_path), "slides/set/slide.svs")
-        yield "s3://slides/set"
-        server.stop()
+    with bucket("slides") as address:
+        fsspec.filesystem("s3").put_file(str(slide_path), "slides/set/slide.svs")
+        yield f"{address}/set"
 
 
 def test_an_object_is_read_by_ranges_as_the_local_file_is(store: str, slide_path: Path) -> None:
