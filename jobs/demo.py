@@ -11,6 +11,7 @@ from pathlib import Path
 from bccdist.configuration import InferConfig, Setting, TrainConfig
 from bccdist.paths import StudyPaths
 from bccdist.phantom import PhantomConfig, make_phantom
+from bccdist.study import refuse_address
 from jobs.command_line import LauncherArguments, run_launcher
 from jobs.launch_apply import ApplyArguments, launch_apply
 from jobs.launch_study import StudyArguments, launch_study
@@ -54,6 +55,7 @@ class DemoArguments(LauncherArguments):
 
 def demo(arguments: DemoArguments) -> None:
     """Draw, run the study, pack its model, and apply it to a folder of new slides."""
+    refuse_address(arguments.study)
     start_s = time.monotonic()
     print("PHANTOM DATA: the slides of this demonstration are drawn, not tissue", flush=True)
     manifest = make_phantom(arguments.study / "phantom", PhantomConfig())

@@ -29,6 +29,7 @@ from bccdist.configuration import (
     pixel_px,
     psi_name,
 )
+from bccdist.study import refuse_address
 
 if TYPE_CHECKING:
     from bccdist.networks.unet import DeeplySupervisedUNet
@@ -212,6 +213,8 @@ def main(study: Annotated[Path | None, tyro.conf.Positional] = None) -> int:
     Returns:
         1 if any check fails.
     """
+    if study is not None:
+        refuse_address(study)
     results = list(checks())
     for check in results:
         verdict = "ok   " if check.holds else "WRONG"

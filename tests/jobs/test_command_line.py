@@ -14,10 +14,12 @@ from places import REPOSITORY
 import jobs.plan
 import jobs.review
 import jobs.status
+import jobs.verify_paper
 from analysis.make import make
 from bccdist.errors import BccdistError
 from bccdist.parts import Part
 from jobs.command_line import LauncherArguments, run_launcher
+from jobs.demo import DemoArguments, demo
 from jobs.pack_model import PackArguments, pack
 from jobs.plan import PlanArguments
 from jobs.review import ReviewArguments
@@ -142,6 +144,8 @@ def test_help_calls_the_parts_as_the_paper_does(words: tuple[str, ...]) -> None:
         (jobs.review.main, ReviewArguments(study=Path("s3://bucket/study"), reviewer="anna")),
         (jobs.review.main, ReviewArguments(study=Path("s3://bucket/study"), export=Path("out"))),
         (pack, PackArguments(study=Path("s3://bucket/study"))),
+        (demo, DemoArguments(study=Path("s3://bucket/study"))),
+        (jobs.verify_paper.main, Path("s3://bucket/study")),
         (show_augmentation, ShowArguments(study=Path("s3://bucket/study"))),
         (make, ["table3", "s3://bucket/study"]),
         (make, ["relabel", "s3://bucket/study", "--remove"]),
