@@ -354,8 +354,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(study: StudyPaths, monk
     after_steps: list[list[Tensor]] = []
     prepare = loop.prepare_run
 
-    def watched(*arguments: object) -> loop.Run:
-        runs.append(prepare(*arguments))  # type: ignore[arg-type]
+    def watched(*arguments: object, **named: object) -> loop.Run:
+        runs.append(prepare(*arguments, **named))  # type: ignore[arg-type]
         return runs[0]
 
     def spoilt(*arguments: object, **named: object) -> dict[str, Tensor]:
@@ -649,7 +649,7 @@ def test_an_empty_pool_is_said_and_recorded(
     none = np.zeros(len(training.rows), dtype=np.bool_)
     without = replace(training, members={**training.members, "normal": none})
     parts = {Part.TRAINING: without, Part.VALIDATION_1: whole.part(Part.VALIDATION_1)}
-    monkeypatch.setattr(ShardSet, "part", lambda _, part: parts[part])
+    monkeypatch.setattr(ShardSet, "part", lambda _, part, **__: parts[part])
     train(study.root, "unet", SHORT)
     assert "pool normal of Table 2 holds no training patch, so nothing is drawn from it\n" in caplog.text
     assert _events(study.run("unet"))[0] == "empty_pool"
