@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.site_transfer.sections import MeasuredSections
 from bccdist.errors import LedgerError
 
-Drawn = Literal["all", "random", "active", "not known"]
+Drawn = Literal["all", "random", "active", "both", "not known"]
 FEWEST_OF_A_KIND = 5
 """Labelled sections of either kind."""
 FEWEST_SLIDES = 5
@@ -46,7 +46,7 @@ class SiteLabels:
     @property
     def is_random(self) -> NDArray[np.bool_]:
         """Which may bear a promise: bool [n]."""
-        return np.isin(self.drawn, ["all", "random"])
+        return np.isin(self.drawn, ["all", "random", "both"])
 
     @property
     def random(self) -> "SiteLabels":
@@ -76,7 +76,7 @@ def site_labels(
 
     Args:
         cohort: all of its sections.
-        drawn: "random" or "active" by (slide_id, section_id), from work lists.
+        drawn: "random", "active" or "both" by (slide_id, section_id), from work lists.
         are: how all of them were drawn, where somebody says so.
         digest: names the labels.
     """
@@ -103,7 +103,7 @@ def _weights(
     """For how many sections each labelled one stands; those of unknown origin stand for themselves."""
     weights = np.ones(len(how))
     num_random = int(((how == "random") & is_labelled).sum())
-    is_taken = ((how == "active") | (how == "not known")) & is_labelled
+    is_taken = np.isin(how, ["active", "both", "not known"]) & is_labelled
     if num_random:
         weights[how == "random"] = (int(is_assessable.sum()) - int(is_taken.sum())) / num_random
     return weights

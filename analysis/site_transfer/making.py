@@ -170,7 +170,7 @@ def shifts_by_label(
 def _write_worklist(transfer: Transfer, worklist: pd.DataFrame) -> Path:
     """A sections.csv to be filled in, or to be given to the review; lists that were given out stay as they are."""
     folder = transfer.study.paths.transfer
-    rows = worklist.assign(label="")[["slide_id", "section_id", "label", "drawn", "why"]]
+    rows = worklist.assign(label="")[["slide_id", "section_id", "label", "drawn", "why", "seed"]]
     text = rows.to_csv(index=False, lineterminator="\n")
     number = 1
     while (path := folder / f"worklist-{number:03d}.csv").exists():

@@ -1,8 +1,10 @@
 """Which sections to label next: a work list of random ones, and of ones whose labels tell the most.
 
-The random ones bear what is promised. The others are near the decision (a small flip shift at the model's thresholds)
-or unlike the slides that the model was chosen on, at most so many a slide that no slide takes them all. Both kinds
-alternate, so that whoever stops early has some of each.
+The random ones bear what is promised, so they come first and are drawn over all sections: each has a fixed place in
+one random order of the cohort, and the lists go on along it. What that order passes over, as it has a label already,
+belongs to the sample, too (`reading.drawn_by_lists`). The others are near the decision (a small flip shift at the
+model's thresholds) or unlike the slides that the model was chosen on, at most so many a slide that no slide takes them
+all. Both kinds alternate, so that whoever stops early has some of each.
 """
 
 import math
@@ -20,7 +22,7 @@ from bccdist.sections.verdicts import flip_shift
 RANDOM_SHARE = 0.5
 _NOVEL_SHARE = 0.25
 """Of the sections that are taken for what they tell: so many for their features, the others for their margin."""
-COLUMNS = ("slide_id", "section_id", "drawn", "why")
+COLUMNS = ("slide_id", "section_id", "drawn", "why", "seed")
 
 
 def next_labels(
@@ -39,22 +41,42 @@ def next_labels(
         num: how many.
         random_share: share of them that is drawn at random, 0 to 1.
         seed: of the draw; a section keeps its place in it, whatever is added.
+
+    `drawn` is "random", "active", or "both": drawn at random, and taken for what it tells had it not been.
     """
     keys = list(zip(here.frame["slide_id"], here.frame["section_id"], strict=True))
     is_open = ~here.is_labelled
     num = min(num, int(is_open.sum()))
     num_random = round(num * random_share)
-    active = _active(reference, here, is_open, num - num_random)
-    taken = dict(active)
-    # After the others: what is random is so among all that is not taken for what it tells.
-    rest = [int(place) for place in np.flatnonzero(is_open) if int(place) not in taken]
-    rest.sort(key=lambda place: digest_of(["transfer", seed, *keys[place]]))
-    random = [(place, "drawn at random") for place in rest[:num_random]]
+    order = sorted(map(int, np.flatnonzero(is_open)), key=lambda place: place_in_draw(seed, *keys[place]))
+    drawn = set(order[:num_random])
+    active = dict(_active(reference, here, is_open, num - num_random))
+    # What tells the most is chosen whatever was drawn, so that it is a stratum of its own; the list is filled up.
+    for more in range(num - num_random + 1, num + 1):
+        if len(drawn | set(active)) >= num:
+            break
+        active = dict(_active(reference, here, is_open, more))
+    random = [
+        (place, f"drawn at random; {active[place]}" if place in active else "drawn at random")
+        for place in order[:num_random]
+    ]
+    told = [(place, why) for place, why in active.items() if place not in drawn]
     rows = [
-        {"slide_id": keys[place][0], "section_id": keys[place][1], "drawn": drawn, "why": why}
-        for drawn, (place, why) in _alternating(random, active)
+        {
+            "slide_id": keys[place][0],
+            "section_id": keys[place][1],
+            "drawn": "both" if how == "random" and place in active else how,
+            "why": why,
+            "seed": seed,
+        }
+        for how, (place, why) in _alternating(random, told)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def place_in_draw(seed: int, slide_id: str, section_id: str) -> str:
+    """Where a section lies in the random order of all sections: hex digits, the lowest is drawn first."""
+    return digest_of(["transfer", seed, slide_id, section_id])
 
 
 def _alternating(random: list[tuple[int, str]], active: list[tuple[int, str]]) -> list[tuple[str, tuple[int, str]]]:

@@ -270,11 +270,11 @@ def _triage_section(found: Judgement) -> Section:
 
 
 def _worklist_section(found: Judgement) -> Section:
-    printed = found.worklist.rename(columns={"slide_id": "slide", "section_id": "section"})
+    printed = found.worklist.drop(columns="seed").rename(columns={"slide_id": "slide", "section_id": "section"})
     return Section(
         lines=[
             (
-                "Half are drawn at random and bear what is promised; the others are near the decision or unlike the "
+                "Half are drawn at random over the whole cohort and bear what is promised; the others are near the decision or unlike the "
                 "slides that the model was chosen on, with a quota for each slide, and tell more about thresholds."
             )
         ],

@@ -1,14 +1,17 @@
 """What a transfer is judged from: the cohort's sections, the model's reference, and the labels of today."""
 
 import io
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.site_transfer.labels import Drawn, SiteLabels, require_enough, site_labels
+from analysis.site_transfer.next_labels import place_in_draw
 from analysis.site_transfer.sections import MeasuredSections
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.relabel_match import match_sections
@@ -23,7 +26,10 @@ from bccdist.sections.labels import with_labels
 from bccdist.slides.manifest import SectionRecord, read_sections
 
 DRAWN = "drawn"
-"""Column of a work list, and of a file of labels that was made from one: random or active."""
+"""Column of a work list, and of a file of labels that was made from one: random, active or both."""
+SEED = "seed"
+"""Column of the draw's seed. Lists without it drew from what was not taken for what it tells: no random sample."""
+_HOW = ("random", "active", "both")
 _MOST_FAULTS = 5
 
 
@@ -70,7 +76,7 @@ def read_transfer(study: Evidence, model: Path | None, labels: Path | None, draw
             f"{study.root}: its rows come from other weights than the model's, {choice.weights_digest}; run "
             "`python jobs/launch_apply.py` again"
         )
-    found = site_labels(here, how.combine_first(_work_lists(study)), are=drawn, digest=_digest(here))
+    found = site_labels(here, drawn_by_lists(_work_lists(study), here, how), are=drawn, digest=_digest(here))
     if labels is not None:
         require_enough(found, str(labels))
     return Transfer(study=study, model=own, config=grid_of(own), reference=reference, here=here, labels=found)
@@ -164,9 +170,9 @@ def _given(study: Evidence, labels: Path | None) -> tuple[list[SectionRecord], p
         for row, section in found.pairs
     ]
     how = {
-        (section.slide_id, section.section_id): row.extra[DRAWN]
+        (section.slide_id, section.section_id): drawn
         for row, section in found.pairs
-        if row.extra.get(DRAWN) in ("random", "active")
+        if (drawn := _how_drawn(row.extra)) is not None
     }
     return given, _how(how)
 
@@ -180,13 +186,48 @@ def _how(drawn: dict[tuple[str, str], str]) -> pd.Series:
     return pd.Series(list(drawn.values()), index=keys, dtype=object)
 
 
-def _work_lists(study: Evidence) -> pd.Series:
-    """How sections were drawn by the work lists that were given out."""
-    drawn: dict[tuple[str, str], str] = {}
-    for path in sorted(study.paths.transfer.glob("worklist-*.csv")):
-        for row in pd.read_csv(path, dtype=str).to_dict("records"):
-            drawn.setdefault((row["slide_id"], row["section_id"]), row[DRAWN])
+def _how_drawn(row: Mapping[Hashable, Any]) -> str | None:
+    """How a row of a list was drawn; None where that is not known, as of lists that have no seed."""
+    how = row.get(DRAWN)
+    return how if how in _HOW and (str(row.get(SEED, "")).isdigit() or how == "active") else None
+
+
+def drawn_by_lists(lists: Iterable[pd.DataFrame], here: MeasuredSections, given: pd.Series) -> pd.Series:
+    """How sections were drawn: "random", "active" or "both" by (slide_id, section_id).
+
+    Each list goes on along one random order of the whole cohort. A section that it passed over, as it had a label
+    already, belongs to the random sample as far as the list's random ones have labels.
+
+    Args:
+        lists: the work lists that were given out, the first first.
+        here: the cohort with the labels of today.
+        given: the same as a file of labels says it.
+    """
+    drawn = {key: str(how) for key, how in given.items()}
+    labelled = set(here.frame.loc[here.is_labelled, ["slide_id", "section_id"]].itertuples(index=False, name=None))
+    reached: dict[int, str] = {}
+    for row in (row for listed in lists for row in listed.to_dict("records")):
+        key, how = (row["slide_id"], row["section_id"]), _how_drawn(row)
+        if how is None:
+            continue
+        drawn[key] = _joined(drawn.get(key), how)
+        if how != "active" and key in labelled:
+            seed = int(row[SEED])
+            reached[seed] = max(reached.get(seed, ""), place_in_draw(seed, *key))
+    for key in labelled:
+        if any(place_in_draw(seed, *key) <= last for seed, last in reached.items()):
+            drawn[key] = _joined(drawn.get(key, "active"), "random")
     return _how(drawn)
+
+
+def _work_lists(study: Evidence) -> Iterator[pd.DataFrame]:
+    for path in sorted(study.paths.transfer.glob("worklist-*.csv")):
+        yield pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _joined(one: str | None, other: str) -> str:
+    """How a section was drawn of which two lists say something."""
+    return other if one is None or one == other else "both"
 
 
 def _digest(here: MeasuredSections) -> str:
