@@ -274,8 +274,9 @@ def _worklist_section(found: Judgement) -> Section:
     return Section(
         lines=[
             (
-                "Half are drawn at random over the whole cohort and bear what is promised; the others are near the decision or unlike the "
-                "slides that the model was chosen on, with a quota for each slide, and tell more about thresholds."
+                "Half are drawn at random over the whole cohort and bear what is promised; the others are near the "
+                "decision or unlike the slides that the model was chosen on, with a quota for each slide, and tell "
+                "more about thresholds."
             )
         ],
         blocks=[frame_block(f"The next {len(printed)} sections to label.", printed)] if len(printed) else [],
