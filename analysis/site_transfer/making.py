@@ -236,7 +236,10 @@ def _next_steps(found: Judgement) -> list[str]:
     short = {
         figure: (num, measured.after.bounds[figure].num)
         for figure, num in found.needed.items()
-        if measured is not None and num is not None and num > measured.after.bounds[figure].num
+        if measured is not None
+        and not measured.is_beyond_mending
+        and num is not None
+        and num > measured.after.bounds[figure].num
     }
     for figure, (num, there) in short.items():
         kind = "Tumor" if figure == "sensitivity" else "Normal"
@@ -251,8 +254,7 @@ def _next_steps(found: Judgement) -> list[str]:
             f"{transfer.reference.num_slides} of the model's reference."
         )
     if found.shift.is_found:
-        worst = found.shift.influence.sort_values(ascending=False).head(3)
-        steps.append(f"Look at the slides that drive the difference: {', '.join(map(str, worst.index))}.")
+        steps += _driving_slides(found.shift)
     if found.shift.not_measured:
         steps.append(
             "Pack the model again and apply it anew with this version, so that what was not measured is compared, too."
@@ -260,6 +262,13 @@ def _next_steps(found: Judgement) -> list[str]:
     if found.holding.state == "holds":
         steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
     return steps
+
+
+def _driving_slides(shift: Shift) -> list[str]:
+    """The step that names them; none where each goes with less than what is printed as 0.0 %."""
+    influence = shift.influence.sort_values(ascending=False).head(3)
+    worst = [str(slide_id) for slide_id, share in influence.items() if share >= 0.0005]
+    return [f"Look at the slides that drive the difference: {', '.join(worst)}."] if worst else []
 
 
 def _listed(found: Judgement) -> list[str]:

@@ -1,7 +1,7 @@
 """What a transfer is judged from: the cohort's sections, the model's reference, and the labels of today."""
 
 import io
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ def _how(drawn: dict[tuple[str, str], str]) -> pd.Series:
     return pd.Series(list(drawn.values()), index=keys, dtype=object)
 
 
-def _how_drawn(row: Mapping[Hashable, Any]) -> str | None:
+def _how_drawn(row: Mapping[Any, Any]) -> str | None:
     """How a row of a list was drawn; None where that is not known, as of lists that have no seed."""
     how = row.get(DRAWN)
     return how if how in _HOW and (str(row.get(SEED, "")).isdigit() or how == "active") else None
@@ -203,7 +203,7 @@ def drawn_by_lists(lists: Iterable[pd.DataFrame], here: MeasuredSections, given:
         here: the cohort with the labels of today.
         given: the same as a file of labels says it.
     """
-    drawn = {key: str(how) for key, how in given.items()}
+    drawn: dict[Any, str] = {key: str(how) for key, how in given.items()}
     labelled = set(here.frame.loc[here.is_labelled, ["slide_id", "section_id"]].itertuples(index=False, name=None))
     reached: dict[int, str] = {}
     for row in (row for listed in lists for row in listed.to_dict("records")):
