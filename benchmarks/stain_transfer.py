@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ from bccdist.training.step import train_step
 from bccdist.training.stop import StopRequest
 from benchmarks.staining import StainStatistics, normalised, restained, stain_statistics
 
-AUGMENTATIONS = {
+Way = Literal["no colour", "default", "strong"]
+AUGMENTATIONS: dict[Way, AugmentConfig] = {
     "no colour": AugmentConfig(stain=0.0, brightness=0.0),
     "default": AugmentConfig(),
     "strong": AugmentConfig(stain=0.6, brightness=0.15),
@@ -64,19 +65,22 @@ Counts = NDArray[np.int64]
 def main(  # noqa: PLR0917 - tyro makes flags of them
     study: Annotated[Path, tyro.conf.Positional],
     folder: Annotated[Path, tyro.conf.Positional],
-    setting: Setting = "resnet34",
-    width: int = 8,
-    steps: int = 170,
+    start_from: Path | None = None,
+    setting: Setting = "resnet34_ds",
+    width: int = 16,
+    steps: int = 50,
     batch: int = 4,
-    learning_rate: float = 2e-3,
-    patches_each: int = 4,
-    seeds: tuple[int, ...] = (0, 1),
+    learning_rate: float = 5e-4,
+    patches_each: int = 3,
+    seeds: tuple[int, ...] = (0,),
+    ways: tuple[Way, ...] = get_args(Way),
 ) -> None:
     """Train, and print a table.
 
     Args:
         study: Folder of a study with a finished shard set.
-        folder: Where the counts of each seed are kept; a seed that is there is not trained again.
+        folder: Where the counts of each training are kept; what is there is not trained again.
+        start_from: Weights that every training goes on from; None starts at random.
         setting: One of the paper's four.
         width: Filters of the first encoder block.
         steps: Of each training.
@@ -84,40 +88,38 @@ def main(  # noqa: PLR0917 - tyro makes flags of them
         learning_rate: At the start; it falls linearly to nothing.
         patches_each: Most patches of a slide that are tried.
         seeds: Of first weights, draws and augmentation; one training each.
+        ways: Strengths of colour augmentation.
     """
     keep_freed_memory()
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     shard_set = read_set(StudyPaths(study).shards.root)
-    for seed in seeds:
-        if (folder / f"seed-{seed}.npy").exists():
-            continue
-        config = TrainConfig(
-            width=width,
-            epochs=1,
-            global_batch=batch,
-            micro_batch=batch,
-            max_steps=steps,
-            learning_rate=learning_rate,
-            num_workers=0,
-            seed=seed,
-        )
-        np.save(folder / f"seed-{seed}.npy", _try_all(shard_set, setting, config, patches_each))
-        print(f"seed {seed}: {time.process_time():.0f} s of processor time", flush=True)
-    _print_table(np.stack([np.load(folder / f"seed-{seed}.npy") for seed in seeds]))
+    config = TrainConfig(
+        width=width,
+        start_from=start_from,
+        epochs=1,
+        global_batch=batch,
+        micro_batch=batch,
+        max_steps=steps,
+        learning_rate=learning_rate,
+        num_workers=0,
+    )
+    kept = {(seed, way): folder / f"{way.replace(' ', '-')}-{seed}.npy" for seed in seeds for way in ways}
+    for (seed, way), file in kept.items():
+        if not file.exists():
+            own = replace(config, seed=seed, augment=AUGMENTATIONS[way])
+            np.save(file, _try_all(shard_set, setting, own, patches_each))
+            print(f"seed {seed}, {way}: done after {time.process_time():.0f} s of processor time", flush=True)
+    _print_table({way: np.stack([np.load(kept[seed, way]) for seed in seeds]) for way in ways})
 
 
 def _try_all(shard_set: ShardSet, setting: Setting, config: TrainConfig, patches_each: int) -> Counts:
-    """The counts of one seed: [augmentations, stains, not normalised and normalised, slides, 2, 256]."""
+    """The counts of one training: [stains, not normalised and normalised, slides, 2, 256]."""
     wanted = _mean_statistics(_patches(shard_set, Part.TRAINING, patches_each))
     held_out = _patches(shard_set, Part.VALIDATION_1, patches_each)
     print(f"{len(held_out)} slides, {sum(map(len, held_out.values()))} patches; Training's densities: {wanted}")
-    found = []
-    for name, augment in AUGMENTATIONS.items():
-        network = _trained(shard_set, setting, replace(config, augment=augment))
-        found.append([[_counts(network, held_out, stain, to) for to in (None, wanted)] for stain in STAINS.values()])
-        print(f"seed {config.seed}, {name}: IoU unchanged {iou(found[-1][0][0].sum(0)):.3f}", flush=True)
-    return np.array(found)
+    network = _trained(shard_set, setting, config)
+    return np.array([[_counts(network, held_out, each, to) for to in (None, wanted)] for each in STAINS.values()])
 
 
 def iou(counts: Counts) -> float:
@@ -202,24 +204,26 @@ def _steps(network: DeeplySupervisedUNet, images: NDArray[np.uint8]) -> NDArray[
     return (probability * _STEPS).clamp(max=_STEPS - 1).long().numpy()
 
 
-def _print_table(counts: Counts) -> None:
-    """Means over seeds; and what each changes against neither of both ways, with 95 % intervals.
+def _print_table(counts: Mapping[Way, Counts]) -> None:
+    """Means over seeds; and what each changes against the first way without normalisation, with 95 % intervals.
 
     Args:
-        counts: [seeds, augmentations, stains, not normalised and normalised, slides, 2, 256].
+        counts: by augmentation [seeds, stains, not normalised and normalised, slides, 2, 256].
     """
-    num_slides = counts.shape[4]
+    first = next(iter(counts))
+    num_slides = counts[first].shape[3]
     draws = np.random.default_rng(0).integers(num_slides, size=(_NUM_RESAMPLES, num_slides))
     print("\n| stain | augmentation of colour | normalised | IoU of each seed | IoU | AUC | change of IoU (95 %) |")
     print("|---|---|---|---|---|---|---|")
-    for (at, stain), (by, name), normalise in product(enumerate(STAINS), enumerate(AUGMENTATIONS), (0, 1)):
-        own, base = counts[:, by, at, normalise], counts[:, 0, at, 0]
+    for (at, stain), way, normalise in product(enumerate(STAINS), counts, (0, 1)):
+        own, base = counts[way][:, at, normalise], counts[first][:, at, 0]
         more = [_mean_iou(own[:, draw]) - _mean_iou(base[:, draw]) for draw in draws]
         low, high = np.percentile(more, [2.5, 97.5])
-        gain = f"{_mean_iou(own) - _mean_iou(base):+.3f} ({low:+.3f} to {high:+.3f})" if by or normalise else ""
+        is_base = way == first and not normalise
+        gain = "" if is_base else f"{_mean_iou(own) - _mean_iou(base):+.3f} ({low:+.3f} to {high:+.3f})"
         each = " / ".join(f"{iou(seed.sum(0)):.3f}" for seed in own)
         mean_auc = np.mean([auc(seed.sum(0)) for seed in own])
-        row = (stain, name, ("no", "yes")[normalise], each, f"{_mean_iou(own):.3f}", f"{mean_auc:.3f}", gain)
+        row = (stain, way, ("no", "yes")[normalise], each, f"{_mean_iou(own):.3f}", f"{mean_auc:.3f}", gain)
         print(f"| {' | '.join(row)} |")
 
 
