@@ -20,6 +20,7 @@ from bccdist.log import LOG
 from bccdist.models.cohort import lacks_of_model, require_place_for, site_choice_of, unpack_model
 from bccdist.models.cohort_slides import CohortSlides, Look, is_table, look_at, slides_of_cohort
 from bccdist.models.model_file import SPEEDUPS, ModelFile, read_model
+from bccdist.models.reference import quality_limits
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.processes import num_cores
@@ -172,6 +173,8 @@ def _lacks_of_slides(found: CohortSlides, look: Look, source: Location) -> Itera
 def _tell(model: ModelFile, config: InferConfig, found: CohortSlides, look: Look) -> None:
     if model.description.trained_on.phantom:
         LOG.warning(f"{model.path}: {PHANTOM_WEIGHTS_WARNING}")
+    if doubt := quality_limits(model).warning:
+        LOG.warning(f"{model.path}: {doubt}")
     if config.mpp_tolerance != (usual := model.description.network.mpp_tolerance):
         LOG.warning(
             f"mpp_tolerance is {config.mpp_tolerance:g}, the model was made with {usual:g}: verdicts may differ"

@@ -40,10 +40,13 @@ def pack(arguments: PackArguments) -> str:
         BccdistError: the study is not far enough, or something of it is damaged.
     """
     from bccdist.models.packing import pack_model
+    from bccdist.models.reference import quality_limits
 
     refuse_address(arguments.study)
     _require_choice_of_today(arguments)
     model = pack_model(arguments.study, arguments.out, setting=arguments.setting, licence=arguments.licence)
+    if doubt := quality_limits(model).warning:
+        LOG.warning(f"{arguments.out}: {doubt}")
     network, selection = model.description.network, model.description.selection
     return (
         f"{arguments.out}: {network.kind}, epoch {network.epoch}, t_p {selection.t_p:g}, "

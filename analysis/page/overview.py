@@ -10,7 +10,8 @@ from analysis.study_evidence.slide_states import SlideState
 from analysis.study_evidence.table import Table
 from analysis.study_evidence.verdict_table import FAST_NUMBERS
 from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_discordant_text
-from bccdist.errors import first_of
+from bccdist.errors import ModelError, first_of
+from bccdist.models.reference import quality_limits
 from bccdist.parts import Label, Part
 from bccdist.study import unread_files
 
@@ -29,7 +30,7 @@ def overview_section(study: PageContent) -> Section:
             *reader_lines(study),
             *_resolution_lines(study),
         ],
-        warnings=[*_choice_warnings(study), *_missing_warnings(study)],
+        warnings=[*_quality_warnings(study), *_choice_warnings(study), *_missing_warnings(study)],
         numbers=[*headline_numbers(study)],
     )
 
@@ -68,6 +69,18 @@ def _label_lines(study: PageContent) -> Iterator[str]:
             f"{which} sections of Test have a label: {row['tp']} TP, {row['fn']} FN, {row['fp']} FP, {row['tn']} TN, "
             f"{row['num_review']} for review."
         )
+
+
+def _quality_warnings(study: PageContent) -> Iterator[str]:
+    """That a cohort's model has no reference of quality, as its sections are hardly judged by theirs."""
+    if not study.evidence.is_cohort:
+        return
+    try:
+        doubt = quality_limits(study.evidence.model).warning
+    except ModelError:
+        return  # the part on the model says so
+    if doubt:
+        yield f"{doubt[0].upper()}{doubt[1:]}."
 
 
 def _choice_warnings(study: PageContent) -> Iterator[str]:

@@ -143,8 +143,8 @@ def _rows(found: MeasuredSetting) -> Iterator[dict[str, Any]]:
             "part": Part.TEST.value,
             "measure": name,
             "num_reference_slides": found.limits.num_slides,
-            "reference_low": np.nan if limits is None else limits.reference[0],
-            "reference_high": np.nan if limits is None else limits.reference[1],
+            "reference_low": np.nan if limits is None or limits.reference is None else limits.reference[0],
+            "reference_high": np.nan if limits is None or limits.reference is None else limits.reference[1],
             "limit_low": np.nan if limits is None else limits.low,
             "limit_high": np.nan if limits is None else limits.high,
             "q05": float(low),
@@ -163,9 +163,9 @@ def _notes(found: list[MeasuredSetting], *, is_cohort: bool) -> Iterator[str]:
         name, num = each.choice.setting, len(each.frame)
         if num_null := int(each.frame["focus"].isna().sum()):
             yield f"Not measured, which says nothing good of them: {num_null} of {num} sections, by {name}."
-        if each.limits.why_not_judged:
-            yield f"Not judged by {name}: {each.limits.why_not_judged}."
-        elif is_cohort:
+        if each.limits.why_absolute:
+            yield f"By absolute limits alone of {name}: {each.limits.why_absolute}."
+        if is_cohort:
             lost = is_not_assessable(each.frame["not_assessable"])
             yield f"Not assessable by {name}: {int(lost.sum())} of {num} sections, of which none is Normal."
         else:
@@ -185,8 +185,9 @@ def draw(found: list[MeasuredSetting], warning: str) -> Figure:
             colour, shape = STYLES.get(each.choice.setting, ("#000000", "o"))
             axes.plot(values, place + spread, shape, color=colour, markersize=3, alpha=0.6)
             if (limits := each.limits.limits.get(name)) is not None:
-                reference = limits.reference
-                axes.fill_betweenx((place - 0.45, place + 0.45), *reference, color="#999999", alpha=0.35, linewidth=0)
+                if limits.reference is not None:
+                    span = (place - 0.45, place + 0.45)
+                    axes.fill_betweenx(span, *limits.reference, color="#999999", alpha=0.35, linewidth=0)
                 ends = [end for end in (limits.low, limits.high) if np.isfinite(end)]
                 axes.vlines(ends, place - 0.45, place + 0.45, colors="#000000", linestyles="dashed", linewidth=1)
         axes.set_yticks(range(len(found)), [each.choice.setting for each in found], fontsize=7)

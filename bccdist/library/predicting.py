@@ -15,6 +15,7 @@ from bccdist.freed_memory import keep_freed_memory
 from bccdist.heatmaps.store import Heatmap, remove_leftovers
 from bccdist.heatmaps.writing import HeatmapOrder
 from bccdist.library.found import Found
+from bccdist.log import LOG
 from bccdist.models.cohort import lacks_of_model
 from bccdist.models.description import Description
 from bccdist.models.model_file import SPEEDUPS, ModelFile
@@ -112,9 +113,10 @@ def ready_network(model: ModelFile, config: InferConfig, device: torch.device, f
         )
     except NotFiniteError as error:
         raise NotFiniteError(f"{model.path}: {error}") from error
-    return ReadyNetwork(
-        description=model.description, config=config, way=way, device=device, limits=quality_limits(model)
-    )
+    limits = quality_limits(model)
+    if limits.warning:
+        LOG.warning(f"{model.path}: {limits.warning}")
+    return ReadyNetwork(description=model.description, config=config, way=way, device=device, limits=limits)
 
 
 def give_back() -> None:

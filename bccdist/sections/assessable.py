@@ -5,6 +5,8 @@ deviations of the slides beyond their median, and no nearer than what hardly cha
 slide resemble each other, so a slide counts once, by the worst of its sections. The features of the network's encoder
 are compared as a whole: by the distance to the nearest sections of the reference.
 
+Where a model has no reference of a measure, the absolute limits hold that the doctor has, which are far wider.
+
 A section beyond a limit is not assessable, and never Normal. Nobody has shown that a section within all limits is read
 well: limits catch what the reference did not hold.
 """
@@ -18,11 +20,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bccdist.slides.quality_measures import MEASURES, SHARES
+from bccdist.slides.quality_measures import LEAST, MEASURES, MOST, SHARES
 
 FACTOR = 5.0
 FEWEST_SLIDES = 8
-"""Of a reference, below which nothing is judged."""
+"""Of a reference, below which absolute limits hold."""
 FEATURE_DISTANCE = "feature_distance"
 NOT_MEASURED = "not measured: too little stained tissue in it"
 _NEIGHBOURS = 3
@@ -60,8 +62,15 @@ class MeasureLimits:
 
     low: float = -np.inf
     high: float = np.inf
-    reference: tuple[float, float]
-    """From the lowest to the highest slide of the reference, by the median of its sections."""
+    reference: tuple[float, float] | None = None
+    """From the lowest to the highest slide of the reference, by the median of its sections; None where absolute."""
+
+
+_ABSOLUTE: Mapping[str, MeasureLimits] = {
+    name: MeasureLimits(low=LEAST.get(name, -np.inf), high=MOST.get(name, np.inf))
+    for name in RULES
+    if name in LEAST or name in MOST
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +78,12 @@ class QualityLimits:
     """What a section may be like, by a model's reference."""
 
     limits: Mapping[str, MeasureLimits]
-    """By measure; of those alone that the reference has."""
+    """By measure; absolute ones of those that the reference does not have."""
     num_slides: int
     """Of the reference, with measured sections."""
     neighbours: "_Neighbours | None" = None
-    why_not_judged: str = ""
-    """Why no section is judged; empty where they are."""
+    why_absolute: str = ""
+    """Why the model has no reference of quality, so that absolute limits alone hold; empty where it has one."""
 
     @classmethod
     def of(cls, reference: pa.Table) -> Self:
@@ -84,13 +93,13 @@ class QualityLimits:
             reference: with slide, is_final, and where they were measured `MEASURES` and features.
         """
         if not {*MEASURES, "features"} <= set(reference.column_names):
-            return cls(limits={}, num_slides=0, why_not_judged="the model was packed before quality was measured")
+            return cls(limits=_ABSOLUTE, num_slides=0, why_absolute="the model was packed before quality was measured")
         frame = reference.select(["slide", "is_final", *MEASURES, "features"]).to_pandas()
         frame = frame[frame["is_final"] & frame["focus"].notna()].reset_index(drop=True)
         num_slides = frame["slide"].nunique()
         if num_slides < FEWEST_SLIDES:
             why = f"the model's reference has quality of {num_slides} slide(s), and {FEWEST_SLIDES} are needed"
-            return cls(limits={}, num_slides=num_slides, why_not_judged=why)
+            return cls(limits=_ABSOLUTE, num_slides=num_slides, why_absolute=why)
         neighbours = _Neighbours.of(frame)
         if neighbours is not None:
             frame[FEATURE_DISTANCE] = neighbours.among_themselves
@@ -99,15 +108,26 @@ class QualityLimits:
             for name, rule in RULES.items()
             if name in frame and frame[name].notna().any()
         }
-        return cls(limits=limits, num_slides=num_slides, neighbours=neighbours)
+        return cls(limits={**_ABSOLUTE, **limits}, num_slides=num_slides, neighbours=neighbours)
+
+    @property
+    def warning(self) -> str:
+        """That the model has no reference of quality, and what to do; empty where it has one."""
+        if not self.why_absolute:
+            return ""
+        return (
+            f"this model has no reference of quality ({self.why_absolute}): its sections are judged by generous "
+            "absolute limits alone, so that many are Normal which its own limits would leave for review; infer "
+            "Validation I + II again in the study, then pack the model anew"
+        )
 
     def judge(self, columns: Mapping[str, Any]) -> str | None:
-        """Why a section is not assessable; empty where nothing speaks against it, None where it was not judged.
+        """Why a section is not assessable; empty where nothing speaks against it, None where nothing was measured.
 
         Args:
             columns: the section's `MEASURES` and features, None where not measured.
         """
-        if self.why_not_judged or all(columns[name] is None for name in MEASURES):
+        if all(columns[name] is None for name in MEASURES):
             return None
         if columns["focus"] is None:
             return NOT_MEASURED
@@ -125,6 +145,13 @@ class QualityLimits:
         if value is None or limits.low <= value <= limits.high:
             return ""
         text = rule.low if value < limits.low else rule.high
+        if limits.reference is None:
+            end = (
+                f"{_as_text(name, limits.low)} or more"
+                if text == rule.low
+                else f"{_as_text(name, limits.high)} or less"
+            )
+            return f"{text}: {_as_text(name, value)}, expected {end} of any section"
         ends = " to ".join(_as_text(name, each) for each in limits.reference)
         return f"{text}: {_as_text(name, value)}, reference slides {ends}"
 

@@ -35,7 +35,7 @@ _COMPRESSION_TEXT = (
 )
 _NOT_ASSESSABLE_TEXT = (
     "of a cohort: why the model is not to be believed on this section, by the quality of the sections that it was "
-    "chosen on; empty where nothing speaks against it, null where that was not judged"
+    "chosen on, or by absolute limits; empty where nothing speaks against it, null where that was not judged"
 )
 _MARGIN_TEXT = (
     "research use only; at each of 256 probability steps: the smallest distance in um from a pixel of at least this "

@@ -1,7 +1,7 @@
 """What a look at a few cells says against a slide's quality, where there is no model to compare it with.
 
-The limits are absolute and generous: what is beyond them nobody would read. A model's own are far narrower
-(`bccdist.sections.assessable`).
+The limits are absolute and generous (`bccdist.slides.quality_measures`): what is beyond them nobody would read. A
+model's own are far narrower (`bccdist.sections.assessable`).
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,13 @@ from bccdist.errors import SlideError
 from bccdist.slides.artefacts import artefacts_on
 from bccdist.slides.geometry import Box, cell_shape, tissue_cells
 from bccdist.slides.quality import cell_measures, density_table
-from bccdist.slides.quality_measures import CELL_MEASURES, SHARES
+from bccdist.slides.quality_measures import CELL_MEASURES, LEAST, MOST, SHARES
 from bccdist.slides.slide import Slide
 from bccdist.slides.stain import density, find_glass, smoothed
 from bccdist.slides.tissue import TISSUE_MPP
 
 NUM_CELLS = 12
 """Evenly spread over the tissue: a tenth of a second."""
-LEAST_FOCUS = -0.6
-"""Sharp tissue has -0.1; blurred by a Gaussian of 1.5 px at the network's resolution -0.65."""
-MOST_COMPRESSION = 1.2
-"""Tissue that was stored well has 0.5, with JPEG's quality of 15 0.75."""
-LEAST_DENSITY = 0.35
-"""Of green; real slides have 0.7 and more."""
-MOST_SHARE = {"ink_share": 0.05, "fold_share": 0.1, "air_share": 0.05}
-"""Of the tissue; real slides without any have below 0.02, in folds below 0.05."""
 _SPOKEN = {"ink_share": "ink", "fold_share": "folds", "air_share": "air bubbles or the edge of a coverslip"}
 
 
@@ -42,18 +34,19 @@ def quality_doubts(slide: Slide, tissue: NDArray[np.bool_]) -> Iterator[str]:
     smooth = smoothed(slide.overview(TISSUE_MPP).pixels)
     glass = find_glass(smooth)
     found = _medians(slide, tissue, density_table(glass))
-    if found["focus"] < LEAST_FOCUS:
-        yield f"its tissue is out of focus: {found['focus']:.2f}, expected {LEAST_FOCUS} or more"
-    if found["compression"] > MOST_COMPRESSION:
-        yield f"it was compressed strongly: {found['compression']:.2f}, expected {MOST_COMPRESSION} or less"
-    if found["stain_density"] < LEAST_DENSITY:
-        yield f"its stain is faint: optical density {found['stain_density']:.2f}, expected {LEAST_DENSITY} or more"
+    if found["focus"] < LEAST["focus"]:
+        yield f"its tissue is out of focus: {found['focus']:.2f}, expected {LEAST['focus']} or more"
+    if found["compression"] > MOST["compression"]:
+        yield f"it was compressed strongly: {found['compression']:.2f}, expected {MOST['compression']} or less"
+    if found["stain_density"] < LEAST["stain_density"]:
+        least = LEAST["stain_density"]
+        yield f"its stain is faint: optical density {found['stain_density']:.2f}, expected {least} or more"
     lying = artefacts_on(density(glass, smooth), tissue)
     area_px = max(1, int((tissue | (lying > 0)).sum()))
     for name, artefact in SHARES.items():
         share = float((lying == artefact).sum()) / area_px
-        if share > MOST_SHARE[name]:
-            yield f"{share:.0%} of its tissue is under {_SPOKEN[name]}, expected {MOST_SHARE[name]:.0%} or less"
+        if share > MOST[name]:
+            yield f"{share:.0%} of its tissue is under {_SPOKEN[name]}, expected {MOST[name]:.0%} or less"
 
 
 def _medians(slide: Slide, tissue: NDArray[np.bool_], densities: NDArray[np.float32]) -> dict[str, float]:

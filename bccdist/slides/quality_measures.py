@@ -27,6 +27,12 @@ SHARES: Mapping[str, Artefact] = {
 }
 """What of a section's tissue something lies on."""
 MEASURES = (*CELL_MEASURES, *SHARES)
+LEAST: Mapping[str, float] = {"focus": -0.6, "stain_density": 0.35}
+"""Absolute and generous: below, nobody would read. Sharp tissue has a focus of -0.1, and -0.65 where it was blurred by
+a Gaussian of 1.5 px at the network's resolution; real slides have a density of 0.7 and more."""
+MOST: Mapping[str, float] = {"compression": 1.2, "ink_share": 0.05, "fold_share": 0.1, "air_share": 0.05}
+"""As `LEAST`, above. Tissue that was stored well has a compression of 0.5, with JPEG's quality of 15 0.75; real slides
+without any artefact have shares below 0.02, in folds below 0.05."""
 
 
 class SlideQuality(NamedTuple):

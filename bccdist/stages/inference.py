@@ -158,8 +158,8 @@ def _limits(paths: StudyPaths) -> QualityLimits | None:
     if not paths.model.exists():
         return None
     limits = quality_limits(read_model(paths.model))
-    if limits.why_not_judged:
-        LOG.warning(f"no section is judged by its quality: {limits.why_not_judged}")
+    if limits.warning:
+        LOG.warning(limits.warning)
     return limits
 
 

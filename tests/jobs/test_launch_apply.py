@@ -257,6 +257,7 @@ def test_a_phantom_model_on_real_slides_says_so_at_once(
     drawn = write_model_file(tmp_path, phantom=True)
     apply(drawn.path, slides, tmp_path / "cohort", dry_run=True)
     assert PHANTOM_WEIGHTS_WARNING in caplog.text
+    assert f"{drawn.path}: this model has no reference of quality" in caplog.text
 
 
 def test_slides_that_cannot_be_a_cohort_make_nothing(model: ModelFile, tmp_path: Path) -> None:

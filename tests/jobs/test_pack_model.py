@@ -17,12 +17,13 @@ from bccdist.paths import StudyPaths
 from jobs.pack_model import PackArguments, pack
 
 
-def test_the_command_says_what_it_packed(tmp_path: Path) -> None:
+def test_the_command_says_what_it_packed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     study = write_model_study(tmp_path / "study")
     out = tmp_path / "models" / "bcc.model"
     said = pack(PackArguments(study=study.root, out=out))
     assert said.startswith(f"{out}: resnet34_ds, width 4, epoch 2, t_p 0.05, t_A 1280 um2, ")
     assert read_model(out).description.network.setting == "resnet34_ds"
+    assert f"{out}: this model has no reference of quality (the model's reference has quality of" in caplog.text
 
 
 def test_a_choice_that_rests_on_other_slides_than_today_is_not_packed(tmp_path: Path) -> None:

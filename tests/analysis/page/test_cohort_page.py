@@ -47,6 +47,7 @@ def test_every_count_is_that_of_the_ledger_and_the_failed_slide_has_its_reason(m
     page = ReportPage(made.report)
     assert len(check_page_against_ledger(page, made.root, SETTING)) == 4
     assert page.numbers["slides of Test"] == ("3", "1 failed")
+    assert page.warnings["Overview"][0].startswith("This model has no reference of quality (the model's reference has")
     assert "cut failed: its end is missing" in page.warnings["Overview"]
     times = {row["slide"]: float(row["network s"]) for row in page.table("Slides:") if row["state"] == "done"}
     ledger = Evidence(made.root).ledger.to_pandas()

@@ -57,10 +57,13 @@ def test_blurred_sections_of_a_study_are_counted_and_change_no_verdict(tmp_path:
     assert set(study.verdicts(Part.TEST)["verdict"]) == {"Tumor"}
 
 
-def test_too_few_slides_judge_nothing_and_the_table_says_so(tmp_path: Path) -> None:
+def test_with_too_few_slides_absolute_limits_judge_and_the_table_says_so(tmp_path: Path) -> None:
     table = write_quality(Evidence(study_of(tmp_path, num_slides=4).root))
-    assert table.frame["num_beyond"].sum() == 0
-    assert "Not judged by resnet34_ds: the model's reference has quality of 4 slide(s)" in " ".join(table.notes)
+    assert table.frame["num_beyond"].sum() == 2
+    assert table.frame["reference_low"].isna().all()
+    assert "By absolute limits alone of resnet34_ds: the model's reference has quality of 4 slide(s)" in " ".join(
+        table.notes
+    )
 
 
 def test_heatmaps_of_before_make_no_table(tmp_path: Path) -> None:

@@ -96,10 +96,35 @@ def test_several_reasons_are_all_said() -> None:
         (reference().drop_columns(["focus"]), "packed before quality was measured"),
     ],
 )
-def test_without_a_reference_nothing_is_judged_and_why_is_said(table: pa.Table, says: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"focus": -0.5}, ""),
+        ({"focus": -1.9}, "out of focus: -1.90, expected -0.60 or more of any section"),
+        ({"compression": 2.0}, "strongly compressed: 2.00, expected 1.20 or less of any section"),
+        ({"stain_density": 0.1}, "faintly stained: 0.10, expected 0.35 or more of any section"),
+        ({"ink_share": 0.31}, "under ink: 31%, expected 5% or less of any section"),
+        ({"fold_share": 0.6}, "folded: 60%, expected 10% or less of any section"),
+        ({"air_share": 0.5}, "under air or the edge of a coverslip: 50%, expected 5% or less of any section"),
+        ({"focus": None}, NOT_MEASURED),
+    ],
+)
+def test_without_a_reference_absolute_limits_judge_and_why_is_said(
+    table: pa.Table, says: str, changes: dict[str, Any], reason: str
+) -> None:
     limits = QualityLimits.of(table)
-    assert limits.judge(section(np.random.default_rng(1), focus=-5.0)) is None
-    assert re.search(says, limits.why_not_judged)
+    assert limits.judge(section(np.random.default_rng(1), **changes)) == reason
+    assert re.search(says, limits.warning)
+    assert "infer Validation I + II again" in limits.warning
+
+
+def test_a_measure_that_the_reference_lacks_has_the_absolute_limit() -> None:
+    limits = QualityLimits.of(reference(compression=None))
+    assert limits.judge(section(np.random.default_rng(1), compression=2.0)) == (
+        "strongly compressed: 2.00, expected 1.20 or less of any section"
+    )
+    assert not limits.warning
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
