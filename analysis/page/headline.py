@@ -170,10 +170,13 @@ def choice_lines(study: PageContent) -> Iterator[str]:
         "in it. Else it is Normal, or for review where its tissue was not read whole or not assessable."
     )
     if study.evidence.is_cohort:
-        yield (
-            "Epoch, t_p and t_A came with the model: in its own study they had the best "
-            f"F_{choice.beta:g} on Validation I + II."
+        what = (
+            "The epoch came with the model; t_p and t_A are this site's"
+            if choice.site_choice
+            else ("Epoch, t_p and t_A came with the model")
         )
+        whose = "the model's own pair" if choice.site_choice else "they"
+        yield f"{what}: in its own study {whose} had the best F_{choice.beta:g} on Validation I + II."
     elif "specificity" in study.evidence.selection:
         yield (
             f"Epoch, t_p and t_A had the best F_{choice.beta:g} on Validation I + II; Test, of which all figures here "

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.site_transfer.holding import Holding, holding
+from analysis.site_transfer.holding import Holding, holding, named
 from analysis.site_transfer.next_labels import next_labels
 from analysis.site_transfer.reading import Transfer, read_transfer
-from analysis.site_transfer.sections import MeasuredSections
+from analysis.site_transfer.sections import MeasuredSections, lacks
 from analysis.site_transfer.shift import (
     FEWEST_SLIDES,
     MOST_SLIDES,
@@ -24,7 +24,7 @@ from analysis.site_transfer.shift import (
     slides_to_refute,
 )
 from analysis.site_transfer.shifted_triage import ShiftedTriage, shifted_triage
-from analysis.site_transfer.thresholds import Goal, SiteThresholds, sections_needed, site_thresholds
+from analysis.site_transfer.thresholds import Goal, Judged, SiteThresholds, sections_needed, site_thresholds
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import write_frame
 from bccdist import __version__
@@ -57,11 +57,23 @@ class Judgement:
     next_steps: tuple[str, ...] = ()
 
     @property
+    def takes_site(self) -> bool:
+        """Whether the site's thresholds are what is recommended: the model's do not reach the goal, and these do."""
+        return self.site_choice is not None and self.holding.is_mended and self.holding.state == "does not hold"
+
+    @property
+    def relied_on(self) -> Judged | None:
+        """What the recommended thresholds do; None where nothing was measured."""
+        if self.measured is None:
+            return None
+        return self.measured.after if self.takes_site else self.measured.before
+
+    @property
     def needed(self) -> dict[str, int | None]:
         """Labelled sections of each kind that would bear the goal, if as many are right as were found."""
-        if self.measured is None:
+        if (judged := self.relied_on) is None:
             return {}
-        bounds = self.measured.after.bounds
+        bounds = judged.bounds
         return {
             name: sections_needed(bounds[name].value, getattr(self.goal, name), bounds[name].effect)
             for name in ("sensitivity", "specificity")
@@ -221,7 +233,7 @@ def _next_steps(found: Judgement) -> list[str]:
             "Do not use this model's verdicts here. What differs has to be mended before the network (staining, "
             "scanning, focus), or the network trained on slides of this site."
         )
-    if found.site_choice is not None and found.holding.is_mended and found.holding.state == "does not hold":
+    if found.takes_site:
         steps.append(
             "Take the site's thresholds: `python jobs/launch_apply.py --model M --slides SLIDES --out STUDY "
             "--site-choice STUDY/transfer/site_choice.json`; the model file stays as it is."
@@ -233,19 +245,18 @@ def _next_steps(found: Judgement) -> list[str]:
         )
     if not len(found.worklist) and found.holding.state != "holds":
         steps.append("All sections here are labelled: apply the model to more slides of this site and ask again.")
+    judged = found.relied_on
     short = {
-        figure: (num, measured.after.bounds[figure].num)
+        figure: (num, judged.bounds[figure].num)
         for figure, num in found.needed.items()
-        if measured is not None
-        and not measured.is_beyond_mending
-        and num is not None
-        and num > measured.after.bounds[figure].num
+        if judged and measured and not measured.is_beyond_mending and num and num > judged.bounds[figure].num
     }
+    whose = "this site's" if found.takes_site else "the model's"
     for figure, (num, there) in short.items():
         kind = "Tumor" if figure == "sensitivity" else "Normal"
         steps.append(
             f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if as "
-            f"large a share stays right: {num - there} more than there are."
+            f"large a share stays right at {whose} thresholds: {num - there} more than there are."
         )
     if not found.shift.is_found and not found.shift.is_refuted and not found.shift.not_measured:
         needed = f"about {found.slides_needed}" if found.slides_needed else f"more than {MOST_SLIDES}"
@@ -256,11 +267,29 @@ def _next_steps(found: Judgement) -> list[str]:
     if found.shift.is_found:
         steps += _driving_slides(found.shift)
     if found.shift.not_measured:
-        steps.append(
-            "Pack the model again and apply it anew with this version, so that what was not measured is compared, too."
-        )
+        steps += _measuring(found)
     if found.holding.state == "holds":
         steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
+    return steps
+
+
+def _measuring(found: Judgement) -> list[str]:
+    """How what was not measured comes to be: heatmaps that are there are never remade by themselves."""
+    choice, names = found.transfer.here.choice, found.shift.not_measured
+    where = f"{choice.setting}/epoch-{choice.epoch:03d}"
+    steps = []
+    if lacking := lacks(found.transfer.reference, names):
+        steps.append(
+            f"The model file lacks {named(lacking)}, as the heatmaps that it was packed from do. In the model's own "
+            f"study remove heatmaps/{where} and ledger/{where}, then `python jobs/launch_infer.py --study STUDY "
+            f"--setting {choice.setting} --parts val1 val2 test --epochs chosen`, then `python jobs/pack_model.py`, "
+            "and apply the new model."
+        )
+    if lacking := lacks(found.transfer.here, names):
+        steps.append(
+            f"The cohort lacks {named(lacking)}: remove its heatmaps/{where} and ledger/{where}, and run "
+            "`python jobs/launch_apply.py` again."
+        )
     return steps
 
 

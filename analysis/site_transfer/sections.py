@@ -4,7 +4,7 @@ Both are judged at the model's own thresholds. What was not measured, as in file
 NaN, and is told as not measured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -157,6 +157,14 @@ class MeasuredSections:
             return None
         means = pd.DataFrame(self.features).groupby(self.frame["slide_id"].to_numpy(), sort=True).mean()
         return means.to_numpy(dtype=np.float64)
+
+
+def lacks(sections: MeasuredSections, measures: Sequence[str]) -> list[str]:
+    """Which of some measures fewer than two of the slides have, so that nothing can be compared."""
+    means, features = sections.slide_means(), sections.slide_features()
+    num = {name: int(means[name].notna().sum()) for name in MEASURES}
+    num[FEATURES] = 0 if features is None else int((~np.isnan(features).any(axis=1)).sum())
+    return [name for name in measures if num[name] < 2]
 
 
 def _features(table: pa.Table) -> NDArray[np.float64] | None:

@@ -185,7 +185,11 @@ def test_an_old_model_file_without_a_reference_is_refused(model: ModelFile, tmp_
 def test_a_reference_of_before_quality_was_measured_is_said_to_lack_it(tmp_path: Path) -> None:
     old = write_model_of(tmp_path, replace(CHOSEN_ON, num_slides=20), has_features=False)
     paths = write_cohort_of(tmp_path / "cohort", old, Site(num_slides=8))
-    assert "Not measured, here or in the model file: focus, " in transfer(paths)
+    said = transfer(paths)
+    assert "Not measured, here or in the model file: focus, " in said
+    assert "The model file lacks focus, " in said
+    assert "--parts val1 val2 test --epochs chosen" in said
+    assert "The cohort lacks" not in said
 
 
 def test_a_model_of_drawn_slides_says_nothing_of_real_ones(tmp_path: Path) -> None:
