@@ -47,6 +47,8 @@ def in_conflict(worklist: Worklist, journals: Sequence[Said], reviewer: str) -> 
         if key in worklist.by_key and (each.may_be_decided or (each.conflict and reviewer in each.decisions))
     }
     others = {key: tuple(each.answers.items()) for key, each in open_ones.items() if reviewer not in each.answers}
+    if not open_ones:
+        raise ConfigurationError(f"{worklist.paths.review}: there is no conflict: readers differ on no undecided section")
     if not others:
         raise ConfigurationError(
             f"{worklist.paths.review}: there is no conflict for {reviewer!r} to decide: readers differ on "

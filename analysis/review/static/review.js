@@ -670,7 +670,9 @@ function showOverlays() {
   const isOfNow = overlays.isOf(view);
   const verdicts = isOfNow ? overlays.verdicts : null;
   if (study && view.setting) showViewed(current(), { ...view, verdicts }, settingOf(view.setting));
-  byId("regions-text").textContent = isOfNow
+  byId("regions-text").textContent = current()?.revealed === false
+    ? "Regions are hidden until you have answered."
+    : isOfNow
     ? `${num} region${num === 1 ? "" : "s"} of at least t\u2090 on this slide`
     : "";
   byId("overlay-faults").textContent = overlays.faultText;
