@@ -48,7 +48,9 @@ def in_conflict(worklist: Worklist, journals: Sequence[Said], reviewer: str) -> 
     }
     others = {key: tuple(each.answers.items()) for key, each in open_ones.items() if reviewer not in each.answers}
     if not open_ones:
-        raise ConfigurationError(f"{worklist.paths.review}: there is no conflict: readers differ on no undecided section")
+        raise ConfigurationError(
+            f"{worklist.paths.review}: there is no conflict: readers differ on no undecided section"
+        )
     if not others:
         raise ConfigurationError(
             f"{worklist.paths.review}: there is no conflict for {reviewer!r} to decide: readers differ on "

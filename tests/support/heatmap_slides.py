@@ -75,6 +75,7 @@ class ConstantNetwork(nn.Module):
         """Build with the probability of every pixel."""
         super().__init__()
         self.outputs = tuple(outputs)
+        self.encoder_name = ""
         self.num_calls = 0
         self._probability = probability
 

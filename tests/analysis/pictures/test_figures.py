@@ -205,7 +205,7 @@ def test_a_figure_of_another_setting_has_its_own_name_and_is_shown_where_that_se
 
     write_figure6(Evidence(study.root))
     own, caption = study.paths.figure("figure6").read_bytes(), "Figure 6. Sections of Test that were classified right."
-    command = "`python analysis/make.py figure6 STUDY --setting unet` draws it"
+    command = "<code>python analysis/make.py figure6 STUDY --setting unet</code> draws it"
     assert caption in page("resnet34_ds")
     assert (caption in page("unet"), command in page("unet")) == (False, True)
     assert write_figure6(Evidence(study.root), "unet").name == "figure6_unet"

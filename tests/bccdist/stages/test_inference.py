@@ -201,13 +201,12 @@ def test_rows_say_whether_the_network_was_trained_on_drawn_slides(study: _Study,
 @pytest.mark.parametrize(
     ("older", "lacks"),
     [
-        ({b"bccdist.schema_version": b"5"}, ["focus", "features", "not_assessable"]),
         ({b"bccdist.schema_version": b"4"}, ["reached_by", "levels_apart"]),
         ({b"bccdist.schema_version": b"1"}, ["margin_um", "phantom_weights"]),
         ({b"bccdist.schema_version": b"2"}, ["phantom_weights"]),
         ({b"bccdist.section_method": b"tissue 1, sections 1"}, []),
     ],
-    ids=["5", "4", "1", "2", "another section method"],
+    ids=["4", "1", "2", "another section method"],
 )
 def test_rows_of_an_older_ledger_are_written_anew_without_the_network(
     study: _Study, caplog: pytest.LogCaptureFixture, older: dict[bytes, bytes], lacks: list[str]
