@@ -13,7 +13,9 @@ _STEEPNESS = 12.0
 _SHARPENING = 0.5
 
 
-def colour_network(setting: Setting, *, width: int, merge_weight_std: float = 0.0) -> DeeplySupervisedUNet:
+def colour_network(
+    setting: Setting, *, width: int, merge_weight_std: float = 0.0, encoder: str = ""
+) -> DeeplySupervisedUNet:
     """A plain UNet that calls Tumor where little red light comes through.
 
     One channel carries the darkness of every second pixel, sharpened, from the stem over the finest skip to psi_4; all
@@ -22,9 +24,9 @@ def colour_network(setting: Setting, *, width: int, merge_weight_std: float = 0.
     Args:
         setting: `unet`.
         width: filters of the first block.
-        merge_weight_std: of no use; it is there so that this stands in for the network's own class.
+        merge_weight_std, encoder: of no use; they are there so that this stands in for the network's own class.
     """
-    del merge_weight_std
+    del merge_weight_std, encoder
     network = DeeplySupervisedUNet(setting, width=width)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -25,6 +25,9 @@ def bucket(name: str) -> Iterator[str]:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         import fsspec
 
+        # s3fs keeps its clients, which would go on asking the server of another test.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
         yield f"s3://{name}"
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
         server.stop()

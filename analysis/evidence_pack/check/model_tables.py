@@ -91,7 +91,7 @@ def scored(pack: Pack) -> Iterator[tuple[Row, list[Row]]]:
     """The labelled sections of Test that were read whole, of each setting that has both kinds of them."""
     for choice, mine in pack.by_setting(TEST):
         whole = [
-            row for row in mine if row["label"] is not None and row["coverage"] >= 1 and not row["not_assessable"]
+            row for row in mine if row["label"] is not None and row["coverage"] >= 1 and not row.get("not_assessable")
         ]
         if len({row["label"] for row in whole}) > 1:
             yield choice, whole

@@ -47,7 +47,11 @@ class Pack:
             is_tumor = (areas_um2 >= choice["t_a_um2"]) & (areas_um2 > 0)
             area_um2, until = float(areas_um2[step]), int(np.max(np.flatnonzero(is_tumor), initial=0))
             verdict = (
-                "Tumor" if is_tumor[step] else "review" if row["coverage"] < 1 or row["not_assessable"] else "Normal"
+                "Tumor"
+                if is_tumor[step]
+                else "review"
+                if row["coverage"] < 1 or row.get("not_assessable")
+                else "Normal"
             )
             open_ = row["label"] is None or verdict == "review"
             factor = 0.0 if area_um2 <= 0 else area_um2 / choice["t_a_um2"] if choice["t_a_um2"] else math.inf

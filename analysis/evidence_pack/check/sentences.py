@@ -29,6 +29,23 @@ _SHARE = r"(\d+ ?%)"
 """A number in a rule; each is one value of what the rule says."""
 _FEWEST_REFERENCE_SLIDES = 8
 """From which on a model's reference has limits of quality."""
+_REASONS = (
+    *("out of focus", "strongly compressed", "faintly stained", "strongly stained", "stained redder", "stained bluer"),
+    *("under ink", "folded", "under air or the edge of a coverslip", "unlike the tissue that the model was chosen on"),
+    "not measured",
+)
+"""Why a section is not assessable, as the ledger says it."""
+_MEASURES = {
+    "focus": "focus",
+    "compression": "compression",
+    "stain strength": "stain_density",
+    "stain hue": "stain_hue",
+    "ink": "ink_share",
+    "folds": "fold_share",
+    "air": "air_share",
+    "distance of features": "feature_distance",
+}
+"""The ledger's columns by what the page calls them; the last is in no ledger."""
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?%?")
 _NAMES = re.compile(
     r"\b[um]m2\b|psi_\d(?: to psi_\d)?|resnet34\w*"
@@ -106,6 +123,16 @@ def _readers(said: Said) -> int:
         if label["slide_id"] in ids and (label["label"] or label["labelled_by"])
     }
     return len({name for each in names for name in each.split("; ")})
+
+
+def _sections(said: Said) -> list[Row]:
+    """The headline's sections of Test."""
+    return [row for row in said.pack.of_part(TEST) if row["setting"] == said.headline]
+
+
+def _reasons(said: Said) -> list[str]:
+    """Why sections of Test are not assessable, of each that is not."""
+    return [row["not_assessable"] for row in _sections(said) if row.get("not_assessable")]
 
 
 def _not_measured(said: Said, match: "re.Match[str]") -> list[Any]:
@@ -434,8 +461,17 @@ _RULES: list[tuple[str, Rule]] = [
         lambda s, _: s.of("verdict_counts", "num_sections", "num_unread", **s.counts),
     ),
     (
-        rf"by (?P<s>\w+): .* has quality of {_N} slide\(s\), and {_N} are needed",
-        lambda s, m: [*s.of("quality", "num_reference_slides", setting=m["s"]), _FEWEST_REFERENCE_SLIDES],
+        rf"the model's reference has quality of {_N} slide\(s\), and {_N} are needed",
+        lambda s, _: [*s.of("quality", "num_reference_slides", setting=s.headline), _FEWEST_REFERENCE_SLIDES],
+    ),
+    (rf"^Not assessable: {_N} of {_N} sections", lambda s, _: [len(_reasons(s)), len(_sections(s))]),
+    (
+        rf"(?P<reason>{'|'.join(_REASONS)}) {_N}(?=[,)])",
+        lambda s, m: [sum(m["reason"] in each for each in _reasons(s))],
+    ),
+    (
+        rf"^(?P<measure>{'|'.join(_MEASURES)}) {_N}(?:, beyond the limit)?$",
+        lambda s, m: [s.section.get(_MEASURES[m["measure"]], ...)],
     ),
     (rf"{_N} of {_N} sections, by (?P<s>\w+)", _not_measured),
     (
