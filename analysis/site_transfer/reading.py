@@ -19,6 +19,7 @@ from bccdist.configuration import SelectConfig
 from bccdist.errors import ConfigurationError, LedgerError, ModelError, NothingToShowError
 from bccdist.files import digest_of
 from bccdist.models.model_file import GRID, REFERENCE, ModelFile, read_model
+from bccdist.models.reference import choice_of
 from bccdist.models.reference import reference_of as reference_table
 from bccdist.parts import Part
 from bccdist.sections.choices import Choice
@@ -62,7 +63,7 @@ def read_transfer(study: Evidence, model: Path | None, labels: Path | None, draw
         LedgerError: nothing was inferred, or labels are of unknown sections, of one kind alone or too few.
     """
     own = _model_of(study, model)
-    choice = choice_of_model(own)
+    choice = choice_of(own.description)
     reference = reference_of(own, choice)
     _refuse_phantom(study, own)
     table = study.ledger
@@ -95,22 +96,6 @@ def _model_of(study: Evidence, given: Path | None) -> ModelFile:
             f"{other.digest}; give its own model, or the cohort of this one"
         )
     return own
-
-
-def choice_of_model(model: ModelFile) -> Choice:
-    """The thresholds that came with a model, whatever a site has chosen since."""
-    network, selection = model.description.network, model.description.selection
-    return Choice(
-        setting=network.setting,
-        epoch=network.epoch,
-        psi=selection.psi,
-        t_p=selection.t_p,
-        t_a_um2=selection.t_a_um2,
-        beta=selection.beta,
-        area_unit=selection.area_unit,
-        weights_digest=network.weights_digest,
-        phantom_weights=model.description.trained_on.phantom,
-    )
 
 
 def reference_of(model: ModelFile, choice: Choice) -> MeasuredSections:

@@ -20,11 +20,10 @@ from bccdist.models.cohort import lacks_of_model
 from bccdist.models.description import Description
 from bccdist.models.model_file import SPEEDUPS, ModelFile
 from bccdist.models.network import load_network_of
-from bccdist.models.reference import quality_limits
+from bccdist.models.reference import choice_of, quality_limits
 from bccdist.paths import RunPaths
 from bccdist.remote.files import fingerprint_of
 from bccdist.sections.assessable import QualityLimits
-from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import table_of
 from bccdist.sections.marking import SettledOrder, mark_slide
 from bccdist.slides.manifest import SlideRecord
@@ -152,22 +151,6 @@ def _unpack_speedups(model: ModelFile, run: RunPaths) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name.removeprefix(SPEEDUPS)).write_bytes(model.read(name))
-
-
-def choice_of(description: Description) -> Choice:
-    """A model's thresholds, as a study's selection says them."""
-    network, selection = description.network, description.selection
-    return Choice(
-        setting=network.setting,
-        epoch=network.epoch,
-        psi=selection.psi,
-        t_p=selection.t_p,
-        t_a_um2=selection.t_a_um2,
-        beta=selection.beta,
-        area_unit=selection.area_unit,
-        weights_digest=network.weights_digest,
-        phantom_weights=description.trained_on.phantom,
-    )
 
 
 def find_on_slide(
