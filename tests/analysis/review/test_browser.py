@@ -229,6 +229,7 @@ def test_a_blind_section_shows_nothing_before_its_answer_and_all_after(
     assert browser.text("known-content") == "Not shown before your answer."
     row = browser.driver.find_element(By.CSS_SELECTOR, f'[data-id="{BLIND}"]')
     assert "model" not in row.text
+    assert browser.text("regions-text") == "Regions are hidden until you have answered."
     browser.press("4", "+")
     settle(browser)
     with only(browser, "heatmap", "mask", "regions", "annotations"):
@@ -242,6 +243,7 @@ def test_a_blind_section_shows_nothing_before_its_answer_and_all_after(
     assert "Label Tumor" in browser.text("known-content")
     assert "resnet34_ds" in browser.text("known-content")
     assert "Flip shift" in browser.text("known-content")
+    assert re.match(r"\d+ regions? of at least t", browser.text("regions-text"))
     with only(browser, "mask"):
         assert num_of_colour(browser, BLACK) > 300
     browser.keep_picture("review-blind-after", tmp_path)

@@ -211,6 +211,27 @@ def test_who_differs_does_not_decide_and_what_is_decided_is_no_conflict_any_more
     assert len(in_conflict(worklist, read_journals(paths), "dora").sections) == 2
 
 
+@pytest.mark.parametrize(
+    "answers_of_bert",
+    [(), ("Tumor", "Normal"), ("unsure", "Normal")],
+    ids=["one reader alone", "they agree", "the one conflict is decided"],
+)
+def test_where_readers_differ_on_nothing_that_is_undecided_there_is_no_conflict(
+    paths: StudyPaths, answers_of_bert: tuple[str, ...]
+) -> None:
+    say(paths, "anna", given(LEFT, "Tumor"), given(RIGHT, "Normal"))
+    worklist = worklist_of(paths)
+    if answers_of_bert:
+        say(paths, "bert", *(given(key, said) for key, said in zip((LEFT, RIGHT), answers_of_bert, strict=True)))
+    if "unsure" in answers_of_bert:
+        assert [each.key for each in in_conflict(worklist, read_journals(paths), "dora").sections] == [LEFT]
+        say(paths, "carl", given(LEFT, "Tumor", given_as=GivenAs.DECISION))
+    # Who has read them and who has not are told the same: it is nobody's fault.
+    for name in ("anna", "dora"):
+        with pytest.raises(ConfigurationError, match="there is no conflict: readers differ on no undecided section"):
+            in_conflict(worklist, read_journals(paths), name)
+
+
 def test_the_lead_sees_how_far_each_reader_is_and_not_what_they_said(paths: StudyPaths) -> None:
     plan = replace(PLAN, readers=("anna", "bert", "dora"), overlap=1.0)
     differ(paths)

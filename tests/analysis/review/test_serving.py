@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,13 @@ import numpy as np
 import pytest
 from places import REPOSITORY
 from review_study import SETTING, copied_study, given, listening, say
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from analysis.review.answers import read_journals
-from analysis.review.connections import MOST_WAITING
+from analysis.review.connections import LONGEST_HEAD_S, MOST_WAITING
 from analysis.review.gate import Keys
 from analysis.review.serving import access_of, address_of, listen, proxied_at
 from bccdist.errors import ConfigurationError
@@ -312,11 +316,13 @@ def test_600_half_sent_requests_shut_nobody_out(paths: StudyPaths, text: bytes) 
         connections = half_sent(port, text, 600)
         try:
             begun_s = time.monotonic()
-            for _ in range(5):
-                assert httpx.get(f"{server.base}/api/study", timeout=20).status_code == 200
-                content = {"id": "test-0/test-0-left", "answer": "Normal"}
-                assert httpx.post(f"{server.base}/api/answers", json=content, timeout=20).status_code == 200
-            assert time.monotonic() - begun_s < 5
+            # Each request comes on a connection of its own.
+            with httpx.Client(base_url=server.base, headers={"connection": "close"}, timeout=20) as client:
+                for _ in range(5):
+                    assert client.get("/api/study").status_code == 200
+                    content = {"id": "test-0/test-0-left", "answer": "Normal"}
+                    assert client.post("/api/answers", json=content).status_code == 200
+            assert time.monotonic() - begun_s < LONGEST_HEAD_S, "none waits until others are out of time"
             assert server.num_files < MOST_WAITING + 80
         finally:
             for connection in connections:
@@ -365,7 +371,8 @@ def taken_until_the_end(connection: socket.socket, *, num_bytes: int, pause_s: f
 def test_an_answer_that_is_not_taken_is_not_held_for_ever(
     monkeypatch: pytest.MonkeyPatch, num_bytes: int, pause_s: float, num_requests: int
 ) -> None:
-    monkeypatch.setattr("analysis.review.connections.LONGEST_UNTAKEN_S", 0.2)
+    for name in ("LONGEST_UNTAKEN_S", "LONGEST_UNTAKEN_IN_A_CROWD_S"):
+        monkeypatch.setattr(f"analysis.review.connections.{name}", 0.2)
     # What the system has taken is read even after the end, so the end is seen at the server.
     with listening(LONG) as port:
         before = num_connections(port)
@@ -385,21 +392,50 @@ def num_connections(port: int) -> int:
 
 
 def test_whoever_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.review.connections.LONGEST_UNTAKEN_S", 0.2)
+    for name in ("LONGEST_UNTAKEN_S", "LONGEST_UNTAKEN_IN_A_CROWD_S"):
+        monkeypatch.setattr(f"analysis.review.connections.{name}", 0.2)
     with listening(LONG) as port, half_sent(port, WHOLE, 1)[0] as connection:
         assert taken_until_the_end(connection, num_bytes=200_000, pause_s=0.02) >= len(LONG.body)
 
 
-def test_many_who_do_not_read_shut_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_who_do_not_read_give_way_and_who_reads_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before whom it came, and those after whom."""
     monkeypatch.setattr("analysis.review.connections.MOST_WAITING", 8)
-    with listening(LONG) as port:
-        connections = half_sent(port, WHOLE, 24)
-        try:
-            assert len(httpx.get(f"http://127.0.0.1:{port}/", timeout=20).content) == len(LONG.body)
-            assert num_connections(port) <= 10
-        finally:
-            for connection in connections:
-                connection.close()
+    monkeypatch.setattr("analysis.review.connections.LONGEST_UNTAKEN_IN_A_CROWD_S", 1.0)
+    with listening(LONG) as port, ExitStack() as stack:
+
+        def asked(num: int) -> list[socket.socket]:
+            return [stack.enter_context(each) for each in half_sent(port, WHOLE, num)]
+
+        asked(12)
+        (reader,) = asked(1)
+        asked(12)
+        num = 0
+        while num_connections(port) > 8:
+            num += len(reader.recv(50_000))
+            time.sleep(0.02)
+            assert num < len(LONG.body), "they did not give way while it read"
+        assert num + taken_until_the_end(reader, num_bytes=1_000_000, pause_s=0) >= len(LONG.body)
+        assert len(httpx.get(f"http://127.0.0.1:{port}/", timeout=20).content) == len(LONG.body)
+
+
+def test_whose_request_is_not_read_yet_is_not_shut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is busy finds many connections at once, and only then their requests."""
+    monkeypatch.setattr("analysis.review.connections.MOST_WAITING", 4)
+    all_are_there = threading.Event()
+
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        assert all_are_there.wait(20)
+        await PlainTextResponse("here", headers={"connection": "close"})(scope, receive, send)
+
+    with listening(Starlette(routes=[Mount("/", busy)])) as port, ExitStack() as stack:
+        connections = [stack.enter_context(each) for each in half_sent(port, WHOLE, 24)]
+        all_are_there.set()
+        for number, connection in enumerate(connections):
+            received = b""
+            while taken := connection.recv(10_000):
+                received += taken
+            assert received.endswith(b"here"), number
 
 
 def is_ended(connection: socket.socket, byte: bytes) -> bool:
