@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bccdist.slides.quality_measures import Artefact
 from bccdist.slides.stain import (
+    BAND_ROWS,
     BLUE_INK_DEEP_RATIO,
     BLUE_INK_DENSITY,
     LEAST_PINKNESS,
@@ -18,6 +19,8 @@ from bccdist.slides.stain import (
     RED_INK_DENSITY,
     RED_INK_RED,
     RED_INK_WIDTH_UM,
+    Glass,
+    density_table,
 )
 from bccdist.slides.tissue import TISSUE_MPP
 
@@ -47,20 +50,24 @@ _FEWEST_PX = 30
 _LEAST_SHARE = 1e-3
 
 
-def artefacts_on(densities: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def artefacts_on(smooth: NDArray[np.uint8], glass: Glass, tissue: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """What lies on each pixel within the tissue's outline, as numbers of `Artefact`, 0 for nothing: [h, w].
 
     Args:
-        densities: of red, green and blue in the smoothed overview: [h, w, 3].
+        smooth: the smoothed overview: uint8 RGB [h, w, 3].
+        glass: what is seen of it there.
         tissue: its mask at `TISSUE_MPP`: bool [h, w].
     """
     found = np.zeros(tissue.shape, dtype=np.uint8)
     if not tissue.any():
         return found
-    outline = tissue_outline(tissue)
-    ink = _ink(densities) & outline
-    found[_folds(densities, tissue) & outline] = Artefact.FOLD
-    found[_air(densities, outline, ink)] = Artefact.AIR
+    outline, densities = tissue_outline(tissue), density_table(glass)
+    # In bands: the densities of a whole slide would take many times the memory of its overview.
+    bands = [_colours(smooth[row : row + BAND_ROWS], densities) for row in range(0, len(smooth), BAND_ROWS)]
+    inky, red, grey = (np.concatenate(part) for part in zip(*bands, strict=True))
+    ink = _ink(inky, red) & outline
+    found[_folds(smooth, densities, tissue)] = Artefact.FOLD
+    found[_air(grey & ~ink) & outline & ~ink] = Artefact.AIR
     found[ink] = Artefact.INK
     return found
 
@@ -77,44 +84,58 @@ def tissue_outline(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(filled[inner, inner] > 0)
 
 
-def _ink(densities: NDArray[np.float32]) -> NDArray[np.bool_]:
-    red, green, blue = np.moveaxis(densities, -1, 0)
+def _colours(
+    smooth: NDArray[np.uint8], densities: NDArray[np.float32]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The pixels of the colour of blue, green or black ink, of deep red, and of grey: bool [h, w] each."""
+    red, green, blue = (_density(smooth, colour, densities) for colour in range(3))
+    least, most = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
     is_blue_or_green = (red > BLUE_INK_DENSITY) & (red > BLUE_INK_DEEP_RATIO * green)
     is_dark_blue = (red > DARK_BLUE_DENSITY) & (red > DARK_BLUE_RATIO * green) & (blue < DARK_BLUE_SHARE * red)
-    is_black = densities.min(axis=-1) > BLACK_DENSITY
     is_red = (green > RED_INK_DENSITY) & (red < RED_INK_RED * green) & (blue > RED_INK_BLUE * green)
+    is_grey = (
+        (least > GREY_DENSITY)
+        & (most - least < GREY_SPREAD * ((red + green + blue) / 3))
+        & (green - (red + blue) / 2 < LEAST_PINKNESS + 0.05 * green)
+    )
+    return is_blue_or_green | is_dark_blue | (least > BLACK_DENSITY), is_red, is_grey
+
+
+def _density(smooth: NDArray[np.uint8], colour: int, densities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much pixels [h, w, 3] dim one colour: [h, w]."""
+    return np.asarray(cv2.LUT(cv2.extractChannel(smooth, colour), densities[colour]), dtype=np.float32)
+
+
+def _ink(inky: NDArray[np.bool_], red: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Blue, green, black and red ink, by the pixels of these colours and of deep red."""
     # Narrow patches of deep red are blood.
-    is_red = cv2.morphologyEx(is_red.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(RED_INK_WIDTH_UM / TISSUE_MPP / 2)))
-    return _large(is_blue_or_green | is_dark_blue | is_black | (is_red > 0), _FEWEST_PX)
+    wide = cv2.morphologyEx(red.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(RED_INK_WIDTH_UM / TISSUE_MPP / 2)))
+    return _large(inky | (wide > 0), _FEWEST_PX)
 
 
-def _folds(densities: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Narrow bands in which all colours are far denser than in the tissue around."""
+def _folds(smooth: NDArray[np.uint8], densities: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Narrow bands of tissue in which all colours are far denser than in the tissue around."""
     size = (round(FOLD_AROUND_UM / TISSUE_MPP),) * 2
     share = np.maximum(cv2.blur(tissue.astype(np.float32), size), _LEAST_SHARE)
-    around = cv2.blur(densities * tissue[..., None], size) / share[..., None]
-    is_dense = (densities > FOLD_FACTOR * around).all(axis=-1) & tissue
+    is_dense = tissue
+    # One colour at a time, for the memory.
+    for colour in range(3):
+        here = _density(smooth, colour, densities)
+        is_dense = is_dense & (here > FOLD_FACTOR * (cv2.blur(here * tissue, size) / share))
     wide = cv2.morphologyEx(is_dense.astype(np.uint8), cv2.MORPH_OPEN, _disk(round(FOLD_WIDTH_UM / TISSUE_MPP / 2)))
     return _long(is_dense & (wide == 0), FOLD_LENGTH_UM / TISSUE_MPP)
 
 
-def _air(densities: NDArray[np.float32], outline: NDArray[np.bool_], ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Grey lines within the tissue's outline, and what they enclose."""
-    least, most, mean = densities.min(axis=-1), densities.max(axis=-1), densities.mean(axis=-1)
-    red, green, blue = np.moveaxis(densities, -1, 0)
-    is_grey = (
-        (least > GREY_DENSITY)
-        & (most - least < GREY_SPREAD * mean)
-        & (green - (red + blue) / 2 < LEAST_PINKNESS + 0.05 * green)
-    )
-    lines = _large(is_grey & ~ink, _FEWEST_PX).astype(np.uint8)
+def _air(grey: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Grey lines, and what they enclose."""
+    lines = _large(grey, _FEWEST_PX).astype(np.uint8)
     lines = np.asarray(cv2.morphologyEx(lines, cv2.MORPH_CLOSE, _disk(1)), dtype=np.uint8)
     contours, tree = cv2.findContours(lines, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for number, contour in enumerate(contours):
         is_hole = tree[0][number][3] >= 0
         if is_hole and max(cv2.boundingRect(contour)[2:]) <= LARGEST_AIR_UM / TISSUE_MPP:
             cv2.drawContours(lines, [contour], -1, 1, cv2.FILLED)
-    return np.asarray((lines > 0) & outline & ~ink)
+    return np.asarray(lines > 0)
 
 
 def _large(mask: NDArray[np.bool_], fewest_px: int) -> NDArray[np.bool_]:

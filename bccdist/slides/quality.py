@@ -20,7 +20,7 @@ from bccdist.slides.artefacts import artefacts_on
 from bccdist.slides.cell_rows import CellRow
 from bccdist.slides.quality_measures import CELL_MEASURES, SlideQuality
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import LEAST_PINKNESS, LEAST_PINKNESS_SHARE, Glass, density, find_glass, smoothed
+from bccdist.slides.stain import LEAST_PINKNESS, LEAST_PINKNESS_SHARE, density_table
 from bccdist.slides.tissue import TISSUE_MPP
 
 LEAST_TISSUE_PX = 2000
@@ -42,14 +42,13 @@ class QualityMeter:
             tissue: its mask at `TISSUE_MPP`: bool [h, w].
             shape: rows and cols of its cells.
         """
-        smooth = smoothed(slide.overview(TISSUE_MPP).pixels)
-        glass = find_glass(smooth)
+        smooth, glass = slide.overview_on_glass(TISSUE_MPP)
         self._densities = density_table(glass)
         self._tissue = tissue
         self._mask_px = CELL_PX * slide.resolution.mpp / TISSUE_MPP
         self._is_as_stored = slide.resolution.resize == 1
         self._cells = np.full((len(CELL_MEASURES), *shape), np.nan, dtype=np.float32)
-        self._artefacts = artefacts_on(density(glass, smooth), tissue)
+        self._artefacts = artefacts_on(smooth, glass, tissue)
 
     def look_at(self, row: int, found: CellRow) -> None:
         """Measure the cells of a row that was read."""
@@ -71,12 +70,6 @@ class QualityMeter:
             for place in (row, col)
         )
         return self._tissue[top:bottom, left:right]
-
-
-def density_table(glass: Glass) -> NDArray[np.float32]:
-    """The optical density of every value of each colour on a glass: [3, 256]."""
-    values = np.arange(256, dtype=np.uint8)
-    return np.ascontiguousarray(density(glass, np.stack([values] * 3, axis=1)).T)
 
 
 def cell_measures(

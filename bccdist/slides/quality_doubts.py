@@ -13,10 +13,10 @@ from bccdist.configuration import CELL_PX
 from bccdist.errors import SlideError
 from bccdist.slides.artefacts import artefacts_on
 from bccdist.slides.geometry import Box, cell_shape, tissue_cells
-from bccdist.slides.quality import cell_measures, density_table
+from bccdist.slides.quality import cell_measures
 from bccdist.slides.quality_measures import CELL_MEASURES, LEAST, MOST, SHARES
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import density, find_glass, smoothed
+from bccdist.slides.stain import density_table
 from bccdist.slides.tissue import TISSUE_MPP
 
 NUM_CELLS = 12
@@ -31,8 +31,7 @@ def quality_doubts(slide: Slide, tissue: NDArray[np.bool_]) -> Iterator[str]:
         slide: open; the overview that was kept and a few cells of tissue are read.
         tissue: its mask at `TISSUE_MPP`: bool [h, w].
     """
-    smooth = smoothed(slide.overview(TISSUE_MPP).pixels)
-    glass = find_glass(smooth)
+    smooth, glass = slide.overview_on_glass(TISSUE_MPP)
     found = _medians(slide, tissue, density_table(glass))
     if found["focus"] < LEAST["focus"]:
         yield f"its tissue is out of focus: {found['focus']:.2f}, expected {LEAST['focus']} or more"
@@ -41,7 +40,7 @@ def quality_doubts(slide: Slide, tissue: NDArray[np.bool_]) -> Iterator[str]:
     if found["stain_density"] < LEAST["stain_density"]:
         least = LEAST["stain_density"]
         yield f"its stain is faint: optical density {found['stain_density']:.2f}, expected {least} or more"
-    lying = artefacts_on(density(glass, smooth), tissue)
+    lying = artefacts_on(smooth, glass, tissue)
     area_px = max(1, int((tissue | (lying > 0)).sum()))
     for name, artefact in SHARES.items():
         share = float((lying == artefact).sum()) / area_px

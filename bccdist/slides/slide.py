@@ -23,6 +23,7 @@ from bccdist.slides.geometry import Box, runs
 from bccdist.slides.level import WHITE, Level, OpenSlideLevel, pixels_of, sample_into
 from bccdist.slides.pyramid import refuse_oblong, usable_downsamples
 from bccdist.slides.slide_file import SlideFile, open_file
+from bccdist.slides.stain import Glass, find_glass, smoothed
 from bccdist.slides.tile_level import NotByTileError, TileLevel, open_tile_level
 
 PLAUSIBLE_MPP = (0.05, 5.0)
@@ -143,6 +144,7 @@ class Slide:
         self._pool = pool
         self._by_tile = by_tile
         self._kept_overview: tuple[float, PixelsThere] | None = None
+        self._kept_on_glass: tuple[float, tuple[NDArray[np.uint8], Glass]] | None = None
         self._handle = self._file.opened()
         try:
             refuse_oblong(self._handle.properties)
@@ -402,6 +404,16 @@ class Slide:
         if self._kept_overview is None or self._kept_overview[0] != mpp:
             self._kept_overview = (mpp, self._read_overview(mpp))
         return self._kept_overview[1]
+
+    def overview_on_glass(self, mpp: float) -> tuple[NDArray[np.uint8], Glass]:
+        """The overview without the noise of single pixels, uint8 RGB [h, w, 3], and the glass that is seen in it.
+
+        The last one is kept: tissue is found in it, and what lies on the tissue.
+        """
+        if self._kept_on_glass is None or self._kept_on_glass[0] != mpp:
+            smooth = smoothed(self.overview(mpp).pixels)
+            self._kept_on_glass = (mpp, (smooth, find_glass(smooth)))
+        return self._kept_on_glass[1]
 
     def _read_overview(self, mpp: float) -> PixelsThere:
         factor = max(1.0, mpp / self.resolution.mpp_level0)

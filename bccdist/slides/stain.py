@@ -77,7 +77,7 @@ RED_INK_BIT_BLUE = 0.6
 WIDEST_RED_LINE_UM = 80.0
 """Of a thin line of red ink, which is nowhere deep enough to be known by that."""
 _MEDIAN_PX = 5
-_BAND_ROWS = 64
+BAND_ROWS = 64
 _OFFSET = 8
 """Added to every value before the logarithm: noise in near-black pixels is no colour."""
 _LOG = np.log(np.arange(256) + _OFFSET).astype(np.float32)
@@ -133,10 +133,15 @@ def density(glass: Glass, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(glass.light - _LOG[pixels], dtype=np.float32)
 
 
+def density_table(glass: Glass) -> NDArray[np.float32]:
+    """The same of every value of each colour: [3, 256]."""
+    return np.asarray(glass.light[:, None] - _LOG, dtype=np.float32)
+
+
 def stained_on(glass: Glass, smooth: NDArray[np.uint8], *, mpp: float) -> NDArray[np.bool_]:
     """The pixels of a smoothed overview that are stained tissue on `glass`: bool [h, w]."""
     # In bands: the densities of a whole slide would take many times the memory of its overview.
-    bands = [_classes(smooth[row : row + _BAND_ROWS], glass.light) for row in range(0, len(smooth), _BAND_ROWS)]
+    bands = [_classes(smooth[row : row + BAND_ROWS], glass.light) for row in range(0, len(smooth), BAND_ROWS)]
     classes, pinkness = (np.concatenate(part) for part in zip(*bands, strict=True))
     classes[_is_blur(pinkness, mpp=mpp)] = _NOT_STAINED
     return _without_ink_pieces(_without_red_ink(classes, mpp=mpp), smooth, glass, mpp=mpp)
@@ -208,11 +213,11 @@ def flat_pixels(smooth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     size = (_TEXTURE_PX, _TEXTURE_PX)
     found = []
     # In bands with what lies beside them, as sums of squares need room.
-    for row in range(0, len(smooth), _BAND_ROWS):
+    for row in range(0, len(smooth), BAND_ROWS):
         first = max(0, row - _TEXTURE_PX)
-        green = smooth[first : row + _BAND_ROWS + _TEXTURE_PX, :, 1].astype(np.float32)
+        green = smooth[first : row + BAND_ROWS + _TEXTURE_PX, :, 1].astype(np.float32)
         variance = cv2.blur(green * green, size) - cv2.blur(green, size) ** 2
-        found.append(variance[row - first : row - first + _BAND_ROWS] <= MOST_TEXTURE**2)
+        found.append(variance[row - first : row - first + BAND_ROWS] <= MOST_TEXTURE**2)
     return np.concatenate(found)
 
 

@@ -11,7 +11,7 @@ from bccdist.slides.geometry import Box
 from bccdist.slides.pyramid import correlation, peaks_of_contrast
 from bccdist.slides.rings import has_line_around_pieces
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import find_glass, is_told_from_glass, smoothed, stained_on
+from bccdist.slides.stain import is_told_from_glass, stained_on
 
 TISSUE_MPP = 8.0
 """um per pixel of the tissue mask."""
@@ -56,8 +56,7 @@ def tissue_mask(slide: Slide, *, for_sections: bool = False) -> NDArray[np.bool_
     """
     overview, is_absent = slide.overview(TISSUE_MPP)
     _refuse_other_picture(slide, overview)
-    smooth = smoothed(overview)
-    glass = find_glass(smooth)
+    smooth, glass = slide.overview_on_glass(TISSUE_MPP)
     if glass.is_strange:
         raise TissueError(
             f"{slide.path}: its glass has the colour {glass.colour} (red, green, blue of 255), expected some white: "

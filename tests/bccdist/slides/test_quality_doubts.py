@@ -10,10 +10,11 @@ from heatmap_slides import MPP, write_slide
 from numpy.typing import NDArray
 from tissue_pictures import textured_tissue
 
-from bccdist.slides.quality import cell_measures, density_table
+from bccdist.slides import slide as slide_module
+from bccdist.slides.quality import QualityMeter, cell_measures
 from bccdist.slides.quality_doubts import quality_doubts
 from bccdist.slides.slide import Slide
-from bccdist.slides.stain import Glass
+from bccdist.slides.stain import Glass, density_table, find_glass
 from bccdist.slides.tissue import tissue_mask
 
 Picture = NDArray[np.uint8]
@@ -45,6 +46,24 @@ def test_what_nobody_would_read_is_said(
         found = list(quality_doubts(slide, tissue_mask(slide)))
     assert len(found) == len(says)
     assert all(text in doubt for text, doubt in zip(says, found, strict=True))
+
+
+def test_the_glass_is_found_once_for_the_tissue_and_for_what_lies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Glass] = []
+
+    def counted(smooth: Picture) -> Glass:
+        found.append(find_glass(smooth))
+        return found[-1]
+
+    monkeypatch.setattr(slide_module, "find_glass", counted)
+    picture = grainy(textured_tissue(0, width_px=1100, height_px=700))
+    with Slide(write_slide(tmp_path / "a.tif", picture), target_mpp=MPP) as slide:
+        tissue = tissue_mask(slide)
+        list(quality_doubts(slide, tissue))
+        QualityMeter(slide, tissue, (3, 5))
+    assert len(found) == 1
 
 
 def test_a_picture_that_is_flat_all_over_has_finite_measures() -> None:

@@ -144,7 +144,7 @@ def test_a_packed_model_gives_an_array_of_new_slides_the_verdicts_of_the_study(
     for name in names:
         inside, outside = (
             pd.read_parquet(each.ledger_rows(SETTING, epoch, name)).drop(
-                columns=["read_s", "network_s", "not_assessable"]  # a study judges none: its sections are the reference
+                columns=["read_s", "network_s", "not_assessable"]  # a study judges none: its own are the reference
             )
             for each in (finished, cohort)
         )
