@@ -2,20 +2,23 @@
 
 PHANTOM slides are drawn, and 5 % of the training outlines are made wrong: nests left out, outlines moved, kinds
 swapped. Then the audit is launched as a lab would launch it. Counted is how many of the errors the first 10 % of its
-list hold: as many rows as a tenth of the outlines that are annotated. The control ranks in the same way by a network
-that was trained on all slides, the wrong outlines among them. A reviewer who knows the truth goes through the first
-10 % and corrects what is wrong, by what the audit proposes; patches are cut anew and a network is trained from chance
-as the control's was. Both are held against the clean annotation of Validation I; so is one that was trained on the
-clean annotation of Training.
+list hold: as many rows as a tenth of the outlines that are annotated. Two controls rank in the same way by a network
+that was trained on all slides, the wrong outlines among them: one was trained as the folds were, the other so long,
+and without augmentation, that it learns by heart. A reviewer who knows the truth goes through the first 10 % and
+decides as the page would keep it; the export of the review gives the corrected annotation, and a network is trained
+on it from chance as the control's was. Both are held against the clean annotation of Validation I; so is one that was
+trained on the clean annotation of Training.
 
-What is done in FOLDER is not done again. `--no-retrain` ends with the lists.
+Everything is launched as a user would, on local processes. What is done in FOLDER is not done again, and a training
+that Ctrl-C ended goes on: so the command may be run in turns. `--target-mpp 0.92` takes the paper's resolution, at
+four times the cost.
 """
 
 import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,10 +28,13 @@ import shapely
 import shapely.geometry
 import tyro
 
-from bccdist.audit.corrections import Fix, as_geojson, corrected
+from analysis.review.answers import now
+from analysis.review.audit.decisions import Decided, keep
+from analysis.review.audit.export import export_audit
+from analysis.review.audit.session import AuditedStudy
 from bccdist.audit.findings import Reason
 from bccdist.audit.table import rank, read_audit
-from bccdist.configuration import Setting, TrainConfig
+from bccdist.configuration import AugmentConfig, Setting, ShardConfig, TrainConfig
 from bccdist.files import csv_text, write_json, write_text
 from bccdist.log import set_up_logging
 from bccdist.parts import Kind, Part
@@ -62,16 +68,16 @@ PHANTOM = PhantomConfig(
 TRAIN = TrainConfig(
     width=16,
     epochs=3,
-    global_batch=8,
+    global_batch=4,
     micro_batch=4,
-    max_steps=50,
+    max_steps=40,
     learning_rate=2e-3,
-    lr_factor=0.1,
+    lr_factor=0.2,
     lr_every_epochs=2,
     num_workers=0,
 )
-"""A narrow network and few steps, as in the demonstration; the last epoch settles it."""
-_SEED = 23
+"""A narrow network and few steps; the last epoch settles it."""
+LOCAL = ClusterConfig(cluster="local", ranks_per_node=2, max_parallel=2)
 _KINDS_OF_ERRORS = ("left out", "moved", "swapped")
 
 
@@ -81,10 +87,16 @@ class BenchmarkArguments:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder of slides and studies."""
-    setting: Setting = "resnet34_ds"
+    setting: Setting = "resnet34"
     folds: int = 2
     share: float = 0.05
     """Share of the outlines that are made wrong."""
+    seed: int = 23
+    """Of the slides, of the errors, and of training."""
+    target_mpp: float = 1.84
+    """Resolution that the networks see, um per pixel."""
+    by_heart: int = 6
+    """The second control learns so many times as long; 0 leaves it out."""
     retrain: bool = True
     """Whether networks are trained on the corrected and on the clean annotation, too."""
     train: TrainConfig = field(default_factory=lambda: TRAIN)
@@ -104,13 +116,13 @@ class Planted(NamedTuple):
     """Both in level-0 px."""
 
 
-def plant(folder: Path, manifest: Manifest, share: float) -> list[Planted]:
+def plant(folder: Path, manifest: Manifest, *, share: float, seed: int) -> list[Planted]:
     """Write a manifest to `folder` whose Training annotations have errors; returns these."""
     features = {
         slide.slide_id: _features(Path(str(slide.annotations[0]))) for slide in manifest.slides_of([Part.TRAINING])
     }
     places = [(slide_id, number) for slide_id, own in features.items() for number in range(len(own))]
-    random = np.random.default_rng(_SEED)
+    random = np.random.default_rng(seed)
     num = round(share * len(places))
     changes: dict[str, dict[int, tuple[str, Any]]] = {slide_id: {} for slide_id in features}
     for place in random.permutation(len(places)):
@@ -230,9 +242,9 @@ def shows(row: Mapping[str, Any], error: Planted) -> bool:
     return bool(error.error != "swapped" and shared >= 0.5 * min(region.area, error.right.area))
 
 
-def fixes_of(table: pa.Table, planted: Sequence[Planted], num: int) -> dict[str, dict[str, Fix]]:
-    """What a reviewer who knows the truth fixes in the first rows, by slide: errors alone, as the audit proposes."""
-    fixes: dict[str, dict[str, Fix]] = {}
+def fixes_of(table: pa.Table, planted: Sequence[Planted], num: int) -> dict[str, Kind | None]:
+    """What a reviewer who knows the truth makes of the first rows: of errors alone, as the audit proposes."""
+    fixes: dict[str, Kind | None] = {}
     for row in table.to_pylist():
         if row["unit"] == "patch" or row["rank"] > num:
             continue
@@ -240,26 +252,25 @@ def fixes_of(table: pa.Table, planted: Sequence[Planted], num: int) -> dict[str,
             if shows(row, error):
                 # An outline that was moved where no shift fits goes; its nest comes back as a region.
                 lost = error.error == "moved" and row["unit"] == "outline" and row["reason"] != Reason.MOVED
-                fixes.setdefault(row["slide_id"], {})[row["id"]] = Fix(kind=None if lost else Kind(error.kind))
+                fixes[row["id"]] = None if lost else Kind(error.kind)
     return fixes
 
 
-def write_fixed(folder: Path, manifest: Manifest, table: pa.Table, fixes: Mapping[str, Mapping[str, Fix]]) -> None:
-    """The planted manifest with corrected annotations."""
-    rows = table.to_pylist()
-    for slide in manifest.slides_of([Part.TRAINING]):
-        own = [row for row in rows if row["slide_id"] == slide.slide_id]
-        content = as_geojson(corrected(own, fixes.get(slide.slide_id, {})), manifest.kinds)
-        write_json(folder / "annotations" / f"{slide.slide_id}.geojson", content)
-    write_slides(folder, manifest)
+def write_fixed(study: StudyPaths, setting: Setting, out: Path, fixes: Mapping[str, Kind | None]) -> None:
+    """Decide as a reviewer on the page does, and export the corrected annotations."""
+    audited = AuditedStudy(study, setting)
+    about = {"reviewer": "who knows the truth", "setting": setting, "audit": audited.digest, "decision": "fix"}
+    for row, kind in fixes.items():
+        keep(study, Decided(at=now(), id=row, kind=kind and kind.value, **about))
+    export_audit(study.root, setting, out)
 
 
-def in_sample(study: StudyPaths, manifest: Manifest, setting: Setting) -> pa.Table:
-    """The control: the same list by the network that was trained on all slides."""
+def in_sample(study: StudyPaths, manifest: Manifest, setting: Setting, epoch: int | None = None) -> pa.Table:
+    """A control: the same list by the network that was trained on all slides, of its best epoch or another."""
     from bccdist.audit.scoring import SlidePatches, audit_slide, open_scorer, rows_of
 
     run = study.run(setting)
-    scorer = open_scorer(run.weights(read_best_epochs(run)[0]))
+    scorer = open_scorer(run.weights(epoch or read_best_epochs(run)[0]))
     patches = SlidePatches.of(read_set(study.shards.root))
     return rank(
         rows_of(
@@ -273,13 +284,19 @@ def in_sample(study: StudyPaths, manifest: Manifest, setting: Setting) -> pa.Tab
     )
 
 
-def trained(folder: Path, arguments: BenchmarkArguments) -> tuple[StudyPaths, Manifest]:
+def num_learned(table: pa.Table, planted: Sequence[Planted]) -> int:
+    """Errors with which a network agrees: no row that leads to it says anything else."""
+    rows = [row for row in table.to_pylist() if row["unit"] != "patch" and row["reason"] != Reason.AGREES]
+    return sum(not any(shows(row, error) for row in rows) for error in planted)
+
+
+def trained(folder: Path, arguments: BenchmarkArguments, name: str, train: TrainConfig) -> StudyPaths:
     """A study of the manifest in a folder, with its shards and one training."""
-    study, cluster = folder / "study", ClusterConfig(cluster="local", max_parallel=1)
-    shared: dict[str, Any] = {"study": study, "cluster": cluster, "only_missing": True}
-    launch_shards(ShardsArguments(**shared, manifest=folder / "slides.csv"))
-    launch_train(TrainArguments(**shared, setting=arguments.setting, config=arguments.train))
-    return StudyPaths(study), read_manifest(folder / "slides.csv")
+    shared: dict[str, Any] = {"study": folder / name, "cluster": LOCAL, "only_missing": True}
+    shards = ShardConfig(target_mpp=arguments.target_mpp)
+    launch_shards(ShardsArguments(**shared, manifest=folder / "slides.csv", config=shards))
+    launch_train(TrainArguments(**shared, setting=arguments.setting, config=train))
+    return StudyPaths(folder / name)
 
 
 def best_iou(study: StudyPaths, setting: Setting) -> float:
@@ -292,41 +309,56 @@ def main(arguments: BenchmarkArguments) -> None:
     """Print what was found."""
     start_s = time.monotonic()
     set_up_logging()
-    folder, setting = arguments.folder.resolve(), arguments.setting
-    clean = read_manifest(make_phantom(folder / "phantom", PHANTOM, report=lambda _: None))
-    planted = plant(folder / "planted", clean, arguments.share)
-    study, manifest = trained(folder / "planted", arguments)
+    folder, setting, seed = arguments.folder.resolve(), arguments.setting, arguments.seed
+    train = replace(arguments.train, seed=seed)
+    drawn = make_phantom(folder / "phantom", replace(PHANTOM, seed=seed), report=lambda _: None)
+    clean = read_manifest(drawn)
+    planted = plant(folder / "planted", clean, share=arguments.share, seed=seed)
+    manifest = read_manifest(folder / "planted" / "slides.csv")
+    study = trained(folder / "planted", arguments, "study", train)
     launch_audit(
         AuditArguments(
-            study=study.root,
-            cluster=ClusterConfig(cluster="local", max_parallel=1),
-            only_missing=True,
-            setting=setting,
-            folds=arguments.folds,
-            config=arguments.train,
+            study=study.root, cluster=LOCAL, only_missing=True, setting=setting, folds=arguments.folds, config=train
         )
     )
-    out_of_fold, control = read_audit(study.audit(setting).table), in_sample(study, manifest, setting)
-    found = found_in(out_of_fold, planted, unit="place")
+    out_of_fold = read_audit(study.audit(setting).table)
+    lists = {"out of fold": out_of_fold, "in sample": in_sample(study, manifest, setting)}
     print(
         f"{len(planted)} errors in {num_outlines(out_of_fold)} outlines of "
-        f"{len(manifest.slides_of([Part.TRAINING]))} slides; {setting}, width {arguments.train.width}, "
-        f"{arguments.folds} folds, seed {arguments.train.seed}"
+        f"{len(manifest.slides_of([Part.TRAINING]))} slides; {setting}, width {train.width}, "
+        f"{arguments.folds} folds, seed {seed}, {arguments.target_mpp} um/px"
     )
-    for unit in ("place", "patch"):
-        for name, table in (("out of fold", out_of_fold), ("in sample (control)", control)):
-            print(told(name, unit, found_in(table, planted, unit=unit)))
-    fixes = fixes_of(out_of_fold, planted, found.num_looked_at)
-    print(f"{sum(map(len, fixes.values()))} rows fixed", flush=True)
-    write_fixed(folder / "fixed", manifest, out_of_fold, fixes)
+    if arguments.by_heart:
+        long = replace(train, epochs=arguments.by_heart * train.epochs, lr_every_epochs=arguments.by_heart * 2)
+        long = replace(long, augment=AugmentConfig(enabled=False), keep_best=long.epochs)
+        learned = trained(folder / "planted", arguments, "by-heart", long)
+        lists["in sample, by heart"] = in_sample(learned, manifest, setting, long.epochs)
+    for name, table in lists.items():
+        print(f"{name}: agrees with {num_learned(table, planted)} of the errors")
+        for unit in ("place", "patch"):
+            print(told(name, unit, found_in(table, planted, unit=unit)), flush=True)
+    if arguments.retrain:
+        compare_retrained(arguments, train, clean, study, planted)
+    print(f"{time.monotonic() - start_s:.0f} s")
+
+
+def compare_retrained(
+    arguments: BenchmarkArguments, train: TrainConfig, clean: Manifest, study: StudyPaths, planted: Sequence[Planted]
+) -> None:
+    """Print how good networks are that were trained with the errors, after the fix, and without any."""
+    folder, setting = arguments.folder.resolve(), arguments.setting
+    out_of_fold = read_audit(study.audit(setting).table)
+    fixes = fixes_of(out_of_fold, planted, found_in(out_of_fold, planted, unit="place").num_looked_at)
+    print(f"{len(fixes)} rows fixed", flush=True)
+    if not (folder / "fixed" / "slides.csv").exists():
+        write_fixed(study, setting, folder / "fixed", fixes)
     for slide in clean.slides_of([Part.TRAINING]):
         drawn = Path(str(slide.annotations[0])).read_text()
         write_text(folder / "clean" / "annotations" / f"{slide.slide_id}.geojson", drawn)
     write_slides(folder / "clean", clean)
-    for name in ("planted", "fixed", "clean") if arguments.retrain else ("planted",):
-        iou = best_iou(trained(folder / name, arguments)[0], setting)
+    for name in ("planted", "fixed", "clean"):
+        iou = best_iou(trained(folder / name, arguments, "study", train), setting)
         print(f"IoU on the clean Validation I, trained on the {name} annotation: {iou:.4f}", flush=True)
-    print(f"{time.monotonic() - start_s:.0f} s")
 
 
 def num_outlines(table: pa.Table) -> int:

@@ -1,8 +1,8 @@
-"""Where annotations and predictions contradict each other: patch by patch, outline by outline, region by region.
+"""Where annotations and predictions contradict each other: outline by outline, region by region.
 
 A pixel contradicts as much as the prediction is sure of it: |2p - 1| where its annotation says the opposite, else 0.
 An outline's or region's score is the sum over its pixels, divided by its area and a little more (`SLACK_UM2`): a mean
-that small areas do not reach. Scores of outlines and regions are on one scale; those of patches have their own.
+that small areas do not reach. Scores of outlines and regions are on one scale, on which `patches` puts patches, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from bccdist.audit.findings import Contradiction, Finding, Outline, Reason, Unit
+from bccdist.audit.findings import Finding, Outline, Reason, Unit
 from bccdist.audit.probability_map import ProbabilityMap
 from bccdist.parts import Kind
 from bccdist.sections.regions import find_regions
@@ -35,22 +35,6 @@ MOST, SOME = 0.5, 0.2
 """Shares of an outline's pixels that contradict, however sure: from `MOST` on all of it does, below `SOME` it agrees.
 Networks that are trained with the focal loss are seldom sure. [open]"""
 _LEAST_READ = 0.5
-
-
-def compare_patch(probability: NDArray[np.float32], mask: NDArray[np.bool_], *, mpp: float) -> Contradiction:
-    """How far a patch contradicts its mask.
-
-    Args:
-        probability: of tumor, [h, w].
-        mask: Tumornest, [h, w].
-        mpp: um per pixel.
-    """
-    signed = 2 * probability - 1
-    outer, inner = _grown(mask, mpp), ~_grown(~mask, mpp)
-    return Contradiction(
-        unannotated=float(np.where(outer, 0, signed.clip(0, 1)).mean()),
-        unpredicted=float(np.where(inner, (-signed).clip(0, 1), 0).mean()),
-    )
 
 
 def _grown(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:

@@ -65,22 +65,14 @@ class Finding:
     """Its shape then, in level-0 px."""
 
 
-class Contradiction(NamedTuple):
-    """How far a patch contradicts its mask, both as shares of the patch, 0 to 1."""
+class Shown(NamedTuple):
+    """What a patch shows of the finding that weighs most in it."""
 
-    unannotated: float
-    """Tumor is predicted and not annotated."""
-    unpredicted: float
-    """Tumornest is annotated and not predicted."""
+    finding: Finding
+    share: float
+    """Of the finding that lies in the patch, 0 to 1."""
 
     @property
     def score(self) -> float:
-        """Both together."""
-        return self.unannotated + self.unpredicted
-
-    @property
-    def text(self) -> str:
-        """What it is, in a sentence."""
-        if self.unannotated >= self.unpredicted:
-            return f"tumor is predicted on {self.unannotated:.1%} of the patch where none is annotated"
-        return f"Tumornest is annotated on {self.unpredicted:.1%} of the patch where none is predicted"
+        """The finding's, as far as it lies in the patch."""
+        return self.finding.score * self.share

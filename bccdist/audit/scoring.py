@@ -11,9 +11,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from bccdist.audit.contradictions import compare_patch, compare_slide
-from bccdist.audit.findings import Contradiction, Finding
+from bccdist.audit.contradictions import compare_slide
+from bccdist.audit.findings import Finding, Shown
 from bccdist.audit.outlines import read_outlines
+from bccdist.audit.patches import shown_in
 from bccdist.audit.probability_map import MAP_PX, MapInTheMaking, ProbabilityMap, pooled, write_map
 from bccdist.audit.table import (
     METHOD,
@@ -70,8 +71,8 @@ class AuditedSlide(NamedTuple):
     """What is said of one slide."""
 
     findings: list[Finding]
-    patches: list[tuple[Box, Contradiction]]
-    """The slide's patches, by their boxes in level-0 px."""
+    patches: list[tuple[Box, Shown | None]]
+    """The slide's patches by their boxes in level-0 px, and what they show of the findings."""
     found: ProbabilityMap
 
 
@@ -191,19 +192,17 @@ def audit_slide(record: SlideRecord, kinds: Kinds, patches: SlidePatches, scorer
     rows = patches.rows.get(record.slide_id, np.empty(0, np.int64))
     if not len(rows):
         raise ShardError(f"{record.path}: the shard set has no patches of it; run the shards stage again")
-    compared = []
-    side_level0_px = round(PATCH_PX * downsample)
+    side_level0_px, boxes = round(PATCH_PX * downsample), []
     for start in range(0, len(rows), _BATCH):
         some = rows[start : start + _BATCH].tolist()
-        images, masks = zip(*map(patches.reader.read, some), strict=True)
-        for row, probability, mask in zip(some, scorer(np.stack(images)), masks, strict=True):
+        images = np.stack([patches.reader.read(row)[0] for row in some])
+        for row, probability in zip(some, scorer(images), strict=True):
             x, y = patches.corners_level0_px[row].tolist()
             making.add(probability, x_px=round(x / downsample), y_px=round(y / downsample))
-            truth = pooled(mask.astype(np.float32)) >= 0.5
-            found = compare_patch(probability, truth, mpp=mpp * MAP_PX)
-            compared.append((Box(x, y, side_level0_px, side_level0_px), found))
+            boxes.append(Box(x, y, side_level0_px, side_level0_px))
     found_map = making.finished(downsample=downsample, mpp=mpp)
-    return AuditedSlide(compare_slide(outlines, found_map), compared, found_map)
+    findings = compare_slide(outlines, found_map)
+    return AuditedSlide(findings, list(zip(boxes, shown_in(boxes, findings), strict=True)), found_map)
 
 
 def _annotation_digest(study: StudyPaths, record: SlideRecord) -> str:
@@ -250,8 +249,8 @@ def rows_of(slide_id: str, audited: AuditedSlide, *, fold: int, weights_digest: 
     rows = [
         *(finding_row(slide_id, finding) for finding in audited.findings),
         *(
-            patch_row(slide_id, number, found, box, area_um2=patch_um2)
-            for number, (box, found) in enumerate(audited.patches)
+            patch_row(slide_id, number, shown, box, area_um2=patch_um2)
+            for number, (box, shown) in enumerate(audited.patches)
         ),
     ]
     return tabulate(rows, slide_id=slide_id, fold=fold, weights_digest=weights_digest, phantom=is_phantom)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from bccdist.audit.findings import Contradiction, Finding, Reason, Unit
+from bccdist.audit.findings import Finding, Reason, Shown, Unit
 from bccdist.errors import LedgerError
 from bccdist.parquet import IDENTITY_KEY, identity_in, open_table, read_table, write_table
 from bccdist.paths import AuditPaths
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import BOX_COLUMNS
 
-VERSION = "1"
-METHOD = 1
+VERSION = "2"
+METHOD = 2
 """Of the comparison: rows of another one are made anew."""
 _COLUMNS: tuple[tuple[str, pa.DataType, bool, str], ...] = (
     ("id", pa.string(), False, "names the row: slide_id, what it is about, and its number on the slide"),
@@ -27,10 +27,11 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool, str], ...] = (
     ("fold", pa.int32(), False, "the fold whose training did not see the slide's patient"),
     ("weights_digest", pa.string(), False, "first 12 hex digits of the SHA-256 of that training's weights"),
     ("unit", pa.string(), False, "outline, region (predicted, without an outline) or patch"),
-    ("rank", pa.int64(), False, "place by score, the first is 1: among patches, or among outlines and regions"),
+    ("rank", pa.int64(), False, "place, the first is 1; of patches that show the same, all but one come last"),
     ("score", pa.float64(), True, "how far prediction and annotation contradict, null where nothing was compared"),
-    ("reason", pa.string(), False, f"{', '.join(Reason)}; of a patch what it has most of: unannotated or unpredicted"),
+    ("reason", pa.string(), False, f"{', '.join(Reason)}; of a patch that of what it shows"),
     ("text", pa.string(), False, "the reason in a sentence"),
+    ("shows", pa.string(), True, "of a patch the outline or region that its score is of; else null"),
     ("kind", pa.string(), True, "as it is annotated: Tumornest, Stroma or Normal; null for regions and patches"),
     ("mean_probability", pa.float64(), True, "mean probability of tumor inside; null where nothing was read"),
     ("area_um2", pa.float64(), False, "area, um2"),
@@ -78,7 +79,7 @@ def finding_row(slide_id: str, finding: Finding) -> dict[str, Any]:
     """An outline or region as a row, without what all rows of its slide share."""
     left, top, right, bottom = finding.geometry.bounds
     return {
-        "id": f"{slide_id}/{finding.unit}-{finding.number}",
+        "id": _id_of(slide_id, finding),
         "unit": finding.unit.value,
         "score": _number(finding.score),
         "reason": finding.reason.value,
@@ -93,16 +94,21 @@ def finding_row(slide_id: str, finding: Finding) -> dict[str, Any]:
     }
 
 
+def _id_of(slide_id: str, finding: Finding) -> str:
+    return f"{slide_id}/{finding.unit}-{finding.number}"
+
+
 def patch_row(
-    slide_id: str, number: int, found: Contradiction, box_level0_px: Box, *, area_um2: float
+    slide_id: str, number: int, shown: Shown | None, box_level0_px: Box, *, area_um2: float
 ) -> dict[str, Any]:
     """A patch as a row, without what all rows of its slide share."""
     return {
         "id": f"{slide_id}/{Unit.PATCH}-{number}",
         "unit": Unit.PATCH.value,
-        "score": found.score,
-        "reason": "unannotated" if found.unannotated >= found.unpredicted else "unpredicted",
-        "text": found.text,
+        "score": shown.score if shown else 0.0,
+        "reason": (shown.finding.reason if shown else Reason.AGREES).value,
+        "text": f"{shown.share:.0%} of it: {shown.finding.text}" if shown else "no outline, and no tumor is predicted",
+        "shows": _id_of(slide_id, shown.finding) if shown else None,
         "area_um2": area_um2,
         **_box_columns(box_level0_px),
     }
@@ -153,12 +159,27 @@ def gather(paths: AuditPaths, slide_ids: Iterable[str]) -> pa.Table:
 
 
 def rank(tables: Iterable[pa.Table]) -> pa.Table:
-    """The rows of all slides, most contradictory first: outlines and regions on one scale, then patches on theirs."""
+    """The rows of all slides, most contradictory first: outlines and regions, then patches.
+
+    Patches overlap: of those that show the same finding most of all, the one that holds most of it has its place by
+    score, and the others come after all such.
+    """
     table = pa.concat_tables(each.replace_schema_metadata(SCHEMA.metadata) for each in tables)
     # By name where scores are equal, so that the same rows come in the same order.
     ordered = table.sort_by([("score", "descending"), ("id", "ascending")])
     is_patch = pc.equal(ordered["unit"], Unit.PATCH.value)
-    return pa.concat_tables(_ranked(ordered.filter(kept)) for kept in (pc.invert(is_patch), is_patch))
+    patches = ordered.filter(is_patch)
+    is_news = pa.array(_are_news(patches["shows"].to_pylist()), pa.bool_())
+    patches = pa.concat_tables(patches.filter(kept) for kept in (is_news, pc.invert(is_news)))
+    return pa.concat_tables(map(_ranked, (ordered.filter(pc.invert(is_patch)), patches)))
+
+
+def _are_news(shown: Iterable[str | None]) -> Iterator[bool]:
+    """Whether each patch is the first to show what it shows; one that shows nothing is none."""
+    before: set[str | None] = {None}
+    for each in shown:
+        yield each not in before
+        before.add(each)
 
 
 def _ranked(table: pa.Table) -> pa.Table:

@@ -62,12 +62,13 @@ def marked(
             points = np.rint((ring - corner) * scale).astype(np.int32)
             cv2.polylines(picture, [points], isClosed=True, color=colour, thickness=thickness, lineType=cv2.LINE_AA)
 
-    for contour in _predicted(found, box_level0_px, step):
-        cv2.drawContours(picture, [contour], -1, PREDICTED, 2, cv2.LINE_AA)
     window = shapely.box(box_level0_px.x, box_level0_px.y, box_level0_px.x_end, box_level0_px.y_end)
     for each in others:
         if each["unit"] == Unit.OUTLINE and shapely.from_wkb(each["geometry"]).intersects(window):
             draw(each["geometry"], KIND_COLOURS[Kind(each["kind"])], 4 if each["id"] == row["id"] else 1)
+    # Over the outlines: where both run together, a thick outline would hide what is predicted.
+    for contour in _predicted(found, box_level0_px, step):
+        cv2.drawContours(picture, [contour], -1, PREDICTED, 2, cv2.LINE_AA)
     if row["proposed_geometry"] is not None and row["proposed_geometry"] != row["geometry"]:
         draw(row["proposed_geometry"], PROPOSED, 1)
     return picture

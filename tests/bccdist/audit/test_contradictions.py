@@ -7,7 +7,7 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from bccdist.audit.contradictions import compare_patch, compare_slide
+from bccdist.audit.contradictions import compare_slide
 from bccdist.audit.findings import Finding, Outline, Reason, Unit
 from bccdist.audit.probability_map import MAP_PX, MapInTheMaking, ProbabilityMap, pooled, read_map, write_map
 from bccdist.parts import Kind
@@ -105,19 +105,6 @@ def test_what_was_not_read_or_is_too_small_is_neither_agreed_with_nor_ranked() -
 def test_an_outline_beyond_the_slide_is_not_compared() -> None:
     found = compared([*right(), Outline(Kind.STROMA, disc(500, 50, 6))])
     assert found[-1].reason is Reason.NOT_READ
-
-
-def test_a_patch_contradicts_where_prediction_and_mask_differ_and_not_along_the_border() -> None:
-    mask = np.zeros((128, 128), dtype=bool)
-    mask[30:60, 30:60] = True
-    agreeing = np.where(np.roll(mask, 1, axis=0), 0.95, 0.05).astype(np.float32)
-    assert compare_patch(agreeing, mask, mpp=MPP).score == 0
-    left_out = compare_patch(agreeing, np.zeros_like(mask), mpp=MPP)
-    wrong = compare_patch(np.full((128, 128), 0.05, np.float32), mask, mpp=MPP)
-    assert left_out.unannotated > 0.04 > left_out.unpredicted
-    assert wrong.unpredicted > 0.02 > wrong.unannotated
-    assert "none is annotated" in left_out.text
-    assert "none is predicted" in wrong.text
 
 
 def test_a_map_is_the_mean_of_its_patches_and_comes_back_from_disk(tmp_path: object) -> None:
