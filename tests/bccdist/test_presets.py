@@ -10,7 +10,9 @@ from bccdist.presets import PRESETS
 
 METHOD: dict[str, Any] = {
     "width": 64,
+    "encoder": "",
     "encoder_weights": None,
+    "freeze_encoder": False,
     "focal_gamma": 2.0,
     "mask_downsampling": "nearest-exact",
     "merge_weight_std": 0.1,

@@ -72,7 +72,7 @@ def measured(made: StudyPaths, tmp_path_factory: pytest.TempPathFactory) -> Meas
     handler = logging.StreamHandler(said := io.StringIO())
     LOG.addHandler(handler)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "candidates", lambda _: _FLOAT32)
+        patch.setattr(measure, "candidates", lambda *_, **__: _FLOAT32)
         _measure(paths, num_samples=2)
     LOG.removeHandler(handler)
     return Measured(paths, said.getvalue())
@@ -207,7 +207,7 @@ def test_exact_rows_that_are_there_take_the_place_of_the_exact_network(made: Stu
     handler = logging.StreamHandler(said := io.StringIO())
     LOG.addHandler(handler)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "candidates", lambda _: _FLOAT32[:1])
+        patch.setattr(measure, "candidates", lambda *_, **__: _FLOAT32[:1])
         patch.setattr(measure, "bands", lambda: bands()[:1])
         _measure(paths, exact_rows=exact_rows, num_samples=2)
     LOG.removeHandler(handler)
@@ -231,7 +231,7 @@ def test_a_cascade_goes_through_a_slide(measured: Measured, tmp_path: Path, capl
 def test_int8_models_are_made_and_used(made: StudyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = _copied(made, tmp_path)
     # Other ways of float32 are measured in the other tests, and take as long.
-    monkeypatch.setattr(measure, "candidates", lambda _: [_FLOAT32[0], _INT8])
+    monkeypatch.setattr(measure, "candidates", lambda *_, **__: [_FLOAT32[0], _INT8])
     _measure(paths, num_samples=2)
     run = paths.run("resnet34_ds")
     (record,) = run.all_speedups(3)
