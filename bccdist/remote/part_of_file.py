@@ -27,8 +27,8 @@ from bccdist.remote.stretches import Stretch, Stretches, cut, merged
 
 FIRST_BYTES = 1 << 16
 """Asked for when a file is opened: most headers are in them."""
-_NUM_AT_ONCE = 8
-"""Requests on the way at a time."""
+_NUM_AT_ONCE = 16
+"""Requests on the way at a time: what is compared of a level when a slide is opened is one round of them."""
 _MOST_AT_ONCE_BYTES = 1 << 22
 """Of one request: so much more is held in memory for each that is on its way."""
 _GAP_BYTES = 1 << 14

@@ -29,8 +29,10 @@ from bccdist.slides.tile_level import READ_BY_TILES, NotByTileError, TileGrid, f
 if TYPE_CHECKING:
     from bccdist.slides.level import OpenSlideLevel
 
-_BLOCK_BYTES = 1 << 16
-"""What is read of directories is fetched in such blocks: they lie near each other."""
+_BLOCKS = 1 << 10
+_LEAST_BLOCK_BYTES, _MOST_BLOCK_BYTES = 1 << 13, 1 << 16
+"""What is read of directories is fetched in blocks, as they lie near each other: each is such a part of the file, as a
+directory is as long as its level has tiles."""
 _JPEG_HEADER_BYTES = 1 << 14
 """OpenSlide reads the header of an NDPI's images up to their first restart interval."""
 _LARGEST_HASHED_BYTES = 5 << 20
@@ -279,7 +281,8 @@ class _RemoteBytes(io.RawIOBase):
         if start >= end:
             return 0
         # Whole blocks: the next directory lies near.
-        first, last = start // _BLOCK_BYTES * _BLOCK_BYTES, -(-end // _BLOCK_BYTES) * _BLOCK_BYTES
+        block = min(max(_LEAST_BLOCK_BYTES, self._part.size_bytes // _BLOCKS), _MOST_BLOCK_BYTES)
+        first, last = start // block * block, -(-end // block) * block
         self._part.need([(first, last)])
         data = self._part.read(start, end)
         view[: len(data)] = data

@@ -1,5 +1,7 @@
 """An address is whole for who opens it, and shown without its secrets; one that is none is told in one line."""
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,20 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("bccdist.addresses.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"needs the package s3fs; `pip install 'bccdist\[remote\]'`"):
         parse_address("s3://bucket/a.svs")
+
+
+@pytest.mark.parametrize(
+    ("text", "package"), [("gs://bucket/a.svs", "gcsfs"), ("az://box/a.svs", "adlfs"), ("abfs://box/a.svs", "adlfs")]
+)
+def test_the_package_of_another_store_is_named_where_it_is_missing(
+    text: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if it were not installed, wherever the test runs.
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(import_module("fsspec.registry"), "registry", {})
+    with pytest.raises(ValueError, match=f"'{text}' needs a package that is not installed: .*{package}") as caught:
+        parse_address(text)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["https:/host/a.svs", "s3:bucket/a.svs"])

@@ -7,7 +7,7 @@ import pytest
 
 
 @contextmanager
-def bucket(name: str) -> Iterator[str]:
+def bucket(name: str, *, key: str = "Hidden1") -> Iterator[str]:
     """The address of an empty bucket of a server that lives as long as the context; the environment leads to it."""
     from moto.server import ThreadedMotoServer
 
@@ -15,7 +15,7 @@ def bucket(name: str) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in (
             ("AWS_ACCESS_KEY_ID", "writer"),
-            ("AWS_SECRET_ACCESS_KEY", "Hidden1"),
+            ("AWS_SECRET_ACCESS_KEY", key),
             ("AWS_DEFAULT_REGION", "us-east-1"),
             ("NO_PROXY", "127.0.0.1"),
         ):

@@ -119,9 +119,9 @@ class Request(BaseHTTPRequestHandler):
             if self.state.bytes_per_s:
                 with self.state.line:
                     time.sleep(len(piece) / self.state.bytes_per_s)
-            self.wfile.write(piece)
-            with self.state.lock:
+            with self.state.lock:  # before the client has it, and may count anew
                 self.state.num_bytes += len(piece)
+            self.wfile.write(piece)
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Send a whole short answer."""

@@ -1,10 +1,12 @@
 """What is kept of remote files is what came, bounded, and never in the way: what is in doubt is fetched again."""
 
+import fcntl
 import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -187,6 +189,52 @@ def test_processes_share_it_and_a_kill_in_the_middle_leaves_nothing_half_written
     for number in range(64):
         kept.write(number * 100_000, bytes([number]) * 100_000)
         assert num_bytes_in(tmp_path) <= 3_000_000
+
+
+def test_a_process_waits_as_long_as_another_one_writes(tmp_path: Path) -> None:
+    kept = file_of(BlockCache(tmp_path, most_bytes=100_000))
+    kept.write(0, bytes(500))
+    with (tmp_path / "bccdist-remote-blocks" / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = threading.Thread(target=kept.write, args=(1000, bytes(500)), daemon=True)
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert [start for start, _ in kept.read((0, 2000))] == [0], "who reads does not wait"
+    writer.join(10)
+    assert [start for start, _ in kept.read((1000, 2000))] == [1000]
+
+
+HALF_WRITER = """
+import sys, time
+from pathlib import Path
+from bccdist.addresses import Address
+from bccdist.remote.answers import Version
+from bccdist.remote.block_cache import BlockCache
+kept = BlockCache(Path(sys.argv[1]), most_bytes=1_000_000).of_file(
+    Address("https://slides.example.org/a.svs"), Version(size_bytes=1 << 30, etag='"one"'))
+kept.write(0, bytes(5000))
+def write_half(path, data):
+    with path.open("wb") as file:
+        file.write(data[:len(data) // 2])
+    print("half", flush=True)
+    time.sleep(60)
+Path.write_bytes = write_half
+kept.write(10_000, bytes(5000))
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_half_written_and_no_lock(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HALF_WRITER, tmp_path], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout
+        assert writer.stdout.readline() == b"half\n"
+        writer.send_signal(signal.SIGKILL)
+    kept = file_of(BlockCache(tmp_path, most_bytes=1_000_000))
+    assert [start for start, _ in kept.read((0, 20_000))] == [0]
+    again = threading.Thread(target=kept.write, args=(10_000, bytes(5000)), daemon=True)
+    again.start()
+    again.join(10)
+    assert sorted(kept.read((0, 20_000))) == [(0, bytes(5000)), (10_000, bytes(5000))]
 
 
 def test_what_a_killed_process_left_half_written_goes_with_the_next_clearing(tmp_path: Path) -> None:
