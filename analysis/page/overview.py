@@ -72,9 +72,14 @@ def _label_lines(study: PageContent) -> Iterator[str]:
 
 
 def _quality_warnings(study: PageContent) -> Iterator[str]:
-    """That a cohort's model has no reference of quality, as its sections are hardly judged by theirs."""
+    """That a cohort's sections were not judged by their quality, or its model has no reference of it."""
     if not study.evidence.is_cohort:
         return
+    if num := int(study.verdicts["not_assessable"].isna().sum()):
+        yield (
+            f"The quality of {num} of {len(study.verdicts)} sections was not measured, so that nothing tells whether "
+            "the model may be believed on them: their heatmaps hold no quality; remove these, and launch again."
+        )
     try:
         doubt = quality_limits(study.evidence.model).warning
     except ModelError:

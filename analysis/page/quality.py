@@ -10,7 +10,7 @@ from analysis.page.content import PageContent
 from analysis.pictures.shown_sections import section_picture
 from analysis.tables.quality import NAMES, MeasuredSetting, measured_settings
 from bccdist.errors import HeatmapError, ManifestError, SlideError
-from bccdist.sections.assessable import is_not_assessable
+from bccdist.sections.assessable import is_not_assessable, short_reasons
 from bccdist.sections.chosen_output import boxes_by_slide
 
 _PICTURE_PX = 560
@@ -38,7 +38,7 @@ def quality_section(study: PageContent) -> Section:
 def _reasons(found: MeasuredSetting) -> Iterator[str]:
     """How many sections are not assessable, by reason."""
     lost = found.frame[is_not_assessable(found.frame["not_assessable"])]
-    texts = pd.Series([reason.partition(":")[0] for text in lost["not_assessable"] for reason in text.split("; ")])
+    texts = pd.Series([reason for text in lost["not_assessable"] for reason in short_reasons(text)])
     if len(texts):
         counted = ", ".join(f"{reason} {num}" for reason, num in texts.value_counts().items())
         yield f"Not assessable: {len(lost)} of {len(found.frame)} sections ({counted})."

@@ -12,6 +12,7 @@ from analysis.study_evidence.flip_shifts import shift_texts
 from analysis.study_evidence.table import Table, of_part, read_texts, rounded
 from analysis.study_evidence.verdict_table import fast_notes
 from bccdist.parts import Part
+from bccdist.sections.assessable import short_reasons
 from bccdist.sections.verdicts import Verdict
 
 
@@ -47,6 +48,10 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
             "flip shift": shift_texts(ordered["flip_shift"]),
             "reached": ordered["reached_by"],
             "tissue read": read_texts(ordered["coverage"]),
+            # Nobody judges it in a study, whose own sections are the reference.
+            **(
+                {} if ordered["not_assessable"].isna().all() else {"quality": quality_texts(ordered["not_assessable"])}
+            ),
             "result": ordered["correct"].map({True: "right", False: "WRONG"}).fillna("open"),
         }
     )
@@ -59,6 +64,14 @@ def build_verdict_table(verdicts: pd.DataFrame) -> Table:
         printed=printed,
         notes=fast_notes(ordered),
     )
+
+
+def quality_texts(column: pd.Series) -> list[str]:
+    """The ledger's `not_assessable` in few words; null is a section that was not judged."""
+    return [
+        "not measured" if pd.isna(text) else "; ".join(short_reasons(text)) if text else "within limits"
+        for text in column
+    ]
 
 
 def verdicts_with_times(study: Evidence, part: Part) -> pd.DataFrame:

@@ -97,6 +97,8 @@ class QualityLimits:
         frame = reference.select(["slide", "is_final", *MEASURES, "features"]).to_pandas()
         frame = frame[frame["is_final"] & frame["focus"].notna()].reset_index(drop=True)
         num_slides = frame["slide"].nunique()
+        if not num_slides:
+            return cls(limits=_ABSOLUTE, num_slides=0, why_absolute="its study's heatmaps hold no quality")
         if num_slides < FEWEST_SLIDES:
             why = f"the model's reference has quality of {num_slides} slide(s), and {FEWEST_SLIDES} are needed"
             return cls(limits=_ABSOLUTE, num_slides=num_slides, why_absolute=why)
@@ -115,10 +117,15 @@ class QualityLimits:
         """That the model has no reference of quality, and what to do; empty where it has one."""
         if not self.why_absolute:
             return ""
+        # What is done is not done again: only without the heatmaps of before are they made, and measured, anew.
+        mend = (
+            "a model that was chosen on more slides has its own"
+            if self.num_slides
+            else "remove the heatmaps of Validation I + II in the study, infer them again, then pack the model anew"
+        )
         return (
             f"this model has no reference of quality ({self.why_absolute}): its sections are judged by generous "
-            "absolute limits alone, so that many are Normal which its own limits would leave for review; infer "
-            "Validation I + II again in the study, then pack the model anew"
+            f"absolute limits alone, so that many are Normal which its own limits would leave for review; {mend}"
         )
 
     def judge(self, columns: Mapping[str, Any]) -> str | None:
@@ -213,6 +220,11 @@ def _limit(worst: pd.Series, rule: _Rule, *, side: int) -> float:
 
 def _as_text(name: str, value: float) -> str:
     return f"{value:.0%}" if name in SHARES else f"{value:.2f}"
+
+
+def short_reasons(text: str) -> list[str]:
+    """Why a section is not assessable, by its text in the ledger: the reasons without their numbers."""
+    return [reason.partition(":")[0] for reason in text.split("; ")]
 
 
 def is_not_assessable(column: pd.Series) -> NDArray[np.bool_]:

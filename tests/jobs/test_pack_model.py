@@ -23,7 +23,7 @@ def test_the_command_says_what_it_packed(tmp_path: Path, caplog: pytest.LogCaptu
     said = pack(PackArguments(study=study.root, out=out))
     assert said.startswith(f"{out}: resnet34_ds, width 4, epoch 2, t_p 0.05, t_A 1280 um2, ")
     assert read_model(out).description.network.setting == "resnet34_ds"
-    assert f"{out}: this model has no reference of quality (the model's reference has quality of" in caplog.text
+    assert f"{out}: this model has no reference of quality (its study's heatmaps hold no quality)" in caplog.text
 
 
 def test_a_choice_that_rests_on_other_slides_than_today_is_not_packed(tmp_path: Path) -> None:

@@ -135,6 +135,11 @@ def _reasons(said: Said) -> list[str]:
     return [row["not_assessable"] for row in _sections(said) if row.get("not_assessable")]
 
 
+def _not_judged(said: Said) -> int:
+    """The sections of Test whose quality nobody judged."""
+    return sum(row.get("not_assessable") is None for row in _sections(said))
+
+
 def _not_measured(said: Said, match: "re.Match[str]") -> list[Any]:
     """The sections of a setting whose focus was not measured, and all."""
     num, measured = said.of("quality", "num_sections", "num_measured", setting=match["s"], measure="focus")
@@ -464,6 +469,7 @@ _RULES: list[tuple[str, Rule]] = [
         rf"the model's reference has quality of {_N} slide\(s\), and {_N} are needed",
         lambda s, _: [*s.of("quality", "num_reference_slides", setting=s.headline), _FEWEST_REFERENCE_SLIDES],
     ),
+    (rf"^The quality of {_N} of {_N} sections was not measured", lambda s, _: [_not_judged(s), len(_sections(s))]),
     (rf"^Not assessable: {_N} of {_N} sections", lambda s, _: [len(_reasons(s)), len(_sections(s))]),
     (
         rf"(?P<reason>{'|'.join(_REASONS)}) {_N}(?=[,)])",

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from cohort import write_cohort, write_model_file, write_slides
 from model_study import SETTING
@@ -19,6 +20,7 @@ from bccdist.failures import write_failure
 from bccdist.models.model_file import read_model
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
+from bccdist.slides.quality_measures import MEASURES
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,29 @@ def test_every_count_is_that_of_the_ledger_and_the_failed_slide_has_its_reason(m
     page = ReportPage(made.report)
     assert len(check_page_against_ledger(page, made.root, SETTING)) == 4
     assert page.numbers["slides of Test"] == ("3", "1 failed")
-    assert page.warnings["Overview"][0].startswith("This model has no reference of quality (the model's reference has")
+    assert page.warnings["Overview"][0].startswith("This model has no reference of quality (its study's")
     assert "cut failed: its end is missing" in page.warnings["Overview"]
     times = {row["slide"]: float(row["network s"]) for row in page.table("Slides:") if row["state"] == "done"}
     ledger = Evidence(made.root).ledger.to_pandas()
     assert times == pytest.approx({row.slide_id: row.network_s for row in ledger.itertuples()}, abs=0.05)
+
+
+def test_rows_of_before_are_not_measured_and_never_within_limits(cohort: StudyPaths) -> None:
+    """Two of four sections have rows of the schema before, which has no column of quality."""
+    path = cohort.ledger_rows(SETTING, 2, "one")
+    table = pq.read_table(path)
+    before = {
+        key: b"5" if key == b"bccdist.schema_version" else text
+        for key, text in table.schema.metadata.items()
+        if b"sha256" not in key
+    }
+    old = table.drop_columns([*MEASURES, "features", "not_assessable"]).replace_schema_metadata(before)
+    pq.write_table(old, path)
+    page = ReportPage(write_report(Evidence(cohort.root)))
+    assert page.warnings["Overview"][0].startswith("The quality of 2 of 4 sections was not measured, so that nothing")
+    assert page.warnings["Overview"][1].startswith("This model has no reference of quality")
+    shown = {row["section"]: row["quality"] for row in page.table("Section verdicts")}
+    assert {section for section, text in shown.items() if text == "not measured"} == {"one-s0", "one-s1"}
 
 
 def test_the_page_says_what_judged_the_slides(made: StudyPaths) -> None:

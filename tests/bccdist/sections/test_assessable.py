@@ -91,9 +91,12 @@ def test_several_reasons_are_all_said() -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (reference(num_slides=FEWEST_SLIDES - 1), f"of 7 slide\\(s\\), and {FEWEST_SLIDES} are needed"),
-        (reference(focus=None), "of 0 slide"),
-        (reference().drop_columns(["focus"]), "packed before quality was measured"),
+        (
+            reference(num_slides=FEWEST_SLIDES - 1),
+            f"of 7 slide\\(s\\), and {FEWEST_SLIDES} are needed.*chosen on more slides",
+        ),
+        (reference(focus=None), "heatmaps hold no quality.*remove the heatmaps of Validation I \\+ II"),
+        (reference().drop_columns(["focus"]), "packed before quality was measured.*remove the heatmaps"),
     ],
 )
 @pytest.mark.parametrize(
@@ -116,7 +119,6 @@ def test_without_a_reference_absolute_limits_judge_and_why_is_said(
     limits = QualityLimits.of(table)
     assert limits.judge(section(np.random.default_rng(1), **changes)) == reason
     assert re.search(says, limits.warning)
-    assert "infer Validation I + II again" in limits.warning
 
 
 def test_a_measure_that_the_reference_lacks_has_the_absolute_limit() -> None:
