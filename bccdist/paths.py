@@ -251,15 +251,9 @@ class StudyPaths:
         """The whole selection grid: counts per setting, epoch, t_p and t_A."""
         return self.root / "tables" / "grid.parquet"
 
-    @property
-    def selection_origin(self) -> Path:
-        """What the selection was made from."""
-        return self.root / "tables" / "selection-made-from.json"
-
-    @property
-    def tables_origin(self) -> Path:
-        """What the tables and the report were made from."""
-        return self.root / "tables" / "tables-made-from.json"
+    def origin(self, result: str) -> Path:
+        """What a result was made from: selection, tables, report, figures or overlays."""
+        return self.root / "tables" / f"{result}-made-from.json"
 
     @property
     def figures(self) -> Path:

@@ -15,7 +15,7 @@ from bccdist.configuration import Setting
 from bccdist.errors import ConfigurationError
 from bccdist.log import LOG
 from bccdist.paths import StudyPaths
-from bccdist.stages.progress import BY_TIMES, why_choice_is_outdated
+from bccdist.stages.outdated import BY_TIMES, why_choice_is_outdated
 from bccdist.study import manifest_of_study, note_on_manifest, refuse_address
 
 

@@ -13,6 +13,7 @@ from analysis.tables.comparisons import NOT_RESOLVED, has_no_discordant, no_disc
 from bccdist.errors import ModelError, first_of
 from bccdist.models.reference import quality_limits
 from bccdist.parts import Label, Part
+from bccdist.stages.outdated import REMEDY, Result, outdated_results
 from bccdist.study import unread_files
 
 _MOST_FAILURES = 10
@@ -30,7 +31,12 @@ def overview_section(study: PageContent) -> Section:
             *reader_lines(study),
             *_resolution_lines(study),
         ],
-        warnings=[*_quality_warnings(study), *_choice_warnings(study), *_missing_warnings(study)],
+        warnings=[
+            *_outdated_warnings(study),
+            *_quality_warnings(study),
+            *_choice_warnings(study),
+            *_missing_warnings(study),
+        ],
         numbers=[*headline_numbers(study)],
     )
 
@@ -69,6 +75,16 @@ def _label_lines(study: PageContent) -> Iterator[str]:
             f"{which} sections of Test have a label: {row['tp']} TP, {row['fn']} FN, {row['fp']} FP, {row['tn']} TN, "
             f"{row['num_review']} for review."
         )
+
+
+def _outdated_warnings(study: PageContent) -> Iterator[str]:
+    """What this page rests on and is out of date; tables are of now, and a picture of before is left out by name."""
+    if (manifest := study.evidence.known_manifest) is None:
+        return
+    found = outdated_results(study.paths, manifest)
+    for result, what in ((Result.HEATMAPS, "The rows that all rests on"), (Result.SELECTION, "The thresholds")):
+        if result in found:
+            yield f"{what} are out of date ({found[result]}). To make them anew: {REMEDY[result]}."
 
 
 def _quality_warnings(study: PageContent) -> Iterator[str]:

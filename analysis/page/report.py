@@ -17,7 +17,7 @@ from analysis.page.errors import errors_section
 from analysis.page.findings import list_section, nearest_section, overlays_section, slides_section, time_section
 from analysis.page.overview import overview_section
 from analysis.page.quality import quality_section
-from analysis.page.summary import Made, fault, faults_of, make_tables, require_no_fault
+from analysis.page.summary import Made, fault, faults_of, keep_origins, make_tables, require_no_fault
 from analysis.page.terms import with_terms
 from analysis.specs import SPECS
 from analysis.study_evidence.evidence import Evidence
@@ -30,6 +30,8 @@ from bccdist.errors import NothingToShowError
 from bccdist.files import write_text
 from bccdist.parts import Part
 from bccdist.sections.margins import MARGIN_WARNING
+from bccdist.sections.origins import origin_now
+from bccdist.stages.outdated import Result
 
 
 def write_report(study: Evidence, setting: str | None = None) -> Path:
@@ -47,8 +49,10 @@ def write_report(study: Evidence, setting: str | None = None) -> Path:
         LedgerError: nothing was selected, or not for this setting.
         StageFailedError: something is wrong with a table or a part of the page; it says so, and all else is on it.
     """
+    origin = origin_now(study.paths, study.manifest)
     tables = make_tables(study)
     page, faults = build_report(study, setting, tables=tables)
+    keep_origins(study, origin, {Result.TABLES: tables, Result.REPORT: faults})
     require_no_fault(faults_of({**tables, **faults}))
     return page
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.outlines.qupath import write_regions
 from analysis.page.report import build_report
-from analysis.page.summary import Made, faults_of, make_tables, require_no_fault
+from analysis.page.summary import Made, faults_of, keep_origins, make_tables, require_no_fault
 from analysis.pictures.overlays import draw_overlays
 from analysis.specs import in_summary
 from analysis.study_evidence.evidence import Evidence
@@ -13,7 +13,8 @@ from analysis.study_evidence.table import NotMade, Table
 from bccdist.errors import BccdistError, NothingToShowError, first_of
 from bccdist.failures import read_reason
 from bccdist.parts import Part
-from bccdist.sections.origins import keep_origin, origin_now
+from bccdist.sections.origins import origin_now
+from bccdist.stages.outdated import Result
 
 DRAWN_PARTS = (Part.VALIDATION_1, Part.VALIDATION_2, Part.TEST)
 """The parts whose heatmaps of the chosen epoch are there by now."""
@@ -30,21 +31,26 @@ def write_tables(study_root: Path, manifest_path: Path) -> None:
     study = Evidence(study_root)
     paths = study.paths
     origin = origin_now(paths, study.known_manifest)
-    made: dict[str, Table | NotMade] = make_tables(study)
+    tables = make_tables(study)
     _tell_left_out(study)
-    made |= make_tables(study, in_summary("with pictures"))
-    _print_shortly(made)
+    figures = make_tables(study, in_summary("with pictures"))
+    _print_shortly({**tables, **figures})
     # A slide that cannot be drawn costs neither the figures nor the report, which names it.
-    made |= _of_slides("overlays", lambda: draw_overlays(study, manifest_path, DRAWN_PARTS))
+    overlays = _of_slides("overlays", lambda: draw_overlays(study, manifest_path, DRAWN_PARTS))
     if paths.model.exists():  # a cohort's are looked at in QuPath; a study's are made where they are asked for
-        made |= _of_slides("regions", lambda: write_regions(study, manifest_path))
+        overlays |= _of_slides("regions", lambda: write_regions(study, manifest_path))
+    made = {**tables, **figures, **overlays}
     report, of_page = build_report(study, tables=made)
     print(f"report {report}")
     print(f"tables in {paths.tables}\nsection ledger {paths.sections}\noverlay pictures in {paths.overlays}")
-    faults = faults_of({**made, **of_page})
-    told = {name: study.without_paths(reason) for name, reason in faults.items()}
-    keep_origin(paths.tables_origin, origin, made=paths.selection, faults=told)
-    require_no_fault(faults)
+    results: dict[Result, Made] = {
+        Result.TABLES: tables,
+        Result.FIGURES: figures,
+        Result.OVERLAYS: overlays,
+        Result.REPORT: of_page,
+    }
+    keep_origins(study, origin, results)
+    require_no_fault(faults_of({**made, **of_page}))
 
 
 def _print_shortly(made: Made) -> None:

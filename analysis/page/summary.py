@@ -8,6 +8,8 @@ from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import NotMade, Table
 from bccdist.errors import BccdistError, NothingToShowError, StageFailedError
 from bccdist.log import LOG
+from bccdist.sections.origins import Origin, keep_origin, origin_now
+from bccdist.stages.outdated import Result
 
 Made = Mapping[str, Table | NotMade]
 """Each table and picture by its name, or why it is not there."""
@@ -79,6 +81,23 @@ def require_no_fault(faults: Mapping[str, str]) -> None:
         raise StageFailedError("\n".join([f"{len(faults)} not made, all else is:", *listed]))
 
 
+def keep_origins(study: Evidence, origin: Origin, made: Mapping[Result, Made]) -> None:
+    """Note what results were made from, and what of them could not be made; not of what is shown elsewhere.
+
+    Args:
+        study: what they rest on.
+        origin: as it was before the ledger was read.
+        made: what was made of each result.
+    """
+    if study.shown_in is not None:
+        return
+    is_study = study.known_manifest is not None
+    for result, outcomes in made.items():
+        faults = faults_of(outcomes)
+        told = {name: study.without_paths(reason) if is_study else reason for name, reason in faults.items()}
+        keep_origin(study.paths.origin(result), origin, made=study.paths.selection, faults=told)
+
+
 def print_tables(study: Evidence, specs: Sequence[Spec] | None = None) -> dict[str, Table | NotMade]:
     """Print and write every table and its chart; where one cannot be made, print why.
 
@@ -102,5 +121,8 @@ def write_summary(study: Evidence, *, pictures: bool = False) -> None:
     Raises:
         StageFailedError: something is wrong with a table, such as a damaged file; all others are made.
     """
-    specs = [*in_summary("always"), *(in_summary("with pictures") if pictures else [])]
-    require_no_fault(faults_of(print_tables(study, specs)))
+    origin = origin_now(study.paths, study.known_manifest)
+    tables = print_tables(study)
+    figures = print_tables(study, in_summary("with pictures")) if pictures else {}
+    keep_origins(study, origin, {Result.TABLES: tables, **({Result.FIGURES: figures} if pictures else {})})
+    require_no_fault(faults_of({**tables, **figures}))

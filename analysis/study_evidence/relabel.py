@@ -27,7 +27,7 @@ from bccdist.errors import ConfigurationError, LedgerError, first_of
 from bccdist.files import write_text
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.labels import ORIGIN, SectionKey, key_of
+from bccdist.sections.labels import ORIGIN, SectionKey, key_of, said_of_label
 from bccdist.sections.verdicts import ReachedBy
 from bccdist.slides.manifest import BOX_COLUMNS, MOST_LISTED_FAULTS, SectionRecord, read_sections
 from bccdist.slides.manifest_text import sections_csv
@@ -105,7 +105,8 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
     before = _sections_of(study)
     found = {path: _matched(study, path, rows, before) for path, rows in given.items()}
     one, *others = (each.pairs for each in found.values())
-    pairs = joined({path: each.pairs for path, each in found.items()}, _own_sections(study)) if others else one
+    own = _own_sections(study)
+    pairs = joined({path: each.pairs for path, each in found.items()}, own) if others else one
     new = {
         key_of(section): _relabelled(section, row)
         for row, section in pairs
@@ -114,8 +115,13 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
     if not remove_labels:
         _refuse_removals(list(given), before, new)
     corrected = {key_of(section): section for section in study.corrections}
+    # The ledger's sections say nothing of how readers came to a label; the rows that they have it from do.
+    rows = {**own, **corrected}
+    today = {key: replace(each, extra=rows.get(key, each).extra) for key, each in before.items()}
     changed = {
-        key: each for key, each in new.items() if _said(each) not in map(_said, (before.get(key), corrected.get(key)))
+        key: each
+        for key, each in new.items()
+        if each is not before[key] and said_of_label(each) != said_of_label(today[key])
     }
     if changed:
         write_text(study.paths.labels, sections_csv(list({**corrected, **changed}.values())))
@@ -133,11 +139,6 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
         num_unsure=sum(state_of(each) is LabelState.UNSURE for each in new.values()),
         num_overruled=sum(_overrules(new[key], was) for key, was in corrected.items() if key in new),
     )
-
-
-def _said(section: SectionRecord | None) -> SectionRecord | None:
-    """What a row says: an empty column says as much as one that is not there."""
-    return section and replace(section, extra={name: text for name, text in section.extra.items() if text})
 
 
 def _own_sections(study: Evidence) -> dict[SectionKey, SectionRecord]:

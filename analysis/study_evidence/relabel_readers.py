@@ -60,7 +60,8 @@ def _require_readers(path: Path, answers: Iterable[Pair]) -> None:
 
 def _joined_row(pairs: Sequence[Pair]) -> Pair:
     """One row for a section; of a reader who stands in several files the newest answer counts."""
-    in_time = sorted((row for row, _ in pairs), key=lambda row: row.labelled_at)
+    # By name where the time is the same, so that the order of the files says nothing.
+    in_time = sorted((row for row, _ in pairs), key=lambda row: (row.labelled_at, row.labelled_by))
     decided = [row for row in in_time if is_decided(row)]
     if decided and len({row.label for row in decided}) == 1:
         # Somebody has decided between readers already: that they differ is known, and no conflict any more.

@@ -66,7 +66,7 @@ def select_thresholds(
     grid, selection = select(paths, rows, config)
     write_frame(paths.grid, grid, "grid")
     write_frame(paths.selection, selection, "selection")
-    keep_origin(paths.selection_origin, origin, made=paths.selection)
+    keep_origin(paths.origin("selection"), origin, made=paths.selection)
     print(build_table3(selection).markdown)
 
 

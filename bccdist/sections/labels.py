@@ -38,6 +38,17 @@ def key_of(section: SectionRecord) -> SectionKey:
     return section.slide_id, section.section_id
 
 
+def said_of_label(section: SectionRecord) -> tuple[str, ...]:
+    """All that a row says of a label, and nothing else: two rows that say the same are one and the same label.
+
+    An empty column says as much as one that is not there, and how a label came about counts where readers differed.
+    """
+    conflict = section.extra.get(CONFLICT, "")
+    origin = section.extra.get(ORIGIN, "") if conflict else ""
+    facts = (section.labelled_by, section.labelled_at, section.prefilled)
+    return (section.label.value if section.label else "", *facts, conflict, origin)
+
+
 def section_keys(table: pa.Table) -> list[SectionKey]:
     """(slide_id, section_id) of each row of the ledger."""
     return list(zip(table["slide_id"].to_pylist(), table["section_id"].to_pylist(), strict=True))

@@ -8,23 +8,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bccdist.errors import first_of
+from bccdist.errors import ManifestError, first_of
 from bccdist.files import digest_of, read_json, sha256_of_file, write_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.seals import name_of_content
-from bccdist.slides.manifest import Manifest
+from bccdist.slides.manifest import Manifest, read_sections
 
 Origin = dict[str, Any]
-"""As JSON: the ledger's folders by name, each with its time and the name of its content, the labels' SHA-256, the
-manifest's digest, and how many slides of which names each part has."""
+"""As JSON: the ledger's folders by name, each with its time and the name of its content, the SHA-256 of the corrected
+labels' file and digests of what it says of each part, the manifest's digest, and how many slides of which names each
+part has."""
 _MOST_NAMED = 3
 
 
 def origin_now(paths: StudyPaths, manifest: Manifest | None) -> Origin:
     """What would be made from now; asked before the ledger is read, so that no later row is taken for known."""
     folders = sorted(folder for folder in paths.ledger.glob("*/*") if folder.is_dir())
-    about = {} if manifest is None else {"manifest": manifest.digest, "slides": _slides_of(manifest)}
+    about = {}
+    if manifest is not None:
+        corrections = _corrections_of(paths, manifest)
+        about = {"manifest": manifest.digest, "slides": _slides_of(manifest), "corrections": corrections}
     return {
         "ledger": {
             _name(paths, folder): {"time_ns": folder.stat().st_mtime_ns, "content": _content(folder)}
@@ -35,9 +39,25 @@ def origin_now(paths: StudyPaths, manifest: Manifest | None) -> Origin:
     }
 
 
-def keep_origin(path: Path, origin: Origin, *, made: Path, faults: Mapping[str, str] | None = None) -> None:
-    """Write what `made` was made from, once it is there; and what could not be made of it, with the reasons."""
-    write_json(path, {**origin, "made": name_of_content(made), "faults": dict(faults or {})})
+def keep_origin(
+    path: Path, origin: Origin, *, made: Path, faults: Mapping[str, str] | None = None, of_one_result: bool = True
+) -> None:
+    """Write what a result was made from, once it is there; and what could not be made of it, with the reasons.
+
+    Args:
+        path: where it is kept.
+        origin: of before the ledger was read.
+        made: the selection, which names the choice that the result rests on; it need not be there.
+        faults: what could not be made, each with its reason.
+        of_one_result: whether it is of that result alone; before, what the tables say was true of all.
+    """
+    about = {"made": _content_of(made), "faults": dict(faults or {}), "of_one_result": of_one_result}
+    write_json(path, {**origin, **about})
+
+
+def is_of_one_result(path: Path) -> bool:
+    """Whether what is kept there, if anything, is of one result alone, and not of all that the tables' job makes."""
+    return not path.exists() or bool(read_json(path).get("of_one_result", False))
 
 
 def faults_in(path: Path) -> dict[str, str]:
@@ -82,8 +102,8 @@ def changes_since(
     ]
     reasons = [
         *_changes_of_slides(origin, manifest, parts),
-        *([f"{made.name} is another one"] if origin["made"] != name_of_content(made) else []),
-        *([f"{paths.labels.name} has changed"] if origin["labels"] != _labels(paths) else []),
+        *([f"{made.name} is another one"] if origin["made"] != _content_of(made) else []),
+        *([f"{paths.labels.name} has changed"] if _have_labels_changed(origin, paths, manifest, parts) else []),
         *([f"rows of {first_of(changed, _MOST_NAMED)} have changed"] if changed else []),
     ]
     return ", ".join(reasons)
@@ -119,6 +139,41 @@ def _changes_of_slides(origin: Origin, manifest: Manifest, parts: Collection[Par
             yield f"{manifest.path.name} names other slides of {part} than before"
     if not is_told and set(parts) == set(Part) and origin["manifest"] != manifest.digest:
         yield f"what {manifest.path.name} or kinds.toml say has changed"
+
+
+def _have_labels_changed(origin: Origin, paths: StudyPaths, manifest: Manifest, parts: Collection[Part]) -> bool:
+    """Whether corrections say something else; a choice rests on the labels of its parts, and not on who set them."""
+    if origin["labels"] == _labels(paths):
+        return False
+    try:
+        before, now = origin.get("corrections"), _corrections_of(paths, manifest)
+    except ManifestError:
+        return True
+    what = "said" if set(parts) == set(Part) else "labels"
+    return before is None or any(before[part.value][what] != now[part.value][what] for part in parts)
+
+
+def _corrections_of(paths: StudyPaths, manifest: Manifest) -> dict[str, Any]:
+    """Digests of the corrected labels of each part, and of all that is said of them, in whatever order they stand.
+
+    Raises:
+        ManifestError: labels.csv has faults.
+    """
+    from bccdist.sections.labels import said_of_label  # at once for those who ask for no labels
+
+    said: dict[Part, list[tuple[str, ...]]] = {part: [] for part in Part}
+    part_of = {slide.slide_id: slide.part for slide in manifest.slides}
+    for row in read_sections(paths.labels) if paths.labels.exists() else []:
+        if row.slide_id in part_of:
+            said[part_of[row.slide_id]].append((row.slide_id, row.section_id, *said_of_label(row)))
+    return {
+        part.value: {"labels": digest_of(sorted(row[:3] for row in rows)), "said": digest_of(sorted(rows))}
+        for part, rows in said.items()
+    }
+
+
+def _content_of(made: Path) -> str:
+    return name_of_content(made) if made.exists() else ""
 
 
 def _is_as(folder: Path, before: dict[str, Any]) -> bool:

@@ -5,11 +5,10 @@ a shared file system. A file with its final name is whole (bccdist/files.py), so
 whether it was made from what the manifest says today is checked by the job that would make it again.
 """
 
-import os
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from bccdist.configuration import TrainConfig
@@ -18,23 +17,27 @@ from bccdist.failures import BEGUN
 from bccdist.files import read_json
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
-from bccdist.sections.origins import changes_since, faults_in
-from bccdist.slides.geometry import Box
-from bccdist.slides.manifest import BOX_COLUMNS, Manifest
+from bccdist.sections.origins import faults_in
+from bccdist.slides.manifest import Manifest
 from bccdist.stages.epochs import resolve_epochs
+from bccdist.stages.folders import FileOf, folders_in, whole_ids
+from bccdist.stages.outdated import (
+    MADE_OF_ALL,
+    Result,
+    certified_so_far,
+    chosen_epochs,
+    made_files,
+    settings_outdated,
+    told_moved_boxes,
+    why_choices_are_outdated,
+    why_made_is_outdated,
+    why_schema_is_outdated,
+)
 from bccdist.stages.stage import ProgressReader, Stage, StageProgress
 from bccdist.stages.training_pace import read_run
 
 _MOST_TIMES = 1000
 """Files whose time is looked up for a pace; of more, so many are drawn at random."""
-_TABLES = ("table3", "table4", "table5")
-BY_TIMES = (
-    "by the times of files: rows are newer, and an older version did not note what it was made from; so is a copy "
-    "without times (cp -r without -p)"
-)
-_FILES_LOOKED_AT = 3
-_FileOf = Callable[[str], Path]
-"""The file of a slide, by its slide_id."""
 
 
 def progress_by_slide(file_of: Callable[[StudyPaths, str], Path]) -> ProgressReader:
@@ -43,7 +46,7 @@ def progress_by_slide(file_of: Callable[[StudyPaths, str], Path]) -> ProgressRea
     def read(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s: float | None) -> StageProgress:
         return _slides_progress(
             [slide.slide_id for slide in manifest.slides_of(stage.parts)],
-            _whole_ids(partial(file_of, paths)),
+            whole_ids(partial(file_of, paths)),
             failures=paths.failures / stage.failures,
             file_of=partial(file_of, paths),
             since_s=since_s,
@@ -81,7 +84,7 @@ def audit_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, since_s:
     file_of = paths.audit(stage.its_setting).rows
     return _slides_progress(
         [slide.slide_id for slide in manifest.slides_of(stage.parts)],
-        _whole_ids(file_of),
+        whole_ids(file_of),
         failures=paths.failures / stage.failures,
         file_of=file_of,
         since_s=since_s,
@@ -99,14 +102,14 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
     except LedgerError:
         before = "training has not run yet"
         if stage.epochs == "chosen":
-            is_outdated = stage.its_setting in _settings_outdated(paths)
+            is_outdated = stage.its_setting in settings_outdated(paths)
             before = "the choice is out of date, training has gone on" if is_outdated else "no epoch is chosen"
         detail = f"epochs not known yet: {before}"
         return StageProgress(num_done=0, num_total=len(wanted), detail=detail, missing=tuple(wanted))
     rows = [partial(paths.ledger_rows, stage.its_setting, number) for number in numbers]
     heatmaps = [partial(paths.heatmap, stage.its_setting, number) for number in numbers]
-    done = set.intersection(*map(_whole_ids, (*rows, *heatmaps))) & set(wanted)
-    if reason := _why_rows_outdated(rows[-1], done) or _told_moved(paths, manifest, rows[-1], done):
+    done = set.intersection(*map(whole_ids, (*rows, *heatmaps))) & set(wanted)
+    if reason := why_schema_is_outdated(rows[-1], done) or told_moved_boxes(paths, manifest, rows[-1], done):
         return StageProgress(
             num_done=0,
             num_total=len(wanted),
@@ -114,7 +117,9 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
             missing=tuple(wanted),
             is_out_of_date=True,
         )
-    outdated, told = _certified_so_far(stage, paths, rows[-1], done)
+    outdated, told = (
+        certified_so_far(paths, stage.its_setting, rows[-1], done) if stage.epochs == "chosen" else (set(), "")
+    )
     found = _slides_progress(
         wanted,
         done - outdated,
@@ -124,76 +129,6 @@ def inference_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, sinc
         detail="; ".join(filter(None, (_epochs_text(stage, paths, numbers), told))),
     )
     return replace(found, is_out_of_date=bool(outdated))
-
-
-def _certified_so_far(
-    stage: Stage, paths: StudyPaths, rows_of: _FileOf, done: Collection[str]
-) -> tuple[set[str], str]:
-    """The slides whose certified verdicts are for other thresholds than the chosen ones; and what there is, in words.
-
-    Of many slides a sample is read; the tables read all, and refuse such verdicts.
-    """
-    from bccdist.sections.choices import choice_for
-    from bccdist.sections.how_reached import how_reached
-
-    if stage.epochs != "chosen" or not done:
-        return set(), ""
-    some = sorted(done) if len(done) <= _MOST_TIMES else random.Random(0).sample(sorted(done), _MOST_TIMES)
-    choice = choice_for(paths, stage.its_setting)
-    found = how_reached(map(rows_of, some), choice)
-    text = found.text if len(some) == len(done) else f"{found.text} on {len(some)} slides, drawn from {len(done)}"
-    if choice is None or found.certified_for is None:
-        return set(), text if found.text else ""
-    reason = found.certified_for.why_others(choice)
-    told = f"{text}; {len(found.outdated)} slide(s) certified at other thresholds: {reason}, and launch this again"
-    # Where not all were read, the others may be so, too.
-    return set(found.outdated if len(some) == len(done) else done), told
-
-
-def _why_rows_outdated(rows_of: _FileOf, slide_ids: Collection[str]) -> str:
-    """Why ledger rows cannot be read as those of today, by a few of their files; empty where they can."""
-    from bccdist.parquet import open_table
-    from bccdist.sections.ledger import why_outdated
-
-    # One version writes all rows of a stage, so that a few files tell; of many slides not all can be opened.
-    for slide_id in sorted(_whole_ids(rows_of) & set(slide_ids))[:_FILES_LOOKED_AT]:
-        try:
-            metadata = open_table(rows_of(slide_id), error=LedgerError, advice="").schema.metadata
-        except LedgerError:
-            # A damaged file is told, by name, by whoever reads it.
-            continue
-        if reason := why_outdated(metadata or {}):
-            return f"{reason}; launch it again, which makes the rows anew from the heatmaps"
-    return ""
-
-
-def _told_moved(paths: StudyPaths, manifest: Manifest, rows_of: _FileOf, slide_ids: Collection[str]) -> str:
-    """Which sections of these slides lie elsewhere now than they were judged, by the gathered ledger; or nothing."""
-    from bccdist.sections.labels import moved_sections, told_moved
-
-    has_boxes = any(section.box_level0_px is not None for section in manifest.sections)
-    if not has_boxes or not slide_ids or not paths.sections.exists():
-        return ""
-    gathered_ns = paths.sections.stat().st_mtime_ns
-    # Rows that came since are not in it, and may be those that were made anew.
-    if gathered_ns < rows_of("any").parent.stat().st_mtime_ns:
-        return ""
-    boxes = _gathered_boxes(paths.sections, gathered_ns)
-    moved = moved_sections(manifest, {key: box for key, box in boxes.items() if key[0] in slide_ids})
-    return told_moved(moved) if moved else ""
-
-
-@lru_cache(maxsize=1)
-def _gathered_boxes(path: Path, _time_ns: int) -> Mapping[tuple[str, str], Box | None]:
-    """The boxes of the gathered ledger, read once for all stages; none where it cannot be read."""
-    from bccdist.parquet import open_table
-    from bccdist.sections.labels import boxes_in_ledger
-
-    try:
-        table = open_table(path, error=LedgerError, advice="it is made anew")
-        return boxes_in_ledger(table.read(columns=["slide_id", "section_id", *BOX_COLUMNS]))
-    except (LedgerError, KeyError):
-        return {}
 
 
 def _epochs_text(stage: Stage, paths: StudyPaths, numbers: Sequence[int]) -> str:
@@ -210,47 +145,24 @@ def selection_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _si
     Validation. Rows of the chosen epoch tell nothing, they may be of Test. It is out of date, too, once training has
     gone on, or the manifest names other slides of Validation.
     """
-    settings = _folders_in(paths.ledger)
+    settings = folders_in(paths.ledger)
     if not settings:
         return StageProgress(num_done=0, num_total=None, detail="no ledger yet")
-    chosen = _chosen_epochs(paths)
-    outdated = _settings_outdated(paths)
-    words, num_done, num_outdated = [], 0, 0
+    chosen = chosen_epochs(paths)
+    outdated = why_choices_are_outdated(paths, manifest)
+    words = []
     for setting in settings:
         if setting not in chosen:
             words.append(f"{setting} not chosen")
-        elif reason := why_choice_is_outdated(
-            paths, manifest, setting, chosen[setting], has_gone_on=setting in outdated
-        ):
-            words.append(f"{setting} epoch {chosen[setting]}, out of date: {reason}")
-            num_outdated += 1
         else:
-            words.append(f"{setting} epoch {chosen[setting]}")
-            num_done += 1
+            reason = f", out of date: {outdated[setting]}" if setting in outdated else ""
+            words.append(f"{setting} epoch {chosen[setting]}{reason}")
     return StageProgress(
-        num_done=num_done, num_total=len(settings), detail=", ".join(words), is_out_of_date=num_outdated > 0
+        num_done=len(chosen.keys() & set(settings) - outdated.keys()),
+        num_total=len(settings),
+        detail=", ".join(words),
+        is_out_of_date=bool(outdated.keys() & set(settings)),
     )
-
-
-def why_choice_is_outdated(
-    paths: StudyPaths, manifest: Manifest, setting: str, chosen: int, *, has_gone_on: bool
-) -> str:
-    """Why a setting's choice does not stand any more, in a few words; empty where it does."""
-    if has_gone_on:
-        return "training has gone on"
-    changes = changes_since(
-        paths.selection_origin,
-        paths,
-        manifest,
-        made=paths.selection,
-        parts=(Part.VALIDATION_1, Part.VALIDATION_2),
-        counts=lambda each, epoch: each == setting and epoch != chosen,
-    )
-    if changes is not None:
-        return changes
-    others = [folder for epoch, folder in _epoch_folders(paths, setting).items() if epoch != chosen]
-    newest_ns = max((folder.stat().st_mtime_ns for folder in others), default=0)
-    return BY_TIMES if newest_ns > paths.selection.stat().st_mtime_ns else ""
 
 
 def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
@@ -259,7 +171,7 @@ def speedups_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sin
     from bccdist.speedups.record import read_speedups
 
     setting = stage.its_setting
-    epoch = _chosen_epochs(paths).get(setting)
+    epoch = chosen_epochs(paths).get(setting)
     if epoch is None:
         return StageProgress(num_done=0, num_total=1, detail="no epoch is chosen")
     choice, able, reasons = choice_for(paths, setting), [], []
@@ -285,19 +197,22 @@ def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since
 
     What could not be made counts as a failure, by the name of the table or picture.
     """
-    made = [path for path in (paths.tables / f"{name}.parquet" for name in _TABLES) if path.exists()]
+    made = made_files(paths, Result.TABLES)
     if not made or not paths.selection.exists():
         return StageProgress(num_done=0, num_total=1, detail="no tables yet")
-    outdated = "training has gone on" if _settings_outdated(paths) else _why_outdated(paths, manifest, made)
-    chosen = _chosen_epochs(paths)
-    drawn = {setting: _whole_ids(partial(paths.overlay, setting)) for setting in chosen}
+    outdated = {each: reason for each in MADE_OF_ALL if (reason := why_made_is_outdated(paths, manifest, each))}
+    chosen = chosen_epochs(paths)
+    drawn = {setting: whole_ids(partial(paths.overlay, setting)) for setting in chosen}
     shown = {slide.slide_id for slide in manifest.slides if slide.part is not Part.TRAINING}
     are_drawn = all(_are_drawn(paths, setting, epoch, shown - drawn[setting]) for setting, epoch in chosen.items())
-    faults = faults_in(paths.tables_origin)
-    state = f" out of date: {outdated}" if outdated else ""
+    faults = {name: why for each in MADE_OF_ALL for name, why in faults_in(paths.origin(each)).items()}
+    of_tables = outdated.get(Result.TABLES, "")
+    others = [f"{each} out of date: {reason}" for each, reason in outdated.items() if reason != of_tables]
     words = [
-        f"tables {', '.join(path.stem.removeprefix('table') for path in made)}{state}",
+        f"tables {', '.join(path.stem.removeprefix('table') for path in made)}"
+        + (f" out of date: {of_tables}" if of_tables else ""),
         f"{sum(map(len, drawn.values()))} overlay pictures{'' if are_drawn else ', not all'}",
+        *others,
         *([f"not made: {', '.join(faults)}"] if faults else []),
         *([] if paths.report.exists() else ["no report"]),
     ]
@@ -310,24 +225,14 @@ def tables_progress(_stage: Stage, paths: StudyPaths, manifest: Manifest, _since
     )
 
 
-def _why_outdated(paths: StudyPaths, manifest: Manifest, made: Sequence[Path]) -> str:
-    """What has changed since tables were made, in a few words; empty where nothing has."""
-    changes = changes_since(paths.tables_origin, paths, manifest, made=paths.selection)
-    if changes is not None:
-        return changes
-    folders = [folder for setting in _folders_in(paths.ledger) for folder in _epoch_folders(paths, setting).values()]
-    newest_ns = max(path.stat().st_mtime_ns for path in (*folders, paths.selection))
-    return "" if min(path.stat().st_mtime_ns for path in made) >= newest_ns else BY_TIMES
-
-
 def _are_drawn(paths: StudyPaths, setting: str, epoch: int, undrawn: Collection[str]) -> bool:
     """Whether none of the slides without a picture has sections in the chosen epoch."""
     from bccdist.sections.ledger import read_rows
 
     rows_of = partial(paths.ledger_rows, setting, epoch)
-    if _why_rows_outdated(rows_of, undrawn):
+    if why_schema_is_outdated(rows_of, undrawn):
         return False
-    return not any(read_rows(rows_of(slide_id)).num_rows for slide_id in _whole_ids(rows_of) & set(undrawn))
+    return not any(read_rows(rows_of(slide_id)).num_rows for slide_id in whole_ids(rows_of) & set(undrawn))
 
 
 def _slides_progress(
@@ -335,7 +240,7 @@ def _slides_progress(
     done: Collection[str],
     *,
     failures: Path,
-    file_of: _FileOf,
+    file_of: FileOf,
     since_s: float | None,
     detail: str = "",
 ) -> StageProgress:
@@ -376,7 +281,7 @@ def eta_of(times_s: Sequence[float], *, num_done: int, num_left: int, since_s: f
     return num_left / slides_per_s
 
 
-def _sampled_times(slide_ids: Sequence[str], file_of: _FileOf) -> list[float]:
+def _sampled_times(slide_ids: Sequence[str], file_of: FileOf) -> list[float]:
     """When slides were done, in seconds since 1970."""
     some = slide_ids if len(slide_ids) <= _MOST_TIMES else random.Random(0).sample(slide_ids, _MOST_TIMES)
     times_s = []
@@ -390,7 +295,7 @@ def _sampled_times(slide_ids: Sequence[str], file_of: _FileOf) -> list[float]:
 
 def _read_failures(folder: Path, missing: Iterable[str]) -> tuple[dict[str, str], set[str]]:
     """Reasons by slide, and the slides that were begun and not ended."""
-    noted = _whole_ids(lambda slide_id: folder / f"{slide_id}.json")
+    noted = whole_ids(lambda slide_id: folder / f"{slide_id}.json")
     reasons, begun = {}, set()
     for slide_id in missing:
         if slide_id not in noted:
@@ -404,45 +309,3 @@ def _read_failures(folder: Path, missing: Iterable[str]) -> tuple[dict[str, str]
         else:
             reasons[slide_id] = failure["reason"]
     return reasons, begun
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Names of a folder's entries; none where there is no folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except FileNotFoundError:
-        return []
-
-
-def _whole_ids(file_of: _FileOf) -> set[str]:
-    """The slides that have a whole file; one that is being written has a name that goes on after its suffix."""
-    example = file_of("x")
-    names = _names_in(example.parent)
-    return {name.removesuffix(example.suffix) for name in names if name.endswith(example.suffix)}
-
-
-def _folders_in(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
-    except FileNotFoundError:
-        return []
-
-
-def _epoch_folders(paths: StudyPaths, setting: str) -> dict[int, Path]:
-    """The folders of a setting's ledger rows, by epoch."""
-    folder = paths.ledger / setting
-    return {int(name.removeprefix("epoch-")): folder / name for name in _folders_in(folder)}
-
-
-def _settings_outdated(paths: StudyPaths) -> Collection[str]:
-    from bccdist.sections.choices import settings_outdated
-
-    return settings_outdated(paths) if paths.selection.exists() else ()
-
-
-def _chosen_epochs(paths: StudyPaths) -> dict[str, int]:
-    from bccdist.sections.choices import chosen_epochs
-
-    return chosen_epochs(paths) if paths.selection.exists() else {}

@@ -40,7 +40,7 @@ def test_a_copy_of_an_older_study_packs_with_a_word_on_its_times_and_on_whose_ma
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = write_model_study(tmp_path / "study")
-    study.selection_origin.unlink()
+    study.origin("selection").unlink()
     write_json(study.study, {"manifest": str(study.root / "data" / "slides.csv"), "phantom": False})
     copy = StudyPaths(tmp_path / "copy")
     shutil.copytree(study.root, copy.root)

@@ -21,7 +21,7 @@ def paths(tmp_path: Path) -> StudyPaths:
     """Two epochs of a slide, and a selection that was made from them."""
     paths = write_study(tmp_path / "study", [ledger_row(epoch=epoch) for epoch in (1, 2)])
     write_text(paths.selection, "chosen")
-    keep_origin(paths.selection_origin, origin_now(paths, MANIFEST), made=paths.selection)
+    keep_origin(paths.origin("selection"), origin_now(paths, MANIFEST), made=paths.selection)
     return paths
 
 
@@ -35,7 +35,7 @@ OF_VALIDATION = (Part.VALIDATION_1, Part.VALIDATION_2)
 
 
 def changes(paths: StudyPaths, manifest: Manifest = MANIFEST, parts: Collection[Part] = tuple(Part)) -> str | None:
-    return changes_since(paths.selection_origin, paths, manifest, made=paths.selection, parts=parts)
+    return changes_since(paths.origin("selection"), paths, manifest, made=paths.selection, parts=parts)
 
 
 def all_times(paths: StudyPaths, time_s: float) -> None:
@@ -109,16 +109,18 @@ def test_a_choice_rests_on_the_slides_of_validation(paths: StudyPaths) -> None:
 
 
 def test_what_could_not_be_made_is_kept_with_its_reason(paths: StudyPaths) -> None:
-    assert faults_in(paths.selection_origin) == faults_in(paths.tables_origin) == {}
-    keep_origin(paths.tables_origin, origin_now(paths, MANIFEST), made=paths.selection, faults={"figure7": "no slide"})
-    assert faults_in(paths.tables_origin) == {"figure7": "no slide"}
+    assert faults_in(paths.origin("selection")) == faults_in(paths.origin("tables")) == {}
+    keep_origin(
+        paths.origin("tables"), origin_now(paths, MANIFEST), made=paths.selection, faults={"figure7": "no slide"}
+    )
+    assert faults_in(paths.origin("tables")) == {"figure7": "no slide"}
 
 
 def test_a_selection_of_an_older_version_does_not_say_it(paths: StudyPaths) -> None:
-    paths.selection_origin.unlink()
+    paths.origin("selection").unlink()
     assert changes(paths) is None
 
 
 def test_what_an_older_version_noted_without_the_manifest_is_compared_without_it(paths: StudyPaths) -> None:
-    keep_origin(paths.selection_origin, origin_now(paths, None), made=paths.selection)
+    keep_origin(paths.origin("selection"), origin_now(paths, None), made=paths.selection)
     assert changes(paths, manifest_of(c=Part.TEST)) == ""

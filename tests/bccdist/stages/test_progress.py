@@ -22,7 +22,7 @@ from bccdist.sections.ledger import merge
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, SectionRecord, SlideRecord
 from bccdist.speedups.record import write_speedups
-from bccdist.stages import progress
+from bccdist.stages import outdated, progress
 from bccdist.stages.progress import eta_of
 from bccdist.stages.stage import Stage, StageProgress
 from bccdist.stages.table import (
@@ -253,7 +253,7 @@ def test_certified_slides_are_out_of_date_after_another_choice_and_exact_ones_ar
 
 
 def test_of_many_certified_slides_a_sample_tells_for_all(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_MOST_TIMES", 1)
+    monkeypatch.setattr(outdated, "MOST_READ", 1)
     write_certified(paths, "test-0", "test-1")
     choose(paths, 1)
     assert (
@@ -310,7 +310,7 @@ def test_a_choice_is_out_of_date_once_validation_rows_came_after_it(paths: Study
     later(paths.ledger_rows(SETTING, 1, "val2-0").parent, 20)
     found = progress_of(SELECTION, paths)
     assert not found.is_whole
-    assert found.detail == f"resnet34_ds epoch 3, out of date: {progress.BY_TIMES}"
+    assert found.detail == f"resnet34_ds epoch 3, out of date: {outdated.BY_TIMES}"
 
 
 def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths: StudyPaths) -> None:
@@ -328,7 +328,7 @@ def test_tables_are_done_when_they_are_the_newest_and_all_slides_are_drawn(paths
     assert progress_of(TABLES, paths).is_whole
     later(paths.ledger_rows(SETTING, 3, "test-0").parent, 20)
     assert not progress_of(TABLES, paths).is_whole
-    assert f"tables 3 out of date: {progress.BY_TIMES}" in progress_of(TABLES, paths).detail
+    assert f"tables 3 out of date: {outdated.BY_TIMES}" in progress_of(TABLES, paths).detail
 
 
 def test_the_pace_is_that_of_the_slides_done_since(paths: StudyPaths) -> None:
