@@ -121,7 +121,7 @@ def _merged(study: Evidence, given: Mapping[Path, list[SectionRecord]], *, remov
     changed = {
         key: each
         for key, each in new.items()
-        if each is not before[key] and said_of_label(each) != said_of_label(today[key])
+        if key not in today or (each is not before[key] and said_of_label(each) != said_of_label(today[key]))
     }
     if changed:
         write_text(study.paths.labels, sections_csv(list({**corrected, **changed}.values())))

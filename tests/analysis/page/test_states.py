@@ -26,6 +26,9 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import write_rows
+from bccdist.stages.outdated import outdated_results
+from bccdist.stages.table import TABLES
+from bccdist.study import manifest_of_study
 
 SETTING = "resnet34_ds"
 FIGURE_6 = "Figure 6. Sections of Test that were classified right."
@@ -250,3 +253,25 @@ def test_nothing_selected_is_one_error(tmp_path: Path) -> None:
     paths.selection.unlink()
     with pytest.raises(LedgerError, match="no thresholds were selected yet"):
         write_report(Evidence(paths.root))
+
+
+def test_a_page_on_thresholds_of_before_says_so_first(tmp_path: Path) -> None:
+    """A label of Validation was corrected: the tables are of today, and the choice is not until it is made anew."""
+    paths = make_study(tmp_path, TEST)
+    row = sections(tp=6, fn=0, fp=0, tn=6)[0]
+    new = tmp_path / "later.csv"
+    new.write_text(f"slide_id,section_id,label\n{row['slide_id']},{row['section_id']},Normal\n", encoding="utf-8")
+    relabel_study(paths.root, (new,))
+    page = ReportPage(write_report(Evidence(paths.root)))
+    assert page.warnings["Overview"][0] == (
+        f"The thresholds are out of date ({SETTING}: labels.csv has changed). To make them anew: "
+        "python analysis/make.py selection STUDY."
+    )
+    progress = TABLES.progress(paths, manifest_of_study(paths.root))
+    assert (
+        f"tables 3, 4, 5 out of date: so is the selection that it rests on: {SETTING}: labels.csv" in progress.detail
+    )
+    select_thresholds(paths.root, SelectConfig())
+    page = ReportPage(write_report(Evidence(paths.root)))
+    assert not [text for text in page.warnings["Overview"] if "out of date" in text]
+    assert outdated_results(paths, manifest_of_study(paths.root)) == {}

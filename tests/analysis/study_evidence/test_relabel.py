@@ -352,3 +352,21 @@ def test_labels_edited_in_the_studys_copy_count_once_the_advice_is_followed(boxe
     copy.parent.rename(boxed.root / "manifest-edited")
     assert counts(relabel(boxed.root, boxed.root / "manifest-edited" / "sections.csv")) == (1, 0, 0, 1)
     assert labels_of(boxed) == {"a": "Tumor", "b": "Tumor", "c": None}
+
+
+def test_what_is_said_once_more_is_no_change(boxed: StudyPaths, tmp_path: Path) -> None:
+    """Neither with columns that say nothing of a label, nor in another order, nor by readers who say the same."""
+    header = HEADER.replace("\n", ",patient_id,stain,label_origin,conflict\n")
+    lines = ["s,a,Tumor,anna,2026-01-02,Tumor,p1,HE,,", "s,b,Normal,ben,2026-01-03,,p1,HE,,"]
+    claimed(boxed, tmp_path / "data", *(line.removesuffix(",p1,HE,,") for line in lines))
+    of_review = [line.removesuffix(",,") + ",one reader," for line in lines]
+    for same in (lines, lines[::-1], of_review):
+        found = relabel(boxed.root, csv(tmp_path, *same, header=header))
+        assert (counts(found), found.has_changed) == ((0, 0, 0, 2), False)
+        assert not boxed.labels.exists()
+    new = "t,c,Tumor,cleo,2026-01-04,,p2,HE,one reader,"
+    assert relabel(boxed.root, csv(tmp_path, *lines, new, header=header)).has_changed
+    before = boxed.labels.read_bytes()
+    for same in ((*lines, new), (new, *lines)):
+        assert not relabel(boxed.root, csv(tmp_path, *same, header=header)).has_changed
+        assert boxed.labels.read_bytes() == before

@@ -132,3 +132,16 @@ def test_of_several_files_each_row_has_to_name_its_reader(paths: StudyPaths, tmp
     with pytest.raises(ConfigurationError, match=r"1 row\(s\) do not say in labelled_by .* s/b"):
         relabel(paths.root, *files)
     assert not paths.labels.exists()
+
+
+def test_the_order_of_the_readers_files_says_nothing(paths: StudyPaths, tmp_path: Path) -> None:
+    """Also where answers are of the same time, and a model had filled in different labels."""
+    files = [
+        file_of(tmp_path, name, {"b": "Tumor", "c": label}) for name, label in (("anna", "Tumor"), ("ben", "Normal"))
+    ]
+    for path, prefilled in zip(files, ("Tumor", "Normal"), strict=True):
+        path.write_text(path.read_text(encoding="utf-8").replace(",2026-01-01,,", f",2026-01-01,{prefilled},"))
+    assert relabel(paths.root, *files).has_changed
+    before = paths.labels.read_bytes()
+    assert not relabel(paths.root, *reversed(files)).has_changed
+    assert paths.labels.read_bytes() == before
