@@ -483,6 +483,8 @@ class CopyOutConfig:
     """Address of a folder, without any secret."""
     what: tuple[Results, ...] = ("heatmaps", "tables", "report")
     """Which results; the report with its pictures."""
+    even_out_of_date: bool = False
+    """Copy what is out of date, too; the list at the target says so."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

@@ -8,7 +8,8 @@ import tyro
 from bccdist.configuration import CopyOutConfig, Results
 from bccdist.errors import RemoteError
 from bccdist.remote.target import Target, parse_target
-from bccdist.stages.copy_out import list_results, refuse_target_inside
+from bccdist.slides.manifest import Manifest
+from bccdist.stages.copy_out import list_results, outdated_among, refusal, refuse_target_inside
 from bccdist.stages.table import COPY_OUT
 from bccdist.study import manifest_of_study
 from jobs.command_line import LauncherArguments, run_launcher
@@ -24,6 +25,8 @@ class CopyOutArguments(LauncherArguments):
     """Where to: s3://bucket/prefix, or whatever else fsspec can write to; file:///folder is one, too."""
     what: tuple[Results, ...] = CopyOutConfig.what
     """Any of heatmaps, tables, and report with its pictures."""
+    even_out_of_date: bool = False
+    """Copy what is out of date, too, which is refused else; the list at the target says so."""
 
 
 def main(arguments: CopyOutArguments) -> None:
@@ -33,15 +36,19 @@ def main(arguments: CopyOutArguments) -> None:
         ConfigurationError: there is nothing to copy, or the target is none or cannot be written to. Nothing was done.
     """
     launch = arguments.launch
-    config = CopyOutConfig(to=arguments.to, what=arguments.what)
+    config = CopyOutConfig(to=arguments.to, what=arguments.what, even_out_of_date=arguments.even_out_of_date)
     refuse_target_inside(launch.paths, config)
     manifest = manifest_of_study(launch.study)
-    launch_entries(launch, manifest, {COPY_OUT: config}, lacks=[*_lacks(launch, config)])
+    launch_entries(launch, manifest, {COPY_OUT: config}, lacks=[*_lacks(launch, config, manifest)])
 
 
-def _lacks(launch: Launch, config: CopyOutConfig) -> Iterator[str]:
+def _lacks(launch: Launch, config: CopyOutConfig, manifest: Manifest) -> Iterator[str]:
     if not list_results(launch.paths, config.what)[0]:
         yield f"{launch.study}: there is nothing to copy of {', '.join(config.what)} yet"
+    if (outdated := outdated_among(launch.paths, manifest, config.what)) and not config.even_out_of_date:
+        yield refusal(launch.paths, outdated)
+        # The target is asked by writing to it, which makes its folder.
+        return
     if launch.dry_run:
         return
     try:

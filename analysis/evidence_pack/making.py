@@ -37,7 +37,10 @@ from bccdist.parts import Part
 from bccdist.seals import SEAL_KEY
 from bccdist.sections.labels import key_of
 from bccdist.shard_set.index import read_set_manifest
+from bccdist.stages.outdated import Result, outdated_results, told_outdated
 
+_HELD = (Result.HEATMAPS, Result.SELECTION, Result.TABLES, Result.REPORT)
+"""What a pack holds; the pictures in the report are of today, or it says which are not."""
 _FREE_TEXTS = ("why_openslide", "reason")
 """Columns of sentences, which may name files."""
 _FRACTIONS = ("tumornest_fraction", "stroma_fraction", "normal_fraction")
@@ -82,7 +85,7 @@ def write_evidence(study: Evidence, out: Path = Path("evidence-pack"), *, with_w
         The folder.
 
     Raises:
-        ConfigurationError: the folder is no study, or `out` is there already.
+        ConfigurationError: the folder is no study, `out` is there already, or what it would hold is out of date.
         NothingToShowError: the study has no report, no ledger or no choice yet.
         StageFailedError: the pack is made, but its numbers do not follow from its raw rows.
     """
@@ -91,6 +94,12 @@ def write_evidence(study: Evidence, out: Path = Path("evidence-pack"), *, with_w
     if not study.paths.report.exists():
         raise NothingToShowError(
             f"{study.paths.report}: there is no report yet; `python analysis/make.py report STUDY` makes it"
+        )
+    if outdated := {
+        result: why for result, why in outdated_results(study.paths, study.manifest).items() if result in _HELD
+    }:
+        raise ConfigurationError(
+            f"{study.root}: {told_outdated(outdated, study=study.pasted)}; an evidence pack holds what is so today"
         )
     partial = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex}")
     try:

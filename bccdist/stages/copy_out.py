@@ -5,6 +5,7 @@ journals grow by lines, none of which object storage can do.
 """
 
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,11 +21,20 @@ from bccdist.paths import StudyPaths
 from bccdist.remote.target import Target, local_folder, parse_target
 from bccdist.seals import sealed_json
 from bccdist.slides.manifest import Manifest
+from bccdist.stages.outdated import Result, outdated_results, told_outdated
 from bccdist.stages.stage import Stage, StageProgress
+from bccdist.study import manifest_of_study
 
 MANIFEST = "copied_out.json"
 """Written last, beside what was copied: its presence means that all is there."""
 _FORMAT = 1
+_RESTS_ON: Mapping[Results, Sequence[Result]] = {
+    "heatmaps": [Result.HEATMAPS],
+    "tables": [Result.HEATMAPS, Result.SELECTION, Result.TABLES],
+    "report": [Result.HEATMAPS, Result.SELECTION, Result.REPORT, Result.FIGURES, Result.OVERLAYS],
+}
+_WITHOUT_ORIGIN = ("regions", "dicom", "heatmap_tiffs", "transfer")
+"""What does not say what it was made from, so that nobody knows whether it is out of date."""
 _NUM_AT_ONCE = 8
 _NOTE_EVERY_S = 2.0
 _MOST_NAMED = 5
@@ -68,7 +78,7 @@ def copy_out(study_root: Path, config: CopyOutConfig) -> None:
     Raises:
         StageFailedError: some files could not be read, or changed meanwhile; the others are copied.
         RemoteError: the target does not take them; launched again it goes on.
-        ConfigurationError: there is nothing to copy, or the target lies in the study.
+        ConfigurationError: there is nothing to copy, what there is is out of date, or the target lies in the study.
     """
     paths = StudyPaths(study_root)
     address = parse_target(config.to)
@@ -76,6 +86,14 @@ def copy_out(study_root: Path, config: CopyOutConfig) -> None:
     names, newest_ns = list_results(paths, config.what)
     if not names:
         raise ConfigurationError(f"{study_root}: there is nothing to copy of {', '.join(config.what)} yet")
+    outdated = outdated_among(paths, manifest_of_study(study_root), config.what)
+    if outdated and not config.even_out_of_date:
+        raise ConfigurationError(refusal(paths, outdated))
+    if not_known := [root.name for root in _roots(paths, config.what) if root.name in _WITHOUT_ORIGIN]:
+        LOG.warning(
+            f"whether {', '.join(not_known)} is of today is not known, as it does not say what it was made from: make "
+            "it anew first where labels, thresholds or heatmaps have changed"
+        )
     target = Target(address)
     target.check_writable()
     target.remove_partial()
@@ -121,7 +139,8 @@ def copy_out(study_root: Path, config: CopyOutConfig) -> None:
             f"{first_of(named, _MOST_NAMED)}"
         )
     files = [each.listed for each in sorted(copied, key=lambda each: each.path)]
-    values = {"format": _FORMAT, "study": study_root.name, "what": list(config.what), "files": files}
+    values = {"format": _FORMAT, "study": study_root.name, "what": list(config.what), "out_of_date": outdated}
+    values |= {"not_known": not_known, "files": files}
     target.put_bytes(sealed_json(values), MANIFEST)
     num_sent = sum(each.is_sent for each in copied)
     LOG.info(
@@ -161,6 +180,22 @@ def refuse_target_inside(paths: StudyPaths, config: CopyOutConfig) -> None:
         raise ConfigurationError(f"--to {config.to} lies in the study {paths.root}; name a folder outside of it")
 
 
+def outdated_among(paths: StudyPaths, manifest: Manifest, what: Sequence[Results]) -> dict[str, str]:
+    """What of some results, or of what they rest on, is out of date, each with why.
+
+    Raises:
+        LedgerError: the selection is damaged.
+    """
+    rested_on = {result for each in what for result in _RESTS_ON[each]}
+    return {result.value: why for result, why in outdated_results(paths, manifest).items() if result in rested_on}
+
+
+def refusal(paths: StudyPaths, outdated: Mapping[str, str]) -> str:
+    """Why results are not copied, and what to do."""
+    told = told_outdated({Result(name): why for name, why in outdated.items()}, study=shlex.quote(str(paths.root)))
+    return f"{paths.root}: {told}. --even-out-of-date copies them as they are, and the list at the target says so"
+
+
 def list_results(paths: StudyPaths, what: Sequence[Results]) -> tuple[list[str], int]:
     """Names of all files of some results, relative to the study, and the newest change of a folder or single file."""
     names: list[str] = []
@@ -183,7 +218,7 @@ def _roots(paths: StudyPaths, what: Sequence[Results]) -> list[Path]:
             paths.report,
             paths.figures,
             paths.overlays,
-            *(shown / name for name in ("regions", "dicom", "heatmap_tiffs", "transfer")),
+            *(shown / name for name in _WITHOUT_ORIGIN),
         ],
     }
     return [root for each in what for root in roots[each] if root.exists()]
@@ -202,7 +237,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
                 yield Path(folder, name), False
 
 
-def copying_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _since_s: float | None) -> StageProgress:
+def copying_progress(stage: Stage, paths: StudyPaths, manifest: Manifest, _since_s: float | None) -> StageProgress:
     """How many files of the newest copying are at its target; out of date once the study has others.
 
     Raises:
@@ -221,10 +256,14 @@ def copying_progress(stage: Stage, paths: StudyPaths, _manifest: Manifest, _sinc
     names, newest_ns = list_results(paths, record.what)
     is_changed = set(names) != set(record.names) or newest_ns > record.newest_ns
     is_whole = record.num_done == len(record.names)
+    reason = "the study's results have changed since" if is_changed else ""
+    if is_whole and not reason and (outdated := outdated_among(paths, manifest, record.what)):
+        reason = f"what was copied is: {', '.join(outdated)}"
+    is_out_of_date = is_whole and bool(reason)
     return StageProgress(
-        num_done=0 if is_changed and is_whole else record.num_done,
+        num_done=0 if is_out_of_date else record.num_done,
         num_total=len(names) if is_changed else len(record.names),
         failures=record.failures,
-        detail=f"{detail}; out of date: the study's results have changed since" if is_changed and is_whole else detail,
-        is_out_of_date=is_changed and is_whole,
+        detail=f"{detail}; out of date: {reason}" if is_out_of_date else detail,
+        is_out_of_date=is_out_of_date,
     )

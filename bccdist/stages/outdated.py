@@ -72,14 +72,19 @@ def outdated_results(paths: StudyPaths, manifest: Manifest) -> dict[Result, str]
     return {result: reason for result, reason in found.items() if reason}
 
 
-def told_outdated(found: Mapping[Result, str]) -> str:
-    """The results that are out of date as a sentence, what is so for the same reason together; with what to do."""
+def told_outdated(found: Mapping[Result, str], *, study: str) -> str:
+    """The results that are out of date as a sentence, what is so for the same reason together; with what to do.
+
+    Args:
+        found: each result with why.
+        study: the study's folder as a word of a command.
+    """
     by_reason: dict[str, list[str]] = {}
     for result, reason in found.items():
         by_reason.setdefault(reason, []).append(result.value)
     listed = "; ".join(f"{', '.join(results)}: {reason}" for reason, results in by_reason.items())
     steps = dict.fromkeys(REMEDY[result] for result in Result if result in found)
-    return f"out of date: {listed}. To make them anew: {', then '.join(steps)}"
+    return f"out of date: {listed}. To make them anew: {', then '.join(steps).replace('STUDY', study)}"
 
 
 def why_rows_are_outdated(paths: StudyPaths, manifest: Manifest, setting: str) -> str:

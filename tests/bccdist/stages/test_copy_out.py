@@ -2,23 +2,30 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pandas as pd
 import pytest
 from object_store import bucket
+from study_folders import ledger_row, write_study
 
-from bccdist.configuration import CopyOutConfig
+from bccdist.configuration import CopyOutConfig, Results
 from bccdist.errors import ConfigurationError, RemoteError, StageFailedError
+from bccdist.files import write_text
 from bccdist.paths import StudyPaths
 from bccdist.remote.target import Target, parse_target
+from bccdist.sections.origins import keep_origin, origin_now
 from bccdist.slides.manifest import Manifest
 from bccdist.stages.copy_out import MANIFEST, copy_out
+from bccdist.stages.outdated import MADE_OF_ALL
 from bccdist.stages.stage import StageProgress
 from bccdist.stages.table import COPY_OUT
-from bccdist.study import claim_study
+from bccdist.study import claim_study, manifest_of_study
 from jobs import launch_copy_out
 from jobs.command_line import LauncherArguments
 from jobs.launch_copy_out import CopyOutArguments
@@ -48,7 +55,22 @@ def paths(tmp_path: Path) -> StudyPaths:
         path = tmp_path / "study" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+    (tmp_path / "a.tif").write_text("xyz")
+    (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Test,a.tif\n")
+    claim_study(tmp_path / "study", tmp_path / "slides.csv")
     return StudyPaths(tmp_path / "study")
+
+
+@pytest.fixture
+def outdated(paths: StudyPaths) -> StudyPaths:
+    """The study, all of whose tables and pictures were made before a label was corrected."""
+    write_study(paths.root, [ledger_row(slide_id="a", part="Test")])
+    pd.DataFrame([{"setting": "resnet34_ds", "epoch": 1}]).to_parquet(paths.selection)
+    for result in ("selection", *MADE_OF_ALL):
+        keep_origin(paths.origin(result), origin_now(paths, manifest_of_study(paths.root)), made=paths.selection)
+    write_text(paths.figure("figure6"), "png")
+    write_text(paths.labels, "slide_id,section_id,label\na,section-0,Normal\n")
+    return paths
 
 
 @pytest.fixture(params=["s3", "file"])
@@ -240,14 +262,110 @@ def test_a_study_on_object_storage_is_refused_and_the_reason_is_said(address: st
     assert "\n" not in str(caught.value)
 
 
-def test_a_launch_says_what_is_wrong_with_the_target_before_anything_is_queued(
-    store: str, tmp_path: Path, paths: StudyPaths
-) -> None:
+def test_a_launch_says_what_is_wrong_with_the_target_before_anything_is_queued(store: str, paths: StudyPaths) -> None:
     assert store
-    (tmp_path / "a.tif").write_text("xyz")
-    (tmp_path / "slides.csv").write_text("slide_id,part,path\na,Test,a.tif\n")
-    claim_study(paths.root, tmp_path / "slides.csv")
     journal = paths.journal.read_bytes()
     with pytest.raises(ConfigurationError, match=r"nothing was launched:\n.*there is no such bucket"):
         launch_copy_out.main(CopyOutArguments(study=paths.root, to="s3://no-such-bucket/a"))
     assert paths.journal.read_bytes() == journal
+
+
+@pytest.mark.parametrize(
+    ("what", "named"), [("tables", "tables"), ("report", "report, figures, overlays"), ("heatmaps", "")]
+)
+def test_what_is_out_of_date_is_not_sent_or_is_sent_with_the_word(
+    outdated: StudyPaths, tmp_path: Path, what: Results, named: str
+) -> None:
+    to = f"file://{tmp_path}/archive"
+    if named:
+        says = rf"out of date: {named}: labels\.csv has changed\. .*launch_tables\.py --study .*--even-out-of-date"
+        for refused in (
+            lambda: copy_out(outdated.root, CopyOutConfig(to=to, what=(what,))),
+            lambda: launch_copy_out.main(CopyOutArguments(study=outdated.root, to=to, what=(what,))),
+            lambda: launch_copy_out.main(CopyOutArguments(study=outdated.root, to=to, what=(what,), dry_run=True)),
+        ):
+            with pytest.raises(ConfigurationError, match=says):
+                refused()
+        assert not (tmp_path / "archive").exists()
+    copy_out(outdated.root, CopyOutConfig(to=to, what=(what,), even_out_of_date=bool(named)))
+    listed = json.loads(there(to)[MANIFEST])
+    assert listed["out_of_date"] == {each: "labels.csv has changed" for each in named.split(", ") if each}
+
+
+def test_what_was_copied_is_out_of_date_once_it_is_so_in_the_study(outdated: StudyPaths, tmp_path: Path) -> None:
+    labels = outdated.labels.read_bytes()
+    outdated.labels.unlink()
+    copy_out(outdated.root, CopyOutConfig(to=f"file://{tmp_path}/archive", what=("tables",)))
+    manifest = manifest_of_study(outdated.root)
+    assert COPY_OUT.progress(outdated, manifest).is_whole
+    outdated.labels.write_bytes(labels)
+    found = COPY_OUT.progress(outdated, manifest)
+    assert (found.is_whole, found.is_out_of_date) == (False, True)
+    assert found.detail.endswith("out of date: what was copied is: tables")
+
+
+def test_of_what_does_not_say_what_it_was_made_from_that_is_said(
+    paths: StudyPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_text(paths.regions("unet", "a"), "zip")
+    to = f"file://{tmp_path}/archive"
+    copy_out(paths.root, CopyOutConfig(to=to, what=("report",)))
+    assert "whether regions is of today is not known" in caplog.text
+    assert json.loads(there(to)[MANIFEST])["not_known"] == ["regions"]
+
+
+_HANGS = """
+import sys, time
+from pathlib import Path
+from bccdist.configuration import CopyOutConfig
+from bccdist.remote.target import Target
+from bccdist.stages.copy_out import copy_out
+
+put = Target.put_file
+
+def half(self, source, name):
+    if not name.endswith("b #1.ozx"):
+        return put(self, source, name)
+    def hanging(source, place):
+        data = Path(source).read_bytes()
+        with self._fs.open(place, "wb", block_size=5 * 2**20) as file:
+            file.write(data[:len(data) // 2])
+            file.flush()
+            print("half", flush=True)
+            time.sleep(600)
+    self._fs.put_file = hanging
+    put(self, source, name)
+
+Target.put_file = half
+copy_out(Path(sys.argv[1]), CopyOutConfig(to=sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_copying_that_is_killed_leaves_nothing_half_and_the_next_one_ends_it(
+    paths: StudyPaths, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = "heatmaps/unet/epoch-001/b #1.ozx"
+    # Of more than one part of an upload to object storage, so that a part of it has arrived.
+    expected = {**FILES, large: bytes(range(256)) * 4 * 12_288}
+    (paths.root / large).write_bytes(expected[large])
+    command = [sys.executable, "-c", _HANGS, str(paths.root), target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        process.kill()
+    arrived = there(target)
+    assert MANIFEST not in arrived
+    partial = {name for name in arrived if name.endswith(".bccdist-partial")}
+    assert bool(partial) == target.startswith("file")
+    assert all(expected[name] == data for name, data in arrived.items() if name not in partial)
+    assert large not in arrived
+    assert not progress(paths).is_whole
+    names = sent(monkeypatch)
+    copy_out(paths.root, CopyOutConfig(to=target))
+    assert set(names) == expected.keys() - arrived.keys()
+    found = there(target)
+    listed = {each["path"]: each["sha256"] for each in json.loads(found.pop(MANIFEST))["files"]}
+    assert found == expected
+    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in expected.items()}
+    assert progress(paths).is_whole

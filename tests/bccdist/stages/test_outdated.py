@@ -155,6 +155,6 @@ def test_a_cohorts_thresholds_rest_on_no_label_of_its_own(paths: StudyPaths) -> 
 
 
 def test_they_are_told_by_reason_and_with_what_to_do_in_order() -> None:
-    told = told_outdated({Result.SELECTION: "a", Result.TABLES: "b", Result.REPORT: "b"})
-    selection, tables = REMEDY[Result.SELECTION], REMEDY[Result.TABLES]
+    told = told_outdated({Result.SELECTION: "a", Result.TABLES: "b", Result.REPORT: "b"}, study="'a b'")
+    selection, tables = (REMEDY[result].replace("STUDY", "'a b'") for result in (Result.SELECTION, Result.TABLES))
     assert told == f"out of date: selection: a; tables, report: b. To make them anew: {selection}, then {tables}"
