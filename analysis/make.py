@@ -13,7 +13,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from analysis.specs import SPECS, Spec
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.table import Table
-from bccdist.command import run_command
+from bccdist.command import path_of, run_command
 from bccdist.errors import BccdistError, ConfigurationError, NothingToShowError
 from bccdist.parts import Part
 from bccdist.study import refuse_address
@@ -38,7 +38,7 @@ def make(words: Sequence[str]) -> None:
             function,
             prog=f"make.py {name}",
             args=rest,
-            registry=_words_to_values(SPECS[name], None if into is None else Path(into), studies),
+            registry=_words_to_values(SPECS[name], None if into is None else path_of(into), studies),
             config=(tyro.conf.PositionalRequiredArgs,),
         )
     except NothingToShowError as error:

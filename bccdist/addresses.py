@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
+from bccdist.errors import ConfigurationError
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CHAIN = "::"
 """Between the addresses of fsspec's chains, such as a zip on a server."""
@@ -101,6 +103,21 @@ def resolved(location: Location) -> Location:
 def is_address(text: str) -> bool:
     """Whether a text is an address and no path."""
     return _SCHEME.match(text) is not None
+
+
+def local_path(text: str) -> Path:
+    """The path of this machine that a word of a command line is.
+
+    Raises:
+        ConfigurationError: it is an address.
+    """
+    if is_address(text):
+        raise ConfigurationError(
+            f"{_shown(text)} is an address, and a path of this machine is expected in its place: no server is "
+            "searched or written to. Slides on servers are named in a slides.csv, an address in each row; results "
+            "go to stores by `python jobs/launch_copy_out.py --study FOLDER --to ADDRESS`"
+        )
+    return Path(text)
 
 
 def parse_address(text: str) -> Address:

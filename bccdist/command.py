@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
 import bccdist
-from bccdist.addresses import without_secrets
+from bccdist.addresses import local_path, without_secrets
 from bccdist.errors import BccdistError, ConfigurationError
 from bccdist.log import set_up_logging
 from bccdist.surroundings import advice_on, settle
@@ -38,7 +40,8 @@ def run_command(
     try:
         try:
             _refuse_other_checkout()
-            code = main()
+            with _local_paths():
+                code = main()
         finally:
             # Here and not at the interpreter's end, where nobody could catch that the reader is gone.
             sys.stdout.flush()
@@ -62,6 +65,37 @@ def run_command(
         if (advice := advice_on(error)) is None:
             raise
         sys.exit(f"error: {error}; {advice}")
+
+
+def _local_paths() -> ConstructorRegistry:
+    """How words of any command line become paths: an address would lose a slash, and files would land anywhere."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+        if info.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: path_of(words[0]),
+            is_instance=lambda value: isinstance(value, Path),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def path_of(word: str) -> Path:
+    """The path of this machine that a word of a command line is.
+
+    Raises:
+        BccdistError: it is an address. No ValueError, which the parser would take for its own, and say in a box.
+    """
+    try:
+        return local_path(word)
+    except ConfigurationError as error:
+        raise BccdistError(str(error)) from None
 
 
 def _refuse_other_checkout() -> None:

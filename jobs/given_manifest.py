@@ -1,12 +1,14 @@
 """The manifest that a command is given: a path, or an address from which it is fetched."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import tyro
 
 from bccdist.addresses import Address, Location, is_address, parse_address
+from bccdist.files import write_bytes
 from bccdist.parts import Part
+from bccdist.paths import StudyPaths
 from bccdist.remote.scratch import ScratchFolder
 from bccdist.slides.fetched_manifest import fetched_manifest
 
@@ -31,16 +33,51 @@ GivenManifest = Annotated[
 """Of slides.csv."""
 
 
-def manifest_for(study_root: Path, given: Location, *, dry_run: bool) -> Path:
-    """The manifest of a study; a fetched one lies in the study's folder, and is fetched anew at each launch.
+class FetchedForStudy:
+    """The manifest of a launch; of one that is refused nothing stays of what was fetched for it."""
 
-    In a dry run, which writes nothing there, it is that of this command alone.
+    def __init__(self, study_root: Path, given: Location, *, dry_run: bool) -> None:
+        """Fetch it, where it lies on a server, into the study's folder; in a dry run for this command alone.
 
-    Raises:
-        ManifestError: a fetched one has faults.
-        RemoteError: it did not come.
-    """
-    return for_this_run(given) if dry_run else fetched_manifest(given, study_root / FETCHED)
+        Raises:
+            ManifestError: a fetched one has faults.
+            RemoteError: it did not come.
+        """
+        self._study, self._folder = StudyPaths(study_root).study, study_root / FETCHED
+        self._is_fetched, self._has_begun = not dry_run and isinstance(given, Address), False
+        self._before = {path: path.read_bytes() for path in self._folder.glob("*") if path.is_file()}
+        self._new = [each for each in (self._folder, *self._folder.parents) if not each.exists()]
+        try:
+            self.path = for_this_run(given) if dry_run else fetched_manifest(given, self._folder)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def keep(self) -> None:
+        """It is the study's from now on, as the launch begins."""
+        self._has_begun = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A launch that began and came to nothing forgets its study.
+        if kind is not None and not (self._has_begun and self._study.exists()):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Have the folder as it was: another manifest there would be the study's without a launch."""
+        if not self._is_fetched:
+            return
+        for path in self._folder.glob("*"):
+            if path not in self._before:
+                path.unlink()
+        for path, content in self._before.items():
+            write_bytes(path, content)
+        for folder in self._new:
+            # The study's folder may hold more by now, such as the lock of launches.
+            if folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def for_this_run(given: Location, *, all_in: Part | None = None) -> Path:

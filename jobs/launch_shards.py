@@ -10,7 +10,7 @@ from bccdist.stages.requirements import lacks_of_files
 from bccdist.stages.table import FINISH_SHARDS, SHARDS
 from bccdist.study import claim_study
 from jobs.command_line import FLAT, LauncherArguments, run_launcher
-from jobs.given_manifest import GivenManifest, manifest_for
+from jobs.given_manifest import FetchedForStudy, GivenManifest
 from jobs.stages import launch_entries
 
 
@@ -26,10 +26,11 @@ class ShardsArguments(LauncherArguments):
 def main(arguments: ShardsArguments) -> None:
     """Submit the stage."""
     launch = arguments.launch
-    path = manifest_for(launch.study, arguments.manifest, dry_run=launch.dry_run)
-    manifest = claim_study(launch.study, path, dry_run=True)
-    entries = {SHARDS: arguments.config, FINISH_SHARDS: arguments.config}
-    launch_entries(launch, manifest, entries, lacks=lacks_of_files(manifest, launch.paths, entries))
+    with FetchedForStudy(launch.study, arguments.manifest, dry_run=launch.dry_run) as fetched:
+        manifest = claim_study(launch.study, fetched.path, dry_run=True)
+        entries = {SHARDS: arguments.config, FINISH_SHARDS: arguments.config}
+        lacks = lacks_of_files(manifest, launch.paths, entries)
+        launch_entries(launch, manifest, entries, lacks=lacks, begin=fetched.keep)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from bccdist.stages.table import (
 )
 from bccdist.study import claim_study
 from jobs.command_line import LauncherArguments, run_launcher
-from jobs.given_manifest import GivenManifest, manifest_for
+from jobs.given_manifest import FetchedForStudy, GivenManifest
 from jobs.stages import launch_entries
 
 
@@ -79,13 +79,13 @@ def launch_study(arguments: StudyArguments) -> None:
         StageFailedError: something failed locally; where it was single heatmaps, after everything else is done.
     """
     launch = arguments.launch
-    path = manifest_for(launch.study, arguments.manifest, dry_run=launch.dry_run)
-    manifest = claim_study(launch.study, path, dry_run=True)
-    labels = sections_of_today(manifest, read_corrections(launch.paths))
-    tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
-    lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)
-    lacks += lacks_of_files(manifest, launch.paths, stages_of(arguments.entries, arguments.settings))
-    launch_entries(launch, manifest, arguments.entries, arguments.settings, lacks=lacks)
+    with FetchedForStudy(launch.study, arguments.manifest, dry_run=launch.dry_run) as fetched:
+        manifest = claim_study(launch.study, fetched.path, dry_run=True)
+        labels = sections_of_today(manifest, read_corrections(launch.paths))
+        tumor_in = reading_annotations(manifest, arguments.shards, launch.paths)
+        lacks = lacks_of_manifest(manifest, tumor_in, labels=labels)
+        lacks += lacks_of_files(manifest, launch.paths, stages_of(arguments.entries, arguments.settings))
+        launch_entries(launch, manifest, arguments.entries, arguments.settings, lacks=lacks, begin=fetched.keep)
 
 
 if __name__ == "__main__":

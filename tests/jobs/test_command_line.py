@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 from places import REPOSITORY
 
 import jobs.plan
@@ -16,6 +17,7 @@ import jobs.review
 import jobs.status
 import jobs.verify_paper
 from analysis.make import make
+from bccdist.command import run_command
 from bccdist.errors import BccdistError
 from bccdist.parts import Part
 from jobs.command_line import LauncherArguments, run_launcher
@@ -155,3 +157,75 @@ def test_help_calls_the_parts_as_the_paper_does(words: tuple[str, ...]) -> None:
 def test_a_study_on_object_storage_is_the_same_one_line_everywhere(main: Callable[[Any], Any], words: Any) -> None:
     with pytest.raises(BccdistError, match=r"^the study begins with s3:/, and it has to be a folder of a POSIX"):
         main(words)
+
+
+PATH_FLAGS = [
+    ("jobs/pack_model.py", "studies/a", "--out"),
+    ("jobs/find_sections.py", "slides.csv", "--out"),
+    ("jobs/find_sections.py", "slides.csv", "--pictures"),
+    ("jobs/make_manifest.py", "slides", "--out"),
+    ("jobs/make_manifest.py", "slides", "--out", "data", "--table"),
+    ("jobs/make_phantom.py",),
+    ("jobs/make_ebhi_manifest.py", "slides"),
+    ("jobs/doctor.py", "slides.csv", "--report"),
+    ("jobs/plan.py", "studies/a", "--out"),
+    ("jobs/plan.py", "studies/a", "--check"),
+    ("jobs/show_augmentation.py", "studies/a", "--out"),
+    ("jobs/export_model.py", "a.model", "--to", "onnx", "--out"),
+    ("jobs/review.py", "studies/a", "--export"),
+    ("jobs/review.py", "studies/a", "--export-hard"),
+    ("jobs/review.py", "studies/a", "--worklist"),
+    ("jobs/launch_apply.py", "--model", "m", "--slides", "s", "--out"),
+    ("jobs/launch_apply.py", "--slides", "s", "--out", "o", "--model"),
+    ("jobs/launch_apply.py", "--model", "m", "--slides", "s", "--out", "o", "--site-choice"),
+    ("jobs/launch_train.py", "--encoder-weights"),
+    ("jobs/launch_train.py", "--start-from"),
+    ("jobs/launch_tables.py", "--study"),
+    ("jobs/status.py",),
+    ("jobs/demo.py", "--study"),
+    ("jobs/verify_paper.py",),
+    ("shards/check.py",),
+    ("analysis/make.py", "table3", "studies/a", "--into"),
+    ("analysis/make.py", "overlays", "studies/a"),
+    ("analysis/make.py", "relabel", "studies/a"),
+    ("analysis/make.py", "selection"),
+    ("analysis/make.py", "evidence", "studies/a", "--out"),
+    ("analysis/make.py", "heatmap_tiff", "studies/a", "slide", "--out"),
+    ("analysis/make.py", "schemas"),
+    ("analysis/evidence.py", "verify"),
+    ("analysis/transfer.py", "studies/a", "--model"),
+    ("analysis/transfer.py", "studies/a", "--labels"),
+]
+"""Words before a path of this machine."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", PATH_FLAGS, ids=" ".join)
+def test_an_address_in_place_of_a_path_is_one_line_and_no_folder(words: tuple[str, ...], tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, REPOSITORY / words[0], *words[1:], "s3://u:Hidden1@bucket/a"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode != 0
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("error: s3://bucket/a is an address, and a path of this machine is expected in its place")
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_become_paths_in_one_place_for_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(one: Path, more: tuple[Path, ...] = (), other: Path | None = None) -> None:
+        found.append([one, *more, other])
+
+    found: list[list[Path | None]] = []
+    for words in (["--one", "a", "--more", "b", "c", "--other", "d"], ["--one", "a:/b"]):
+        monkeypatch.setattr(sys, "argv", ["any.py", *words])
+        run_command(lambda: tyro.cli(main))
+    assert found == [[Path("a"), Path("b"), Path("c"), Path("d")], [Path("a:/b"), None]]
+    for flag in ("--one", "--more", "--other"):
+        monkeypatch.setattr(sys, "argv", ["any.py", "--one", "a", flag, "https://host/b?sig=Hidden1"])
+        with pytest.raises(SystemExit, match=r"^error: https://host/b is an address, and a path of this machine"):
+            run_command(lambda: tyro.cli(main))

@@ -319,7 +319,9 @@ def test_a_report_of_before_does_not_pass_for_one_of_today(study: StudyPaths, tm
     root = Path(shutil.copytree(study.root, tmp_path / "study"))
     lines = [f"test-0-0,test-0-0-s{number},Tumor" for number in range(4)]
     (root / "labels.csv").write_text("\n".join(["slide_id,section_id,label", *lines]) + "\n", encoding="utf-8")
-    says = r"out of date: tables, report: labels\.csv has changed\..*launch_tables\.py --study .*holds what is so today"
+    says = (
+        r"out of date: tables, report: labels\.csv has changed\..*launch_tables\.py --study .*holds what is so today"
+    )
     with pytest.raises(ConfigurationError, match=says):
         write_evidence(Evidence(root), tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
