@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from analysis.page.blocks import Section
-from analysis.page.content import PageContent
+from analysis.page.content import PageContent, spoken
 from analysis.page.headline import choice_lines, headline_numbers, headline_row, reader_lines
+from analysis.page.summary import by_reason, faults_of
 from analysis.study_evidence.provenance import failures, site_text
 from analysis.study_evidence.slide_states import SlideState
 from analysis.study_evidence.table import Table
@@ -32,6 +33,7 @@ def overview_section(study: PageContent) -> Section:
             *_resolution_lines(study),
         ],
         warnings=[
+            *_fault_warnings(study),
             *_outdated_warnings(study),
             *_quality_warnings(study),
             *_choice_warnings(study),
@@ -75,6 +77,12 @@ def _label_lines(study: PageContent) -> Iterator[str]:
             f"{which} sections of Test have a label: {row['tp']} TP, {row['fn']} FN, {row['fp']} FP, {row['tn']} TN, "
             f"{row['num_review']} for review."
         )
+
+
+def _fault_warnings(study: PageContent) -> Iterator[str]:
+    """What could not be made, and why: a ledger that is refused, for instance, leaves little more than this line."""
+    for reason, names in by_reason(faults_of(study.tables)).items():
+        yield f"Not made: {first_of([spoken(name) for name in names], _MOST_FAILURES)}: {reason}."
 
 
 def _outdated_warnings(study: PageContent) -> Iterator[str]:

@@ -70,6 +70,14 @@ def faults_of(made: Made) -> dict[str, str]:
     return {name: each.reason for name, each in made.items() if isinstance(each, NotMade) and each.is_fault}
 
 
+def by_reason(faults: Mapping[str, str]) -> dict[str, list[str]]:
+    """What went wrong for the same reason together: one damaged file costs many tables."""
+    found: dict[str, list[str]] = {}
+    for name, reason in faults.items():
+        found.setdefault(reason, []).append(name)
+    return found
+
+
 def require_no_fault(faults: Mapping[str, str]) -> None:
     """Say at the end what went wrong.
 
@@ -77,7 +85,7 @@ def require_no_fault(faults: Mapping[str, str]) -> None:
         StageFailedError: something did.
     """
     if faults:
-        listed = [f"  - {name}: {reason}" for name, reason in faults.items()]
+        listed = [f"  - {', '.join(names)}: {reason}" for reason, names in by_reason(faults).items()]
         raise StageFailedError("\n".join([f"{len(faults)} not made, all else is:", *listed]))
 
 

@@ -26,7 +26,7 @@ from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.choices import Choice
 from bccdist.sections.ledger import write_rows
-from bccdist.stages.outdated import outdated_results
+from bccdist.stages.outdated import Result, outdated_results
 from bccdist.stages.table import TABLES
 from bccdist.study import manifest_of_study
 
@@ -275,3 +275,20 @@ def test_a_page_on_thresholds_of_before_says_so_first(tmp_path: Path) -> None:
     page = ReportPage(write_report(Evidence(paths.root)))
     assert not [text for text in page.warnings["Overview"] if "out of date" in text]
     assert outdated_results(paths, manifest_of_study(paths.root)) == {}
+
+
+def test_a_ledger_that_is_refused_is_the_first_line_and_one_line(tmp_path: Path) -> None:
+    paths = make_study(tmp_path, TEST)
+    rows = paths.ledger_rows(SETTING, 1, "slide-0")
+    content = bytearray(rows.read_bytes())
+    content[len(content) // 2] ^= 1
+    rows.write_bytes(content)
+    with pytest.raises(StageFailedError, match=r"^\d+ not made, all else is:\n") as caught:
+        write_report(Evidence(paths.root))
+    told = [line for line in str(caught.value).splitlines() if "slide-0.parquet: damaged" in line]
+    assert len([line for line in told if line.startswith("  - table1, reference_standard")]) == 1
+    first, *others = ReportPage(paths.report).warnings["Overview"]
+    assert first.startswith("Not made: Table 1, reference standard, agreement")
+    assert "more: ledger/resnet34_ds/epoch-001/slide-0.parquet: damaged" in first
+    assert not [text for text in others if "damaged" in text]
+    assert "not all could be made: table1" in outdated_results(paths, manifest_of_study(paths.root))[Result.TABLES]
