@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache, partial
 from pathlib import Path
 
-from bccdist.errors import LedgerError
+from bccdist.errors import LedgerError, first_of
 from bccdist.parts import Part
 from bccdist.paths import StudyPaths
 from bccdist.sections.origins import changes_since, faults_in, is_of_one_result
@@ -48,6 +48,7 @@ MAIN_TABLES = ("table3", "table4", "table5")
 MOST_READ = 1000
 """Slides whose certificates are read; of more, so many are drawn at random."""
 _FILES_LOOKED_AT = 3
+_MOST_NAMED = 3
 
 
 def outdated_results(paths: StudyPaths, manifest: Manifest) -> dict[Result, str]:
@@ -67,7 +68,7 @@ def outdated_results(paths: StudyPaths, manifest: Manifest) -> dict[Result, str]
     for result in MADE_OF_ALL:
         faults = faults_in(paths.origin(result)) if made_files(paths, result) else {}
         found[result] = why_made_is_outdated(paths, manifest, result) or (
-            f"not all could be made: {', '.join(faults)}" if faults else ""
+            f"not all could be made: {first_of(list(faults), _MOST_NAMED)}" if faults else ""
         )
     return {result: reason for result, reason in found.items() if reason}
 
