@@ -24,7 +24,7 @@ from analysis.review.predicted import call_json, predicted, predicted_json
 from analysis.review.readers import progress_by_reader
 from analysis.review.session import Session
 from analysis.review.tiles import OVERLAP_PX, TILE_PX, SlideFacts, error_tile
-from analysis.review.worklist import Worklist, WorkSection, in_order
+from analysis.review.worklist import Worklist, WorkSection, in_order, outdated_warning
 from bccdist.configuration import Setting, outputs_of, phantom_warning
 from bccdist.errors import AnnotationError
 from bccdist.sections.choices import Choice
@@ -50,7 +50,8 @@ def study(session: Session, _: Asked) -> Mapping[str, Any]:
     """What the page has to know at its start."""
     worklist, plan, said = session.worklist, session.worklist.plan, session.journal.said
     slides = worklist.manifest.is_phantom or bool(worklist.rows.frame["phantom"].any())
-    warning = phantom_warning(slides=slides, weights=any(each.phantom_weights for each in worklist.choices.values()))
+    drawn = phantom_warning(slides=slides, weights=any(each.phantom_weights for each in worklist.choices.values()))
+    warning = " ".join(filter(None, [drawn, outdated_warning(worklist)]))
     return {
         "name": worklist.paths.root.resolve().name,
         "phantom": slides,

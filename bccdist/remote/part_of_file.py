@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bccdist.addresses import Address
 from bccdist.errors import RemoteError
-from bccdist.log import LOG
+from bccdist.log import LOG, NOTE
 from bccdist.remote.answers import Answer, NoRangesError, Version, asking
 from bccdist.remote.block_cache import KeptFile, configured_cache
 from bccdist.remote.patience import PATIENCE, Patience, patiently
@@ -251,7 +251,8 @@ class PartOfFile:
         """All of it by one request, from the beginning again where it breaks off."""
         LOG.warning(
             f"{self.address}: the server gives whole files only, no ranges, so that all of it is copied to "
-            f"{tempfile.gettempdir()} first"
+            f"{tempfile.gettempdir()} first",
+            extra=NOTE,
         )
         size_bytes = patiently(self._copy, str(self.address), self._patience)
         self.version = Version(size_bytes=size_bytes)

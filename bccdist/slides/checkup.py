@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bccdist.addresses import Location
 from bccdist.configuration import CELL_PX
 from bccdist.errors import AnnotationError, RemoteError, SlideError
+from bccdist.log import notes_apart
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.annotations import Annotation, OffTissueError, UnknownNamesError, read_annotations
 from bccdist.slides.annotations.contradictions import (
@@ -188,6 +189,23 @@ def check_slide(
         each_cell: whether all tissue is read and held against the overview, as it is in inference; False reads some
             places alone, and notes that.
     """
+    with notes_apart() as told:
+        checkup = _checked(
+            record, sections, kinds, target_mpp=target_mpp, mpp_tolerance=mpp_tolerance, each_cell=each_cell
+        )
+    checkup.notes += [text.replace(f"{record.path}: ", "") for text in told]
+    return checkup
+
+
+def _checked(
+    record: SlideRecord,
+    sections: Sequence[SectionRecord],
+    kinds: Kinds,
+    *,
+    target_mpp: float,
+    mpp_tolerance: float,
+    each_cell: bool,
+) -> SlideCheckup:
     checkup = begin_checkup(record, sections)
     if isinstance(record.path, Path) and not record.path.exists():
         text = f"the slide is not there, looked at {record.path}; correct its path in slides.csv, or take it out"

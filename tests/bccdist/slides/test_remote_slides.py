@@ -11,8 +11,11 @@ from remote_slides import all_read, tissue_picture, write_pyramid
 
 from bccdist.addresses import Address, parse_address
 from bccdist.errors import RemoteError, SlideError
+from bccdist.parts import Part
 from bccdist.remote import lending, part_of_file
+from bccdist.slides.checkup import check_slide
 from bccdist.slides.fingerprints import content_of, make_fingerprint
+from bccdist.slides.manifest import Kinds, SlideRecord
 from bccdist.slides.slide import Slide, read_scale
 from bccdist.slides.slide_file import open_file, open_slide_file
 
@@ -149,3 +152,15 @@ def test_landmarks_and_content_are_those_of_the_local_file(server: RangeServer, 
     one, other = (make_fingerprint(each, mpp=None) for each in (slides / "20x.svs", at(server, "20x.svs")))
     assert one.content == other.content
     assert (one.descriptors == other.descriptors).all()
+
+
+def test_the_check_of_a_slide_says_on_the_slide_that_its_server_gives_no_ranges(
+    server: RangeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.has_ranges = False
+    address = at(server, "20x.svs")
+    record = SlideRecord(slide_id="a", part=Part.TEST, path=address)
+    checkup = check_slide(record, (), Kinds({}), target_mpp=0.5, mpp_tolerance=0.05, each_cell=False)
+    (note,) = [text for text in checkup.notes if "whole files only" in text]
+    assert note.startswith("the server gives whole files only, no ranges, so that all of it is copied to ")
+    assert "whole files only" not in caplog.text, "not between the lines of other slides"
