@@ -32,7 +32,7 @@ from bccdist.sections.section_verdicts import section_verdicts
 from bccdist.sections.verdicts import Verdict
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Manifest, read_sections
-from bccdist.stages.outdated import why_choices_are_outdated
+from bccdist.stages.outdated import told_together, why_choices_are_outdated
 
 Order = Literal["slide", "distance", "random"]
 ConflictAnswers = Literal["hidden", "shown"]
@@ -201,8 +201,7 @@ class Worklist:
 def outdated_warning(worklist: Worklist) -> str:
     """That the verdicts which the page shows are by thresholds of before; empty where they are of today."""
     outdated = why_choices_are_outdated(worklist.paths, worklist.manifest)
-    reasons = [f"{setting}: {reason}" for setting, reason in outdated.items() if setting in worklist.choices]
-    return f"Verdicts are by thresholds that are out of date ({'; '.join(reasons)})." if reasons else ""
+    return f"Verdicts are by thresholds that are out of date ({told_together(outdated)})." if outdated else ""
 
 
 def claim_plan(

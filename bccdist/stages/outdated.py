@@ -64,7 +64,10 @@ def outdated_results(paths: StudyPaths, manifest: Manifest) -> dict[Result, str]
         for setting in folders_in(paths.ledger)
         if (reason := why_rows_are_outdated(paths, manifest, setting) or _why_certified_are_outdated(paths, setting))
     }
-    found = {Result.HEATMAPS: _named(rows), Result.SELECTION: _named(why_choices_are_outdated(paths, manifest))}
+    found = {
+        Result.HEATMAPS: told_together(rows),
+        Result.SELECTION: told_together(why_choices_are_outdated(paths, manifest)),
+    }
     for result in MADE_OF_ALL:
         faults = faults_in(paths.origin(result)) if made_files(paths, result) else {}
         found[result] = why_made_is_outdated(paths, manifest, result) or (
@@ -80,10 +83,7 @@ def told_outdated(found: Mapping[Result, str], *, study: str) -> str:
         found: each result with why.
         study: the study's folder as a word of a command.
     """
-    by_reason: dict[str, list[str]] = {}
-    for result, reason in found.items():
-        by_reason.setdefault(reason, []).append(result.value)
-    listed = "; ".join(f"{', '.join(results)}: {reason}" for reason, results in by_reason.items())
+    listed = told_together({result.value: reason for result, reason in found.items()})
     steps = dict.fromkeys(REMEDY[result] for result in Result if result in found)
     return f"out of date: {listed}. To make them anew: {', then '.join(steps).replace('STUDY', study)}"
 
@@ -154,9 +154,9 @@ def why_made_is_outdated(paths: StudyPaths, manifest: Manifest, result: Result) 
         return reason
     rows = {each: why for each in chosen_epochs(paths) if (why := why_rows_are_outdated(paths, manifest, each))}
     if rows:
-        return f"so are the rows that it rests on: {_named(rows)}"
+        return f"so are the rows that it rests on: {told_together(rows)}"
     choices = why_choices_are_outdated(paths, manifest)
-    return f"so is the selection that it rests on: {_named(choices)}" if choices else ""
+    return f"so is the selection that it rests on: {told_together(choices)}" if choices else ""
 
 
 def _why_files_are_outdated(paths: StudyPaths, manifest: Manifest, result: Result, made: Sequence[Path]) -> str:
@@ -183,8 +183,8 @@ def made_files(paths: StudyPaths, result: Result) -> list[Path]:
     return [folder / name for name in folders_in(folder) if names_in(folder / name)]
 
 
-def _named(reasons: Mapping[str, str]) -> str:
-    """What is so for the same reason together."""
+def told_together(reasons: Mapping[str, str]) -> str:
+    """Reasons by name as a text, what is so for the same reason together."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)

@@ -86,7 +86,7 @@ SPEEDUPS = Stage(
 """What faster ways of inference change on Validation I and II; only where the Test heatmaps are made in such a way.
 
 Its part is the one that it cannot do without: all ways are timed and compared on Validation I alone, so that what it
-takes grows with that, and plan goes by it. Slides of Validation II come after, for the fastest ways' calibration alone.
+takes grows with that, and plan goes by it. Slides of Validation II come after, to calibrate the fastest ways alone.
 """
 TEST_HEATMAPS = replace(VALIDATION_HEATMAPS, parts=(Part.TEST,), epochs="chosen", after=(SELECTION, SPEEDUPS))
 """Heatmaps and ledger rows of the epoch that was chosen."""

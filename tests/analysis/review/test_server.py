@@ -20,7 +20,10 @@ from review_study import BLIND, PLAN, SETTING, copied_study, drawn_square, origi
 from analysis.review.answers import read_journals
 from analysis.review.worklist import ReviewPlan
 from bccdist.configuration import PHANTOM_WARNING, PHANTOM_WEIGHTS_WARNING
+from bccdist.files import write_text
 from bccdist.paths import StudyPaths
+from bccdist.sections.origins import keep_origin, origin_now
+from bccdist.study import manifest_of_study
 
 BLIND_SLIDE = BLIND.split("/")[0]
 
@@ -81,6 +84,17 @@ def test_a_network_of_phantoms_is_named_beside_real_slides(paths: StudyPaths, mo
     with serving(paths) as client:
         study = client.get("/api/study").json()
     assert (study["phantom"], study["warning"]) == (False, PHANTOM_WEIGHTS_WARNING)
+
+
+def test_thresholds_of_before_are_said_to_be_so(paths: StudyPaths) -> None:
+    keep_origin(paths.origin("selection"), origin_now(paths, manifest_of_study(paths.root)), made=paths.selection)
+    write_text(paths.labels, "slide_id,section_id,label\nval1-0,val1-0-left,Normal\n")
+    with serving(paths) as client:
+        told = client.get("/api/study").json()["warning"]
+    assert told.startswith(PHANTOM_WARNING)
+    assert (
+        "Verdicts are by thresholds that are out of date (unet, resnet34_ds, resnet34_linear: labels.csv has" in told
+    )
 
 
 def test_a_section_that_is_not_blind_shows_label_and_verdicts(client: httpx.Client) -> None:

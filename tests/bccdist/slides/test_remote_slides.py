@@ -15,7 +15,7 @@ from bccdist.parts import Part
 from bccdist.remote import lending, part_of_file
 from bccdist.slides.checkup import check_slide
 from bccdist.slides.fingerprints import content_of, make_fingerprint
-from bccdist.slides.manifest import Kinds, SlideRecord
+from bccdist.slides.manifest import DEFAULT_KINDS, SlideRecord
 from bccdist.slides.slide import Slide, read_scale
 from bccdist.slides.slide_file import open_file, open_slide_file
 
@@ -160,7 +160,7 @@ def test_the_check_of_a_slide_says_on_the_slide_that_its_server_gives_no_ranges(
     server.has_ranges = False
     address = at(server, "20x.svs")
     record = SlideRecord(slide_id="a", part=Part.TEST, path=address)
-    checkup = check_slide(record, (), Kinds({}), target_mpp=0.5, mpp_tolerance=0.05, each_cell=False)
+    checkup = check_slide(record, (), DEFAULT_KINDS, target_mpp=0.5, mpp_tolerance=0.05, each_cell=False)
     (note,) = [text for text in checkup.notes if "whole files only" in text]
     assert note.startswith("the server gives whole files only, no ranges, so that all of it is copied to ")
     assert "whole files only" not in caplog.text, "not between the lines of other slides"
