@@ -35,7 +35,7 @@ from bccdist.slides.tissue import tissue_mask
 from bccdist.study import claim_study
 from benchmarks.pasting import Piece, paste
 
-_SETTING: Setting = "resnet34_ds"
+_SETTING: Setting = "unet"
 _CHOICE = Choice(
     setting=_SETTING, epoch=1, psi="psi_4", t_p=0.5, t_a_um2=5000.0, beta=1.5, area_unit="physical",
     weights_digest="0" * 12,

@@ -47,8 +47,8 @@ export class Overlays {
   /** The heatmap of the whole slide, and that of the view. */
   async loadHeatmap(source, visibleBox, screenPx) {
     const { slide } = source;
-    const coarse = await this.#load("coarse", (signal) =>
-      readCrop(source, [0, 0, slide.width, slide.height], COARSE_PX, signal),
+    const coarse = await this.#load("coarse", async (signal) =>
+      (await this.#ahead.get(heatmapOf(source))) ?? readCrop(source, wholeOf(slide), COARSE_PX, signal),
     );
     if (!coarse) return;
     this.crops = { coarse, fine: null };
@@ -94,14 +94,17 @@ export class Overlays {
     this.changed();
   }
 
-  /** Have at hand what some other slides will show; that of other ones is let go. */
-  prepare(setting, slideIds, { psi, tP }, { annotations }) {
-    const wanted = slideIds.flatMap((slideId) => [
-      regionsOf(setting, slideId, { psi, tP }),
-      ...(annotations ? [annotationsOf(slideId)] : []),
-    ]);
+  /** Have at hand what some other slides will show, of those in `heat` the heatmap, too; that of other ones is let go. */
+  prepare({ setting, psi, tP }, slides, { annotations, heat }) {
+    const wanted = slides.flatMap((slide) => {
+      const ofJson = [regionsOf(setting, slide.slide_id, { psi, tP })];
+      if (annotations) ofJson.push(annotationsOf(slide.slide_id));
+      const source = { setting, psi, slide };
+      const crops = heat.has(slide.slide_id) ? [[heatmapOf(source), () => readCrop(source, wholeOf(slide), COARSE_PX)]] : [];
+      return [...ofJson.map((address) => [address, () => getJson(address)]), ...crops];
+    });
     // What goes wrong is asked for again, and named, when it is to be shown.
-    this.#ahead = new Map(wanted.map((address) => [address, this.#ahead.get(address) ?? getJson(address).catch(() => null)]));
+    this.#ahead = new Map(wanted.map(([key, ask]) => [key, this.#ahead.get(key) ?? ask().catch(() => null)]));
   }
 
   /** Let go of what was fetched ahead: after an answer more of it may be seen. */
@@ -143,9 +146,17 @@ function regionsOf(setting, slideId, { psi, tP }) {
   return `${path("api", "regions", setting, slideId)}?${new URLSearchParams({ psi, t_p: tP })}`;
 }
 
-async function readCrop({ setting, psi, slide }, [x, y, width, height], maxPx, signal) {
+function heatmapOf({ setting, psi, slide }) {
+  return path("api", "heatmap", setting, slide.slide_id, psi);
+}
+
+function wholeOf({ width, height }) {
+  return [0, 0, width, height];
+}
+
+async function readCrop(source, [x, y, width, height], maxPx, signal) {
   const place = new URLSearchParams({ x, y, width, height, max_px: maxPx });
-  return Crop.read(await getPicture(`${path("api", "heatmap", setting, slide.slide_id, psi)}?${place}`, signal));
+  return Crop.read(await getPicture(`${heatmapOf(source)}?${place}`, signal));
 }
 
 function holds(box, inner) {

@@ -1,9 +1,27 @@
-/** The right-hand side: what is asked, what is known, and the reviewer's own outlines. */
+/** What is said in words: of the study, of the open section, of the reviewer's outlines, and of all readers. */
 
 import { byId, element, table } from "./dom.js";
 import { areaPx, areaText } from "./geometry.js";
 
+const ORDERS = {
+  slide: "Order: blind ones first, then by slide",
+  distance: "Order: blind ones first, then nearest to the decision",
+  random: "Order: blind ones first, then random",
+};
 const ANSWER_NAMES = { Tumor: "Tumor", Normal: "Normal", unsure: "Unsure" };
+
+/** The answer of GET /api/study. */
+export function showStudy(study) {
+  document.title = `Review of ${study.name}`;
+  byId("study-name").textContent = study.name;
+  byId("reviewer").textContent = `Reviewer: ${study.reviewer}`;
+  byId("order").textContent = study.decides ? "Conflicts to decide" : ORDERS[study.order];
+  byId("unplaced").textContent = study.num_unplaced
+    ? `${study.num_unplaced} more have no box yet and are not shown.`
+    : "";
+  byId("phantom").hidden = !study.warning;
+  byId("phantom").textContent = study.warning ?? "";
+}
 
 export function showSection(section, { position, total, isWaiting, refusal }) {
   byId("section-name").textContent = section.section_id;

@@ -1,5 +1,6 @@
 """The list of sections in a real browser: what is listed, what comes next, and how soon it is there."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -140,7 +141,7 @@ def test_a_step_touches_the_two_rows_that_change_alone(browser: Browser, stack: 
 def test_the_next_slides_regions_are_at_hand_and_its_annotations_where_they_are_shown(
     browser: Browser, stack: ExitStack, paths: StudyPaths
 ) -> None:
-    open_page(browser, serve(stack, paths, "anna") + "#test-0/test-0-right")
+    open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(blind_share=0.0)) + "#test-0/test-0-right")
     asked = "return performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname)"
     following = f"/api/regions/{SETTING}/test-1"
     browser.find("by-slide").click()
@@ -154,6 +155,31 @@ def test_the_next_slides_regions_are_at_hand_and_its_annotations_where_they_are_
     assert browser.run(asked).count(following) == 1, "once, ahead"
     browser.find("show-annotations").click()
     browser.wait(lambda: "/api/annotations/test-1" in browser.run(asked), "asked for once they are shown")
+
+
+def test_the_next_slides_heat_is_at_hand_where_it_is_shown(
+    browser: Browser, stack: ExitStack, paths: StudyPaths
+) -> None:
+    """And of a slide that no model has seen, such as test-2, none is asked for."""
+    open_page(browser, serve(stack, paths, "anna", plan=ReviewPlan(blind_share=0.0)) + "#test-0/test-0-right")
+    names = "return performance.getEntriesByType('resource').map(({ name }) => name)"
+
+    def whole_slides() -> list[str]:
+        found = [
+            re.search(r"/api/heatmap/\w+/([\w-]+)/psi_4\?x=0&y=0&.*max_px=1024$", name) for name in browser.run(names)
+        ]
+        return [each[1] for each in found if each]
+
+    browser.find("by-slide").click()
+    assert whole_slides() == []
+    browser.find("show-heatmap").click()
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-0/test-0-right"]').click()
+    browser.wait(lambda: whole_slides() == ["test-0", "test-1"], "the next slide's heat is fetched ahead")
+    forget(browser)
+    browser.driver.find_element(By.CSS_SELECTOR, '[data-id="test-1/test-1-right"]').click()
+    browser.wait(lambda: ready(browser), "it is there")
+    assert whole_slides().count("test-1") == 1, "once, ahead"
+    assert "test-2" not in whole_slides()
 
 
 def test_an_answer_lets_go_of_what_was_fetched_before_it(
