@@ -193,7 +193,9 @@ class _Window:
         top = row - self._margin
         # What both windows share is moved, not read again; the rest comes from the slide.
         fresh = min(self._height, top - self._top)
-        self._pixels = torch.roll(self._pixels, -fresh * CELL_PX, dims=0)
+        rows = self._pixels.view(self._height, CELL_PX, -1, 3)
+        for place in range(self._height - fresh):
+            rows[place] = rows[place + fresh]
         for place in range(self._height - fresh, self._height):
             self._fill(place, top + place)
         self._top = top

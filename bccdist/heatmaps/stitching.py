@@ -133,17 +133,25 @@ class RowStitcher:
         Returns:
             uint8 [rows * pixels, cols * pixels]: 255 times the mean, to the nearest; 0 where no patch lies.
         """
-        height = len(flags) * self._pixels
-        left = self._left * self._pixels
-        sums = self._sums[:height, left : left + self._num_cols * self._pixels]
+        # One row of cells after the other: what is needed on the way is as large as several times what is held.
+        stored = torch.cat([self._means(row, flags[row : row + 1]) for row in range(len(flags))])
+        self._drop(len(flags))
+        return stored
+
+    def _means(self, row: int, flags: NDArray[np.bool_]) -> Tensor:
+        """The means over one row of cells, as `take` gives them."""
+        top, left = row * self._pixels, self._left * self._pixels
+        sums = self._sums[top : top + self._pixels, left : left + self._num_cols * self._pixels]
         divisors = self._divisors(flags)
         # 0 / 0 where no patch lies.
-        means = torch.where(divisors > 0, sums / divisors, 0.0)
-        stored = to_steps(means)
-        # Rows that went out make room for those below: a few are held, however tall the slide.
-        self._sums = torch.roll(self._sums, -height, dims=0)
-        self._sums[-height:] = 0
-        return stored
+        return to_steps(torch.where(divisors > 0, sums / divisors, 0.0))
+
+    def _drop(self, num_rows: int) -> None:
+        """Go down by so many rows of cells: those that went out make room for those below, however tall the slide."""
+        rows = self._sums.view(-1, self._pixels, self._sums.shape[1])
+        for row in range(len(rows) - num_rows):
+            rows[row] = rows[row + num_rows]
+        rows[-num_rows:] = 0
 
     def _divisors(self, flags: NDArray[np.bool_]) -> Tensor:
         """The sum of the weights over each pixel, or a shape that spreads to it."""
