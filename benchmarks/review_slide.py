@@ -1,16 +1,17 @@
-"""A study with a slide of 107,520 px for the benchmarks of the review page, in minutes and without a network.
+"""A study with a slide of some 106,000 px for the benchmarks of the review page, in minutes and without a network.
 
     python -m benchmarks.review_slide --manifest EBHI/slides.csv --masks EBHI-SLIDES --folder large
 
-The slides of a manifest are pasted side by side, one section each, until there are enough, and four stand beside it as
-they are. Probabilities are drawn: of the masks' tumor, blurred, with noise; so regions and areas are as many and as
-crooked as those of a network, and no verdict means anything.
+Four slides of a manifest are pasted side by side, one section each, again and again, and stand beside it as they are.
+Probabilities are drawn: of the masks' tumor, blurred, with noise; so regions and areas are as many and as crooked as
+those of a network, and no verdict means anything. The ledger's rows of a pasted section are those of its own slide.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,11 +42,12 @@ _CHOICE = Choice(
     weights_digest="0" * 12,
 )  # fmt: skip
 _DOWNSAMPLE, _STEP_LEVEL0_PX, _TUMOR = 2, 2048, 2
-_BLUR_PX, _MOST_NOISE, _SEED = 9.0, 30, 0
+_BLUR_PX, _NOISE, _SEED = 9.0, 300.0, 0
+_LARGE = "large"
 
 
 def main(
-    *, manifest: Path, masks: Path, folder: Path, num_pieces: int = 182, num_beside: int = 4, width_px: int = 107_520
+    *, manifest: Path, masks: Path, folder: Path, num_pieces: int = 182, num_slides: int = 4, width_px: int = 107_520
 ) -> None:
     """Write the slides and the study.
 
@@ -53,28 +55,52 @@ def main(
         manifest: Of the slides that are pasted.
         masks: Folder with a SLIDE.mask.png for each of them, half as large as level 0; 2 is tumor.
         folder: For data/ and study/.
-        num_pieces: Slides that are pasted, again and again the same ones.
-        num_beside: Further slides of the study.
+        num_pieces: Pieces that are pasted.
+        num_slides: Slides that they are of, the manifest's first.
         width_px: Where a row of them ends.
     """
-    records = read_manifest(manifest).slides
+    records = read_manifest(manifest).slides[:num_slides]
     (folder / "data").mkdir(parents=True)
+    large = folder / "data" / f"{_LARGE}.tif"
     pieces = list(_placed(list(islice(cycle(records), num_pieces)), width_px))
-    paste(folder / "data" / "large.tif", [piece for piece, _ in pieces])
-    shown = {"large": (folder / "data" / "large.tif", pieces)}
-    for record in records[:num_beside]:
-        path = on_this_machine(record.path)
-        shown[record.slide_id] = (path, [(Piece(path=path, x_level0_px=0, y_level0_px=0), record)])
+    paste(large, [piece for piece, _ in pieces])
+    shown = {each.slide_id: on_this_machine(each.path).resolve() for each in records} | {_LARGE: large.resolve()}
     slides = folder / "data" / "slides.csv"
-    lines = [f"{name},{Part.TEST.value},{path.resolve()}" for name, (path, _) in shown.items()]
+    lines = [f"{name},{Part.TEST.value},{path}" for name, path in shown.items()]
     slides.write_text("\n".join(["slide_id,part,path", *lines]) + "\n", encoding="utf-8")
     paths = StudyPaths(folder / "study")
     claim_study(paths.root, slides)
     paths.tables.mkdir()
     pd.DataFrame([asdict(_CHOICE)]).assign(f_beta=0.9).to_parquet(paths.selection)
-    for name, (path, placed) in shown.items():
-        _write_results(paths, name, path, [(piece, masks / f"{each.slide_id}.mask.png") for piece, each in placed])
+    drawn = {each.slide_id: _probability(masks / f"{each.slide_id}.mask.png") for each in records}
+    rows = {}
+    for record in records:
+        piece = Piece(path=shown[record.slide_id], x_level0_px=0, y_level0_px=0)
+        heatmap, tissue = _write_heatmap(paths, record.slide_id, piece.path, [(piece, drawn[record.slide_id])])
+        label = Label.TUMOR if (drawn[record.slide_id] > 200).any() else Label.NORMAL
+        section = Section(
+            section_id=f"{record.slide_id}-s0", box_level0_px=_box(piece, drawn[record.slide_id]), label=label
+        )
+        (rows[record.slide_id],) = section_rows(heatmap, [section], tissue, part=Part.TEST, phantom_weights=False)
+        write_rows(paths.ledger_rows(_SETTING, _CHOICE.epoch, record.slide_id), [rows[record.slide_id]])
+    placed = [(piece, drawn[record.slide_id]) for piece, record in pieces]
+    heatmap, _ = _write_heatmap(paths, _LARGE, large, placed)
+    about = {"slide_id": _LARGE, "slide_fingerprint": heatmap.attributes.slide_fingerprint}
+    moved = [
+        rows[record.slide_id] | about | {"section_id": f"{_LARGE}-s{number}"} | _columns(_box(piece, values))
+        for number, ((piece, record), (_, values)) in enumerate(zip(pieces, placed, strict=True))
+    ]
+    write_rows(paths.ledger_rows(_SETTING, _CHOICE.epoch, _LARGE), moved)
     print(paths.root)
+
+
+def _box(piece: Piece, values: NDArray[np.uint8]) -> Box:
+    height, width = values.shape
+    return Box(piece.x_level0_px, piece.y_level0_px, _DOWNSAMPLE * width, _DOWNSAMPLE * height)
+
+
+def _columns(box: Box) -> dict[str, Any]:
+    return dict(zip(("x_level0_px", "y_level0_px", "width_level0_px", "height_level0_px"), box, strict=True))
 
 
 def _placed(records: Sequence[SlideRecord], width_px: int) -> Iterator[tuple[Piece, SlideRecord]]:
@@ -89,20 +115,17 @@ def _placed(records: Sequence[SlideRecord], width_px: int) -> Iterator[tuple[Pie
         x, row_height = x + width, max(row_height, height)
 
 
-def _write_results(paths: StudyPaths, slide_id: str, path: Path, placed: Sequence[tuple[Piece, Path]]) -> None:
-    """Heatmap and ledger rows of one slide."""
+def _write_heatmap(
+    paths: StudyPaths, slide_id: str, path: Path, placed: Sequence[tuple[Piece, NDArray[np.uint8]]]
+) -> tuple[Heatmap, NDArray[np.bool_]]:
+    """The heatmap of one slide, and its tissue."""
     with Slide(path, target_mpp=0.92) as slide:
         size_level0_px, tissue = slide.level0_size, tissue_mask(slide)
         size_px, mpp = (slide.width_px, slide.height_px), slide.resolution.mpp_level0 * _DOWNSAMPLE
     values = np.zeros((size_px[1], size_px[0]), dtype=np.uint8)
-    sections = []
-    for number, (piece, mask) in enumerate(placed):
-        drawn = _probability(mask)
+    for piece, drawn in placed:
         there = values[piece.y_level0_px // _DOWNSAMPLE :, piece.x_level0_px // _DOWNSAMPLE :]
         there[: drawn.shape[0], : drawn.shape[1]] = drawn[: there.shape[0], : there.shape[1]]
-        box = Box(piece.x_level0_px, piece.y_level0_px, *(_DOWNSAMPLE * edge for edge in drawn.shape[::-1]))
-        label = Label.TUMOR if (drawn > 200).any() else Label.NORMAL
-        sections.append(Section(section_id=f"{slide_id}-s{number}", box_level0_px=box, label=label))
     outputs = outputs_of(_SETTING)
     cells = np.full([-(-edge // CELL_PX) for edge in values.shape], 4, dtype=np.uint8)
     attributes = HeatmapAttributes(
@@ -116,16 +139,16 @@ def _write_results(paths: StudyPaths, slide_id: str, path: Path, placed: Sequenc
             row = values[top : top + CELL_PX]
             writer.append({psi: row[:: pixel_px(psi), :: pixel_px(psi)] for psi in outputs})
         writer.finish(attributes, coverage=cells, tissue_cells=cells > 0)
-    rows = section_rows(Heatmap(target), sections, tissue, part=Part.TEST, phantom_weights=False)
-    write_rows(paths.ledger_rows(_SETTING, _CHOICE.epoch, slide_id), list(rows))
+    return Heatmap(target), tissue
 
 
 def _probability(mask: Path) -> NDArray[np.uint8]:
     """Stored values [h, w] that a network could have for a mask."""
     is_tumor = (np.asarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)) == _TUMOR).astype(np.float32)
-    noise = np.random.default_rng(_SEED).uniform(0, _MOST_NOISE, is_tumor.shape)
-    blurred = np.asarray(cv2.GaussianBlur(is_tumor, (0, 0), _BLUR_PX))
-    return np.asarray(blurred * (255 - _MOST_NOISE) + noise, dtype=np.uint8)
+    noise = np.random.default_rng(_SEED).normal(0, _NOISE, is_tumor.shape).astype(np.float32)
+    # Noise of single pixels would be no network's.
+    drawn = np.asarray(cv2.GaussianBlur(is_tumor * 230 + 10 + noise, (0, 0), _BLUR_PX))
+    return np.asarray(drawn.clip(0, 255), dtype=np.uint8)
 
 
 if __name__ == "__main__":

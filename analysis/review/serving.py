@@ -8,6 +8,7 @@ from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 import cv2
+import pyarrow
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -92,13 +93,15 @@ def serve_review(
         overlap=overlap,
         conflict_answers=cast("ConflictAnswers | None", conflict_answers),
     )
+    # Before anything is read: arrow's own pool would keep what it once needed, and its threads arenas of their own.
+    give_back_freed_memory()
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     # A start that comes to nothing claims nothing.
     worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting, listed=listed)
     if not is_new_reviewer:
         refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
     conflicts = Conflicts(worklist, reviewer) if decides else None
     worklist = assigned(worklist, reviewer) if conflicts is None else conflicts.worklist
-    give_back_freed_memory()
     with listen(host, port) as listener, Journal(worklist.paths, reviewer) as journal:
         access = access_of(host, listener.getsockname()[1], proxied)
         keys = Keys() if with_token else None
