@@ -98,6 +98,7 @@ SPECS = {
             "triage", "Which sections a model may sort out by itself, and which a person must see", of_study_alone=True
         ),
         _table("table5", "Table 5: each decoder block as the output (section 3.1)"),
+        _table("margin_bounds", "How far predicted tumor is from the tissue's edge at least; research use only"),
         _table("checklists", "What STARD-AI, CLAIM and TRIPOD+AI ask, and what of it is answered"),
         _table("merge_weights", "What each block adds to the linear merge (eq. 2)", of_study_alone=True),
         _table(

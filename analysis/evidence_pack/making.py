@@ -27,15 +27,17 @@ from analysis.evidence_pack.check.verify import told, verify
 from analysis.evidence_pack.job_log import packed_log
 from analysis.evidence_pack.sbom import bill_of_materials
 from analysis.evidence_pack.zipped import CHECKER, write_checker
+from analysis.review.answers import GivenAnswer, Said, Withdrawal
 from analysis.study_evidence.evidence import Evidence
-from analysis.study_evidence.readings import state_of
+from analysis.study_evidence.readings import journals_of
 from analysis.study_evidence.slide_states import SlideState, slide_states
 from analysis.tables.subgroups import GROUP_COLUMNS
+from bccdist.configuration import SETTINGS
 from bccdist.errors import ConfigurationError, NothingToShowError, StageFailedError
 from bccdist.files import csv_text, sha256_of_file, write_bytes, write_json, write_text
 from bccdist.parts import Part
 from bccdist.seals import SEAL_KEY
-from bccdist.sections.labels import key_of
+from bccdist.sections.labels import CONFLICT, ORIGIN, key_of
 from bccdist.shard_set.index import read_set_manifest
 from bccdist.stages.outdated import Result, outdated_results, told_outdated
 
@@ -48,7 +50,10 @@ _ABOUT = {
     names.LEDGER: "The raw rows of the section ledger, with their curves and labels",
     names.ROW_DIGESTS: "The SHA-256 of each row of the ledger",
     "slides.csv": "The slides: part, number of the patient, groups, fingerprint",
-    "labels.csv": "The label of each section: who set it, when, and where it stands",
+    "labels.csv": "The label of each section: who set it, when, and what readers said where they differ",
+    names.ANSWERS: "What readers said in reviews, step by step, with what they took back",
+    names.GOALS: "How high the figures were to be, and when that was stated",
+    "runs": "A run's metrics after each epoch, or its weights",
     "without_rows.csv": "The slides that gave no verdict, and why",
     "patches.parquet": "The training patches: shares of annotated pixels",
     "tables": "A table of the report in full precision",
@@ -120,6 +125,8 @@ def _fill(study: Evidence, folder: Path, *, with_weights: bool) -> None:
     lines = (f"{digest} {row}\n" for digest, row in row_digests(ledger))
     write_text(folder / names.ROW_DIGESTS, "".join(lines))
     _write_slides(study, folder, ledger)
+    _write_answers(study, folder)
+    _write_training(study, folder)
     _write_tables(study, folder)
     _write_page(study, folder)
     log = _write_log(study, folder)
@@ -195,6 +202,15 @@ def _write_tables(study: Evidence, folder: Path) -> None:
         _write_parquet(folder / "tables" / name, _without_paths(study, pq.read_table(path)))
 
 
+def _write_training(study: Evidence, folder: Path) -> None:
+    """The metrics of each run, and the goals that were stated."""
+    for setting in SETTINGS:
+        if (metrics := study.paths.run(setting).metrics).exists():
+            _write_parquet(folder / metrics.relative_to(study.root), pq.read_table(metrics))
+    if study.paths.goals.exists():
+        _copy(study.paths.goals, folder / names.GOALS)
+
+
 def _write_page(study: Evidence, folder: Path) -> None:
     _copy(study.paths.report, folder / names.PAGE)
     page = Page((folder / names.PAGE).read_text(encoding="utf-8"))
@@ -209,7 +225,8 @@ def _write_page(study: Evidence, folder: Path) -> None:
 def _write_slides(study: Evidence, folder: Path, ledger: pa.Table) -> None:
     """The slides, their labels, those without a verdict, and the training patches' shares of annotated pixels."""
     slides = study.manifest.slides
-    patients = sorted({slide.patient_id for slide in slides} - {""})
+    named = {section.patient_id for section in study.manifest.sections}
+    patients = sorted(({slide.patient_id for slide in slides} | named) - {""})
     # In the order of their names, which the order of resampled patients follows.
     number = {name: f"{place:0{len(str(len(patients)))}d}" for place, name in enumerate(patients, 1)}
     prints = dict(zip(ledger["slide_id"].to_pylist(), ledger["slide_fingerprint"].to_pylist(), strict=True))
@@ -228,7 +245,7 @@ def _write_slides(study: Evidence, folder: Path, ledger: pa.Table) -> None:
     ]
     columns = [*SLIDE_COLUMNS, "scanner", *groups]
     write_text(folder / "slides.csv", csv_text(columns, rows))
-    labels = list(_labels(study))
+    labels = list(_labels(study, number))
     write_text(folder / "labels.csv", csv_text(list(_LABEL_COLUMNS), labels))
     write_text(folder / "without_rows.csv", csv_text(list(_WITHOUT_COLUMNS), _without_rows(study)))
     shards = study.paths.shards
@@ -250,14 +267,23 @@ def _group_columns(study: Evidence) -> list[str]:
     return sorted(name for name in there if name in asked or name.lower() in GROUP_COLUMNS)
 
 
-_LABEL_COLUMNS = ("slide_id", "section_id", "label", "labelled_by", "labelled_at", "prefilled", "origin", "state")
+_LABEL_COLUMNS = (
+    *("slide_id", "section_id", "label", "labelled_by", "labelled_at", "prefilled", "patient"),
+    *("tells_readers", CONFLICT, ORIGIN, "origin"),
+)
+_ANSWER_COLUMNS = (
+    *("reader", "journal", "entry", "slide_id", "section_id", "answer"),
+    *("given_as", "was_shown", "prediction", "withdraws"),
+)
 _WITHOUT_COLUMNS = (*("part", "setting", "epoch", "slide_id", "state", "reason"), "phantom", "phantom_weights")
 
 
-def _labels(study: Evidence) -> Iterator[dict[str, str]]:
+def _labels(study: Evidence, number: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Every section with its label of today, and last the corrections of sections that are gone."""
     corrected = {key_of(section) for section in study.corrections}
-    named = {key_of(section) for section in study.manifest.sections}
-    for section in study.labelled_manifest.sections:
+    named = {key_of(section): number.get(section.patient_id, "") for section in study.manifest.sections}
+    known = [(each, "") for each in study.labelled_manifest.sections]
+    for section, lost in (*known, *((each, "lost correction") for each in study.lost_corrections)):
         key = key_of(section)
         yield {
             "slide_id": section.slide_id,
@@ -266,9 +292,29 @@ def _labels(study: Evidence) -> Iterator[dict[str, str]]:
             "labelled_by": section.labelled_by,
             "labelled_at": section.labelled_at,
             "prefilled": section.prefilled,
-            "state": state_of(section).value,
-            "origin": "correction" if key in corrected else "manifest" if key in named else "found section",
+            "patient": named.get(key, ""),
+            "tells_readers": _yes(CONFLICT in section.extra),
+            **{name: section.extra.get(name, "") for name in (CONFLICT, ORIGIN)},
+            "origin": lost or ("correction" if key in corrected else "manifest" if key in named else "found section"),
         }
+
+
+def _write_answers(study: Evidence, folder: Path) -> None:
+    """What readers said in reviews; no file where no review was held."""
+    if journals := journals_of(study):
+        rows = [row for number, said in enumerate(journals) for row in _steps(said, number)]
+        write_text(folder / names.ANSWERS, csv_text(list(_ANSWER_COLUMNS), rows))
+
+
+def _steps(said: Said, number: int) -> Iterator[dict[str, str]]:
+    """The answers of a journal in the order of time, and what takes some back."""
+    for step in said.steps:
+        about = {**dict.fromkeys(_ANSWER_COLUMNS, ""), "reader": said.reviewer, "journal": str(number)}
+        if isinstance(step, GivenAnswer):
+            given = {name: getattr(step, name) for name in ("entry", "slide_id", "section_id", "given_as", "prediction")}
+            yield {**about, **given, "answer": step.answer.value, "was_shown": _yes(step.was_shown)}
+        elif isinstance(step, Withdrawal):
+            yield {**about, "entry": step.entry, "withdraws": " ".join(step.withdrawn)}
 
 
 def _without_rows(study: Evidence) -> Iterable[Mapping[str, Any]]:

@@ -23,7 +23,6 @@ from bccdist.sections.chosen_output import ChosenOutput, SectionVerdict, smalles
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.regions import Region
 from bccdist.sections.section_verdicts import LEDGER_MARGIN
-from bccdist.sections.verdicts import Verdict
 
 _SECTION_COLUMNS = ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2")
 _REGION_TYPES = {
@@ -177,35 +176,6 @@ def _section_table(sections: pd.DataFrame, part: Part, notes: tuple[str, ...]) -
         frame=_marked(ordered),
         printed=printed,
         notes=(notes[0], explained, *notes[1:]),
-    )
-
-
-def bounds_table(verdicts: pd.DataFrame) -> Table:
-    """The ledger's bounds for the sections that were called Tumor, without reading a slide; research use only.
-
-    Args:
-        verdicts: from `analysis.study_evidence.verdict_table.all_verdicts`, of one part.
-    """
-    tumor = verdicts[verdicts["verdict"] == Verdict.TUMOR.value]
-    ordered = tumor.sort_values(["setting", LEDGER_MARGIN, "slide_id", "section_id"], ignore_index=True)
-    printed = pd.DataFrame(
-        {
-            "slide": ordered["slide_id"],
-            "section": ordered["section_id"],
-            "setting": ordered["setting"],
-            "margin, not below um": rounded(ordered[LEDGER_MARGIN], 0),
-            "largest region um2": rounded(ordered["area_um2"], 0),
-        }
-    )
-    return Table(
-        name="margin_bounds",
-        title="Research use only. From predicted tumor to the tissue's edge by section; nearest first.",
-        frame=_marked(ordered),
-        printed=printed,
-        notes=(
-            "By the ledger, which also counts regions smaller than t_A: margins are not below these.",
-            "`python analysis/make.py margins STUDY` reads the slides and gives those of each region.",
-        ),
     )
 
 

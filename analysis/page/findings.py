@@ -106,6 +106,6 @@ def nearest_section(study: PageContent) -> Section:
 def _nearest_of_headline(study: PageContent) -> Iterator[TableBlock]:
     table, setting = study.tables["nearest_verdicts"], study.headline.setting
     if isinstance(table, Table):
-        mine = table.printed[table.printed["setting"] == setting].drop(columns="setting")
+        mine = table.printed[table.printed["setting"] == setting]
         title = f"The {len(mine)} verdicts of {setting} that the smallest shifts of probability would change."
-        yield replace(frame_block(title, mine), notes=table.notes)
+        yield replace(frame_block(title, mine), notes=table.notes, name=table.name)

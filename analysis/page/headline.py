@@ -75,9 +75,10 @@ def _size_numbers(counts: Counts) -> Iterator[Number]:
     num, nameless = counts["num_patients"], counts["num_slides_without_patient"]
     is_known = not pd.isna(num)
     yield Number(
-        name="patients",
+        name="patients named",
         value=f"{int(num):,}" if is_known else "not known",
         range=f"{nameless} slide(s) name none" if is_known and nameless else "" if is_known else "no slide names one",
+        source=taken_from("verdict_counts", "num_patients", **where) if is_known else "",
     )
 
 
@@ -142,6 +143,11 @@ def _reader_numbers(study: PageContent) -> Iterator[Number]:
             name=f"kappa of {row['one']} and {row['other']}",
             value=value,
             range=f"{rest.strip('()') or 'not defined'}, {row['num_sections']} sections{others}",
+            source=taken_from(
+                "agreement",
+                *("kappa", "kappa_low", "kappa_high"),
+                **{key: row[key] for key in ("part", "one", "other")},
+            ),
         )
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.outlines.region_margins import bounds_table
 from analysis.page.blocks import PictureBlock, Section, TableBlock, data_uri, frame_block, render, table_block
 from analysis.page.content import PageContent, spoken
 from analysis.page.errors import errors_section
@@ -203,8 +202,11 @@ def _trust_section(study: PageContent) -> Section:
 
 def _margins_section(study: PageContent) -> Section:
     """The smallest margins by the ledger; no slide is read for them."""
-    verdicts = study.evidence.verdicts(Part.TEST)
-    return Section(warnings=[MARGIN_WARNING], blocks=[table_block(bounds_table(verdicts), folded=True)])
+    return Section(
+        lines=study.left_out("margin_bounds"),
+        warnings=[MARGIN_WARNING],
+        blocks=[*study.blocks("margin_bounds", folded=True)],
+    )
 
 
 def _checklists_section(study: PageContent) -> Section:

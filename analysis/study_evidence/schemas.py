@@ -237,8 +237,9 @@ SCHEMAS = {
             topic="what is asked, in words of our own",
             stard_ai="our numbers for it in STARD-AI (2025), not checked against the publication; empty where that "
             "does not ask for it",
-            claim="its numbers in CLAIM (2024); likewise",
-            tripod_ai="its numbers in TRIPOD+AI (2024); likewise",
+            claim="our numbers for it in CLAIM (2024), not checked against the publication, whose list could not be "
+            "found here; empty likewise",
+            tripod_ai="our numbers for it in TRIPOD+AI (2024), not checked against the publication; empty likewise",
             state="answered, in part, or open: only the authors can answer it",
             where="the part of the report; empty where it is open",
             answer="what the study knows of it; empty where it is open",
@@ -264,7 +265,8 @@ SCHEMAS = {
             "the slides and sections of a part under one chosen model, labelled or not",
             ("part", *_CHOICE, "num_review", "phantom", "phantom_weights"),
             num_slides="slides of the part, in the manifest or the ledger",
-            num_patients="patients that the manifest names for the part's slides or their sections; null if none",
+            num_patients="patients named: whom slides.csv or sections.csv name for the part's slides, judged or not; "
+            "null if none; units counts judged ones",
             num_slides_without_patient="slides of the part of which no patient is named",
             num_done="of them, those with sections in the ledger",
             num_failed="of them, those that failed",
@@ -560,7 +562,8 @@ SCHEMAS = {
             tn="Normal units called Normal",
             num_review="labelled units for review, in none of the four counts",
             num_unlabelled="units whose label is not known, in none of the four counts",
-            num_units="sections, slides or patients; a slide whose patient is not named is one of its own",
+            num_units="sections, slides or judged patients: whom slides.csv names for a judged slide, and each slide "
+            "that names none as one; verdict_counts has all that are named",
             **_with_ends({name: WORDS[name].replace("sections", "units") for name in _FIGURES if name not in _COUNTS}),
         ),
         file_schema(
@@ -775,6 +778,17 @@ SCHEMAS = {
             margin_um="smallest margin of these regions; null without any; research use only",
             ledger_margin_um="the ledger's margin_um at t_p, never above margin_um as it also counts smaller "
             "regions; null where no pixel reaches t_p; research use only",
+            **_from_ledger("weights_digest", "phantom", "phantom_weights"),
+        ),
+        file_schema(
+            "margin_bounds",
+            "one section of Test that a chosen model called Tumor, and how far that is from the tissue's edge at "
+            "least; research use only: that edge need not be a surgical margin",
+            ("slide_id", "section_id", "part", "setting", "epoch", "psi", "t_p", "t_a_um2"),
+            **_from_ledger("label", "coverage"),
+            area_um2="area of the largest region at t_p, um2",
+            ledger_margin_um="the ledger's margin_um at t_p: the margin of each region of at least t_A is no smaller, "
+            "as this also counts smaller regions; research use only",
             **_from_ledger("weights_digest", "phantom", "phantom_weights"),
         ),
         file_schema(

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.provenance import runs
 from analysis.study_evidence.readings import readings_of
-from analysis.study_evidence.resampling import LEVEL, NUM_RESAMPLES, counts_by_slide, draw_slides, intervals
+from analysis.study_evidence.resampling import LEVEL, NUM_RESAMPLES, Interval, counts_by_slide, draw_slides, intervals
 from analysis.study_evidence.slide_states import SlideState, slide_states
 from analysis.study_evidence.verdict_table import summarise
 from analysis.tables.agreement import build_agreement
@@ -252,8 +252,8 @@ class Facts:
         frame = build_agreement(readings_of(self._study), parts, blind=None, phantom=False, notes=()).frame
         rows = frame[frame["part"] == Part.TEST.value].to_dict("records")
         return "; ".join(
-            f"{row['one']} and {row['other']}: kappa {row['kappa']:.3f} ({row['kappa_low']:.3f} to "
-            f"{row['kappa_high']:.3f}), {row['num_sections']} sections"
+            f"{row['one']} and {row['other']}: kappa {interval_text(Interval.from_columns(row, 'kappa'))}, "
+            f"{row['num_sections']} sections"
             for row in rows
         )
 

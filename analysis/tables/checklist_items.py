@@ -1,6 +1,7 @@
 """What reporting guidelines of a journal ask, item by item in our own words, with numbers for three of them.
 
-The numbers could not be checked against all of the published lists, so the table says that they are ours.
+The numbers were not checked against the published lists, and that of CLAIM could not be found, so the table says that
+they are ours.
 
 They are STARD-AI (Sounderajah et al. 2025), CLAIM (Tejani et al. 2024) and TRIPOD+AI (Collins et al. 2024). A study
 answers some items by itself; all others, and what is left of those that it answers in part, are for the authors.

@@ -45,9 +45,10 @@ def build_checklists(facts: Facts, *, phantom: bool, phantom_weights: bool) -> T
         notes=(
             f"Of {len(frame)} items {', '.join(f'{counts[state]} {state.value}' for state in ItemState)}.",
             (
-                "Items are in our own words, and the numbers are ours, not the publications': they were not checked "
-                "against the published lists of all three. A manuscript is checked by the guidelines themselves. "
-                "An answer says what stands in the study's files, not that it was done well."
+                "Items are in our own words, and the numbers of all three columns are ours, not the publications': "
+                "those of STARD-AI and TRIPOD+AI were not checked against the published lists, and the list of CLAIM "
+                "2024 could not be found here. A manuscript is checked by the guidelines themselves. An answer says "
+                "what stands in the study's files, not that it was done well."
             ),
         ),
     )
@@ -67,9 +68,9 @@ def _printed(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "what is asked": frame["topic"],
-            "STARD-AI": frame["stard_ai"].replace("", NOT_ASKED),
-            "CLAIM": frame["claim"].replace("", NOT_ASKED),
-            "TRIPOD+AI": frame["tripod_ai"].replace("", NOT_ASKED),
+            "our STARD-AI": frame["stard_ai"].replace("", NOT_ASKED),
+            "our CLAIM": frame["claim"].replace("", NOT_ASKED),
+            "our TRIPOD+AI": frame["tripod_ai"].replace("", NOT_ASKED),
             # Short, since a column of a wide table breaks longer words.
             "here": frame["state"].replace(ItemState.ANSWERED.value, "yes"),
             "answer": frame["answer"],

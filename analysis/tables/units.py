@@ -26,19 +26,23 @@ from analysis.study_evidence.resampling import (
 from analysis.study_evidence.table import Table, phantom_marks
 from analysis.study_evidence.verdict_table import needs_labels
 from analysis.tables.intervals import interval_text
+from analysis.tables.verdict_counts import patients_of
 from bccdist.parts import Label, Part
 from bccdist.sections.verdicts import Verdict
 
 UNITS = ("section", "slide", "patient")
+_PRINTED = {"patient": "judged patient"}
+"""The headline's patients are all that are named, judged or not, so these go by another word."""
 
 
-def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float) -> Table:
+def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float, *, num_named: int | None) -> Table:
     """One row per setting and unit.
 
     Args:
         verdicts: from `all_verdicts`, of Test.
         patients: the patient of each slide, by slide_id; empty where the manifest names none.
         beta: of F_beta.
+        num_named: the headline's patients, all whom the manifest names for Test; None where it names none.
 
     Raises:
         NothingToShowError: no section has a label.
@@ -64,14 +68,23 @@ def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float) -> Tab
                 "A slide is Tumor if one of its sections is, a patient if one of the slides is. Without Tumor it is "
                 "for review if one section is; if one has no label, its own is not known and it counts nowhere."
             ),
-            (
-                "Patients are those that slides.csv names for whole slides; the headline also counts those that "
-                "sections.csv alone names, so it may have more."
-            ),
+            *_patient_notes(frame, num_named=num_named),
             f"{NUM_RESAMPLES:,} resamples of whole patients, of slides where none is named, seed {SEED}.",
             *([f"{unnamed} slide(s) name no patient; each counts as one of its own."] if unnamed else []),
             *few_slides_notes({"Test": int(verdicts["slide_id"].nunique())}),
         ),
+    )
+
+
+def _patient_notes(frame: pd.DataFrame, *, num_named: int | None) -> Iterator[str]:
+    """How the number of patients of this table and that of the headline came about."""
+    judged = frame.loc[frame["unit"] == "patient", "num_units"]
+    if judged.empty:
+        return
+    yield (
+        f"Judged patients ({judged.max()}): whom slides.csv names for a slide with a section here, and each slide that "
+        f"names none as one. The headline's patients named ({num_named}) are all whom slides.csv or sections.csv name "
+        "for Test, judged or not."
     )
 
 
@@ -124,7 +137,7 @@ def _printed(frame: pd.DataFrame, beta: float) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "setting": frame["setting"],
-            "of": frame["unit"],
+            "of": frame["unit"].replace(_PRINTED),
             "number": frame["num_units"].astype(str),
             **{name.upper(): frame[name].astype(str) for name in ("tp", "fn", "fp", "tn")},
             "review": frame["num_review"].astype(str),
@@ -148,4 +161,5 @@ def write_units(study: Evidence) -> Table:
     """
     verdicts = study.verdicts(Part.TEST)
     patients = pd.Series({slide.slide_id: slide.patient_id for slide in study.manifest.slides}, dtype=object)
-    return study.write(build_units(verdicts, patients, study.choices[0].beta))
+    named = patients_of(study.manifest, Part.TEST).num
+    return study.write(build_units(verdicts, patients, study.choices[0].beta, num_named=named))

@@ -64,7 +64,7 @@ def build_verdict_counts(states: pd.DataFrame, choices: list[Choice], patients: 
             "part": frame["part"],
             "setting": frame["setting"],
             "slides": frame["num_slides"].astype(str),
-            "patients": [NOT_KNOWN if pd.isna(num) else str(num) for num in frame["num_patients"]],
+            "patients named": [NOT_KNOWN if pd.isna(num) else str(num) for num in frame["num_patients"]],
             **{heading: frame[name].astype(str) for heading, name in states_printed.items()},
             "sections": frame["num_sections"].astype(str),
             "Tumor": frame["num_tumor"].astype(str),

@@ -11,7 +11,11 @@ from journal_entry import ENTRY
 from study_folders import flat_curve, ledger_row, write_study
 
 from analysis.page.report import write_report
+from analysis.review.answers import Answer, GivenAnswer, GivenAs, Withdrawal
+from analysis.review.journal import Journal
 from analysis.study_evidence.evidence import Evidence
+from analysis.study_evidence.relabel import relabel
+from analysis.tables.sample_size import write_sample_size
 from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.files import write_json
@@ -24,7 +28,13 @@ _OUTPUTS = {"unet": ("psi_4",), "resnet34_ds": ("psi_3", "psi_4")}
 
 
 def write_evidence_study(
-    root: Path, *, is_labelled: bool = True, is_phantom: bool = False, is_certified: bool = False, seed: int = 0
+    root: Path,
+    *,
+    is_labelled: bool = True,
+    is_phantom: bool = False,
+    is_certified: bool = False,
+    is_read: bool = False,
+    seed: int = 0,
 ) -> StudyPaths:
     """The study with its report, below `root`, where the manifest lies, too.
 
@@ -33,6 +43,8 @@ def write_evidence_study(
         is_labelled: whether sections of Test have labels.
         is_phantom: whether slides are drawn.
         is_certified: whether a fast way reached the verdicts on Test.
+        is_read: whether two readers labelled Test again, in files and in a review, a third decided between them, and a
+            goal was stated.
         seed: of what the network sees.
     """
     paths = StudyPaths(root / "study")
@@ -49,11 +61,58 @@ def write_evidence_study(
     select_thresholds(paths.root, SelectConfig())
     if is_certified:
         write_study(paths.root, map(_certified(paths), rows))
+    if is_read:
+        _read_again(root, paths)
     write_report(Evidence(paths.root))
     for job_id in "5678":
         journal.append(paths.journal, ENTRY if job_id == "7" else _entry(root, job_id))
         journal.append_ending(paths.journal, job_id, "done")
     return paths
+
+
+def _read_again(root: Path, paths: StudyPaths) -> None:
+    """Two readers' files, journals of a review with what is taken back, a decision, and a goal."""
+    sections = [(f"test-0-{slide}", f"test-0-{slide}-s{number}") for slide in range(6) for number in range(4)]
+    answers = ["Tumor", "Normal", "Normal", "Tumor", ""]
+    for reader, step in (("anna", 1), ("ben", 3)):
+        lines = [f"{s},{k},{answers[at * step % 5]},{reader},2026-0{step}-01" for at, (s, k) in enumerate(sections)]
+        heading = "slide_id,section_id,label,labelled_by,labelled_at"
+        (root / f"{reader}.csv").write_text("\n".join([heading, *lines]) + "\n", encoding="utf-8")
+    relabel(paths.root, root / "anna.csv", root / "ben.csv", remove_labels=True)
+    for reader, shift in (("carla", 0), ("dora", 1)):
+        with Journal(paths, reader) as journal:
+            for at, (slide_id, section_id) in enumerate(sections[:10]):
+                answer = Answer(("Tumor", "Normal", "unsure")[(at * (shift + 1)) % 3])
+                journal.add(_given(slide_id, section_id, answer, was_shown=at % 2 == shift, entry=f"{reader}-{at}"))
+            # The first answer was wrong and is taken back, the second one corrected.
+            journal.add(Withdrawal(at=_NOW, withdrawn=(f"{reader}-0",)))
+            journal.add(_given(*sections[1], Answer.TUMOR, was_shown=True, entry=f"{reader}-again"))
+    with Journal(paths, "eve") as journal:
+        journal.add(_given(*sections[2], Answer.NORMAL, was_shown=False, entry="eve-0", given_as=GivenAs.DECISION))
+    rows = [
+        f"{slide_id},{section_id},{label},{by},2026-05-01,{conflict},{origin}"
+        for (slide_id, section_id), label, by, conflict, origin in (
+            (sections[2], "Normal", "eve", "carla: unsure; dora: Normal", "decided"),
+            (sections[3], "", "eve", "carla: Tumor; dora: Normal", "decided"),
+            (sections[4], "Normal", "carla", "", "one reader"),
+        )
+    ]
+    heading = "slide_id,section_id,label,labelled_by,labelled_at,conflict,label_origin"
+    (root / "decided.csv").write_text("\n".join([heading, *rows]) + "\n", encoding="utf-8")
+    relabel(paths.root, root / "decided.csv", remove_labels=True)
+    write_sample_size(Evidence(paths.root), goal_sensitivity=0.9, goal_width=0.4)
+    write_sample_size(Evidence(paths.root), goal_sensitivity=0.8, goal_specificity=0.7, goal_width=0.3)
+
+
+_NOW = "2026-04-01T00:00:00.000+00:00"
+
+
+def _given(slide_id: str, section_id: str, answer: Answer, **changes: Any) -> GivenAnswer:
+    plain: dict[str, Any] = {
+        **{"at": _NOW, "comment": f"of {PATIENT}", "seconds": 2.0, "is_blind": True, "prefilled": ""},
+        **{"prediction": "Tumor", "label_before": None, "setting": "unet", "epoch": 1, "weights_digest": "0" * 12},
+    }
+    return GivenAnswer(slide_id=slide_id, section_id=section_id, answer=answer, **plain, **changes)
 
 
 def _certified(paths: StudyPaths) -> Callable[[dict[str, Any]], dict[str, Any]]:

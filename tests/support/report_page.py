@@ -165,15 +165,9 @@ def _as_printed(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:.3f}"
 
 
-_OF_THE_PAGE_ALONE = {"margin_bounds"}
-"""Tables that are in no file of their own: the ledger's margins, as they are."""
-
-
 def _check_cells(page: ReportPage, root: Path) -> None:
     """Each number in the cells of a table stands in a row of its parquet file, rounded, cut or as a percentage."""
     for title, name in page.named_tables.items():
-        if name in _OF_THE_PAGE_ALONE:
-            continue
         path = root / "tables" / f"{name}.parquet"
         path = path if path.exists() else root / "figures" / f"{name}.parquet"
         known = [value for row in pd.read_parquet(path).to_numpy().tolist() for value in row]

@@ -4,18 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from analysis.evidence_pack.check.checklist_texts import check_checklists
 from analysis.evidence_pack.check.data_tables import check_grid, selection, table1, table2
+from analysis.evidence_pack.check.doubt_tables import sensitivity_analysis
 from analysis.evidence_pack.check.findings import Findings, Row, same_value
-from analysis.evidence_pack.check.model_tables import (
-    comparisons,
-    decision_curve,
-    reliability,
-    reliability_bins,
-    roc,
-    roc_curves,
-)
+from analysis.evidence_pack.check.label_tables import agreement, reference_standard
+from analysis.evidence_pack.check.margin_tables import check_margins, margin_bounds, section_margins
+from analysis.evidence_pack.check.model_tables import comparisons, roc, roc_curves
+from analysis.evidence_pack.check.probability_tables import decision_curve, reliability, reliability_bins
 from analysis.evidence_pack.check.raw_rows import Pack
 from analysis.evidence_pack.check.risk_tables import error_groups, roc_bands, stability, triage
+from analysis.evidence_pack.check.size_tables import learning_curves, sample_size
 from analysis.evidence_pack.check.slide_tables import flip_shifts, flow, reached, slides, verdict_counts
 from analysis.evidence_pack.check.verdict_tables import (
     intervals,
@@ -55,30 +54,59 @@ TABLES: dict[str, tuple[Callable[[Pack], list[Row]], tuple[str, ...]]] = {
     "triage": (triage, ("setting", "miss_rate", "false_alarm_rate")),
     "roc_bands": (roc_bands, ("setting", "curve", "x")),
     "reached": (reached, ("part", "setting", "levels", "confidence")),
+    "reference_standard": (reference_standard, ("part", "labelled_by")),
+    "agreement": (agreement, ("part", "one", "other")),
+    "sensitivity_analysis": (sensitivity_analysis, ("setting", "kind", "case")),
+    "sample_size": (sample_size, ("setting", "figure")),
+    "learning_curves": (learning_curves, ("epoch",)),
+    "margin_bounds": (margin_bounds, ("setting", "slide_id", "section_id")),
+    "section_margins": (section_margins, ("setting", "slide_id", "section_id")),
 }
 """What is computed anew: how, and the columns that name a row."""
-SOME_ROWS = {"nearest_verdicts"}
+CHECKED: dict[str, Callable[[Pack, Findings], None]] = {"grid": check_grid, "margins": check_margins}
+"""Tables that are held against the ledger row by row in ways of their own."""
+_WORDS = "checklists"
+_NOT_COMPUTED = {
+    "quality": "the reference's features and the limits that follow from them are a model's of their own",
+    "merge_weights": "the spread of the blocks' scores is in the speed-up record, which is not in the pack",
+    "beside_paper": "the paper's printed figures are in no file of the pack; the study's are those of intervals",
+}
+"""Why tables are not computed anew."""
+_OF_ANOTHER = "made for another part, promise or threshold than the report's, or none of its tables"
+_WHY_NOT = {
+    "patch_s": "measured; the speed-up record is not in the pack",
+    **dict.fromkeys(("num_regions", "margin_um"), "held against tables/margins.parquet, which rests on the slides"),
+}
+"""Why columns are not computed anew."""
+_UNKNOWN = "this check does not know it"
+_ITEM_NUMBERS = "which items of guidelines ask for it, no figures of the study"
+SOME_ROWS = {"nearest_verdicts", "section_margins"}
 """Tables that show some of the rows alone."""
 
 
 def compute(pack: Pack, found: Findings) -> dict[str, list[Row]]:
-    """All tables of the pack computed anew and compared; those that are not are named."""
+    """All tables of the pack computed anew and compared; those that are not are named, with the reason."""
     computed: dict[str, list[Row]] = {}
     for path in sorted((pack.folder / "tables").glob("*.parquet")):
         name = path.stem
-        if name in TABLES or name == "grid":
+        if name in TABLES or name in CHECKED:
             rows = found.guarded(path.name, lambda name=name: _computed(name, pack, found))  # type: ignore[misc]
             computed[name] = rows or []
-        else:
+        elif name != _WORDS:
             num = found.guarded(path.name, lambda name=name: _num_numbers(pack.table(name)))  # type: ignore[misc]
-            found.leave("tables", f"{name} ({num} numbers)")
+            found.leave("tables", f"{name} ({num} numbers): {_NOT_COMPUTED.get(name, _OF_ANOTHER)}")
+    if (pack.folder / "tables" / f"{_WORDS}.parquet").exists():
+        # Last, as its answers quote the others.
+        found.guarded(_WORDS, lambda: check_checklists(pack, computed, found))
+        computed[_WORDS] = pack.table(_WORDS)
+        found.leave("columns of tables", f"{_WORDS}: stard_ai, claim, tripod_ai: {_ITEM_NUMBERS}")
     return computed
 
 
 def _computed(name: str, pack: Pack, found: Findings) -> list[Row]:
     """The rows of one table, which are compared with the written ones."""
-    if name == "grid":
-        check_grid(pack, found)
+    if name in CHECKED:
+        CHECKED[name](pack, found)
         return []
     function, keys = TABLES[name]
     rows = function(pack)
@@ -108,7 +136,7 @@ def _compare(name: str, computed: Sequence[Row], written: Sequence[Row], keys: S
             continue
         for column, value in row.items():
             if column not in mine[key]:
-                found.leave("columns of tables", f"{name}.{column}")
+                found.leave("columns of tables", f"{name}.{column}: {_WHY_NOT.get(column, _UNKNOWN)}")
                 continue
             num += 1
             if not same_value(value, mine[key][column]):

@@ -28,6 +28,7 @@ def table1(pack: Pack) -> list[Row]:
                 "num_unlabelled": sum(not section["label"] for section in sections),
                 "num_slides_without_sections": len(ids - named),
                 "num_prefilled": sum(bool(section["prefilled"]) for section in sections),
+                "phantom": pack.is_drawn,
             }
         )
     return rows
@@ -85,11 +86,20 @@ def selection(pack: Pack) -> list[Row]:
             {
                 **{name: choice[name] for name in same},
                 **found,
+                **_epochs_done(pack, choice["setting"]),
                 "psi": "/".join(sorted(outputs)),
                 "weights_digest": "/".join(sorted(digests)),
             }
         )
     return rows
+
+
+def _epochs_done(pack: Pack, setting: str) -> Row:
+    """How many epochs the run's metrics have; nothing where they are not in the pack."""
+    path = pack.folder / "runs" / setting / "metrics.parquet"
+    if not path.exists():
+        return {}
+    return {"epochs_done": max(pq.read_table(path, columns=["epoch"])["epoch"].to_pylist())}
 
 
 def check_grid(pack: Pack, found: Findings) -> None:

@@ -18,6 +18,7 @@ MANIFEST = "digests.json"
 LEDGER, ROW_DIGESTS, JOBS, PAGE, PAGE_TEXTS = (
     *("ledger.parquet", "ledger-rows.txt", "jobs.jsonl", "report.html", "report-texts.json"),
 )
+ANSWERS, GOALS = "answers.csv", "goals.json"
 ROW_KEYS = ("slide_id", "section_id", "setting", "epoch", "psi")
 CURVES = ("largest_region_px", "margin_um")
 NO_BYTES = hashlib.sha256(b"").hexdigest()

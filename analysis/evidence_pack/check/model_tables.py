@@ -1,4 +1,4 @@
-"""What tells models apart and what their probabilities are worth, computed anew."""
+"""What tells models apart, and how their probabilities rank sections, computed anew."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from analysis.evidence_pack.check.figures import (
     with_ends,
 )
 from analysis.evidence_pack.check.findings import COUNTS, FIGURES, TEST, Floats, Ints, Row
-from analysis.evidence_pack.check.raw_rows import Pack, marks, step_of
+from analysis.evidence_pack.check.raw_rows import Pack, marks
 
 
 def comparisons(pack: Pack) -> list[Row]:
@@ -172,89 +172,4 @@ def roc_curves(pack: Pack) -> list[Row]:
                     **marks(mine),
                 }
             )
-    return rows
-
-
-def reliability_bins(pack: Pack) -> list[Row]:
-    """Sections by tenth of probability, with Tumor's share in each over resampled slides."""
-    rows = []
-    for choice, mine in scored(pack):
-        slides = slides_in(mine)
-        counts = [at_steps(mine, label, slides) for label in ("Tumor", "Normal")]
-        tenths = np.array([min(int(value / 255 * 10), 9) for value in range(256)])
-        for place in sorted({min(int(row["tumor_until"] * 10), 9) for row in mine}):
-            inside = [row for row in mine if min(int(row["tumor_until"] * 10), 9) == place]
-            tumor, normal = (each[:, tenths == place].sum(1) for each in counts)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                samples = (draws_of(len(slides)) @ tumor) / (draws_of(len(slides)) @ (tumor + normal))
-            num_slides = len(slides_in(inside))
-            share = float(np.mean([row["label"] == "Tumor" for row in inside]))
-            rows.append(
-                {
-                    "setting": choice["setting"],
-                    "probability_low": place / 10,
-                    "probability_high": (place + 1) / 10,
-                    "mean_probability": float(np.mean([row["tumor_until"] for row in inside])),
-                    **with_ends("tumor_share", interval(share, samples, num_slides)),
-                    "num_sections": len(inside),
-                    "num_slides": num_slides,
-                    **marks(mine),
-                }
-            )
-    return rows
-
-
-def reliability(pack: Pack) -> list[Row]:
-    """Calibration error and Brier score of the sections' probabilities, and what their logits lack on the whole."""
-    rows = []
-    bins = reliability_bins(pack)
-    for choice, mine in scored(pack):
-        of_setting = [each for each in bins if each["setting"] == choice["setting"]]
-        off = sum(abs(each["mean_probability"] - each["tumor_share"]) * each["num_sections"] for each in of_setting)
-        is_tumor = np.array([row["label"] == "Tumor" for row in mine])
-        probability = np.array([row["tumor_until"] for row in mine])
-        rows.append(
-            {
-                "setting": choice["setting"],
-                "calibration_error": off / len(mine),
-                "brier_score": float(np.mean((probability - is_tumor) ** 2)),
-                "brier_score_of_share": float(is_tumor.mean() * (1 - is_tumor.mean())),
-                "intercept": _missing_logit(probability, int(is_tumor.sum())),
-                "num_sections": len(mine),
-                "num_slides": len(slides_in(mine)),
-                **marks(mine),
-            }
-        )
-    return rows
-
-
-def _missing_logit(probability: Floats, num_tumor: int) -> float:
-    """What is added to all logits so that as many Tumor sections are expected as there are, by halving."""
-    inside = np.clip(probability, 0.5 / 255, 1 - 0.5 / 255)
-    logits, low, high = np.log(inside / (1 - inside)), -60.0, 60.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        expected = float((1 / (1 + np.exp(-(logits + middle)))).sum())
-        low, high = (middle, high) if expected < num_tumor else (low, middle)
-    return (low + high) / 2
-
-
-def decision_curve(pack: Pack) -> list[Row]:
-    """Net benefit of acting by the score and by the verdicts, at each threshold probability; without its ends."""
-    rows = []
-    for choice, mine in scored(pack):
-        num = len(mine)
-        num_tumor = sum(row["label"] == "Tumor" for row in mine)
-        for percent in range(1, 100):
-            threshold = percent / 100
-            price = threshold / (1 - threshold)
-            treat_all = (num_tumor - (num - num_tumor) * price) / num
-            row = {"setting": choice["setting"], "threshold": threshold, "treat_all": treat_all}
-            for name, step in (("by_score", step_of(threshold)), ("as_chosen", step_of(choice["t_p"]))):
-                acted = [each["label"] for each in mine if each["until_step"] >= step]
-                benefit = (acted.count("Tumor") - acted.count("Normal") * price) / num
-                row[f"{name}_net_benefit"] = benefit
-                row[f"{name}_gain"] = benefit - max(0.0, treat_all)
-            counts = {"num_tumor": num_tumor, "num_sections": num, "num_slides": len(slides_in(mine))}
-            rows.append({**row, **counts, **marks(mine)})
     return rows

@@ -10,7 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from analysis.evidence_pack.check.digests import lists_of
-from analysis.evidence_pack.check.findings import CURVES, LEDGER, Row
+from analysis.evidence_pack.check.findings import ANSWERS, CURVES, LEDGER, Row
+
+LABELLED, NO_LABEL = "labelled", "no label"
+_LOST = "lost correction"
 
 
 class Pack:
@@ -23,9 +26,14 @@ class Pack:
         self.curves, self.margins_um = (lists_of(table, name) for name in CURVES)
         self.ledger: list[Row] = table.drop_columns(list(CURVES)).to_pylist()
         self.choices = self.table("selection")
-        self.slides, self.labels, self.without_rows = (
+        self.slides, labels, self.without_rows = (
             _csv(folder / f"{name}.csv") for name in ("slides", "labels", "without_rows")
         )
+        self.labels = [label for label in labels if label["origin"] != _LOST]
+        self.lost_labels = [label for label in labels if label["origin"] == _LOST]
+        """Corrections of sections that are not there any more."""
+        self.answers = _csv(folder / ANSWERS) if (folder / ANSWERS).exists() else None
+        """What was said in reviews, step by step; None where none was held."""
 
     def table(self, name: str) -> list[Row]:
         """The rows of a table as the study wrote it; none where there is none."""
@@ -58,6 +66,7 @@ class Pack:
             yield {
                 **row,
                 **{name: choice[name] for name in ("t_p", "t_a_um2", "beta")},
+                "site_choice": choice.get("site_choice", ""),
                 "area_um2": area_um2,
                 "area_difference_um2": area_um2 - choice["t_a_um2"],
                 "area_factor": factor,
@@ -69,13 +78,24 @@ class Pack:
                 "correct": None if open_ else verdict == row["label"],
             }
 
+    @cached_property
+    def label_states(self) -> dict[tuple[str, str], str]:
+        """Whether each section of labels.csv has a label, and why it has none."""
+        return {(label["slide_id"], label["section_id"]): label_state(label) for label in self.labels}
+
+    def why_no_label(self, row: Row) -> str:
+        """Why a section of the ledger has no label; by the ledger alone where labels.csv says nothing of it."""
+        state = self.label_states.get((row["slide_id"], row["section_id"]))
+        return (state or ("unsure" if row["labelled_by"] else NO_LABEL)).replace(LABELLED, NO_LABEL)
+
     def num_without_label(self, rows: Sequence[Row], why: str) -> int:
         """How many of some sections have no label because readers are unsure of them, or in conflict."""
-        states = {(label["slide_id"], label["section_id"]): label["state"] for label in self.labels}
-        here = [row for row in rows if row["label"] is None]
-        otherwise = ["unsure" if row["labelled_by"] else "no label" for row in here]
-        keys = [(row["slide_id"], row["section_id"]) for row in here]
-        return sum(states.get(key, state) == why for key, state in zip(keys, otherwise, strict=True))
+        return sum(row["label"] is None and self.why_no_label(row) == why for row in rows)
+
+    @cached_property
+    def is_drawn(self) -> bool:
+        """Whether any slide of slides.csv is drawn instead of scanned."""
+        return any(slide["scanner"] == "phantom" for slide in self.slides)
 
     def of_part(self, *parts: str, final_only: bool = True) -> list[Row]:
         """The verdicts on some parts."""
@@ -86,6 +106,34 @@ class Pack:
         for choice in self.choices:
             if mine := [row for row in self.of_part(*parts) if row["setting"] == choice["setting"]]:
                 yield choice, mine
+
+
+def label_state(label: Row) -> str:
+    """Whether a row of labels.csv has a label, and why it has none: unsure, conflict, or nobody said anything."""
+    if label["label"]:
+        return LABELLED
+    if label["conflict"] and not _is_decided(label):
+        return "conflict"
+    return "unsure" if label["labelled_by"] else NO_LABEL
+
+
+def _is_decided(label: Row) -> bool:
+    """Whether somebody who is none of the readers has decided that nobody can say."""
+    readers = said_in(label)
+    deciders = [name for name in label["labelled_by"].split("; ") if name and name not in readers]
+    return bool(readers) and (len(deciders) == 1 or (len(deciders) > 1 and bool(label["label_origin"])))
+
+
+def said_in(label: Row) -> dict[str, str]:
+    """What each reader said by a row of labels.csv; nothing where it does not tell them apart."""
+    if label["tells_readers"] != "yes" or not label["labelled_by"]:
+        return {}
+    if not label["conflict"]:
+        return dict.fromkeys(label["labelled_by"].split("; "), label["label"] or "unsure")
+    pairs = [each.rpartition(": ") for each in label["conflict"].split("; ")]
+    if not all(name and answer in ("Tumor", "Normal", "unsure") for name, _, answer in pairs):
+        return {}
+    return {name: answer for name, _, answer in pairs}
 
 
 def _csv(path: Path) -> list[Row]:

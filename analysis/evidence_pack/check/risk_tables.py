@@ -183,7 +183,7 @@ def roc_bands(pack: Pack) -> list[Row]:
         drawn = [_curves(draw @ counts[0], draw @ counts[1]) for draw in draws_of(len(slides))]
         for curve, rises in (("roc", True), ("precision_recall", False)):
             y = whole[curve]
-            band = _band(y, np.array([each[curve] for each in drawn]), num, rises=rises)
+            edges = band(y, np.array([each[curve] for each in drawn]), num, rises=rises)
             rows += [
                 {
                     "setting": choice["setting"],
@@ -194,7 +194,7 @@ def roc_bands(pack: Pack) -> list[Row]:
                     "high": high,
                     **marks(mine),
                 }
-                for x, value, (low, high) in zip(_GRID, y, band, strict=True)
+                for x, value, (low, high) in zip(_GRID, y, edges, strict=True)
                 if not math.isnan(value)
             ]
     return rows
@@ -216,18 +216,18 @@ def _curves(tumor: Ints, normal: Ints) -> dict[str, Floats]:
     return {"roc": roc, "precision_recall": precision}
 
 
-def _band(y: Floats, samples: Floats, num: int, *, rises: bool) -> list[tuple[float, float]]:
+def band(y: Floats, samples: Floats, num: int, *, rises: bool) -> list[tuple[float, float]]:
     """The interval at each place; exact bounds hold on to where the curve is lower, and higher."""
     ends = [interval(float(value), samples[:, at], num)[1:] for at, value in enumerate(y)]
     exact = [are_alike(samples[:, at]) for at in range(len(y))]
     order = range(len(y)) if rises else range(len(y) - 1, -1, -1)
-    band = list(ends)
+    found = list(ends)
     most = -math.inf
     for at in order:
         most = max(most, ends[at][1]) if exact[at] else most
-        band[at] = (band[at][0], np.fmax(band[at][1], most).item())
+        found[at] = (found[at][0], np.fmax(found[at][1], most).item())
     least = math.inf
     for at in reversed(order):
         least = min(least, ends[at][0]) if exact[at] else least
-        band[at] = (np.fmin(band[at][0], least).item(), band[at][1])
-    return band
+        found[at] = (np.fmin(found[at][0], least).item(), found[at][1])
+    return found

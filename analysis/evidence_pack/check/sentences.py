@@ -22,11 +22,16 @@ from analysis.evidence_pack.check.findings import (
     Row,
 )
 from analysis.evidence_pack.check.page_texts import Page
+from analysis.evidence_pack.check.label_tables import led
 from analysis.evidence_pack.check.raw_rows import Pack
+from analysis.evidence_pack.check.saying import shows
+from analysis.evidence_pack.check.size_tables import stated
 
-_N = r"([-+]?\d[\d,]*(?:\.\d+)?%?)"
+NUMBER_IN_RULE = r"([-+]?\d[\d,]*(?:\.\d+)?%?)"
+_N = NUMBER_IN_RULE
 _SHARE = r"(\d+ ?%)"
 """A number in a rule; each is one value of what the rule says."""
+_DAY = r"(\d{4})-(\d\d)-(\d\d)"
 _FEWEST_REFERENCE_SLIDES = 8
 """From which on a model's reference has limits of quality."""
 _REASONS = (
@@ -46,7 +51,8 @@ _MEASURES = {
     "distance of features": "feature_distance",
 }
 """The ledger's columns by what the page calls them; the last is in no ledger."""
-_DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?%?")
+DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?%?")
+"""A number in a sentence."""
 _NAMES = re.compile(
     r"\b[um]m2\b|psi_\d(?: to psi_\d)?|resnet34\w*"
     r"|\b(?:Table|Figure|Tables|Figures|item) \d(?: to \d)?\d?|\(section \d\.\d\)|item \d+"
@@ -151,6 +157,29 @@ def _left_out(said: Said, _: "re.Match[str]") -> list[Any]:
     num, labelled = said.of("verdict_counts", "num_sections", "num_labelled", **said.counts)
     review = said.of("table4", "num_review", setting=said.headline)[0]
     return [... if ... in (num, review) else num - labelled + review]
+
+
+def _day(goals: Mapping[str, Any]) -> list[Any]:
+    """Year, month and day on which a goal was stated."""
+    day = goals.get("stated_at", "")[:10].split("-")
+    return [int(each) for each in day] if len(day) == 3 else [...] * 3
+
+
+def _goal_before(said: Said, found: "re.Match[str]") -> list[Any]:
+    """A goal of the history, in the order in which the sentence names them."""
+    history, place = stated(said.pack).get("history", []), found.string[: found.start()].count("(stated on")
+    if place >= len(history):
+        return [...] * 6
+    goals = history[place]
+    shares = [... if goals[name] is None else goals[name] for name in ("sensitivity", "specificity")]
+    return [*shares, goals["width"], *_day(goals)]
+
+
+def _least_agreeing(said: Said, found: "re.Match[str]") -> list[Any]:
+    """Kappa of two readers of Test with its ends, their sections, and the number of pairs."""
+    names = ("kappa", "kappa_low", "kappa_high", "num_sections")
+    row = said.of("agreement", *names, part=TEST, one=found["one"], other=found["other"])
+    return [*row, len(said.rows("agreement", part=TEST))]
 
 
 def _gallery(said: Said, found: "re.Match[str]") -> list[Any]:
@@ -358,6 +387,24 @@ _RULES: list[tuple[str, Rule]] = [
         rf"has a label \({_N} of {_N}\)",
         lambda s, _: s.of("verdict_counts", "num_labelled", "num_sections", **s.counts),
     ),
+    (
+        (
+            rf"what the model said: {_N} of {_N} where its verdict was shown before, {_N} of {_N} where it was not"
+        ),
+        lambda s, _: [*led(s.pack)["yes"], *led(s.pack)["no"]],
+    ),
+    (
+        (
+            rf"^(?:{_N}|n/a) kappa of (?P<one>.+?) and (?P<other>.+?) (?:{_N} to {_N}|n/a|not defined), {_N} sections"
+            rf"(?:; the least of {_N} pairs)?$"
+        ),
+        _least_agreeing,
+    ),
+    (
+        rf"^Goal, stated on {_DAY}: an interval no wider than {_N}",
+        lambda s, _: [*_day(stated(s.pack)), stated(s.pack).get("width", ...)],
+    ),
+    (rf"(?:sensitivity {_N}, )?(?:specificity {_N}, )?width {_N} \(stated on {_DAY}\)", _goal_before),
     (rf"are of {_N} reader\(s\)", lambda s, _: [_readers(s)]),
     (
         rf"its (?P<figure>\w+) on Validation I \+ II is {_N}",
@@ -381,6 +428,13 @@ _RULES: list[tuple[str, Rule]] = [
     (
         rf"changing, (?P<s>\w+): section .* of {_N}; of all verdicts {_N} by less than {_N}, {_N} by less than {_N}",
         _nearest,
+    ),
+    (
+        rf"^Judged patients \({_N}\): .* patients named \({_N}\) are all",
+        lambda s, _: [
+            max((row["num_units"] for row in s.rows("units", unit="patient")), default=...),
+            *s.of("verdict_counts", "num_patients", **s.counts),
+        ],
     ),
     (
         rf"{_N} slide\(s\) name no patient",
@@ -489,7 +543,7 @@ _RULES: list[tuple[str, Rule]] = [
         lambda s, m: [..., *s.of("quality", "num_sections", setting=m["s"])],
     ),
     (rf"^{_N} sections left out", _left_out),
-    (rf"^{_N} patients", lambda s, _: s.of("verdict_counts", "num_patients", **s.counts)),
+    (rf"^{_N} patients named", lambda s, _: s.of("verdict_counts", "num_patients", **s.counts)),
     (rf"{_N} slide\(s\) name none", lambda s, _: s.of("verdict_counts", "num_slides_without_patient", **s.counts)),
     (rf"\b{_N} without a label\b", _no_label_said),
     (rf"\b{_N} unsure\b", lambda s, _: s.of("verdict_counts", "num_unsure", **s.counts)),
@@ -517,7 +571,6 @@ def check_sentences(
     computed: Mapping[str, list[Row]],
     found: Findings,
     *,
-    shows: Callable[[str, float], bool],
     seen: set[tuple[str, str]],
 ) -> None:
     """Every number in a sentence; those that nothing is known of are named.
@@ -527,28 +580,28 @@ def check_sentences(
         pack: what it rests on.
         computed: the tables that were computed anew.
         found: takes what is wrong and what was not looked at.
-        shows: whether a text shows a value, rounded to its digits.
         seen: texts that were compared as cells; those of sentences are added.
     """
     said = Said(page, pack, computed)
     ids = {row[name] for row in (*pack.ledger, *pack.slides) for name in ("slide_id", "section_id") if row.get(name)}
     ids |= {text.removeprefix("bccdist: ") for _, text in page.texts[:1]}
+    ids |= {name for label in pack.labels for name in label["labelled_by"].split("; ") if name}
     names = re.compile("|".join(map(re.escape, sorted(ids, key=len, reverse=True))) or "$^")
     told, num = [], 0
     for place, text in page.texts:
-        if "/ row " in place or text.startswith("sha256 ") or not _DIGITS.search(text) or (place, text) in seen:
+        if "/ row " in place or text.startswith("sha256 ") or not DIGITS.search(text) or (place, text) in seen:
             continue
         said.title = [*place.split(" / "), ""][1]
         said.tile = place.rsplit(" / tile ", 1)[-1]
         known = {at for pattern in (names, _NAMES) for match in pattern.finditer(text) for at in range(*match.span())}
-        for token, at, value in _bound(said, text):
+        for token, at, value in bound(said, text, RULES):
             known |= set(range(at, at + len(token)))
             num += 1
             if not shows(token.replace(",", "").replace(" ", ""), math.nan if value is None else float(value)):
                 told.append(
                     f"{PAGE}: {place}: in {text!r}: got {token}, expected {float(value or 0):.6g} by the ledger"
                 )
-        if left := [match.group() for match in _DIGITS.finditer(text) if match.start() not in known]:
+        if left := [match.group() for match in DIGITS.finditer(text) if match.start() not in known]:
             found.leave(
                 "numbers in sentences that no value is known of", f"{place}: {', '.join(left)} in {text[:160]!r}"
             )
@@ -557,9 +610,9 @@ def check_sentences(
     found.done.append(f"{num} numbers in sentences of the page")
 
 
-def _bound(said: Said, text: str) -> Iterator[tuple[str, int, Any]]:
+def bound(said: Said, text: str, rules: Sequence[tuple["re.Pattern[str]", Rule]]) -> Iterator[tuple[str, int, Any]]:
     """Each number of a sentence that a rule knows, where it stands, and its value."""
-    for pattern, values in RULES:
+    for pattern, values in rules:
         named = set(pattern.groupindex.values())
         for match in pattern.finditer(text):
             places = [number for number in range(1, pattern.groups + 1) if number not in named]

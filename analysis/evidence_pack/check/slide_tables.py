@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from analysis.evidence_pack.check.figures import confusion, slides_in, upper_bound
 from analysis.evidence_pack.check.findings import JUDGED_PARTS, TEST, Row
 from analysis.evidence_pack.check.raw_rows import Pack, marks
@@ -27,6 +29,7 @@ def slides(pack: Pack) -> list[Row]:
                     "num_sections": len(here),
                     **{f"num_{v.lower()}": sum(row["verdict"] == v for row in here) for v in _VERDICTS},
                     "num_labelled": sum(row["label"] is not None for row in here),
+                    **{f"num_{why}": pack.num_without_label(here, why) for why in _WHY_NO_LABEL},
                     "num_unread": sum(row["coverage"] < 1 for row in here),
                     "tissue_um2": tissue_um2,
                     "coverage": read_um2 / tissue_um2 if tissue_um2 else math.nan,
@@ -41,14 +44,22 @@ def slides(pack: Pack) -> list[Row]:
             **dict.fromkeys(_STATE_COUNTS, 0),
             "tissue_um2": 0.0,
             "coverage": math.nan,
+            **dict.fromkeys(("reader", "why_openslide"), ""),
+            **dict.fromkeys(("read_s", "network_s"), math.nan),
             **{name: row[name] == "yes" for name in ("phantom", "phantom_weights")},
         }
         for row in pack.without_rows
     ]
 
 
+_RARE = 0.05
+"""What is rarer than this is taken for no chance."""
 _VERDICTS = ("Tumor", "Normal", "review")
-_STATE_COUNTS = ("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread")
+_WHY_NO_LABEL = ("unsure", "conflict")
+_STATE_COUNTS = (
+    *("num_sections", "num_tumor", "num_normal", "num_review", "num_labelled", "num_unread"),
+    *("num_unsure", "num_conflict"),
+)
 _STATES = {"done": "done", "failed": "failed", "not there": "not_there", "no section": "without_section"}
 
 
@@ -65,6 +76,7 @@ def verdict_counts(pack: Pack) -> list[Row]:
                 "part": part,
                 **{name: choice[name] for name in ("setting", "epoch", "t_p", "t_a_um2")},
                 "num_slides": len(mine),
+                **_patients(pack, part),
                 **{f"num_{name}": sum(row["state"] == state for row in mine) for state, name in _STATES.items()},
                 **{name: sum(row[name] for row in mine) for name in _STATE_COUNTS},
                 "tissue_um2": sum(row["tissue_um2"] for row in mine),
@@ -73,6 +85,16 @@ def verdict_counts(pack: Pack) -> list[Row]:
             }
         )
     return rows
+
+
+def _patients(pack: Pack, part: str) -> Row:
+    """The patients that slides.csv or sections.csv name for a part's slides, and the slides of which none is named."""
+    named: dict[str, set[str]] = {slide["slide_id"]: {slide["patient"]} for slide in pack.slides if slide["part"] == part}
+    for label in pack.labels:
+        if label["slide_id"] in named:
+            named[label["slide_id"]].add(label["patient"])
+    known = [patients - {""} for patients in named.values()]
+    return {"num_patients": len(set().union(*known)) or None, "num_slides_without_patient": known.count(set())}
 
 
 def flow(pack: Pack) -> list[Row]:
@@ -89,7 +111,7 @@ def flow(pack: Pack) -> list[Row]:
             **{f"slides_{name}": sum(r["state"] == s for r in here) for s, name in _STATES.items() if s != "done"},
             "sections": len(mine),
             "sections_unlabelled": len(mine) - len(labelled),
-            **{f"sections_{why}": pack.num_without_label(mine, why) for why in ("unsure", "conflict")},
+            **{f"sections_{why}": pack.num_without_label(mine, why) for why in _WHY_NO_LABEL},
             "sections_labelled": len(labelled),
             "sections_review": sum(row["verdict"] == "review" for row in labelled),
             "called_tumor": tp + fp,
@@ -100,6 +122,29 @@ def flow(pack: Pack) -> list[Row]:
             "tn": tn,
         }
         rows += [{"setting": setting, "step": step, "number": num, **marks(here)} for step, num in steps.items()]
+    return rows
+
+
+def slide_times(pack: Pack) -> list[Row]:
+    """Seconds of reading and of the network, the median and the most of each setting's and part's slides and epochs."""
+    groups: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
+    for row in pack.ledger:
+        groups.setdefault((row["setting"], row["part"]), {}).setdefault((row["slide_id"], row["epoch"]), row)
+    rows = []
+    for (setting, part), found in groups.items():
+        seconds = {
+            name: np.array([row[name] for row in found.values()], dtype=np.float64) for name in ("read_s", "network_s")
+        }
+        rows.append(
+            {
+                "setting": setting,
+                "part": part,
+                "num_slides": len({slide_id for slide_id, _ in found}),
+                "num_epochs": len({epoch for _, epoch in found}),
+                **{f"{name}_median": float(np.nanmedian(each)) for name, each in seconds.items()},
+                **{f"{name}_most": float(np.nanmax(each)) for name, each in seconds.items()},
+            }
+        )
     return rows
 
 
@@ -124,13 +169,23 @@ def reached(pack: Pack) -> list[Row]:
                     **{f"num_{way}": sum(row["reached_by"] == way for row in here) for way in ways},
                     "levels": levels,
                     "confidence": confidence,
+                    "num_slides_calibrated": here[0]["certificate_num_slides"],
                     "num_slides_compared": num,
                     "num_slides_outside": len(outside),
-                    "most_outside": math.nan if levels is None else upper_bound(len(outside), num, 0.05),
+                    "most_outside": math.nan if levels is None else upper_bound(len(outside), num, _RARE),
+                    "bound": "" if levels is None else _bound(len(outside), num, 1 - confidence),
                     **marks(here),
                 }
             )
     return rows
+
+
+def _bound(num_outside: int, num: int, share: float) -> str:
+    """Whether so many slides outside speak against a bound that leaves `share` of them outside."""
+    if share**num >= _RARE:
+        return "too few"
+    chance = math.fsum(math.comb(num, k) * share**k * (1 - share) ** (num - k) for k in range(num_outside, num + 1))
+    return "broken" if chance < _RARE else "holds"
 
 
 def flip_shifts(pack: Pack) -> list[Row]:

@@ -96,7 +96,7 @@ def test_patients_are_those_that_the_manifest_names(
     tmp_path: Path, patients: dict[str, str], expected: tuple[str, str]
 ) -> None:
     paths = study_of(tmp_path, patients=patients)
-    assert page_of(paths).numbers["patients"] == expected
+    assert page_of(paths).numbers["patients named"] == expected
     counted = pd.read_parquet(paths.tables / "verdict_counts.parquet").set_index("part").loc["Test"]
     assert ("not known" if pd.isna(counted.num_patients) else str(counted.num_patients)) == expected[0]
 

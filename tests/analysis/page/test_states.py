@@ -216,13 +216,13 @@ def test_a_table_that_breaks_is_a_line_on_the_page_and_an_exit_code(
         raise KeyError("label")
 
     monkeypatch.setattr("analysis.tables.comparisons.build_comparisons", break_down)
-    monkeypatch.setattr("analysis.page.report.bounds_table", break_down)
-    with pytest.raises(StageFailedError, match=r"2 not made(.|\n)*comparisons: KeyError: 'label'(.|\n)*Margins: Key"):
+    monkeypatch.setattr("analysis.page.findings.slide_times", break_down)
+    with pytest.raises(StageFailedError, match=r"2 not made(.|\n)*comparisons: KeyError: 'label'(.|\n)*Time: Key"):
         write_report(Evidence(paths.root))
     page = ReportPage(paths.report)
     check_page_against_ledger(page, paths.root, SETTING)
     assert page.left_out()["comparisons"] == "KeyError: 'label'"
-    assert page.warnings["Margins"] == ["Not made: KeyError: 'label'"]
+    assert page.warnings["Time"] == ["Not made: KeyError: 'label'"]
     assert page.parts[-1] == "Provenance"
 
 

@@ -21,7 +21,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "parquet.md"
 FROM_A_LEDGER_ALONE = {
     *("table3", "stability", "table4", "intervals", "comparisons", "figure5", "roc", "predictive_values", "reached"),
     *("reliability", "error_groups", "flip_shifts", "nearest_verdicts", "triage", "table5", "decision_curve"),
-    "sample_size",
+    *("sample_size", "margin_bounds"),
 }
 """What `make_tables` can make without a manifest, shards or a linear merge."""
 

@@ -14,7 +14,7 @@ def verdicts(*rows: tuple[str, str | None, str]) -> pd.DataFrame:
 
 
 def counts(frame: pd.DataFrame, patients: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    table = build_units(frame, pd.Series(patients, dtype=object), 1.5).frame.set_index("unit")
+    table = build_units(frame, pd.Series(patients, dtype=object), 1.5, num_named=None).frame.set_index("unit")
     names = ["tp", "fn", "fp", "tn", "num_review", "num_unlabelled", "num_units"]
     return {str(unit): tuple(int(value) for value in row) for unit, row in table[names].iterrows()}
 
@@ -43,11 +43,15 @@ def test_where_no_patient_is_named_there_is_no_row_of_patients() -> None:
 
 
 def test_slides_without_a_patient_are_not_joined_to_one() -> None:
-    table = build_units(FRAME, pd.Series({"a": "p1", "b": "p1"}, dtype=object), 1.5)
+    table = build_units(FRAME, pd.Series({"a": "p1", "b": "p1"}, dtype=object), 1.5, num_named=5)
     assert table.frame.set_index("unit").loc["patient", "num_units"] == 3
     assert "2 slide(s) name no patient" in table.markdown
+    # The headline counts all that are named, here those that are judged: each by a word of its own.
+    assert "Judged patients (3): " in table.markdown
+    assert "The headline's patients named (5) are all" in table.markdown
+    assert "| judged patient |" in table.markdown
 
 
 def test_without_a_label_it_says_what_is_needed() -> None:
     with pytest.raises(NothingToShowError, match="needs labels"):
-        build_units(FRAME.assign(label=None, section_id="s"), pd.Series({}, dtype=object), 1.5)
+        build_units(FRAME.assign(label=None, section_id="s"), pd.Series({}, dtype=object), 1.5, num_named=5)
