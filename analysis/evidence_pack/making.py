@@ -311,7 +311,9 @@ def _steps(said: Said, number: int) -> Iterator[dict[str, str]]:
     for step in said.steps:
         about = {**dict.fromkeys(_ANSWER_COLUMNS, ""), "reader": said.reviewer, "journal": str(number)}
         if isinstance(step, GivenAnswer):
-            given = {name: getattr(step, name) for name in ("entry", "slide_id", "section_id", "given_as", "prediction")}
+            given = {
+                name: getattr(step, name) for name in ("entry", "slide_id", "section_id", "given_as", "prediction")
+            }
             yield {**about, **given, "answer": step.answer.value, "was_shown": _yes(step.was_shown)}
         elif isinstance(step, Withdrawal):
             yield {**about, "entry": step.entry, "withdraws": " ".join(step.withdrawn)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.page.blocks import PictureBlock, Section, TableBlock, data_uri, frame_block, render, table_block
+from analysis.page.blocks import PictureBlock, Section, TableBlock, data_uri, frame_block, render
 from analysis.page.content import PageContent, spoken
 from analysis.page.errors import errors_section
 from analysis.page.findings import list_section, nearest_section, overlays_section, slides_section, time_section
@@ -27,7 +27,6 @@ from analysis.tables.learning_curves import write_learning_curves
 from bccdist.configuration import phantom_warning
 from bccdist.errors import NothingToShowError
 from bccdist.files import write_text
-from bccdist.parts import Part
 from bccdist.sections.margins import MARGIN_WARNING
 from bccdist.sections.origins import origin_now
 from bccdist.stages.outdated import Result

@@ -82,9 +82,9 @@ def _patient_notes(frame: pd.DataFrame, *, num_named: int | None) -> Iterator[st
     if judged.empty:
         return
     yield (
-        f"Judged patients ({judged.max()}): whom slides.csv names for a slide with a section here, and each slide that "
-        f"names none as one. The headline's patients named ({num_named}) are all whom slides.csv or sections.csv name "
-        "for Test, judged or not."
+        f"Judged patients ({judged.max()}): whom slides.csv names for a slide with a section here, and each slide "
+        f"that names none as one. The headline's patients named ({num_named}) are all whom slides.csv or sections.csv "
+        "name for Test, judged or not."
     )
 
 

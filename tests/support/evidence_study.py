@@ -109,8 +109,16 @@ _NOW = "2026-04-01T00:00:00.000+00:00"
 
 def _given(slide_id: str, section_id: str, answer: Answer, **changes: Any) -> GivenAnswer:
     plain: dict[str, Any] = {
-        **{"at": _NOW, "comment": f"of {PATIENT}", "seconds": 2.0, "is_blind": True, "prefilled": ""},
-        **{"prediction": "Tumor", "label_before": None, "setting": "unet", "epoch": 1, "weights_digest": "0" * 12},
+        "at": _NOW,
+        "comment": f"of {PATIENT}",
+        "seconds": 2.0,
+        "is_blind": True,
+        "prefilled": "",
+        "prediction": "Tumor",
+        "label_before": None,
+        "setting": "unet",
+        "epoch": 1,
+        "weights_digest": "0" * 12,
     }
     return GivenAnswer(slide_id=slide_id, section_id=section_id, answer=answer, **plain, **changes)
 

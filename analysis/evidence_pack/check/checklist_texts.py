@@ -10,8 +10,8 @@ from analysis.evidence_pack.check.figures import summary
 from analysis.evidence_pack.check.findings import COUNTS, LEVEL, NUM_RESAMPLES, TEST, Findings, Row
 from analysis.evidence_pack.check.page_texts import Page
 from analysis.evidence_pack.check.raw_rows import Pack
-from analysis.evidence_pack.check.sentences import DIGITS, NUMBER_IN_RULE, Rule, Said, bound
 from analysis.evidence_pack.check.saying import shows
+from analysis.evidence_pack.check.sentences import DIGITS, NUMBER_IN_RULE, Rule, Said, bound
 
 _N = NUMBER_IN_RULE
 _NAMES = re.compile(
@@ -41,8 +41,8 @@ def check_checklists(pack: Pack, computed: Mapping[str, list[Row]], found: Findi
             num += 1
             if not shows(token.replace(",", ""), math.nan if value is None else float(value)):
                 told.append(
-                    f"tables/checklists.parquet: row {row['topic']}, column answer: in {text!r}: got {token}, expected "
-                    f"{float(value or 0):.6g} by the ledger"
+                    f"tables/checklists.parquet: row {row['topic']}, column answer: in {text!r}: got {token}, "
+                    f"expected {float(value or 0):.6g} by the ledger"
                 )
         if left := [match.group() for match in DIGITS.finditer(text) if match.start() not in known]:
             found.leave("numbers in answers of the checklists that the pack holds no value of", _why_left(row, left))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from analysis.evidence_pack.check.figures import figures_of, summary
 from analysis.evidence_pack.check.findings import COUNTS, SELECTED_ON, Findings, Ints, Row, same_value
-from analysis.evidence_pack.check.raw_rows import Pack, pixel_um2, step_of
+from analysis.evidence_pack.check.raw_rows import Pack, iou_of, pixel_um2, step_of
 
 
 def table1(pack: Pack) -> list[Row]:
@@ -96,10 +96,19 @@ def selection(pack: Pack) -> list[Row]:
 
 def _epochs_done(pack: Pack, setting: str) -> Row:
     """How many epochs the run's metrics have; nothing where they are not in the pack."""
-    path = pack.folder / "runs" / setting / "metrics.parquet"
-    if not path.exists():
-        return {}
-    return {"epochs_done": max(pq.read_table(path, columns=["epoch"])["epoch"].to_pylist())}
+    metrics = pack.metrics(setting)
+    return {"epochs_done": max(row["epoch"] for row in metrics)} if metrics else {}
+
+
+def _iou_ranks(pack: Pack, setting: str) -> dict[int, tuple[float, bool, int]]:
+    """What orders epochs by the IoU of the setting's own output, the greatest being the best."""
+    ranks = {}
+    for row in pack.metrics(setting):
+        if row["is_final"]:
+            known = iou_of(row)
+            # Without an IoU nothing was to be found and nothing was, which is better than only false alarms.
+            ranks[row["epoch"]] = (0.0 if math.isnan(known) else known, math.isnan(known), -row["epoch"])
+    return ranks
 
 
 def check_grid(pack: Pack, found: Findings) -> None:
@@ -112,7 +121,9 @@ def check_grid(pack: Pack, found: Findings) -> None:
     for choice in pack.choices:
         mine = [cell for cell in grid if cell["setting"] == choice["setting"]]
         counted = _grid_counts(pack, choice, mine)
-        ranks = []
+        ranks, by_iou = [], _iou_ranks(pack, choice["setting"])
+        if not by_iou:
+            found.leave("selection", f"{choice['setting']}: the order of epochs by IoU, as the pack has no metrics")
         for cell, counts in zip(mine, counted, strict=True):
             values = {name: float(value) for name, value in figures_of(counts[:4], choice["beta"]).items()}
             expected = {**dict(zip((*COUNTS, "num_review"), map(int, counts), strict=True)), **values}
@@ -123,14 +134,14 @@ def check_grid(pack: Pack, found: Findings) -> None:
                 if not same_value(cell[name], value)
             ]
             num += len(expected)
-            ranks.append((*(_rank(values[name]) for name in ("f_beta", "accuracy", "specificity")), -cell["t_a_um2"]))
+            figures = (_rank(values[name]) for name in ("f_beta", "accuracy", "specificity"))
+            ranks.append((*figures, -cell["t_a_um2"], by_iou.get(cell["epoch"], ()), -cell["t_p"]))
         at = [(cell["epoch"], cell["t_p"], cell["t_a_um2"]) for cell in mine]
         chosen = ranks[at.index((choice["epoch"], choice["t_p"], choice["t_a_um2"]))]
         if chosen != max(ranks):
             told.append(f"tables/selection.parquet: {choice['setting']}: another cell of the grid is better")
     found.fault("tables/grid.parquet", told)
     found.done.append(f"grid: {num} numbers, and that no cell is better than the choice")
-    found.leave("selection", "among cells of equal F_beta, accuracy, specificity and t_A: the rank of epochs by IoU")
 
 
 def _grid_counts(pack: Pack, choice: Row, cells: Sequence[Row]) -> Iterator[Ints]:

@@ -22,8 +22,8 @@ def sensitivity_analysis(pack: Pack) -> list[Row]:
     for choice, mine in pack.by_setting(TEST):
         of_slide = {row["slide_id"]: row["state"] for row in states if row["setting"] == choice["setting"]}
         doubts = [*_judged(pack, mine), *_not_judged(pack, mine, of_slide)]
-        for row in _cases(doubts, pack.choices[0]["beta"]):
-            rows.append({"setting": choice["setting"], **row, **marks(of_test)})
+        found = _cases(doubts, pack.choices[0]["beta"])
+        rows += [{"setting": choice["setting"], **row, **marks(of_test)} for row in found]
     return rows
 
 

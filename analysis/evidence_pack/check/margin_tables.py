@@ -29,9 +29,11 @@ def check_margins(pack: Pack, found: Findings) -> None:
         regions.setdefault(_key(row), []).append(row)
     told = [f"tables/margins.parquet: {', '.join(key)}: no section of Test" for key in regions if key not in judged]
     for name, place in (("margins", _why_no_region), ("section_margins", _why_no_margin)):
-        for row in pack.table(name):
-            if (section := judged.get(_key(row))) is not None and (why := place(row, section, regions)):
-                told.append(f"tables/{name}.parquet: row {', '.join(_key(row))}: {why}")
+        told += [
+            f"tables/{name}.parquet: row {', '.join(_key(row))}: {why}"
+            for row in pack.table(name)
+            if (section := judged.get(_key(row))) is not None and (why := place(row, section, regions))
+        ]
     found.fault("tables of margins", told)
     num = sum(map(len, regions.values()))
     found.done.append(f"margins: {num} regions within what the ledger leaves possible")

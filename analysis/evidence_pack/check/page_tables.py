@@ -88,8 +88,8 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "F difference": [f"f_beta_difference{end}" for end in _ENDS],
             "accuracy difference": ["accuracy_shown", "accuracy_difference_low", "accuracy_difference_high"],
             "p": ["p"],
-            "adjusted": ["p_adjusted"],
-            "adjusted (2)": ["mcnemar_p_adjusted"],
+            "p, adjusted": ["p_adjusted"],
+            "McNemar p, adjusted": ["mcnemar_p_adjusted"],
             "McNemar p": ["mcnemar_p"],
             "first alone right": ["num_only_one_right"],
             "second alone": ["num_only_other_right"],
@@ -284,6 +284,7 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             },
         },
     ),
+    "chosen_models": ({"setting": "setting"}, {"epoch": ["epoch"], "weights": ["weights_digest"]}),
     "checklists": (
         {"what is asked": "topic"},
         {
@@ -336,6 +337,8 @@ POOLS_SHOWN = {
     "stroma": "S >= 0.05 %",
     "normal": "N >= 0.05 %",
 }
+
+
 def shown_rows(name: str, rows: Sequence[Row], betas: Iterable[float]) -> tuple[list[Row], dict[str, list[str]]]:
     """The computed rows as the page groups them, and which heading shows which of their columns."""
     headings = dict(SHOWN[name][1])
@@ -418,9 +421,7 @@ REGROUPED: dict[str, Callable[[Sequence[Row]], list[Row]]] = {
         {**row, "miss_shown": f"{row['miss_rate']:.1%}", "false_alarm_shown": f"{row['false_alarm_rate']:.1%}"}
         for row in rows
     ],
-    "units": lambda rows: [
-        {**row, "unit_shown": row["unit"].replace("patient", "judged patient")} for row in rows
-    ],
+    "units": lambda rows: [{**row, "unit_shown": row["unit"].replace("patient", "judged patient")} for row in rows],
     "reference_standard": lambda rows: [
         {**row, **{f"{end}_shown": row[f"{end}_labelled_at"] or "n/a" for end in ("first", "last")}} for row in rows
     ],

@@ -1,4 +1,4 @@
-"""What probabilities are worth: calibration, and net benefit of acting on them, with their intervals, computed anew."""
+"""What probabilities are worth: calibration, and net benefit of acting on them, with intervals, computed anew."""
 
 import math
 from collections.abc import Sequence
@@ -186,18 +186,17 @@ def decision_curve(pack: Pack) -> list[Row]:
         needed = sorted({step for every in steps.values() for step in every})
         for name, every in steps.items():
             columns |= {f"{name}_{key}": values for key, values in _benefit(counts, needed, every).items()}
-        for at in range(99):
-            rows.append(
-                {
-                    "setting": choice["setting"],
-                    "threshold": (at + 1) / 100,
-                    **{name: float(values[at]) for name, values in columns.items()},
-                    "num_tumor": int(counts[0].sum()),
-                    "num_sections": len(mine),
-                    "num_slides": len(slides),
-                    **marks(mine),
-                }
-            )
+        same = {"num_tumor": int(counts[0].sum()), "num_sections": len(mine), "num_slides": len(slides)}
+        rows += [
+            {
+                "setting": choice["setting"],
+                "threshold": (at + 1) / 100,
+                **{name: float(values[at]) for name, values in columns.items()},
+                **same,
+                **marks(mine),
+            }
+            for at in range(99)
+        ]
     return rows
 
 

@@ -41,6 +41,12 @@ class Pack:
         rows: list[Row] = pq.read_table(path).to_pylist() if path.exists() else []
         return rows
 
+    def metrics(self, setting: str) -> list[Row]:
+        """The metrics of a setting's run; none where it has no run, as in a cohort."""
+        path = self.folder / "runs" / setting / "metrics.parquet"
+        rows: list[Row] = pq.read_table(path).to_pylist() if path.exists() else []
+        return rows
+
     @cached_property
     def verdicts(self) -> list[Row]:
         """The verdict on each section of each chosen model and output, with all that follows from its curve."""
@@ -157,6 +163,14 @@ def flip_shift(until: int, step: int) -> float:
     if not until or not step:
         return math.inf
     return (until - step + 1 if until >= step else step - until) / 255
+
+
+def iou_of(row: Row) -> float:
+    """IoU from the counted pixels; older metrics hold the IoU alone."""
+    if "tp_px" not in row:
+        return math.nan if row["iou"] is None else float(row["iou"])
+    union = row["tp_px"] + row["fp_px"] + row["fn_px"]
+    return float(row["tp_px"] / union) if union else math.nan
 
 
 def marks(rows: Iterable[Row]) -> Row:

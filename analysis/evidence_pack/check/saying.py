@@ -5,7 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-NUMBER = re.compile(r"<?\s*(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\bn/a\b|\bnever\b|-?\binf\b|\bunlabelled\b")
+NUMBER = re.compile(
+    r"<?\s*(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?|\bn/a\b|\bnever\b|-?\binf\b|\bunlabelled\b"
+)
 WORDS = {"n/a": math.nan, "never": math.inf, "inf": math.inf, "-inf": -math.inf, "unlabelled": 0.0}
 _WITH_ENDS = 3
 """A figure is followed by its two ends, or by nothing where they are not known."""

@@ -21,8 +21,8 @@ from analysis.evidence_pack.check.findings import (
     Findings,
     Row,
 )
-from analysis.evidence_pack.check.page_texts import Page
 from analysis.evidence_pack.check.label_tables import led
+from analysis.evidence_pack.check.page_texts import Page
 from analysis.evidence_pack.check.raw_rows import Pack
 from analysis.evidence_pack.check.saying import shows
 from analysis.evidence_pack.check.size_tables import stated
@@ -388,9 +388,7 @@ _RULES: list[tuple[str, Rule]] = [
         lambda s, _: s.of("verdict_counts", "num_labelled", "num_sections", **s.counts),
     ),
     (
-        (
-            rf"what the model said: {_N} of {_N} where its verdict was shown before, {_N} of {_N} where it was not"
-        ),
+        (rf"what the model said: {_N} of {_N} where its verdict was shown before, {_N} of {_N} where it was not"),
         lambda s, _: [*led(s.pack)["yes"], *led(s.pack)["no"]],
     ),
     (

@@ -14,7 +14,7 @@ from analysis.evidence_pack.check.slide_tables import slide_times
 
 FLOOR_SHOWN = {("table5", "accuracy"), ("slides", "tissue read"), ("section_verdicts", "tissue read")}
 """What the page cuts instead of rounding."""
-_BY_TITLE = {"Seconds a slide took, by the ledger.": "slide_times"}
+_BY_TITLE = {"Seconds a slide took, by the ledger.": "slide_times", "The chosen models.": "chosen_models"}
 """Tables of the page that are in no file."""
 _WHY_NOT = {
     "Terms": "explains words of the method, and no number of the study",
@@ -31,7 +31,7 @@ _UNKNOWN = "no rule of this check knows it"
 
 def check_page_numbers(page: Page, pack: Pack, computed: Mapping[str, list[Row]], found: Findings) -> None:
     """Every number of the page that a computed table gives; all others are named."""
-    rows_of = {**computed, "slide_times": slide_times(pack)}
+    rows_of = {**computed, "slide_times": slide_times(pack), "chosen_models": pack.choices}
     shown = {name: ShownTable(name, rows_of[name], pack) for name in rows_of if name in SHOWN}
     told: list[str] = []
     num = 0

@@ -5,11 +5,10 @@ import math
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from analysis.evidence_pack.check.figures import confusion, exact_bounds, intervals_of, slides_in, with_ends
 from analysis.evidence_pack.check.findings import GOALS, TEST, Floats, Ints, Row
-from analysis.evidence_pack.check.raw_rows import Pack, marks
+from analysis.evidence_pack.check.raw_rows import Pack, iou_of, marks
 
 _Z = 1.96
 _LEAST_VARIANCE = 1e-12
@@ -128,11 +127,9 @@ def learning_curves(pack: Pack) -> list[Row]:
     curves: dict[str, dict[int, float]] = {}
     is_drawn = False
     for setting in _SETTINGS:
-        path = pack.folder / "runs" / setting / "metrics.parquet"
-        if path.exists():
-            final = [row for row in pq.read_table(path).to_pylist() if row["is_final"]]
+        if final := [row for row in pack.metrics(setting) if row["is_final"]]:
             is_drawn |= any(row["phantom"] for row in final)
-            curves[setting] = {row["epoch"]: _iou(row) for row in final}
+            curves[setting] = {row["epoch"]: iou_of(row) for row in final}
     epochs = sorted({epoch for curve in curves.values() for epoch in curve})
     return [
         {
@@ -142,11 +139,3 @@ def learning_curves(pack: Pack) -> list[Row]:
         }
         for epoch in epochs
     ]
-
-
-def _iou(row: Row) -> float:
-    """From the counted pixels; older metrics hold the IoU alone."""
-    if "tp_px" not in row:
-        return math.nan if row["iou"] is None else float(row["iou"])
-    union = row["tp_px"] + row["fp_px"] + row["fn_px"]
-    return float(row["tp_px"] / union) if union else math.nan

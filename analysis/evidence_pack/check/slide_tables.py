@@ -89,7 +89,9 @@ def verdict_counts(pack: Pack) -> list[Row]:
 
 def _patients(pack: Pack, part: str) -> Row:
     """The patients that slides.csv or sections.csv name for a part's slides, and the slides of which none is named."""
-    named: dict[str, set[str]] = {slide["slide_id"]: {slide["patient"]} for slide in pack.slides if slide["part"] == part}
+    named: dict[str, set[str]] = {
+        slide["slide_id"]: {slide["patient"]} for slide in pack.slides if slide["part"] == part
+    }
     for label in pack.labels:
         if label["slide_id"] in named:
             named[label["slide_id"]].add(label["patient"])
@@ -126,7 +128,7 @@ def flow(pack: Pack) -> list[Row]:
 
 
 def slide_times(pack: Pack) -> list[Row]:
-    """Seconds of reading and of the network, the median and the most of each setting's and part's slides and epochs."""
+    """Seconds of reading and of the network: median and most over the slides and epochs of a setting and part."""
     groups: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
     for row in pack.ledger:
         groups.setdefault((row["setting"], row["part"]), {}).setdefault((row["slide_id"], row["epoch"]), row)

@@ -1,7 +1,9 @@
 """A pack is checked by whoever has it alone, its numbers follow from raw rows, and whatever is changed has a name."""
 
 import ast
+import html
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +42,8 @@ COMPUTED = {
     *("table1", "table3", "table4", "table5", "intervals", "units", "predictive_values", "subgroups", "comparisons"),
     *("roc", "roc_curves", "reliability", "section_verdicts", "verdict_counts", "flow", "slides", "reached"),
     *("selection", "grid", "reliability_bins", "decision_curve", "flip_shifts", "nearest_verdicts"),
-    *("triage", "stability", "error_groups", "roc_bands"),
+    *("triage", "stability", "error_groups", "roc_bands", "reference_standard", "sensitivity_analysis", "sample_size"),
+    *("learning_curves", "margin_bounds", "checklists"),
 }
 LABELS = ((0, "Tumor"), (1, "Normal"))
 Tamper = Callable[[Path], None]
@@ -53,6 +57,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyPaths:
 @pytest.fixture(scope="module")
 def made(study: StudyPaths) -> Path:
     return write_evidence(Evidence(study.root), study.root.parent / "pack", with_weights=True)
+
+
+@pytest.fixture(scope="module")
+def made_of_readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pack of a study with several readers, a review and a goal, and with tables of margins."""
+    root = tmp_path_factory.mktemp("readings")
+    return write_evidence(Evidence(write_evidence_study(root, is_read=True).root), root / "pack")
+
+
+@pytest.fixture
+def pack_of_readings(made_of_readings: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made_of_readings, tmp_path / "pack"))
 
 
 @pytest.fixture
@@ -226,8 +242,29 @@ def test_every_table_is_computed_anew_or_named(made: Path) -> None:
     computed = {each.partition(":")[0] for each in found.done}
     assert computed >= COMPUTED
     there = {path.stem for path in (made / "tables").glob("*.parquet")}
-    named = {each.partition(" ")[0] for each in found.left["tables"]}
+    named = {each.partition(" ")[0] for each in found.left.get("tables", [])}
     assert there <= computed | named
+
+
+REASONED = ("tables", "columns of tables", "texts of the page", "selection", "not in the pack")
+
+
+def test_whatever_is_not_computed_is_named_with_the_reason(made: Path, pack: Path) -> None:
+    quality = pa.table({"setting": ["unet"], "measure": ["focus"], "median": [1.0]})
+    pq.write_table(quality, pack / "tables" / "quality.parquet")
+    pq.write_table(quality, pack / "tables" / "flip_shifts_val2.parquet")
+    table = pq.read_table(pack / "tables" / "table5.parquet")
+    pq.write_table(table.append_column("more", pa.array([1.0] * len(table))), pack / "tables" / "table5.parquet")
+    edit("report.html", "</main>", "<h2>Else</h2><h3>Twelve.</h3><p>7</p><table><tr><td>12</td></tr></table></main>")(
+        pack
+    )
+    for checked in (made, pack):
+        left = [each for what in REASONED for each in verify(checked).left.get(what, [])]
+        assert left
+        assert all(": " in each for each in left), left
+    assert "Else / Twelve. (1: column 1): no rule of this check knows it" in left
+    assert "table5.more: this check does not know it" in left
+    assert any(each.startswith("flip_shifts_val2 (1 numbers): made for another part") for each in left)
 
 
 def test_every_number_of_the_page_is_computed_anew_or_its_place_is_named(made: Path) -> None:
@@ -273,6 +310,172 @@ def test_one_cell_of_tables_of_risk_is_named_by_its_row(pack: Path) -> None:
         assert re.search(
             rf"tables/{name}.parquet: row \w+.*, column {column}: got .*, expected .* by the ledger", faults
         )
+
+
+def change_cell(pack: Path, name: str, column: str, change: Callable[[Any], Any] = lambda value: value + 1) -> None:
+    """Writes a table of the pack anew with another value in the last row that has one."""
+    path = pack / "tables" / f"{name}.parquet"
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    at = max(
+        at
+        for at, value in enumerate(values)
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    )
+    values[at] = change(values[at])
+    place = table.column_names.index(column)
+    field = table.schema.field(column)
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
+
+
+OF_READINGS = {
+    "sensitivity_analysis": "accuracy_low",
+    "agreement": "kappa",
+    "reference_standard": "num_blind",
+    "sample_size": "num_needed",
+    "learning_curves": "unet",
+    "margin_bounds": "ledger_margin_um",
+    "decision_curve": "by_score_gain_high",
+    "reliability": "slope_low",
+    "verdict_counts": "num_patients",
+}
+"""A column of each table that rests on readers, metrics, goals or bands."""
+
+
+def test_what_rests_on_readers_metrics_goals_and_bands_follows_from_what_is_in_the_pack(
+    made_of_readings: Path,
+) -> None:
+    found = verify(made_of_readings)
+    assert not found.faults
+    assert {each.partition(":")[0] for each in found.done} >= OF_READINGS.keys() | {"checklists"}
+    assert found.left.get(UNBOUND, []) == []
+    assert "numbers in answers of the checklists that the pack holds no value of" not in found.left
+
+
+def test_one_cell_of_each_of_these_tables_is_named_by_its_row(pack_of_readings: Path) -> None:
+    for name, column in OF_READINGS.items():
+        change_cell(pack_of_readings, name, column)
+    change_cell(
+        pack_of_readings, "checklists", "answer", lambda text: text.replace(": 0 ", ": 5 ").replace("(0 ", "(9 ")
+    )
+    faults = "\n".join(verify(pack_of_readings).faults)
+    for name, column in OF_READINGS.items():
+        assert re.search(
+            rf"tables/{name}\.parquet: row .*, column {column}: got .*, expected .* by the ledger", faults
+        )
+    assert re.search(
+        r"tables/checklists.parquet: row What happens .*, column answer: in '.*': got 9, expected 0", faults
+    )
+
+
+SHOWN_CELLS = {
+    "sensitivity_analysis": "accuracy",
+    "agreement": "kappa",
+    "reference_standard": "Tumor",
+    "sample_size": "as many as",
+    "margin_bounds": "margin, not below um",
+    "decision_curve": "by the score",
+    "reliability": "slope",
+    "nearest_verdicts": "flip shift",
+    "checklists": "answer",
+    "units": "number",
+}
+"""A column of the page's tables that rest on them."""
+
+
+def test_one_number_of_each_of_these_tables_on_the_page_is_named(pack_of_readings: Path) -> None:
+    page = (pack_of_readings / "report.html").read_text(encoding="utf-8")
+    for name, heading in SHOWN_CELLS.items():
+        start = page.index(f'data-table="{name}"')
+        headings = re.findall(r"<th[^>]*>(.*?)</th>", page[start : page.index("</tr>", start)], re.DOTALL)
+        (at,) = [at for at, each in enumerate(headings) if html.unescape(each).strip() == heading]
+        for row in re.finditer(r"<tr>(.*?)</tr>", page[start:], re.DOTALL):
+            cells = [*re.finditer(r"<td[^>]*>(.*?)</td>", row[1], re.DOTALL)]
+            if cells and re.search(r"\d", cells[at][1]):
+                break
+        place = start + row.start(1) + cells[at].start(1)
+        page = (
+            page[:place] + re.sub(r"\d+(\.\d+)?", "77777", cells[at][1], count=1) + page[place + len(cells[at][1]) :]
+        )
+    (pack_of_readings / "report.html").write_text(page, encoding="utf-8")
+    faults = verify(pack_of_readings).faults
+    for heading in SHOWN_CELLS.values():
+        assert any(
+            re.search(rf"/ column {re.escape(heading)}: got '.*77777.*', expected .* by the ledger", each)
+            for each in faults
+        ), heading
+
+
+SENTENCES = {
+    "a goal": (r"an interval no wider than ([\d.]+)", "0.9"),
+    "a goal of before": (r"before this goal there was sensitivity ([\d.]+)", "0.5"),
+    "what led readers": (r"what the model said: (\d+) of", "91"),
+    "judged patients": (r"Judged patients \((\d+)\)", "92"),
+    "patients named": (r"<b>(\d+)</b>patients named", "93"),
+    "the best epoch": (r"unet: best in epoch 1 with (0\.\d+)", "0.9876"),
+    "the sections of two readers": (r"kappa of \w+ and \w+<br>\s*<span[^>]*>[^<]*, (\d+) sections; the least", "94"),
+}
+
+
+def test_numbers_in_sentences_about_readers_goals_and_patients_are_named(pack_of_readings: Path) -> None:
+    for sentence, now in SENTENCES.values():
+        number_in(sentence, now)(pack_of_readings)
+    faults = "\n".join(verify(pack_of_readings).faults)
+    for kind, (_, now) in SENTENCES.items():
+        assert re.search(rf"got '?{re.escape(now)}\b.*expected .* by the ledger", faults), kind
+
+
+def test_an_answer_that_was_not_taken_back_changes_what_readers_agree_on(pack_of_readings: Path) -> None:
+    answers = pack_of_readings / "answers.csv"
+    lines = answers.read_text(encoding="utf-8").splitlines(keepends=True)
+    answers.write_text("".join(line for line in lines if ",carla-0\n" not in line), encoding="utf-8")
+    faults = "\n".join(verify(pack_of_readings).faults)
+    assert re.search(r"tables/agreement.parquet: row Test, .*carla.*: got \d+, expected \d+ by the ledger", faults)
+
+
+def write_margins_of(pack: Path) -> None:
+    """Tables of margins that the ledger leaves possible: one region a section, as near as its bound."""
+    same = ["slide_id", "section_id", "setting", "part", "t_p", "t_a_um2", "label", "coverage", "weights_digest"]
+    verdicts = pq.read_table(pack / "tables" / "section_verdicts.parquet").to_pylist()
+    sections, regions = [], []
+    for row in (row for row in verdicts if row["is_final"]):
+        is_tumor = row["verdict"] == "Tumor"
+        about = {name: row[name] for name in same}
+        margin_um = row["ledger_margin_um"] if is_tumor else None
+        bound = {"ledger_margin_um": row["ledger_margin_um"], "verdict": row["verdict"]}
+        sections.append({**about, **bound, "num_regions": int(is_tumor), "margin_um": margin_um})
+        if is_tumor:
+            of_region = {"region": 1, "area_um2": row["area_um2"], "max_probability": row["max_probability"]}
+            regions.append({**about, **of_region, "margin_um": margin_um})
+    for name, rows in (("margins", regions), ("section_margins", sections)):
+        pq.write_table(pa.Table.from_pylist(rows), pack / "tables" / f"{name}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "change", "expected"),
+    [
+        ("margins", "margin_um", lambda value: value - 1, r"margin 119 um, expected at least 120 by the ledger"),
+        ("margins", "area_um2", lambda value: value * 2, r"area \S+ um2, expected at least t_A, .* and at most the"),
+        ("margins", "max_probability", lambda _: 1.0, r"highest probability 1 above the section's"),
+        ("margins", "section_id", lambda _: "other", r"no section of Test"),
+        ("section_margins", "margin_um", lambda value: value + 1, r"margin 121.0 um, expected 120.0, the smallest"),
+        ("section_margins", "num_regions", lambda value: value + 1, r"regions, expected \d by tables/margins.parquet"),
+        ("section_margins", "ledger_margin_um", lambda _: 1.0, r"column ledger_margin_um: got 1.0, expected 120.0"),
+    ],
+)
+def test_margins_that_the_ledger_does_not_leave_possible_are_named(
+    name: str, column: str, change: Callable[[Any], Any], expected: str, pack_of_readings: Path
+) -> None:
+    write_margins_of(pack_of_readings)
+    assert {each.partition(":")[2] for each in _of_margins(pack_of_readings)} == {
+        " was added; digests.json does not name it"
+    }
+    change_cell(pack_of_readings, name, column, change)
+    assert any(re.search(expected, each) for each in _of_margins(pack_of_readings))
+
+
+def _of_margins(pack: Path) -> list[str]:
+    return [each for each in verify(pack).faults if "margins.parquet" in each]
 
 
 def test_one_bit_of_any_file_is_named(pack: Path) -> None:
