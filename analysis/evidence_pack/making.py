@@ -69,10 +69,10 @@ _README = """# Evidence pack of {name}
 
     python verify.pyz --head DIGEST
 
-checks every byte and computes the report's numbers anew from the raw rows of the ledger. It needs Python 3.11 or newer
-with numpy and pyarrow (`pip install numpy pyarrow`), and neither the study nor bccdist. DIGEST is the head digest that
-was printed when the pack was made, {made_at}: keep it elsewhere, or sign it. Without it nobody can tell this
-pack from one that was made anew by somebody else.
+checks every byte, computes the report's numbers anew from raw rows, and names what it does not compute, and why. It
+needs Python 3.11 or newer with numpy and pyarrow (`pip install numpy pyarrow`), and neither the study nor bccdist.
+DIGEST is the head digest that was printed when the pack was made, {made_at}: keep it elsewhere, or sign it. Without it
+nobody can tell this pack from one that was made anew by somebody else.
 
 Made by bccdist {version}, with numpy {numpy} (resampled intervals rest on its random numbers). For research alone.
 """

@@ -12,6 +12,7 @@ from analysis.evidence_pack.check.label_tables import agreement, reference_stand
 from analysis.evidence_pack.check.margin_tables import check_margins, margin_bounds, section_margins
 from analysis.evidence_pack.check.model_tables import comparisons, roc, roc_curves
 from analysis.evidence_pack.check.probability_tables import decision_curve, reliability, reliability_bins
+from analysis.evidence_pack.check.quality_table import quality
 from analysis.evidence_pack.check.raw_rows import Pack
 from analysis.evidence_pack.check.risk_tables import error_groups, roc_bands, stability, triage
 from analysis.evidence_pack.check.size_tables import learning_curves, sample_size
@@ -60,14 +61,16 @@ TABLES: dict[str, tuple[Callable[[Pack], list[Row]], tuple[str, ...]]] = {
     "sample_size": (sample_size, ("setting", "figure")),
     "learning_curves": (learning_curves, ("epoch",)),
     "margin_bounds": (margin_bounds, ("setting", "slide_id", "section_id")),
+    "quality": (quality, ("setting", "measure")),
     "section_margins": (section_margins, ("setting", "slide_id", "section_id")),
 }
 """What is computed anew: how, and the columns that name a row."""
 CHECKED: dict[str, Callable[[Pack, Findings], None]] = {"grid": check_grid, "margins": check_margins}
 """Tables that are held against the ledger row by row in ways of their own."""
+_CLOSENESS = {"quality": 1e-6}
+"""Of tables whose values are of single precision, as the ledger's are."""
 _WORDS = "checklists"
 _NOT_COMPUTED = {
-    "quality": "the reference's features and the limits that follow from them are a model's of their own",
     "merge_weights": "the spread of the blocks' scores is in the speed-up record, which is not in the pack",
     "beside_paper": "the paper's printed figures are in no file of the pack; the study's are those of intervals",
 }
@@ -75,6 +78,12 @@ _NOT_COMPUTED = {
 _OF_ANOTHER = "made for another part, promise or threshold than the report's, or none of its tables"
 _WHY_NOT = {
     "patch_s": "measured; the speed-up record is not in the pack",
+    **dict.fromkeys(
+        ("reference_low", "reference_high", "limit_low", "limit_high", "num_beyond", "num_reference_slides"),
+        "of the model's reference, which is in its file",
+    ),
+    **dict.fromkeys(("q05", "median", "q95", "num_measured"), "distances to features in the model's file"),
+    "phantom": "of the shard set, which is not in the pack",
     **dict.fromkeys(("num_regions", "margin_um"), "held against tables/margins.parquet, which rests on the slides"),
 }
 """Why columns are not computed anew."""
@@ -139,7 +148,7 @@ def _compare(name: str, computed: Sequence[Row], written: Sequence[Row], keys: S
                 found.leave("columns of tables", f"{name}.{column}: {_WHY_NOT.get(column, _UNKNOWN)}")
                 continue
             num += 1
-            if not same_value(value, mine[key][column]):
+            if not same_value(value, mine[key][column], closeness=_CLOSENESS.get(name, 1e-9)):
                 told.append(
                     f"tables/{name}.parquet: row {spoken}, column {column}: got {value}, expected "
                     f"{mine[key][column]} by the ledger"

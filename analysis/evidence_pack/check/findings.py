@@ -63,10 +63,10 @@ class Findings:
             here.append(what)
 
 
-def same_value(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any, *, closeness: float = 1e-9) -> bool:
     """Whether two values of tables say the same; NaN and nothing do."""
     one, other = (None if isinstance(each, float) and math.isnan(each) else each for each in (one, other))
     is_number = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (one, other))
     if is_number and all(math.isfinite(each) for each in (one, other)):
-        return abs(float(one) - float(other)) <= 1e-9 * max(1.0, abs(float(other)))
+        return abs(float(one) - float(other)) <= closeness * max(1.0, abs(float(other)))
     return bool(one == other) or {one, other} <= {None, ""}

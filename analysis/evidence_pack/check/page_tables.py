@@ -1,5 +1,6 @@
 """How the page shows each table: which heading shows which columns, and how rows are named there."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -284,6 +285,17 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             },
         },
     ),
+    "quality": (
+        {"measure": "measure_shown", "setting": "setting"},
+        {
+            "reference slides": ["reference_shown"],
+            "limits": ["limits_shown"],
+            "median": ["median"],
+            "5 to 95 %": ["middle_shown"],
+            "measured": ["num_measured"],
+            "beyond": ["num_beyond"],
+        },
+    ),
     "chosen_models": ({"setting": "setting"}, {"epoch": ["epoch"], "weights": ["weights_digest"]}),
     "checklists": (
         {"what is asked": "topic"},
@@ -397,6 +409,33 @@ def _named_item(row: Row) -> Row:
     return {**row, **numbers, "answer": answer, "state_shown": row["state"].replace("answered", "yes")}
 
 
+MEASURES_SHOWN = {
+    "focus": "focus",
+    "compression": "compression",
+    "stain_density": "stain strength",
+    "stain_hue": "stain hue",
+    "ink_share": "ink",
+    "fold_share": "folds",
+    "air_share": "air",
+    "feature_distance": "distance of features",
+}
+
+
+def _named_measure(row: Row) -> Row:
+    ranges = {"reference": ("reference_low", "reference_high"), "limits": ("limit_low", "limit_high")}
+    ranges["middle"] = ("q05", "q95")
+    shown = {f"{name}_shown": _range(*(row[end] for end in ends)) for name, ends in ranges.items() if ends[0] in row}
+    return {**row, **shown, "measure_shown": MEASURES_SHOWN[row["measure"]]}
+
+
+def _range(low: float, high: float) -> str:
+    """A range as the page writes it, which is open at an end without a limit."""
+    has_low, has_high = math.isfinite(low), math.isfinite(high)
+    if has_low and has_high:
+        return f"{low:.2f} to {high:.2f}"
+    return f"> {low:.2f}" if has_low else f"< {high:.2f}" if has_high else "none"
+
+
 def _named_size(row: Row) -> Row:
     enough = {None: "n/a", True: "yes", False: "no"}[row["is_reached"]]
     return {**row, "enough_shown": enough, "outcome_shown": row["outcome"] or "n/a"}
@@ -425,6 +464,7 @@ REGROUPED: dict[str, Callable[[Sequence[Row]], list[Row]]] = {
     "reference_standard": lambda rows: [
         {**row, **{f"{end}_shown": row[f"{end}_labelled_at"] or "n/a" for end in ("first", "last")}} for row in rows
     ],
+    "quality": lambda rows: [_named_measure(row) for row in rows],
     "checklists": lambda rows: [_named_item(row) for row in rows],
     "agreement": lambda rows: [{**row, "readers": f"{row['one']} and {row['other']}"} for row in rows],
     "sensitivity_analysis": lambda rows: [_named_case(row) for row in rows],

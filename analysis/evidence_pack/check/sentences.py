@@ -22,6 +22,7 @@ from analysis.evidence_pack.check.findings import (
     Row,
 )
 from analysis.evidence_pack.check.label_tables import led
+from analysis.evidence_pack.check.page_tables import MEASURES_SHOWN
 from analysis.evidence_pack.check.page_texts import Page
 from analysis.evidence_pack.check.raw_rows import Pack
 from analysis.evidence_pack.check.saying import shows
@@ -40,16 +41,7 @@ _REASONS = (
     "not measured",
 )
 """Why a section is not assessable, as the ledger says it."""
-_MEASURES = {
-    "focus": "focus",
-    "compression": "compression",
-    "stain strength": "stain_density",
-    "stain hue": "stain_hue",
-    "ink": "ink_share",
-    "folds": "fold_share",
-    "air": "air_share",
-    "distance of features": "feature_distance",
-}
+_MEASURES = {shown: name for name, shown in MEASURES_SHOWN.items()}
 """The ledger's columns by what the page calls them; the last is in no ledger."""
 DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?%?")
 """A number in a sentence."""
@@ -150,6 +142,22 @@ def _not_measured(said: Said, match: "re.Match[str]") -> list[Any]:
     """The sections of a setting whose focus was not measured, and all."""
     num, measured = said.of("quality", "num_sections", "num_measured", setting=match["s"], measure="focus")
     return [... if num is ... or measured is ... else num - measured, num]
+
+
+def _measured(said: Said, found: "re.Match[str]") -> list[Any]:
+    """A measure of the section that the tile is of; distances of features are the table's."""
+    name = _MEASURES[found["measure"]]
+    if name in said.section:
+        return [said.section[name]]
+    values = said.of("quality", "of_section", setting=said.headline, measure=name)[0]
+    known = {} if values is ... else values
+    return [known.get(said.tile, ...)]
+
+
+def _num_beyond(said: Said, setting: str) -> Any:
+    """Sections beyond a limit of any measure."""
+    beyond = [row["is_beyond"] for row in said.rows("quality", setting=setting) if "is_beyond" in row]
+    return sum(any(each) for each in zip(*beyond, strict=True)) if beyond else ...
 
 
 def _left_out(said: Said, _: "re.Match[str]") -> list[Any]:
@@ -529,7 +537,7 @@ _RULES: list[tuple[str, Rule]] = [
     ),
     (
         rf"^(?P<measure>{'|'.join(_MEASURES)}) {_N}(?:, beyond the limit)?$",
-        lambda s, m: [s.section.get(_MEASURES[m["measure"]], ...)],
+        _measured,
     ),
     (rf"{_N} of {_N} sections, by (?P<s>\w+)", _not_measured),
     (
@@ -538,7 +546,7 @@ _RULES: list[tuple[str, Rule]] = [
     ),
     (
         rf"Beyond a limit by (?P<s>\w+): {_N} of {_N} sections",
-        lambda s, m: [..., *s.of("quality", "num_sections", setting=m["s"])],
+        lambda s, m: [_num_beyond(s, m["s"]), *s.of("quality", "num_sections", setting=m["s"])],
     ),
     (rf"^{_N} sections left out", _left_out),
     (rf"^{_N} patients named", lambda s, _: s.of("verdict_counts", "num_patients", **s.counts)),

@@ -23,6 +23,7 @@ _WHY_NOT = {
     "Provenance / What the stages took.": "measured by jobs, in files that are not in the pack",
     "Provenance / Failed, and not in the results.": "messages of failures, which are not in the pack",
     "Provenance / Not made.": "words that say what is missing",
+    "Quality": "against the reference of a model, which is in its file",
     "Model": "of the model's own file, whose study is elsewhere",
 }
 """Why places of the page are not computed anew."""
@@ -48,7 +49,7 @@ def check_page_numbers(page: Page, pack: Pack, computed: Mapping[str, list[Row]]
             row, columns = shown[table].behind(cell)
         else:
             continue
-        if not columns:
+        if not columns or (row is not None and not set(columns) <= row.keys()):
             continue
         seen.add((cell.place, cell.text))
         if row is None:
