@@ -20,6 +20,7 @@ from analysis.tables.selection import select_thresholds
 from bccdist.configuration import SelectConfig
 from bccdist.files import write_json
 from bccdist.paths import StudyPaths
+from bccdist.slides.quality_measures import MEASURES
 from jobs.slurm import journal
 
 PATIENT = "Anna-Vogel-1961"
@@ -43,8 +44,8 @@ def write_evidence_study(
         is_labelled: whether sections of Test have labels.
         is_phantom: whether slides are drawn.
         is_certified: whether a fast way reached the verdicts on Test.
-        is_read: whether two readers labelled Test again, in files and in a review, a third decided between them, and a
-            goal was stated.
+        is_read: whether two readers labelled Test again, in files and in a review, a third decided between them, a
+            goal was stated, and quality was measured.
         seed: of what the network sees.
     """
     paths = StudyPaths(root / "study")
@@ -55,7 +56,10 @@ def write_evidence_study(
         weights.write_bytes(f"the weights of {setting}".encode())
         digests[setting] = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
     marks = {"phantom": is_phantom, "phantom_weights": is_phantom}
-    rows = list(_rows(digests, np.random.default_rng(seed), is_labelled=is_labelled, **marks))
+    num = 6 if is_read else 4
+    rows = list(_rows(digests, np.random.default_rng(seed), num_validation_2=num, is_labelled=is_labelled, **marks))
+    if is_read:
+        rows = [{**row, **_measured(row["section_id"])} for row in rows]
     write_study(paths.root, rows)
     _write_manifest(root, rows, is_phantom=is_phantom)
     select_thresholds(paths.root, SelectConfig())
@@ -153,9 +157,25 @@ def _entry(root: Path, job_id: str) -> journal.JournalEntry:
     return journal.JournalEntry(**values)
 
 
-def _rows(digests: dict[str, str], random: np.random.Generator, *, is_labelled: bool, **marks: bool) -> Iterator[Any]:
+def _measured(section_id: str) -> dict[str, Any]:
+    """Measures of quality and features, of all but some sections."""
+    random = np.random.default_rng(list(section_id.encode()))
+    if section_id == "test-0-1-s2":
+        return {}
+    values = {name: float(np.float32(random.normal(0.1, 0.2))) for name in MEASURES}
+    return {**values, "features": [float(np.float32(each)) for each in random.normal(0, 1, 5)]}
+
+
+def _rows(
+    digests: dict[str, str],
+    random: np.random.Generator,
+    *,
+    num_validation_2: int,
+    is_labelled: bool,
+    **marks: bool,
+) -> Iterator[Any]:
     """Four sections a slide, of which some are judged wrongly, not read whole or not labelled."""
-    for part, num_slides in (("Validation I", 3), ("Validation II", 4), ("Test", 9)):
+    for part, num_slides in (("Validation I", 3), ("Validation II", num_validation_2), ("Test", 9)):
         for number in range(4 * num_slides):
             slide = f"{part.split()[0].lower()}-{part.count('I')}-{number // 4}"
             is_tumor = bool(random.random() < 0.5)

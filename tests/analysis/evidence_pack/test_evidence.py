@@ -344,6 +344,7 @@ OF_READINGS = {
     "decision_curve": "by_score_gain_high",
     "reliability": "slope_low",
     "verdict_counts": "num_patients",
+    "quality": "limit_low",
 }
 """A column of each table that rests on readers, metrics, goals or bands."""
 
@@ -389,6 +390,7 @@ SHOWN_CELLS = {
     "decision_curve": "by the score",
     "reliability": "slope",
     "nearest_verdicts": "flip shift",
+    "quality": "beyond",
     "checklists": "answer",
     "units": "number",
 }
@@ -423,6 +425,7 @@ SENTENCES = {
     "a goal": (r"an interval no wider than ([\d.]+)", "0.9"),
     "a goal of before": (r"before this goal there was sensitivity ([\d.]+)", "0.5"),
     "what led readers": (r"what the model said: (\d+) of", "91"),
+    "sections beyond a limit": (r"Beyond a limit by \w+: (\d+) of", "95"),
     "judged patients": (r"Judged patients \((\d+)\)", "92"),
     "patients named": (r"<b>(\d+)</b>patients named", "93"),
     "the best epoch": (r"unet: best in epoch 1 with (0\.\d+)", "0.9876"),
