@@ -62,11 +62,15 @@ def write_evidence_study(
         rows = [{**row, **_measured(row["section_id"])} for row in rows]
     write_study(paths.root, rows)
     _write_manifest(root, rows, is_phantom=is_phantom)
+    if is_read:
+        _read_again(root, paths)
     select_thresholds(paths.root, SelectConfig())
     if is_certified:
         write_study(paths.root, map(_certified(paths), rows))
     if is_read:
-        _read_again(root, paths)
+        # The second goal takes the place of the first.
+        write_sample_size(Evidence(paths.root), goal_sensitivity=0.9, goal_width=0.4)
+        write_sample_size(Evidence(paths.root), goal_sensitivity=0.8, goal_specificity=0.7, goal_width=0.3)
     write_report(Evidence(paths.root))
     for job_id in "5678":
         journal.append(paths.journal, ENTRY if job_id == "7" else _entry(root, job_id))
@@ -75,7 +79,7 @@ def write_evidence_study(
 
 
 def _read_again(root: Path, paths: StudyPaths) -> None:
-    """Two readers' files, journals of a review with what is taken back, a decision, and a goal."""
+    """Two readers' files, journals of a review with what is taken back, and decisions."""
     sections = [(f"test-0-{slide}", f"test-0-{slide}-s{number}") for slide in range(6) for number in range(4)]
     answers = ["Tumor", "Normal", "Normal", "Tumor", ""]
     for reader, step in (("anna", 1), ("ben", 3)):
@@ -104,8 +108,6 @@ def _read_again(root: Path, paths: StudyPaths) -> None:
     heading = "slide_id,section_id,label,labelled_by,labelled_at,conflict,label_origin"
     (root / "decided.csv").write_text("\n".join([heading, *rows]) + "\n", encoding="utf-8")
     relabel(paths.root, root / "decided.csv", remove_labels=True)
-    write_sample_size(Evidence(paths.root), goal_sensitivity=0.9, goal_width=0.4)
-    write_sample_size(Evidence(paths.root), goal_sensitivity=0.8, goal_specificity=0.7, goal_width=0.3)
 
 
 _NOW = "2026-04-01T00:00:00.000+00:00"

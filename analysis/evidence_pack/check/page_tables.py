@@ -171,6 +171,7 @@ SHOWN: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
             "flip shift": ["flip_shift"],
             "reached": ["reached_by"],
             "tissue read": ["coverage"],
+            "quality": ["quality_shown"],
         },
     ),
     "error_groups": (
@@ -428,6 +429,13 @@ def _named_measure(row: Row) -> Row:
     return {**row, **shown, "measure_shown": MEASURES_SHOWN[row["measure"]]}
 
 
+def _quality(reasons: str | None) -> str:
+    """Why a section is not assessable, without the numbers behind each reason."""
+    if reasons is None:
+        return "not measured"
+    return "; ".join(each.partition(":")[0] for each in reasons.split("; ")) if reasons else "within limits"
+
+
 def _range(low: float, high: float) -> str:
     """A range as the page writes it, which is open at an end without a limit."""
     has_low, has_high = math.isfinite(low), math.isfinite(high)
@@ -475,6 +483,8 @@ REGROUPED: dict[str, Callable[[Sequence[Row]], list[Row]]] = {
         {**row, "slope": row["slope"] if row["slope_outcome"] == "fitted" else row["slope_outcome"]} for row in rows
     ],
     "nearest_verdicts": lambda rows: [row for row in rows if row["is_final"]],
-    "section_verdicts": lambda rows: [row for row in rows if row["is_final"]],
+    "section_verdicts": lambda rows: [
+        {**row, "quality_shown": _quality(row.get("not_assessable"))} for row in rows if row["is_final"]
+    ],
 }
 """Tables whose rows the page shows in another way than the files hold them."""
