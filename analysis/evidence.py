@@ -28,7 +28,7 @@ def check_pack(folder: Path, head: str = "", beside: Path | None = None) -> int:
 def evidence(words: list[str]) -> int | None:
     """Run what the words ask for."""
     if words[:1] != ["verify"]:
-        make(["evidence", *words])
+        make(["evidence", *words], command="evidence.py")
         return None
     config = (tyro.conf.PositionalRequiredArgs,)
     return tyro.cli(check_pack, prog="evidence.py verify", args=words[1:], config=config)

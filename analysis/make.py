@@ -19,8 +19,13 @@ from bccdist.parts import Part
 from bccdist.study import refuse_address
 
 
-def make(words: Sequence[str]) -> None:
-    """Make what the first word names, with the other words as its options, and print it."""
+def make(words: Sequence[str], *, command: str = "") -> None:
+    """Make what the first word names, with the other words as its options, and print it.
+
+    Args:
+        words: of the command line.
+        command: what --help calls it; default is `make.py NAME`.
+    """
     if not words or words[0] in {"-h", "--help"}:
         print(_help())
         return
@@ -36,7 +41,7 @@ def make(words: Sequence[str]) -> None:
     try:
         made = tyro.cli(
             function,
-            prog=f"make.py {name}",
+            prog=command or f"make.py {name}",
             args=rest,
             registry=_words_to_values(SPECS[name], None if into is None else path_of(into), studies),
             config=(tyro.conf.PositionalRequiredArgs,),

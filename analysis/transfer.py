@@ -10,4 +10,4 @@ from analysis.make import make
 from bccdist.command import run_command
 
 if __name__ == "__main__":
-    run_command(lambda: make(["transfer", *sys.argv[1:]]))
+    run_command(lambda: make(["transfer", *sys.argv[1:]], command="transfer.py"))

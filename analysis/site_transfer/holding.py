@@ -43,7 +43,7 @@ def holding(
         measured: what they say about thresholds; None where they are too few.
         power: how often a site of so many slides without a shift would be called alike.
     """
-    why = (*_shift_lines(shift, by_label, power), *_label_lines(labels, measured))
+    why = (*_shift_lines(shift, by_label, here.num_slides, power), *_label_lines(labels, measured))
     if measured is not None and not labels.random.lack:
         return _by_labels(shift, labels, measured, why)
     size = f"{here.num} sections of {here.num_slides} slides"
@@ -84,10 +84,15 @@ def misses(judged: Judged, goal: Goal) -> bool:
     return any(judged.bounds[name].high < getattr(goal, name) for name in ("sensitivity", "specificity"))
 
 
+def looks_swapped(measured: SiteThresholds) -> bool:
+    """Whether labels and verdicts agree less than by chance: at their best, sensitivity and specificity add to < 1."""
+    return sum(measured.before.figures[name].high for name in ("sensitivity", "specificity")) < 1
+
+
 def _by_labels(shift: Shift, labels: SiteLabels, measured: SiteThresholds, why: tuple[str, ...]) -> Holding:
     goal, num = measured.goal, labels.random.sections.num
     wanted = f"sensitivity {goal.sensitivity:g} and specificity {goal.specificity:g}"
-    is_mended = reaches(measured.after, goal)
+    is_mended = reaches(measured.after, goal) and not measured.is_same
     mended = (
         f"with thresholds of this site, {measured.site}, it does: on slides that did not choose them "
         f"{figures_text(measured.after)}"
@@ -108,6 +113,8 @@ def _by_labels(shift: Shift, labels: SiteLabels, measured: SiteThresholds, why: 
             )
         else:
             rest = mended if is_mended else "and whether other thresholds mend it cannot be told with so few labels"
+            if measured.is_same:
+                rest = "and these labels choose the model's own thresholds again, so that thresholds change nothing"
         return Holding(
             state="does not hold",
             sentence=f"Does not hold as it is: {figures_text(measured.before)} of {num} labelled sections, below "
@@ -141,13 +148,13 @@ def _bound_text(bound: Bound) -> str:
     return f"{bound.value:.3f} (at least {bound.low:.3f})"
 
 
-def _shift_lines(shift: Shift, by_label: dict[str, Shift], power: float) -> tuple[str, ...]:
+def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, power: float) -> tuple[str, ...]:
     lines = []
     if shift.is_found:
         kinds = dict(zip(shift.frame["measure"], shift.frame["kind"], strict=True))
         pictures = [name for name in shift.found if kinds[name] == "picture"]
         lines.append(
-            f"Found by dealing out whole slides anew, at {ALPHA:.0%} over all measures (Holm): {named(shift.found)}."
+            f"Found by dealing out whole slides anew, at {ALPHA:.0%} over all measures (Westfall and Young): {named(shift.found)}."
         )
         if pictures:
             lines.append(f"The pictures themselves differ, in {named(pictures)}: staining, scanning or preparation.")
@@ -175,8 +182,8 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], power: float) -> tupl
     )
     lines.append(
         f"Tolerance: of a pair of slides, one of each group, the one from here has the larger value in "
-        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of so many slides without any "
-        f"shift would be called alike in {power:.0%} of cases."
+        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of {num_slides} slides without "
+        f"any shift would be called alike in {power:.0%} of cases."
     )
     if shift.not_measured:
         lines.append(
@@ -194,6 +201,15 @@ def _label_lines(labels: SiteLabels, measured: SiteThresholds | None) -> tuple[s
     unknown = int((labels.drawn == "not known").sum())
     active = int((labels.drawn == "active").sum())
     lines = []
+    if looks_swapped(measured):
+        shares = " and ".join(
+            f"{measured.before.figures[name].value:.0%} of the {kind} sections are called {kind}"
+            for name, kind in (("sensitivity", "Tumor"), ("specificity", "Normal"))
+        )
+        lines.append(
+            f"Labels and verdicts agree less than by chance: {shares}. Tumor and Normal may be swapped in the labels, "
+            "or they may be of other sections."
+        )
     if unknown:
         lines.append(
             f"How {unknown} labelled sections were drawn is not known: they may be the easy ones or the hard ones, so "

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.site_transfer.holding import Holding, holding, named
+from analysis.site_transfer.holding import Holding, holding, looks_swapped, named
 from analysis.site_transfer.next_labels import next_labels
 from analysis.site_transfer.reading import Transfer, read_transfer
 from analysis.site_transfer.sections import MeasuredSections, lacks
@@ -34,6 +34,8 @@ from bccdist.parts import Label
 from bccdist.sections.site_choice import SiteChoice
 
 NUM_NEXT = 40
+DRIVES = 0.0005
+"""Least share of the difference that a slide drives: less is printed as 0.0 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +197,9 @@ def _write_worklist(transfer: Transfer, worklist: pd.DataFrame) -> Path:
 
 
 def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> Path | None:
-    """The site's choice as a file; none where nothing was measured, or nothing mends the model."""
+    """The site's choice as a file; none where nothing was measured, nothing mends the model, or nothing changes."""
     path = transfer.study.paths.transfer / "site_choice.json"
-    if measured is None or measured.is_beyond_mending:
+    if measured is None or measured.is_beyond_mending or measured.is_same:
         path.unlink(missing_ok=True)
         return None
     sections = transfer.labels.sections
@@ -228,6 +230,11 @@ def _next_steps(found: Judgement) -> list[str]:
     steps, transfer, measured = [], found.transfer, found.measured
     name = found.worklist_path.name
     again = "`python analysis/transfer.py STUDY --labels EXPORT/sections.csv`"
+    if measured is not None and looks_swapped(measured):
+        steps.append(
+            "Check the labels first, as all else here rests on them: look at some labelled sections with `python "
+            "jobs/review.py STUDY --reviewer NAME`."
+        )
     if measured is not None and measured.is_beyond_mending:
         steps.append(
             "Do not use this model's verdicts here. What differs has to be mended before the network (staining, "
@@ -235,8 +242,9 @@ def _next_steps(found: Judgement) -> list[str]:
         )
     if found.takes_site:
         steps.append(
-            "Take the site's thresholds: `python jobs/launch_apply.py --model M --slides SLIDES --out STUDY "
-            "--site-choice STUDY/transfer/site_choice.json`; the model file stays as it is."
+            "Take the site's thresholds: `python jobs/launch_apply.py --model STUDY/model.bcc --slides "
+            "STUDY/slides.csv --out STUDY --site-choice STUDY/transfer/site_choice.json`, with the flags of before; "
+            "the model file stays as it is."
         )
     if len(found.worklist) and found.holding.state != "holds":
         steps.append(
@@ -270,33 +278,47 @@ def _next_steps(found: Judgement) -> list[str]:
         steps += _measuring(found)
     if found.holding.state == "holds":
         steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
+    if measured is not None and found.site_choice is not None and not found.takes_site:
+        steps.append(choice_line(found, measured))
     return steps
+
+
+def choice_line(found: Judgement, measured: SiteThresholds) -> str:
+    """What the written site_choice.json is, and whether to take it."""
+    told = f"site_choice.json in the folder transfer holds the thresholds that these labels choose, {measured.site}"
+    if found.takes_site:
+        return f"{told}, with its own digest; the model file stays as it is."
+    return (
+        f"{told}. Nothing takes it by itself, and it is not recommended: while the answer is `{found.holding.state}` "
+        "the model's own thresholds stay."
+    )
 
 
 def _measuring(found: Judgement) -> list[str]:
     """How what was not measured comes to be: heatmaps that are there are never remade by themselves."""
     choice, names = found.transfer.here.choice, found.shift.not_measured
     where = f"{choice.setting}/epoch-{choice.epoch:03d}"
-    steps = []
+    apply = "`python jobs/launch_apply.py --model {} --slides STUDY/slides.csv --out {}`, with the flags of before"
     if lacking := lacks(found.transfer.reference, names):
-        steps.append(
-            f"The model file lacks {named(lacking)}, as the heatmaps that it was packed from do. In the model's own "
-            f"study remove heatmaps/{where} and ledger/{where}, then `python jobs/launch_infer.py --study STUDY "
-            f"--setting {choice.setting} --parts val1 val2 test --epochs chosen`, then `python jobs/pack_model.py`, "
-            "and apply the new model."
-        )
+        return [
+            f"The model file lacks {named(lacking)}, as the heatmaps that it was packed from do. In the study that it "
+            f"was trained in, S here, make them anew: `rm -r S/heatmaps/{where} S/ledger/{where}`, then `python "
+            f"jobs/launch_infer.py --study S --setting {choice.setting} --parts val1 val2 test --epochs chosen`, then "
+            "`python jobs/pack_model.py S --out NEW.model`. A cohort keeps its model, so make another one: "
+            f"{apply.format('NEW.model', 'NEW_COHORT')}."
+        ]
     if lacking := lacks(found.transfer.here, names):
-        steps.append(
-            f"The cohort lacks {named(lacking)}: remove its heatmaps/{where} and ledger/{where}, and run "
-            "`python jobs/launch_apply.py` again."
-        )
-    return steps
+        return [
+            f"The cohort lacks {named(lacking)}. Make its heatmaps anew: `rm -r STUDY/heatmaps/{where} "
+            f"STUDY/ledger/{where}`, then {apply.format('STUDY/model.bcc', 'STUDY')}."
+        ]
+    return []
 
 
 def _driving_slides(shift: Shift) -> list[str]:
-    """The step that names them; none where each goes with less than what is printed as 0.0 %."""
+    """The step that names them; empty where none drives it."""
     influence = shift.influence.sort_values(ascending=False).head(3)
-    worst = [str(slide_id) for slide_id, share in influence.items() if share >= 0.0005]
+    worst = [str(slide_id) for slide_id, share in influence.items() if share >= DRIVES]
     return [f"Look at the slides that drive the difference: {', '.join(worst)}."] if worst else []
 
 
@@ -351,8 +373,11 @@ def slides_frame(found: Judgement) -> pd.DataFrame:
                 "deviations": known.get(measure, float("nan")),
             }
         )
-    frame = pd.DataFrame(rows)
-    return frame.sort_values(["influence", "slide_id"], ascending=[False, True], ignore_index=True)
+    frame = pd.DataFrame(rows).assign(apart=lambda made: made["deviations"].abs())
+    # Where nothing drives it, those that lie furthest come first.
+    frame["influence"] = frame["influence"].where(frame["influence"].abs() >= DRIVES, 0.0)
+    order = ["influence", "apart", "slide_id"]
+    return frame.sort_values(order, ascending=[False, False, True], ignore_index=True).drop(columns="apart")
 
 
 def thresholds_frame(found: Judgement) -> pd.DataFrame:

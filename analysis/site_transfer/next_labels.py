@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from analysis.site_transfer.sections import MeasuredSections
 from bccdist.files import digest_of
 from bccdist.heatmaps.probability import step_of
+from bccdist.sections.assessable import NearestSections
 from bccdist.sections.verdicts import flip_shift
 
 RANDOM_SHARE = 0.5
@@ -112,10 +113,9 @@ def _active(
 
 
 def section_novelty(reference: MeasuredSections, here: MeasuredSections) -> NDArray[np.float64] | None:
-    """How far each section's features lie from the middle of the reference's, in its scatter by channel: [n]."""
+    """How far each section's features lie from the nearest of the reference's, as the limits of quality ask: [n]."""
     if reference.features is None or here.features is None or reference.features.shape[1] != here.features.shape[1]:
         return None
-    scale = reference.features.std(axis=0)
-    scale = np.maximum(scale, 1e-6 + 0.1 * float(np.median(scale)))
-    apart = (here.features - reference.features.mean(axis=0)) / scale
-    return np.asarray(np.sqrt((apart**2).mean(axis=1)))
+    has = np.isfinite(reference.features).all(axis=1)
+    nearest = NearestSections.of(reference.features[has], reference.frame["slide_id"].to_numpy()[has])
+    return None if nearest is None else nearest.distance(here.features)

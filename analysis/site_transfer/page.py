@@ -1,15 +1,17 @@
 """The page about a transfer: the verdict first, then why, then what to do next; one file without links to others."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis.page.blocks import Number, PictureBlock, Section, TableBlock, data_uri, frame_block, render
 from analysis.page.terms import with_terms
 from analysis.site_transfer.holding import named
-from analysis.site_transfer.making import Judgement, slides_frame, thresholds_frame
+from analysis.site_transfer.making import DRIVES, Judgement, choice_line, slides_frame, thresholds_frame
 from analysis.site_transfer.sections import FEATURES, MEASURES
 from analysis.site_transfer.shift import ALPHA, NUM_PERMUTATIONS
 from analysis.study_evidence.provenance import model_facts
@@ -107,7 +109,27 @@ def _difference_section(found: Judgement) -> Section:
     for name, shift in {"all": found.shift, **found.by_label}.items():
         title = "All sections." if name == "all" else f"{name} sections alone, labelled at random."
         blocks.append(replace(frame_block(title, _printed_shift(shift.frame)), folded=name != "all"))
-    slides = slides_frame(found).head(_MOST_SLIDES)
+    blocks.append(_printed_slides(slides_frame(found)))
+    return Section(
+        lines=[
+            (
+                f"Whole slides are dealt out anew {NUM_PERMUTATIONS:,} times; found: adjusted p (Westfall and Young) at "
+                f"most {ALPHA:g}. Sections of a slide are averaged, so that a slide counts once."
+            ),
+            (
+                "Share of the difference: by how much the distance of both groups falls without the slide. "
+                "Deviations: from the reference's median, in its median absolute deviations, scaled to standard ones."
+            ),
+            *([f"Not measured: {named(list(found.shift.not_measured))}."] if found.shift.not_measured else []),
+        ],
+        blocks=blocks,
+    )
+
+
+def _printed_slides(slides: pd.DataFrame) -> TableBlock:
+    """Those that drive the difference; where none does, those that lie furthest from the reference."""
+    drive = slides[slides["influence"] >= DRIVES]
+    slides = (drive if len(drive) else slides).head(_MOST_SLIDES)
     printed = pd.DataFrame(
         {
             "slide": slides["slide_id"],
@@ -119,21 +141,10 @@ def _difference_section(found: Judgement) -> Section:
             "deviations": [f"{each:+.1f}" for each in slides["deviations"]],
         }
     )
-    blocks.append(frame_block(f"Slides that drive it, or lie furthest, the first {len(slides)}.", printed))
-    return Section(
-        lines=[
-            (
-                f"Whole slides are dealt out anew {NUM_PERMUTATIONS:,} times; found: adjusted p (Holm) at most "
-                f"{ALPHA:g}. Sections of a slide are averaged, so that a slide counts once."
-            ),
-            (
-                "Share of the difference: by how much the distance of both groups falls without the slide. "
-                "Deviations: from the reference's median, in its median absolute deviations, scaled to standard ones."
-            ),
-            *([f"Not measured: {named(list(found.shift.not_measured))}."] if found.shift.not_measured else []),
-        ],
-        blocks=blocks,
-    )
+    if len(drive):
+        return frame_block(f"Slides that drive the difference, the first {len(slides)}.", printed)
+    printed = printed.drop(columns="share of the difference")
+    return frame_block(f"No slide drives a difference; the {len(slides)} that lie furthest.", printed)
 
 
 def _printed_shift(frame: pd.DataFrame) -> pd.DataFrame:
@@ -207,31 +218,31 @@ def _threshold_section(found: Judgement) -> Section:
             f"The best sensitivity of any pair of the grid at a specificity of {measured.goal.specificity:g}: "
             f"{measured.best_sensitivity.value:.3f}, at most {measured.best_sensitivity.high:.3f}."
         ),
-        _needed_line(found),
+        *([] if measured.is_beyond_mending else [_needed_line(found)]),
     ]
+    if measured.is_same:
+        lines.append("These labels choose the model's own thresholds again: nothing changes, and no file is written.")
     warnings = (
         [f"No threshold mends it: a sensitivity of {measured.goal.sensitivity:g} is out of reach."]
         if measured.is_beyond_mending
         else []
     )
     if found.site_choice is not None:
-        lines.append(
-            "The site's choice is a file of its own, site_choice.json, with its own digest; the model file stays as "
-            "it is."
-        )
+        lines.append(choice_line(found, measured))
     return Section(lines=lines, warnings=warnings, blocks=[frame_block("Before and after.", printed)])
 
 
 def _needed_line(found: Judgement) -> str:
     texts = []
     for figure, kind in (("sensitivity", "Tumor"), ("specificity", "Normal")):
-        num = found.needed[figure]
+        num, bound = found.needed[figure], found.relied_on.bounds[figure] if found.relied_on else None
         goal = getattr(found.goal, figure)
-        texts.append(
-            f"a {figure} of {goal:g} takes about {num} {kind} sections drawn at random"
-            if num is not None
-            else f"a {figure} of {goal:g} is not promised by any number of labels, as no larger share was right"
-        )
+        if num is not None:
+            texts.append(f"a {figure} of {goal:g} takes about {num} {kind} sections drawn at random")
+        elif bound is None or not bound.num:
+            texts.append(f"a {figure} of {goal:g} takes {kind} sections drawn at random, and none of these are")
+        else:
+            texts.append(f"a {figure} of {goal:g} is not promised by any number of labels: {bound.value:.1%} were right")
     return f"To promise it here: {'; '.join(texts)}."
 
 
@@ -244,7 +255,7 @@ def _triage_section(found: Judgement) -> Section:
                 for row in rows
             ],
             "misses promised": [f"{row['miss_rate']:.1%}" for row in rows],
-            "auto-normal": ["allowed" if row["is_allowed"] else "REFUSED" for row in rows],
+            "auto-normal": [_allowed_text(row) for row in rows],
             "below t_p": [f"{row['normal_below_t_p']:.3f}" for row in rows],
             "auto-normal sections": [f"{row['num_auto_normal']}" for row in rows],
             "for review": [f"{row['num_review']}" for row in rows],
@@ -267,6 +278,12 @@ def _triage_section(found: Judgement) -> Section:
         ],
         blocks=[frame_block("Promised, and what happened.", printed)] if rows else [],
     )
+
+
+def _allowed_text(row: Mapping[str, Any]) -> str:
+    if not row["is_allowed"]:
+        return "REFUSED" if row["normal_below_t_p"] else "no: too few slides"
+    return "allowed" if row["num_auto_normal"] else "allowed, but no section is so low"
 
 
 def _worklist_section(found: Judgement) -> Section:

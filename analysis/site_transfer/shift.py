@@ -1,25 +1,42 @@
 """Whether a cohort's slides differ from those that a model was chosen on: a permutation test of whole slides.
 
 Sections of a slide are alike, so a slide is one case: each measure is averaged over its sections, and if both groups
-were drawn alike, any slide might as well have stood in the other one. The energy distance of the two groups (Szekely
-and Rizzo 2013; of ranks for one number, of standardised values for the features) is set beside what it is when slides
-are dealt out anew. It sees other places, other scatter and mixtures. p-values are adjusted for their number by Holm's
-rule. Slides of one patient count each: a reference does not say whose they are.
+were drawn alike, any slide might as well have stood in the other one (`permutation`). Of one number the share of pairs
+is compared, in its standard errors; of the features the energy distance. A third of the error may be spent on the
+share of sections called Tumor: it has the least power, as a section is Tumor or not, and shows another prevalence
+best. Slides of one patient count each: a reference does not say whose they are.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.site_transfer.rank_effect import mid_ranks, rank_effect
+from analysis.site_transfer.permutation import (
+    adjusted,
+    deal_out,
+    divided,
+    energy,
+    feature_distances,
+    p_values,
+    rank_distances,
+    share_statistic,
+    statistics,
+)
+from analysis.site_transfer.rank_effect import rank_effect
 from analysis.site_transfer.sections import FEATURES, MEASURES, SCORES, MeasuredSections
-from analysis.study_evidence.resampling import holm, smallest_p_of_groups
+from analysis.study_evidence.resampling import smallest_p_of_groups
+from bccdist.sections.assessable import channel_scale
 
 ALPHA = 0.05
 """How often the test may find a difference in any of its measures where there is none."""
+FIRST_MEASURE = "tumor_share"
+FIRST_SHARE = 1 / 3
+"""Of ALPHA, for that measure; the others have equal shares of the rest."""
 NUM_PERMUTATIONS = 9_999
 SEED = 0
 TOLERANCE = 0.15
@@ -27,7 +44,6 @@ TOLERANCE = 0.15
 FEWEST_SLIDES = 3
 MOST_SLIDES = 640
 """With more slides nobody would wait for a shift to be refuted."""
-_ROUNDING = 1e-9
 _NUM_POWER = 200
 _POWER_LEVEL = 0.9
 """Two one-sided tests at 5 % are an interval of 90 %."""
@@ -68,7 +84,7 @@ class Shift:
     @property
     def could_find(self) -> bool:
         """Whether so few slides can give a p-value that survives the adjustment at all."""
-        return bool((self.frame["smallest_p"] * len(self.frame) <= ALPHA).any())
+        return bool((self.frame["smallest_p"] <= ALPHA * shares_of_error(list(self.frame["measure"]))).any())
 
 
 def find_shift(
@@ -88,21 +104,36 @@ def find_shift(
         num_permutations: how often slides are dealt out anew.
         seed: of that.
     """
-    random = np.random.default_rng(seed)
-    groups = {name: _pair(reference, here, name) for name in (*MEASURES, FEATURES)}
-    able = {name: pair for name, pair in groups.items() if min(map(len, pair)) >= 2}
-    rows, distances = [], {}
-    for name, (there, mine) in able.items():
-        distances[name] = _distances(there, mine)
-        dealt = _dealt_out(len(there), len(mine), num_permutations, random)
-        rows.append({**_test(distances[name], dealt), **_effect(name, there, mine, tolerance)})
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).assign(p_adjusted=lambda made: holm(made["p"]))
+    there, mine = reference.slide_means(), here.slide_means()
+    pooled = {name: np.concatenate([there[name], mine[name]]) for name in MEASURES}
+    pooled[FEATURES] = _pooled_features(reference, here)
+    is_here = np.repeat([False, True], [len(there), len(mine)])
+    orders = deal_out(len(is_here), num_permutations, np.random.default_rng(seed))
+    rows, distances, p = [], {}, []
+    for name, values in pooled.items():
+        has = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        num_there, num_here = int((has & ~is_here).sum()), int((has & is_here).sum())
+        if min(num_there, num_here) < 2:
+            continue
+        known, division = values[has], divided(orders, has, num_there)
+        distances[name] = feature_distances(known) if name == FEATURES else rank_distances(known)
+        apart = partial(energy, distances[name]) if name == FEATURES else share_statistic(known)
+        p.append(p_values(statistics(division, apart)))
+        rows.append(
+            {
+                "distance": float(energy(distances[name], is_here[has][None].astype(np.float64))[0]),
+                "p": p[-1][0],
+                "smallest_p": _smallest_p(name, num_there, num_here, num_permutations),
+                **_effect(name, known[:num_there], known[num_there:], tolerance),
+            }
+        )
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame["p_adjusted"] = adjusted(np.array(p), shares_of_error(list(distances))) if p else np.empty(0)
     frame["is_found"] = frame["p_adjusted"] <= ALPHA
-    slides = here.slide_means().index
     return Shift(
         frame=frame,
-        not_measured=tuple(name for name in groups if name not in able),
-        influence=_influence(frame, distances, slides),
+        not_measured=tuple(name for name in pooled if name not in distances),
+        influence=_influence(frame, distances, mine.index),
         tolerance=tolerance,
     )
 
@@ -118,70 +149,31 @@ def kind_of(measure: str) -> str:
     return FEATURES if measure == FEATURES else "scores" if measure in SCORES else "picture"
 
 
-def _pair(
-    reference: MeasuredSections, here: MeasuredSections, name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One measure of each slide of both: [n] and [m], or [n, c] and [m, c]; empty where one lacks it."""
-    if name == FEATURES:
-        there, mine = reference.slide_features(), here.slide_features()
-        if there is None or mine is None or there.shape[1] != mine.shape[1]:
-            return np.empty(0), np.empty(0)
-        return there[np.isfinite(there).all(axis=1)], mine[np.isfinite(mine).all(axis=1)]
-    one, other = (each.slide_means()[name].dropna().to_numpy() for each in (reference, here))
-    return one, other
+def shares_of_error(measures: Sequence[str]) -> NDArray[np.float64]:
+    """How much of ALPHA each measure may spend: [measures], 1 together."""
+    if FIRST_MEASURE not in measures or len(measures) == 1:
+        return np.full(len(measures), 1 / max(1, len(measures)))
+    rest = (1 - FIRST_SHARE) / (len(measures) - 1)
+    return np.array([FIRST_SHARE if name == FIRST_MEASURE else rest for name in measures])
 
 
-def _distances(there: NDArray[np.float64], mine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each slide of both is from each: [n + m, n + m], those of the reference first."""
-    pooled = np.concatenate([there, mine])
-    if pooled.ndim == 1:
-        # By ranks, so that one slide far out does not weigh more than that it is.
-        ranks = mid_ranks(pooled)
-        return np.abs(ranks[:, None] - ranks[None, :]) / len(pooled)
-    scale = pooled.std(axis=0)
-    scaled = (pooled - pooled.mean(axis=0))[:, scale > 0] / scale[scale > 0]
-    squares = (scaled**2).sum(axis=1)
-    products = squares[:, None] + squares[None, :] - 2 * scaled @ scaled.T
-    return np.asarray(np.sqrt(np.maximum(products, 0.0)) / math.sqrt(max(1, scaled.shape[1])))
+def _pooled_features(reference: MeasuredSections, here: MeasuredSections) -> NDArray[np.float64]:
+    """The features of each slide of both, those of the reference first: [n + m, c]; NaN where one side lacks them."""
+    there, mine = reference.slide_features(), here.slide_features()
+    if there is None or mine is None or there.shape[1] != mine.shape[1]:
+        return np.full((reference.num_slides + here.num_slides, 1), np.nan)
+    return np.concatenate([there, mine])
 
 
-def _energy(distances: NDArray[np.float64], is_here: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The energy distance of each division: is_here [k, n] of 0 and 1 gives [k]."""
-    sums = is_here @ distances
-    num_here = is_here.sum(axis=1)
-    num_there = is_here.shape[1] - num_here
-    within_here = (sums * is_here).sum(axis=1)
-    between = (sums * (1 - is_here)).sum(axis=1)
-    within_there = distances.sum() - within_here - 2 * between
-    return np.asarray(
-        2 * between / (num_here * num_there) - within_here / num_here**2 - within_there / num_there**2,
-        dtype=np.float64,
-    )
-
-
-def _dealt_out(
-    num_there: int, num_here: int, num_permutations: int, random: np.random.Generator
-) -> NDArray[np.float64]:
-    """Which slides are here: as it is, and below that as often dealt out anew: 0 and 1 [1 + k, n + m]."""
-    observed = np.repeat([0.0, 1.0], [num_there, num_here])
-    return np.concatenate([observed[None], random.permuted(np.tile(observed, (num_permutations, 1)), axis=1)])
-
-
-def _test(distances: NDArray[np.float64], dealt: NDArray[np.float64]) -> dict[str, object]:
-    """How far the groups are apart, and how often they are as far when slides are dealt out anew."""
-    energies = _energy(distances, dealt)
-    num_here, num = int(dealt[0].sum()), len(energies)
-    return {
-        "distance": float(energies[0]),
-        # What was seen counts as one of the ways to deal.
-        "p": float((energies >= energies[0] - _ROUNDING).sum() / num),
-        "smallest_p": max(smallest_p_of_groups(dealt.shape[1] - num_here, num_here) / 2, 1 / num),
-    }
+def _smallest_p(name: str, num_there: int, num_here: int, num_permutations: int) -> float:
+    """What so few slides give at best; of features one division alone may be the furthest, of numbers it is two."""
+    exact = smallest_p_of_groups(num_there, num_here)
+    return max(exact / 2 if name == FEATURES else exact, 1 / (1 + num_permutations))
 
 
 def _effect(name: str, there: NDArray[np.float64], mine: NDArray[np.float64], tolerance: float) -> dict[str, object]:
     """How far one measure differs, as a share of pairs; of features, the distance from the reference's middle."""
-    values = novelty(there, mine) if name == FEATURES else (there, mine)
+    values = middle_distances(there, mine) if name == FEATURES else (there, mine)
     effect = rank_effect(*values)
     low, high = effect.ends()
     return {
@@ -202,20 +194,20 @@ def _is_alike(
     there: NDArray[np.float64], mine: NDArray[np.float64], tolerance: float, *, is_features: bool = False
 ) -> bool:
     """Whether the share of pairs lies within the tolerance, by two one-sided tests at 5 %."""
-    low, high = rank_effect(*(novelty(there, mine) if is_features else (there, mine))).ends(_POWER_LEVEL)
+    low, high = rank_effect(*(middle_distances(there, mine) if is_features else (there, mine))).ends(_POWER_LEVEL)
     # Features nearer to the reference's middle than its own slides are no fault.
     return high < 0.5 + tolerance and (is_features or low > 0.5 - tolerance)
 
 
-def novelty(there: NDArray[np.float64], mine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far each slide's features lie from the middle of the reference's, in its own scatter by channel.
+def middle_distances(
+    there: NDArray[np.float64], mine: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each slide's features lie from the middle of the reference's, in its own scatter by channel: [n], [m].
 
-    A slide of the reference is set beside the middle of the others, so that it does not meet itself.
+    A slide of the reference is set beside the middle of the others, so that it does not meet itself. This compares
+    groups; whether a section is like any of the reference, `assessable.NearestSections` says.
     """
-    num = len(there)
-    scale = there.std(axis=0, ddof=1)
-    scale = np.maximum(scale, 1e-6 + 0.1 * float(np.median(scale)))
-    middle = there.mean(axis=0)
+    num, middle, scale = len(there), there.mean(axis=0), channel_scale(there)
     others = (middle * num - there) / (num - 1)
     one, other = (
         np.sqrt((((values - middles) / scale) ** 2).mean(axis=1))
@@ -235,10 +227,10 @@ def _influence(frame: pd.DataFrame, distances: dict[str, NDArray[np.float64]], s
         matrix = distances[name]
         first = len(matrix) - num_here
         is_here = np.repeat([0.0, 1.0], [first, num_here])
-        whole = float(_energy(matrix, is_here[None])[0])
+        whole = float(energy(matrix, is_here[None])[0])
         for place in range(num_here):
             kept = np.arange(len(matrix)) != first + place
-            without = float(_energy(matrix[np.ix_(kept, kept)], is_here[kept][None])[0])
+            without = float(energy(matrix[np.ix_(kept, kept)], is_here[kept][None])[0])
             shares[place] += (whole - without) / whole / len(found)
     return pd.Series(shares, index=slides)
 

@@ -72,8 +72,7 @@ def shifted_triage(
         # The smallest rate that so few slides can promise is shown, and is no licence.
         rows += [_row("site", known, here, labels, rate, is_given=rate <= max(MISS_RATES)) for rate in rates]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
-    is_allowed = bool((frame["is_allowed"] & (frame["normal_below_t_p"] > 0)).any())
-    return ShiftedTriage(frame=frame, why=_why(shift, frame), is_allowed=is_allowed)
+    return ShiftedTriage(frame=frame, why=_why(shift, frame), is_allowed=bool(frame["is_allowed"].any()))
 
 
 _COLUMNS = (
@@ -114,7 +113,8 @@ def _row(
         "miss_rate": miss_rate,
         "false_alarm_rate": FALSE_ALARM_RATE,
         "confidence": CONFIDENCE,
-        "is_allowed": is_given,
+        # Of too few slides none may be missed, and nothing lies below 0.
+        "is_allowed": is_given and thresholds.normal_below > 0,
         "normal_below_t_p": thresholds.normal_below / NUM_STEPS,
         "tumor_from_t_p": thresholds.tumor_from / NUM_STEPS if thresholds.tumor_from <= NUM_STEPS else None,
         "num_promising_slides": len(known.lowest_tumor),
@@ -156,8 +156,7 @@ def _is_missed(thresholds: TriageThresholds, sections: MeasuredSections) -> NDAr
 
 
 def _why(shift: Shift, frame: pd.DataFrame) -> str:
-    is_promised = frame["is_allowed"] & (frame["normal_below_t_p"] > 0)
-    has_site = bool(((frame["source"] == "site") & is_promised).any())
+    has_site = bool(((frame["source"] == "site") & frame["is_allowed"]).any())
     if shift.is_refuted:
         return f"A shift beyond the tolerance of {shift.tolerance:g} is refuted, so the model's promise is given here."
     state = "was found" if shift.is_found else "is neither found nor refuted"

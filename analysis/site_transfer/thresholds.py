@@ -86,6 +86,12 @@ class SiteThresholds:
     goal: Goal
 
     @property
+    def is_same(self) -> bool:
+        """Whether the labels here choose the model's own thresholds."""
+        # As they are told: the grid's numbers may differ in their last bit.
+        return str(self.site) == str(self.model)
+
+    @property
     def is_beyond_mending(self) -> bool:
         """Whether no threshold reaches the goal, at its best."""
         return self.best_sensitivity.high < self.goal.sensitivity

@@ -81,7 +81,7 @@ class QualityLimits:
     """By measure; absolute ones of those that the reference does not have."""
     num_slides: int
     """Of the reference, with measured sections."""
-    neighbours: "_Neighbours | None" = None
+    neighbours: "NearestSections | None" = None
     why_absolute: str = ""
     """Why the model has no reference of quality, so that absolute limits alone hold; empty where it has one."""
 
@@ -102,7 +102,7 @@ class QualityLimits:
         if num_slides < FEWEST_SLIDES:
             why = f"the model's reference has quality of {num_slides} slide(s), and {FEWEST_SLIDES} are needed"
             return cls(limits=_ABSOLUTE, num_slides=num_slides, why_absolute=why)
-        neighbours = _Neighbours.of(frame)
+        neighbours = _neighbours_of(frame)
         if neighbours is not None:
             frame[FEATURE_DISTANCE] = neighbours.among_themselves
         limits = {
@@ -164,31 +164,35 @@ class QualityLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Neighbours:
-    """The features of the reference's sections, on a scale on which channels count alike."""
+class NearestSections:
+    """How far sections lie from those of a reference in their features, on a scale on which channels count alike."""
 
     scale: NDArray[np.float64]
     """Of each channel: [c]."""
     scaled: NDArray[np.float64]
     """[n, c]."""
-    among_themselves: NDArray[np.float64]
-    """Of each section of the reference the distance to those of other slides: [n]; NaN where it has no features."""
+    slides: NDArray[Any]
+    """Which slide each section is of: [n]."""
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> "_Neighbours | None":
-        """Those of a reference; None where a section has no features, or another number of them."""
-        if frame["features"].isna().any() or len(set(map(len, frame["features"]))) != 1:
+    def of(cls, features: NDArray[np.float64], slides: NDArray[Any]) -> "NearestSections | None":
+        """Those of a reference; None where all of its features are the same.
+
+        Args:
+            features: finite, of each section: [n, c].
+            slides: which slide each section is of: [n].
+        """
+        if not features.std(axis=0).any():
             return None
-        features = np.stack(frame["features"].to_list()).astype(np.float64)
-        spread = features.std(axis=0)
-        if not spread.any():
-            return None
-        scale = np.maximum(spread, _LEAST_CHANNEL * np.median(spread[spread > 0]))
-        scaled, slides = features / scale, frame["slide"].to_numpy()
-        own = np.array(
-            [_distances(scaled[[at]], scaled[slides != slide])[0] for at, slide in enumerate(slides)], dtype=np.float64
-        )
-        return cls(scale=scale, scaled=scaled, among_themselves=own)
+        scale = channel_scale(features)
+        return cls(scale=scale, scaled=features / scale, slides=slides)
+
+    @property
+    def among_themselves(self) -> NDArray[np.float64]:
+        """Of each section of the reference the distance to those of other slides: [n]."""
+        pairs = zip(self.scaled, self.slides, strict=True)
+        own = [_distances(each[None], self.scaled[self.slides != slide])[0] for each, slide in pairs]
+        return np.array(own, dtype=np.float64)
 
     def distance(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of some sections [m, c] to the reference: [m]; infinite where their number is another one."""
@@ -197,9 +201,25 @@ class _Neighbours:
         return _distances(features / self.scale, self.scaled)
 
 
+def _neighbours_of(frame: pd.DataFrame) -> NearestSections | None:
+    """Those of a reference table; None where a section has no features, or another number of them."""
+    if frame["features"].isna().any() or len(set(map(len, frame["features"]))) != 1:
+        return None
+    return NearestSections.of(np.stack(frame["features"].to_list()).astype(np.float64), frame["slide"].to_numpy())
+
+
+def channel_scale(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """On what each channel of some features [n, c] is measured: its spread, or a part of the middle one's: [c]."""
+    spread = features.std(axis=0)
+    if not spread.any():
+        return np.ones(features.shape[1])
+    return np.asarray(np.maximum(spread, _LEAST_CHANNEL * np.median(spread[spread > 0])))
+
+
 def _distances(one: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean distance to the nearest others, by channel: [m] of [m, c] and [n, c]."""
-    apart = np.sqrt(((one[:, None] - others) ** 2).mean(axis=2))
+    # One at a time: all pairs of a large cohort's sections do not fit into memory.
+    apart = np.array([np.sqrt(((each - others) ** 2).mean(axis=1)) for each in one])
     return np.asarray(np.sort(apart, axis=1)[:, :_NEIGHBOURS].mean(axis=1))
 
 
