@@ -154,7 +154,8 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, powe
         kinds = dict(zip(shift.frame["measure"], shift.frame["kind"], strict=True))
         pictures = [name for name in shift.found if kinds[name] == "picture"]
         lines.append(
-            f"Found by dealing out whole slides anew, at {ALPHA:.0%} over all measures (Westfall and Young): {named(shift.found)}."
+            f"Found by dealing out whole slides anew, at {ALPHA:.0%} over all measures (Westfall and Young): "
+            f"{named(shift.found)}."
         )
         if pictures:
             lines.append(f"The pictures themselves differ, in {named(pictures)}: staining, scanning or preparation.")
@@ -182,8 +183,8 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, powe
     )
     lines.append(
         f"Tolerance: of a pair of slides, one of each group, the one from here has the larger value in "
-        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of {num_slides} slides without "
-        f"any shift would be called alike in {power:.0%} of cases."
+        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of {num_slides} slides "
+        f"without any shift would be called alike in {power:.0%} of cases."
     )
     if shift.not_measured:
         lines.append(

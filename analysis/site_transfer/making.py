@@ -227,8 +227,17 @@ def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> Path |
 
 def _next_steps(found: Judgement) -> list[str]:
     """What to do next, the first thing first."""
-    steps, transfer, measured = [], found.transfer, found.measured
-    name = found.worklist_path.name
+    steps = [*_label_steps(found), *_needed_steps(found), *_shift_steps(found)]
+    if found.holding.state == "holds":
+        steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
+    if found.measured is not None and found.site_choice is not None and not found.takes_site:
+        steps.append(choice_line(found, found.measured))
+    return steps
+
+
+def _label_steps(found: Judgement) -> list[str]:
+    """What the labels ask for, and which sections to label."""
+    steps, measured, name = [], found.measured, found.worklist_path.name
     again = "`python analysis/transfer.py STUDY --labels EXPORT/sections.csv`"
     if measured is not None and looks_swapped(measured):
         steps.append(
@@ -246,40 +255,47 @@ def _next_steps(found: Judgement) -> list[str]:
             "STUDY/slides.csv --out STUDY --site-choice STUDY/transfer/site_choice.json`, with the flags of before; "
             "the model file stays as it is."
         )
-    if len(found.worklist) and found.holding.state != "holds":
+    if found.holding.state == "holds":
+        return steps
+    if len(found.worklist):
         steps.append(
             f"Label the {len(found.worklist)} sections of {name}: `python jobs/review.py STUDY --reviewer NAME "
             f"--worklist STUDY/transfer/{name}`, then `python jobs/review.py STUDY --export EXPORT` and {again}."
         )
-    if not len(found.worklist) and found.holding.state != "holds":
+    else:
         steps.append("All sections here are labelled: apply the model to more slides of this site and ask again.")
-    judged = found.relied_on
-    short = {
-        figure: (num, judged.bounds[figure].num)
-        for figure, num in found.needed.items()
-        if judged and measured and not measured.is_beyond_mending and num and num > judged.bounds[figure].num
-    }
-    whose = "this site's" if found.takes_site else "the model's"
-    for figure, (num, there) in short.items():
-        kind = "Tumor" if figure == "sensitivity" else "Normal"
-        steps.append(
-            f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if as "
-            f"large a share stays right at {whose} thresholds: {num - there} more than there are."
-        )
-    if not found.shift.is_found and not found.shift.is_refuted and not found.shift.not_measured:
+    return steps
+
+
+def _needed_steps(found: Judgement) -> list[str]:
+    """How many more labels would bear the goal; none where no label mends it."""
+    judged, measured = found.relied_on, found.measured
+    if judged is None or measured is None or measured.is_beyond_mending:
+        return []
+    whose, steps = "this site's" if found.takes_site else "the model's", []
+    for figure, kind in (("sensitivity", "Tumor"), ("specificity", "Normal")):
+        num, there = found.needed[figure], judged.bounds[figure].num
+        if num and num > there:
+            steps.append(
+                f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if "
+                f"as large a share stays right at {whose} thresholds: {num - there} more than there are."
+            )
+    return steps
+
+
+def _shift_steps(found: Judgement) -> list[str]:
+    """What would tell more of a shift."""
+    steps, shift = [], found.shift
+    if not shift.is_found and not shift.is_refuted and not shift.not_measured:
         needed = f"about {found.slides_needed}" if found.slides_needed else f"more than {MOST_SLIDES}"
         steps.append(
             f"To refute a shift without labels takes {needed} slides of this site beside the "
-            f"{transfer.reference.num_slides} of the model's reference."
+            f"{found.transfer.reference.num_slides} of the model's reference."
         )
-    if found.shift.is_found:
-        steps += _driving_slides(found.shift)
-    if found.shift.not_measured:
+    if shift.is_found:
+        steps += _driving_slides(shift)
+    if shift.not_measured:
         steps += _measuring(found)
-    if found.holding.state == "holds":
-        steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
-    if measured is not None and found.site_choice is not None and not found.takes_site:
-        steps.append(choice_line(found, measured))
     return steps
 
 
@@ -300,19 +316,21 @@ def _measuring(found: Judgement) -> list[str]:
     where = f"{choice.setting}/epoch-{choice.epoch:03d}"
     apply = "`python jobs/launch_apply.py --model {} --slides STUDY/slides.csv --out {}`, with the flags of before"
     if lacking := lacks(found.transfer.reference, names):
-        return [
+        step = (
             f"The model file lacks {named(lacking)}, as the heatmaps that it was packed from do. In the study that it "
             f"was trained in, S here, make them anew: `rm -r S/heatmaps/{where} S/ledger/{where}`, then `python "
             f"jobs/launch_infer.py --study S --setting {choice.setting} --parts val1 val2 test --epochs chosen`, then "
             "`python jobs/pack_model.py S --out NEW.model`. A cohort keeps its model, so make another one: "
             f"{apply.format('NEW.model', 'NEW_COHORT')}."
-        ]
-    if lacking := lacks(found.transfer.here, names):
-        return [
+        )
+    elif lacking := lacks(found.transfer.here, names):
+        step = (
             f"The cohort lacks {named(lacking)}. Make its heatmaps anew: `rm -r STUDY/heatmaps/{where} "
             f"STUDY/ledger/{where}`, then {apply.format('STUDY/model.bcc', 'STUDY')}."
-        ]
-    return []
+        )
+    else:
+        return []
+    return [step]
 
 
 def _driving_slides(shift: Shift) -> list[str]:

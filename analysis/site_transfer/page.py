@@ -113,8 +113,8 @@ def _difference_section(found: Judgement) -> Section:
     return Section(
         lines=[
             (
-                f"Whole slides are dealt out anew {NUM_PERMUTATIONS:,} times; found: adjusted p (Westfall and Young) at "
-                f"most {ALPHA:g}. Sections of a slide are averaged, so that a slide counts once."
+                f"Whole slides are dealt out anew {NUM_PERMUTATIONS:,} times; found: adjusted p (Westfall and Young) "
+                f"at most {ALPHA:g}. Sections of a slide are averaged, so that a slide counts once."
             ),
             (
                 "Share of the difference: by how much the distance of both groups falls without the slide. "
@@ -242,7 +242,9 @@ def _needed_line(found: Judgement) -> str:
         elif bound is None or not bound.num:
             texts.append(f"a {figure} of {goal:g} takes {kind} sections drawn at random, and none of these are")
         else:
-            texts.append(f"a {figure} of {goal:g} is not promised by any number of labels: {bound.value:.1%} were right")
+            texts.append(
+                f"a {figure} of {goal:g} is not promised by any number of labels: {bound.value:.1%} were right"
+            )
     return f"To promise it here: {'; '.join(texts)}."
 
 

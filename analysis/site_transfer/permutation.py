@@ -127,7 +127,7 @@ def p_values(apart: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def adjusted(p: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p of what was seen, adjusted for the number of measures by Westfall and Young's step-down rule: [measures].
+    """What was seen as p, adjusted for the number of measures by Westfall and Young's step-down rule: [measures].
 
     Args:
         p: of each measure and division, what was seen first: [measures, 1 + k].

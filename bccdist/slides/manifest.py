@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from bccdist.addresses import Address, Location, doubt_on_path, is_address, parse_address, without_secrets
-from bccdist.errors import ManifestError, RemoteError
+from bccdist.errors import ManifestError, RemoteError, first_of
 from bccdist.files import as_given, digest_of
 from bccdist.parts import Kind, Label, Part
 from bccdist.slides.frames import DEFAULT_FRAMES, Frame
@@ -35,6 +35,7 @@ from bccdist.slides.table_file import TableFile, decoded, likely_meant, read_tab
 Record = TypeVar("Record")
 PHANTOM_SCANNER = "phantom"
 MOST_LISTED_FAULTS = 50
+_MOST_NAMED = 5
 """A wrong folder makes every row faulty; one message need not show them all."""
 _ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -639,12 +640,26 @@ def _unknown_slide_faults(slides: list[_Row], sections: list[_Row], *, place: st
 
 
 def _slide_faults(slides: list[SlideRecord]) -> list[str]:
-    return [
-        f"slide {slide.slide_id!r} is in {slide.part.value} but names no annotation; "
-        "Training and Validation I need one"
-        for slide in slides
-        if slide.part.is_annotated and not slide.annotations
-    ]
+    """One line for all slides without the annotation that they need, and the masks that lie beside them."""
+    bare = [slide for slide in slides if slide.part.is_annotated and not slide.annotations]
+    if not bare:
+        return []
+    masks = [mask.name for mask in map(_mask_beside, bare) if mask is not None]
+    hint = f"; {len(masks)} mask image(s) lie beside: name each in column annotation, as {masks[0]}" if masks else ""
+    if len(bare) == 1:
+        told = f"slide {bare[0].slide_id!r} is in {bare[0].part.value} but names no annotation"
+    else:
+        names = first_of([repr(slide.slide_id) for slide in bare], _MOST_NAMED)
+        told = f"{len(bare)} slides of Training or Validation I name no annotation: {names}"
+    return [f"{told}; Training and Validation I need one{hint}"]
+
+
+def _mask_beside(slide: SlideRecord) -> Path | None:
+    """NAME.mask.png beside the slide NAME; None where none is, or the slide lies on a server."""
+    if not isinstance(slide.path, Path):
+        return None
+    path = slide.path.with_suffix(".mask.png")
+    return path if path.is_file() else None
 
 
 def _same_file_faults(slides: list[SlideRecord], files: _Files) -> list[str]:

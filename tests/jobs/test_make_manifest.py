@@ -134,6 +134,19 @@ def test_annotations_beside_slides_are_found_and_make_training_possible(tmp_path
     assert {slide.part for slide in manifest.slides} == {Part.TRAINING, Part.VALIDATION_1, Part.TEST}
 
 
+def test_slides_without_the_annotation_that_they_need_are_one_line_that_names_masks_beside_them(
+    tmp_path: Path,
+) -> None:
+    slides = write_slides(tmp_path / "slides", *(f"s{number}" for number in range(7)))
+    for number in range(3):
+        (slides / f"s{number}.mask.png").write_bytes(b"")
+    with pytest.raises(ManifestError) as raised:
+        made(slides, tmp_path, table_of("slide_id,part", *(f"s{number},Training" for number in range(7))))
+    assert "1 fault(s)" in str(raised.value)
+    assert "7 slides of Training or Validation I name no annotation: 's0', 's1', " in str(raised.value)
+    assert "3 mask image(s) lie beside: name each in column annotation, as s0.mask.png" in str(raised.value)
+
+
 def test_parts_that_the_table_says_hold(slides: Path, tmp_path: Path) -> None:
     manifest = made(slides, tmp_path, table_of("slide_id,split", "case-0-HE,val2", "case-1-HE,Test"))
     assert [slide.part for slide in manifest.slides] == [Part.VALIDATION_2, Part.TEST]

@@ -3,6 +3,8 @@
 import html
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from cohort import write_model_file
 from sites import write_cohort_of, write_model_of
 
 from analysis.site_transfer.making import write_transfer
+from analysis.site_transfer.thresholds import SiteThresholds
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.schemas import SCHEMAS
 from bccdist.errors import BccdistError
@@ -104,6 +107,66 @@ def test_a_work_list_that_is_filled_in_is_read_as_labels_of_which_the_random_one
     frame = pd.read_parquet(paths.transfer / "transfer_thresholds.parquet")
     assert set(frame["num_sections"]) == {80}
     assert set(frame["num_random"]) == {40}
+
+
+def test_labels_that_are_swapped_are_said_to_be_perhaps_and_no_number_of_them_is_asked_for(
+    model: ModelFile, tmp_path: Path
+) -> None:
+    paths = write_cohort_of(tmp_path / "cohort", model, Site(num_slides=40))
+    assert "may be swapped" not in transfer(paths)
+    others = {"Tumor": "Normal", "Normal": "Tumor"}
+    rows = Site(num_slides=40).table(2, name="here").select(["slide_id", "section_id", "label"]).to_pylist()
+    swapped = [f"{row['slide_id']},{row['section_id']},{others[row['label']]}" for row in rows]
+    said = transfer(paths, labels=labels_file(tmp_path, swapped))
+    assert said.startswith("Does not hold as it is")
+    assert "Tumor and Normal may be swapped in the labels" in said
+    assert "next: Check the labels first" in said
+    assert "sections drawn at random, if as large a share" not in said
+    assert "To promise it here" not in page_of(paths)
+
+
+def test_labels_that_choose_the_models_thresholds_again_change_nothing_and_no_file_is_written(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_cohort_of(tmp_path / "cohort", model, LOW)
+    monkeypatch.setattr(SiteThresholds, "is_same", True)
+    said = transfer(paths, goal_sensitivity=0.8)
+    assert "these labels choose the model's own thresholds again, so that thresholds change nothing" in said
+    assert "--site-choice" not in said
+    assert "nothing changes, and no file is written" in page_of(paths)
+    assert not (paths.transfer / "site_choice.json").exists()
+
+
+def test_a_sites_choice_that_is_not_recommended_says_so(model: ModelFile, tmp_path: Path) -> None:
+    paths = write_cohort_of(tmp_path / "cohort", model, Site(num_slides=12, score=-2.0))
+    said = transfer(paths)
+    assert said.startswith("Cannot be told")
+    assert (paths.transfer / "site_choice.json").exists()
+    assert "it is not recommended: while the answer is `cannot be told`" in said
+    assert "it is not recommended" in page_of(paths)
+
+
+def test_the_chance_of_being_called_alike_is_told_with_the_number_of_slides(unlabelled: StudyPaths) -> None:
+    assert "a site of 12 slides without any shift would be called alike in " in transfer(unlabelled)
+
+
+def test_slides_are_listed_with_their_share_only_where_they_drive_a_difference(
+    model: ModelFile, unlabelled: StudyPaths, tmp_path: Path
+) -> None:
+    transfer(unlabelled)
+    assert "No slide drives a difference; the 10 that lie furthest." in page_of(unlabelled)
+    paths = write_cohort_of(tmp_path / "cohort", model, Site(num_slides=12, stain=3.0))
+    transfer(paths)
+    assert "Slides that drive the difference, the first " in page_of(paths)
+    assert "<td>0.0%</td>" not in page_of(paths)
+
+
+@pytest.mark.parametrize("name", ["transfer", "evidence"])
+def test_help_names_the_command_that_was_typed(name: str) -> None:
+    command = [sys.executable, f"analysis/{name}.py", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"usage: {name}.py ")
+    assert "make.py" not in said
 
 
 def test_every_table_is_described(low: StudyPaths) -> None:

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from analysis.site_transfer.labels import site_labels
-from analysis.site_transfer.next_labels import next_labels
+from analysis.site_transfer.next_labels import next_labels, section_novelty
 from analysis.site_transfer.reading import drawn_by_lists
 from analysis.site_transfer.sections import MeasuredSections
 from bccdist.heatmaps.probability import step_of
+from bccdist.sections.assessable import QualityLimits
 from bccdist.sections.verdicts import flip_shift
 from benchmarks.sites import CHOSEN_ON, Site
 
@@ -54,3 +57,13 @@ def test_random_sections_of_a_list_without_a_seed_are_not_counted_as_random() ->
     listed = next_labels(REFERENCE, with_labels_of(np.zeros(HERE.num, dtype=bool)), 12)
     assert {"random", "active"} <= set(listed["drawn"])
     assert set(drawn_by_lists([listed.drop(columns="seed")], HERE, NOTHING)) == {"active"}
+
+
+def test_unlike_the_model_is_what_the_limits_of_quality_call_unlike_it() -> None:
+    novelty = section_novelty(REFERENCE, HERE)
+    assert novelty is not None
+    table = replace(CHOSEN_ON, num_slides=8).table(1)
+    slides = pa.array([int(name.rpartition("-")[2]) for name in table["slide_id"].to_pylist()])
+    limits = QualityLimits.of(table.append_column("slide", slides))
+    assert HERE.features is not None
+    assert novelty[:5] == pytest.approx([limits.distance(list(each)) for each in HERE.features[:5]])

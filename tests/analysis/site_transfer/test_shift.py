@@ -1,13 +1,24 @@
 """Slides of a shifted site are found to differ, and those of an unshifted one are not, though sections cluster."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from analysis.site_transfer.permutation import (
+    adjusted,
+    deal_out,
+    divided,
+    energy,
+    p_values,
+    rank_distances,
+    share_statistic,
+    statistics,
+)
 from analysis.site_transfer.rank_effect import rank_effect, student_quantile
 from analysis.site_transfer.sections import MEASURES
-from analysis.site_transfer.shift import Shift, find_shift, power_of_refuting, slides_to_refute
+from analysis.site_transfer.shift import Shift, find_shift, power_of_refuting, shares_of_error, slides_to_refute
 from benchmarks.sites import CHOSEN_ON, Site
 
 FIFTY = Site(num_slides=16)
@@ -56,6 +67,60 @@ def test_clustered_sections_would_be_taken_for_a_shift_if_each_counted() -> None
         for seed in range(12)
     ]
     assert sum(each.is_found for each in found) >= 9
+
+
+def test_a_site_with_another_number_of_sections_a_slide_is_not_taken_for_another_share_of_tumor() -> None:
+    """A slide of one section is all Tumor or none. The control is the energy distance, which sees that for a shift."""
+    site = Site(num_slides=50, sections_each=1.0)
+    by_share, by_energy = 0, 0
+    for seed in range(20):
+        means = [each.slide_means()["tumor_share"] for each in (CHOSEN_ON.sections(1000 + seed), site.sections(seed))]
+        values = np.concatenate(means)
+        orders = deal_out(len(values), 199, np.random.default_rng(seed))
+        division = divided(orders, np.ones(len(values), dtype=bool), len(means[0]))
+        by_share += p_values(statistics(division, share_statistic(values)))[0] <= 0.05
+        by_energy += p_values(statistics(division, partial(energy, rank_distances(values))))[0] <= 0.05
+    # With a true rate of 5 % more than 4 of 20 come in less than 0.3 % of cases.
+    assert by_share <= 4 < by_energy
+
+
+def test_the_statistic_of_a_division_is_its_rank_effect_in_standard_errors() -> None:
+    random = np.random.default_rng(0)
+    values = np.round(random.normal(size=30), 1)
+    division = divided(deal_out(30, 5, random), np.ones(30, dtype=bool), 18)
+    orders, last = division
+    for order, end, apart in zip(orders, last, statistics(division, share_statistic(values)), strict=True):
+        effect = rank_effect(values[order <= end], values[order > end])
+        assert apart == pytest.approx(abs(effect.share - 0.5) / effect.error)
+
+
+def test_a_measure_that_some_slides_lack_is_dealt_out_among_the_others() -> None:
+    has = np.array([True, False, True, True, False, True, True])
+    orders, last = divided(deal_out(7, 50, np.random.default_rng(0)), has, 3)
+    assert np.array_equal(orders[0] > last[0], [False, False, False, True, True])
+    assert set((orders > last).sum(axis=1)) == {2}
+
+
+def test_measures_that_say_the_same_are_adjusted_for_as_one_and_others_for_their_number() -> None:
+    p = np.random.default_rng(0).permuted(np.arange(1, 2001) / 2000)
+    p[[0, int(np.argmin(np.abs(p - 0.01)))]] = p[[int(np.argmin(np.abs(p - 0.01))), 0]]
+    halves = np.array([0.5, 0.5])
+    assert adjusted(np.stack([p, p]), halves) == pytest.approx([0.01, 0.01])
+    other = np.concatenate([[0.5], np.random.default_rng(1).permuted(np.arange(1, 2000) / 2000)])
+    first, second = adjusted(np.stack([p, other]), halves)
+    assert first == pytest.approx(1 - 0.99**2, abs=0.003)
+    assert second == pytest.approx(0.5, abs=0.003)
+    # Three quarters of the error leave it more.
+    assert adjusted(np.stack([p, other]), np.array([0.75, 0.25]))[0] == pytest.approx(0.01 + 0.01 / 3, abs=0.003)
+
+
+def test_the_whole_error_is_spent_a_third_of_it_on_the_share_called_tumor() -> None:
+    shares = dict(zip(MEASURED, shares_of_error(MEASURED), strict=True))
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["tumor_share"] == pytest.approx(1 / 3)
+    assert shares["focus"] == pytest.approx(2 / 3 / 12)
+    assert shares_of_error(["focus", "features"]).tolist() == [0.5, 0.5]
+    assert shares_of_error(["tumor_share"]).tolist() == [1.0]
 
 
 def test_slides_that_are_like_the_reference_do_not_drive_the_difference() -> None:

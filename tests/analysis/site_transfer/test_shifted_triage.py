@@ -39,6 +39,7 @@ def test_a_refuted_shift_gives_the_models_promise() -> None:
     assert found.is_allowed
     assert (found.frame["source"] == "model").all()
     assert found.frame["num_auto_normal"].any()
+    assert (found.frame["is_allowed"] <= (found.frame["normal_below_t_p"] > 0)).all()
 
 
 def test_a_shifted_site_with_labels_enough_promises_itself_and_says_what_happened() -> None:
@@ -98,5 +99,6 @@ def test_few_labelled_slides_show_what_they_could_promise_and_give_no_auto_norma
     found = triage_of(CHOSEN_ON.sections(1), Site(num_slides=10).sections(6))
     of_site = found.frame[found.frame["source"] == "site"]
     assert of_site["miss_rate"].max() > 0.1
+    assert not found.frame["is_allowed"].any()
     assert not of_site["num_auto_normal"].any()
     assert not found.is_allowed
