@@ -93,6 +93,8 @@ def _why_section(found: Judgement) -> Section:
 
 def _next_section(found: Judgement) -> Section:
     steps = [f"{number}. {step}" for number, step in enumerate(found.next_steps, start=1)]
+    if any("STUDY" in step for step in steps):
+        steps.append("STUDY is the folder of this cohort.")
     return Section(lines=steps or ["Nothing that this command knows of."])
 
 
@@ -289,6 +291,8 @@ def _allowed_text(row: Mapping[str, Any]) -> str:
 
 
 def _worklist_section(found: Judgement) -> Section:
+    if found.worklist.empty:
+        return Section(lines=["Empty: no section is without a label, or none was asked for."])
     printed = found.worklist.drop(columns="seed").rename(columns={"slide_id": "slide", "section_id": "section"})
     return Section(
         lines=[
@@ -298,7 +302,7 @@ def _worklist_section(found: Judgement) -> Section:
                 "more about thresholds."
             )
         ],
-        blocks=[frame_block(f"The next {len(printed)} sections to label.", printed)] if len(printed) else [],
+        blocks=[frame_block(f"The next {len(printed)} sections to label.", printed)],
     )
 
 
