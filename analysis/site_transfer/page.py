@@ -1,7 +1,7 @@
 """The page about a transfer: the verdict first, then why, then what to do next; one file without links to others."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -284,7 +284,7 @@ def _triage_section(found: Judgement) -> Section:
     )
 
 
-def _allowed_text(row: Mapping[str, Any]) -> str:
+def _allowed_text(row: Mapping[Hashable, Any]) -> str:
     if not row["is_allowed"]:
         return "REFUSED" if row["normal_below_t_p"] else "no: too few slides"
     return "allowed" if row["num_auto_normal"] else "allowed, but no section is so low"
