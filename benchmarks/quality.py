@@ -203,10 +203,20 @@ def of_slide(found: SlideQuality, tissue: NDArray[np.bool_]) -> dict[str, float]
     return medians | {name: float((found.artefacts == each).sum()) / area_px for name, each in SHARES.items()}
 
 
-def degraded(numbered: tuple[int, Path], *, target_mpp: float, num_cells: int) -> list[dict[str, Any]]:
-    """A row for each way of one slide, the clean one first; its number seeds what is drawn on it."""
+def kept(numbered: tuple[int, Path], *, folder: Path, target_mpp: float, num_cells: int) -> pd.DataFrame:
+    """The rows of a slide from the folder, measured where it has none."""
     number, path = numbered
-    cv2.setNumThreads(1)
+    file = folder / f"{number:03d}-{path.stem}.parquet"
+    if not file.exists():
+        cv2.setNumThreads(1)
+        rows = pd.DataFrame(degraded(number, path, target_mpp=target_mpp, num_cells=num_cells))
+        rows.to_parquet(file.with_suffix(".partial"))
+        file.with_suffix(".partial").replace(file)
+    return pd.read_parquet(file)
+
+
+def degraded(number: int, path: Path, *, target_mpp: float, num_cells: int) -> list[dict[str, Any]]:
+    """A row for each way of one slide, the clean one first; its number seeds what is drawn on it."""
     picture = read_picture(path, target_mpp=target_mpp)
     _, tissue = tissue_of(picture)
     found = [{"slide": number, "way": CLEAN, "strength": "", **of_slide(*measure(picture, num_cells=num_cells))}]
@@ -285,13 +295,12 @@ def main() -> None:
     parser.add_argument("slides", nargs="+", type=Path)
     parser.add_argument("--cells", type=int, default=12, help="cells of each slide that are measured")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--out", type=Path, help="parquet file for the measures of each slide and way")
+    parser.add_argument("--out", type=Path, required=True, help="folder; slides that it has are not measured again")
     arguments = parser.parse_args()
-    of_one = partial(degraded, target_mpp=1.0, num_cells=arguments.cells)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    of_one = partial(kept, folder=arguments.out, target_mpp=1.0, num_cells=arguments.cells)
     with ProcessPoolExecutor(arguments.workers) as pool:
-        rows = pd.DataFrame([row for found in pool.map(of_one, enumerate(arguments.slides)) for row in found])
-    if arguments.out:
-        rows.to_parquet(arguments.out)
+        rows = pd.concat(pool.map(of_one, enumerate(arguments.slides)), ignore_index=True)
     print(table_of(rows).to_markdown(index=False))
     print(false_alarms(rows))
 

@@ -26,11 +26,7 @@ def quality_section(study: PageContent) -> Section:
         blocks=[
             *study.blocks("quality"),
             *study.picture("quality", "Each dot is a section of Test."),
-            *(
-                [GalleryBlock(title="The worst section by each measure, and those beyond it.", tiles=tiles)]
-                if tiles
-                else []
-            ),
+            *([GalleryBlock(title="The section that is worst by each measure.", tiles=tiles)] if tiles else []),
         ],
     )
 
