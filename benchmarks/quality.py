@@ -7,18 +7,18 @@ are not assessable by limits from all other clean slides; and how many clean sli
 95 % interval. The network's features, which a model's reference has as well, are not in it.
 """
 
-import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import tyro
 from numpy.typing import NDArray
 
 from bccdist.binomial import greatest_share
@@ -289,21 +289,24 @@ def false_alarms(rows: pd.DataFrame) -> str:
     return f"{num} of {of} clean slides are refused ({num / of:.1%}, 95 % interval {low:.1%} to {high:.1%})"
 
 
-def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("slides", nargs="+", type=Path)
-    parser.add_argument("--cells", type=int, default=12, help="cells of each slide that are measured")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--out", type=Path, required=True, help="folder; slides that it has are not measured again")
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    of_one = partial(kept, folder=arguments.out, target_mpp=1.0, num_cells=arguments.cells)
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        rows = pd.concat(pool.map(of_one, enumerate(arguments.slides)), ignore_index=True)
+def main(
+    slides: Annotated[Sequence[Path], tyro.conf.Positional], out: Path, cells: int = 12, workers: int = 2
+) -> None:
+    """Measure, and print.
+
+    Args:
+        slides: Small ones, which fit into memory.
+        out: Folder for what is measured of each slide; slides that it has are not measured again.
+        cells: Cells of each slide that are measured.
+        workers: Processes.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    of_one = partial(kept, folder=out, target_mpp=1.0, num_cells=cells)
+    with ProcessPoolExecutor(workers) as pool:
+        rows = pd.concat(pool.map(of_one, enumerate(slides)), ignore_index=True)
     print(table_of(rows).to_markdown(index=False))
     print(false_alarms(rows))
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

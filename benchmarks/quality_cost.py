@@ -6,7 +6,6 @@ against that of the whole slide: quality runs beside the network, and other work
 and OpenCV have one thread each, so that a thread's time is that of what it runs. Weights are random.
 """
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +13,14 @@ from functools import wraps
 from pathlib import Path
 from statistics import median
 from time import process_time, thread_time
-from typing import Any, get_args
+from typing import Annotated, Any, Literal
 from unittest.mock import patch
 
 import cv2
 import torch
+import tyro
 
-from bccdist.configuration import InferConfig, Setting
+from bccdist.configuration import Engine, InferConfig, Setting
 from bccdist.heatmaps import store
 from bccdist.heatmaps.method import Method
 from bccdist.heatmaps.predictors import make_predictor
@@ -87,37 +87,43 @@ def spend(
         return process_time() - started, spent
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("slide", type=Path)
-    parser.add_argument("--widths", nargs="+", type=int, default=[64, 16], help="of the network's stages")
-    parser.add_argument("--engines", nargs="+", default=["auto"], help="as of launch_infer")
-    parser.add_argument("--setting", default="resnet34_ds", choices=get_args(Setting))
-    parser.add_argument("--target-mpp", type=float, default=0.92, help="um per pixel that the network sees")
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+def main(
+    slide: Annotated[Path, tyro.conf.Positional],
+    widths: tuple[int, ...] = (64, 16),
+    engines: tuple[Literal["auto", Engine], ...] = ("auto",),
+    setting: Setting = "resnet34_ds",
+    target_mpp: float = 0.92,
+    repeats: int = 5,
+) -> None:
+    """Measure, and print a table.
+
+    Args:
+        slide: Its file.
+        widths: Of the network's first stage.
+        engines: As of launch_infer.
+        setting: Of the network.
+        target_mpp: um per pixel that the network sees.
+        repeats: Turns that are counted.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     parts = list(dict.fromkeys(name for name, _, _ in TIMED))
     print(f"| width | engine | slide, CPU s (turns) | quality, CPU s | share, % (turns) | {' | '.join(parts)} |")
     print("|---" * (5 + len(parts)) + "|")
-    for width in arguments.widths:
+    for width in widths:
         torch.manual_seed(0)
-        network = DeeplySupervisedUNet(arguments.setting, width=width).eval()
-        for engine in arguments.engines:
+        network = DeeplySupervisedUNet(setting, width=width).eval()
+        for engine in engines:
             config = InferConfig(engine=engine)
             method = Method.of(config, torch.device("cpu"))
             with tempfile.TemporaryDirectory() as folder:
                 at = Path(folder)
                 predictor = make_predictor(network, method, device=torch.device("cpu"), int8_file=at.joinpath)
-                order = HeatmapOrder(
-                    path=at / "a.ozx", setting=arguments.setting, epoch=1, predictor=predictor, method=method
-                )
+                order = HeatmapOrder(path=at / "a.ozx", setting=setting, epoch=1, predictor=predictor, method=method)
                 turns = []
                 # The first turn compiles, and is not counted.
-                for _ in range(arguments.repeats + 1):
-                    turns.append(spend(arguments.slide, order, config, target_mpp=arguments.target_mpp))
+                for _ in range(repeats + 1):
+                    turns.append(spend(slide, order, config, target_mpp=target_mpp))
                     order.path.unlink()
             totals, spent = zip(*turns[1:], strict=True)
             sums = [sum(each.values()) for each in spent]
@@ -134,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)
