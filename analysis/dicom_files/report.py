@@ -28,7 +28,7 @@ _VERDICT = ("VERDICT", "Verdict on the section")
 _VERDICTS = {
     Verdict.TUMOR: ("TUMOR", "Tumor"),
     Verdict.NORMAL: ("NORMAL", "Normal"),
-    Verdict.REVIEW: ("REVIEW", "review: not all tissue was read, no tumor in the rest"),
+    Verdict.REVIEW: ("REVIEW", "review: no tumor found, tissue not read whole or not assessable"),
 }
 _FLIP_SHIFT = ("FLIP-SHIFT", "Smallest shift of probability that flips it")
 _NEVER = ("NEVER", "No shift of probability flips it")

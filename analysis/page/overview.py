@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from analysis.page.blocks import Section
 from analysis.page.content import PageContent, spoken
 from analysis.page.headline import choice_lines, headline_numbers, headline_row, reader_lines
+from analysis.page.quality import why_not_assessable
 from analysis.page.summary import by_reason, faults_of
 from analysis.study_evidence.provenance import failures, site_text
 from analysis.study_evidence.slide_states import SlideState
@@ -96,7 +97,7 @@ def _outdated_warnings(study: PageContent) -> Iterator[str]:
 
 
 def _quality_warnings(study: PageContent) -> Iterator[str]:
-    """That a cohort's sections were not judged by their quality, or its model has no reference of it."""
+    """That a cohort's sections are not assessable, were not judged by their quality, or the model has no reference."""
     if not study.evidence.is_cohort:
         return
     if num := int(study.verdicts["not_assessable"].isna().sum()):
@@ -104,6 +105,7 @@ def _quality_warnings(study: PageContent) -> Iterator[str]:
             f"The quality of {num} of {len(study.verdicts)} sections was not measured, so that nothing tells whether "
             "the model may be believed on them: their heatmaps hold no quality; remove these, and launch again."
         )
+    yield from why_not_assessable(study.verdicts)
     try:
         doubt = quality_limits(study.evidence.model).warning
     except ModelError:

@@ -22,7 +22,7 @@ def quality_section(study: PageContent) -> Section:
     mine = next(each for each in found if each.choice.setting == study.headline.setting)
     tiles = list(_worst(study, mine))
     return Section(
-        lines=[*_reasons(mine), *study.left_out("quality")],
+        lines=[*why_not_assessable(mine.frame), *study.left_out("quality")],
         blocks=[
             *study.blocks("quality"),
             *study.picture("quality", "Each dot is a section of Test."),
@@ -31,13 +31,13 @@ def quality_section(study: PageContent) -> Section:
     )
 
 
-def _reasons(found: MeasuredSetting) -> Iterator[str]:
-    """How many sections are not assessable, by reason."""
-    lost = found.frame[is_not_assessable(found.frame["not_assessable"])]
+def why_not_assessable(sections: pd.DataFrame) -> Iterator[str]:
+    """How many of these sections are not assessable, by reason; nothing where all are."""
+    lost = sections[is_not_assessable(sections["not_assessable"])]
     texts = pd.Series([reason for text in lost["not_assessable"] for reason in short_reasons(text)])
     if len(texts):
         counted = ", ".join(f"{reason} {num}" for reason, num in texts.value_counts().items())
-        yield f"Not assessable: {len(lost)} of {len(found.frame)} sections ({counted})."
+        yield f"Not assessable: {len(lost)} of {len(sections)} sections ({counted})."
 
 
 def _worst(study: PageContent, found: MeasuredSetting) -> Iterator[Tile]:

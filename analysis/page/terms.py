@@ -61,8 +61,8 @@ _TERMS = {
             "review",
             r"\breview\b",
             (
-                "the verdict on a section of which not all tissue was read, and that shows no tumor in what was: a "
-                "person has to look"
+                "the verdict on a section that shows no tumor, and whose tissue was not read whole or is not "
+                "assessable: a person has to look"
             ),
         ),
         (

@@ -82,7 +82,7 @@ def build_verdict_counts(states: pd.DataFrame, choices: list[Choice], patients: 
         printed=printed,
         notes=(
             "Failed, not there, no section: slides of which there is no verdict; the table of slides names them.",
-            "review: no tumor in what was read, and not all of the tissue was read.",
+            "review: no tumor was found, and the tissue was not read whole or is not assessable.",
             "Unsure, in conflict: sections without a label, as those who saw them could not say, or differ.",
         ),
     )

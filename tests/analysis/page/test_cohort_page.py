@@ -49,7 +49,8 @@ def test_every_count_is_that_of_the_ledger_and_the_failed_slide_has_its_reason(m
     page = ReportPage(made.report)
     assert len(check_page_against_ledger(page, made.root, SETTING)) == 4
     assert page.numbers["slides of Test"] == ("3", "1 failed")
-    assert page.warnings["Overview"][0].startswith("This model has no reference of quality (its study's")
+    assert page.warnings["Overview"][0] == "Not assessable: 4 of 4 sections (strongly compressed 4)."
+    assert page.warnings["Overview"][1].startswith("This model has no reference of quality (its study's")
     assert "cut failed: its end is missing" in page.warnings["Overview"]
     times = {row["slide"]: float(row["network s"]) for row in page.table("Slides:") if row["state"] == "done"}
     ledger = Evidence(made.root).ledger.to_pandas()
@@ -69,7 +70,8 @@ def test_rows_of_before_are_not_measured_and_never_within_limits(cohort: StudyPa
     pq.write_table(old, path)
     page = ReportPage(write_report(Evidence(cohort.root)))
     assert page.warnings["Overview"][0].startswith("The quality of 2 of 4 sections was not measured, so that nothing")
-    assert page.warnings["Overview"][1].startswith("This model has no reference of quality")
+    assert page.warnings["Overview"][1] == "Not assessable: 2 of 4 sections (strongly compressed 2)."
+    assert page.warnings["Overview"][2].startswith("This model has no reference of quality")
     shown = {row["section"]: row["quality"] for row in page.table("Section verdicts")}
     assert {section for section, text in shown.items() if text == "not measured"} == {"one-s0", "one-s1"}
 
