@@ -114,11 +114,14 @@ def section_mark(crop: Crop, section: SectionVerdict) -> Mark:
     correct: bool | None = None if pd.isna(section["correct"]) else bool(section["correct"])
     is_wrong = correct is False
     result = "" if correct is None else "\u2717 WRONG" if is_wrong else "\u2713"
-    needs_a_look = is_wrong or section["verdict"] == Verdict.REVIEW
+    doubt = section.get("not_assessable")
+    is_in_doubt = isinstance(doubt, str) and doubt != ""
+    verdict = f"{section['verdict']} (not assessable)" if is_in_doubt else section["verdict"]
+    needs_a_look = is_wrong or is_in_doubt or section["verdict"] == Verdict.REVIEW
     return Mark(
         box=crop.place(section_box(section)),
         colour=LABEL_COLOURS[label],
-        text=f"{label or 'no label'} / {section['verdict']} {result}".strip(),
+        text=f"{label or 'no label'} / {verdict} {result}".strip(),
         line=LABEL_LINES[label],
         alarming=needs_a_look,
     )

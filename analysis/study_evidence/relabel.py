@@ -351,7 +351,10 @@ def _next(study: Path) -> str:
     tables = f"python jobs/launch_tables.py --study {place}"
     is_cohort = StudyPaths(study).model.exists()
     commands = tables if is_cohort else f"python analysis/make.py selection {place} && {tables}"
-    lines = ["now run, so that nothing shows the labels of before:", f"  {commands}"]
+    lines = [
+        "now run, so that nothing shows the labels of before (without Slurm, with --cluster local):",
+        f"  {commands}",
+    ]
     return "\n".join([*lines, *([] if is_cohort else _next_of_certified(study))])
 
 

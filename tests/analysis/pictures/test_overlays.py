@@ -87,6 +87,12 @@ def test_texts_of_sections(label: str | None, verdict: str, correct: bool | None
     assert mark.alarming == (correct is False or verdict == "review")
 
 
+def test_a_section_that_is_not_assessable_keeps_its_verdict_with_the_mark() -> None:
+    mark = section_mark(blank_crop(), {**judged(None, "Tumor", correct=None), "not_assessable": "out of focus: -0.84"})
+    assert mark.text == "no label / Tumor (not assessable)"
+    assert mark.alarming
+
+
 def test_boxes_have_the_colour_of_the_label_and_lie_on_their_sections() -> None:
     marks = [section_mark(blank_crop(), judged(label, "Tumor", correct=None)) for label in ("Tumor", "Normal", None)]
     assert len({mark.colour for mark in marks}) == 3
