@@ -153,7 +153,7 @@ def test_a_damaged_model_is_a_line_on_the_page_and_an_exit_code(cohort: StudyPat
     content = bytearray(cohort.model.read_bytes())
     content[len(content) // 2] ^= 1
     cohort.model.write_bytes(content)
-    with pytest.raises(StageFailedError, match=r"Model: .*model\.bcc"):
+    with pytest.raises(StageFailedError, match=r"quality, checklists, Model, Quality: .*model\.bcc"):
         write_report(Evidence(cohort.root))
     page = ReportPage(cohort.report)
     assert page.warnings["Model"][0].startswith("Not made: ")

@@ -158,7 +158,8 @@ def test_one_failing_table_is_one_line_with_its_reason_and_an_exit_code(
     page = ReportPage(paths.report)
     assert page.left_out()[name] == "ZeroDivisionError: division by zero"
     assert page.parts[-1] == "Provenance"
-    assert not [text for texts in page.warnings.values() for text in texts if text.startswith("Not made")]
+    told = [text for texts in page.warnings.values() for text in texts if text.startswith("Not made")]
+    assert told == [page.warnings["Overview"][0]] == [f"Not made: {name}: ZeroDivisionError: division by zero."]
 
 
 def test_the_page_warns_of_labels_that_it_does_not_read(tmp_path: Path) -> None:
