@@ -28,8 +28,6 @@ SITES = {
     "no shift": (CHOSEN_ON, Site()),
     "no shift, 6 slides of 9 sections": (CHOSEN_ON, Site(num_slides=6, sections_each=9.0)),
     "no shift, 50 slides of 1 section": (CHOSEN_ON, Site(num_slides=50, sections_each=1.0)),
-    "no shift, reference of 200 slides": (LARGE, Site()),
-    "stain 1.0": (CHOSEN_ON, Site(stain=1.0)),
     "stain 1.5": (CHOSEN_ON, Site(stain=1.5)),
     "blur 1.5": (CHOSEN_ON, Site(blur=1.5)),
     "blur 2.0": (CHOSEN_ON, Site(blur=2.0)),
@@ -37,13 +35,8 @@ SITES = {
     "prevalence 0.4 to 0.8": (CHOSEN_ON, Site(prevalence=0.8)),
     "prevalence 0.4 to 0.85": (CHOSEN_ON, Site(prevalence=0.85)),
     "prevalence 0.4 to 0.7, reference of 200 slides": (LARGE, Site(prevalence=0.7)),
-    "prevalence 0.4 to 0.7, 32 slides": (CHOSEN_ON, Site(prevalence=0.7, num_slides=32)),
     "prevalence 0.4 to 0.7, 48 slides": (CHOSEN_ON, Site(prevalence=0.7, num_slides=48)),
-    "prevalence 0.4 to 0.7, 32 slides, reference of 200 slides": (LARGE, Site(prevalence=0.7, num_slides=32)),
-    "prevalence 0.4 to 0.7, 50 slides of 1 section": (
-        CHOSEN_ON,
-        Site(prevalence=0.7, num_slides=50, sections_each=1.0),
-    ),
+    "prevalence 0.4 to 0.7, 64 slides": (CHOSEN_ON, Site(prevalence=0.7, num_slides=64)),
 }
 SHIFTED = Site(num_slides=40, score=-4.0, mixing=0.25)
 """Where labels are to find other thresholds."""
