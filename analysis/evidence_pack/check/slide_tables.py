@@ -129,9 +129,13 @@ def flow(pack: Pack) -> list[Row]:
 
 def slide_times(pack: Pack) -> list[Row]:
     """Seconds of reading and of the network: median and most over the slides and epochs of a setting and part."""
-    groups: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
+    first: dict[tuple[str, str, int], Row] = {}
     for row in pack.ledger:
-        groups.setdefault((row["setting"], row["part"]), {}).setdefault((row["slide_id"], row["epoch"]), row)
+        first.setdefault((row["slide_id"], row["setting"], row["epoch"]), row)
+    groups: dict[tuple[str, str], dict[tuple[str, int], Row]] = {}
+    # A slide with rows of two parts was read once, and counts where its first row is.
+    for (slide_id, setting, epoch), row in first.items():
+        groups.setdefault((setting, row["part"]), {})[slide_id, epoch] = row
     rows = []
     for (setting, part), found in groups.items():
         seconds = {
