@@ -127,13 +127,15 @@ async function start() {
   } catch (error) {
     showProblem(error);
   }
+  // Before an answer can be seen: what is seen can be taken back.
+  await steps.refresh().catch(showProblem);
   const named = idIn(location.hash);
   const first = sections.named(named) ?? sections.all.find((section) => !section.answer) ?? sections.all[0];
   if (named && first?.id !== named) showProblem(notListed(named));
   showLists();
   if (first) await select(first.id);
   else showProblem(new Error("There are no sections to review in the parts that were asked for."));
-  await Promise.all([outbox.flush(), steps.refresh()]);
+  await outbox.flush();
 }
 
 function connectAll() {
