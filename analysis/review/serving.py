@@ -19,7 +19,7 @@ from analysis.review.readers import Conflicts, assigned
 from analysis.review.reviewers import refuse_alike
 from analysis.review.server import make_app
 from analysis.review.session import Session
-from analysis.review.worklist import ConflictAnswers, Order, claim_plan, read_worklist
+from analysis.review.worklist import ConflictAnswers, Order, Worklist, claim_plan, read_worklist
 from bccdist.errors import ConfigurationError
 from bccdist.freed_memory import give_back_freed_memory
 from bccdist.parts import Part
@@ -100,6 +100,7 @@ def serve_review(
     worklist = read_worklist(study_root, parts, claim(dry_run=True), setting=setting, listed=listed)
     if not is_new_reviewer:
         refuse_alike(worklist.paths, reviewer, worklist.plan.readers)
+    shared = _shared_note(worklist)
     conflicts = Conflicts(worklist, reviewer) if decides else None
     worklist = assigned(worklist, reviewer) if conflicts is None else conflicts.worklist
     with listen(host, port) as listener, Journal(worklist.paths, reviewer) as journal:
@@ -110,6 +111,7 @@ def serve_review(
             server = _server_of(make_app(Session(worklist, journal, conflicts), access, keys, say_address))
             claim()
         for note in (
+            shared,
             journal.note,
             journal.said.unknown_note,
             unplaced_note(worklist.num_unplaced),
@@ -194,6 +196,14 @@ def address_of(host: str, access: Access, keys: Keys | None) -> str:
     if access.proxied is not None:
         place = access.proxied.geturl()
     return place if keys is None else f"{place}?token={keys.token}"
+
+
+def _shared_note(worklist: Worklist) -> str:
+    """How many sections all readers read: each is dealt by a chance of its own, so that the share is about the stated."""
+    if not worklist.plan.readers:
+        return ""
+    num = sum(worklist.plan.is_shared(each.slide_id, each.section_id) for each in worklist.sections)
+    return f"{num} of all {len(worklist.sections)} sections are dealt to all readers"
 
 
 def _say_address(host: str, access: Access, keys: Keys | None) -> None:

@@ -111,6 +111,10 @@ class ReviewPlan:
         place = int(self._fraction("reader", slide_id, section_id) * len(self.readers))
         return self.readers[place] == reader
 
+    def is_shared(self, slide_id: str, section_id: str) -> bool:
+        """Whether all readers are to read a section."""
+        return all(self.reads(reader, slide_id, section_id) for reader in self.readers)
+
     def random_place(self, slide_id: str, section_id: str) -> float:
         """Where a section stands in the random order, 0 to 1."""
         return self._fraction("order", slide_id, section_id)

@@ -70,10 +70,15 @@ def build_units(verdicts: pd.DataFrame, patients: pd.Series, beta: float, *, num
             ),
             *_patient_notes(frame, num_named=num_named),
             f"{NUM_RESAMPLES:,} resamples of whole patients, of slides where none is named, seed {SEED}.",
-            *([f"{unnamed} slide(s) name no patient; each counts as one of its own."] if unnamed else []),
+            *([_unnamed_note(unnamed, num_named=num_named)] if unnamed else []),
             *few_slides_notes({"Test": int(verdicts["slide_id"].nunique())}),
         ),
     )
+
+
+def _unnamed_note(num_slides: int, *, num_named: int | None) -> str:
+    note = f"{num_slides} slide(s) name no patient in slides.csv; each counts as one of its own"
+    return f"{note}, as sections of several patients may share a slide." if num_named else f"{note}."
 
 
 def _patient_notes(frame: pd.DataFrame, *, num_named: int | None) -> Iterator[str]:

@@ -39,6 +39,7 @@ def test_sections_are_dealt_with_the_stated_overlap(num_readers: int, overlap: f
     counts = Counter(map(len, read_by))
     assert set(counts) <= {1, num_readers}
     assert counts[num_readers] / len(NAMES) == pytest.approx(overlap, abs=0.03)
+    assert sum(plan.is_shared("slide", name) for name in NAMES) == counts[num_readers]
     for reader in readers:
         share = sum(reader in names for names in read_by) / len(NAMES)
         assert share == pytest.approx(overlap + (1 - overlap) / num_readers, abs=0.03)

@@ -55,3 +55,8 @@ def test_slides_without_a_patient_are_not_joined_to_one() -> None:
 def test_without_a_label_it_says_what_is_needed() -> None:
     with pytest.raises(NothingToShowError, match="needs labels"):
         build_units(FRAME.assign(label=None, section_id="s"), pd.Series({}, dtype=object), 1.5, num_named=5)
+
+
+def test_slides_without_a_patient_whose_sections_name_some_are_explained() -> None:
+    markdown = build_units(FRAME, pd.Series({"a": "", "b": ""}, dtype=object), 1.5, num_named=5).markdown
+    assert "each counts as one of its own, as sections of several patients may share a slide." in markdown
