@@ -1,6 +1,7 @@
 """The verdict on a model at a site: it holds, it does not hold, or that cannot be told yet; and why."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.site_transfer.labels import SiteLabels
@@ -9,6 +10,20 @@ from analysis.site_transfer.shift import ALPHA, Shift
 from analysis.site_transfer.thresholds import Bound, Goal, Judged, SiteThresholds
 
 State = Literal["holds", "does not hold", "cannot be told"]
+CLOSED_SHARE = 0.25
+"""From this share of sections that are not assessable on a model does not hold, whatever the others say."""
+_MENDS: Mapping[str, str] = {
+    "out of focus": "rescan",
+    "strongly compressed": "export without strong compression",
+    "faintly stained": "check the staining",
+    "strongly stained": "check the staining",
+    "stained redder": "check the staining",
+    "stained bluer": "check the staining",
+    "under ink": "clean and rescan",
+    "folded": "cut or mount anew",
+    "under air or the edge of a coverslip": "mount anew and rescan",
+}
+"""What to do with a section that is not assessable, by the reason; of others nothing is known but to look."""
 _NAMES = {**MEASURES, FEATURES: "the network's features"}
 
 
@@ -22,6 +37,8 @@ class Holding:
     why: tuple[str, ...]
     is_mended: bool = False
     """Whether the site's own thresholds reach the goal, on slides that did not choose them."""
+    others_hold: bool = False
+    """Whether it is not assessable sections alone that do not let the model hold."""
 
 
 def holding(
@@ -43,9 +60,51 @@ def holding(
         measured: what they say about thresholds; None where they are too few.
         power: how often a site of so many slides without a shift would be called alike.
     """
-    why = (*_shift_lines(shift, by_label, here.num_slides, power), *_label_lines(labels, measured))
+    closed = closed_line(here)
+    why = (
+        *([f"{closed}."] if closed else []),
+        *_shift_lines(shift, by_label, here, power),
+        *(_label_lines(labels, measured) if here.num_slides > 1 else []),
+    )
+    found = _of_assessable(here, shift, labels, measured, why)
+    num_closed = here.num - int(here.is_assessable.sum())
+    if num_closed < CLOSED_SHARE * here.num:
+        return found
+    others = f" Beside that: {found.sentence}" if num_closed < here.num else ""
+    return replace(
+        found,
+        state="does not hold",
+        sentence=f"Does not hold where nothing can be said: {closed}.{others}",
+        is_mended=found.is_mended and found.state == "does not hold",
+        others_hold=found.state == "holds",
+    )
+
+
+def closed_line(here: MeasuredSections) -> str:
+    """How many sections are not assessable, why, and what to do with them; empty where all are."""
+    num = here.num - int(here.is_assessable.sum())
+    if not num:
+        return ""
+    reasons = here.reasons
+    told = f" ({', '.join(reasons)})" if reasons else ""
+    mends = dict.fromkeys(_MENDS.get(reason, "look at them") for reason in reasons) or ["look at them"]
+    return f"{num} of {here.num} sections are not assessable{told}: {', '.join(mends)}"
+
+
+def _of_assessable(
+    here: MeasuredSections,
+    shift: Shift,
+    labels: SiteLabels,
+    measured: SiteThresholds | None,
+    why: tuple[str, ...],
+) -> Holding:
+    """The verdict by shift and labels, whatever is not assessable."""
     if measured is not None and not labels.random.lack:
         return _by_labels(shift, labels, measured, why)
+    if here.num_slides == 1:
+        return Holding(
+            state="cannot be told", sentence=f"Cannot be told with {here.num} section(s) of one slide.", why=why
+        )
     size = f"{here.num} sections of {here.num_slides} slides"
     if shift.is_found:
         return Holding(
@@ -148,7 +207,10 @@ def _bound_text(bound: Bound) -> str:
     return f"{bound.value:.3f} (at least {bound.low:.3f})"
 
 
-def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, power: float) -> tuple[str, ...]:
+def _shift_lines(shift: Shift, by_label: dict[str, Shift], here: MeasuredSections, power: float) -> tuple[str, ...]:
+    num_slides = here.num_slides
+    if num_slides == 1:
+        return ("One slide cannot be compared: a group needs two slides or more.",)
     lines = []
     if shift.is_found:
         kinds = dict(zip(shift.frame["measure"], shift.frame["kind"], strict=True))
@@ -159,7 +221,7 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, powe
         )
         if pictures:
             lines.append(f"The pictures themselves differ, in {named(pictures)}: staining, scanning or preparation.")
-        elif not by_label and "picture" in kinds.values():
+        elif not by_label and "picture" in kinds.values() and here.is_assessable.all():
             lines.append("No measure of the pictures differs: another share of Tumor looks like this; labels tell.")
     elif shift.frame.empty:
         lines.append("Nothing could be compared: each group needs two slides or more.")
@@ -176,29 +238,39 @@ def _shift_lines(shift: Shift, by_label: dict[str, Shift], num_slides: int, powe
                 f"Among {' and among '.join(by_label)} sections nothing differs: it fits another share of Tumor, to "
                 "which the thresholds owe little."
             )
+    return (*lines, *_tolerance_lines(shift, num_slides, power))
+
+
+def _tolerance_lines(shift: Shift, num_slides: int, power: float) -> list[str]:
+    """How far a shift is refuted, and what keeps it from being so."""
     refuted = (
         "All measures lie within it, so a larger shift is refuted"
         if shift.is_refuted
         else "Not all measures lie within it, so a shift is not refuted"
     )
-    lines.append(
-        f"Tolerance: of a pair of slides, one of each group, the one from here has the larger value in "
-        f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of {num_slides} slides "
-        f"without any shift would be called alike in {power:.0%} of cases."
-    )
+    seldom = ": so few slides can hardly show that nothing differs, even where nothing does" if power < 0.5 else ""
+    lines = [
+        (
+            f"Tolerance: of a pair of slides, one of each group, the one from here has the larger value in "
+            f"{0.5 - shift.tolerance:.0%} to {0.5 + shift.tolerance:.0%}. {refuted}; a site of {num_slides} slides "
+            f"without any shift would be called alike in {power:.0%} of cases{seldom}."
+        )
+    ]
+    if shift.too_few:
+        lines.append(f"Measured on one slide alone, so that it cannot be compared: {named(list(shift.too_few))}.")
     if shift.not_measured:
         lines.append(
             f"Not measured, here or in the model file: {named(list(shift.not_measured))}. While that is so no shift "
             "is refuted."
         )
-    return tuple(lines)
+    return lines
 
 
 def _label_lines(labels: SiteLabels, measured: SiteThresholds | None) -> tuple[str, ...]:
-    if not labels.sections.num:
+    if not labels.sections.num and not labels.num_not_assessable:
         return ("No section has a label: how many verdicts are right was not measured.",)
     if measured is None:
-        return (f"Labels: {labels.lack}.",)
+        return (f"Labels: {labels.lack}{labels.left_out}.",)
     unknown = int((labels.drawn == "not known").sum())
     active = int((labels.drawn == "active").sum())
     lines = []

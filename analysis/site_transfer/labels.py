@@ -32,6 +32,7 @@ class SiteLabels:
         drawn: how each was drawn: "all" where every section is labelled: str [n].
         weights: for how many sections of the cohort each stands: float [n].
         num_cohort: all wholly read and assessable sections of the cohort.
+        num_cohort_slides: slides that these are of.
         num_not_assessable: labelled sections that are left out, as they are not assessable and so never Normal.
         digest: names the labels.
     """
@@ -40,6 +41,7 @@ class SiteLabels:
     drawn: NDArray[np.str_]
     weights: NDArray[np.float64]
     num_cohort: int
+    num_cohort_slides: int
     num_not_assessable: int = 0
     digest: str = ""
 
@@ -55,6 +57,25 @@ class SiteLabels:
         return replace(
             self, sections=self.sections.where(mine), drawn=self.drawn[mine], weights=np.ones(int(mine.sum()))
         )
+
+    @property
+    def more_slides(self) -> str:
+        """What to do where of so few slides no number of labels counts; empty where there are enough."""
+        missing = FEWEST_SLIDES - self.num_cohort_slides
+        if missing <= 0:
+            return ""
+        return (
+            f"apply the model to at least {missing} more slide(s) of this site, into the same cohort: thresholds and "
+            f"figures take labels of at least {FEWEST_OF_A_KIND} Tumor and {FEWEST_OF_A_KIND} Normal sections of at "
+            f"least {FEWEST_SLIDES} slides with assessable sections, and of {self.num_cohort_slides} no number of "
+            "labels is enough"
+        )
+
+    @property
+    def left_out(self) -> str:
+        """How many labels are left out, to go on behind `lack`; empty where none is."""
+        num = self.num_not_assessable
+        return f"; {num} more with a label are left out, as they are not assessable" if num else ""
 
     @property
     def lack(self) -> str:
@@ -83,7 +104,7 @@ def site_labels(
     mine = cohort.is_labelled & cohort.is_assessable
     keys = pd.MultiIndex.from_frame(cohort.frame[["slide_id", "section_id"]])
     how = drawn.reindex(keys).fillna("not known").to_numpy(dtype=str)
-    if cohort.is_labelled.all():
+    if (cohort.is_labelled | ~cohort.is_assessable).all() and cohort.is_labelled.any():
         how = np.full(cohort.num, "all")
     elif are is not None:
         how = np.full(cohort.num, are)
@@ -92,6 +113,7 @@ def site_labels(
         drawn=how[mine],
         weights=_weights(how, mine, cohort.is_assessable)[mine],
         num_cohort=int(cohort.is_assessable.sum()),
+        num_cohort_slides=cohort.num_assessable_slides,
         num_not_assessable=int((cohort.is_labelled & ~cohort.is_assessable).sum()),
         digest=digest,
     )
@@ -116,4 +138,5 @@ def require_enough(labels: SiteLabels, where: str) -> None:
         LedgerError: there are too few, or of one kind alone.
     """
     if labels.lack:
-        raise LedgerError(f"{where}: {labels.lack}; without --labels the command says which sections to label next")
+        next_step = labels.more_slides or "label more: without --labels the command says which sections come next"
+        raise LedgerError(f"{where}: {labels.lack}{labels.left_out}; {next_step}")

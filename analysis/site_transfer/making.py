@@ -34,6 +34,11 @@ from bccdist.parts import Label
 from bccdist.sections.site_choice import SiteChoice
 
 NUM_NEXT = 40
+_CHOICE = "STUDY/transfer/site_choice.json"
+_TAKE = (
+    "`python jobs/launch_apply.py --model STUDY/model.bcc --slides STUDY/slides.csv --out STUDY --site-choice "
+    f"{_CHOICE}`, with the flags of before"
+)
 DRIVES = 0.0005
 """Least share of the difference that a slide drives: less is printed as 0.0 %."""
 
@@ -56,6 +61,8 @@ class Judgement:
     worklist_path: Path
     site_choice: Path | None
     """The site's thresholds; None where there are none to give."""
+    notes: tuple[str, ...] = ()
+    """What was done with files: labels that were not used, a site's choice that is kept or was removed."""
     next_steps: tuple[str, ...] = ()
 
     @property
@@ -69,6 +76,19 @@ class Judgement:
         if self.measured is None:
             return None
         return self.measured.after if self.takes_site else self.measured.before
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether a figure is no better than the goal at the model's thresholds, and one at the site's: no promise."""
+        if self.measured is None:
+            return False
+        return all(
+            any(
+                judged.bounds[name].num and judged.bounds[name].value <= getattr(self.goal, name)
+                for name in ("sensitivity", "specificity")
+            )
+            for judged in (self.measured.before, self.measured.after)
+        )
 
     @property
     def needed(self) -> dict[str, int | None]:
@@ -125,6 +145,14 @@ def write_transfer(
     return study.pasteable("\n".join([found.holding.sentence, "", *_listed(found), "", str(page)]))
 
 
+def _listed(found: Judgement) -> list[str]:
+    return [
+        *(f"why: {line}" for line in found.holding.why),
+        *(f"note: {line}" for line in found.notes),
+        *(f"next: {line}" for line in found.next_steps),
+    ]
+
+
 def _require_numbers(**shares: float) -> None:
     for name, share in shares.items():
         if not 0 < share < 1:
@@ -141,8 +169,12 @@ def judge(transfer: Transfer, goal: Goal, *, tolerance: float, num_next: int, se
     measures = list(shift.frame["measure"])
     power = power_of_refuting(reference, measures, here.num_slides, tolerance=tolerance, seed=seed)
     verdict = holding(here, shift, by_label, labels, measured, power=power)
-    worklist = next_labels(reference, here, num_next, seed=seed)
-    needed = None if shift.is_found else slides_to_refute(reference, measures, tolerance=tolerance)
+    # A label of too few slides counts for nothing, so that none is asked for.
+    worklist = next_labels(reference, here, 0 if labels.more_slides else num_next, seed=seed)
+    needed = (
+        None if shift.is_found or here.num_slides == 1 else slides_to_refute(reference, measures, tolerance=tolerance)
+    )
+    site_choice, choice_note = _write_choice(transfer, measured)
     found = Judgement(
         transfer=transfer,
         goal=goal,
@@ -155,7 +187,8 @@ def judge(transfer: Transfer, goal: Goal, *, tolerance: float, num_next: int, se
         slides_needed=needed,
         worklist=worklist,
         worklist_path=_write_worklist(transfer, worklist),
-        site_choice=_write_choice(transfer, measured),
+        site_choice=site_choice,
+        notes=(*transfer.notes, *([choice_note] if choice_note else [])),
     )
     return Judgement(**{**vars(found), "next_steps": tuple(_next_steps(found))})
 
@@ -196,12 +229,21 @@ def _write_worklist(transfer: Transfer, worklist: pd.DataFrame) -> Path:
     return path
 
 
-def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> Path | None:
-    """The site's choice as a file; none where nothing was measured, nothing mends the model, or nothing changes."""
+def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> tuple[Path | None, str]:
+    """The site's choice as a file, and what became of one of before; none where nothing mends or changes the model."""
     path = transfer.study.paths.transfer / "site_choice.json"
-    if measured is None or measured.is_beyond_mending or measured.is_same:
+    there = path.exists()
+    if measured is None:
+        return (
+            None,
+            f"{_CHOICE} is of labels of an earlier run; without such labels it stays as it is." if there else "",
+        )
+    if measured.is_beyond_mending or measured.is_same:
         path.unlink(missing_ok=True)
-        return None
+        return (
+            None,
+            f"{_CHOICE} of an earlier run was removed, as these labels choose no other thresholds." if there else "",
+        )
     sections = transfer.labels.sections
     SiteChoice(
         model_digest=transfer.model.digest,
@@ -222,17 +264,23 @@ def _write_choice(transfer: Transfer, measured: SiteThresholds | None) -> Path |
         },
         made_by=__version__,
     ).write(path)
-    return path
+    return path, ""
 
 
 def _next_steps(found: Judgement) -> list[str]:
     """What to do next, the first thing first."""
+    if found.transfer.here.num_slides == 1 and found.transfer.labels.num_cohort:
+        return [f"{_sentence(found.transfer.labels.more_slides)}."]
     steps = [*_label_steps(found), *_needed_steps(found), *_shift_steps(found)]
     if found.holding.state == "holds":
         steps.append("Ask again when scanner, stain or staff change, or every few hundred slides.")
-    if found.measured is not None and found.site_choice is not None and not found.takes_site:
+    if found.measured is not None and found.site_choice is not None:
         steps.append(choice_line(found, found.measured))
     return steps
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _label_steps(found: Judgement) -> list[str]:
@@ -250,20 +298,31 @@ def _label_steps(found: Judgement) -> list[str]:
             "scanning, focus), or the network trained on slides of this site."
         )
     if found.takes_site:
-        steps.append(
-            "Take the site's thresholds: `python jobs/launch_apply.py --model STUDY/model.bcc --slides "
-            "STUDY/slides.csv --out STUDY --site-choice STUDY/transfer/site_choice.json`, with the flags of before; "
-            "the model file stays as it is."
-        )
-    if found.holding.state == "holds":
+        steps.append(f"Take the site's thresholds: {_TAKE}.")
+    is_beyond = measured is not None and measured.is_beyond_mending
+    if found.holding.state == "holds" or found.holding.others_hold or is_beyond:
         return steps
-    if len(found.worklist):
+    if not found.transfer.labels.num_cohort:
+        steps.append(
+            "Scan or prepare these slides anew, then apply the model to the new files in a new cohort: no label of a "
+            "section that is not assessable counts."
+        )
+    elif more := found.transfer.labels.more_slides:
+        steps.append(f"{_sentence(more)}. Label none before that.")
+    elif found.is_out_of_reach:
+        steps.append(
+            "More labels do not lead to the goal while so few are right, at the model's thresholds as at this site's: "
+            "look at the wrong verdicts, and mend what differs before the network, or train it on slides of this site."
+        )
+    elif len(found.worklist):
         steps.append(
             f"Label the {len(found.worklist)} sections of {name}: `python jobs/review.py STUDY --reviewer NAME "
             f"--worklist STUDY/transfer/{name}`, then `python jobs/review.py STUDY --export EXPORT` and {again}."
         )
     else:
-        steps.append("All sections here are labelled: apply the model to more slides of this site and ask again.")
+        steps.append(
+            "All assessable sections here are labelled: apply the model to more slides of this site and ask again."
+        )
     return steps
 
 
@@ -280,13 +339,18 @@ def _needed_steps(found: Judgement) -> list[str]:
                 f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if "
                 f"as large a share stays right at {whose} thresholds: {num - there} more than there are."
             )
+        elif num is None and there:
+            steps.append(
+                f"A {figure} of {getattr(found.goal, figure):g} is not promised by any number of labels at {whose} "
+                f"thresholds: {judged.bounds[figure].value:.1%} were right."
+            )
     return steps
 
 
 def _shift_steps(found: Judgement) -> list[str]:
     """What would tell more of a shift."""
     steps, shift = [], found.shift
-    if not shift.is_found and not shift.is_refuted and not shift.not_measured:
+    if not shift.is_found and not shift.is_refuted and not shift.not_measured and found.transfer.labels.num_cohort:
         needed = f"about {found.slides_needed}" if found.slides_needed else f"more than {MOST_SLIDES}"
         steps.append(
             f"To refute a shift without labels takes {needed} slides of this site beside the "
@@ -301,12 +365,12 @@ def _shift_steps(found: Judgement) -> list[str]:
 
 def choice_line(found: Judgement, measured: SiteThresholds) -> str:
     """What the written site_choice.json is, and whether to take it."""
-    told = f"site_choice.json in the folder transfer holds the thresholds that these labels choose, {measured.site}"
+    told = f"{_CHOICE} was written: the thresholds that these labels choose, {measured.site}, with its own digest"
     if found.takes_site:
-        return f"{told}, with its own digest; the model file stays as it is."
+        return f"{told}; the model file stays as it is."
     return (
         f"{told}. Nothing takes it by itself, and it is not recommended: while the answer is `{found.holding.state}` "
-        "the model's own thresholds stay."
+        f"the model's own thresholds stay. Who takes it all the same: {_TAKE}."
     )
 
 
@@ -338,10 +402,6 @@ def _driving_slides(shift: Shift) -> list[str]:
     influence = shift.influence.sort_values(ascending=False).head(3)
     worst = [str(slide_id) for slide_id, share in influence.items() if share >= DRIVES]
     return [f"Look at the slides that drive the difference: {', '.join(worst)}."] if worst else []
-
-
-def _listed(found: Judgement) -> list[str]:
-    return [*(f"why: {line}" for line in found.holding.why), *(f"next: {line}" for line in found.next_steps)]
 
 
 def _write_tables(found: Judgement) -> None:

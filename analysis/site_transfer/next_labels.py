@@ -38,7 +38,8 @@ def next_labels(
 
     Args:
         reference: what the model was chosen on.
-        here: the cohort's sections; labelled ones are left out.
+        here: the cohort's sections; those with a label are left out, and those that are not assessable, whose labels
+            would count for nothing.
         num: how many.
         random_share: share of them that is drawn at random, 0 to 1.
         seed: of the draw; a section keeps its place in it, whatever is added.
@@ -46,7 +47,7 @@ def next_labels(
     `drawn` is "random", "active", or "both": drawn at random, and taken for what it tells had it not been.
     """
     keys = list(zip(here.frame["slide_id"], here.frame["section_id"], strict=True))
-    is_open = ~here.is_labelled
+    is_open = ~here.is_labelled & here.is_assessable
     num = min(num, int(is_open.sum()))
     num_random = round(num * random_share)
     order = sorted(map(int, np.flatnonzero(is_open)), key=lambda place: place_in_draw(seed, *keys[place]))

@@ -88,13 +88,16 @@ def _site_warnings(found: Judgement) -> list[str]:
 
 
 def _why_section(found: Judgement) -> Section:
-    return Section(lines=[*found.holding.why, found.triage.why])
+    return Section(lines=[*found.holding.why, found.triage.why, *(f"Note: {line}" for line in found.notes)])
 
 
 def _next_section(found: Judgement) -> Section:
     steps = [f"{number}. {step}" for number, step in enumerate(found.next_steps, start=1)]
     if any("STUDY" in step for step in steps):
-        steps.append("STUDY is the folder of this cohort.")
+        steps.append(
+            f"STUDY stands for the folder of this cohort, {found.transfer.study.root.resolve().name}: this page may "
+            "leave the laboratory and names no path; the command printed the same steps with it."
+        )
     return Section(lines=steps or ["Nothing that this command knows of."])
 
 
@@ -188,7 +191,7 @@ def _chart(found: Judgement) -> bytes:
 def _threshold_section(found: Judgement) -> Section:
     measured, labels = found.measured, found.transfer.labels
     if measured is None:
-        return Section(lines=[f"Not chosen: {labels.lack}."])
+        return Section(lines=[f"Not chosen: {labels.lack}{labels.left_out}."])
     frame = thresholds_frame(found)
     rows = frame.to_dict("records")
     printed = pd.DataFrame(
@@ -292,7 +295,9 @@ def _allowed_text(row: Mapping[Hashable, Any]) -> str:
 
 def _worklist_section(found: Judgement) -> Section:
     if found.worklist.empty:
-        return Section(lines=["Empty: no section is without a label, or none was asked for."])
+        if more := found.transfer.labels.more_slides:
+            return Section(lines=[f"Empty, as there are too few slides: {more}."])
+        return Section(lines=["Empty: no assessable section is without a label, or none was asked for."])
     printed = found.worklist.drop(columns="seed").rename(columns={"slide_id": "slide", "section_id": "section"})
     return Section(
         lines=[

@@ -16,7 +16,7 @@ from analysis.site_transfer.sections import MeasuredSections
 from analysis.study_evidence.evidence import Evidence
 from analysis.study_evidence.relabel_match import match_sections
 from bccdist.configuration import SelectConfig
-from bccdist.errors import ConfigurationError, LedgerError, ModelError, NothingToShowError
+from bccdist.errors import ConfigurationError, LedgerError, ModelError, NothingToShowError, first_of
 from bccdist.files import digest_of
 from bccdist.models.model_file import GRID, REFERENCE, ModelFile, read_model
 from bccdist.models.reference import choice_of
@@ -45,6 +45,8 @@ class Transfer:
     reference: MeasuredSections
     here: MeasuredSections
     labels: SiteLabels
+    notes: tuple[str, ...] = ()
+    """What of the given labels was not used."""
 
 
 def read_transfer(study: Evidence, model: Path | None, labels: Path | None, drawn: Drawn | None) -> Transfer:
@@ -68,7 +70,7 @@ def read_transfer(study: Evidence, model: Path | None, labels: Path | None, draw
     _refuse_phantom(study, own)
     table = study.ledger
     table = table.filter(pa.compute.equal(table["part"], Part.TEST.value))
-    given, how = _given(study, labels)
+    given, how, notes = _given(study, labels)
     here = MeasuredSections.of(with_labels(table, given), choice)
     if not here.num:
         raise NothingToShowError(f"{study.root}: none of its {here.num_unread} sections was read whole")
@@ -80,7 +82,8 @@ def read_transfer(study: Evidence, model: Path | None, labels: Path | None, draw
     found = site_labels(here, drawn_by_lists(_work_lists(study), here, how), are=drawn, digest=_digest(here))
     if labels is not None:
         require_enough(found, str(labels))
-    return Transfer(study=study, model=own, config=grid_of(own), reference=reference, here=here, labels=found)
+    config = grid_of(own)
+    return Transfer(study=study, model=own, config=config, reference=reference, here=here, labels=found, notes=notes)
 
 
 def _model_of(study: Evidence, given: Path | None) -> ModelFile:
@@ -134,15 +137,16 @@ def _refuse_phantom(study: Evidence, model: ModelFile) -> None:
         )
 
 
-def _given(study: Evidence, labels: Path | None) -> tuple[list[SectionRecord], pd.Series]:
-    """The labels of a file as the cohort's sections, and how they were drawn where it says so."""
-    none = _how({})
+def _given(study: Evidence, labels: Path | None) -> tuple[list[SectionRecord], pd.Series, tuple[str, ...]]:
+    """The labels of a file as the cohort's sections, how they were drawn where it says so, and what was left out."""
     if labels is None:
-        return [], none
+        return [], _how({}), ()
     rows = [row for row in read_sections(labels) if row.label is not None]
     there = study.sections_in_ledger
     found = match_sections(rows, there, {slide_id for slide_id, _ in there})
-    unknown = [f"slide {slide_id}" for slide_id in found.unknown_slides]
+    foreign = found.unknown_slides
+    # A file of a whole data set holds other slides, too; one that speaks of none of these is the wrong one.
+    unknown = [f"slide {slide_id}" for slide_id in foreign] if len(foreign) == len(rows) else []
     if faults := [*found.faults, *unknown]:
         listed = "; ".join(faults[:_MOST_FAULTS])
         more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
@@ -159,7 +163,9 @@ def _given(study: Evidence, labels: Path | None) -> tuple[list[SectionRecord], p
         for row, section in found.pairs
         if (drawn := _how_drawn(row.extra)) is not None
     }
-    return given, _how(how)
+    slides = first_of(list(dict.fromkeys(foreign)), _MOST_FAULTS)
+    note = f"{len(foreign)} of the {len(rows)} labels of {labels} name slides that are not in this cohort: {slides}."
+    return given, _how(how), (note,) if foreign else ()
 
 
 def _how(drawn: dict[tuple[str, str], str]) -> pd.Series:

@@ -4,6 +4,7 @@ Both are judged at the model's own thresholds. What was not measured, as in file
 NaN, and is told as not measured.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from bccdist.heatmaps.probability import step_of
 from bccdist.parts import Label
-from bccdist.sections.assessable import is_not_assessable
+from bccdist.sections.assessable import is_not_assessable, short_reasons
 from bccdist.sections.choices import Choice
 from bccdist.sections.section_rows import by_step
 from bccdist.sections.verdicts import decision_step, has_tumor, region_area_um2
@@ -50,7 +51,8 @@ class MeasuredSections:
     """Wholly read sections, n of them, of one network's final output.
 
     Attributes:
-        frame: slide_id, section_id, label (None where nobody labelled it), and a column for each of `MEASURES`.
+        frame: slide_id, section_id, label (None where nobody labelled it), not_assessable (why, as in the ledger), and
+            a column for each of `MEASURES`.
         features: float [n, c], a row of NaN where a section has none; None where none has.
         curves: uint32 [n, 256], heatmap pixels in the largest region at each probability step.
         steps: int [n], the highest probability step at which each is Tumor with the model's t_A.
@@ -91,6 +93,7 @@ class MeasuredSections:
                 "slide_id": [str(name) for name in table[slide].to_pylist()],
                 "section_id": table["section_id"].to_pylist() if "section_id" in table.column_names else numbers,
                 "label": pd.Series(table["label"].to_pylist(), dtype=object),
+                NOT_ASSESSABLE: pd.Series(_why_not_assessable(table), dtype=object),
                 **about,
                 "tumor_share": has_tumor(area_um2, choice.t_a_um2).astype(np.float64),
                 "tumor_until": steps / 255,
@@ -107,7 +110,7 @@ class MeasuredSections:
             curves=curves,
             steps=steps,
             choice=choice,
-            is_assessable=_is_assessable(table),
+            is_assessable=~is_not_assessable(frame[NOT_ASSESSABLE]),
         )
         return replace(found.where(whole), num_unread=int(num - whole.sum()))
 
@@ -131,6 +134,17 @@ class MeasuredSections:
     def num_slides(self) -> int:
         """Slides that they are of."""
         return int(self.frame["slide_id"].nunique())
+
+    @property
+    def num_assessable_slides(self) -> int:
+        """Slides with a section that is assessable: those that labels may be of."""
+        return self.where(self.is_assessable).num_slides
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why sections are not assessable, the most frequent reason first."""
+        texts = self.frame.loc[~self.is_assessable, NOT_ASSESSABLE].dropna()
+        return [reason for reason, _ in Counter(each for text in texts for each in short_reasons(text)).most_common()]
 
     @property
     def is_tumor(self) -> NDArray[np.bool_]:
@@ -160,11 +174,11 @@ class MeasuredSections:
 
 
 def lacks(sections: MeasuredSections, measures: Sequence[str]) -> list[str]:
-    """Which of some measures fewer than two of the slides have, so that nothing can be compared."""
+    """Which of some measures none of the slides has."""
     means, features = sections.slide_means(), sections.slide_features()
     num = {name: int(means[name].notna().sum()) for name in MEASURES}
     num[FEATURES] = 0 if features is None else int((~np.isnan(features).any(axis=1)).sum())
-    return [name for name in measures if num[name] < 2]
+    return [name for name in measures if not num[name]]
 
 
 def _features(table: pa.Table) -> NDArray[np.float64] | None:
@@ -182,7 +196,7 @@ def _features(table: pa.Table) -> NDArray[np.float64] | None:
     return features
 
 
-def _is_assessable(table: pa.Table) -> NDArray[np.bool_]:
+def _why_not_assessable(table: pa.Table) -> list[str | None]:
     if NOT_ASSESSABLE not in table.column_names:
-        return np.ones(table.num_rows, dtype=bool)
-    return ~is_not_assessable(table[NOT_ASSESSABLE].to_pandas())
+        return [None] * table.num_rows
+    return list(table[NOT_ASSESSABLE].to_pylist())

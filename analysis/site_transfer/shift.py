@@ -57,7 +57,8 @@ class Shift:
         frame: measure, kind (scores, picture or features), num_reference and num_here (slides), reference and here
             (medians over slides), distance (energy), share (of pairs), share_low, share_high, p, p_adjusted,
             smallest_p (what so few slides give at best), is_found, is_alike (whether it lies within the tolerance).
-        not_measured: measures that one of the groups lacks.
+        not_measured: measures that no slide of one of the groups has.
+        too_few: measures that one slide alone of one of the groups has, so that nothing can be compared.
         influence: by slide of the cohort: the share of the found distances that goes with the slide.
     """
 
@@ -65,6 +66,7 @@ class Shift:
     not_measured: tuple[str, ...]
     influence: pd.Series
     tolerance: float
+    too_few: tuple[str, ...] = ()
 
     @property
     def found(self) -> list[str]:
@@ -79,7 +81,7 @@ class Shift:
     @property
     def is_refuted(self) -> bool:
         """Whether all lie within the tolerance, each by its interval: a shift beyond it would be seen to be one."""
-        return bool(len(self.frame)) and bool(self.frame["is_alike"].all()) and not self.not_measured
+        return bool(len(self.frame)) and bool(self.frame["is_alike"].all()) and not self.not_measured + self.too_few
 
     @property
     def could_find(self) -> bool:
@@ -109,11 +111,12 @@ def find_shift(
     pooled[FEATURES] = _pooled_features(reference, here)
     is_here = np.repeat([False, True], [len(there), len(mine)])
     orders = deal_out(len(is_here), num_permutations, np.random.default_rng(seed))
-    rows, distances, p = [], {}, []
+    rows, distances, p, not_measured = [], {}, [], []
     for name, values in pooled.items():
         has = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         num_there, num_here = int((has & ~is_here).sum()), int((has & is_here).sum())
         if min(num_there, num_here) < 2:
+            not_measured += [name] if min(num_there, num_here) == 0 else []
             continue
         known, division = values[has], divided(orders, has, num_there)
         distances[name] = feature_distances(known) if name == FEATURES else rank_distances(known)
@@ -132,7 +135,8 @@ def find_shift(
     frame["is_found"] = frame["p_adjusted"] <= ALPHA
     return Shift(
         frame=frame,
-        not_measured=tuple(name for name in pooled if name not in distances),
+        not_measured=tuple(not_measured),
+        too_few=tuple(name for name in pooled if name not in distances and name not in not_measured),
         influence=_influence(frame, distances, mine.index),
         tolerance=tolerance,
     )
