@@ -88,7 +88,7 @@ def closed_line(here: MeasuredSections) -> str:
     reasons = here.reasons
     told = f" ({', '.join(reasons)})" if reasons else ""
     mends = dict.fromkeys(_MENDS.get(reason, "look at them") for reason in reasons) or ["look at them"]
-    return f"{num} of {here.num} sections are not assessable{told}: {', '.join(mends)}"
+    return f"{num} of {here.num} sections {'is' if num == 1 else 'are'} not assessable{told}: {', '.join(mends)}"
 
 
 def _of_assessable(
