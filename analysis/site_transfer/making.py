@@ -334,7 +334,7 @@ def _needed_steps(found: Judgement) -> list[str]:
     whose, steps = "this site's" if found.takes_site else "the model's", []
     for figure, kind in (("sensitivity", "Tumor"), ("specificity", "Normal")):
         num, there = found.needed[figure], judged.bounds[figure].num
-        if num and num > there:
+        if num and num > there and not found.is_out_of_reach:
             steps.append(
                 f"A {figure} of {getattr(found.goal, figure):g} takes about {num} {kind} sections drawn at random, if "
                 f"as large a share stays right at {whose} thresholds: {num - there} more than there are."

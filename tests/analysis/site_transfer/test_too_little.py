@@ -166,6 +166,7 @@ def test_what_no_number_of_labels_promises_is_said_and_no_label_is_asked_for(mod
     assert "A sensitivity of 0.6 is not promised by any number of labels at the model's thresholds: " in said
     assert "next: More labels do not lead to the goal" in said
     assert "next: Label " not in said
+    assert "more than there are" not in said
 
 
 def test_labels_of_other_slides_are_left_out_with_a_note(model: ModelFile, tmp_path: Path) -> None:
