@@ -199,7 +199,7 @@ def address_of(host: str, access: Access, keys: Keys | None) -> str:
 
 
 def _shared_note(worklist: Worklist) -> str:
-    """How many sections all readers read: each is dealt by a chance of its own, so that the share is about the stated."""
+    """How many sections all readers read: each is dealt by a chance of its own, so it is about the stated share."""
     if not worklist.plan.readers:
         return ""
     num = sum(worklist.plan.is_shared(each.slide_id, each.section_id) for each in worklist.sections)

@@ -352,7 +352,7 @@ def _next(study: Path) -> str:
     is_cohort = StudyPaths(study).model.exists()
     commands = tables if is_cohort else f"python analysis/make.py selection {place} && {tables}"
     lines = [
-        "report.html, tables and figures show the labels of before until you run (without Slurm, with --cluster local):",
+        "report.html, tables and figures show labels of before until you run (without Slurm, with --cluster local):",
         f"  {commands}",
     ]
     return "\n".join([*lines, *([] if is_cohort else _next_of_certified(study))])

@@ -29,6 +29,7 @@ from bccdist.audit.table import (
 from bccdist.configuration import PATCH_PX, Setting, read_claimed
 from bccdist.errors import CheckpointError, ConfigurationError, LedgerError, NotFiniteError, ShardError
 from bccdist.files import digest_of
+from bccdist.log import LOG
 from bccdist.networks.inference import WholeNetwork
 from bccdist.networks.weights import load_network, weights_digest
 from bccdist.parquet import identity_in, open_table
@@ -41,9 +42,11 @@ from bccdist.slide_runner import SlideDone, SlideWork
 from bccdist.slides.geometry import Box
 from bccdist.slides.manifest import Kinds, SlideRecord, read_manifest
 from bccdist.slides.slide import Slide
-from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs
+from bccdist.training.reporting.metrics import num_epochs_done, read_best_epochs, read_metrics
 from bccdist.training.run import LEFT_OUT
 
+LEAST_IOU = 0.2
+"""On Validation I, below which a fold's network hardly marks tumor, and its contradictions mean little."""
 _BATCH = 8
 
 
@@ -157,6 +160,12 @@ def weights_of(paths: AuditPaths, folds: Folds, fold: int) -> Path:
         )
     if (done := num_epochs_done(run)) < claimed["epochs"]:
         raise ConfigurationError(f"{run.root}: {done} of {claimed['epochs']} epochs are done; launch the audit again")
+    metrics = read_metrics(run.metrics)
+    if (iou := float(metrics.loc[metrics["is_final"], "iou"].max())) < LEAST_IOU:
+        LOG.warning(
+            f"fold {fold}: its network has an IoU of {iou:.2f} on Validation I, below {LEAST_IOU:g}; what it "
+            f"contradicts means little. Train longer: remove {paths.root}, and audit anew with more epochs or steps"
+        )
     return _weights_of_run(run, epoch, claimed["digest"])
 
 

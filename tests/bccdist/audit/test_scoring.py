@@ -99,6 +99,19 @@ def test_a_training_that_saw_a_slide_of_its_fold_is_refused_by_its_own_record(st
         weights_of(study.audit(SETTING), swapped, 1)
 
 
+@pytest.mark.parametrize(("least", "is_told"), [(1.1, True), (0.0, False)])
+def test_a_fold_that_hardly_marks_tumor_is_told(
+    study: StudyPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    least: float,
+    is_told: bool,
+) -> None:
+    monkeypatch.setattr("bccdist.audit.scoring.LEAST_IOU", least)
+    weights_of(study.audit(SETTING), read_folds(study.audit(SETTING).folds), 2)
+    assert ("fold 2: its network has an IoU of" in caplog.text) == is_told
+
+
 def test_a_fold_that_is_not_trained_to_its_end_is_refused(
     small: SmallStudy, study: StudyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
