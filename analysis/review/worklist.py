@@ -106,14 +106,14 @@ class ReviewPlan:
 
     def reads(self, reader: str, slide_id: str, section_id: str) -> bool:
         """Whether a reader is to read a section."""
-        if not self.readers or self._fraction("shared", slide_id, section_id) < self.overlap:
+        if self.is_shared(slide_id, section_id):
             return True
         place = int(self._fraction("reader", slide_id, section_id) * len(self.readers))
         return self.readers[place] == reader
 
     def is_shared(self, slide_id: str, section_id: str) -> bool:
         """Whether all readers are to read a section."""
-        return all(self.reads(reader, slide_id, section_id) for reader in self.readers)
+        return not self.readers or self._fraction("shared", slide_id, section_id) < self.overlap
 
     def random_place(self, slide_id: str, section_id: str) -> float:
         """Where a section stands in the random order, 0 to 1."""
